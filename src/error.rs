@@ -1,0 +1,64 @@
+//! The one error type of the library.
+//!
+//! Every message is a single line that names the file or value at fault and says what to do.
+
+use std::path::{Path, PathBuf};
+
+/// Result with the library's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong, by who has to act.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to read or write a file.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        source: std::io::Error,
+    },
+    /// A file of the model folder is damaged, incomplete or describes a model this engine does not run.
+    #[error("{}: {what}", path.display())]
+    Model {
+        /// The file at fault.
+        path: PathBuf,
+        /// What is wrong with it and what to do.
+        what: String,
+    },
+    /// An image cannot be read or has a shape the model cannot take.
+    #[error("{name}: {what}")]
+    Image {
+        /// File name, or a description of where the pixels came from.
+        name: String,
+        /// What is wrong with it and what to do.
+        what: String,
+    },
+    /// The request asks for something this model cannot do.
+    #[error("{0}")]
+    Request(String),
+    /// The request does not fit into memory or into the model's context.
+    #[error("{0}")]
+    Capacity(String),
+    /// The wanted device is missing or failed.
+    #[error("{0}")]
+    Device(String),
+    /// The computation gave numbers that are not finite.
+    #[error("{0}")]
+    Numeric(String),
+}
+
+impl Error {
+    pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
+        Self::Io { path: path.as_ref().to_owned(), source }
+    }
+
+    pub(crate) fn model(path: impl AsRef<Path>, what: impl Into<String>) -> Self {
+        Self::Model { path: path.as_ref().to_owned(), what: what.into() }
+    }
+
+    pub(crate) fn image(name: impl Into<String>, what: impl Into<String>) -> Self {
+        Self::Image { name: name.into(), what: what.into() }
+    }
+}

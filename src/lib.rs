@@ -1,0 +1,13 @@
+//! `hired` answers questions about high-resolution images with LLaVA models and keeps only the
+//! visual tokens worth their cost.
+
+#![warn(missing_docs)]
+
+pub mod checkpoint;
+pub mod config;
+mod error;
+pub mod image;
+pub mod select;
+pub mod text;
+
+pub use error::{Error, Result};

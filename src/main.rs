@@ -1,0 +1,3 @@
+//! The command line: a thin user of the library.
+
+fn main() {}

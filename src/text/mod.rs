@@ -1,0 +1,1 @@
+//! Prompts, token ids and text.
