@@ -1,17 +1,81 @@
-//! From an encoded image to the bytes the vision tower sees.
+//! From an encoded image to the bytes the vision tower sees, bit-exact with Hugging Face transformers.
+//!
+//! The way of one picture: [`Layout::new`] decides from the size alone where it lies, [`tiles`]
+//! resizes and cuts it, and [`Normalization`] says which `f32` each byte stands for.
 
-/// Where the picture lies: everything that selection and preprocessing derive from its size alone. Pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Layout {
-    /// Width of the image as decoded.
+mod layout;
+mod resample;
+mod tiles;
+
+pub use layout::Layout;
+pub use resample::{Resample, resize};
+pub use tiles::{Normalization, Tiles, tiles};
+
+use crate::{Error, Result};
+
+/// Most pixels an image may have: Pillow's own limit, twice its `MAX_IMAGE_PIXELS`.
+pub const MAX_PIXELS: usize = 178_956_970;
+
+/// Longest side of an image in pixels. Resizing holds an intermediate picture as long as the
+/// source, so a side is bounded beside the area.
+pub const MAX_SIDE: usize = 1 << 18;
+
+/// A picture of 8-bit RGB pixels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RgbImage {
+    /// Columns.
     pub width: usize,
-    /// Height of the image as decoded.
+    /// Rows.
     pub height: usize,
-    /// Side of a partition.
-    pub side: usize,
-    /// Sub-images as (rows, columns); `None` for a model without sub-images.
-    pub grid: Option<(usize, usize)>,
-    /// Size (height, width) of the resized picture on the canvas of `rows·side × cols·side`;
-    /// without sub-images: of the resized picture before the centre crop.
-    pub fit: (usize, usize),
+    /// `height · width · 3` bytes: rows from top to bottom, pixels from left to right, red first.
+    pub pixels: Vec<u8>,
+    /// The one colour that the file declares transparent, if it does (a GIF's or palette's
+    /// transparent index, a PNG's `tRNS` colour). [`tiles`] shows such pixels white, because the
+    /// processors of transformers do. An alpha channel is not kept at all.
+    pub transparent: Option<[u8; 3]>,
+}
+
+impl RgbImage {
+    /// A picture from its pixels, see [`RgbImage::pixels`] for their order.
+    ///
+    /// # Errors
+    /// [`Error::Image`] when a side is 0 or too long, or `pixels` has another length than
+    /// `width · height · 3`.
+    pub fn new(width: usize, height: usize, pixels: Vec<u8>) -> Result<Self> {
+        let image = Self { width, height, pixels, transparent: None };
+        image.check()?;
+        Ok(image)
+    }
+
+    /// The fields are public, so what relies on their agreement looks first.
+    fn check(&self) -> Result<()> {
+        let Self { width, height, .. } = *self;
+        let wrong = |what| Err(Error::image(format!("{width}×{height} pixels"), what));
+        match check_size(width, height) {
+            Err(what) => wrong(what),
+            Ok(()) if self.pixels.len() != width * height * 3 => wrong(format!(
+                "{} bytes given where RGB8 needs {}",
+                self.pixels.len(),
+                width * height * 3
+            )),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// Whether an image of this size is accepted; asked before memory for its pixels is taken.
+fn check_size(width: usize, height: usize) -> Result<(), String> {
+    let pixels = width.saturating_mul(height);
+    if pixels == 0 {
+        Err(format!("an image of {width}×{height} has no pixels: give one that shows something"))
+    } else if pixels > MAX_PIXELS {
+        Err(format!(
+            "{width}×{height} is {pixels} pixels, more than the {MAX_PIXELS} allowed: scale it down"
+        ))
+    } else if width.max(height) > MAX_SIDE {
+        Err(format!("{width}×{height}: a side is longer than {MAX_SIDE} pixels: cut it up"))
+    } else {
+        Ok(())
+    }
 }

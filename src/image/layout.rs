@@ -1,0 +1,124 @@
+//! Where the picture lies: the choice of a canvas and the size of the picture on it.
+//!
+//! transformers computes these in Python floats, and their noise is visible (a 300×300 image becomes
+//! 336×337), so everything here is `f64` in the same order of operations.
+
+use crate::config::ImageConfig;
+use crate::{Error, Result};
+
+use super::check_size;
+
+/// Most pixels of a canvas: a hundred times what any model has, and small enough to be held.
+const MAX_CANVAS: usize = 1 << 26;
+
+/// Where the picture lies: everything that selection and preprocessing derive from its size alone. Pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Width of the image as decoded.
+    pub width: usize,
+    /// Height of the image as decoded.
+    pub height: usize,
+    /// Side of a partition.
+    pub side: usize,
+    /// Sub-images as (rows, columns); `None` for a model without sub-images.
+    pub grid: Option<(usize, usize)>,
+    /// Size (height, width) of the resized picture on the canvas of `rows·side × cols·side`;
+    /// without sub-images: of the resized picture before the centre crop.
+    pub fit: (usize, usize),
+}
+
+impl Layout {
+    /// The layout of a `width × height` image.
+    ///
+    /// With pinpoints (LLaVA-NeXT) the canvas that shows most of the picture is taken, the one with
+    /// the least waste among those, the first in the list among those, and the picture is fitted
+    /// into it. Without (LLaVA-1.5) the shorter side becomes `side`.
+    ///
+    /// # Errors
+    /// [`Error::Image`] for a size that no image may have, [`Error::Request`] for a side or pinpoints
+    /// that are missing, absurdly large, or no multiples of each other.
+    pub fn new(width: usize, height: usize, config: &ImageConfig) -> Result<Self> {
+        check_size(width, height)
+            .map_err(|what| Error::image(format!("{width}×{height} pixels"), what))?;
+        let side = config.side;
+        if side == 0 || side.saturating_mul(side) > MAX_CANVAS {
+            return Err(Error::Request(format!(
+                "images of {side}×{side} pixels for the vision tower: correct preprocessor_config.json"
+            )));
+        }
+        let Some(pinpoints) = &config.pinpoints else {
+            let fit = shortest_edge(width, height, side);
+            return Ok(Self { width, height, side, grid: None, fit });
+        };
+        for &(h, w) in pinpoints {
+            let whole = h > 0 && w > 0 && h % side == 0 && w % side == 0;
+            if !whole || h.saturating_mul(w) > MAX_CANVAS {
+                return Err(Error::Request(format!(
+                    "image_grid_pinpoints: [{h}, {w}] is not made of {side}×{side} sub-images within \
+                     {MAX_CANVAS} pixels: correct preprocessor_config.json"
+                )));
+            }
+        }
+        let (h, w) = best_resolution(width, height, pinpoints).ok_or_else(|| {
+            Error::Request("image_grid_pinpoints is empty: correct preprocessor_config.json".into())
+        })?;
+        let fit = fit(width, height, (h, w));
+        Ok(Self { width, height, side, grid: Some((h / side, w / side)), fit })
+    }
+
+    /// Images that the vision tower sees: the full image and its sub-images.
+    pub fn partitions(&self) -> usize {
+        1 + self.grid.map_or(0, |(rows, columns)| rows * columns)
+    }
+
+    /// Where the picture begins, as (top, left): on the canvas, or, without sub-images, the corner
+    /// of the centre crop in the resized picture.
+    pub fn corner(&self) -> (usize, usize) {
+        let middle = |outer: usize, inner: usize| outer.saturating_sub(inner) / 2;
+        match self.grid {
+            Some((rows, columns)) => {
+                (middle(rows * self.side, self.fit.0), middle(columns * self.side, self.fit.1))
+            }
+            None => (middle(self.fit.0, self.side), middle(self.fit.1, self.side)),
+        }
+    }
+}
+
+/// transformers' `select_best_resolution`; pinpoints and result are (height, width).
+fn best_resolution(
+    width: usize,
+    height: usize,
+    pinpoints: &[(usize, usize)],
+) -> Option<(usize, usize)> {
+    let mut best: Option<(usize, usize, (usize, usize))> = None;
+    for &(h, w) in pinpoints {
+        let scale = (w as f64 / width as f64).min(h as f64 / height as f64);
+        let shown = ((width as f64 * scale) as usize * (height as f64 * scale) as usize)
+            .min(width * height);
+        let waste = (h * w).saturating_sub(shown);
+        let better =
+            best.is_none_or(|(most, least, _)| shown > most || (shown == most && waste < least));
+        if better {
+            best = Some((shown, waste, (h, w)));
+        }
+    }
+    best.map(|(.., pinpoint)| pinpoint)
+}
+
+/// transformers' `get_patch_output_size`: (height, width) of the picture on a canvas of (height, width).
+fn fit(width: usize, height: usize, (h, w): (usize, usize)) -> (usize, usize) {
+    let scale_w = w as f64 / width as f64;
+    let scale_h = h as f64 / height as f64;
+    if scale_w < scale_h {
+        (((height as f64 * scale_w).ceil() as usize).min(h), w)
+    } else {
+        (h, ((width as f64 * scale_h).ceil() as usize).min(w))
+    }
+}
+
+/// transformers' `get_resize_output_image_size` for a shortest edge: (height, width).
+fn shortest_edge(width: usize, height: usize, side: usize) -> (usize, usize) {
+    let (short, long) = (width.min(height), width.max(height));
+    let long = ((side * long) as f64 / short as f64) as usize;
+    if width <= height { (long, side) } else { (side, long) }
+}
