@@ -1,12 +1,17 @@
 //! From an encoded image to the bytes the vision tower sees, bit-exact with Hugging Face transformers.
 //!
-//! The way of one picture: [`Layout::new`] decides from the size alone where it lies, [`tiles`]
-//! resizes and cuts it, and [`Normalization`] says which `f32` each byte stands for.
+//! The way of one picture: [`decode`] gives RGB8 pixels as `transformers.image_utils.load_image`
+//! does, [`Layout::new`] decides from the size alone where the picture lies, [`tiles`] resizes and
+//! cuts it, and [`Normalization`] says which `f32` each byte stands for.
 
+#[cfg(feature = "image-formats")]
+mod decode;
 mod layout;
 mod resample;
 mod tiles;
 
+#[cfg(feature = "image-formats")]
+pub use decode::decode;
 pub use layout::Layout;
 pub use resample::{Resample, resize};
 pub use tiles::{Normalization, Tiles, tiles};
