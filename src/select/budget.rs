@@ -1,0 +1,243 @@
+//! Budgets and shares as typed: decimal text to whole numbers, without floating point on the way.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Result};
+
+const MILLION: u32 = 1_000_000;
+
+/// How many visual patch tokens may enter the decoder, over all partitions. Newline tokens do not count.
+///
+/// Parses from `576`, `20%` and `full`, and prints the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// This many tokens, at least 1.
+    Count(usize),
+    /// A share of all P·T patches, padding included, in millionths of a percent: 1 to 10⁸.
+    Percent(u32),
+    /// Every valid patch.
+    Full,
+}
+
+impl Budget {
+    /// The budget *B* as a count, for an image of `partitions` · `patches` patches of which `valid` are valid.
+    /// A share counts ⌊P·T·Q / 10⁸⌋; B may exceed `valid`.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a budget out of range, or a share that comes to no token on this image.
+    pub fn tokens(self, partitions: usize, patches: usize, valid: usize) -> Result<usize> {
+        if let Some(why) = self.fault() {
+            return Err(wrong(&self.to_string(), why));
+        }
+        let all = partitions * patches;
+        match self {
+            Budget::Count(count) => Ok(count),
+            Budget::Full => Ok(valid),
+            Budget::Percent(share) => match all as u128 * u128::from(share) / 100_000_000 {
+                0 => Err(Error::Request(format!(
+                    "budget {self} comes to no token on this image, which has only {all} patches \
+                     ({partitions} partitions of {patches}): give a larger share or a count"
+                ))),
+                count => Ok(count as usize),
+            },
+        }
+    }
+
+    /// Why no image can be given this budget.
+    fn fault(self) -> Option<&'static str> {
+        match self {
+            Budget::Count(0) | Budget::Percent(0) => Some("keeps no token"),
+            Budget::Percent(share) if share > 100 * MILLION => Some("is more than 100%"),
+            _ => None,
+        }
+    }
+}
+
+fn wrong(text: &str, why: &str) -> Error {
+    Error::Request(format!(
+        "budget `{text}` {why}: give a count from 1 (576), a share above 0% and up to 100% (20%), or full"
+    ))
+}
+
+impl FromStr for Budget {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let number = text.strip_suffix('%').unwrap_or(text);
+        let budget = if text == "full" {
+            Ok(Budget::Full)
+        } else if number.starts_with('-') && millionths(number).is_some() {
+            Err("keeps no token")
+        } else if number != text {
+            let share = millionths(number).ok_or("is not a number");
+            share.map(|share| Budget::Percent(u32::try_from(share).unwrap_or(u32::MAX)))
+        } else if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
+            text.parse().map(Budget::Count).map_err(|_| "is more than any image has")
+        } else {
+            Err("is not a whole number")
+        };
+        match budget {
+            Ok(budget) => budget.fault().map_or(Ok(budget), |why| Err(wrong(text, why))),
+            Err(why) => Err(wrong(text, why)),
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Budget::Count(count) => write!(f, "{count}"),
+            Budget::Percent(share) => write!(f, "{}%", Decimal(share)),
+            Budget::Full => f.write_str("full"),
+        }
+    }
+}
+
+/// The full image's share of the budget: 0 to 1 in whole millionths. Parses from `0.5`; 0.5 by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Alpha(u32);
+
+impl Alpha {
+    /// Whole millionths, *A* = 10⁶·alpha: 0 to 10⁶.
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+
+    /// The share as a number, for reports; no rule computes with it.
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / f64::from(MILLION)
+    }
+
+    /// ⌊A·count / 10⁶⌋.
+    pub(super) fn of(self, count: usize) -> usize {
+        // At most `count`, since A ≤ 10⁶.
+        (count as u128 * u128::from(self.0) / u128::from(MILLION)) as usize
+    }
+
+    /// ⌊(10⁶ − A)·count / 10⁶⌋.
+    pub(super) fn rest_of(self, count: usize) -> usize {
+        Alpha(MILLION - self.0).of(count)
+    }
+}
+
+impl Default for Alpha {
+    fn default() -> Self {
+        Alpha(MILLION / 2)
+    }
+}
+
+impl FromStr for Alpha {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let value = millionths(text).and_then(|value| u32::try_from(value).ok());
+        value.filter(|&value| value <= MILLION).map(Alpha).ok_or_else(|| {
+            Error::Request(format!(
+                "alpha `{text}` is not a number from 0 to 1: it is the full image's share of the budget"
+            ))
+        })
+    }
+}
+
+impl fmt::Display for Alpha {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Decimal(self.0).fmt(f)
+    }
+}
+
+/// Millionths printed as a decimal number without trailing zeros.
+struct Decimal(u32);
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / MILLION, self.0 % MILLION);
+        f.write_str(text.trim_end_matches('0').trim_end_matches('.'))
+    }
+}
+
+/// Reads a decimal number (`20`, `.5`, `-1.25`, `1e-3`) as whole millionths, rounded half to even from its digits.
+/// `None`: not a number. Beyond 64 bits it saturates.
+fn millionths(text: &str) -> Option<i64> {
+    let (sign, unsigned) = match text.strip_prefix('-') {
+        Some(rest) => (-1, rest),
+        None => (1, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (number, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((number, exponent)) => (number, exponent.parse::<i32>().ok()?),
+        None => (unsigned, 0),
+    };
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
+    let digits = [whole, fraction].concat();
+    if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_start_matches('0').as_bytes();
+    if significant.is_empty() {
+        return Some(0);
+    }
+    // How many of the significant digits, zeros appended where they run out, stand for whole millionths.
+    let leading_zeros = digits.len() - significant.len();
+    let kept = whole.len() as i64 - leading_zeros as i64 + i64::from(exponent) + 6;
+    let kept = match kept {
+        ..0 => return Some(0),
+        0..=18 => kept as usize,
+        _ => return Some(sign * i64::MAX),
+    };
+    let (head, tail) = significant.split_at(kept.min(significant.len()));
+    let appended = 10i64.pow((kept - head.len()) as u32);
+    let floor = head.iter().fold(0, |value, b| 10 * value + i64::from(b - b'0')) * appended;
+    let up = match tail {
+        [b'5', rest @ ..] => floor % 2 == 1 || rest.iter().any(|&b| b != b'0'),
+        [first, ..] => *first > b'5',
+        [] => false,
+    };
+    Some(sign * (floor + i64::from(up)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::millionths;
+
+    #[test]
+    fn decimals_round_half_to_even() {
+        for (text, expected) in [
+            ("0", 0),
+            ("1", 1_000_000),
+            ("+.5", 500_000),
+            ("5.", 5_000_000),
+            ("-1.25", -1_250_000),
+            ("0.0000005", 0),
+            ("0.0000015", 2),
+            ("0.0000025", 2),
+            ("0.00000250000000000000000000000000001", 3),
+            ("0.00000249999999999999999999999999999", 2),
+            ("0.9999995", 1_000_000),
+            ("0.00000004", 0),
+            ("33.3333335", 33_333_334),
+            ("00020", 20_000_000),
+            ("1e-6", 1),
+            ("2.5E-6", 2),
+            ("5e-7", 0),
+            ("6e-7", 1),
+            ("9e-8", 0),
+            ("0.00002e3", 20_000),
+            ("1e2", 100_000_000),
+            ("0e2000000000", 0),
+            ("1e2000000000", i64::MAX),
+            ("-1e2000000000", -i64::MAX),
+            ("1e-2000000000", 0),
+            ("123456789012.3456785", 123_456_789_012_345_678),
+        ] {
+            assert_eq!(millionths(text), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_number() {
+        let numbers = "|.|-|+|e5|1e|1e1.5|1.2.3|0x10|nan|inf| 1|1_000|--1|٣|1e99999999999";
+        for text in numbers.split('|') {
+            assert_eq!(millionths(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! The `exact` rule: a budget that is kept to the token.
+//!
+//! Everything is whole-number arithmetic, so that every executor, summing in any order, gives the same allocation.
+
+use std::cmp::Reverse;
+
+use super::budget::Alpha;
+use super::geometry::Geometry;
+use crate::{Error, Result};
+
+/// Splits `tokens` = N ≤ V into those of the full image and those of the sub-images, (N₀, N_sub).
+///
+/// ```text
+/// N₀    = min(⌊A·N / 10⁶⌋, T)
+/// N_sub = min(N − N₀, Vₛ)
+/// N₀    = N − N_sub
+/// ```
+/// What the sub-images cannot hold comes back to the full image, which can hold it because N ≤ V.
+/// Without sub-images the full image gets all.
+pub(super) fn split(geometry: &Geometry, alpha: Alpha, tokens: usize) -> (usize, usize) {
+    let full_image = alpha.of(tokens).min(geometry.patches());
+    let sub_images = (tokens - full_image).min(geometry.valid_in_sub_images());
+    (tokens - sub_images, sub_images)
+}
+
+/// Content of each sub-image: the attention mass of the picture area that it shows.
+///
+/// `init`: \[T\], the full image's scores. With I\[t\] = 2²⁴·init\[t\] rounded half to even, and the shares r and c of
+/// [`Geometry::row_shares`] and [`Geometry::col_shares`],
+///
+/// ```text
+/// s[a·gw + b] = Σ_j Σ_k r[a][j] · I[j·n + k] · c[b][k]
+/// ```
+/// The sub-images share out exactly the mass of the full map: Σ s = nh · nw · Σ I. Padding shows nothing.
+pub(super) fn contents(geometry: &Geometry, init: &[f32]) -> Result<Vec<u64>> {
+    let mass: Vec<u64> = init.iter().map(|&score| fixed_point(score)).collect();
+    fits_64_bits(geometry, &mass)?;
+    let mut contents = Vec::with_capacity(geometry.partitions() - 1);
+    for r in geometry.row_shares() {
+        for c in geometry.col_shares() {
+            let rows = r.iter().zip(mass.chunks_exact(geometry.side()));
+            contents.push(rows.map(|(r, row)| r * dot(row, c)).sum());
+        }
+    }
+    Ok(contents)
+}
+
+/// 2²⁴·score, rounded half to even. Exact: the product only moves an f64's exponent.
+fn fixed_point(score: f32) -> u64 {
+    (f64::from(score) * f64::from(1 << 24)).round_ties_even() as u64
+}
+
+fn dot(a: &[u64], b: &[u64]) -> u64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+/// Every product of this rule is at most Σ I · nh · nw · V, so one check covers them all. A CLS row of a softmax
+/// sums to at most 1 a head, which leaves room to spare; only scores of another origin can fail.
+fn fits_64_bits(geometry: &Geometry, mass: &[u64]) -> Result<()> {
+    let (nh, nw) = geometry.fit();
+    let factors = [nh, nw, geometry.valid()];
+    mass.iter()
+        .try_fold(0u64, |sum, &m| sum.checked_add(m))
+        .and_then(|sum| factors.iter().try_fold(sum, |product, &f| product.checked_mul(f as u64)))
+        .map(|_| ())
+        .ok_or_else(|| {
+            Error::Numeric(
+                "the content scores of the full image are too large to be CLS attention, \
+                 which sums to at most 1 for each head: check the checkpoint's weights"
+                    .into(),
+            )
+        })
+}
+
+/// Shares `tokens` = N_sub ≤ Σ `valid` among the sub-images: quotas proportional to `contents`, capped by `valid`,
+/// summing to `tokens`.
+///
+/// The real-valued quotas are qᵢ = min(Vᵢ, λ·sᵢ) with the one λ that makes them sum to N_sub. A round gives each
+/// sub-image that its proportional part would fill all it can hold, and shares the rest among the others, whose
+/// parts can only grow by that. When none is filled any more the parts are floored, and the tokens left over go
+/// one each to the largest remainders, ties to the lower sub-image. No cap can break then: an open sub-image has
+/// left·sᵢ < Vᵢ·Σ, hence ⌊left·sᵢ/Σ⌋ + 1 ≤ Vᵢ.
+///
+/// When all open sub-images are without content, their valid patches stand in for it.
+pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u64]) -> Vec<usize> {
+    let mut allocation = vec![0; valid.len()];
+    let mut left = tokens as u64;
+    let mut open: Vec<usize> = (0..valid.len()).filter(|&i| valid[i] > 0).collect();
+    loop {
+        let no_content = open.iter().all(|&i| contents[i] == 0);
+        let weight = |i: usize| if no_content { valid[i] as u64 } else { contents[i] };
+        let total: u64 = open.iter().map(|&i| weight(i)).sum();
+        let (full, rest): (Vec<usize>, Vec<usize>) =
+            open.iter().partition(|&&i| left * weight(i) >= valid[i] as u64 * total);
+        if full.is_empty() {
+            for &i in &open {
+                allocation[i] = (left * weight(i) / total) as usize;
+            }
+            let over = tokens - allocation.iter().sum::<usize>();
+            // The sort is stable: equal remainders stay in the order of the sub-images.
+            open.sort_by_key(|&i| Reverse(left * weight(i) % total));
+            for &i in &open[..over] {
+                allocation[i] += 1;
+            }
+            return allocation;
+        }
+        for &i in &full {
+            allocation[i] = valid[i];
+            left -= valid[i] as u64;
+        }
+        open = rest;
+        if left == 0 {
+            return allocation;
+        }
+    }
+}

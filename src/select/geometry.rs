@@ -1,0 +1,206 @@
+//! Which patches exist, which of them show the picture, and how much of the picture each sub-image shows.
+
+use std::ops::Range;
+
+use crate::image::Layout;
+use crate::{Error, Result};
+
+/// Longest side of a canvas in pixels. Far beyond any model; it keeps every product here inside 64 bits.
+const MAX_CANVAS: usize = 1 << 20;
+
+/// The patches of one image, derived from its size and the model's alone.
+///
+/// A partition is a square of *n* × *n* = *T* patches. Partition 0 is the full image, stretched to the
+/// square. With a grid of *gh* × *gw* sub-images, sub-image (a, b) is partition 1 + a·gw + b, and side by
+/// side they make up the canvas of *ch* = gh·n by *cw* = gw·n patches on which the picture lies centred.
+/// Patches are numbered row by row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Geometry {
+    side: usize,
+    patch_size: usize,
+    grid: Option<(usize, usize)>,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    fit: (usize, usize),
+    row_shares: Vec<Vec<u64>>,
+    col_shares: Vec<Vec<u64>>,
+}
+
+impl Geometry {
+    /// Derives the geometry for square patches of `patch_size` pixels.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a layout that no preprocessing produces: an empty image, a partition that is
+    /// not a whole number of patches, a picture larger than its canvas.
+    pub fn new(layout: &Layout, patch_size: usize) -> Result<Self> {
+        let &Layout { width, height, side: pixels, grid, fit } = layout;
+        if width == 0 || height == 0 {
+            return Err(Error::Request(format!(
+                "an image of {width} x {height} pixels is empty: width and height must be at least 1"
+            )));
+        }
+        if patch_size == 0 || pixels == 0 || !pixels.is_multiple_of(patch_size) {
+            return Err(Error::Request(format!(
+                "partitions of {pixels} pixels cannot be cut into patches of {patch_size} pixels: \
+                 the partition's side must be a multiple of the patch size"
+            )));
+        }
+        let side = pixels / patch_size;
+        let (gh, gw) = grid.unwrap_or((1, 1));
+        let canvas = |strips: usize| strips.checked_mul(pixels).filter(|&p| p <= MAX_CANVAS);
+        let (Some(th @ 1..), Some(tw @ 1..)) = (canvas(gh), canvas(gw)) else {
+            return Err(Error::Request(format!(
+                "a canvas of {gh} x {gw} sub-images of {pixels} pixels: each side must be 1 to {MAX_CANVAS} pixels"
+            )));
+        };
+        if grid.is_none() {
+            let (rows, cols) = (0..0, 0..0);
+            let (row_shares, col_shares) = (Vec::new(), Vec::new());
+            return Ok(Self { side, patch_size, grid, rows, cols, fit, row_shares, col_shares });
+        }
+        let (nh, nw) = fit;
+        if nh > th || nw > tw {
+            return Err(Error::Request(format!(
+                "a picture of {nw} x {nh} pixels does not fit its canvas of {tw} x {th} pixels"
+            )));
+        }
+        let (rows, cols) = unpadded((width, height), (gh * side, gw * side));
+        Ok(Self {
+            side,
+            patch_size,
+            grid,
+            rows,
+            cols,
+            fit,
+            row_shares: strip_shares(gh, pixels, side, nh),
+            col_shares: strip_shares(gw, pixels, side, nw),
+        })
+    }
+
+    /// Patches along one side of a partition, *n*.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
+    /// Side of a patch in pixels.
+    pub fn patch_size(&self) -> usize {
+        self.patch_size
+    }
+
+    /// Sub-images as (rows, columns); `None` for a model without sub-images.
+    pub fn grid(&self) -> Option<(usize, usize)> {
+        self.grid
+    }
+
+    /// Partitions *P*: the full image and the sub-images.
+    pub fn partitions(&self) -> usize {
+        1 + self.grid.map_or(0, |(gh, gw)| gh * gw)
+    }
+
+    /// Patches of one partition, *T* = n².
+    pub fn patches(&self) -> usize {
+        self.side * self.side
+    }
+
+    /// Canvas rows that unpadding keeps, in patches; empty without sub-images.
+    pub fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    /// Canvas columns that unpadding keeps, in patches; empty without sub-images.
+    pub fn cols(&self) -> Range<usize> {
+        self.cols.clone()
+    }
+
+    /// Valid patches of partition `i` as (rows, columns) of its own n × n square.
+    pub fn valid_area(&self, i: usize) -> (Range<usize>, Range<usize>) {
+        let n = self.side;
+        match (self.grid, i) {
+            (Some((_, gw)), 1..) => {
+                let local = |range: &Range<usize>, strip: usize| {
+                    let clamp = |at: usize| at.clamp(strip * n, (strip + 1) * n) - strip * n;
+                    clamp(range.start)..clamp(range.end)
+                };
+                (local(&self.rows, (i - 1) / gw), local(&self.cols, (i - 1) % gw))
+            }
+            _ => (0..n, 0..n),
+        }
+    }
+
+    /// Whether patch `patch` of partition `i` survives unpadding; all of the full image do.
+    pub fn is_valid(&self, i: usize, patch: usize) -> bool {
+        let (rows, cols) = self.valid_area(i);
+        rows.contains(&(patch / self.side)) && cols.contains(&(patch % self.side))
+    }
+
+    /// Number of valid patches of partition `i`, *Vᵢ*. V₀ = T; any other may be 0.
+    pub fn valid_in(&self, i: usize) -> usize {
+        let (rows, cols) = self.valid_area(i);
+        rows.len() * cols.len()
+    }
+
+    /// Number of valid patches of all sub-images together, *Vₛ*; 0 for very thin images.
+    pub fn valid_in_sub_images(&self) -> usize {
+        self.rows.len() * self.cols.len()
+    }
+
+    /// Number of valid patches of all partitions, *V* = T + Vₛ.
+    pub fn valid(&self) -> usize {
+        self.patches() + self.valid_in_sub_images()
+    }
+
+    /// Size (height, width) in pixels of the resized picture on the canvas, (*nh*, *nw*).
+    pub fn fit(&self) -> (usize, usize) {
+        self.fit
+    }
+
+    /// `r[a][j]`: how much of patch row j of the full image horizontal strip a of the canvas shows,
+    /// in units of 1/n of a pixel row of the resized picture: 0 to nh, and over the strips a `r[a][j]` adds up to nh.
+    pub fn row_shares(&self) -> &[Vec<u64>] {
+        &self.row_shares
+    }
+
+    /// `c[b][k]`: the same for columns and vertical strip b: 0 to nw, and over the strips b `c[b][k]` adds up to nw.
+    pub fn col_shares(&self) -> &[Vec<u64>] {
+        &self.col_shares
+    }
+
+    /// Partition and patch that canvas patch (`row`, `col`) is. Needs a grid.
+    pub(super) fn locate(&self, row: usize, col: usize) -> (usize, usize) {
+        let n = self.side;
+        let gw = self.grid.map_or(1, |(_, gw)| gw);
+        (1 + (row / n) * gw + col / n, (row % n) * n + col % n)
+    }
+}
+
+/// Rows and columns of a canvas of (`ch`, `cw`) patches that unpadding keeps for a picture of (`w`, `h`) pixels.
+///
+/// transformers computes new = int(round(H·cw/W, 7)) in floating point; whole-number division is the same.
+/// The pad is floored, so that new or new + 1 rows stay.
+fn unpadded((w, h): (usize, usize), (ch, cw): (usize, usize)) -> (Range<usize>, Range<usize>) {
+    let [w, h, wide_ch, wide_cw] = [w, h, ch, cw].map(|x| x as u128);
+    // Each quotient is at most the canvas side it is taken from.
+    if w * wide_ch > wide_cw * h {
+        let pad = (ch - (h * wide_cw / w) as usize) / 2;
+        (pad..ch - pad, 0..cw)
+    } else {
+        let pad = (cw - (w * wide_ch / h) as usize) / 2;
+        (0..ch, pad..cw - pad)
+    }
+}
+
+/// `[strip][j]`: overlap of strip `strip` of the canvas with row j of n equal rows of the picture, in 1/n pixel.
+///
+/// The picture is `length` pixels long and centred on `strips` · `pixels`, the odd pixel of padding behind it.
+/// Strip a shows its pixels [a·S − offset, (a+1)·S − offset), cut to the picture; row j is [j·length/n, (j+1)·length/n).
+fn strip_shares(strips: usize, pixels: usize, n: usize, length: usize) -> Vec<Vec<u64>> {
+    let offset = (strips * pixels - length) / 2;
+    let edge = |strip: usize| n * (strip * pixels).saturating_sub(offset).min(length);
+    (0..strips)
+        .map(|a| {
+            let (lo, hi) = (edge(a), edge(a + 1));
+            let overlap = |j: usize| hi.min((j + 1) * length).saturating_sub(lo.max(j * length));
+            (0..n).map(|j| overlap(j) as u64).collect()
+        })
+        .collect()
+}

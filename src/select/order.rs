@@ -1,0 +1,43 @@
+//! The order in which what was kept enters the decoder.
+
+use super::{Kept, Plan};
+
+/// One visual row of the decoder's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Projected features of a patch.
+    Patch {
+        /// 0 is the full image.
+        partition: usize,
+        /// Position in the partition, row by row.
+        patch: u32,
+    },
+    /// The learned `image_newline` vector.
+    Newline,
+}
+
+/// The visual rows in order: the kept patches of the full image row by row, then those of the whole canvas row by
+/// row, so that left and right sub-images interleave. With newlines, one ends each valid canvas row, also a row
+/// that kept nothing.
+pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
+    let geometry = &plan.geometry;
+    let mut is_kept = vec![vec![false; geometry.patches()]; geometry.partitions()];
+    for (marks, indices) in is_kept.iter_mut().zip(&kept.indices) {
+        for &patch in indices {
+            marks[patch as usize] = true;
+        }
+    }
+    let slot = |(partition, patch): (usize, usize)| {
+        is_kept[partition][patch].then_some(Slot::Patch { partition, patch: patch as u32 })
+    };
+
+    let mut slots = Vec::with_capacity(kept.count() + plan.newlines);
+    slots.extend((0..geometry.patches()).filter_map(|patch| slot((0, patch))));
+    for row in geometry.rows() {
+        slots.extend(geometry.cols().filter_map(|col| slot(geometry.locate(row, col))));
+        if plan.newlines > 0 {
+            slots.push(Slot::Newline);
+        }
+    }
+    slots
+}

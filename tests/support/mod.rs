@@ -1,0 +1,54 @@
+//! What the selection tests share: layouts, and scores from a seed.
+#![allow(dead_code)] // each test file uses a part
+
+use hired::image::Layout;
+
+/// Canvases as (rows, columns) of sub-images, in the order LLaVA-v1.6 lists them.
+pub const GRIDS: [(usize, usize); 5] = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)];
+
+/// The canvases of [`GRIDS`] for partitions of `side` pixels.
+pub fn pinpoints(side: usize) -> Vec<(usize, usize)> {
+    GRIDS.iter().map(|&(gh, gw)| (gh * side, gw * side)).collect()
+}
+
+/// Where transformers puts a picture: the canvas that shows most of it at the least waste, the first in the list if
+/// several do, and on it the largest size that keeps the aspect. All in f64, as there.
+pub fn layout(width: usize, height: usize, side: usize, pinpoints: &[(usize, usize)]) -> Layout {
+    let (w, h) = (width as f64, height as f64);
+    let mut best = (0, usize::MAX, (0, 0));
+    for &(th, tw) in pinpoints {
+        let scale = (tw as f64 / w).min(th as f64 / h);
+        let shown = ((w * scale) as usize * (h * scale) as usize).min(width * height);
+        let waste = th * tw - shown;
+        if shown > best.0 || (shown == best.0 && waste < best.1) {
+            best = (shown, waste, (th, tw));
+        }
+    }
+    let (th, tw) = best.2;
+    let (scale_w, scale_h) = (tw as f64 / w, th as f64 / h);
+    let fit = if scale_w < scale_h {
+        (((h * scale_w).ceil() as usize).min(th), tw)
+    } else {
+        (th, ((w * scale_h).ceil() as usize).min(tw))
+    };
+    Layout { width, height, side, grid: Some((th / side, tw / side)), fit }
+}
+
+/// The layout of a model without sub-images.
+pub fn one_crop(width: usize, height: usize, side: usize) -> Layout {
+    Layout { width, height, side, grid: None, fit: (side, side) }
+}
+
+/// Scores that are the same in every language: a 64-bit congruential generator's upper bits, squared in f32.
+pub struct Scores(pub u64);
+
+impl Scores {
+    pub fn take(&mut self, count: usize) -> Vec<f32> {
+        let mut next = || {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            let unit = (self.0 >> 40) as f32 / (1 << 24) as f32;
+            unit * unit / 64.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+}
