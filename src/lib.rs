@@ -6,6 +6,7 @@
 pub mod checkpoint;
 pub mod config;
 mod error;
+mod files;
 pub mod image;
 pub mod select;
 pub mod text;

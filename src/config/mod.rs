@@ -1,4 +1,19 @@
 //! A Hugging Face model folder's JSON files, read into one validated [`ModelConfig`].
+//!
+//! Defaults of absent keys are those of transformers' configuration classes: published LLaVA
+//! checkpoints leave most of `text_config` out. Keys that changed their name over transformers'
+//! releases are read in both spellings.
+
+mod json;
+mod model;
+mod preprocessor;
+
+use std::path::{Path, PathBuf};
+
+use crate::{Result, files};
+
+// Sizes are bounded when they are read such that their products fit 64 bits.
+const _: () = assert!(usize::BITS >= 64, "models do not fit an address space of 32 bits");
 
 /// Which of the two LLaVA layouts a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,4 +147,71 @@ pub struct ModelConfig {
     pub image_token: u32,
     /// Ids that end an answer.
     pub eos: Vec<u32>,
+}
+
+/// A model folder whose configuration has been read and found sound.
+#[derive(Debug, Clone)]
+pub struct ModelFolder {
+    /// The folder.
+    pub dir: PathBuf,
+    /// What its JSON files say.
+    pub config: ModelConfig,
+}
+
+impl ModelFolder {
+    /// Reads the configuration of the model in `dir`; see [`ModelConfig::read`].
+    pub fn open(dir: &Path) -> Result<Self> {
+        Ok(Self { dir: dir.to_owned(), config: ModelConfig::read(dir)? })
+    }
+}
+
+/// The bytes of the files [`from_json`] reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    /// `config.json`.
+    pub config: &'a [u8],
+    /// `preprocessor_config.json`.
+    pub preprocessor: Option<&'a [u8]>,
+    /// `processor_config.json`; its `image_processor`, if it has one, goes before `preprocessor`.
+    pub processor: Option<&'a [u8]>,
+    /// `generation_config.json`.
+    pub generation: Option<&'a [u8]>,
+}
+
+impl ModelConfig {
+    /// Reads `config.json`, `preprocessor_config.json` (or the `image_processor` inside
+    /// `processor_config.json`) and, if there, `generation_config.json` of the folder `dir`.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Model`](crate::Error::Model): a file is missing
+    /// or is not JSON, or a key has a value that this engine does not compute or that makes no
+    /// sense.
+    pub fn read(dir: &Path) -> Result<Self> {
+        /// The real files have a few kilobytes.
+        const LARGEST: u64 = 16 << 20;
+        files::expect_folder(dir)?;
+        let read = |name| files::read(&dir.join(name), LARGEST);
+        let Some(config) = read(model::CONFIG)? else {
+            let what = "there is no config.json in this folder; give a Hugging Face model folder";
+            return Err(crate::Error::model(dir, what));
+        };
+        let preprocessor = read(preprocessor::PREPROCESSOR)?;
+        let processor = read(preprocessor::PROCESSOR)?;
+        let generation = read(model::GENERATION)?;
+        let files = Files {
+            config: &config,
+            preprocessor: preprocessor.as_deref(),
+            processor: processor.as_deref(),
+            generation: generation.as_deref(),
+        };
+        from_json(dir, &files)
+    }
+}
+
+/// The configuration that the files of the folder `dir` describe; `dir` is for messages only.
+///
+/// # Errors
+/// As [`ModelConfig::read`], without those of the operating system.
+pub fn from_json(dir: &Path, files: &Files) -> Result<ModelConfig> {
+    model::model(dir, files)
 }

@@ -1,0 +1,300 @@
+//! `config.json` and `generation_config.json`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::json::{self, Section};
+use super::{
+    Activation, Architecture, Family, Files, ModelConfig, TextConfig, VisionConfig, preprocessor,
+};
+use crate::{Error, Result};
+
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const GENERATION: &str = "generation_config.json";
+
+// Bounds on what a file may claim: far above every published model, and small enough that no
+// product of them (elements of a tensor, bytes of a cache, scores of a block) leaves 64 bits.
+const MAX_LAYERS: usize = 1000;
+const MAX_HIDDEN: usize = 1 << 20;
+const MAX_INTERMEDIATE: usize = 1 << 22;
+const MAX_HEADS: usize = 1 << 14;
+const MAX_VOCAB: usize = 1 << 24;
+const MAX_IMAGE_SIDE: usize = 8192;
+const MAX_PATCHES: usize = 1 << 16;
+const MAX_PINPOINTS: usize = 1024;
+const MAX_SUB_IMAGES: usize = 64;
+/// Whole numbers up to here are exact in f32, in which rotary angles are computed.
+const MAX_POSITIONS: usize = 1 << 24;
+/// The widest head an attention kernel takes.
+const MAX_HEAD_DIM: usize = 128;
+
+/// Published LLaVA-NeXT canvases as (height, width), transformers' default.
+const PINPOINTS: [(usize, usize); 5] =
+    [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)];
+
+pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
+    let path = dir.join(CONFIG);
+    let map = json::parse(&path, files.config)?;
+    let root = Section::root(&path, &map);
+    let architecture = architecture(&root)?;
+    if root.get("quantization_config").is_some() {
+        return Err(root.error(
+            "quantization_config",
+            "is set: quantized checkpoints are not supported; use one stored in f16, bf16 or f32",
+        ));
+    }
+    let vision = vision(&root.section("vision_config")?)?;
+    let text = text(&root, architecture)?;
+    let pinpoints = match architecture {
+        Architecture::LlavaNext => Some(pinpoints(&root, &vision)?),
+        Architecture::Llava => None,
+    };
+    let feature_blocks = feature_blocks(&root, vision.layers)?;
+    // "full" would hand the CLS token to the decoder, for which no method here has a rule.
+    root.choice("vision_feature_select_strategy", "default", &[("default", ())])?;
+    let activations = [
+        ("gelu", Activation::Gelu),
+        ("quick_gelu", Activation::QuickGelu),
+        ("silu", Activation::Silu),
+    ];
+    let image_token = {
+        let key = root.spelling("image_token_id", "image_token_index");
+        root.whole(key, 32000, 0..=text.vocab - 1)? as u32
+    };
+    let eos = eos(dir, files, &root.section("text_config")?)?;
+    let image = preprocessor::image(dir, files, &vision, pinpoints)?;
+    Ok(ModelConfig {
+        architecture,
+        feature_blocks,
+        projector_activation: root.choice("projector_hidden_act", "gelu", &activations)?,
+        projector_bias: root.flag("multimodal_projector_bias", true)?,
+        image_token,
+        eos,
+        vision,
+        text,
+        image,
+    })
+}
+
+fn architecture(root: &Section) -> Result<Architecture> {
+    let names = [("llava_next", Architecture::LlavaNext), ("llava", Architecture::Llava)];
+    if root.get("model_type").is_some() {
+        return root.choice("model_type", "", &names);
+    }
+    let first = root.get("architectures").and_then(|list| list.get(0)).and_then(Value::as_str);
+    match first {
+        Some("LlavaNextForConditionalGeneration") => Ok(Architecture::LlavaNext),
+        Some("LlavaForConditionalGeneration") => Ok(Architecture::Llava),
+        _ => Err(root.error("model_type", "is missing; it must be \"llava_next\" or \"llava\"")),
+    }
+}
+
+fn vision(section: &Section) -> Result<VisionConfig> {
+    section.choice("model_type", "clip_vision_model", &[("clip_vision_model", ())])?;
+    // An absent tower is ViT-L/14 at 336 pixels; one that is there defaults as CLIPVisionConfig.
+    let [hidden, intermediate, layers, heads, image_size, patch_size] = match section.exists() {
+        false => [1024, 4096, 24, 16, 336, 14],
+        true => [768, 3072, 12, 12, 224, 32],
+    };
+    section.whole("num_channels", 3, 3..=3)?;
+    let activations = [("quick_gelu", Activation::QuickGelu), ("gelu", Activation::Gelu)];
+    let config = VisionConfig {
+        hidden: section.whole("hidden_size", hidden, 1..=MAX_HIDDEN)?,
+        intermediate: section.whole("intermediate_size", intermediate, 1..=MAX_INTERMEDIATE)?,
+        layers: section.whole("num_hidden_layers", layers, 1..=MAX_LAYERS)?,
+        heads: section.whole("num_attention_heads", heads, 1..=MAX_HEADS)?,
+        image_size: section.whole("image_size", image_size, 1..=MAX_IMAGE_SIDE)?,
+        patch_size: section.whole("patch_size", patch_size, 1..=MAX_IMAGE_SIDE)?,
+        eps: section.number("layer_norm_eps", 1e-5, 1e-12..=1.0)? as f32,
+        activation: section.choice("hidden_act", "quick_gelu", &activations)?,
+    };
+    divides(section, "num_attention_heads", config.heads, "hidden_size", config.hidden)?;
+    divides(section, "patch_size", config.patch_size, "image_size", config.image_size)?;
+    head_dim(section, "hidden_size / num_attention_heads", config.head_dim())?;
+    if config.patches() > MAX_PATCHES {
+        let what = format!("gives {} patches; at most {MAX_PATCHES} can be run", config.patches());
+        return Err(section.error("image_size / patch_size", what));
+    }
+    Ok(config)
+}
+
+fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
+    let section = &root.section("text_config")?;
+    let families = [("llama", Family::Llama), ("mistral", Family::Mistral)];
+    let family = section.choice("model_type", "llama", &families)?;
+    let (intermediate, positions) = match family {
+        Family::Llama => (11008, 2048),
+        Family::Mistral => (14336, 131_072),
+    };
+    section.choice("hidden_act", "silu", &[("silu", ()), ("swish", ())])?;
+    for bias in ["attention_bias", "mlp_bias"] {
+        section.require_flag(bias, false, false)?;
+    }
+    let hidden = section.whole("hidden_size", 4096, 1..=MAX_HIDDEN)?;
+    let heads = section.whole("num_attention_heads", 32, 1..=MAX_HEADS)?;
+    // MistralConfig shares keys and values among heads unless the key says null.
+    let shared = family == Family::Mistral && !section.is_null("num_key_value_heads");
+    let kv_default = if shared { 8 } else { heads };
+    let kv_heads = section.whole("num_key_value_heads", kv_default, 1..=MAX_HEADS)?;
+    divides(section, "num_attention_heads", heads, "hidden_size", hidden)?;
+    divides(section, "num_key_value_heads", kv_heads, "num_attention_heads", heads)?;
+    let width = section.whole("head_dim", hidden / heads, 0..=MAX_HIDDEN)?;
+    head_dim(section, "head_dim", width)?;
+    let tied = root.flag("tie_word_embeddings", false)?
+        // Only LlavaConfig takes the setting over from the decoder's configuration.
+        || architecture == Architecture::Llava && section.flag("tie_word_embeddings", false)?;
+    Ok(TextConfig {
+        family,
+        hidden,
+        heads,
+        kv_heads,
+        tied,
+        intermediate: section.whole("intermediate_size", intermediate, 1..=MAX_INTERMEDIATE)?,
+        layers: section.whole("num_hidden_layers", 32, 1..=MAX_LAYERS)?,
+        head_dim: width,
+        vocab: section.whole("vocab_size", 32000, 1..=MAX_VOCAB)?,
+        eps: section.number("rms_norm_eps", 1e-6, 1e-12..=1.0)? as f32,
+        rope_theta: rope_theta(section)?,
+        max_positions: max_positions(section, family, positions)?,
+    })
+}
+
+fn rope_theta(section: &Section) -> Result<f32> {
+    // `rope_parameters` holds since transformers 5 what was `rope_theta` and `rope_scaling`.
+    let parameters = section.section("rope_parameters")?;
+    for scaling in [&parameters, &section.section("rope_scaling")?] {
+        let key = scaling.spelling("rope_type", "type");
+        scaling.choice(key, "default", &[("default", ())])?;
+    }
+    for holder in [section, &parameters] {
+        holder.number("partial_rotary_factor", 1.0, 1.0..=1.0)?;
+    }
+    let holder = if parameters.get("rope_theta").is_some() { &parameters } else { section };
+    Ok(holder.number("rope_theta", 10_000.0, 1.0..=1e12)? as f32)
+}
+
+/// Positions after which the arithmetic would change.
+fn max_positions(section: &Section, family: Family, default: usize) -> Result<usize> {
+    let positions = section.whole("max_position_embeddings", default, 1..=MAX_POSITIONS)?;
+    if family != Family::Mistral || section.is_null("sliding_window") {
+        return Ok(positions);
+    }
+    // While the sequence fits the window, every position sees all before it.
+    Ok(positions.min(section.whole("sliding_window", 4096, 1..=usize::MAX >> 1)?))
+}
+
+fn pinpoints(root: &Section, vision: &VisionConfig) -> Result<Vec<(usize, usize)>> {
+    const KEY: &str = "image_grid_pinpoints";
+    let canvases = pinpoint_list(root)?.unwrap_or_else(|| PINPOINTS.to_vec());
+    let side = vision.image_size;
+    for &(height, width) in &canvases {
+        let (rows, cols) = (height / side, width / side);
+        if height == 0 || width == 0 || height % side != 0 || width % side != 0 {
+            let what = format!(
+                "holds [{height}, {width}], which is no multiple of vision_config.image_size {side}"
+            );
+            return Err(root.error(KEY, what));
+        }
+        if rows.saturating_mul(cols) > MAX_SUB_IMAGES {
+            let what = format!(
+                "holds [{height}, {width}], a grid of {rows} x {cols} sub-images; \
+                 at most {MAX_SUB_IMAGES} can be run"
+            );
+            return Err(root.error(KEY, what));
+        }
+        // The largest number in the division of a budget among sub-images, whose scores are whole
+        // numbers of 2⁻²⁴; no budget exceeds the patches there are.
+        let tokens = (1 + rows * cols) * vision.patches();
+        let largest = [vision.heads, 1 << 24, height, width, tokens]
+            .into_iter()
+            .try_fold(1u64, |product, factor| product.checked_mul(factor as u64));
+        if largest.is_none_or(|product| product >= 1 << 63) {
+            let what = format!(
+                "holds [{height}, {width}], on which {tokens} patches scored by {} heads \
+                 cannot be shared out in 64-bit numbers",
+                vision.heads
+            );
+            return Err(root.error(KEY, what));
+        }
+    }
+    Ok(canvases)
+}
+
+/// The list of (height, width) under `image_grid_pinpoints`, the same in both files that have it.
+pub(super) fn pinpoint_list(section: &Section) -> Result<Option<Vec<(usize, usize)>>> {
+    const KEY: &str = "image_grid_pinpoints";
+    let Some(value) = section.get(KEY) else { return Ok(None) };
+    let wrong = || section.wrong(KEY, value, "a list of [height, width] in pixels");
+    let list = value.as_array().filter(|list| !list.is_empty()).ok_or_else(wrong)?;
+    if list.len() > MAX_PINPOINTS {
+        let what = format!("has {} entries; at most {MAX_PINPOINTS} make sense", list.len());
+        return Err(section.error(KEY, what));
+    }
+    let pair = |entry: &Value| match entry.as_array().map(Vec::as_slice) {
+        Some([height, width]) => Some((json::whole(height)?, json::whole(width)?)),
+        _ => None,
+    };
+    list.iter().map(pair).collect::<Option<Vec<_>>>().map(Some).ok_or_else(wrong)
+}
+
+/// Blocks to run for the features of `vision_feature_layer`: index i of the hidden states, of which
+/// 0 is the embedding, or −1 the last block's output.
+fn feature_blocks(root: &Section, layers: usize) -> Result<usize> {
+    const KEY: &str = "vision_feature_layer";
+    let default = Value::from(-2);
+    let value = root.get(KEY).unwrap_or(&default);
+    if value.is_array() {
+        return Err(root.wrong(KEY, value, "one layer; features of several are not supported"));
+    }
+    let blocks = value.as_i64().and_then(|index| match index {
+        0.. => usize::try_from(index).ok(),
+        _ => (layers + 1).checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
+    });
+    blocks.filter(|blocks| (1..=layers).contains(blocks)).ok_or_else(|| {
+        let wanted =
+            format!("the output of one of the {layers} blocks, 1 to {layers} or -{layers} to -1");
+        root.wrong(KEY, value, wanted)
+    })
+}
+
+fn eos(dir: &Path, files: &Files, text: &Section) -> Result<Vec<u32>> {
+    const KEY: &str = "eos_token_id";
+    if let Some(bytes) = files.generation {
+        let path = dir.join(GENERATION);
+        let map = json::parse(&path, bytes)?;
+        let root = Section::root(&path, &map);
+        if let Some(value) = root.get(KEY) {
+            return ids(&root, KEY, value);
+        }
+    }
+    text.get(KEY).map_or(Ok(vec![2]), |value| ids(text, KEY, value))
+}
+
+fn ids(section: &Section, key: &str, value: &Value) -> Result<Vec<u32>> {
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = list.iter().map(id).collect::<Option<Vec<_>>>();
+    ids.filter(|ids| !ids.is_empty())
+        .ok_or_else(|| section.wrong(key, value, "a token id or a list of token ids"))
+}
+
+fn divides(section: &Section, key: &str, part: usize, of: &str, whole: usize) -> Result<()> {
+    if whole.is_multiple_of(part) {
+        return Ok(());
+    }
+    Err(section.error(key, format!("is {part}, which does not divide {of} {whole}")))
+}
+
+fn head_dim(section: &Section, key: &str, width: usize) -> Result<()> {
+    if (2..=MAX_HEAD_DIM).contains(&width) && width.is_multiple_of(2) {
+        return Ok(());
+    }
+    let what = format!("is {width}; heads must be an even number wide, from 2 to {MAX_HEAD_DIM}");
+    Err(section.error(key, what))
+}
+
+/// The error about a file that must be there.
+pub(super) fn missing(dir: &Path, what: &str) -> Error {
+    Error::model(dir, format!("{what}; download it from where the checkpoint came from"))
+}

@@ -1,0 +1,131 @@
+//! `preprocessor_config.json`, or the same inside `processor_config.json`.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::json::{self, Section};
+use super::model::{self, CONFIG};
+use super::{Files, ImageConfig, VisionConfig};
+use crate::{Error, Result};
+
+pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
+pub(super) const PROCESSOR: &str = "processor_config.json";
+
+/// Mean and standard deviation of CLIP's training images, transformers' default.
+const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
+const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
+
+/// Pillow's number for bicubic.
+const BICUBIC: usize = 3;
+
+/// The preprocessing for `vision` on the canvases `pinpoints` of `config.json`.
+pub(super) fn image(
+    dir: &Path,
+    files: &Files,
+    vision: &VisionConfig,
+    pinpoints: Option<Vec<(usize, usize)>>,
+) -> Result<ImageConfig> {
+    // Saves by transformers 5 have all in one file, which it prefers.
+    if let Some(bytes) = files.processor {
+        let path = dir.join(PROCESSOR);
+        let map = json::parse(&path, bytes)?;
+        let section = Section::root(&path, &map).section("image_processor")?;
+        if section.exists() {
+            return read(&path, &section, vision, pinpoints);
+        }
+    }
+    let Some(bytes) = files.preprocessor else {
+        let what = "there is neither preprocessor_config.json nor an image_processor in \
+                    processor_config.json in this folder";
+        return Err(model::missing(dir, what));
+    };
+    let path = dir.join(PREPROCESSOR);
+    let map = json::parse(&path, bytes)?;
+    read(&path, &Section::root(&path, &map), vision, pinpoints)
+}
+
+fn read(
+    path: &Path,
+    section: &Section,
+    vision: &VisionConfig,
+    pinpoints: Option<Vec<(usize, usize)>>,
+) -> Result<ImageConfig> {
+    let tiled = pinpoints.is_some();
+    let known = if tiled {
+        &["LlavaNextImageProcessor"][..]
+    } else {
+        &["CLIPImageProcessor", "LlavaImageProcessor"]
+    };
+    if let Some(name) = section.text("image_processor_type")? {
+        let class = name.strip_suffix("Fast").or(name.strip_suffix("Pil")).unwrap_or(name);
+        if !known.contains(&class) {
+            let wanted = format!("{} for this model", known.join(" or "));
+            return Err(section.wrong("image_processor_type", &Value::from(name), wanted));
+        }
+    }
+    section.require_flag("do_rescale", true, true)?;
+    section.require_flag("do_normalize", true, true)?;
+    if !tiled {
+        // Sub-images have their final size already, and only batches of images are padded.
+        section.require_flag("do_resize", true, true)?;
+        section.require_flag("do_center_crop", true, true)?;
+        section.require_flag("do_pad", false, false)?;
+    }
+    section.whole("resample", BICUBIC, BICUBIC..=BICUBIC)?;
+    side(section, "size", vision.image_size, !tiled)?;
+    side(section, "crop_size", vision.image_size, false)?;
+    if let Some(own) = model::pinpoint_list(section)?
+        && let Some(canvases) = &pinpoints
+        && own != *canvases
+    {
+        let what =
+            format!("image_grid_pinpoints differs from that of {CONFIG}; make both the same");
+        return Err(Error::model(path, what));
+    }
+    let mean = channels(section, "image_mean", CLIP_MEAN, -1e3)?;
+    let std = channels(section, "image_std", CLIP_STD, 1e-3)?;
+    let rescale = section.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)?;
+    Ok(ImageConfig { side: vision.image_size, pinpoints, mean, std, rescale })
+}
+
+/// Fails unless `size` or `crop_size`, in whichever spelling, is the side of a partition.
+///
+/// An image whose shortest edge is to be `size` must not say `height` and `width`: that squashes it.
+fn side(section: &Section, key: &str, image_size: usize, shortest_edge: bool) -> Result<()> {
+    // The image processors' own default is CLIP's, never a published LLaVA's.
+    let default = Value::from(224);
+    let value = section.get(key).unwrap_or(&default);
+    let edge = |name: &str| value.get(name).filter(|edge| !edge.is_null());
+    let found = match value {
+        Value::Number(_) => json::whole(value),
+        _ => match (edge("shortest_edge"), edge("height"), edge("width")) {
+            (Some(shortest), None, None) if key == "size" => json::whole(shortest),
+            (None, Some(height), Some(width)) if height == width && !shortest_edge => {
+                json::whole(height)
+            }
+            _ => None,
+        },
+    };
+    if found == Some(image_size) && edge("longest_edge").is_none() {
+        return Ok(());
+    }
+    let wanted = match shortest_edge {
+        true => format!("{{\"shortest_edge\":{image_size}}}"),
+        false => format!("{image_size} pixels each way"),
+    };
+    let what = format!("{wanted}, vision_config.image_size of {CONFIG}");
+    Err(section.wrong(key, value, what))
+}
+
+/// One number for each of red, green and blue, from `lowest` to 1000.
+fn channels(section: &Section, key: &str, default: [f64; 3], lowest: f64) -> Result<[f64; 3]> {
+    let Some(value) = section.get(key) else { return Ok(default) };
+    let read = || -> Option<[f64; 3]> {
+        let list: Option<Vec<f64>> = value.as_array()?.iter().map(Value::as_f64).collect();
+        list?.try_into().ok()
+    };
+    read()
+        .filter(|all| all.iter().all(|x| (lowest..=1e3).contains(x)))
+        .ok_or_else(|| section.wrong(key, value, format!("three numbers from {lowest} to 1000")))
+}
