@@ -439,3 +439,96 @@ fn folders() {
     std::fs::create_dir(path.join("config.json")).unwrap();
     assert_message(ModelFolder::open(path), &["config.json", "not a regular file"]);
 }
+
+/// Whatever stands in whichever place: a configuration or one line, never a panic.
+#[test]
+fn anything_anywhere() {
+    fn places(value: &Value, at: String, out: &mut Vec<String>) {
+        if let Value::Object(map) = value {
+            for (key, value) in map {
+                places(value, format!("{at}/{key}"), out);
+            }
+        }
+        out.push(at);
+    }
+    let wild = [
+        Value::Null,
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(0.5),
+        json!(1e30),
+        json!(1e-300),
+        json!(16_777_216),
+        json!(u64::MAX),
+        json!(i64::MIN),
+        json!(""),
+        json!("a\nb\u{1b}[2J"),
+        json!("x".repeat(10_000)),
+        json!(true),
+        json!([]),
+        json!([[]]),
+        json!([[u64::MAX, u64::MAX]]),
+        json!({}),
+        json!({ "model_type": "mistral" }),
+    ];
+    let mut read_well = 0;
+    for files in [vicuna(), llava15()] {
+        for file in 0..2 {
+            let mut pointers = Vec::new();
+            places(&files[file], String::new(), &mut pointers);
+            for pointer in pointers {
+                for value in &wild {
+                    let mut files = files.clone();
+                    *files[file].pointer_mut(&pointer).unwrap() = value.clone();
+                    match read(&files) {
+                        Ok(config) => {
+                            read_well += 1;
+                            let weights = hired::checkpoint::layout(&config);
+                            assert!(weights.iter().map(|w| w.elements()).sum::<usize>() < 1 << 60);
+                        }
+                        Err(e) => {
+                            let message = e.to_string();
+                            assert!(!message.contains(char::is_control), "{message:?}");
+                            assert!(message.len() < 400, "{message}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(read_well > 100, "{read_well}");
+}
+
+/// The largest model that is let in can be planned for in 64 bits.
+#[test]
+fn largest_numbers_let_in() {
+    let mut files = llava15();
+    for (key, value) in [
+        ("/text_config/hidden_size", 1 << 20),
+        ("/text_config/intermediate_size", 1 << 22),
+        ("/text_config/num_attention_heads", 1 << 14),
+        ("/text_config/num_hidden_layers", 1000),
+        ("/text_config/vocab_size", 1 << 24),
+        ("/text_config/max_position_embeddings", 1 << 24),
+        ("/vision_config/hidden_size", 1 << 20),
+        ("/vision_config/intermediate_size", 1 << 22),
+        ("/vision_config/num_attention_heads", 1 << 14),
+        ("/vision_config/num_hidden_layers", 1000),
+        ("/vision_config/image_size", 8192),
+        ("/vision_config/patch_size", 32),
+    ] {
+        set(&mut files[0], key, json!(value));
+    }
+    set(&mut files[1], "/size", json!({ "shortest_edge": 8192 }));
+    set(&mut files[1], "/crop_size", json!(8192));
+    let config = read(&files).unwrap();
+    let bytes = |n: usize| n.checked_mul(4).unwrap();
+    let weights =
+        hired::checkpoint::layout(&config).iter().map(|w| bytes(w.elements())).sum::<usize>();
+    let text = &config.text;
+    let kv = [2, text.layers, text.kv_heads, text.head_dim, text.max_positions]
+        .into_iter()
+        .try_fold(4usize, usize::checked_mul);
+    assert!(weights < 1 << 62 && kv.unwrap() < 1 << 62);
+}

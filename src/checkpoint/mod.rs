@@ -1,1 +1,178 @@
-//! Weights of a model folder.
+//! Weights of a model folder: safetensors files, mapped into memory and used where they lie.
+//!
+//! Tensors go by one canonical name each, whichever of transformers' spellings a file has:
+//! `vision_tower.encoder.layers.{i}.…`, `multi_modal_projector.linear_1.weight`, `image_newline`,
+//! `language_model.embed_tokens.weight`, `language_model.layers.{i}.…`, `lm_head.weight`.
+
+mod header;
+mod index;
+mod layout;
+mod names;
+mod tensor;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use header::{Stored, parse_header};
+pub use index::parse_index;
+pub use layout::{Part, Weight, layout};
+pub use names::canonical;
+pub use tensor::{DType, Tensor};
+
+use crate::config::ModelConfig;
+use crate::{Error, Result, files};
+use tensor::Shard;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// The tensors of a model folder, by canonical name.
+///
+/// Opening reads headers only; the weights are read from disk as they are used.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    tensors: BTreeMap<String, Tensor>,
+    /// Tensors of a type this engine does not compute with, and that type.
+    unsupported: BTreeMap<String, String>,
+}
+
+impl Checkpoint {
+    /// Maps `model.safetensors`, or else the files that `model.safetensors.index.json` lists, in
+    /// the folder `dir`. Tensors that no model needs are tolerated.
+    ///
+    /// While the checkpoint or one of its tensors lives, the files must not be changed: a file cut
+    /// short under a mapping ends the process.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Model`]: a file is missing, truncated or damaged, or the index
+    /// and the files disagree.
+    pub fn open(dir: &Path) -> Result<Self> {
+        /// The real ones have a hundred kilobytes.
+        const LARGEST_INDEX: u64 = 16 << 20;
+        files::expect_folder(dir)?;
+        let mut checkpoint =
+            Self { dir: dir.to_owned(), tensors: BTreeMap::new(), unsupported: BTreeMap::new() };
+        // The order of transformers: an index next to a whole file is a leftover.
+        if let Some(shard) = Shard::open(dir.join(SINGLE))? {
+            checkpoint.add(shard, |_| true)?;
+            return Ok(checkpoint);
+        }
+        let path = dir.join(INDEX);
+        let Some(bytes) = files::read(&path, LARGEST_INDEX)? else { return Err(no_weights(dir)) };
+        let index = parse_index(&bytes, &path)?;
+        checkpoint.add_shards(&path, &index)?;
+        Ok(checkpoint)
+    }
+
+    fn add_shards(&mut self, path: &Path, index: &BTreeMap<String, String>) -> Result<()> {
+        let mut shards: BTreeMap<&str, usize> = BTreeMap::new();
+        for file in index.values() {
+            *shards.entry(file).or_default() += 1;
+        }
+        for (file, listed) in shards {
+            let file_path = self.dir.join(file);
+            let Some(shard) = Shard::open(file_path.clone())? else {
+                let what = format!("this file is missing, but {INDEX} lists it; download it");
+                return Err(Error::model(file_path, what));
+            };
+            let mut found = 0;
+            self.add(shard, |name| match index.get(name) {
+                Some(holder) if holder == file => {
+                    found += 1;
+                    true
+                }
+                // Another shard's copy is the one meant; what no index lists is taken as it comes.
+                Some(_) => false,
+                None => true,
+            })?;
+            if found < listed {
+                let what = format!(
+                    "lists {listed} tensors in {file}, which holds {found} of them; \
+                     download both again"
+                );
+                return Err(Error::model(path, what));
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, shard: Shard, mut wanted: impl FnMut(&str) -> bool) -> Result<()> {
+        let stored = parse_header(shard.bytes(), shard.path())?;
+        let shard = Arc::new(shard);
+        for Stored { name: stored_name, dtype, shape, range } in stored {
+            if !wanted(&stored_name) {
+                continue;
+            }
+            let name = canonical(&stored_name);
+            if self.contains(&name) {
+                let what = format!("holds {stored_name:?}, a second tensor for {name}; remove one");
+                return Err(Error::model(shard.path(), what));
+            }
+            match dtype {
+                Ok(dtype) => {
+                    let tensor = Tensor::new(name.clone(), dtype, shape, range, shard.clone());
+                    self.tensors.insert(name, tensor);
+                }
+                Err(other) => {
+                    self.unsupported.insert(name, other);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensor of this canonical name; cheap, the bytes stay where they are.
+    ///
+    /// # Errors
+    /// [`Error::Model`]: there is none, or it is neither f16, bf16 nor f32.
+    pub fn get(&self, name: &str) -> Result<Tensor> {
+        if let Some(tensor) = self.tensors.get(name) {
+            return Ok(tensor.clone());
+        }
+        let what = match self.unsupported.get(name) {
+            Some(dtype) => format!(
+                "tensor {name} is stored as {dtype}; only F16, BF16 and F32 are supported, \
+                 use a checkpoint that is not quantized"
+            ),
+            None => format!(
+                "tensor {name} is in none of the *.safetensors files; \
+                 the checkpoint is incomplete, download it again"
+            ),
+        };
+        Err(Error::model(&self.dir, what))
+    }
+
+    /// Whether the files hold a tensor of this canonical name, of whatever type.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name) || self.unsupported.contains_key(name)
+    }
+
+    /// All tensors of a supported type, needed or not, in order of their names.
+    pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        self.tensors.values()
+    }
+
+    /// Fails unless every weight that `config` cannot do without is there in its shape.
+    pub fn verify(&self, config: &ModelConfig) -> Result<()> {
+        for weight in layout(config).into_iter().filter(|weight| !weight.optional) {
+            self.get(&weight.name)?.expect_shape(&weight.shape)?;
+        }
+        Ok(())
+    }
+}
+
+fn no_weights(dir: &Path) -> Error {
+    let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    let what = match pickled.into_iter().find(|name| dir.join(name).exists()) {
+        Some(name) => format!(
+            "the weights are in {name}, which is not read; convert them to safetensors by loading \
+             and saving the model with transformers"
+        ),
+        None => {
+            format!("there is neither {SINGLE} nor {INDEX} in this folder; download the weights")
+        }
+    };
+    Error::model(dir, what)
+}

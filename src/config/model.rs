@@ -181,7 +181,7 @@ fn max_positions(section: &Section, family: Family, default: usize) -> Result<us
         return Ok(positions);
     }
     // While the sequence fits the window, every position sees all before it.
-    Ok(positions.min(section.whole("sliding_window", 4096, 1..=usize::MAX >> 1)?))
+    Ok(positions.min(section.whole("sliding_window", 4096, 1..=u32::MAX as usize)?))
 }
 
 fn pinpoints(root: &Section, vision: &VisionConfig) -> Result<Vec<(usize, usize)>> {

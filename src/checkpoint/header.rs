@@ -1,0 +1,85 @@
+//! The header of a safetensors file: which tensors it holds, and where.
+
+use std::ops::Range;
+use std::path::Path;
+
+use safetensors::tensor::{Dtype, Metadata};
+
+use super::DType;
+use crate::{Error, Result};
+
+/// Bytes of the header's length, which comes first in the file.
+const LENGTH: usize = 8;
+
+/// The largest header that is parsed: a hundred times what the largest LLaVA needs.
+const LARGEST: usize = 8 << 20;
+
+/// One tensor as a file describes it.
+#[derive(Debug, Clone)]
+pub struct Stored {
+    /// Its name in the file.
+    pub name: String,
+    /// Type of its elements, or the name of one that is not supported.
+    pub dtype: Result<DType, String>,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Its bytes in the file, inside the file and as many as type and shape ask for.
+    pub range: Range<usize>,
+}
+
+/// The tensors of the safetensors file with the content `file`, in order of their bytes. No two of
+/// them overlap, and together they fill the file. `path` is for messages only.
+///
+/// # Errors
+/// [`Error::Model`]: the content is no such file, or a damaged one.
+pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
+    let damaged = |what: String| Error::model(path, format!("{what}; download the file again"));
+    if file.starts_with(b"version https://git-lfs") {
+        let what = "this is a Git LFS pointer, not the weights; fetch them with `git lfs pull`";
+        return Err(Error::model(path, what));
+    }
+    let Some((length, rest)) = file.split_first_chunk::<LENGTH>() else {
+        return Err(damaged(format!("the file has only {} bytes", file.len())));
+    };
+    let length = u64::from_le_bytes(*length);
+    let header = usize::try_from(length).ok().filter(|length| *length <= LARGEST);
+    let Some(header) = header.and_then(|length| rest.get(..length)) else {
+        let what = format!(
+            "its header claims {length} bytes, the file has {} and no header more than {LARGEST}",
+            file.len()
+        );
+        return Err(damaged(what));
+    };
+    // Parsing also checks that the tensors follow each other without hole or overlap, each as long
+    // as its shape asks for.
+    let metadata: Metadata = serde_json::from_slice(header)
+        .map_err(|e| damaged(format!("its header is broken ({})", one_line(&e.to_string()))))?;
+    let start = LENGTH + header.len();
+    let data = file.len() - start;
+    if metadata.data_len() != data {
+        let (end, state) = (
+            metadata.data_len(),
+            if metadata.data_len() > data { "truncated" } else { "too long" },
+        );
+        let what =
+            format!("its tensors end at byte {end} of the data, which has {data}: it is {state}");
+        return Err(damaged(what));
+    }
+    let stored = metadata.offset_keys().into_iter().filter_map(|name| {
+        let info = metadata.info(&name)?;
+        let range = start + info.data_offsets.0..start + info.data_offsets.1;
+        let dtype = match info.dtype {
+            Dtype::F16 => Ok(DType::F16),
+            Dtype::BF16 => Ok(DType::BF16),
+            Dtype::F32 => Ok(DType::F32),
+            other => Err(other.to_string()),
+        };
+        Some(Stored { dtype, shape: info.shape.clone(), range, name })
+    });
+    Ok(stored.collect())
+}
+
+/// An error's text without line breaks that a hostile name brought in, cut where it gets long.
+fn one_line(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

@@ -1,0 +1,50 @@
+//! `model.safetensors.index.json`: which shard holds which tensor.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::{Error, Result};
+
+/// Each file is mapped; a hundred gigabytes make twenty.
+const MAX_SHARDS: usize = 1000;
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// The file name of the shard for each stored tensor name, from the bytes of an index. The names
+/// are plain: none leads out of the model's folder. `path` is for messages only.
+///
+/// # Errors
+/// [`Error::Model`]: the bytes are no index, or it names something other than a file of the folder.
+pub fn parse_index(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>> {
+    let index: Index = serde_json::from_slice(bytes)
+        .map_err(|e| Error::model(path, format!("not a valid index ({e}); download it again")))?;
+    let map = index.weight_map;
+    if let Some(file) = map.values().find(|file| !is_plain(file)) {
+        let what = format!(
+            "lists a shard {file:?}; shards must be *.safetensors files of the same folder"
+        );
+        return Err(Error::model(path, what));
+    }
+    if map.is_empty() {
+        return Err(Error::model(path, "its weight_map lists no tensor; download it again"));
+    }
+    let mut files: Vec<_> = map.values().collect();
+    files.sort_unstable();
+    files.dedup();
+    if files.len() > MAX_SHARDS {
+        let what = format!("lists {} shards; at most {MAX_SHARDS} are opened", files.len());
+        return Err(Error::model(path, what));
+    }
+    Ok(map)
+}
+
+/// Whether this is a file name and nothing else, on any system.
+fn is_plain(file: &str) -> bool {
+    let separates = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    file.ends_with(".safetensors") && !file.starts_with('.') && !file.contains(separates)
+}

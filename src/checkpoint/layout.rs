@@ -1,0 +1,124 @@
+//! Every tensor a model consists of.
+
+use crate::config::{Architecture, ModelConfig};
+
+/// The part of a model a weight belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// The CLIP vision tower.
+    Vision,
+    /// The projector and the newline embedding.
+    Projector,
+    /// The decoder: embedding, blocks, final norm and output matrix.
+    Language,
+}
+
+/// What a checkpoint must hold under one name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weight {
+    /// Canonical name.
+    pub name: String,
+    /// Dimensions, outermost first; linear layers are [out, in].
+    pub shape: Vec<usize>,
+    /// Where it belongs.
+    pub part: Part,
+    /// No answer needs it, though published checkpoints have it: blocks of the vision tower after
+    /// those that the features come from (a method may score by one), and its final norm.
+    pub optional: bool,
+}
+
+impl Weight {
+    /// Number of elements.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// All weights of a model of this configuration, in the order of published checkpoints. With
+/// [tied](crate::config::TextConfig::tied) embeddings there is no `lm_head.weight`.
+pub fn layout(config: &ModelConfig) -> Vec<Weight> {
+    let mut list = List { part: Part::Projector, optional: false, weights: Vec::new() };
+    if config.architecture == Architecture::LlavaNext {
+        list.push("image_newline", &[config.text.hidden]);
+    }
+    list.part = Part::Vision;
+    vision(config, &mut list);
+    list.part = Part::Projector;
+    let text = &config.text;
+    for (layer, width) in [("linear_1", config.vision.hidden), ("linear_2", text.hidden)] {
+        list.push(format!("multi_modal_projector.{layer}.weight"), &[text.hidden, width]);
+        if config.projector_bias {
+            list.push(format!("multi_modal_projector.{layer}.bias"), &[text.hidden]);
+        }
+    }
+    list.part = Part::Language;
+    language(config, &mut list);
+    list.weights
+}
+
+struct List {
+    part: Part,
+    optional: bool,
+    weights: Vec<Weight>,
+}
+
+impl List {
+    fn push(&mut self, name: impl Into<String>, shape: &[usize]) {
+        let (part, optional) = (self.part, self.optional);
+        self.weights.push(Weight { name: name.into(), shape: shape.to_vec(), part, optional });
+    }
+
+    /// A weight and its bias.
+    fn pair(&mut self, name: &str, shape: &[usize]) {
+        self.push(format!("{name}.weight"), shape);
+        self.push(format!("{name}.bias"), &shape[..1]);
+    }
+}
+
+fn vision(config: &ModelConfig, list: &mut List) {
+    let vision = &config.vision;
+    let (width, patch) = (vision.hidden, vision.patch_size);
+    list.push("vision_tower.embeddings.class_embedding", &[width]);
+    list.push("vision_tower.embeddings.patch_embedding.weight", &[width, 3, patch, patch]);
+    list.push("vision_tower.embeddings.position_embedding.weight", &[vision.patches() + 1, width]);
+    list.pair("vision_tower.pre_layrnorm", &[width]);
+    for layer in 0..vision.layers {
+        list.optional = layer >= config.feature_blocks;
+        let block = format!("vision_tower.encoder.layers.{layer}");
+        for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
+            list.pair(&format!("{block}.self_attn.{projection}"), &[width, width]);
+        }
+        list.pair(&format!("{block}.layer_norm1"), &[width]);
+        list.pair(&format!("{block}.mlp.fc1"), &[vision.intermediate, width]);
+        list.pair(&format!("{block}.mlp.fc2"), &[width, vision.intermediate]);
+        list.pair(&format!("{block}.layer_norm2"), &[width]);
+    }
+    list.optional = true;
+    list.pair("vision_tower.post_layernorm", &[width]);
+    list.optional = false;
+}
+
+fn language(config: &ModelConfig, list: &mut List) {
+    let text = &config.text;
+    let (width, mlp) = (text.hidden, text.intermediate);
+    let (q, kv) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
+    list.push("language_model.embed_tokens.weight", &[text.vocab, width]);
+    for layer in 0..text.layers {
+        let mut push = |name, shape: &[usize]| {
+            list.push(format!("language_model.layers.{layer}.{name}.weight"), shape);
+        };
+        push("self_attn.q_proj", &[q, width]);
+        push("self_attn.k_proj", &[kv, width]);
+        push("self_attn.v_proj", &[kv, width]);
+        push("self_attn.o_proj", &[width, q]);
+        push("mlp.gate_proj", &[mlp, width]);
+        push("mlp.up_proj", &[mlp, width]);
+        push("mlp.down_proj", &[width, mlp]);
+        push("input_layernorm", &[width]);
+        push("post_attention_layernorm", &[width]);
+    }
+    list.push("language_model.norm.weight", &[width]);
+    if !text.tied {
+        list.push("lm_head.weight", &[text.vocab, width]);
+    }
+}
