@@ -3,13 +3,14 @@
 use std::ops::Range;
 use std::path::Path;
 
+use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata};
 
 use super::DType;
 use crate::{Error, Result};
 
 /// Bytes of the header's length, which comes first in the file.
-const LENGTH: usize = 8;
+pub(super) const LENGTH: usize = 8;
 
 /// The largest header that is parsed: a hundred times what the largest LLaVA needs.
 const LARGEST: usize = 8 << 20;
@@ -82,4 +83,9 @@ pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
 /// An error's text without line breaks that a hostile name brought in, cut where it gets long.
 fn one_line(text: &str) -> String {
     text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// What is wrong with a header that this program made itself.
+pub(super) fn unwritable(path: &Path, error: SafeTensorError) -> Error {
+    Error::model(path, format!("its header cannot be written: {error}"))
 }

@@ -8,6 +8,7 @@ mod header;
 mod index;
 mod layout;
 mod names;
+pub mod synth;
 mod tensor;
 
 use std::collections::BTreeMap;

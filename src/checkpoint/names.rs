@@ -22,3 +22,17 @@ pub fn canonical(stored: &str) -> String {
     }
     name.to_owned()
 }
+
+/// What published checkpoints call the tensor of this canonical name.
+pub(super) fn published(canonical: &str) -> String {
+    if let Some(rest) = canonical.strip_prefix("vision_tower.") {
+        return format!("vision_tower.vision_model.{rest}");
+    }
+    if let Some(rest) = canonical.strip_prefix("language_model.") {
+        return format!("language_model.model.{rest}");
+    }
+    if canonical.starts_with("lm_head.") {
+        return format!("language_model.{canonical}");
+    }
+    canonical.to_owned()
+}

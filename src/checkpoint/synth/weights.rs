@@ -1,0 +1,121 @@
+//! Random numbers that make a working, if witless, model.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
+
+use super::super::Weight;
+
+/// How the elements of one tensor are drawn: uniformly around a mean, by position, so that any part
+/// can be made at any time on any thread.
+pub(super) struct Recipe {
+    key: u64,
+    mean: f32,
+    /// Half the width of the interval.
+    reach: f32,
+}
+
+impl Recipe {
+    pub fn new(weight: &Weight, seed: u64) -> Self {
+        let (mean, deviation) = moments(weight);
+        // FNV-1a of the name: every tensor has its own sequence.
+        let name = weight.name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        });
+        let key = mix(mix(seed).wrapping_add(name));
+        Self { key, mean, reach: deviation * 3f32.sqrt() }
+    }
+
+    /// Fills `out` with the elements from `first` on. `first` is a multiple of four.
+    pub fn fill(&self, first: u64, out: &mut [f16]) {
+        /// Elements a thread takes at a time.
+        const BLOCK: usize = 8192;
+        out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
+            let mut values = [0f32; BLOCK];
+            let counter = first / 4 + (block * BLOCK / 4) as u64;
+            for (i, four) in values[..out.len()].chunks_mut(4).enumerate() {
+                let mut bits = mix(self.key.wrapping_add(counter + i as u64));
+                for value in four {
+                    // A signed 16-bit draw, centred: (d + ½) / 2¹⁵ lies inside ±1.
+                    *value = self.mean + (f32::from(bits as i16) + 0.5) / 32768.0 * self.reach;
+                    bits >>= 16;
+                }
+            }
+            out.convert_from_f32_slice(&values[..out.len()]);
+        });
+    }
+}
+
+/// Mean and standard deviation of a tensor's elements.
+///
+/// Linear layers keep the scale of their input, so that the residual stream grows like the square
+/// root of the depth and stays far inside f16. Queries and keys are larger: logits of deviation 2
+/// give attention that prefers some positions.
+fn moments(weight: &Weight) -> (f32, f32) {
+    let name = weight.name.as_str();
+    let fan_in: usize = weight.shape[1..].iter().product();
+    if name.ends_with(".bias") {
+        (0.0, 0.05)
+    } else if name.contains("norm") {
+        (1.0, 0.1)
+    } else if name.contains("embedding.") && !name.contains("patch") || weight.shape.len() == 1 {
+        // Class and position embeddings of the vision tower, and the newline.
+        (0.0, 0.5)
+    } else if name.contains("embed_tokens") {
+        (0.0, 1.0)
+    } else if name.contains("q_proj") || name.contains("k_proj") {
+        (0.0, 1.5 / (fan_in as f32).sqrt())
+    } else {
+        (0.0, 1.0 / (fan_in as f32).sqrt())
+    }
+}
+
+/// SplitMix64: a full-period step followed by its finaliser.
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Part;
+
+    fn weight(name: &str, shape: &[usize]) -> Weight {
+        Weight { name: name.into(), shape: shape.to_vec(), part: Part::Language, optional: false }
+    }
+
+    #[test]
+    fn elements_depend_on_position_alone() {
+        let recipe = Recipe::new(&weight("mlp.fc1.weight", &[300, 100]), 7);
+        let mut whole = vec![f16::ZERO; 30_000];
+        recipe.fill(0, &mut whole);
+        let mut part = vec![f16::ZERO; 10_001];
+        recipe.fill(9_996, &mut part);
+        assert_eq!(part, whole[9_996..19_997]);
+    }
+
+    #[test]
+    fn moments_are_as_asked_for() {
+        let recipe = Recipe::new(&weight("self_attn.q_proj.weight", &[400, 100]), 0);
+        let mut values = vec![f16::ZERO; 40_000];
+        recipe.fill(0, &mut values);
+        let mean = values.iter().map(|x| x.to_f64()).sum::<f64>() / 40_000.0;
+        let square = values.iter().map(|x| x.to_f64().powi(2)).sum::<f64>() / 40_000.0;
+        assert!(mean.abs() < 0.003, "{mean}");
+        assert!((square.sqrt() - 0.15).abs() < 0.003, "{square}");
+    }
+
+    #[test]
+    fn seeds_and_names_give_other_numbers() {
+        let draw = |name, seed| {
+            let mut values = [f16::ZERO; 8];
+            Recipe::new(&weight(name, &[8]), seed).fill(0, &mut values);
+            values
+        };
+        assert_ne!(draw("a.bias", 0), draw("a.bias", 1));
+        assert_ne!(draw("a.bias", 0), draw("b.bias", 0));
+    }
+}
