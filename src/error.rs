@@ -47,6 +47,9 @@ pub enum Error {
     /// The computation gave numbers that are not finite.
     #[error("{0}")]
     Numeric(String),
+    /// The caller's callback asked to stop before there was an answer.
+    #[error("stopped before the first token")]
+    Cancelled,
 }
 
 impl Error {

@@ -8,6 +8,8 @@ pub mod config;
 mod error;
 mod files;
 pub mod image;
+pub mod kv;
+pub mod ops;
 pub mod select;
 pub mod text;
 

@@ -1,0 +1,55 @@
+//! Where the time of a request goes.
+
+use std::time::{Duration, Instant};
+
+/// Parts of a request that are timed and counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// Nothing of the below.
+    Idle,
+    /// The vision tower.
+    Vision,
+    /// Scores to kept patches.
+    Select,
+    /// The projector.
+    Project,
+    /// The decoder over the prompt, to the first logits.
+    Prefill,
+    /// The decoder, token by token.
+    Decode,
+}
+
+const STAGES: usize = Stage::Decode as usize + 1;
+
+/// A stop-watch with one reading per stage.
+#[derive(Debug)]
+pub struct Clock {
+    spent: [Duration; STAGES],
+    stage: Stage,
+    since: Instant,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { spent: [Duration::ZERO; STAGES], stage: Stage::Idle, since: Instant::now() }
+    }
+}
+
+impl Clock {
+    /// Ends the current stage and begins `stage`.
+    pub fn enter(&mut self, stage: Stage) {
+        let now = Instant::now();
+        self.spent[self.stage as usize] += now - self.since;
+        (self.stage, self.since) = (stage, now);
+    }
+
+    /// The stage that runs.
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Takes the reading of a stage that has ended and sets it to zero.
+    pub fn take(&mut self, stage: Stage) -> Duration {
+        std::mem::take(&mut self.spent[stage as usize])
+    }
+}

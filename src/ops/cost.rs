@@ -1,0 +1,62 @@
+//! Arithmetic and traffic of each operation: one formula, used by whoever counts or measures.
+//!
+//! A multiply-add counts as two. Softmax, norms and activations are not counted: they are bound by
+//! memory, and the published figures leave them out as well. Attention counts the pairs that are
+//! computed: full for the vision tower, the causal half for the decoder.
+
+use std::ops::AddAssign;
+
+/// What an operation costs at least.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Operations, a multiply-add being two.
+    pub flops: u64,
+    /// Bytes read and written once each.
+    pub bytes: u64,
+}
+
+impl AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Kinds of operations that are counted apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// Matrix products with weights.
+    Linear,
+    /// Q·Kᵀ and P·V.
+    Attention,
+    /// The class token's scores.
+    Scores,
+    /// Everything else: norms, copies, selection.
+    Other,
+}
+
+/// `[m, k] · [n, k]ᵀ` with weights of `weight_bytes` in all.
+pub fn linear(m: usize, n: usize, k: usize, activation: usize, weight_bytes: usize) -> Cost {
+    Cost {
+        flops: 2 * (m * n) as u64 * k as u64,
+        bytes: (activation * m * (k + n) + weight_bytes) as u64,
+    }
+}
+
+/// `pairs` of query and key, all heads together `width` wide.
+pub fn attention(pairs: usize, width: usize, bytes: usize) -> Cost {
+    Cost { flops: 4 * pairs as u64 * width as u64, bytes: bytes as u64 }
+}
+
+/// Scores of one query against `keys`, all heads together `width` wide.
+pub fn scores(keys: usize, width: usize, activation: usize) -> Cost {
+    Cost {
+        flops: 2 * (keys * width) as u64,
+        bytes: (activation * (keys + 1) * width + 4 * keys) as u64,
+    }
+}
+
+/// Pairs of query and key when `rows` queries start at `position` and each sees itself and all before.
+pub fn causal_pairs(position: usize, rows: usize) -> usize {
+    rows * position + rows * (rows + 1) / 2
+}

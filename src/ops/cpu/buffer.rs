@@ -1,0 +1,186 @@
+//! Activations and weights in main memory.
+
+use super::dot::Stored;
+use crate::checkpoint::{DType, Tensor};
+use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::ops::{Chosen, Extent, Storage};
+use crate::select;
+use crate::{Error, Result};
+use half::{bf16, f16};
+use std::sync::Arc;
+
+/// A matrix of f32, row-major.
+#[derive(Debug)]
+pub struct Buffer {
+    pub(super) data: Vec<f32>,
+    rows: usize,
+    cols: usize,
+    _charge: Charge,
+}
+
+impl Extent for Buffer {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+}
+
+impl Buffer {
+    pub(super) fn new(meter: &Arc<Meter>, rows: usize, cols: usize) -> Self {
+        let charge = meter.charge(Purpose::Workspace, rows * cols * size_of::<f32>());
+        Self { data: vec![0.0; rows * cols], rows, cols, _charge: charge }
+    }
+
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        &self.data[row * self.cols..][..self.cols]
+    }
+
+    pub(super) fn row_mut(&mut self, row: usize) -> &mut [f32] {
+        &mut self.data[row * self.cols..][..self.cols]
+    }
+}
+
+/// A weight: in the mapped file, or copied because it is small or lies unaligned in the file.
+#[derive(Debug)]
+pub struct Weight {
+    data: Data,
+    /// `[rows, cols]`; a vector is one row.
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    _charge: Option<Charge>,
+}
+
+#[derive(Debug)]
+enum Data {
+    Mapped(Tensor),
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    Bf16(Vec<bf16>),
+}
+
+impl Weight {
+    pub(super) fn new(meter: &Arc<Meter>, tensor: &Tensor, storage: Storage) -> Self {
+        let (rows, cols) = extent(&tensor.shape);
+        if storage == Storage::Matrix && is_aligned(tensor) {
+            meter.map(tensor.bytes().len());
+            return Self { data: Data::Mapped(tensor.clone()), rows, cols, _charge: None };
+        }
+        let data = match (storage, tensor.dtype) {
+            (Storage::Vector, _) => {
+                let copy = Self { data: copy(tensor), rows: 1, cols: rows * cols, _charge: None };
+                let mut wide = vec![0.0; rows * cols];
+                copy.stored().widen(0..wide.len(), &mut wide);
+                Data::F32(wide)
+            }
+            (Storage::Matrix, _) => copy(tensor),
+        };
+        let bytes = copied_bytes(tensor, storage);
+        let charge = Some(meter.charge(Purpose::Weights, bytes));
+        let (rows, cols) = if storage == Storage::Vector { (1, rows * cols) } else { (rows, cols) };
+        Self { data, rows, cols, _charge: charge }
+    }
+
+    /// All numbers, row-major.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        match &self.data {
+            Data::F32(x) => Stored::F32(x),
+            Data::F16(x) => Stored::F16(x),
+            Data::Bf16(x) => Stored::Bf16(x),
+            Data::Mapped(tensor) => match tensor.dtype {
+                DType::F32 => Stored::F32(bytemuck::cast_slice(tensor.bytes())),
+                DType::F16 => Stored::F16(bytemuck::cast_slice(tensor.bytes())),
+                DType::BF16 => Stored::Bf16(bytemuck::cast_slice(tensor.bytes())),
+            },
+        }
+    }
+
+    /// The numbers of a vector.
+    ///
+    /// # Errors
+    /// When the weight was taken as a matrix.
+    pub(super) fn vector(&self) -> Result<&[f32]> {
+        match &self.data {
+            Data::F32(x) => Ok(x),
+            _ => Err(Error::Device("a weight taken as a matrix is used as a vector".into())),
+        }
+    }
+}
+
+/// A copy of a tensor's numbers, whatever its place in the file.
+fn copy(tensor: &Tensor) -> Data {
+    match tensor.dtype {
+        DType::F32 => Data::F32(bytemuck::pod_collect_to_vec(tensor.bytes())),
+        DType::F16 => Data::F16(bytemuck::pod_collect_to_vec(tensor.bytes())),
+        DType::BF16 => Data::Bf16(bytemuck::pod_collect_to_vec(tensor.bytes())),
+    }
+}
+
+/// A tensor as a matrix: the first dimension by all others; a vector is one row.
+pub(crate) fn extent(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [rows, rest @ ..] if !rest.is_empty() => (*rows, rest.iter().product()),
+        _ => (1, shape.iter().product()),
+    }
+}
+
+/// The numbers can be read where they are mapped.
+pub(crate) fn is_aligned(tensor: &Tensor) -> bool {
+    tensor.bytes().as_ptr().addr().is_multiple_of(tensor.dtype.size())
+}
+
+/// Bytes that taking a tensor copies.
+pub(crate) fn copied_bytes(tensor: &Tensor, storage: Storage) -> usize {
+    match storage {
+        Storage::Vector => tensor.elements() * size_of::<f32>(),
+        Storage::Matrix if is_aligned(tensor) => 0,
+        Storage::Matrix => tensor.bytes().len(),
+    }
+}
+
+/// Kept patches on the host.
+#[derive(Debug)]
+pub struct Kept {
+    pub(super) kept: select::Kept,
+    /// First kept row of each partition, and their number at the end.
+    pub(super) offsets: Vec<usize>,
+    /// Rows of `[P·(T+1)]`, partition after partition.
+    pub(super) rows: Vec<usize>,
+    /// For each row of the prompt the kept row that goes there; `None` is a newline.
+    pub(super) slots: Vec<Option<usize>>,
+}
+
+impl Kept {
+    pub(super) fn new(plan: &select::Plan, kept: select::Kept) -> Self {
+        let patches = plan.geometry.patches();
+        let mut offsets = vec![0];
+        let mut rows = Vec::new();
+        for (partition, indices) in kept.indices.iter().enumerate() {
+            rows.extend(indices.iter().map(|&i| partition * (patches + 1) + 1 + i as usize));
+            offsets.push(rows.len());
+        }
+        let slots = select::order(plan, &kept)
+            .into_iter()
+            .map(|slot| match slot {
+                select::Slot::Newline => None,
+                select::Slot::Patch { partition, patch } => {
+                    let row = partition * (patches + 1) + 1 + patch as usize;
+                    Some(rows.binary_search(&row).expect("the order holds kept patches only"))
+                }
+            })
+            .collect();
+        Self { kept, offsets, rows, slots }
+    }
+}
+
+impl Chosen for Kept {
+    fn kept(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn slots(&self) -> usize {
+        self.slots.len()
+    }
+}

@@ -1,0 +1,107 @@
+//! Keys and values in pages of f32 or f16.
+
+use super::buffer::Buffer;
+use crate::kv::{PAGE, Shape};
+use crate::ops::Span;
+use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::{Error, Result};
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use std::sync::Arc;
+
+/// The cache of all layers.
+#[derive(Debug)]
+pub struct Cache {
+    pub(super) shape: Shape,
+    data: Data,
+    _charge: Charge,
+}
+
+#[derive(Debug)]
+enum Data {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+}
+
+impl Cache {
+    pub(super) fn new(meter: &Arc<Meter>, shape: Shape, half: bool) -> Result<Self> {
+        let elements = shape.elements();
+        let bytes = elements * if half { size_of::<f16>() } else { size_of::<f32>() };
+        let refused = |_| {
+            Error::Capacity(format!(
+                "the system gives no {bytes} bytes for keys and values: \
+                 use a smaller budget or fewer images at a time"
+            ))
+        };
+        let data = if half {
+            let mut data = Vec::new();
+            data.try_reserve_exact(elements).map_err(refused)?;
+            data.resize(elements, f16::ZERO);
+            Data::F16(data)
+        } else {
+            let mut data = Vec::new();
+            data.try_reserve_exact(elements).map_err(refused)?;
+            data.resize(elements, 0.0);
+            Data::F32(data)
+        };
+        Ok(Self { shape, data, _charge: meter.charge(Purpose::Kv, bytes) })
+    }
+
+    /// Puts row `i` of `x` into position `span.position + i` of the span's sequence, head by head.
+    pub(super) fn write(&mut self, layer: usize, span: &Span<'_>, values: bool, x: &Buffer) {
+        let (shape, width) = (self.shape, self.shape.head_dim);
+        for i in 0..span.rows {
+            let position = span.position + i;
+            let page = span.pages[position / PAGE] as usize;
+            let row = x.row(span.row + i);
+            for head in 0..shape.kv_heads {
+                let at = shape.offset(layer, page, values, head) + position % PAGE * width;
+                let from = &row[head * width..][..width];
+                match &mut self.data {
+                    Data::F32(data) => data[at..][..width].copy_from_slice(from),
+                    Data::F16(data) => data[at..][..width].convert_from_f32_slice(from),
+                }
+            }
+        }
+    }
+
+    /// One head's keys or values of the first positions of a sequence, as many as `out` holds.
+    pub(super) fn read(
+        &self,
+        layer: usize,
+        pages: &[u32],
+        head: usize,
+        values: bool,
+        out: &mut [f32],
+    ) {
+        for (page, out) in pages.iter().zip(out.chunks_mut(PAGE * self.shape.head_dim)) {
+            let at = self.shape.offset(layer, *page as usize, values, head);
+            match &self.data {
+                Data::F32(data) => out.copy_from_slice(&data[at..][..out.len()]),
+                Data::F16(data) => data[at..][..out.len()].convert_to_f32_slice(out),
+            }
+        }
+    }
+}
+
+/// Rotates each head of each row by its position: pairs (j, j + width/2), angle position · θ^(−2j/width).
+///
+/// Frequencies, angles, sine and cosine in f32, as transformers computes them.
+pub(super) fn rope(x: &mut Buffer, spans: &[Span<'_>], width: usize, theta: f32) {
+    let half = width / 2;
+    let frequencies: Vec<f32> =
+        (0..half).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();
+    for span in spans {
+        for i in 0..span.rows {
+            let position = (span.position + i) as f32;
+            let turns: Vec<(f32, f32)> =
+                frequencies.iter().map(|f| (position * f).sin_cos()).collect();
+            for head in x.row_mut(span.row + i).chunks_exact_mut(width) {
+                let (low, high) = head.split_at_mut(half);
+                for ((a, b), (sin, cos)) in low.iter_mut().zip(high).zip(&turns) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Matrix products with weights that stay as the checkpoint stores them.
+
+use super::buffer::{Buffer, Weight};
+use super::columns::Columns;
+use super::dot::{Stored, dot};
+use crate::Result;
+use crate::config::Activation;
+use crate::ops::memory::{Meter, Purpose};
+use crate::ops::{DECODE_ROWS, Extent, Linear};
+use rayon::prelude::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Rows of weights widened at a time for a matrix product.
+const PANEL: usize = 128;
+
+/// Numbers of a weight row widened at a time for dot products.
+const STRIP: usize = 1024;
+
+/// Bytes of scratch that a product of `[m, k]` with `[n, k]ᵀ` takes.
+pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, stored_f32: bool) -> usize {
+    let numbers = if m <= DECODE_ROWS {
+        m * n
+    } else if stored_f32 {
+        0
+    } else {
+        rayon::current_num_threads().min(n.div_ceil(PANEL)) * PANEL.min(n) * k
+    };
+    numbers * size_of::<f32>()
+}
+
+/// What happens to a product before it is stored.
+#[derive(Clone, Copy)]
+pub(super) enum Epilogue {
+    /// out = f(product + bias).
+    Store(Option<Activation>),
+    /// out += product + bias.
+    Add,
+}
+
+/// out ⟵ x·Wᵀ + b by the epilogue; `out` is `[m, n]`.
+pub(super) fn linear(
+    meter: &Arc<Meter>,
+    x: &Buffer,
+    layer: &Linear<Weight>,
+    out: &mut Buffer,
+    epilogue: Epilogue,
+) -> Result<()> {
+    let (m, n, k) = (x.rows(), layer.weight.rows, layer.weight.cols);
+    assert_eq!((x.cols(), out.rows(), out.cols()), (k, m, n), "shapes of a linear layer");
+    let bias = layer.bias.as_ref().map(Weight::vector).transpose()?;
+    let stored_f32 = matches!(layer.weight.stored(), Stored::F32(_));
+    let _scratch = meter.charge(Purpose::Workspace, scratch_bytes(m, n, k, stored_f32));
+    if m == 0 {
+    } else if m <= DECODE_ROWS {
+        by_dots(x, layer.weight.stored(), bias, out, epilogue);
+    } else {
+        by_panels(x, layer.weight.stored(), bias, out, epilogue);
+    }
+    Ok(())
+}
+
+fn finish(value: f32, old: f32, bias: f32, epilogue: Epilogue) -> f32 {
+    match epilogue {
+        Epilogue::Store(activation) => apply(activation, value + bias),
+        Epilogue::Add => old + (value + bias),
+    }
+}
+
+/// One stored row at a time, strip by strip, against all rows of `x`: the order of additions does not
+/// depend on the number of rows.
+fn by_dots(x: &Buffer, w: Stored<'_>, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
+    let (m, n, k) = (x.rows(), out.cols(), x.cols());
+    let mut products = vec![0.0f32; n * m];
+    products.par_chunks_mut(m).with_min_len(16).enumerate().for_each_init(
+        || [0.0f32; STRIP],
+        |wide, (row, sums)| {
+            for start in (0..k).step_by(STRIP) {
+                let len = STRIP.min(k - start);
+                let range = row * k + start..row * k + start + len;
+                let strip = match w {
+                    Stored::F32(w) => &w[range],
+                    _ => {
+                        w.widen(range, &mut wide[..len]);
+                        &wide[..len]
+                    }
+                };
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum += dot(&x.row(i)[start..][..len], strip);
+                }
+            }
+        },
+    );
+    for (column, sums) in products.chunks_exact(m).enumerate() {
+        let bias = bias.map_or(0.0, |b| b[column]);
+        for (row, &sum) in sums.iter().enumerate() {
+            let out = &mut out.data[row * n + column];
+            *out = finish(sum, *out, bias, epilogue);
+        }
+    }
+}
+
+/// Panels of stored rows, each widened into its thread's buffer and multiplied by `gemm`.
+fn by_panels(
+    x: &Buffer,
+    w: Stored<'_>,
+    bias: Option<&[f32]>,
+    out: &mut Buffer,
+    epilogue: Epilogue,
+) {
+    let (m, n, k) = (x.rows(), out.cols(), x.cols());
+    let add = matches!(epilogue, Epilogue::Add);
+    let base = Columns::of(out);
+    let panels = n.div_ceil(PANEL);
+    // As many takers as threads, so that there is one buffer per thread and no more.
+    let next = AtomicUsize::new(0);
+    let threads = rayon::current_num_threads().min(panels);
+    (0..threads).into_par_iter().for_each(|_| {
+        let mut wide = match w {
+            Stored::F32(_) => Vec::new(),
+            _ => vec![0.0f32; PANEL.min(n) * k],
+        };
+        loop {
+            let panel = next.fetch_add(1, Relaxed);
+            if panel >= panels {
+                break;
+            }
+            let first = panel * PANEL;
+            let width = PANEL.min(n - first);
+            let range = first * k..(first + width) * k;
+            let weights = match w {
+                Stored::F32(w) => &w[range],
+                _ => {
+                    w.widen(range, &mut wide[..width * k]);
+                    &wide[..width * k]
+                }
+            };
+            // SAFETY: `x` is m×k and `weights` width×k, both row-major and not written here; the destination is
+            // m rows of stride n, columns first..first+width, which no other panel touches and which lie in `out`.
+            unsafe {
+                gemm::gemm(
+                    m,
+                    width,
+                    k,
+                    base.get().add(first),
+                    1,
+                    n as isize,
+                    add,
+                    x.data.as_ptr(),
+                    1,
+                    k as isize,
+                    weights.as_ptr(),
+                    k as isize,
+                    1,
+                    1.0,
+                    1.0,
+                    false,
+                    false,
+                    false,
+                    gemm::Parallelism::None,
+                );
+            }
+            let activation = match epilogue {
+                Epilogue::Store(activation) => activation,
+                Epilogue::Add => None,
+            };
+            if bias.is_none() && activation.is_none() {
+                continue;
+            }
+            for row in 0..m {
+                // SAFETY: columns first..first+width of one row, as above.
+                let out = unsafe {
+                    std::slice::from_raw_parts_mut(base.get().add(row * n + first), width)
+                };
+                if let Some(bias) = bias {
+                    for (out, bias) in out.iter_mut().zip(&bias[first..]) {
+                        *out += bias;
+                    }
+                }
+                if let Some(activation) = activation {
+                    out.iter_mut().for_each(|x| *x = apply(Some(activation), *x));
+                }
+            }
+        }
+    });
+}
+
+pub(super) fn apply(activation: Option<Activation>, x: f32) -> f32 {
+    match activation {
+        None => x,
+        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
+        Some(Activation::Gelu) => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+        Some(Activation::Silu) => x / (1.0 + (-x).exp()),
+    }
+}

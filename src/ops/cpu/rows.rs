@@ -1,0 +1,120 @@
+//! Operations on single rows: norms, pixels, copies.
+
+use super::buffer::{Buffer, Kept, Weight};
+use crate::Result;
+use crate::image::{Normalization, Tiles};
+use crate::ops::{Extent, Norm};
+use rayon::prelude::*;
+
+/// LayerNorm with a bias, statistics in f64.
+pub(super) fn layer_norm(x: &Buffer, norm: &Norm<Weight>, out: &mut Buffer) -> Result<()> {
+    let cols = x.cols();
+    let weight = norm.weight.vector()?;
+    let bias = norm.bias.as_ref().map(Weight::vector).transpose()?;
+    out.data.par_chunks_mut(cols).zip(x.data.par_chunks(cols)).for_each(|(out, x)| {
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / cols as f64;
+        let variance = x.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / cols as f64;
+        let scale = 1.0 / (variance + f64::from(norm.eps)).sqrt();
+        for (i, (out, &x)) in out.iter_mut().zip(x).enumerate() {
+            let y = ((f64::from(x) - mean) * scale) as f32;
+            *out = y * weight[i] + bias.map_or(0.0, |b| b[i]);
+        }
+    });
+    Ok(())
+}
+
+/// RMSNorm, the mean square in f64.
+pub(super) fn rms_norm(x: &Buffer, norm: &Norm<Weight>, out: &mut Buffer) -> Result<()> {
+    let cols = x.cols();
+    let weight = norm.weight.vector()?;
+    out.data.par_chunks_mut(cols).zip(x.data.par_chunks(cols)).for_each(|(out, x)| {
+        let square = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / cols as f64;
+        let scale = (1.0 / (square + f64::from(norm.eps)).sqrt()) as f32;
+        for ((out, &x), weight) in out.iter_mut().zip(x).zip(weight) {
+            *out = x * scale * weight;
+        }
+    });
+    Ok(())
+}
+
+/// Pixels of each patch through the normalisation table: channel first, then row, then column.
+pub(super) fn patches(tiles: &Tiles, norm: &Normalization, patch: usize, out: &mut Buffer) {
+    let side = tiles.layout.side;
+    let grid = side / patch;
+    let plane = side * side;
+    let cols = out.cols();
+    out.data.par_chunks_mut(cols).enumerate().for_each(|(row, out)| {
+        let (partition, index) = (row / (grid * grid), row % (grid * grid));
+        let (top, left) = (index / grid * patch, index % grid * patch);
+        for (line, out) in out.chunks_exact_mut(patch).enumerate() {
+            let (channel, y) = (line / patch, top + line % patch);
+            let start = (partition * 3 + channel) * plane + y * side + left;
+            for (out, &byte) in out.iter_mut().zip(&tiles.pixels[start..start + patch]) {
+                *out = norm.lut[channel][usize::from(byte)];
+            }
+        }
+    });
+}
+
+/// Class token and patches of each partition, plus positions.
+pub(super) fn vision_tokens(
+    patches: &Buffer,
+    class: &Weight,
+    position: &Weight,
+    partitions: usize,
+    out: &mut Buffer,
+) -> Result<()> {
+    let (class, position) = (class.vector()?, position.vector()?);
+    let cols = out.cols();
+    let tokens = out.rows() / partitions;
+    for partition in 0..partitions {
+        for token in 0..tokens {
+            let from = match token {
+                0 => class,
+                _ => patches.row(partition * (tokens - 1) + token - 1),
+            };
+            let position = &position[token * cols..][..cols];
+            for ((out, x), p) in
+                out.row_mut(partition * tokens + token).iter_mut().zip(from).zip(position)
+            {
+                *out = x + p;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Copies rows.
+pub(super) fn gather(x: &Buffer, rows: &[usize], out: &mut Buffer) {
+    for (i, &row) in rows.iter().enumerate() {
+        out.row_mut(i).copy_from_slice(x.row(row));
+    }
+}
+
+/// Embeddings of `ids` from row `first` of `out` on.
+pub(super) fn embed(table: &Weight, ids: &[u32], first: usize, out: &mut Buffer) {
+    let cols = out.cols();
+    for (i, &id) in ids.iter().enumerate() {
+        let start = id as usize * cols;
+        table.stored().widen(start..start + cols, out.row_mut(first + i));
+    }
+}
+
+/// Visual rows and newlines in decoder order from row `first` of `out` on.
+pub(super) fn arrange(
+    rows: &Buffer,
+    kept: &Kept,
+    newline: Option<&Weight>,
+    first: usize,
+    out: &mut Buffer,
+) -> Result<()> {
+    let newline = newline.map(Weight::vector).transpose()?;
+    for (i, slot) in kept.slots.iter().enumerate() {
+        let from = match slot {
+            Some(row) => rows.row(*row),
+            None => newline.expect("an order with newlines comes with their embedding"),
+        };
+        out.row_mut(first + i).copy_from_slice(from);
+    }
+    Ok(())
+}

@@ -1,0 +1,238 @@
+//! What an executor can compute: the only words in which [`crate::model`] speaks.
+//!
+//! Two executors compute ([`cpu::Cpu`] here, CUDA beside it), one only counts ([`count::Counter`]).
+//! Buffers are matrices of activations, row-major; weights are as the checkpoint stores them,
+//! `[out, in]`. Every operation allocates its result, so that counting allocations is counting memory.
+
+pub mod clock;
+pub mod cost;
+pub mod count;
+pub mod cpu;
+pub mod memory;
+pub mod sample;
+
+use crate::Result;
+use crate::checkpoint::Tensor;
+use crate::config::Activation;
+use crate::image::{Normalization, Tiles};
+use crate::kv;
+use crate::select;
+use clock::{Clock, Stage};
+use memory::Meter;
+use sample::Sampling;
+use std::sync::Arc;
+
+/// Sequences decoded together: up to this many rows an executor gives every row of a matrix product
+/// the bits it has alone.
+pub const DECODE_ROWS: usize = 8;
+
+/// How a weight is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Storage {
+    /// Factor of a matrix product or table of rows: stays as stored.
+    Matrix,
+    /// Bias, norm, position or newline: small, widened to f32 once.
+    Vector,
+}
+
+/// A linear layer, y = x·Wᵀ + b.
+#[derive(Debug)]
+pub struct Linear<W> {
+    /// `[out, in]`.
+    pub weight: W,
+    /// `[out]`.
+    pub bias: Option<W>,
+}
+
+/// LayerNorm (with bias) or RMSNorm (without).
+#[derive(Debug)]
+pub struct Norm<W> {
+    /// `[width]`.
+    pub weight: W,
+    /// `[width]`.
+    pub bias: Option<W>,
+    /// Added to the variance, or to the mean square.
+    pub eps: f32,
+}
+
+/// Consecutive positions of one sequence inside a batch of rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Span<'a> {
+    /// First row of the batch that belongs to the sequence.
+    pub row: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Position of the first row in its sequence.
+    pub position: usize,
+    /// The sequence's pages, long enough for `position + rows`.
+    pub pages: &'a [u32],
+}
+
+impl Span<'_> {
+    /// Positions that the last row of the span may see, itself included.
+    pub fn context(&self) -> usize {
+        self.position + self.rows
+    }
+}
+
+/// The visual rows of one prompt.
+pub struct Visual<'a, O: Ops + ?Sized> {
+    /// `[kept, hidden]`, projected, in the order of the partitions.
+    pub rows: &'a O::Buffer,
+    /// Where each of them goes.
+    pub kept: &'a O::Kept,
+    /// `[hidden]`, put wherever the order has a newline.
+    pub newline: Option<&'a O::Weight>,
+}
+
+/// Size of a buffer.
+pub trait Extent {
+    /// Rows.
+    fn rows(&self) -> usize;
+    /// Numbers in a row.
+    fn cols(&self) -> usize;
+}
+
+/// The outcome of a selection, wherever it lives.
+pub trait Chosen {
+    /// Patches kept, over all partitions.
+    fn kept(&self) -> usize;
+    /// Rows they and their newlines take in the decoder's prompt.
+    fn slots(&self) -> usize;
+}
+
+/// An executor.
+pub trait Ops {
+    /// A matrix of activations.
+    type Buffer: Extent;
+    /// A weight, ready for use.
+    type Weight;
+    /// Keys and values of all layers.
+    type Cache;
+    /// Which patches are kept and where they go.
+    type Kept: Chosen;
+
+    /// Takes a tensor of the checkpoint.
+    fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Self::Weight>;
+    /// Allocates a cache.
+    fn cache(&mut self, shape: kv::Shape) -> Result<Self::Cache>;
+
+    /// Normalised pixels of every patch: `[P·T, 3·patch²]`, channel first, then row, then column.
+    fn patches(
+        &mut self,
+        tiles: &Tiles,
+        norm: &Normalization,
+        patch: usize,
+    ) -> Result<Self::Buffer>;
+    /// Puts the class token before each partition's patches `[P·T, D]` and adds positions: `[P·(T+1), D]`.
+    fn vision_tokens(
+        &mut self,
+        patches: &Self::Buffer,
+        class: &Self::Weight,
+        position: &Self::Weight,
+        partitions: usize,
+    ) -> Result<Self::Buffer>;
+    /// (x − mean) / √(variance + ε) · w + b, row by row.
+    fn layer_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
+    /// x / √(mean of squares + ε) · w, row by row.
+    fn rms_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
+    /// f(x·Wᵀ + b).
+    fn linear(
+        &mut self,
+        x: &Self::Buffer,
+        layer: &Linear<Self::Weight>,
+        activation: Option<Activation>,
+    ) -> Result<Self::Buffer>;
+    /// sum += x·Wᵀ + b.
+    fn linear_add(
+        &mut self,
+        sum: &mut Self::Buffer,
+        x: &Self::Buffer,
+        layer: &Linear<Self::Weight>,
+    ) -> Result<()>;
+    /// silu(x·Gᵀ) · (x·Uᵀ).
+    fn swiglu(
+        &mut self,
+        x: &Self::Buffer,
+        gate: &Linear<Self::Weight>,
+        up: &Linear<Self::Weight>,
+    ) -> Result<Self::Buffer>;
+
+    /// Attention of the class token to the patches, softmax over all T+1 keys, summed over heads: `[partitions, T]`.
+    ///
+    /// `q` has the class query of partition p in row `p · q_stride`; `k` is `[≥ partitions·(T+1), D]`.
+    fn cls_scores(
+        &mut self,
+        q: &Self::Buffer,
+        q_stride: usize,
+        k: &Self::Buffer,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Self::Buffer>;
+    /// Bidirectional attention inside each partition; `q` has all rows `[P·(T+1), D]`, or the kept ones `[kept, D]`.
+    fn vision_attention(
+        &mut self,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        v: &Self::Buffer,
+        heads: usize,
+        partitions: usize,
+        kept: Option<&Self::Kept>,
+    ) -> Result<Self::Buffer>;
+
+    /// Chooses the patches to keep; which scores are needed is the plan's word.
+    fn select(
+        &mut self,
+        plan: &select::Plan,
+        init: Option<&Self::Buffer>,
+        scores: Option<&Self::Buffer>,
+    ) -> Result<Self::Kept>;
+    /// The rows of `x` `[P·(T+1), D]` that belong to kept patches: `[kept, D]`, partition after partition.
+    fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
+    /// The given rows of `x`.
+    fn gather(&mut self, x: &Self::Buffer, rows: &[usize]) -> Result<Self::Buffer>;
+
+    /// Rows of the prompt: embeddings of `before`, the visual rows in decoder order, embeddings of `after`.
+    fn interleave(
+        &mut self,
+        table: &Self::Weight,
+        before: &[u32],
+        visual: Option<Visual<'_, Self>>,
+        after: &[u32],
+    ) -> Result<Self::Buffer>;
+    /// Rotates `q` and `k` by their positions and puts `k` and `v` into the cache.
+    #[allow(clippy::too_many_arguments)]
+    fn rope_append(
+        &mut self,
+        q: &mut Self::Buffer,
+        k: &mut Self::Buffer,
+        v: &Self::Buffer,
+        cache: &mut Self::Cache,
+        layer: usize,
+        spans: &[Span<'_>],
+        theta: f32,
+    ) -> Result<()>;
+    /// Causal attention of every row to its sequence's cache: `[rows, heads · head_dim]`.
+    fn attention(
+        &mut self,
+        q: &Self::Buffer,
+        cache: &Self::Cache,
+        layer: usize,
+        spans: &[Span<'_>],
+    ) -> Result<Self::Buffer>;
+    /// One token for each row of logits; the pair says how, and the how-manieth of its answer it is.
+    fn sample(&mut self, logits: &Self::Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>>;
+
+    /// A copy for the host, row-major.
+    fn download(&mut self, x: &Self::Buffer) -> Result<Vec<f32>>;
+    /// The kept patches, for the host.
+    fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
+
+    /// What follows belongs to `stage`.
+    fn enter(&mut self, stage: Stage);
+    /// Time spent by stage.
+    fn clock(&mut self) -> &mut Clock;
+    /// Memory taken so far.
+    fn meter(&self) -> &Arc<Meter>;
+}

@@ -1,0 +1,168 @@
+//! From logits to a token, as a pure function that a device can repeat bit for bit in its choices.
+
+/// How the next token is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    /// Logits are divided by it; 0 takes the most likely token and ignores the rest.
+    pub temperature: f32,
+    /// Only the `top_k` most likely tokens may be drawn; 0 allows all.
+    pub top_k: usize,
+    /// Only the most likely tokens that together reach this probability may be drawn; 1 allows all.
+    pub top_p: f32,
+    /// Same seed, same draws.
+    pub seed: u64,
+}
+
+impl Default for Sampling {
+    fn default() -> Self {
+        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+    }
+}
+
+/// Index of the largest logit, the lowest one of equals; `None` when a logit is not finite.
+pub fn greedy(logits: &[f32]) -> Option<u32> {
+    let mut best = 0;
+    for (i, &x) in logits.iter().enumerate() {
+        if !x.is_finite() {
+            return None;
+        }
+        if x > logits[best] {
+            best = i;
+        }
+    }
+    (!logits.is_empty()).then_some(best as u32)
+}
+
+/// Draws token number `step` of an answer; `None` when a logit is not finite.
+///
+/// Order of the filters as in transformers: temperature, top-k, top-p. The draw walks the
+/// remaining tokens from the most likely one (the lower index first among equals).
+pub fn draw(logits: &[f32], sampling: &Sampling, step: usize) -> Option<u32> {
+    let best = greedy(logits)?;
+    if sampling.temperature == 0.0 {
+        return Some(best);
+    }
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    let rank =
+        |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
+    if sampling.top_k > 0 && sampling.top_k < order.len() {
+        order.select_nth_unstable_by(sampling.top_k - 1, rank);
+        order.truncate(sampling.top_k);
+    }
+    order.sort_unstable_by(rank);
+
+    // In f64 and after subtracting the maximum, so that a tiny temperature cannot overflow.
+    let top = f64::from(logits[best as usize]);
+    let mut weights: Vec<f64> = order
+        .iter()
+        .map(|&i| ((f64::from(logits[i as usize]) - top) / f64::from(sampling.temperature)).exp())
+        .collect();
+    if sampling.top_p < 1.0 {
+        let total: f64 = weights.iter().sum();
+        let mut sum = 0.0;
+        let enough = weights.iter().position(|w| {
+            sum += w;
+            sum >= f64::from(sampling.top_p) * total
+        });
+        weights.truncate(enough.map_or(weights.len(), |i| i + 1));
+    }
+    let total: f64 = weights.iter().sum();
+    let mut left = uniform(sampling.seed, step as u64) * total;
+    for (weight, &index) in weights.iter().zip(&order) {
+        left -= weight;
+        if left < 0.0 {
+            return Some(index);
+        }
+    }
+    // Rounding can leave a crumb after the last token.
+    Some(order[weights.len() - 1])
+}
+
+/// A number in [0, 1) that depends on `seed` and `counter` alone, with 53 random bits.
+fn uniform(seed: u64, counter: u64) -> f64 {
+    let [low, high, ..] = philox([counter as u32, (counter >> 32) as u32, 0, 0], seed);
+    let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
+    bits as f64 / (1u64 << 53) as f64
+}
+
+/// Philox 4×32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011):
+/// a generator without state, so that a device draws the same numbers in any order.
+fn philox(mut counter: [u32; 4], seed: u64) -> [u32; 4] {
+    let mut key = [seed as u32, (seed >> 32) as u32];
+    for _ in 0..10 {
+        let a = u64::from(counter[0]) * 0xD251_1F53;
+        let b = u64::from(counter[2]) * 0xCD9E_8D57;
+        counter = [
+            (b >> 32) as u32 ^ counter[1] ^ key[0],
+            b as u32,
+            (a >> 32) as u32 ^ counter[3] ^ key[1],
+            a as u32,
+        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+    }
+    counter
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Known answers published with the Random123 library.
+    #[test]
+    fn philox_known_answers() {
+        assert_eq!(philox([0; 4], 0), [0x6627_e8d5, 0xe169_c58d, 0xbc57_ac4c, 0x9b00_dbd8]);
+        let all = u32::MAX;
+        assert_eq!(
+            philox([all; 4], u64::MAX),
+            [0x408f_276d, 0x41c8_3b0e, 0xa20b_c7c6, 0x6d54_51fd]
+        );
+    }
+
+    #[test]
+    fn greedy_takes_the_lowest_of_equals_and_refuses_nan() {
+        assert_eq!(greedy(&[1.0, 3.0, 3.0]), Some(1));
+        assert_eq!(greedy(&[1.0, f32::NAN]), None);
+        assert_eq!(greedy(&[]), None);
+    }
+
+    fn histogram(sampling: Sampling, logits: &[f32], draws: usize) -> Vec<usize> {
+        let mut counts = vec![0; logits.len()];
+        for step in 0..draws {
+            counts[draw(logits, &sampling, step).unwrap() as usize] += 1;
+        }
+        counts
+    }
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        let logits = [0.0, 2.0f32.ln(), 5.0f32.ln()];
+        let sampling = Sampling { temperature: 1.0, seed: 7, ..Sampling::default() };
+        let counts = histogram(sampling, &logits, 80_000);
+        for (count, share) in counts.iter().zip([1.0 / 8.0, 2.0 / 8.0, 5.0 / 8.0]) {
+            assert!((*count as f64 / 80_000.0 - share).abs() < 0.01, "{counts:?}");
+        }
+    }
+
+    #[test]
+    fn filters_exclude_the_tail() {
+        let logits = [0.0, 3.0, 2.0, 3.0, -1.0];
+        let base = Sampling { temperature: 1.0, seed: 1, ..Sampling::default() };
+        let top_k = histogram(Sampling { top_k: 2, ..base }, &logits, 2000);
+        assert!(top_k[1] > 800 && top_k[3] > 800 && top_k[1] + top_k[3] == 2000, "{top_k:?}");
+        let top_p = histogram(Sampling { top_p: 0.3, ..base }, &logits, 500);
+        assert_eq!(top_p[1], 500);
+        let cold = Sampling { temperature: 1e-30, ..base };
+        assert_eq!(draw(&[1.0, 2.0], &cold, 3), Some(1));
+    }
+
+    #[test]
+    fn a_seed_fixes_the_draws() {
+        let logits: Vec<f32> = (0..100).map(|i| (i % 7) as f32 * 0.1).collect();
+        let draws = |seed| -> Vec<_> {
+            let sampling = Sampling { temperature: 0.8, seed, ..Sampling::default() };
+            (0..20).map(|step| draw(&logits, &sampling, step)).collect()
+        };
+        assert_eq!(draws(3), draws(3));
+        assert_ne!(draws(3), draws(4));
+    }
+}
