@@ -9,6 +9,7 @@ mod error;
 mod files;
 pub mod image;
 pub mod kv;
+pub mod model;
 pub mod ops;
 pub mod select;
 pub mod text;

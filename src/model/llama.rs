@@ -1,0 +1,118 @@
+//! The decoder: LLaMA and Mistral (Touvron et al. 2023; Jiang et al. 2023) over a paged cache.
+
+use super::{Loader, Progress, report};
+use crate::Result;
+use crate::config::{ModelConfig, TextConfig};
+use crate::ops::clock::Stage;
+use crate::ops::{Linear, Norm, Ops, Span};
+
+/// The decoder's weights.
+#[derive(Debug)]
+pub struct Llama<W> {
+    config: TextConfig,
+    /// `[vocabulary, width]`; also the head of a tied checkpoint.
+    embedding: Linear<W>,
+    blocks: Vec<Block<W>>,
+    norm: Norm<W>,
+    head: Option<Linear<W>>,
+}
+
+#[derive(Debug)]
+struct Block<W> {
+    input_norm: Norm<W>,
+    q: Linear<W>,
+    k: Linear<W>,
+    v: Linear<W>,
+    out: Linear<W>,
+    post_norm: Norm<W>,
+    gate: Linear<W>,
+    up: Linear<W>,
+    down: Linear<W>,
+}
+
+impl<W> Llama<W> {
+    /// Takes the weights.
+    pub fn load<O: Ops<Weight = W>>(
+        config: &ModelConfig,
+        from: &mut Loader<'_, O>,
+    ) -> Result<Self> {
+        let text = &config.text;
+        let (width, inner) = (text.hidden, text.intermediate);
+        let (queries, keys) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
+        let mut table = |name: &str| from.linear(name, text.vocab, width, false);
+        let embedding = table("language_model.embed_tokens")?;
+        let head = (!text.tied).then(|| table("lm_head")).transpose()?;
+        let mut blocks = Vec::with_capacity(text.layers);
+        for layer in 0..text.layers {
+            let name = format!("language_model.layers.{layer}");
+            let attention = |part| format!("{name}.self_attn.{part}_proj");
+            let mlp = |part| format!("{name}.mlp.{part}_proj");
+            let norm = |part| format!("{name}.{part}_layernorm");
+            blocks.push(Block {
+                input_norm: from.norm(&norm("input"), width, text.eps, false)?,
+                q: from.linear(&attention("q"), queries, width, false)?,
+                k: from.linear(&attention("k"), keys, width, false)?,
+                v: from.linear(&attention("v"), keys, width, false)?,
+                out: from.linear(&attention("o"), width, queries, false)?,
+                post_norm: from.norm(&norm("post_attention"), width, text.eps, false)?,
+                gate: from.linear(&mlp("gate"), inner, width, false)?,
+                up: from.linear(&mlp("up"), inner, width, false)?,
+                down: from.linear(&mlp("down"), width, inner, false)?,
+            });
+        }
+        let norm = from.norm("language_model.norm", width, text.eps, false)?;
+        Ok(Self { config: text.clone(), embedding, blocks, norm, head })
+    }
+
+    /// The embedding table, `[vocabulary, width]`.
+    pub fn embedding(&self) -> &W {
+        &self.embedding.weight
+    }
+
+    /// The first block's gated products on `[rows, width]`: a piece of real work to measure a machine by.
+    pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, x: &O::Buffer) -> Result<O::Buffer> {
+        let block = &self.blocks[0];
+        ops.swiglu(x, &block.gate, &block.up)
+    }
+
+    /// Logits of each span's last row, `[spans, vocabulary]`, from rows of embeddings `[rows, width]`.
+    ///
+    /// Keys and values of all rows go into the cache; after the last attention only the last rows go on.
+    pub fn forward<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        mut x: O::Buffer,
+        cache: &mut O::Cache,
+        spans: &[Span<'_>],
+        stage: Stage,
+        progress: &mut Progress<'_>,
+    ) -> Result<O::Buffer> {
+        let last_rows: Vec<usize> = spans.iter().map(|s| s.row + s.rows - 1).collect();
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let n = ops.rms_norm(&x, &block.input_norm)?;
+            let mut q = ops.linear(&n, &block.q, None)?;
+            let mut k = ops.linear(&n, &block.k, None)?;
+            let v = ops.linear(&n, &block.v, None)?;
+            drop(n);
+            ops.rope_append(&mut q, &mut k, &v, cache, layer, spans, self.config.rope_theta)?;
+            drop((k, v));
+            let mut mixed = ops.attention(&q, cache, layer, spans)?;
+            drop(q);
+            if layer + 1 == self.blocks.len() {
+                mixed = ops.gather(&mixed, &last_rows)?;
+                x = ops.gather(&x, &last_rows)?;
+            }
+            ops.linear_add(&mut x, &mixed, &block.out)?;
+            drop(mixed);
+            let n = ops.rms_norm(&x, &block.post_norm)?;
+            let inner = ops.swiglu(&n, &block.gate, &block.up)?;
+            drop(n);
+            ops.linear_add(&mut x, &inner, &block.down)?;
+            drop(inner);
+            report(progress, stage, layer + 1, self.blocks.len())?;
+        }
+        let n = ops.rms_norm(&x, &self.norm)?;
+        drop(x);
+        ops.linear(&n, self.head.as_ref().unwrap_or(&self.embedding), None)
+    }
+}

@@ -1,0 +1,139 @@
+//! LLaVA: the vision tower's kept patches, projected, take the image's place in the decoder's prompt.
+
+use super::llama::Llama;
+use super::projector::Projector;
+use super::vit::{Encoded, ScoreLayers, Vit};
+use super::{Loader, Progress, Source};
+use crate::config::{Architecture, ModelConfig};
+use crate::image::{Normalization, Tiles};
+use crate::ops::clock::Stage;
+use crate::ops::{Ops, Span, Visual};
+use crate::select::Plan;
+use crate::{Error, Result};
+
+/// All weights of a checkpoint that the engine uses.
+#[derive(Debug)]
+pub struct Llava<W> {
+    vit: Vit<W>,
+    projector: Projector<W>,
+    newline: Option<W>,
+    llama: Llama<W>,
+}
+
+/// A prompt: ids before and after the place of the image.
+#[derive(Debug, Clone, Copy)]
+pub struct Prompt<'a> {
+    /// Ids before the image, or the whole prompt.
+    pub before: &'a [u32],
+    /// Ids after the image.
+    pub after: &'a [u32],
+}
+
+impl<W> Llava<W> {
+    /// Takes the weights.
+    pub fn load<O: Ops<Weight = W>>(
+        config: &ModelConfig,
+        ops: &mut O,
+        source: &dyn Source<O>,
+    ) -> Result<Self> {
+        let mut from = Loader::new(ops, source);
+        let newline = match config.architecture {
+            Architecture::LlavaNext => Some(from.vector("image_newline", &[config.text.hidden])?),
+            Architecture::Llava => None,
+        };
+        Ok(Self {
+            vit: Vit::load(config, &mut from)?,
+            projector: Projector::load(config, &mut from)?,
+            newline,
+            llama: Llama::load(config, &mut from)?,
+        })
+    }
+
+    /// Takes the weights of further vision blocks when a scoring layer lies behind the features.
+    pub fn require<O: Ops<Weight = W>>(
+        &mut self,
+        layers: ScoreLayers,
+        ops: &mut O,
+        source: &dyn Source<O>,
+    ) -> Result<()> {
+        let blocks = layers.init.max(layers.last) + 1;
+        if blocks > self.vit.blocks() {
+            self.vit.require(blocks, &mut Loader::new(ops, source))?;
+        }
+        Ok(())
+    }
+
+    /// The vision half: kept patches and their features.
+    pub fn encode<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        tiles: &Tiles,
+        norm: &Normalization,
+        plan: &Plan,
+        layers: ScoreLayers,
+        progress: &mut Progress<'_>,
+    ) -> Result<Encoded<O>> {
+        self.vit.encode(ops, tiles, norm, plan, layers, progress)
+    }
+
+    /// Rows of a prompt, `[tokens, width]`, with the image's in their place.
+    pub fn embed<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        prompt: Prompt<'_>,
+        image: Option<&Encoded<O>>,
+    ) -> Result<O::Buffer> {
+        let rows = image.map(|i| self.projector.forward(ops, &i.features)).transpose()?;
+        ops.enter(Stage::Prefill);
+        let visual = image.zip(rows.as_ref()).map(|(image, rows)| Visual {
+            rows,
+            kept: &image.kept,
+            newline: self.newline.as_ref(),
+        });
+        ops.interleave(self.llama.embedding(), prompt.before, visual, prompt.after)
+    }
+
+    /// Rows of single tokens, `[tokens, width]`.
+    pub fn embed_tokens<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        tokens: &[u32],
+    ) -> Result<O::Buffer> {
+        ops.interleave(self.llama.embedding(), tokens, None, &[])
+    }
+
+    /// A piece of the decoder's work on `[rows, width]`, to measure a machine by.
+    pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, rows: &O::Buffer) -> Result<O::Buffer> {
+        self.llama.probe(ops, rows)
+    }
+
+    /// Logits of each span's last row.
+    pub fn decode<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        rows: O::Buffer,
+        cache: &mut O::Cache,
+        spans: &[Span<'_>],
+        stage: Stage,
+        progress: &mut Progress<'_>,
+    ) -> Result<O::Buffer> {
+        ops.enter(stage);
+        self.llama.forward(ops, rows, cache, spans, stage, progress)
+    }
+}
+
+/// Resolves a layer as typed (negative counts from the end) against the tower's blocks.
+///
+/// # Errors
+/// [`Error::Request`] when there is no such block.
+pub fn resolve_layer(layer: i32, config: &ModelConfig, option: &str) -> Result<usize> {
+    let layers = config.vision.layers as i64;
+    let index = if layer < 0 { layers + i64::from(layer) } else { i64::from(layer) };
+    if (0..layers).contains(&index) {
+        return Ok(index as usize);
+    }
+    Err(Error::Request(format!(
+        "{option} {layer}: the vision tower has layers 0 to {} (or -{layers} to -1)",
+        layers - 1
+    )))
+}
