@@ -3,10 +3,15 @@
 mod jinja;
 mod source;
 mod special;
+mod stream;
+pub mod synth;
 mod template;
+mod tokenizer;
 
 pub use special::SpecialTokens;
+pub use stream::Detokenizer;
 pub use template::ChatTemplate;
+pub use tokenizer::Tokenizer;
 
 use std::io::Read;
 use std::path::Path;
