@@ -1,0 +1,95 @@
+//! The program: arguments in, results on stdout, everything else on stderr.
+//!
+//! Exit status: 0 done, 1 the request failed, 2 the command line is wrong. A failure is one line on stderr.
+
+mod args;
+mod devices;
+mod output;
+mod progress;
+mod synth;
+
+use args::{Cli, Command};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// Why a command ended without its result.
+#[derive(Debug)]
+enum Stop {
+    /// The request failed; what is wrong and what to do.
+    Failed(String),
+    /// The command line is wrong, and how.
+    Usage(String),
+    /// Nobody reads standard output any more, so there is nothing left to do.
+    Closed,
+}
+
+impl Stop {
+    /// What a failed write to standard output means.
+    fn stdout(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Failed(format!("standard output: {error}")),
+        }
+    }
+}
+
+impl From<hired::Error> for Stop {
+    fn from(error: hired::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli.command),
+        Err(error) => refuse(&error),
+    };
+    let (status, message) = match outcome {
+        Ok(()) | Err(Stop::Closed) => (0, None),
+        Err(Stop::Failed(message)) => (1, Some(message)),
+        Err(Stop::Usage(message)) => (2, Some(format!("{message}; {}", help_hint()))),
+    };
+    if let Some(message) = message {
+        // Nobody is left to tell when stderr is closed too.
+        let _ = writeln!(io::stderr(), "hired: {}", one_line(&message));
+    }
+    ExitCode::from(status)
+}
+
+fn dispatch(command: Command) -> Result<(), Stop> {
+    match command {
+        Command::Synth(args) => synth::synth(&args),
+        Command::Devices(args) => devices::devices(&args),
+    }
+}
+
+/// What clap made of arguments that are no command: help and version are results, the rest is wrong.
+fn refuse(error: &clap::Error) -> Result<(), Stop> {
+    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
+        return error.print().map_err(|e| Stop::stdout(&e));
+    }
+    // What is wrong, tips, usage, where to read on: our hint stands for the last two.
+    let text = error.render().to_string();
+    let end =
+        ["\n\nUsage: ", "\n\nFor more information"].iter().filter_map(|end| text.rfind(end)).min();
+    let what = &text[..end.unwrap_or(text.len())];
+    let what = what.strip_prefix("error: ").unwrap_or(what);
+    Err(Stop::Usage(what.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// Where to read on, for the subcommand that was typed.
+fn help_hint() -> String {
+    let typed = std::env::args().nth(1);
+    match typed.filter(|typed| Cli::command().find_subcommand(typed).is_some()) {
+        Some(name) => format!("try 'hired {name} --help'"),
+        None => "try 'hired --help'".into(),
+    }
+}
+
+/// A message as one line, whatever file names and other people's messages hold.
+fn one_line(message: &str) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
