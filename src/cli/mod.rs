@@ -1,16 +1,24 @@
 //! The program: arguments in, results on stdout, everything else on stderr.
 //!
-//! Exit status: 0 done, 1 the request failed, 2 the command line is wrong. A failure is one line on stderr.
+//! Exit status: 0 done, 1 the request failed, 2 the command line is wrong, 130 after Ctrl-C. A failure
+//! is one line on stderr.
 
 mod args;
 mod devices;
+mod dump;
+mod files;
+mod interrupt;
 mod output;
 mod progress;
+mod report;
+mod run;
 mod synth;
+mod values;
 
 use args::{Cli, Command};
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use interrupt::Interrupt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -21,6 +29,8 @@ enum Stop {
     Failed(String),
     /// The command line is wrong, and how.
     Usage(String),
+    /// Ctrl-C.
+    Interrupted,
     /// Nobody reads standard output any more, so there is nothing left to do.
     Closed,
 }
@@ -37,7 +47,10 @@ impl Stop {
 
 impl From<hired::Error> for Stop {
     fn from(error: hired::Error) -> Self {
-        Self::Failed(error.to_string())
+        match error {
+            hired::Error::Cancelled => Self::Interrupted,
+            error => Self::Failed(error.to_string()),
+        }
     }
 }
 
@@ -51,6 +64,7 @@ pub fn main() -> ExitCode {
         Ok(()) | Err(Stop::Closed) => (0, None),
         Err(Stop::Failed(message)) => (1, Some(message)),
         Err(Stop::Usage(message)) => (2, Some(format!("{message}; {}", help_hint()))),
+        Err(Stop::Interrupted) => (130, None),
     };
     if let Some(message) = message {
         // Nobody is left to tell when stderr is closed too.
@@ -60,7 +74,10 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<(), Stop> {
+    // Only an answer can stop half-way; the other commands have nothing to show for half their work.
+    let interrupt = Interrupt::watch(matches!(command, Command::Run(_)))?;
     match command {
+        Command::Run(args) => run::run(&args, &interrupt),
         Command::Synth(args) => synth::synth(&args),
         Command::Devices(args) => devices::devices(&args),
     }

@@ -1,6 +1,10 @@
 //! The program as its users run it: arguments in, standard output, one line of failure, exit status.
 #![cfg(feature = "cli")]
 
+mod answers;
+mod endings;
+mod failures;
+mod fixtures;
 mod flags;
 mod others;
 
@@ -52,17 +56,51 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(|word| word.replace('~', " ")).collect()
 }
 
-/// A folder for this run of the tests.
+/// A folder for this run of the tests, with the checkpoint `model` and the pictures `a.png` (224×224: four
+/// sub-images), `b.png` (300×100: three in a row) and `c.png` (20×200, all sides padded).
 fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
+        let model = folder.join("model");
+        assert_eq!(printed(&["synth", "--preset", "tiny", "--out", model.to_str().unwrap()]), "");
+        for (name, width, height) in [("a.png", 224, 224), ("b.png", 300, 100), ("c.png", 20, 200)]
+        {
+            let pixel = |x: u32, y: u32| {
+                let wave =
+                    |k: f32| ((x as f32 / k).sin() * (y as f32 / 17.0).cos() * 100.0 + 128.0) as u8;
+                image::Rgb([wave(9.0), wave(23.0), (x * y / 64) as u8])
+            };
+            image::RgbImage::from_fn(width, height, pixel).save(folder.join(name)).unwrap();
+        }
         folder
     })
 }
 
 fn path(name: &str) -> String {
     folder().join(name).to_str().unwrap().into()
+}
+
+/// Arguments of a subcommand on the checkpoint. `@name` is a file in the folder, `~` a blank inside a word.
+fn on_model(subcommand: &str, rest: &str) -> Vec<String> {
+    let mut args = vec![subcommand.to_string(), "--model".into(), path("model")];
+    args.extend(words(rest).iter().map(|word| match word.strip_prefix('@') {
+        Some(name) => path(name),
+        None => word.clone(),
+    }));
+    args
+}
+
+/// An answer as a JSON object.
+fn answer(rest: &str) -> Value {
+    let mut args = on_model("run", rest);
+    args.push("--json".into());
+    json(&args)
+}
+
+/// A JSON array as numbers.
+fn numbers(value: &Value) -> Vec<u64> {
+    value.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
 }
