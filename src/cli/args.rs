@@ -21,6 +21,10 @@ pub struct Cli {
 pub enum Command {
     /// Answer a question about an image
     Run(Box<RunArgs>),
+    /// Show which visual tokens would be kept, and draw a picture of it
+    Select(SelectArgs),
+    /// Show what a checkpoint is and what it will need
+    Inspect(InspectArgs),
     /// Write a random-weight checkpoint of a real architecture
     Synth(SynthArgs),
     /// Show what this machine can run on
@@ -198,6 +202,41 @@ impl SamplingArgs {
         let &Self { temperature, top_k, top_p, seed, .. } = self;
         Sampling { temperature, top_k, top_p, seed }
     }
+}
+
+#[derive(Debug, Args)]
+pub struct SelectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// PNG, JPEG, WebP, BMP or GIF (first frame)
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// Print the selection as a JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// Write a PNG that shows each partition with its dropped patches dimmed
+    #[arg(long, value_name = "OUT.png")]
+    pub overlay: Option<PathBuf>,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Visual patch tokens over all partitions: a count (576), a share of all patches (20%) or full
+    #[arg(long, value_name = "B", default_value = "20%", allow_hyphen_values = true)]
+    pub budget: Budget,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
 }
 
 #[derive(Debug, Args)]

@@ -7,11 +7,14 @@ mod args;
 mod devices;
 mod dump;
 mod files;
+mod inspect;
 mod interrupt;
 mod output;
+mod overlay;
 mod progress;
 mod report;
 mod run;
+mod select;
 mod synth;
 mod values;
 
@@ -78,6 +81,8 @@ fn dispatch(command: Command) -> Result<(), Stop> {
     let interrupt = Interrupt::watch(matches!(command, Command::Run(_)))?;
     match command {
         Command::Run(args) => run::run(&args, &interrupt),
+        Command::Select(args) => select::select(&args),
+        Command::Inspect(args) => inspect::inspect(&args),
         Command::Synth(args) => synth::synth(&args),
         Command::Devices(args) => devices::devices(&args),
     }

@@ -75,3 +75,18 @@ fn ctrl_c_prints_no_half_object() {
     std::fs::remove_file(&pipe).unwrap();
     assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
 }
+
+/// Nothing of a selection can be shown before its end.
+#[test]
+fn ctrl_c_ends_other_commands_at_once() {
+    let pipe = super::folder().join("picture");
+    let _ = std::fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let rest = format!("--image {}", pipe.to_str().unwrap());
+    let child = command(&on_model("select", &rest)).spawn().unwrap();
+    // Opens when the program does, which then waits for ever for the picture.
+    let held = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    signal(&child, "-INT");
+    assert_eq!(said(child), (Some(130), String::new()));
+    drop(held);
+}

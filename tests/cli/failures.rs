@@ -31,6 +31,7 @@ fn images_that_cannot_be_read() {
         // A bad one among good ones fails the request before any answer.
         let args = on_model("run", &format!("--prompt x --image @a.png --image @{name}"));
         assert!(failure(&args, 1).contains(name), "{name}");
+        assert!(failure(&on_model("select", &format!("--image @{name}")), 1).contains(name));
     }
 }
 
@@ -76,6 +77,9 @@ fn folders_that_are_no_checkpoint() {
         let dir = dir.to_str().unwrap();
         let message = failure(&["run", "--model", dir, "--prompt", "x"], 1);
         assert!(message.contains(told), "{dir}: {message}");
+        if told != "tokenizer.json" {
+            assert!(failure(&["inspect", "--model", dir, "--json"], 1).contains(told));
+        }
     }
 }
 
@@ -110,6 +114,8 @@ fn outputs_that_cannot_be_written() {
     for place in ["@taken", "@none/out"] {
         let run = on_model("run", &format!("--prompt x --image @a.png --json --dump {place}"));
         assert!(failure(&run, 1).contains(&path(&place[1..])));
+        let select = on_model("select", &format!("--image @a.png --json --overlay {place}"));
+        assert!(failure(&select, 1).contains(&path(&place[1..])));
     }
 }
 
@@ -121,6 +127,7 @@ fn a_full_disk_fails_the_request() {
     for args in [
         on_model("run", "--prompt x --max-new-tokens 3"),
         on_model("run", "--prompt x --max-new-tokens 3 --json"),
+        on_model("inspect", ""),
         super::words("devices"),
         super::words("--help"),
     ] {

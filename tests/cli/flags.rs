@@ -71,6 +71,14 @@ fn other_commands_are_as_strict() {
         ("--frob", "--frob"),
         ("run", "--model"),
         ("run --model=  --prompt x", "--model"),
+        ("select --model m", "--image"),
+        ("select --image i", "--model"),
+        ("select --model m --image i --budget auto", "--budget"),
+        ("select --model m --image i --image j", "--image"),
+        ("select --model m --image i --rule none", "--rule"),
+        ("inspect", "--model"),
+        ("inspect --model m --budget 3", "--budget"),
+        ("inspect --model m --alpha 2", "--alpha"),
         ("synth --out o", "--preset"),
         ("synth --preset tiny", "--out"),
         ("synth --preset llava-2 --out o", "llava-2"),
@@ -99,7 +107,7 @@ fn a_wrong_value_of_several_lines_is_told_in_one() {
 #[test]
 fn help_and_version_are_results() {
     assert_eq!(printed(&["--version"]), format!("hired {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "synth", "devices"] {
+    for command in ["run", "select", "inspect", "synth", "devices"] {
         assert!(printed(&["--help"]).contains(&format!("  {command} ")));
         assert!(printed(&[command, "--help"]).contains(&format!("Usage: hired {command}")));
     }
