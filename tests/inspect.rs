@@ -3,6 +3,7 @@
 use hired::checkpoint::synth::{self, Preset};
 use hired::engine::{EngineOptions, inspect};
 use hired::select::Selection;
+use std::ops::ControlFlow;
 
 /// What `inspect` says of a checkpoint is what its request then takes.
 #[test]
@@ -11,7 +12,8 @@ fn inspection_of_a_real_folder() {
     let folder = dir.path().join("tiny");
     let config = Preset::Tiny.config().unwrap();
     let tokenizer = hired::text::synth::tokenizer_json(config.text.vocab, config.image_token);
-    synth::write(Preset::Tiny, &folder, 1, &tokenizer, &mut |_, _| {}).unwrap();
+    synth::write(Preset::Tiny, &folder, 1, &tokenizer, &mut |_, _| ControlFlow::Continue(()))
+        .unwrap();
     let options = EngineOptions::default();
     let inspection = inspect(&folder, &options, &Selection::default()).unwrap();
     assert_eq!(inspection.budgets.len(), 5);

@@ -138,6 +138,9 @@ pub struct RunArgs {
     /// Write pixels, ids, scores, visual tokens and logits as safetensors; for one image only
     #[arg(long, value_name = "FILE")]
     pub dump: Option<PathBuf>,
+    /// A line of statistics for each answer on standard error, also when that is no terminal
+    #[arg(long)]
+    pub verbose: bool,
     #[command(flatten)]
     pub sampling: SamplingArgs,
     #[command(flatten)]

@@ -77,13 +77,14 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<(), Stop> {
-    // Only an answer can stop half-way; the other commands have nothing to show for half their work.
-    let interrupt = Interrupt::watch(matches!(command, Command::Run(_)))?;
+    // An answer can stop half-way, a checkpoint is taken back; the others have nothing to show or to tidy up.
+    let can_stop = matches!(command, Command::Run(_) | Command::Synth(_));
+    let interrupt = Interrupt::watch(can_stop)?;
     match command {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Select(args) => select::select(&args),
         Command::Inspect(args) => inspect::inspect(&args),
-        Command::Synth(args) => synth::synth(&args),
+        Command::Synth(args) => synth::synth(&args, &interrupt),
         Command::Devices(args) => devices::devices(&args),
     }
 }

@@ -50,7 +50,7 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         stream.end();
     }
     stream.outcome()?;
-    if io::stderr().is_terminal() {
+    if args.verbose || io::stderr().is_terminal() {
         for answer in &answers {
             let _ = writeln!(io::stderr(), "{}", statistics(answer));
         }
