@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::folder::{edit_json, edit_tensor, model_copy};
+use common::folder::{edit_json, edit_tensor, model_copy, rename_tensors};
 use common::golden::fixture;
 use hired::Error;
 use hired::engine::{
@@ -156,6 +156,7 @@ fn a_batch_of_more_than_a_group_equals_single_runs() {
         .collect();
     let together = engine.generate_batch(&requests, go).unwrap();
     for (request, batched) in requests.iter().zip(together) {
+        assert!(batched.memory.peak <= batched.memory.predicted_peak, "{:?}", batched.memory);
         let alone = engine.generate(request, go).unwrap();
         assert_eq!(
             (alone.token_ids, alone.text, alone.visual),
@@ -182,6 +183,23 @@ fn layers_out_of_range_are_named() {
     engine.generate(&Request { selection: init, ..question() }, go).unwrap();
 }
 
+/// Published folders may lack what nothing needs.
+#[test]
+fn the_last_block_is_read_only_when_a_scoring_layer_asks_for_it() {
+    let folder = model_copy("next-hub");
+    let last = load("next-hub").config().vision.layers - 1;
+    let file = folder.path().join("model.safetensors");
+    rename_tensors(&file, &format!("encoder.layers.{last}."), &format!("encoder.layerz.{last}."));
+    let mut engine = Engine::load(folder.path(), EngineOptions::default()).unwrap();
+    engine.generate(&question(), go).unwrap();
+    let scored_last = Selection { final_layer: Some(-1), ..Selection::default() };
+    let everything = Selection { budget: "full".parse().unwrap(), ..scored_last.clone() };
+    engine.generate(&Request { selection: everything, ..question() }, go).unwrap();
+    let error = engine.generate(&Request { selection: scored_last, ..question() }, go).unwrap_err();
+    assert!(matches!(error, Error::Model { .. }), "{error}");
+    assert!(error.to_string().contains(&format!("layers.{last}.")), "{error}");
+}
+
 #[test]
 fn select_alone_keeps_what_a_whole_run_keeps() {
     let mut engine = load("next-336");
@@ -202,17 +220,19 @@ fn the_largest_budget_keeps_its_promise() {
             Selection { budget: count.to_string().parse().unwrap(), ..Selection::default() };
         Request { selection, ..request.clone() }
     };
-    let free = Engine::load(fixture("models/next-336"), EngineOptions::default());
-    let peak = free.unwrap().generate(&with(300), go).unwrap().memory.predicted_peak;
-    let count = engine.largest_budget(&request, Limit::Memory(peak)).unwrap();
+    let peak = engine.generate(&with(300), go).unwrap().memory.predicted_peak;
+    // A larger batch in between leaves a larger cache, which must not count.
+    engine.generate_batch(&vec![with(400); 3], go).unwrap();
+    let count = engine.largest_budget(std::slice::from_ref(&request), Limit::Memory(peak)).unwrap();
     assert!(count >= 300, "{count}");
     let answer = engine.generate(&with(count), go).unwrap();
     assert!(answer.memory.peak <= peak, "{:?}", answer.memory);
-    let error = engine.largest_budget(&request, Limit::Memory(1000)).unwrap_err();
+    let error =
+        engine.largest_budget(std::slice::from_ref(&request), Limit::Memory(1000)).unwrap_err();
     assert!(matches!(error, Error::Capacity(_)), "{error}");
-    let plenty = engine.largest_budget(&request, Limit::Ttft(1e6)).unwrap();
+    let plenty = engine.largest_budget(std::slice::from_ref(&request), Limit::Ttft(1e6)).unwrap();
     assert_eq!(plenty, answer.visual.unwrap().valid);
-    assert!(engine.largest_budget(&request, Limit::Ttft(1e-9)).is_err());
+    assert!(engine.largest_budget(std::slice::from_ref(&request), Limit::Ttft(1e-9)).is_err());
 }
 
 #[test]
@@ -236,12 +256,72 @@ fn weights_that_are_not_numbers_are_an_error_of_the_request() {
 #[test]
 fn a_tokenizer_of_another_model_is_refused() {
     let folder = model_copy("next-hub");
-    edit_json(&folder.path().join("config.json"), |config| {
-        config["text_config"]["vocab_size"] = 40.into();
+    edit_json(&folder.path().join("tokenizer.json"), |tokenizer| {
+        let mut token = tokenizer["added_tokens"][0].clone();
+        token["id"] = 100_000.into();
+        token["content"] = "<beyond>".into();
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
     });
-    // The embedding's shape disagrees first, whichever file is at fault.
-    let error = Engine::load(folder.path(), EngineOptions::default()).err().unwrap();
-    assert!(matches!(error, Error::Model { .. }), "{error}");
+    // transformers puts the token behind the vocabulary, whatever id it was given; the model has no row for it.
+    let mut engine = Engine::load(folder.path(), EngineOptions::default()).unwrap();
+    let vocab = engine.config().text.vocab;
+    let error = engine.generate(&Request::new("say <beyond>"), go);
+    if let Err(error) = error {
+        let message = error.to_string();
+        assert!(matches!(error, Error::Request(_)), "{message}");
+        assert!(message.contains(&vocab.to_string()), "{message}");
+    }
+
+    let folder = model_copy("next-hub");
+    edit_json(&folder.path().join("config.json"), |config| config["image_token_index"] = 5.into());
+    let error = Engine::load(folder.path(), EngineOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("config.json"), "{error}");
+}
+
+#[test]
+fn a_prompt_of_nothing_is_refused_also_when_it_turns_out_late() {
+    let folder = model_copy("next-hub");
+    edit_json(&folder.path().join("tokenizer.json"), |t| t["post_processor"] = ().into());
+    let mut engine = Engine::load(folder.path(), EngineOptions::default()).unwrap();
+    // Of one token the published rule gives the full image half and loses what it rounds off.
+    let selection = Selection {
+        budget: "1".parse().unwrap(),
+        rule: "paper".parse().unwrap(),
+        ..Selection::default()
+    };
+    let request = Request { prompt: Prompt::Raw("<image>".into()), selection, ..question() };
+    let error = engine.generate(&request, go).unwrap_err();
+    assert!(matches!(error, Error::Request(_)), "{error}");
+    engine.generate(&question(), go).unwrap();
+}
+
+#[test]
+fn pages_come_back_after_answers_and_failures() {
+    let options = EngineOptions { kv_tokens: Some(256), ..EngineOptions::default() };
+    let folder = model_copy("next-hub");
+    edit_tensor(folder.path(), "multi_modal_projector.linear_1.bias", |x| x[0] = f32::NAN);
+    let mut engine = Engine::load(folder.path(), options).unwrap();
+    let large = Request { max_new_tokens: 200, ..Request::new("Hello") };
+    for _ in 0..3 {
+        engine.generate(&large, go).unwrap();
+        engine.generate(&question(), go).unwrap_err();
+        let stopped = engine.generate(&large, |_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(Error::Cancelled)));
+    }
+}
+
+#[test]
+fn sampling_that_is_none_is_refused() {
+    let mut engine = load("next-hub");
+    for sampling in [
+        Sampling { temperature: f32::NAN, ..Sampling::default() },
+        Sampling { temperature: -1.0, ..Sampling::default() },
+        Sampling { top_p: f32::NAN, ..Sampling::default() },
+        Sampling { top_p: 1.5, ..Sampling::default() },
+    ] {
+        let error = engine.generate(&Request { sampling, ..question() }, go).unwrap_err();
+        assert!(matches!(error, Error::Request(_)), "{error}");
+    }
 }
 
 #[test]

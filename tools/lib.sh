@@ -50,10 +50,14 @@ need_libclang() {
 # A heading between the parts of a long run.
 step() { printf '\n== %s\n' "$*"; }
 
-# Rust with its formatter and lints, and the linker it needs.
+# Rust and the linker it needs.
 need_rust() {
     command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or newer (https://rustup.rs)"
     command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+# Rust's formatter and lints.
+need_rust_tools() {
     cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
     cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 }

@@ -168,8 +168,6 @@ impl RunArgs {
             Some("--budget auto needs a limit to keep: give --max-memory SIZE or --max-ttft S")
         } else if limited && !auto {
             Some("--max-memory and --max-ttft choose the budget: give --budget auto with them")
-        } else if auto && self.image.len() > 1 {
-            Some("--budget auto is for one image: give --image once, or a fixed --budget")
         } else if self.dump.is_some() && self.image.len() > 1 {
             Some("--dump is for one image: give --image once")
         } else {

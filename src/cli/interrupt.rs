@@ -7,28 +7,40 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 /// Exit status after Ctrl-C, as shells have it: 128 and the signal's number.
 const STATUS: i32 = 130;
 
-/// Whether the user pressed Ctrl-C (or asked the process to end in another way).
+/// Whether the user pressed Ctrl-C.
 #[derive(Debug)]
-pub struct Interrupt(Arc<AtomicBool>);
+pub struct Interrupt(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Somebody asks [`Interrupt::raised`] from time to time.
+    heeded: AtomicBool,
+    raised: AtomicBool,
+}
 
 impl Interrupt {
-    /// Listens from now on. If the work `can_stop`, the first Ctrl-C only asks for it; any other ends the process.
-    pub fn watch(can_stop: bool) -> Result<Self, Stop> {
-        let raised = Arc::new(AtomicBool::new(false));
-        let shared = raised.clone();
+    /// Listens from now on. Ctrl-C ends the process, until somebody heeds it.
+    pub fn watch() -> Result<Self, Stop> {
+        let state = Arc::new(State::default());
+        let shared = state.clone();
         let on_signal = move || {
-            if shared.swap(true, Relaxed) || !can_stop {
+            if shared.raised.swap(true, Relaxed) || !shared.heeded.load(Relaxed) {
                 std::process::exit(STATUS);
             }
         };
         match ctrlc::set_handler(on_signal) {
-            Ok(()) => Ok(Self(raised)),
+            Ok(()) => Ok(Self(state)),
             Err(error) => Err(Stop::Failed(format!("cannot listen for Ctrl-C: {error}"))),
         }
     }
 
+    /// From now on the first Ctrl-C only asks to stop, a second one ends the process.
+    pub fn heed(&self) {
+        self.0.heeded.store(true, Relaxed);
+    }
+
     /// Whether it was pressed.
     pub fn raised(&self) -> bool {
-        self.0.load(Relaxed)
+        self.0.raised.load(Relaxed)
     }
 }

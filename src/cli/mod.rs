@@ -77,9 +77,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: Command) -> Result<(), Stop> {
-    // An answer can stop half-way, a checkpoint is taken back; the others have nothing to show or to tidy up.
-    let can_stop = matches!(command, Command::Run(_) | Command::Synth(_));
-    let interrupt = Interrupt::watch(can_stop)?;
+    let interrupt = Interrupt::watch()?;
     match command {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Select(args) => select::select(&args),
@@ -105,7 +103,7 @@ fn refuse(error: &clap::Error) -> Result<(), Stop> {
 
 /// Where to read on, for the subcommand that was typed.
 fn help_hint() -> String {
-    let typed = std::env::args().nth(1);
+    let typed = std::env::args_os().nth(1).and_then(|typed| typed.into_string().ok());
     match typed.filter(|typed| Cli::command().find_subcommand(typed).is_some()) {
         Some(name) => format!("try 'hired {name} --help'"),
         None => "try 'hired --help'".into(),

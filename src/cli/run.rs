@@ -23,10 +23,9 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let dump = args.dump.as_deref().map(Output::at).transpose()?;
     let mut engine = Engine::load(&args.model.model, args.device.options())?;
     let mut requests = requests(args, images);
-    if let (BudgetArg::Auto, [request @ Request { image: Some(_), .. }]) =
-        (args.budget, requests.as_mut_slice())
-    {
-        request.selection.budget = largest_budget(&mut engine, args, request)?;
+    if args.budget == BudgetArg::Auto && !args.image.is_empty() {
+        let budget = largest_budget(&mut engine, args, &requests)?;
+        requests.iter_mut().for_each(|r| r.selection.budget = budget);
     }
 
     let mut stream = Stream::new(io::stdout());
@@ -81,11 +80,15 @@ fn requests(args: &RunArgs, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
 }
 
 /// The largest budget that keeps every limit given.
-fn largest_budget(engine: &mut Engine, args: &RunArgs, request: &Request) -> Result<Budget, Stop> {
+fn largest_budget(
+    engine: &mut Engine,
+    args: &RunArgs,
+    requests: &[Request],
+) -> Result<Budget, Stop> {
     let limits = [args.max_memory.map(Limit::Memory), args.max_ttft.map(Limit::Ttft)];
     let mut least = usize::MAX;
     for limit in limits.into_iter().flatten() {
-        least = least.min(engine.largest_budget(request, limit)?);
+        least = least.min(engine.largest_budget(requests, limit)?);
     }
     Ok(Budget::Count(least))
 }
@@ -102,6 +105,8 @@ fn answer(
     // A bar would be drawn into the text if both are on the same terminal.
     let text_on_terminal = !quiet && io::stdout().is_terminal();
     let outcome = engine.generate_batch(requests, |event| {
+        // From the first piece of work on there is one more such call for every block.
+        interrupt.heed();
         match event {
             Event::Progress { request, stage, done, all } => {
                 if !(text_on_terminal && stream.is_open()) {

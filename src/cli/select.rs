@@ -7,7 +7,7 @@ use super::output::{print, print_json};
 use super::overlay::overlay;
 use hired::engine::{Engine, Image, Visual};
 use hired::image::{RgbImage, decode, tiles};
-use hired::select::{Geometry, Kept, Method};
+use hired::select::{Budget, Geometry, Kept, Method};
 use std::fmt::Write;
 use std::io::Cursor;
 
@@ -37,7 +37,7 @@ fn draw(
     let Visual { kept, valid, budget, allocation, kept_indices, .. } = visual;
     let kept_patches = Kept { allocation: allocation.clone(), indices: kept_indices.clone() };
     let how = match args.selection.method {
-        Method::Hired => format!("hired ({})", args.selection.rule),
+        Method::Hired if args.budget != Budget::Full => format!("hired ({})", args.selection.rule),
         method => method.to_string(),
     };
     let title = format!("{how}, budget {budget}: {kept} of {valid} visual tokens kept");

@@ -10,6 +10,7 @@ use std::ops::ControlFlow;
 pub fn synth(args: &SynthArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let SynthArgs { preset, out, seed } = args;
     let tokenizer = tokenizer_json(preset.vocab(), preset.image_token());
+    interrupt.heed();
     let bar = progress::bytes(preset.to_string());
     let outcome = synth::write(*preset, out, *seed, &tokenizer, &mut |done, all| {
         bar.set_length(all);

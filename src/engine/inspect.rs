@@ -3,13 +3,13 @@
 use super::predict::Predictor;
 use super::prepare::{Prepared, PreparedImage, plan};
 use super::request::{Dtype, EngineOptions};
-use crate::Result;
 use crate::checkpoint::{Checkpoint, DType};
 use crate::config::{Architecture, ModelConfig, ModelFolder};
 use crate::image::{Layout, Normalization, Tiles};
 use crate::kv;
 use crate::ops::sample::Sampling;
 use crate::select::{Budget, Selection};
+use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,7 +35,8 @@ pub struct Inspection {
     pub bytes: u64,
     /// Bytes of keys and values for one token of context.
     pub kv_bytes_per_token: usize,
-    /// Needs at several budgets, for a picture of 672×672 pixels, 60 tokens of text and up to 128 new ones.
+    /// Needs at several budgets, for a picture of 672×672 pixels, 60 tokens of text and up to 128 new ones; shares
+    /// that come to no token are left out.
     pub budgets: Vec<BudgetNeed>,
 }
 
@@ -87,7 +88,11 @@ pub fn inspect(
     let mut budgets = Vec::new();
     for budget in ["full", "40%", "30%", "20%", "10%"] {
         let selection = Selection { budget: budget.parse::<Budget>()?, ..selection.clone() };
-        let prepared = imagine(&config, &selection)?;
+        let prepared = match imagine(&config, &selection) {
+            // A small model's smallest shares come to no token.
+            Err(Error::Request(_)) if !budgets.is_empty() => continue,
+            prepared => prepared?,
+        };
         let image = prepared.image.as_ref().expect("imagined with an image");
         predictor.require(image, &checkpoint)?;
         let need = predictor.need(&config, &norm, std::slice::from_ref(&prepared), 0)?;

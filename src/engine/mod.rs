@@ -16,7 +16,7 @@ pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, ModelFolder};
-use crate::kv::{self, BlockTable};
+use crate::kv::{self, BlockTable, Pool};
 use crate::model::vit::Encoded;
 use crate::ops::clock::Stage;
 use crate::ops::cpu::Cpu;
@@ -24,7 +24,7 @@ use crate::ops::memory::Purpose;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
 use crate::{Error, Result};
-use predict::{Need, Predictor, check_memory};
+use predict::{Need, Predictor, available, check_memory};
 use prepare::{Prepared, PreparedImage, Preparer};
 use runner::{Runner, pages};
 use sequence::Sequence;
@@ -66,7 +66,7 @@ impl Engine {
         let start = Instant::now();
         if let Device::Cuda(_) = options.device {
             return Err(Error::Device(
-                "this build has no CUDA executor: use the CPU (--device cpu)".into(),
+                "this build has no CUDA executor: use the device cpu".into(),
             ));
         }
         let ModelFolder { dir, config } = ModelFolder::open(path.as_ref())?;
@@ -103,12 +103,13 @@ impl Engine {
 
     /// Answers several requests together; each gets the answer that it would get alone.
     ///
-    /// All requests are checked and all memory is planned before any work. Stopping after a token gives the answers
-    /// as far as they have come.
+    /// All requests are checked and all memory is planned before any work. Stopping when every request has its first
+    /// token gives the answers as far as they have come.
     ///
     /// # Errors
     /// [`Error::Image`], [`Error::Request`] and [`Error::Capacity`] before any work; [`Error::Numeric`] when the
-    /// numbers overflow; [`Error::Cancelled`] when stopped before the first token. One failure fails the batch.
+    /// numbers overflow; [`Error::Cancelled`] when stopped before every request has its first token. One failure
+    /// fails the batch.
     pub fn generate_batch(
         &mut self,
         requests: &[Request],
@@ -118,22 +119,35 @@ impl Engine {
         let batch =
             requests.iter().map(|r| self.preparer.prepare(r)).collect::<Result<Vec<_>>>()?;
         let predicted_peak = self.plan(&batch)?;
-        let mut begun = Vec::with_capacity(batch.len());
+        let served = self.serve(&batch, start, &mut on_event);
+        if served.is_err() {
+            // The sequences are gone and their block tables with them.
+            self.runner.pool = Pool::new(self.runner.pool.pages());
+        }
+        debug_assert_eq!(self.runner.pool.free(), self.runner.pool.pages());
+        let memory = self.memory(predicted_peak);
+        Ok(served?.into_iter().map(|b| self.answer(b, memory)).collect())
+    }
+
+    /// Runs a planned batch to its end.
+    fn serve(
+        &mut self,
+        batch: &[Prepared],
+        start: Instant,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<Begun>> {
+        let mut all = Vec::with_capacity(batch.len());
         let mut flow = ControlFlow::Continue(());
         for (index, prepared) in batch.iter().enumerate() {
-            let started = self.begin(index, prepared, start, &mut on_event)?;
-            flow = started.1;
-            begun.push(started.0);
             if flow.is_break() {
-                break;
+                return Err(Error::Cancelled);
             }
+            let (begun, after) = self.begin(index, prepared, start, on_event)?;
+            all.push(begun);
+            flow = after;
         }
-        if begun.len() < batch.len() {
-            return Err(Error::Cancelled);
-        }
-        self.decode(&mut begun, flow, start, &mut on_event)?;
-        let memory = self.memory(predicted_peak);
-        Ok(begun.into_iter().map(|b| self.answer(b, memory)).collect())
+        self.decode(&mut all, flow, start, on_event)?;
+        Ok(all)
     }
 
     /// The vision half only: which patches of an image would be kept.
@@ -143,6 +157,8 @@ impl Engine {
     pub fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
         let image = self.preparer.image(image, selection)?;
         self.require(&image)?;
+        let need = self.predictor.vision_need(&self.preparer.normalization, &image)?;
+        check_memory(&need, 0, available())?;
         let mut quiet = |_, _, _| ControlFlow::Continue(());
         let encoded = self.runner.encode(&image, &self.preparer.normalization, &mut quiet)?;
         Ok(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
@@ -151,7 +167,8 @@ impl Engine {
     /// Takes the weights of vision blocks that only scoring needs.
     fn require(&mut self, image: &PreparedImage) -> Result<()> {
         self.predictor.require(image, &self.checkpoint)?;
-        self.runner.model.require(image.layers, &mut self.runner.ops, &self.checkpoint)
+        let blocks = image.layers.blocks(&image.plan);
+        self.runner.model.require(blocks, &mut self.runner.ops, &self.checkpoint)
     }
 
     /// Memory and operations to the first token of a batch, the system's memory checked.
@@ -162,7 +179,7 @@ impl Engine {
         let before = self.predictor.counter().flops_in(&BEFORE_FIRST);
         let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
         let need = self.predictor.need(config, norm, batch, self.runner.pool.pages())?;
-        check_memory(&need, self.runner.ops.meter().held(Purpose::Kv))?;
+        check_memory(&need, self.runner.ops.meter().held(Purpose::Kv), available())?;
         Ok((need, self.predictor.counter().flops_in(&BEFORE_FIRST) - before))
     }
 

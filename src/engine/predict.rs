@@ -39,7 +39,8 @@ impl Predictor {
 
     /// Takes the shapes of further vision blocks.
     pub fn require(&mut self, image: &PreparedImage, source: &dyn Source<Counter>) -> Result<()> {
-        self.runner.model.require(image.layers, &mut self.runner.ops, source)
+        let blocks = image.layers.blocks(&image.plan);
+        self.runner.model.require(blocks, &mut self.runner.ops, source)
     }
 
     /// What `batch` needs when the cache has at least `pages_held` pages and every answer is as long as it may get.
@@ -87,6 +88,16 @@ impl Predictor {
         Ok(need)
     }
 
+    /// What the vision half alone needs.
+    pub fn vision_need(&mut self, norm: &Normalization, image: &PreparedImage) -> Result<Need> {
+        let runner = &mut self.runner;
+        runner.free_cache();
+        runner.ops.meter().restart();
+        runner.encode(image, norm, &mut |_, _, _| ControlFlow::Continue(()))?;
+        let meter = runner.ops.meter();
+        Ok(Need { kv: 0, workspace: meter.most(Purpose::Workspace), peak: meter.peak() })
+    }
+
     /// The counter, with everything counted since it was made.
     pub fn counter(&self) -> &Counter {
         &self.runner.ops
@@ -103,12 +114,12 @@ impl Predictor {
 ///
 /// # Errors
 /// [`Error::Capacity`] with the numbers.
-pub fn check_memory(need: &Need, kv_held: usize) -> Result<()> {
+pub fn check_memory(need: &Need, kv_held: usize, available: Option<usize>) -> Result<()> {
     let wanted = need.kv.saturating_sub(kv_held) + need.workspace;
-    match available() {
+    match available {
         Some(free) if wanted > free => Err(Error::Capacity(format!(
             "the request needs {} for keys and values and {} of workspace, the system has {} \
-             available: lower --budget, --max-new-tokens or the number of images",
+             available: use a smaller budget, fewer new tokens or fewer images at a time",
             gib(need.kv),
             gib(need.workspace),
             gib(free),
@@ -126,10 +137,53 @@ fn gib(bytes: usize) -> String {
     }
 }
 
-/// Memory that programs can still take without swapping, as Linux tells it; `None` elsewhere.
-fn available() -> Option<usize> {
+/// Memory that this process can still take, as Linux tells it: the machine's, or what its control group leaves.
+/// `None` elsewhere.
+pub fn available() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: usize = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+    let kib: usize = field(&text, "MemAvailable:")?.strip_suffix("kB")?.trim().parse().ok()?;
+    let machine = kib << 10;
+    Some(group_available().map_or(machine, |group| machine.min(group)))
+}
+
+/// What a control group (version 2) with a limit leaves; pages of files count as free, since the system takes them
+/// back.
+fn group_available() -> Option<usize> {
+    let read = |name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let limit: usize = read("memory.max")?.trim().parse().ok()?;
+    let taken: usize = field(&read("memory.stat")?, "anon ")?.parse().ok()?;
+    Some(limit.saturating_sub(taken))
+}
+
+/// What follows a name at the start of a line.
+fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_has_no_memory_for_is_refused_with_the_numbers() {
+        let need = Need { kv: 3 << 30, workspace: 200 << 20, peak: 0 };
+        let refused = check_memory(&need, 0, Some(3 << 30)).unwrap_err();
+        assert!(matches!(refused, Error::Capacity(_)));
+        let message = refused.to_string();
+        assert!(message.contains("3.0 GiB") && message.contains("200 MiB"), "{message}");
+        // What is held already is not taken again; without knowledge nothing is refused.
+        check_memory(&need, 1 << 30, Some(3 << 30)).unwrap();
+        check_memory(&need, 0, None).unwrap();
+    }
+
+    #[test]
+    fn fields_of_the_systems_files() {
+        let text = "MemTotal: 10 kB\nMemAvailable:    2048 kB\n";
+        assert_eq!(field(text, "MemAvailable:"), Some("2048 kB"));
+        assert_eq!(field("anon 42\nfile 7\n", "anon "), Some("42"));
+        assert_eq!(field(text, "SwapFree:"), None);
+        if cfg!(target_os = "linux") {
+            assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+        }
+    }
 }

@@ -64,6 +64,16 @@ impl Preparer {
     pub fn open(dir: &Path, config: ModelConfig, resample: Resample) -> Result<Self> {
         let tokenizer = Tokenizer::open(dir)?;
         let template = ChatTemplate::open(dir, config.text.family)?;
+        if let Some(id) = tokenizer.token_id("<image>").filter(|&id| id != config.image_token) {
+            return Err(Error::model(
+                dir.join("tokenizer.json"),
+                format!(
+                    "<image> has id {id} here and {} in config.json (image_token_index): \
+                     take both files from one model",
+                    config.image_token
+                ),
+            ));
+        }
         let normalization = Normalization::new(&config.image, resample);
         Ok(Self { config, normalization, tokenizer, resample, template })
     }
@@ -73,6 +83,8 @@ impl Preparer {
         if request.max_new_tokens == 0 {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
         }
+        request.sampling.check()?;
+        score_layers(&self.config, &request.selection)?;
         let ids = self.ids(&request.prompt, request.image.is_some())?;
         let image =
             request.image.as_ref().map(|i| self.image(i, &request.selection)).transpose()?;
@@ -155,7 +167,7 @@ impl Preparer {
         }
         Err(Error::Capacity(format!(
             "the prompt has {prompt} tokens and up to {new} new ones are asked for, \
-             the model has {limit} positions: lower --budget or --max-new-tokens"
+             the model has {limit} positions: use a smaller budget or fewer new tokens"
         )))
     }
 }
@@ -168,12 +180,16 @@ pub fn plan(
 ) -> Result<(Plan, ScoreLayers)> {
     let geometry = Geometry::new(layout, config.vision.patch_size)?;
     let plan = select::plan(&geometry, selection)?;
+    Ok((plan, score_layers(config, selection)?))
+}
+
+fn score_layers(config: &ModelConfig, selection: &Selection) -> Result<ScoreLayers> {
     let last = match selection.final_layer {
-        Some(layer) => resolve_layer(layer, config, "--final-layer")?,
+        Some(layer) => resolve_layer(layer, config, "final layer")?,
         None => config.feature_blocks.saturating_sub(1),
     };
-    let init = resolve_layer(selection.init_layer, config, "--init-layer")?;
-    Ok((plan, ScoreLayers { init, last }))
+    let init = resolve_layer(selection.init_layer, config, "init layer")?;
+    Ok(ScoreLayers { init, last })
 }
 
 fn decode(image: &Image) -> Result<RgbImage> {

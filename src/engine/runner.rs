@@ -1,7 +1,6 @@
 //! A model on an executor, with its cache.
 
 use super::prepare::{Prepared, PreparedImage};
-use crate::Result;
 use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::{self, BlockTable, Pool};
@@ -10,6 +9,7 @@ use crate::model::vit::Encoded;
 use crate::model::{Progress, Source};
 use crate::ops::clock::Stage;
 use crate::ops::{Chosen, Ops, Span};
+use crate::{Error, Result};
 
 /// Weights, executor and cache. The same code serves requests and, on the counter, predicts their cost.
 pub struct Runner<O: Ops> {
@@ -35,14 +35,13 @@ impl<O: Ops> Runner<O> {
         Ok(Self { ops, model, pool: Pool::new(0), cache: None })
     }
 
-    /// Makes the cache hold at least `pages` pages, all free.
+    /// Makes the cache hold at least `pages` pages; nobody may hold any.
     pub fn reserve(&mut self, config: &ModelConfig, pages: usize) -> Result<()> {
         if self.cache.is_none() || self.pool.pages() < pages {
             self.free_cache();
             self.cache = Some(self.ops.cache(kv::Shape::new(&config.text, pages))?);
             self.pool = Pool::new(pages);
         }
-        self.pool = Pool::new(self.pool.pages());
         Ok(())
     }
 
@@ -72,6 +71,12 @@ impl<O: Ops> Runner<O> {
     ) -> Result<Prefilled<O>> {
         let slots = image.map_or(0, |i| i.kept.slots());
         let tokens = prepared.before.len() + slots + prepared.after.len();
+        if tokens == 0 {
+            return Err(Error::Request(
+                "the prompt has no tokens and the rule kept no patch: give some words or a larger budget"
+                    .into(),
+            ));
+        }
         self.pool.append(table, tokens)?;
         let rows = self.model.embed(&mut self.ops, prepared.prompt(), image)?;
         let visual_rows = (prepared.keep_stages && image.is_some())

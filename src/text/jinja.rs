@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use minijinja::value::{Kwargs, ValueKind};
-use minijinja::{Environment, Error, ErrorKind, Value, syntax::SyntaxConfig};
+use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::{Environment, Error, ErrorKind, State, Value, syntax::SyntaxConfig};
 
 /// Longest template source; the longest in use are below 32 KiB.
 pub(super) const SOURCE_LIMIT: usize = 64 << 10;
@@ -28,7 +28,16 @@ pub(super) fn environment() -> Environment<'static> {
     let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
     env.set_syntax(syntax.expect("the default delimiters are valid"));
     env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-    env.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    env.set_unknown_method_callback(|state, value, method, args| {
+        if method == "format" {
+            modest_format(value)?;
+        }
+        minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
+    });
+    env.add_filter("format", |state: &mut State, value: &Value, args: Rest<ValueOrKwargs>| {
+        modest_format(value)?;
+        minijinja::filters::format(state, value, args)
+    });
     env.set_debug(false);
     env.set_fuel(Some(FUEL));
     env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
@@ -74,6 +83,24 @@ fn bounded(value: &Value, nodes: &mut usize, depth: usize) -> Result<(), Error> 
             ValueKind::Map => bounded(&value.get_item(&key)?, nodes, depth - 1)?,
             _ => bounded(&key, nodes, depth - 1)?,
         }
+    }
+    Ok(())
+}
+
+/// Refuses format strings that could ask for padding out of all proportion: a width of more than four digits, or one
+/// taken from the arguments. The text is made before the engine counts fuel for it.
+fn modest_format(format: &Value) -> Result<(), Error> {
+    let text = format.as_str().unwrap_or_default();
+    let wide = text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 4);
+    // A brace opened inside a field; an escaped one follows another at once.
+    let mut opened = text.split('{').skip(1).peekable();
+    let mut nested = false;
+    while let Some(field) = opened.next() {
+        nested |= opened.peek().is_some() && !field.is_empty() && !field.contains('}');
+    }
+    if wide || nested || text.contains('*') {
+        let what = "format: a width of more than four digits, or one that is not written out";
+        return Err(Error::new(ErrorKind::InvalidOperation, what));
     }
     Ok(())
 }

@@ -24,7 +24,7 @@ pub struct SpecialTokens {
     pub(super) added: Vec<tokenizers::AddedToken>,
 }
 
-const LIMIT: u64 = 64 << 20;
+const LIMIT: u64 = 8 << 20;
 const EXTRA: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 
 impl SpecialTokens {

@@ -8,7 +8,7 @@ use super::{SpecialTokens, jinja, read_json, read_text, source};
 use crate::config::Family;
 use crate::{Error, Result};
 
-const LIMIT: u64 = 64 << 20;
+const LIMIT: u64 = 8 << 20;
 /// More than any model's context holds; it keeps a long prompt from looking like a template that does not end.
 const PROMPT_LIMIT: usize = 1 << 20;
 /// Name of the one template inside its environment.

@@ -12,7 +12,7 @@ use super::{SpecialTokens, read_text};
 use crate::{Error, Result};
 
 /// The largest tokenizers in use are below 40 MB.
-const LIMIT: u64 = 256 << 20;
+const LIMIT: u64 = 64 << 20;
 
 /// No vocabulary comes near it.
 const MAX_ID: u64 = u32::MAX as u64 / 2;

@@ -40,3 +40,14 @@ pub fn edit_tensor(folder: &Path, name: &str, edit: impl FnOnce(&mut [f32])) {
     stored.copy_from_slice(bytemuck::cast_slice(&halves));
     std::fs::write(&path, bytes).unwrap();
 }
+
+/// Renames tensors in a file's header, to names of the same length.
+pub fn rename_tensors(file: &Path, from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = std::fs::read(file).unwrap();
+    let header = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let text = String::from_utf8(bytes[8..header].to_vec()).unwrap();
+    assert!(text.contains(from));
+    bytes[8..header].copy_from_slice(text.replace(from, to).as_bytes());
+    std::fs::write(file, bytes).unwrap();
+}

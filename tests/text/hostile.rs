@@ -26,6 +26,11 @@ fn hostile_templates_end_with_one_line() {
         "{{ ('x' * 50000000) | length }}".to_owned(),
         "{{ range(1000000000) | list | length }}".to_owned(),
         "{{ '%1000000000d' % 1 }}".to_owned(),
+        "{{ '%1000000000d' | format(1) }}".to_owned(),
+        "{{ '%*d' | format(1000000000, 1) }}".to_owned(),
+        "{{ '{:2000000000}'.format(1) }}".to_owned(),
+        "{{ '{:{}}'.format(1, 2000000000) }}".to_owned(),
+        "{{ '{0:>{1}}'.format(1, 2000000000) }}".to_owned(),
         "{{ 'x' | indent(1000000000, true) }}".to_owned(),
         "{{ 'x' | center(1000000000) }}".to_owned(),
         "{{ 'a'.replace('', 'b' * 10000).replace('', 'b' * 10000).replace('', 'b' * 10000) }}"
@@ -85,6 +90,10 @@ fn hostile_templates_end_with_one_line() {
     }
     let endless = ChatTemplate::parse(&" ".repeat(1 << 20), file, &[]).unwrap_err();
     assert!(one_line(&endless, "chat_template.jinja").contains("longer"));
+    // Ordinary format strings still work.
+    let ordinary = "{{ '{} {{x}} {:>4}'.format('a', 7) }}{{ '%s-%03d' | format('b', 7) }}";
+    let ordinary = ChatTemplate::parse(ordinary, file, &[]).unwrap();
+    assert_eq!(ordinary.render("Why?", true).unwrap(), "a {x}    7b-007");
     // A long question is none of the template's fault.
     let long = "word ".repeat(200_000);
     let template =
