@@ -244,7 +244,7 @@ fn absurd_configurations_are_refused_by_name() {
     for (side, pinpoints, what) in absurd {
         let config = ImageConfig { side, pinpoints, ..config(true) };
         let error = Layout::new(640, 480, &config).expect_err(what).to_string();
-        assert!(error.contains(what) && error.contains("preprocessor_config.json"), "{error}");
+        assert!(error.contains(what) && error.contains("config.json"), "{error}");
     }
 }
 

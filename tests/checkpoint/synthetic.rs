@@ -136,5 +136,5 @@ fn verify_names_what_is_wrong() {
     );
     let mut config = Preset::Tiny.config().unwrap();
     config.text.vocab += 1;
-    assert_message(checkpoint.verify(&config), &["embed_tokens", "[2048, 128]", "[2049, 128]"]);
+    assert_message(checkpoint.verify(&config), &["embed_tokens", "[32064, 128]", "[32065, 128]"]);
 }

@@ -237,7 +237,7 @@ fn the_dump_holds_the_stages() {
         (Dtype::I64, &[all["prompt_tokens"].as_u64().unwrap() as usize][..])
     );
     let ids = ids.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()));
-    assert_eq!(ids.filter(|&id| id == 2000).count(), rows);
+    assert_eq!(ids.filter(|&id| id == 32000).count(), rows);
     let logits = floats(&get("prefill_logits"));
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
     assert_eq!((logits.len(), best as u64), (2048, all["token_ids"][0].as_u64().unwrap()));

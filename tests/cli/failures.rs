@@ -86,9 +86,9 @@ fn folders_that_are_no_checkpoint() {
 #[test]
 fn requests_that_the_model_cannot_serve() {
     for (rest, told) in [
-        ("--prompt x --image @a.png --init-layer 5", "--init-layer 5"),
-        ("--prompt x --image @a.png --init-layer -6", "--init-layer -6"),
-        ("--prompt x --image @a.png --final-layer 99999999999999999999", "--final-layer"),
+        ("--prompt x --image @a.png --init-layer 5", "init layer 5"),
+        ("--prompt x --image @a.png --init-layer -6", "init layer -6"),
+        ("--prompt x --image @a.png --final-layer 99999999999999999999", "final layer"),
         ("--prompt x --image @a.png --max-new-tokens 4090", "4096"),
         ("--prompt x --max-new-tokens 18446744073709551615", "4096"),
         ("--prompt x --image @a.png --budget 0.1%", "0.1%"),

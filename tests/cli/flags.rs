@@ -5,8 +5,8 @@ use super::{failure, on_model, printed, words};
 #[test]
 fn every_wrong_value_is_refused_with_its_option() {
     let cases = [
-        ("--budget", "0 -5 0% -1% 100.1% 20%% 1.5 % twenty nan inf 1e3 +5 99999999999999999999999"),
-        ("--alpha", "-0.1 1.1 nan inf half 50%"),
+        ("--budget", "0 -5 0% -1% 100.1% 20%% 1.5 % twenty nan inf 1e3 +5"),
+        ("--alpha", "-0.1 -0.0000001 1.1 nan inf half 50%"),
         ("--method", "Hired none"),
         ("--rule", "EXACT best"),
         ("--newlines", "some 1"),
@@ -48,7 +48,6 @@ fn options_that_contradict_each_other() {
         ("--prompt x --max-ttft 2", "--budget auto"),
         ("--prompt x --budget 20% --max-ttft 2", "--budget auto"),
         ("--prompt x --image @a.png --image @b.png --dump @d", "--dump is for one image"),
-        ("--prompt x --image @a.png --image @b.png --budget auto --max-ttft 2", "one image"),
         ("--prompt=", "--prompt"),
         ("", "--prompt"),
         ("--prompt x surplus", "surplus"),
@@ -101,6 +100,7 @@ fn a_wrong_value_of_several_lines_is_told_in_one() {
         let prompt = std::ffi::OsStr::from_bytes(b"\xff");
         let message = failure(&["run".as_ref(), "--prompt".as_ref(), prompt], 2);
         assert!(message.contains("UTF-8"), "{message}");
+        failure(&[std::ffi::OsStr::from_bytes(b"\xff")], 2);
     }
 }
 
