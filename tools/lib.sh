@@ -1,0 +1,48 @@
+# Functions that the tools share. Sourced, not run.
+
+# Where the tools keep what they fetch; build.rs looks for nvcc in the same place.
+HIRED_CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/hired"
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+    say "${0##*/}: $*"
+    exit 1
+}
+
+# Runs a command as root, by sudo where one is needed and allowed without a password.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then
+        sudo "$@"
+    else
+        die "needs root for: $* (run it yourself, then start this again)"
+    fi
+}
+
+# install_packages NAME...: by apt, from the sources the machine has.
+install_packages() {
+    command -v apt-get >/dev/null || die "no apt-get here: install $* by the means of this system"
+    say "installing $*"
+    export DEBIAN_FRONTEND=noninteractive
+    as_root apt-get install -qq -y --no-install-recommends "$@" >&2 && return
+    as_root apt-get update -qq >&2
+    as_root apt-get install -qq -y --no-install-recommends "$@" >&2 || die "apt cannot install $*"
+}
+
+# The C++ compiler that nvcc needs and the emulator is built with.
+need_gxx() {
+    command -v g++ >/dev/null || install_packages g++
+}
+
+# What bindgen needs to read kernels/abi.h; prints the assignments to `export`.
+need_libclang() {
+    if ! compgen -G "${LIBCLANG_PATH:-/nowhere}/libclang*.so*" >/dev/null &&
+        ! ldconfig -p 2>/dev/null | grep -q 'libclang' &&
+        ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; then
+        install_packages libclang1-14
+    fi
+    command -v gcc >/dev/null || install_packages gcc
+    # The library comes without a compiler's own headers: gcc's stddef.h and stdint.h serve.
+    printf 'BINDGEN_EXTRA_CLANG_ARGS=-isystem %s\n' "$(gcc -print-file-name=include)"
+}
