@@ -3,7 +3,8 @@
 pub const HIRED_PAGE: u32 = 16;
 pub const HIRED_NEWLINE: u32 = 4294967295;
 pub const HIRED_ROW_THREADS: u32 = 256;
-pub const HIRED_NORM_KEPT: u32 = 32;
+pub const HIRED_NORM_THREADS: u32 = 512;
+pub const HIRED_NORM_KEPT: u32 = 16;
 pub const HIRED_IDENTITY: u32 = 0;
 pub const HIRED_QUICK_GELU: u32 = 1;
 pub const HIRED_GELU: u32 = 2;
@@ -17,8 +18,8 @@ pub struct NormParams {
     pub bias: *const f32,
     pub rows: u32,
     pub cols: u32,
+    pub inverse_cols: f32,
     pub eps: f32,
-    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -41,11 +42,11 @@ const _: () = {
         "Offset of field: NormParams::cols",
     ][::core::mem::offset_of!(NormParams, cols) - 36usize];
     [
-        "Offset of field: NormParams::eps",
-    ][::core::mem::offset_of!(NormParams, eps) - 40usize];
+        "Offset of field: NormParams::inverse_cols",
+    ][::core::mem::offset_of!(NormParams, inverse_cols) - 40usize];
     [
-        "Offset of field: NormParams::reserved",
-    ][::core::mem::offset_of!(NormParams, reserved) - 44usize];
+        "Offset of field: NormParams::eps",
+    ][::core::mem::offset_of!(NormParams, eps) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
