@@ -44,3 +44,18 @@ need_libclang() {
     fi
     command -v gcc >/dev/null || install_packages gcc
 }
+
+# A heading between the parts of a long run.
+step() { printf '\n== %s\n' "$*"; }
+
+# Rust and the linker it needs.
+need_rust() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or newer (https://rustup.rs)"
+    command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+# Rust's formatter and lints.
+need_rust_tools() {
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+}
