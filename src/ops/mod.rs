@@ -8,6 +8,8 @@ pub mod clock;
 pub mod cost;
 pub mod count;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod memory;
 pub mod sample;
 

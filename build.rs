@@ -1,0 +1,113 @@
+//! Compiles the CUDA kernels and embeds them. Without nvcc the crate builds too, and says so.
+//!
+//! `HIRED_NO_CUDA=1` skips the kernels; `NVCC`, `CUDA_HOME`, `CUDA_PATH` and `PATH` choose the compiler.
+
+#[path = "build/kernels.rs"]
+mod kernels;
+#[path = "build/toolkit.rs"]
+mod toolkit;
+
+use kernels::{Build, Compiler, Job};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use toolkit::Environment;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the CUDA kernels were not compiled: {error}");
+            eprintln!("HIRED_NO_CUDA=1 builds without them");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    for path in ["build.rs", "build", "kernels"] {
+        println!("cargo:rerun-if-changed={path}");
+    }
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
+    println!("cargo:rustc-env=HIRED_KERNELS={}", out.display());
+    let jobs = compile(&out)?;
+    let table = out.join("images.rs");
+    fs::write(&table, kernels::table(&jobs)).map_err(|e| format!("{}: {e}", table.display()))
+}
+
+/// Compiles what can be compiled here; one warning tells by whom, or why nothing is.
+fn compile(out: &Path) -> Result<Vec<Job>, String> {
+    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
+        return Ok(Vec::new());
+    }
+    for name in ["HIRED_NO_CUDA", "NVCC", "NVCC_CCBIN", "CUDA_HOME", "CUDA_PATH", "XDG_CACHE_HOME"]
+    {
+        println!("cargo:rerun-if-env-changed={name}");
+    }
+    if env::var_os("HIRED_NO_CUDA").is_some_and(|v| v == "1") {
+        println!("cargo:warning=no CUDA kernels: HIRED_NO_CUDA=1");
+        return Ok(Vec::new());
+    }
+    let environment =
+        Environment { variable: &|name| env::var_os(name), is_file: &|path| path.is_file() };
+    let Some(found) = toolkit::find(&environment)? else {
+        // Only here: elsewhere a PATH that differs from shell to shell would rebuild the crate each time.
+        println!("cargo:rerun-if-env-changed=PATH");
+        println!(
+            "cargo:warning=no CUDA kernels: no nvcc by NVCC, CUDA_HOME, CUDA_PATH, PATH or \
+             tools/setup-cuda (run that to get one)"
+        );
+        return Ok(Vec::new());
+    };
+    let nvcc = &found.path;
+    println!("cargo:rerun-if-changed={}", nvcc.display());
+    let text = ask(nvcc, "--version")?;
+    let version = toolkit::version(&text)
+        .ok_or_else(|| format!("{} --version says no version", nvcc.display()))?;
+    let known = toolkit::architectures(&ask(nvcc, "--list-gpu-code")?);
+    let (by_ptx, lost) = kernels::left_out(&known);
+    let mut limits = String::new();
+    for (what, architectures) in [("only PTX for", by_ptx), ("no code for", lost)] {
+        if !architectures.is_empty() {
+            limits += &format!("; it makes {what} {}", toolkit::cards(&architectures));
+        }
+    }
+    // For the tests that hold what nvcc made against the committed table.
+    println!("cargo:rustc-env=HIRED_NVCC={}", nvcc.display());
+    println!("cargo:rustc-env=HIRED_NVCC_VERSION={version}");
+    println!(
+        "cargo:warning=CUDA kernels by nvcc {version} at {} (found by {}){limits}",
+        nvcc.display(),
+        found.by
+    );
+    let folder = PathBuf::from("kernels").canonicalize().map_err(|e| format!("kernels: {e}"))?;
+    let names = kernels::sources(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    let jobs = kernels::jobs(&names, &known);
+    let build = Build {
+        compiler: Compiler { path: nvcc.clone(), version: version.to_owned() },
+        kernels: &folder,
+        cache: cache(out),
+        out,
+    };
+    let parallel = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    build.run(&jobs, parallel)?;
+    Ok(jobs)
+}
+
+fn ask(nvcc: &Path, question: &str) -> Result<String, String> {
+    let asked = || format!("{} {question}", nvcc.display());
+    let output =
+        Command::new(nvcc).arg(question).output().map_err(|e| format!("{}: {e}", asked()))?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{} failed: {}", asked(), words.trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// One cache for all profiles: in cargo's target folder, which cargo marks by a file; else in our own.
+fn cache(out: &Path) -> PathBuf {
+    let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    target.unwrap_or(out).join("kernels")
+}

@@ -1,0 +1,233 @@
+//! From `kernels/*.cu` to machine code: what is compiled, when again, and the table that embeds it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Cards that get machine code.
+pub const ARCHITECTURES: [u32; 7] = [61, 70, 75, 80, 86, 89, 90];
+
+/// The first card of each code path; its PTX serves cards without machine code of their own.
+pub const CODE_PATHS: [u32; 3] = [61, 75, 80];
+
+/// Flags of every compilation.
+const FLAGS: [&str; 7] = [
+    "-std=c++17",
+    "-O3",
+    "--fmad=true",
+    "-Xptxas",
+    "-v",
+    // CUDA 11.8 knows GCC up to 11 and works with 12.
+    "-allow-unsupported-compiler",
+    "-Wno-deprecated-gpu-targets",
+];
+
+/// What a compilation makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Machine code.
+    Cubin,
+    /// Code for the driver to compile.
+    Ptx,
+}
+
+/// One source for one architecture.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// `kernels/NAME.cu`.
+    pub name: String,
+    pub architecture: u32,
+    pub form: Form,
+}
+
+impl Job {
+    /// `norm.sm_61.cubin`, `norm.compute_61.ptx`.
+    pub fn file(&self) -> String {
+        let Self { name, architecture, .. } = self;
+        match self.form {
+            Form::Cubin => format!("{name}.sm_{architecture}.cubin"),
+            Form::Ptx => format!("{name}.compute_{architecture}.ptx"),
+        }
+    }
+
+    /// What nvcc of this version is told.
+    pub fn arguments(&self, version: &str) -> Vec<String> {
+        let (form, target) = match self.form {
+            Form::Cubin => ("-cubin", format!("-arch=sm_{}", self.architecture)),
+            Form::Ptx => ("-ptx", format!("-arch=compute_{}", self.architecture)),
+        };
+        // Lets a profiler show the source and costs no speed. CUDA 11's ptxas dies of endless recursion on
+        // the lines of inlined functions when it makes code for Hopper.
+        let is_safe = self.architecture < 90 || !version.starts_with("11.");
+        let lines = is_safe.then(|| "-lineinfo".to_owned());
+        let flags = FLAGS.iter().map(|&flag| flag.to_owned());
+        flags.chain(lines).chain([form.to_owned(), target]).collect()
+    }
+}
+
+/// Every job for these sources with an nvcc that knows the `known` architectures.
+pub fn jobs(names: &[String], known: &[u32]) -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for name in names {
+        let forms = [(Form::Cubin, &ARCHITECTURES[..]), (Form::Ptx, &CODE_PATHS[..])];
+        for (form, architectures) in forms {
+            for &architecture in architectures.iter().filter(|a| known.contains(a)) {
+                jobs.push(Job { name: name.clone(), architecture, form });
+            }
+        }
+    }
+    jobs
+}
+
+/// Cards that get no machine code from such an nvcc: those that its PTX serves instead, and those that
+/// nothing serves.
+pub fn left_out(known: &[u32]) -> (Vec<u32>, Vec<u32>) {
+    let is_served = |a: &u32| CODE_PATHS.iter().any(|path| path <= a && known.contains(path));
+    ARCHITECTURES.iter().filter(|a| !known.contains(a)).partition(|a| is_served(a))
+}
+
+/// Names of the sources in a folder, sorted.
+pub fn sources(folder: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "cu")
+            && let Some(name) = path.file_stem().and_then(|s| s.to_str())
+        {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The files that `source` includes by `#include "…"`, itself among them, however deep.
+///
+/// A file that is not there is left out: it is the compiler that says so.
+pub fn closure(source: &str, read: &dyn Fn(&str) -> Option<String>) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![source.to_owned()];
+    while let Some(file) = open.pop() {
+        let Some(text) = read(&file) else { continue };
+        if seen.insert(file) {
+            open.extend(text.lines().filter_map(|line| {
+                let rest = line.trim_start().strip_prefix('#')?.trim_start();
+                let rest = rest.strip_prefix("include")?.trim_start().strip_prefix('"')?;
+                Some(rest.split_once('"')?.0.to_owned())
+            }));
+        }
+    }
+    seen
+}
+
+/// Changes whenever the result of a job may: compiler, flags, the source and all that it includes.
+pub fn key(job: &Job, compiler: &Compiler, read: &dyn Fn(&str) -> Option<String>) -> String {
+    let mut hasher = DefaultHasher::new();
+    (compiler, job.arguments(&compiler.version)).hash(&mut hasher);
+    for file in closure(&format!("{}.cu", job.name), read) {
+        (&file, read(&file)).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+/// An nvcc.
+#[derive(Debug, Clone, Hash)]
+pub struct Compiler {
+    pub path: PathBuf,
+    /// `11.8.89`.
+    pub version: String,
+}
+
+/// The compiler and the folders of a build.
+pub struct Build<'a> {
+    pub compiler: Compiler,
+    pub kernels: &'a Path,
+    /// Results by key, kept for other profiles and feature sets of the same target folder.
+    pub cache: PathBuf,
+    /// Results of this build.
+    pub out: &'a Path,
+}
+
+impl Build<'_> {
+    /// Does all jobs, `parallel` at a time; the first failure ends it with the compiler's words.
+    pub fn run(&self, jobs: &[Job], parallel: usize) -> Result<(), String> {
+        fs::create_dir_all(&self.cache).map_err(|e| format!("{}: {e}", self.cache.display()))?;
+        let next = AtomicUsize::new(0);
+        let failure = Mutex::new(None);
+        std::thread::scope(|scope| {
+            for _ in 0..parallel.clamp(1, jobs.len().max(1)) {
+                scope.spawn(|| {
+                    while let Some(job) = jobs.get(next.fetch_add(1, Relaxed)) {
+                        if let Err(error) = self.job(job) {
+                            next.store(jobs.len(), Relaxed);
+                            *failure.lock().unwrap() = Some(error);
+                        }
+                    }
+                });
+            }
+        });
+        failure.into_inner().unwrap().map_or(Ok(()), Err)
+    }
+
+    fn job(&self, job: &Job) -> Result<(), String> {
+        let read = |name: &str| fs::read_to_string(self.kernels.join(name)).ok();
+        let (file, key) = (job.file(), key(job, &self.compiler, &read));
+        let stored = self.cache.join(format!("{file}.{key}"));
+        let log = self.cache.join(format!("{file}.{key}.log"));
+        if !(stored.is_file() && log.is_file()) {
+            self.compile(job, &stored, &log)?;
+        }
+        // Copies, so that nothing that happens to the cache can break this build's `include_bytes!`.
+        for (from, to) in [(stored, self.out.join(&file)), (log, self.out.join(file + ".log"))] {
+            fs::copy(&from, &to).map_err(|e| format!("{}: {e}", to.display()))?;
+        }
+        Ok(())
+    }
+
+    fn compile(&self, job: &Job, stored: &Path, log: &Path) -> Result<(), String> {
+        let source = format!("{}.cu", job.name);
+        let made = stored.with_extension(format!("{}.part", std::process::id()));
+        let output = Command::new(&self.compiler.path)
+            .args(job.arguments(&self.compiler.version))
+            .arg("-o")
+            .arg(&made)
+            .arg(&source)
+            .current_dir(self.kernels)
+            .output()
+            .map_err(|e| format!("{}: {e}", self.compiler.path.display()))?;
+        let words = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        if !output.status.success() {
+            return Err(format!("kernels/{source} for {}:\n{words}", job.file()));
+        }
+        let finish = || {
+            if job.form == Form::Ptx {
+                // The driver takes PTX as a C string.
+                let mut text = fs::read(&made)?;
+                text.push(0);
+                fs::write(&made, text)?;
+            }
+            fs::write(log, &words)?;
+            fs::rename(&made, stored)
+        };
+        finish().map_err(|e| format!("{}: {e}", stored.display()))
+    }
+}
+
+/// Rust source of the table: `static IMAGES: &[Image]`.
+pub fn table(jobs: &[Job]) -> String {
+    let mut text = String::from("static IMAGES: &[Image] = &[\n");
+    for job in jobs {
+        let Job { name, architecture, form } = job;
+        text += &format!(
+            "    Image {{ file: {name:?}, architecture: {architecture}, form: Form::{form:?}, \
+             bytes: aligned!({:?}) }},\n",
+            job.file()
+        );
+    }
+    text + "];\n"
+}

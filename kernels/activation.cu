@@ -1,0 +1,51 @@
+// Bias and activation where the matrix product could not take them along (a library's product).
+#include "activation.cuh"
+
+// x = f(x + bias), in place, N columns at a time.
+template <typename T, int N>
+__device__ void bias_activation(const ActivationParams& p)
+{
+    T* row = static_cast<T*>(p.x) + static_cast<size_t>(blockIdx.x) * p.cols;
+    for (uint32_t i = threadIdx.x * N; i < p.cols; i += blockDim.x * N) {
+        float x[N], bias[N] = {};
+        load(row + i, x);
+        if (p.bias) load(p.bias + i, bias);
+#pragma unroll
+        for (int lane = 0; lane < N; lane++) x[lane] = activate(p.activation, x[lane] + bias[lane]);
+        store(row + i, x);
+    }
+}
+
+// out = silu(gate) * up, N numbers at a time.
+template <typename T, int N>
+__device__ void silu_mul(const SiluMulParams& p)
+{
+    const uint64_t stride = static_cast<uint64_t>(gridDim.x) * blockDim.x * N;
+    for (uint64_t i = (static_cast<uint64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * N; i < p.count; i += stride) {
+        float gate[N], up[N];
+        load(static_cast<const T*>(p.gate) + i, gate);
+        load(static_cast<const T*>(p.up) + i, up);
+#pragma unroll
+        for (int lane = 0; lane < N; lane++) up[lane] *= silu(gate[lane]);
+        store(static_cast<T*>(p.out) + i, up);
+    }
+}
+
+// PRECOND: bias_activation: grid of `rows`; silu_mul: any grid. 1-D block of at most 256 threads.
+// vector: all pointers multiples of 16; cols, count a multiple of 16 bytes.
+#define ACTIVATION(variant, dtype, T, N)                                                           \
+    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS)                                \
+        bias_activation_##variant##_##dtype(ActivationParams p)                                    \
+    {                                                                                              \
+        bias_activation<T, N>(p);                                                                  \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS)                                \
+        silu_mul_##variant##_##dtype(SiluMulParams p)                                              \
+    {                                                                                              \
+        silu_mul<T, N>(p);                                                                         \
+    }
+
+ACTIVATION(vector, f32, float, LANES<float>)
+ACTIVATION(vector, f16, Half, LANES<Half>)
+ACTIVATION(guarded, f32, float, 1)
+ACTIVATION(guarded, f16, Half, 1)

@@ -1,0 +1,224 @@
+// Every instruction that CUDA C++ has no word for, by name.
+//
+// The declarations are the contract; below them is the card's side in inline PTX. The emulator brings its
+// own side, in plain C++, in ptx_host.h. Only this file and prelude.cuh ask for the architecture.
+#pragma once
+
+#include <stdint.h>
+
+#if defined(HIRED_EMULATED_ARCH)
+#define HIRED_ARCH HIRED_EMULATED_ARCH
+#elif defined(__CUDA_ARCH__)
+#define HIRED_ARCH (__CUDA_ARCH__ / 10)
+#else
+#define HIRED_ARCH 0
+#endif
+
+namespace ptx {
+
+// What a card has. Dispatch asks the same questions on the host.
+constexpr bool HAS_LDMATRIX = HIRED_ARCH >= 75;
+constexpr bool HAS_MMA_K8 = HIRED_ARCH >= 75;
+constexpr bool HAS_MMA_K16 = HIRED_ARCH >= 80;
+constexpr bool HAS_CP_ASYNC = HIRED_ARCH >= 80;
+
+// fp16 bits to the number they stand for.
+__device__ float half_to_float(uint16_t bits);
+// To the nearest fp16, ties to even; beyond 65504 to infinity.
+__device__ uint16_t float_to_half(float x);
+
+// Reads 16 bytes that nobody writes during the kernel and that are used once: past L1, where the card can.
+// `from` is a multiple of 16.
+__device__ uint4 load_streaming(const void* from);
+
+// c + the four products of signed bytes.
+__device__ int32_t dp4a(int32_t a, int32_t b, int32_t c);
+
+// d += a * b, fp16 factors, fp32 sum, over the warp. With g = lane / 4, t = lane % 4:
+// a (16x8, row): a[0] = rows g, a[1] = rows g + 8, columns 2t and 2t + 1 (low half first)
+// b (8x8, column): rows 2t and 2t + 1 of column g
+// d (16x8): d[0], d[1] = row g, columns 2t and 2t + 1; d[2], d[3] = row g + 8.
+__device__ void mma_m16n8k8(float (&d)[4], const uint32_t (&a)[2], uint32_t b);
+// The same for 16 columns of a and rows of b: a[2], a[3] and b[1] hold those from 8 on.
+__device__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+// Four (two) 8x8 matrices of fp16 from shared memory: lane i of 32 (16) names row i % 8 of matrix i / 8,
+// 16 aligned bytes. Each lane gets row lane / 4, columns 2 (lane % 4) and the next, of every matrix;
+// `_trans`: of the transposed matrix.
+__device__ void ldmatrix_x4(uint32_t (&to)[4], const void* shared_row);
+__device__ void ldmatrix_x4_trans(uint32_t (&to)[4], const void* shared_row);
+__device__ void ldmatrix_x2(uint32_t (&to)[2], const void* shared_row);
+__device__ void ldmatrix_x2_trans(uint32_t (&to)[2], const void* shared_row);
+
+// Starts a copy of 16 aligned bytes into shared memory; only the first `bytes` are read, the rest is zeroed.
+__device__ void cp_async_16(void* shared_to, const void* global_from, uint32_t bytes);
+// Closes a group of the copies that this thread started.
+__device__ void cp_async_commit();
+// Waits until at most PENDING groups of this thread are under way. A barrier shows the data to others.
+template <int PENDING>
+__device__ void cp_async_wait();
+
+} // namespace ptx
+
+#ifdef HIRED_EMULATED
+#include "ptx_host.h"
+#else
+
+namespace ptx {
+
+__device__ inline float half_to_float(uint16_t bits)
+{
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
+}
+
+__device__ inline uint16_t float_to_half(float x)
+{
+    uint16_t bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
+
+__device__ inline uint4 load_streaming(const void* from)
+{
+    uint4 x;
+#if HIRED_ARCH >= 70
+    asm("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+        : "l"(from));
+#else
+    asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+        : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+        : "l"(from));
+#endif
+    return x;
+}
+
+__device__ inline int32_t dp4a(int32_t a, int32_t b, int32_t c)
+{
+    int32_t d;
+    asm("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+    return d;
+}
+
+// Address inside the window of shared memory, as its instructions take it.
+__device__ inline uint32_t shared_address(const void* p)
+{
+    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
+// An instruction that the card lacks: dispatch never lets it come to this.
+__device__ inline void no_such_instruction()
+{
+    __trap();
+}
+
+__device__ inline void mma_m16n8k8(float (&d)[4], const uint32_t (&a)[2], uint32_t b)
+{
+#if HIRED_ARCH >= 75
+    asm("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, "
+        "{%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(b));
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+#if HIRED_ARCH >= 80
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    no_such_instruction();
+#endif
+}
+
+// Reads shared memory that other threads wrote: volatile and with a memory clobber, so that it stays behind
+// the barrier before it.
+__device__ inline void ldmatrix_x4(uint32_t (&to)[4], const void* shared_row)
+{
+#if HIRED_ARCH >= 75
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_address(shared_row))
+                 : "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void ldmatrix_x4_trans(uint32_t (&to)[4], const void* shared_row)
+{
+#if HIRED_ARCH >= 75
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(shared_address(shared_row))
+                 : "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void ldmatrix_x2(uint32_t (&to)[2], const void* shared_row)
+{
+#if HIRED_ARCH >= 75
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(to[0]), "=r"(to[1])
+                 : "r"(shared_address(shared_row))
+                 : "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void ldmatrix_x2_trans(uint32_t (&to)[2], const void* shared_row)
+{
+#if HIRED_ARCH >= 75
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(to[0]), "=r"(to[1])
+                 : "r"(shared_address(shared_row))
+                 : "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void cp_async_16(void* shared_to, const void* global_from, uint32_t bytes)
+{
+#if HIRED_ARCH >= 80
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                 :
+                 : "r"(shared_address(shared_to)), "l"(global_from), "r"(bytes)
+                 : "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void cp_async_commit()
+{
+#if HIRED_ARCH >= 80
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+template <int PENDING>
+__device__ inline void cp_async_wait()
+{
+#if HIRED_ARCH >= 80
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#else
+    no_such_instruction();
+#endif
+}
+
+} // namespace ptx
+
+#endif

@@ -1,0 +1,82 @@
+// Rotary positions, and keys and values into the paged cache.
+//
+// Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Position and block table are
+// read from memory: a captured graph is replayed unchanged while they advance.
+#include "prelude.cuh"
+
+// One row of the batch, N pairs at a time. blockIdx.y shares the heads of q, then k, then v between blocks.
+template <typename T, int N>
+__device__ void rope_append(const RopeAppendParams& p)
+{
+    DYN_SHARED(float2, turns); // [head_dim / 2]: cosine and sine
+    const uint32_t row = blockIdx.x;
+    const uint32_t position = p.positions[row];
+    const uint32_t half = p.head_dim / 2;
+    for (uint32_t j = threadIdx.x; j < half; j += blockDim.x) {
+        float sine, cosine;
+        sincosf(position * p.frequencies[j], &sine, &cosine);
+        turns[j] = make_float2(cosine, sine);
+    }
+    __syncthreads();
+
+    const size_t page = p.tables[p.sequences[row] * static_cast<size_t>(p.table_stride) + position / HIRED_PAGE];
+    const size_t head_page = static_cast<size_t>(HIRED_PAGE) * p.head_dim;
+    T* keys = static_cast<T*>(p.cache) + 2 * page * p.kv_heads * head_page + position % HIRED_PAGE * p.head_dim;
+    T* values = keys + p.kv_heads * head_page;
+    T* q = static_cast<T*>(p.q) + static_cast<size_t>(row) * p.heads * p.head_dim;
+    const size_t kv_row = static_cast<size_t>(row) * p.kv_heads * p.head_dim;
+    const T* k = static_cast<const T*>(p.k) + kv_row;
+    const T* v = static_cast<const T*>(p.v) + kv_row;
+
+    const uint32_t steps = half / N;
+    const uint32_t tasks = (p.heads + 2 * p.kv_heads) * steps;
+    const uint32_t stride = gridDim.y * blockDim.x;
+    for (uint32_t task = blockIdx.y * blockDim.x + threadIdx.x; task < tasks; task += stride) {
+        uint32_t head = task / steps;
+        const uint32_t j = task % steps * N;
+        const T* from;
+        T* to;
+        bool turn = true;
+        if (head < p.heads) {
+            from = to = q + head * p.head_dim;
+        } else if (head -= p.heads; head < p.kv_heads) {
+            from = k + head * p.head_dim;
+            to = keys + head * head_page;
+        } else {
+            head -= p.kv_heads;
+            from = v + head * p.head_dim;
+            to = values + head * head_page;
+            turn = false;
+        }
+        float a[N], b[N];
+        load(from + j, a);
+        load(from + half + j, b);
+        if (turn) {
+#pragma unroll
+            for (int i = 0; i < N; i++) {
+                const float2 t = turns[j + i];
+                const float low = a[i];
+                a[i] = low * t.x - b[i] * t.y;
+                b[i] = b[i] * t.x + low * t.y;
+            }
+        }
+        store(to + j, a);
+        store(to + half + j, b);
+    }
+}
+
+// PRECOND: grid of (rows, any); 1-D block of at most 256 threads; head_dim / 2 float2 of dynamic shared memory;
+// head_dim even; no two rows at one position of one sequence; the tables hold each row's page.
+// vector: q, k, v and cache multiples of 16; head_dim / 2 a multiple of 16 bytes.
+#define ROPE(dtype, T)                                                                             \
+    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) rope_append_vector_##dtype(RopeAppendParams p) \
+    {                                                                                              \
+        rope_append<T, LANES<T>>(p);                                                               \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) rope_append_guarded_##dtype(RopeAppendParams p) \
+    {                                                                                              \
+        rope_append<T, 1>(p);                                                                      \
+    }
+
+ROPE(f32, float)
+ROPE(f16, Half)
