@@ -5,9 +5,6 @@ use super::args::DevicesArgs;
 use super::output::{print, print_json};
 use serde::Serialize;
 
-/// Why there is no CUDA device in the list.
-const NO_CUDA: &str = "this build has no CUDA code";
-
 /// The CPU as this program sees it.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
@@ -29,31 +26,110 @@ impl Cpu {
     }
 }
 
+/// CUDA as this build and this machine have it.
+#[derive(Debug, Default, Serialize)]
+struct Cuda {
+    /// `sm_NN` of each machine code and `compute_NN` of each PTX that is embedded.
+    code: Vec<String>,
+    /// Why the list of devices ends with the CPU, or what the devices cannot do yet.
+    cuda: String,
+    #[serde(skip)]
+    devices: Vec<Card>,
+}
+
+#[derive(Debug, Serialize)]
+struct Card {
+    kind: &'static str,
+    ordinal: usize,
+    name: String,
+    /// 61 is 6.1.
+    compute_capability: u32,
+    /// Bytes.
+    memory: usize,
+    /// The code it would run.
+    code: Option<String>,
+    /// Why it can run none.
+    why: Option<String>,
+}
+
 #[derive(Debug, Serialize)]
 struct Devices {
     schema: u32,
-    /// `sm_NN` and `compute_NN` of embedded CUDA code.
-    code: Vec<String>,
-    cuda: &'static str,
+    #[serde(flatten)]
+    cuda: Cuda,
     devices: Vec<Listed>,
 }
 
 #[derive(Debug, Serialize)]
-struct Listed {
-    kind: &'static str,
-    #[serde(flatten)]
-    cpu: Cpu,
+#[serde(untagged)]
+enum Listed {
+    Cpu {
+        kind: &'static str,
+        #[serde(flatten)]
+        cpu: Cpu,
+    },
+    Card(Card),
+}
+
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> Cuda {
+    Cuda {
+        cuda: "this build has no CUDA code: build with the feature cuda".into(),
+        ..Cuda::default()
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda() -> Cuda {
+    use hired::ops::cuda::{Device, Driver, Embedded};
+    let embedded = Embedded::here();
+    let code: Vec<String> = (embedded.cubins.iter().map(|arch| format!("sm_{arch}")))
+        .chain(embedded.ptx.iter().map(|arch| format!("compute_{arch}")))
+        .collect();
+    let found = Driver::open().and_then(|driver| driver.devices());
+    let (cuda, devices) = match found {
+        Err(error) => (error.to_string(), Vec::new()),
+        Ok(_) if code.is_empty() => {
+            ("this build has no CUDA code: no nvcc was found when it was built".into(), Vec::new())
+        }
+        Ok(devices) => ("this version has kernels but computes on the CPU only".into(), devices),
+    };
+    let card = |device: Device| {
+        let (code, why) = match device.code {
+            Ok(code) => (Some(code.to_string()), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let Device { ordinal, name, capability, memory, .. } = device;
+        let compute_capability = capability;
+        Card { kind: "cuda", ordinal, name, compute_capability, memory, code, why }
+    };
+    Cuda { code, cuda, devices: devices.into_iter().map(card).collect() }
 }
 
 pub fn devices(args: &DevicesArgs) -> Result<(), Stop> {
     let cpu = Cpu::here();
+    let mut cuda = cuda();
+    let cards = std::mem::take(&mut cuda.devices);
     if args.json {
-        let devices = vec![Listed { kind: "cpu", cpu }];
-        return print_json(&Devices { schema: 1, code: Vec::new(), cuda: NO_CUDA, devices });
+        let cpu = Listed::Cpu { kind: "cpu", cpu };
+        let devices = std::iter::once(cpu).chain(cards.into_iter().map(Listed::Card)).collect();
+        return print_json(&Devices { schema: 1, cuda, devices });
     }
     let threads = if cpu.cores == 1 { "1 thread".into() } else { format!("{} threads", cpu.cores) };
     let sets = cpu.instruction_sets.join(" ");
-    print(&format!("cpu   {}, {threads}, {sets}\ncuda  {NO_CUDA}\n", cpu.name))
+    let mut text = format!("cpu     {}, {threads}, {sets}\n", cpu.name);
+    for card in &cards {
+        let Card { ordinal, name, compute_capability: capability, memory, .. } = card;
+        let (major, minor) = (capability / 10, capability % 10);
+        let gib = *memory as f64 / (1u64 << 30) as f64;
+        let runs = card.code.as_deref().or(card.why.as_deref()).unwrap_or_default();
+        text += &format!("cuda:{ordinal}  {name}, {major}.{minor}, {gib:.1} GiB, {runs}\n");
+    }
+    text += &format!("cuda    {}\n", cuda.cuda);
+    if !cuda.code.is_empty() {
+        text += &format!("code    {}\n", cuda.code.join(" "));
+    }
+    print(&text)
 }
 
 /// The processor's name, where Linux tells it.
