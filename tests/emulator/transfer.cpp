@@ -16,12 +16,18 @@ Result allocate(uint64_t* out, size_t bytes)
     return device_allocate(bytes, out);
 }
 
-// A call that works on the device at once waits for the null stream's turn first.
-Result at_once(const std::function<Result()>& work)
+// A copy that is done when the call returns, in its turn on the null stream. `device` is where it
+// touches the card.
+Result copy_at_once(uint64_t device, void* to, const void* from, size_t n)
 {
     if (any_capture()) return CAPTURE_UNSUPPORTED;
+    if (n == 0) return SUCCESS;
+    if (!device_holds(device, n) || !to || !from) return INVALID_VALUE;
     Op op;
-    op.run = work;
+    op.run = [=] {
+        memcpy(to, from, n);
+        return SUCCESS;
+    };
     if (Result r = enqueue(state().null_stream, std::move(op))) return r;
     if (Result r = drain(*state().null_stream)) return r;
     return Result(state().sticky);
@@ -150,18 +156,10 @@ EMU_ENTRY(cuMemcpyDtoHAsync_v2, Context, (void* to, uint64_t from, size_t n, voi
           { return copy_out(to, from, n, stream); })
 EMU_ENTRY(cuMemcpyDtoDAsync_v2, Context, (uint64_t to, uint64_t from, size_t n, void* stream),
           { return copy_inside(to, from, n, stream); })
-EMU_ENTRY(cuMemcpyHtoD_v2, Context, (uint64_t to, const void* from, size_t n), {
-    return at_once([=] {
-        return device_holds(to, n) ? (memcpy(reinterpret_cast<void*>(to), from, n), SUCCESS)
-                                   : INVALID_VALUE;
-    });
-})
-EMU_ENTRY(cuMemcpyDtoH_v2, Context, (void* to, uint64_t from, size_t n), {
-    return at_once([=] {
-        return device_holds(from, n) ? (memcpy(to, reinterpret_cast<const void*>(from), n), SUCCESS)
-                                     : INVALID_VALUE;
-    });
-})
+EMU_ENTRY(cuMemcpyHtoD_v2, Context, (uint64_t to, const void* from, size_t n),
+          { return copy_at_once(to, reinterpret_cast<void*>(to), from, n); })
+EMU_ENTRY(cuMemcpyDtoH_v2, Context, (void* to, uint64_t from, size_t n),
+          { return copy_at_once(from, to, reinterpret_cast<const void*>(from), n); })
 EMU_ENTRY(cuMemcpyDtoD_v2, Context, (uint64_t to, uint64_t from, size_t n),
           { return copy_inside(to, from, n, nullptr); })
 EMU_ENTRY(cuMemsetD8_v2, Context, (uint64_t to, unsigned char value, size_t n),
