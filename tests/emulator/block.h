@@ -25,6 +25,12 @@ struct Thread {
 struct Warp {
     Thread* threads;
     unsigned exist, ready, left; // sets of lanes; those that do not exist have left
+    unsigned waiting;            // lanes in a collective
+    // Lanes that came to one collective with one mask from one place: the usual case, checked at
+    // once.
+    unsigned group, group_mask;
+    Combine group_combine;
+    Site group_site;
 };
 
 struct Barrier {

@@ -20,6 +20,8 @@ void fiber_create(Fiber& fiber, unsigned index);
 // Makes the next resume start `entry` on an empty stack. `entry` never returns: it ends with
 // fiber_leave.
 void fiber_start(Fiber& fiber, unsigned index, void (*entry)());
+// A fiber that will not be resumed leaves the red zones of its frames behind: takes them off.
+void fiber_abandon(Fiber& fiber);
 // Runs the fiber until it yields or leaves. Called from the scheduler.
 void fiber_resume(Fiber& fiber);
 // First thing in `entry`: tells AddressSanitizer where it is.

@@ -20,7 +20,8 @@ inline float from_half(uint16_t bits)
     float x = emu_bits<float>(uint32_t(bits & 0x7fff) << 13) * 0x1p112f;
     const uint32_t fraction = bits & 0x3ff;
     if ((bits & 0x7c00) == 0x7c00)
-        x = emu_bits<float>(0x7f800000u | fraction << 13 | (fraction ? 0x400000u : 0)); // NaN, quiet
+        x = emu_bits<float>(0x7f800000u | fraction << 13 |
+                            (fraction ? 0x400000u : 0)); // NaN, quiet
     return emu_bits<float>(emu_bits<uint32_t>(x) | uint32_t(bits & 0x8000) << 16);
 }
 inline uint16_t to_half(float x)

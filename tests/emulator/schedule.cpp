@@ -53,6 +53,8 @@ void set_ready(Thread& t)
 {
     Warp& w = block.warps[t.warp];
     t.waits = Waits::Nothing;
+    w.waiting &= ~(1u << t.lane);
+    w.group &= ~(1u << t.lane);
     w.ready |= 1u << t.lane;
     block.ready |= 1u << t.warp;
 }
@@ -64,6 +66,7 @@ void set_waiting(Thread& t, Waits waits, const char* what, Site site)
     t.what = what;
     t.site = site;
     w.ready &= ~(1u << t.lane);
+    if (waits == Waits::Warp) w.waiting |= 1u << t.lane;
     if (!w.ready) block.ready &= ~(1u << t.warp);
 }
 
@@ -72,10 +75,11 @@ void try_collective(Thread& t)
 {
     Warp& w = block.warps[t.warp];
     unsigned present = t.mask & ~w.left;
+    if (present & ~w.waiting) return;
     void* args[32] = {};
     for (unsigned m = present; m; m &= m - 1) {
         Thread& other = w.threads[__builtin_ctz(m)];
-        if (other.waits != Waits::Warp || other.mask != t.mask) return;
+        if (other.mask != t.mask) return;
         args[other.lane] = other.args;
     }
     t.combine(t.mask, present, args);
@@ -178,6 +182,7 @@ void start_block(const Launch& launch)
         block.warps[w].threads = block.threads + w * 32;
         block.warps[w].exist = block.warps[w].ready = exist;
         block.warps[w].left = ~exist;
+        block.warps[w].waiting = block.warps[w].group = 0;
         block.ready |= 1u << w;
     }
     block.round = block.warps[0].ready;
@@ -238,6 +243,34 @@ uint64_t coprime_step(uint64_t count, uint64_t random)
     return step;
 }
 
+// Lanes that wait together must have come for the same thing.
+void check_company(Thread& t, const char* what, unsigned mask, Combine combine, Site site)
+{
+    Warp& w = block.warps[t.warp];
+    const char* file = base_name(site.file);
+    if (!(mask >> t.lane & 1)) {
+        fail(719, "lane %u calls %s (%s:%d) with mask %08x, which does not name it", t.lane, what,
+             file, site.line, mask);
+    }
+    for (unsigned m = mask & w.waiting; m; m &= m - 1) {
+        Thread& o = w.threads[__builtin_ctz(m)];
+        if (o.mask != mask || o.combine != combine) {
+            fail(719,
+                 "lane %u calls %s with mask %08x (%s:%d) while lane %u, which that mask names, "
+                 "calls %s with mask %08x (%s:%d)",
+                 t.lane, what, mask, file, site.line, o.lane, o.what, o.mask,
+                 base_name(o.site.file), o.site.line);
+        }
+        if (block.settings->strict &&
+            (o.site.line != site.line || strcmp(o.site.file, site.file))) {
+            fail(719,
+                 "lanes %u and %u meet in %s from two places (%s:%d and %s:%d): a card without "
+                 "independent thread scheduling cannot",
+                 t.lane, o.lane, what, file, site.line, base_name(o.site.file), o.site.line);
+        }
+    }
+}
+
 } // namespace
 
 void fail_block(int code, const char* format, ...)
@@ -273,29 +306,18 @@ void collective(const char* what, unsigned mask, Combine combine, void* args, Si
 {
     Thread& t = current();
     Warp& w = block.warps[t.warp];
-    const char* file = base_name(site.file);
-    if (!(mask >> t.lane & 1)) {
-        fail(719, "lane %u calls %s (%s:%d) with mask %08x, which does not name it", t.lane, what,
-             file, site.line, mask);
+    const unsigned company = mask & w.waiting, me = 1u << t.lane;
+    const bool usual = (mask & me) && company && !(company & ~w.group) && w.group_mask == mask &&
+                       w.group_combine == combine && w.group_site.file == site.file &&
+                       w.group_site.line == site.line;
+    if (!usual) {
+        check_company(t, what, mask, combine, site);
+        w.group = company;
+        w.group_mask = mask;
+        w.group_combine = combine;
+        w.group_site = site;
     }
-    for (unsigned m = mask & w.exist; m; m &= m - 1) {
-        Thread& o = w.threads[__builtin_ctz(m)];
-        if (o.waits != Waits::Warp) continue;
-        if (o.mask != mask || o.combine != combine) {
-            fail(719,
-                 "lane %u calls %s with mask %08x (%s:%d) while lane %u, which that mask names, "
-                 "calls %s with mask %08x (%s:%d)",
-                 t.lane, what, mask, file, site.line, o.lane, o.what, o.mask,
-                 base_name(o.site.file), o.site.line);
-        }
-        if (block.settings->strict &&
-            (o.site.line != site.line || strcmp(o.site.file, site.file))) {
-            fail(719,
-                 "lanes %u and %u meet in %s from two places (%s:%d and %s:%d): a card without "
-                 "independent thread scheduling cannot",
-                 t.lane, o.lane, what, file, site.line, base_name(o.site.file), o.site.line);
-        }
-    }
+    w.group |= me;
     t.mask = mask;
     t.combine = combine;
     t.args = args;
@@ -378,6 +400,9 @@ void run(const Launch& launch, const Settings& settings, Outcome& outcome)
         if (!outcome.code) check_shared_margins();
     }
     block.current = nullptr;
+    if (outcome.code) {
+        for (unsigned i = 0; i < block.thread_count; ++i) fiber_abandon(block.threads[i].fiber);
+    }
 }
 
 } // namespace emu
