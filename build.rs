@@ -73,6 +73,9 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
             limits += &format!("; it makes {what} {}", toolkit::cards(&architectures));
         }
     }
+    // For the tests that hold what nvcc made against the committed table.
+    println!("cargo:rustc-env=HIRED_NVCC={}", nvcc.display());
+    println!("cargo:rustc-env=HIRED_NVCC_VERSION={version}");
     println!(
         "cargo:warning=CUDA kernels by nvcc {version} at {} (found by {}){limits}",
         nvcc.display(),

@@ -218,9 +218,9 @@ impl Build<'_> {
     }
 }
 
-/// Rust source of the table: `pub(crate) static IMAGES: &[Image]`.
+/// Rust source of the table: `static IMAGES: &[Image]`.
 pub fn table(jobs: &[Job]) -> String {
-    let mut text = String::from("pub(crate) static IMAGES: &[Image] = &[\n");
+    let mut text = String::from("static IMAGES: &[Image] = &[\n");
     for job in jobs {
         let Job { name, architecture, form } = job;
         text += &format!(

@@ -14,11 +14,12 @@
 /* In `InterleaveParams.slots`: the newline's row instead of a visual one. */
 #define HIRED_NEWLINE 0xFFFFFFFFu
 
-/* Most threads in a block of a kernel of norm, vision, rows, rope, activation and convert. */
+/* Most threads in a block of a kernel of vision, rows, rope, activation and convert. */
 #define HIRED_ROW_THREADS 256
 
-/* Numbers of a row that one thread of a vector norm keeps in registers. */
-#define HIRED_NORM_KEPT 32
+/* Most threads in a block of a norm, and the numbers of a row that each keeps in the vector variants. */
+#define HIRED_NORM_THREADS 512
+#define HIRED_NORM_KEPT 16
 
 /* Functions between layers. */
 #define HIRED_IDENTITY 0
@@ -34,8 +35,8 @@ typedef struct NormParams {
     const float* bias;   /* [cols], or null; rms_norm does not read it */
     uint32_t rows;
     uint32_t cols;
+    float inverse_cols; /* 1 / cols: a division here would cost a call and its registers */
     float eps;
-    uint32_t reserved;
 } NormParams;
 
 /* vision.cu */

@@ -83,9 +83,9 @@ __device__ void layer_norm(const NormParams& p)
 {
     const size_t start = static_cast<size_t>(blockIdx.x) * p.cols;
     const Row row(static_cast<const T*>(p.x) + start, p.cols);
-    const float mean = block_sum(row.sum([](float x) { return x; })) / p.cols;
-    const float variance = block_sum(row.sum([=](float x) { return (x - mean) * (x - mean); })) / p.cols;
-    row.write(static_cast<T*>(p.out) + start, mean, 1.0f / sqrtf(variance + p.eps), p.weight, p.bias);
+    const float mean = block_sum(row.sum([](float x) { return x; })) * p.inverse_cols;
+    const float variance = block_sum(row.sum([=](float x) { return (x - mean) * (x - mean); })) * p.inverse_cols;
+    row.write(static_cast<T*>(p.out) + start, mean, rsqrtf(variance + p.eps), p.weight, p.bias);
 }
 
 template <typename T, typename Row>
@@ -93,19 +93,19 @@ __device__ void rms_norm(const NormParams& p)
 {
     const size_t start = static_cast<size_t>(blockIdx.x) * p.cols;
     const Row row(static_cast<const T*>(p.x) + start, p.cols);
-    const float square = block_sum(row.sum([](float x) { return x * x; })) / p.cols;
-    row.write(static_cast<T*>(p.out) + start, 0.0f, 1.0f / sqrtf(square + p.eps), p.weight, nullptr);
+    const float square = block_sum(row.sum([](float x) { return x * x; })) * p.inverse_cols;
+    row.write(static_cast<T*>(p.out) + start, 0.0f, rsqrtf(square + p.eps), p.weight, nullptr);
 }
 
-// PRECOND: grid of `rows`; 1-D block of whole warps, at most 256 threads.
-// vector: x, out, weight and bias multiples of 16; cols a multiple of 16 bytes and at most 32 numbers a thread.
+// PRECOND: grid of `rows`; 1-D block of whole warps, at most 512 threads.
+// vector: x, out, weight and bias multiples of 16; cols a multiple of 16 bytes and at most 16 numbers a thread.
 // guarded: any cols and alignment.
 #define NORM(op, dtype, T)                                                                         \
-    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) op##_vector_##dtype(NormParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) op##_vector_##dtype(NormParams p) \
     {                                                                                              \
         op<T, KeptRow<T>>(p);                                                                      \
     }                                                                                              \
-    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) op##_guarded_##dtype(NormParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) op##_guarded_##dtype(NormParams p) \
     {                                                                                              \
         op<T, ReadRow<T>>(p);                                                                      \
     }

@@ -47,8 +47,8 @@ pub enum Error {
     /// The computation gave numbers that are not finite.
     #[error("{0}")]
     Numeric(String),
-    /// The caller's callback asked to stop before there was an answer.
-    #[error("stopped before the first token")]
+    /// The caller's callback asked to stop before there was a result.
+    #[error("stopped before there was a result")]
     Cancelled,
 }
 

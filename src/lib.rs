@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod engine;
 mod error;
 mod files;
 pub mod image;

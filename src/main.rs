@@ -1,3 +1,7 @@
 //! The command line: a thin user of the library.
 
-fn main() {}
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -7,7 +7,7 @@ mod support;
 
 use hired::select::*;
 use image::RgbImage;
-use overlay::{overlay, save};
+use overlay::overlay;
 use support::{layout, one_crop, pinpoints};
 
 const OUTLINE: [u8; 3] = [255, 200, 0];
@@ -102,20 +102,4 @@ fn a_long_title_and_tokens_lost_to_padding_have_room() {
     assert!(plain.dimensions() == lossy.dimensions() && plain != lossy);
     let long = overlay(&tiles(&geometry), &geometry, &kept, &"w".repeat(300));
     assert_eq!(long.width(), 300 * 9 + 32);
-}
-
-#[test]
-fn saved_as_png_or_refused_with_the_path() {
-    let folder = tempfile::tempdir().unwrap();
-    let picture = RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]));
-    let path = folder.path().join("overlay.out");
-    save(&picture, &path).unwrap();
-    let read = image::load_from_memory_with_format(
-        &std::fs::read(&path).unwrap(),
-        image::ImageFormat::Png,
-    );
-    assert_eq!(read.unwrap().to_rgb8(), picture);
-    let nowhere = folder.path().join("missing").join("o.png");
-    let error = save(&picture, &nowhere).unwrap_err().to_string();
-    assert!(error.contains(&nowhere.display().to_string()) && !error.contains('\n'), "{error}");
 }

@@ -43,7 +43,6 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 #[test]
-#[ignore = "tests/fixtures/golden/select.json is not in the tree yet"]
 fn selections_equal_those_of_the_reference() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/golden/select.json");
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));

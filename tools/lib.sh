@@ -35,7 +35,7 @@ need_gxx() {
     command -v g++ >/dev/null || install_packages g++
 }
 
-# What bindgen needs to read kernels/abi.h; prints the assignments to `export`.
+# What bindgen reads kernels/abi.h with: libclang, and a C compiler's stdint.h, which libclang comes without.
 need_libclang() {
     if ! compgen -G "${LIBCLANG_PATH:-/nowhere}/libclang*.so*" >/dev/null &&
         ! ldconfig -p 2>/dev/null | grep -q 'libclang' &&
@@ -43,6 +43,19 @@ need_libclang() {
         install_packages libclang1-14
     fi
     command -v gcc >/dev/null || install_packages gcc
-    # The library comes without a compiler's own headers: gcc's stddef.h and stdint.h serve.
-    printf 'BINDGEN_EXTRA_CLANG_ARGS=-isystem %s\n' "$(gcc -print-file-name=include)"
+}
+
+# A heading between the parts of a long run.
+step() { printf '\n== %s\n' "$*"; }
+
+# Rust and the linker it needs.
+need_rust() {
+    command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or newer (https://rustup.rs)"
+    command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+# Rust's formatter and lints.
+need_rust_tools() {
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 }

@@ -1,7 +1,6 @@
 //! The picture of a selection: one panel per partition, dropped patches dimmed.
 
 use std::convert::Infallible;
-use std::path::Path;
 
 use embedded_graphics::draw_target::DrawTarget;
 use embedded_graphics::mono_font::ascii::{FONT_9X15, FONT_9X18_BOLD};
@@ -11,7 +10,7 @@ use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
 use hired::select::{Geometry, Kept};
-use image::{ImageError, ImageFormat, Rgb, RgbImage};
+use image::{Rgb, RgbImage};
 
 const BACKGROUND: Rgb888 = Rgb888::new(24, 24, 28);
 const TEXT: Rgb888 = Rgb888::new(235, 235, 235);
@@ -80,17 +79,6 @@ pub fn overlay(tiles: &[u8], geometry: &Geometry, kept: &Kept, title: &str) -> R
         canvas.panel(corner, tile, &states[i], geometry, scale);
     }
     canvas.0
-}
-
-/// Writes a picture as PNG, whatever the file is called.
-pub fn save(picture: &RgbImage, path: &Path) -> hired::Result<()> {
-    picture.save_with_format(path, ImageFormat::Png).map_err(|error| {
-        let source = match error {
-            ImageError::IoError(source) => source,
-            other => std::io::Error::other(other),
-        };
-        hired::Error::Io { path: path.to_owned(), source }
-    })
 }
 
 fn caption(geometry: &Geometry, kept: &Kept, i: usize) -> String {

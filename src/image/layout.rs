@@ -43,7 +43,7 @@ impl Layout {
         let side = config.side;
         if side == 0 || side.saturating_mul(side) > MAX_CANVAS {
             return Err(Error::Request(format!(
-                "images of {side}×{side} pixels for the vision tower: correct preprocessor_config.json"
+                "images of {side}×{side} pixels for the vision tower: correct config.json"
             )));
         }
         let Some(pinpoints) = &config.pinpoints else {
@@ -55,12 +55,12 @@ impl Layout {
             if !whole || h.saturating_mul(w) > MAX_CANVAS {
                 return Err(Error::Request(format!(
                     "image_grid_pinpoints: [{h}, {w}] is not made of {side}×{side} sub-images within \
-                     {MAX_CANVAS} pixels: correct preprocessor_config.json"
+                     {MAX_CANVAS} pixels: correct config.json"
                 )));
             }
         }
         let (h, w) = best_resolution(width, height, pinpoints).ok_or_else(|| {
-            Error::Request("image_grid_pinpoints is empty: correct preprocessor_config.json".into())
+            Error::Request("image_grid_pinpoints is empty: correct config.json".into())
         })?;
         let fit = fit(width, height, (h, w));
         Ok(Self { width, height, side, grid: Some((h / side, w / side)), fit })

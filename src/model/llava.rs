@@ -49,14 +49,14 @@ impl<W> Llava<W> {
         })
     }
 
-    /// Takes the weights of further vision blocks when a scoring layer lies behind the features.
+    /// Takes the weights of the first `blocks` vision blocks: more than at first when a block behind the features
+    /// scores.
     pub fn require<O: Ops<Weight = W>>(
         &mut self,
-        layers: ScoreLayers,
+        blocks: usize,
         ops: &mut O,
         source: &dyn Source<O>,
     ) -> Result<()> {
-        let blocks = layers.init.max(layers.last) + 1;
         if blocks > self.vit.blocks() {
             self.vit.require(blocks, &mut Loader::new(ops, source))?;
         }
@@ -126,14 +126,14 @@ impl<W> Llava<W> {
 ///
 /// # Errors
 /// [`Error::Request`] when there is no such block.
-pub fn resolve_layer(layer: i32, config: &ModelConfig, option: &str) -> Result<usize> {
+pub fn resolve_layer(layer: i32, config: &ModelConfig, what: &str) -> Result<usize> {
     let layers = config.vision.layers as i64;
     let index = if layer < 0 { layers + i64::from(layer) } else { i64::from(layer) };
     if (0..layers).contains(&index) {
         return Ok(index as usize);
     }
     Err(Error::Request(format!(
-        "{option} {layer}: the vision tower has layers 0 to {} (or -{layers} to -1)",
+        "{what} {layer}: the vision tower has layers 0 to {} (or -{layers} to -1)",
         layers - 1
     )))
 }

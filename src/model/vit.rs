@@ -47,6 +47,19 @@ pub struct ScoreLayers {
     pub last: usize,
 }
 
+impl ScoreLayers {
+    /// Blocks that must be there to score what `plan` needs.
+    pub fn blocks(self, plan: &Plan) -> usize {
+        let (init, last) = self.needed(plan);
+        init.max(last).map_or(0, |layer| layer + 1)
+    }
+
+    fn needed(self, plan: &Plan) -> (Option<usize>, Option<usize>) {
+        let init = plan.needs_init().then_some(self.init);
+        (init, plan.needs_final().then_some(self.last))
+    }
+}
+
 /// What the tower makes of an image.
 pub struct Encoded<O: Ops> {
     /// `[kept, D]`, partition after partition.
@@ -139,11 +152,8 @@ impl<W> Vit<W> {
         progress: &mut Progress<'_>,
     ) -> Result<Encoded<O>> {
         ops.enter(Stage::Vision);
-        let init_layer = plan.needs_init().then_some(layers.init);
-        let last_layer = plan.needs_final().then_some(layers.last);
-        // The first block after which all scores are known.
-        let scored = init_layer.max(last_layer).map_or(0, |layer| layer + 1);
-        let blocks = self.feature_blocks.max(scored);
+        let (init_layer, last_layer) = layers.needed(plan);
+        let blocks = self.feature_blocks.max(layers.blocks(plan));
 
         let mut x = self.embed(ops, tiles, norm)?;
         let (mut init, mut last) = (None, None);

@@ -1,6 +1,6 @@
 //! What an executor can compute: the only words in which [`crate::model`] speaks.
 //!
-//! Two executors compute ([`cpu::Cpu`] here, CUDA beside it), one only counts ([`count::Counter`]).
+//! One executor computes ([`cpu::Cpu`]), one only counts ([`count::Counter`]).
 //! Buffers are matrices of activations, row-major; weights are as the checkpoint stores them,
 //! `[out, in]`. Every operation allocates its result, so that counting allocations is counting memory.
 
@@ -8,6 +8,8 @@ pub mod clock;
 pub mod cost;
 pub mod count;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod memory;
 pub mod sample;
 

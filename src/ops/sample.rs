@@ -1,5 +1,7 @@
 //! From logits to a token, as a pure function that a device can repeat bit for bit in its choices.
 
+use crate::{Error, Result};
+
 /// How the next token is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sampling {
@@ -11,6 +13,23 @@ pub struct Sampling {
     pub top_p: f32,
     /// Same seed, same draws.
     pub seed: u64,
+}
+
+impl Sampling {
+    /// Fails for values that are no sampling.
+    ///
+    /// # Errors
+    /// [`Error::Request`] with the value.
+    pub fn check(&self) -> Result<()> {
+        if !(self.temperature.is_finite() && self.temperature >= 0.0) {
+            let t = self.temperature;
+            return Err(Error::Request(format!("temperature {t}: give a number of at least 0")));
+        }
+        if !(0.0..=1.0).contains(&self.top_p) {
+            return Err(Error::Request(format!("top_p {}: give a number from 0 to 1", self.top_p)));
+        }
+        Ok(())
+    }
 }
 
 impl Default for Sampling {

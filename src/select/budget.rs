@@ -73,7 +73,8 @@ impl FromStr for Budget {
             let share = millionths(number).ok_or("is not a number");
             share.map(|share| Budget::Percent(u32::try_from(share).unwrap_or(u32::MAX)))
         } else if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
-            text.parse().map(Budget::Count).map_err(|_| "is more than any image has")
+            // Only too many digits can be wrong with it: more than any image has.
+            Ok(Budget::Count(text.parse().unwrap_or(usize::MAX)))
         } else {
             Err("is not a whole number")
         };
@@ -131,7 +132,9 @@ impl FromStr for Alpha {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let value = millionths(text).and_then(|value| u32::try_from(value).ok());
+        // What rounds to zero from below is still below zero.
+        let negative = text.starts_with('-') && text.bytes().any(|b| matches!(b, b'1'..=b'9'));
+        let value = millionths(text).filter(|_| !negative).and_then(|v| u32::try_from(v).ok());
         value.filter(|&value| value <= MILLION).map(Alpha).ok_or_else(|| {
             Error::Request(format!(
                 "alpha `{text}` is not a number from 0 to 1: it is the full image's share of the budget"

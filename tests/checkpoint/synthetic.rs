@@ -1,5 +1,6 @@
 //! Synthetic checkpoints, and the sizes of the published ones they stand for.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use hired::checkpoint::synth::{self, Preset};
@@ -49,8 +50,20 @@ fn presets_by_name() {
 
 fn synth_tiny(dir: &Path, seed: u64) -> hired::Result<(u64, u64)> {
     let mut last = (0, 0);
-    synth::write(Preset::Tiny, dir, seed, "{}", &mut |done, total| last = (done, total))?;
+    synth::write(Preset::Tiny, dir, seed, "{}", &mut |done, total| {
+        last = (done, total);
+        ControlFlow::Continue(())
+    })?;
     Ok(last)
+}
+
+#[test]
+fn a_stopped_checkpoint_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny");
+    let stopped = synth::write(Preset::Tiny, &path, 0, "{}", &mut |_, _| ControlFlow::Break(()));
+    assert!(matches!(stopped, Err(hired::Error::Cancelled)));
+    assert!(!path.exists());
 }
 
 #[test]

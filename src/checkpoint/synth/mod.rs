@@ -5,6 +5,7 @@ mod preset;
 mod shards;
 mod weights;
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -21,17 +22,18 @@ const SHARD: u64 = 5_000_000_000;
 ///
 /// Weights are f16 and depend on `preset` and `seed` alone. `tokenizer` is the content of
 /// `tokenizer.json`; it must have [`Preset::image_token`] and fit [`Preset::vocab`]. `progress` is
-/// told how many bytes of the weights are written, and how many there will be.
+/// told how many bytes of the weights are written, and how many there will be, and may stop it.
 ///
 /// # Errors
 /// [`Error::Request`] if `dir` holds files, [`Error::Capacity`] if the disk has too little space,
-/// [`Error::Io`] if writing fails; what has been written is then removed.
+/// [`Error::Io`] if writing fails, [`Error::Cancelled`] if `progress` stops it; what has been written is
+/// then removed.
 pub fn write(
     preset: Preset,
     dir: &Path,
     seed: u64,
     tokenizer: &str,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<()> {
     let config = preset.config()?;
     let mut weights = layout(&config);

@@ -61,12 +61,12 @@ impl Preset {
 
     /// Rows of the embedding.
     pub fn vocab(self) -> usize {
-        if self == Tiny { 2048 } else { 32064 }
+        32064
     }
 
     /// Id of `<image>`, the first one after the base vocabulary.
     pub fn image_token(self) -> u32 {
-        if self == Tiny { 2000 } else { 32000 }
+        32000
     }
 
     fn tiled(self) -> bool {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use half::f16;
@@ -72,7 +73,7 @@ pub(super) fn write(
     folder: &mut Folder,
     shards: &[ShardPlan],
     seed: u64,
-    progress: &mut dyn FnMut(u64, u64),
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<()> {
     let total = shards.iter().map(ShardPlan::data_bytes).sum();
     let mut done = 0;
@@ -84,7 +85,10 @@ pub(super) fn write(
         };
         write_shard(folder, &name, shard, seed, &mut |bytes| {
             done += bytes;
-            progress(done, total);
+            match progress(done, total) {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(Error::Cancelled),
+            }
         })?;
         for weight in &shard.weights {
             map.insert(weight.name.clone(), Value::from(name.as_str()));
@@ -102,7 +106,7 @@ fn write_shard(
     name: &str,
     shard: &ShardPlan,
     seed: u64,
-    wrote: &mut dyn FnMut(u64),
+    wrote: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<()> {
     let unfinished = folder.path(&format!("{name}.unfinished"));
     let io = |e| Error::io(&unfinished, e);
@@ -116,7 +120,7 @@ fn write_shard(
             let part = &mut buffer[..BUFFER.min(elements - first)];
             recipe.fill(first as u64, part);
             file.write_all(little_endian(part)).map_err(io)?;
-            wrote(2 * part.len() as u64);
+            wrote(2 * part.len() as u64)?;
         }
     }
     drop(file);

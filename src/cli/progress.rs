@@ -1,0 +1,57 @@
+//! Progress bars, on stderr and only when it is a terminal.
+
+use hired::ops::clock::Stage;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{IsTerminal, stderr};
+
+/// A bar for work of `all` steps, or nothing when nobody looks.
+fn bar(all: u64, template: &str) -> ProgressBar {
+    if !stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(all).with_style(style)
+}
+
+/// A bar that counts bytes.
+pub fn bytes(what: String) -> ProgressBar {
+    bar(0, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}").with_message(what)
+}
+
+/// The way of a batch to its first tokens, block by block.
+#[derive(Debug)]
+pub struct Blocks {
+    bar: ProgressBar,
+    requests: usize,
+}
+
+impl Blocks {
+    pub fn new(requests: usize) -> Self {
+        Self { bar: bar(1, "{msg} {wide_bar} {pos}/{len}"), requests }
+    }
+
+    /// Shows that `done` of `all` blocks are done.
+    pub fn show(&self, request: usize, stage: Stage, done: usize, all: usize) {
+        let what = match stage {
+            Stage::Vision => "vision",
+            Stage::Prefill => "prefill",
+            _ => return,
+        };
+        let message = match self.requests {
+            1 => what.into(),
+            requests => format!("{}/{requests} {what}", request + 1),
+        };
+        self.bar.set_message(message);
+        // Together, or the bar shows the old position in the new length.
+        self.bar.update(|state| {
+            state.set_len(all as u64);
+            state.set_pos(done as u64);
+        });
+    }
+
+    /// Gives the line back.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

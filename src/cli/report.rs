@@ -1,0 +1,118 @@
+//! An answer as JSON, and as one line of statistics.
+
+use super::devices::Cpu;
+use hired::engine::{Answer, FinishReason, Memory, Timings, Visual};
+use hired::select::{Budget, Method, Selection};
+use serde::Serialize;
+
+/// The JSON object of an answer.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    schema: u32,
+    text: &'a str,
+    token_ids: &'a [u32],
+    finish_reason: FinishReason,
+    prompt_tokens: usize,
+    visual: Option<&'a Visual>,
+    #[serde(flatten)]
+    how: How,
+    timings: Timings,
+    memory: Memory,
+    device: Device<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Device<'a> {
+    kind: &'static str,
+    /// Who multiplies matrices: this program's own code.
+    gemm: &'static str,
+    #[serde(flatten)]
+    cpu: &'a Cpu,
+}
+
+/// What chose the visual tokens, as far as it played a part.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct How {
+    method: Option<String>,
+    rule: Option<String>,
+    alpha: Option<f64>,
+}
+
+impl How {
+    fn new(selection: &Selection, visual: Option<&Visual>) -> Self {
+        let Some(visual) = visual else { return Self::default() };
+        let counts = selection.method == Method::Hired && selection.budget != Budget::Full;
+        let shares = counts && visual.grid.is_some();
+        Self {
+            method: Some(selection.method.to_string()),
+            rule: counts.then(|| selection.rule.to_string()),
+            alpha: shares.then(|| selection.alpha.value()),
+        }
+    }
+}
+
+impl<'a> Report<'a> {
+    pub fn new(answer: &'a Answer, selection: &Selection, cpu: &'a Cpu) -> Self {
+        Self {
+            schema: 1,
+            text: &answer.text,
+            token_ids: &answer.token_ids,
+            finish_reason: answer.finish_reason,
+            prompt_tokens: answer.prompt_tokens,
+            visual: answer.visual.as_ref(),
+            how: How::new(selection, answer.visual.as_ref()),
+            timings: answer.timings,
+            memory: answer.memory,
+            device: Device { kind: "cpu", gemm: "own", cpu },
+        }
+    }
+}
+
+/// What an answer cost, in a line.
+pub fn statistics(answer: &Answer) -> String {
+    let Timings { ttft, decode_tokens_per_second: rate, .. } = answer.timings;
+    let mut line = format!("{} tokens, first after {ttft:.2} s", answer.token_ids.len());
+    if let Some(rate) = rate {
+        line += &format!(", then {rate:.1} a second");
+    }
+    if let Some(visual) = &answer.visual {
+        line += &format!("; {} of {} visual tokens kept", visual.kept, visual.valid);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visual(grid: Option<[usize; 2]>) -> Visual {
+        Visual {
+            grid,
+            partitions: 1,
+            tokens_per_partition: 4,
+            valid: 4,
+            budget: 1,
+            kept: 1,
+            newlines: 0,
+            allocation: vec![1],
+            kept_indices: vec![vec![0]],
+        }
+    }
+
+    #[test]
+    fn what_plays_no_part_is_not_told() {
+        let hired = Selection::default();
+        let everything = Selection { budget: Budget::Full, ..hired.clone() };
+        let full = Selection { method: Method::Full, ..hired.clone() };
+        let told = |selection, grid: Option<[usize; 2]>| {
+            let How { method, rule, alpha } = How::new(selection, Some(&visual(grid)));
+            (method.unwrap_or_default(), rule.unwrap_or_default(), alpha)
+        };
+        let words = |method: &str, rule: &str, alpha| (method.into(), rule.into(), alpha);
+        assert_eq!(told(&hired, Some([2, 2])), words("hired", "exact", Some(0.5)));
+        assert_eq!(told(&hired, None), words("hired", "exact", None));
+        assert_eq!(told(&everything, Some([2, 2])), words("hired", "", None));
+        assert_eq!(told(&full, Some([2, 2])), words("full", "", None));
+        assert_eq!(How::new(&hired, None), How::default());
+    }
+}

@@ -1,0 +1,153 @@
+//! `hired run`: answers to one prompt about no, one or several images.
+
+use super::Stop;
+use super::args::RunArgs;
+use super::devices::Cpu;
+use super::dump;
+use super::files::{Output, read_image};
+use super::interrupt::Interrupt;
+use super::output::{Stream, print_json};
+use super::progress::Blocks;
+use super::report::{Report, statistics};
+use super::values::BudgetArg;
+use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
+use hired::select::Budget;
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+
+pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
+    if let Some(conflict) = args.conflict() {
+        return Err(Stop::Usage(conflict.into()));
+    }
+    let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
+    let dump = args.dump.as_deref().map(Output::at).transpose()?;
+    let mut engine = Engine::load(&args.model.model, args.device.options())?;
+    let mut requests = requests(args, images);
+    if args.budget == BudgetArg::Auto && !args.image.is_empty() {
+        let budget = largest_budget(&mut engine, args, &requests)?;
+        requests.iter_mut().for_each(|r| r.selection.budget = budget);
+    }
+
+    let mut stream = Stream::new(io::stdout());
+    let outcome = answer(&mut engine, &requests, args.json, &mut stream, interrupt);
+    if interrupt.raised() {
+        return Err(Stop::Interrupted);
+    }
+    let answers = match outcome {
+        // Not the user but a closed pipe stopped it.
+        Err(hired::Error::Cancelled) => return stream.outcome(),
+        outcome => outcome?,
+    };
+    if let Some((dump, stages)) = dump.zip(answers[0].stages.as_ref()) {
+        dump::write(dump, stages)?;
+    }
+    if args.json {
+        return report(&requests, &answers);
+    }
+    for answer in &answers[1..] {
+        stream.push(&answer.text);
+        stream.end();
+    }
+    stream.outcome()?;
+    if args.verbose || io::stderr().is_terminal() {
+        for answer in &answers {
+            let _ = writeln!(io::stderr(), "{}", statistics(answer));
+        }
+    }
+    Ok(())
+}
+
+/// One request for each image, or one without.
+fn requests(args: &RunArgs, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
+    let budget = match args.budget {
+        BudgetArg::Fixed(budget) => budget,
+        BudgetArg::Auto => Budget::Full,
+    };
+    let words = args.prompt.clone();
+    let request = Request {
+        prompt: if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) },
+        image: None,
+        selection: args.selection.with(budget),
+        max_new_tokens: args.sampling.max_new_tokens,
+        sampling: args.sampling.sampling(),
+        keep_stages: args.dump.is_some(),
+    };
+    if images.is_empty() {
+        return vec![request];
+    }
+    let images = images.into_iter().map(|(name, bytes)| Image::Encoded { name, bytes });
+    images.map(|image| request.clone().with_image(image)).collect()
+}
+
+/// The largest budget that keeps every limit given.
+fn largest_budget(
+    engine: &mut Engine,
+    args: &RunArgs,
+    requests: &[Request],
+) -> Result<Budget, Stop> {
+    let limits = [args.max_memory.map(Limit::Memory), args.max_ttft.map(Limit::Ttft)];
+    let mut least = usize::MAX;
+    for limit in limits.into_iter().flatten() {
+        least = least.min(engine.largest_budget(requests, limit)?);
+    }
+    Ok(Budget::Count(least))
+}
+
+/// Answers, the first one printed as it comes unless `quiet`. What was printed ends with a newline, however it ended.
+fn answer(
+    engine: &mut Engine,
+    requests: &[Request],
+    quiet: bool,
+    stream: &mut Stream<impl Write>,
+    interrupt: &Interrupt,
+) -> hired::Result<Vec<Answer>> {
+    let blocks = Blocks::new(requests.len());
+    // A bar would be drawn into the text if both are on the same terminal.
+    let text_on_terminal = !quiet && io::stdout().is_terminal();
+    let outcome = engine.generate_batch(requests, |event| {
+        // From the first piece of work on there is one more such call for every block.
+        interrupt.heed();
+        match event {
+            Event::Progress { request, stage, done, all } => {
+                if !(text_on_terminal && stream.is_open()) {
+                    blocks.show(request, stage, done, all);
+                }
+            }
+            Event::Token { request: 0, text, .. } if !quiet => {
+                if text_on_terminal {
+                    blocks.clear();
+                }
+                stream.push(text);
+            }
+            Event::Finished { request: 0, text, .. } if !quiet => {
+                stream.push(text);
+                stream.end();
+            }
+            Event::Token { .. } | Event::Finished { .. } => {}
+        }
+        if interrupt.raised() || stream.failed() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    blocks.clear();
+    if stream.is_open() {
+        stream.end();
+    }
+    outcome
+}
+
+/// Prints one object for one request, an array for several.
+fn report(requests: &[Request], answers: &[Answer]) -> Result<(), Stop> {
+    let cpu = Cpu::here();
+    let reports: Vec<Report<'_>> = requests
+        .iter()
+        .zip(answers)
+        .map(|(request, answer)| Report::new(answer, &request.selection, &cpu))
+        .collect();
+    match reports.as_slice() {
+        [report] => print_json(report),
+        reports => print_json(&reports),
+    }
+}

@@ -1,0 +1,76 @@
+//! `hired select`: which visual tokens would be kept.
+
+use super::Stop;
+use super::args::SelectArgs;
+use super::files::{Output, read_image};
+use super::output::{print, print_json};
+use super::overlay::overlay;
+use hired::engine::{Engine, Image, Visual};
+use hired::image::{RgbImage, decode, tiles};
+use hired::select::{Budget, Geometry, Kept, Method};
+use std::fmt::Write;
+use std::io::Cursor;
+
+pub fn select(args: &SelectArgs) -> Result<(), Stop> {
+    let (name, bytes) = read_image(&args.image)?;
+    let picture = args.overlay.as_deref().map(Output::at).transpose()?;
+    let mut engine = Engine::load(&args.model.model, args.device.options())?;
+    let pixels = picture.is_some().then(|| decode(&bytes, &name)).transpose()?;
+    let image = Image::Encoded { name, bytes };
+    let visual = engine.select(&image, &args.selection.with(args.budget))?;
+    if let Some((picture, pixels)) = picture.zip(pixels) {
+        picture.write(&draw(args, &engine, &pixels, &visual)?)?;
+    }
+    if args.json { print_json(&visual) } else { print(&table(&visual)) }
+}
+
+/// The picture of a selection as PNG.
+fn draw(
+    args: &SelectArgs,
+    engine: &Engine,
+    pixels: &RgbImage,
+    visual: &Visual,
+) -> Result<Vec<u8>, Stop> {
+    let config = engine.config();
+    let tiles = tiles(pixels, &config.image, args.device.resample)?;
+    let geometry = Geometry::new(&tiles.layout, config.vision.patch_size)?;
+    let Visual { kept, valid, budget, allocation, kept_indices, .. } = visual;
+    let kept_patches = Kept { allocation: allocation.clone(), indices: kept_indices.clone() };
+    let how = match args.selection.method {
+        Method::Hired if args.budget != Budget::Full => format!("hired ({})", args.selection.rule),
+        method => method.to_string(),
+    };
+    let title = format!("{how}, budget {budget}: {kept} of {valid} visual tokens kept");
+    let mut png = Cursor::new(Vec::new());
+    overlay(&tiles.pixels, &geometry, &kept_patches, &title)
+        .write_to(&mut png, image::ImageFormat::Png)
+        .map_err(|error| Stop::Failed(format!("--overlay: {error}")))?;
+    Ok(png.into_inner())
+}
+
+/// A selection for people: a line in all and one for each partition.
+fn table(visual: &Visual) -> String {
+    let Visual { kept, valid, budget, newlines, .. } = visual;
+    let mut text = format!("kept {kept} of {valid} visual tokens, budget {budget}");
+    if *newlines > 0 {
+        write!(text, ", and {newlines} newlines").expect("a String takes everything");
+    }
+    text.push('\n');
+    for (partition, (allotted, kept)) in
+        visual.allocation.iter().zip(&visual.kept_indices).enumerate()
+    {
+        let name = match (partition.checked_sub(1), visual.grid) {
+            (Some(sub), Some([_, columns])) => format!("({}, {})", sub / columns, sub % columns),
+            _ => "full image".into(),
+        };
+        let kept = kept.len();
+        let of = visual.tokens_per_partition;
+        write!(text, "{name:<10}  {kept:>5} of {of}").expect("a String takes everything");
+        // What the published rules allot to padding does not arrive.
+        if *allotted != kept {
+            write!(text, ", {allotted} allotted").expect("a String takes everything");
+        }
+        text.push('\n');
+    }
+    text
+}

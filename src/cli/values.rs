@@ -1,0 +1,171 @@
+//! Values as typed to values as meant. Each parser's error completes "invalid value '…' for '--option'".
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use hired::engine::Device;
+use hired::select::Budget;
+use std::str::FromStr;
+
+/// `--budget` of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BudgetArg {
+    /// The largest one that keeps a limit.
+    Auto,
+    /// This one.
+    Fixed(Budget),
+}
+
+impl FromStr for BudgetArg {
+    type Err = hired::Error;
+
+    fn from_str(text: &str) -> hired::Result<Self> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            text => text.parse().map(Self::Fixed),
+        }
+    }
+}
+
+/// One of some names, which the help and the error list.
+pub fn one_of<T: Copy + Send + Sync>(
+    names: &'static [(&'static str, T)],
+) -> impl TypedValueParser<Value = T> {
+    PossibleValuesParser::new(names.iter().map(|(name, _)| *name)).map(|typed| {
+        let (_, value) = names.iter().find(|(name, _)| *name == typed).expect("a possible value");
+        *value
+    })
+}
+
+/// `auto`, `cpu`, `cuda` or `cuda:N`.
+pub fn device(text: &str) -> Result<Device, &'static str> {
+    match text {
+        "auto" => Ok(Device::Auto),
+        "cpu" => Ok(Device::Cpu),
+        "cuda" => Ok(Device::Cuda(None)),
+        _ => text
+            .strip_prefix("cuda:")
+            .and_then(|number| digits(number)?.parse().ok())
+            .map(|number| Device::Cuda(Some(number)))
+            .ok_or("give auto, cpu, cuda or cuda:N with a device number from 0"),
+    }
+}
+
+/// Words.
+pub fn prompt(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("the prompt is empty: give some words") } else { Ok(text.into()) }
+}
+
+/// A layer; whether the model has it is for the engine to say, so numbers too large for it are cut, not refused.
+pub fn layer(text: &str) -> Result<i32, &'static str> {
+    let number: i128 = text.parse().map_err(|_| "give a whole number, such as 0 or -2")?;
+    Ok(number.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
+}
+
+/// A number of tokens.
+pub fn count(text: &str) -> Result<usize, &'static str> {
+    let number = text.parse().ok().filter(|&number| number > 0);
+    number.ok_or("give a whole number of at least 1")
+}
+
+/// A divisor of logits.
+pub fn temperature(text: &str) -> Result<f32, &'static str> {
+    let number = text.parse().ok().filter(|t: &f32| t.is_finite() && *t >= 0.0);
+    number.ok_or("give a number of at least 0, such as 0.7")
+}
+
+/// A probability.
+pub fn probability(text: &str) -> Result<f32, &'static str> {
+    let number = text.parse().ok().filter(|p| (0.0..=1.0).contains(p));
+    number.ok_or("give a number from 0 to 1")
+}
+
+/// A time in seconds.
+pub fn seconds(text: &str) -> Result<f64, &'static str> {
+    let number = text.parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0);
+    number.ok_or("give a number of seconds above 0, such as 2.5")
+}
+
+/// A size in bytes: a number, and a binary or decimal unit if there is one.
+pub fn size(text: &str) -> Result<usize, &'static str> {
+    const WRONG: &str = "give a size such as 15GiB, 15GB or 15000000000 (bytes)";
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit: u64 = match unit {
+        "" | "B" => 1,
+        "kB" | "KB" => 1_000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "TB" => 1_000_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        "TiB" => 1 << 40,
+        _ => return Err(WRONG),
+    };
+    let number = number.trim_end();
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let bytes = digits(whole)
+        .and(digits(fraction))
+        .and_then(|_| number.parse().ok())
+        .map(|number: f64| number * unit as f64);
+    // Beyond 2⁵³ an f64 holds no odd numbers, and no machine has that much memory.
+    match bytes.filter(|bytes| (1.0..=(1u64 << 53) as f64).contains(bytes)) {
+        Some(bytes) => usize::try_from(bytes as u64).map_err(|_| WRONG),
+        None => Err(WRONG),
+    }
+}
+
+/// The text if it is one or more decimal digits; `parse` would take a sign too.
+fn digits(text: &str) -> Option<&str> {
+    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("15000000000", 15_000_000_000),
+            ("15GB", 15_000_000_000),
+            ("15GiB", 15 << 30),
+            ("15 GiB", 15 << 30),
+            ("1.5KiB", 1536),
+            ("0.5kB", 500),
+            ("2TiB", 2 << 40),
+            ("7B", 7),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        let wrong =
+            "|0|-1|+1|GiB|15gib|15 G|1e9|1_000|nan|inf|0.4|.|1.|.5GB|1..2|9999999TB|1GiBs|٣";
+        for text in wrong.split('|') {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn devices() {
+        assert_eq!(device("cuda:12"), Ok(Device::Cuda(Some(12))));
+        assert_eq!(device("cuda"), Ok(Device::Cuda(None)));
+        for text in [
+            "",
+            "gpu",
+            "CPU",
+            "cuda:",
+            "cuda:-1",
+            "cuda:+1",
+            "cuda:1x",
+            "cuda:99999999999999999999",
+        ] {
+            assert!(device(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn layers_far_out_are_left_to_the_engine() {
+        assert_eq!((layer("-2"), layer("99999999999")), (Ok(-2), Ok(i32::MAX)));
+        assert!(["", "last", "1.0", "0x1"].iter().all(|text| layer(text).is_err()));
+    }
+}

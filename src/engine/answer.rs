@@ -1,0 +1,176 @@
+//! What the engine gives back.
+
+use crate::ops::clock::Stage;
+use crate::select::{Kept, Plan};
+use serde::Serialize;
+
+/// News while requests are served. Returning [`std::ops::ControlFlow::Break`] stops the work.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A block of the vision tower or of the decoder is done.
+    Progress {
+        /// Index of the request.
+        request: usize,
+        /// Vision or prefill.
+        stage: Stage,
+        /// Blocks done.
+        done: usize,
+        /// Blocks in all.
+        all: usize,
+    },
+    /// A token was drawn.
+    Token {
+        /// Index of the request.
+        request: usize,
+        /// The token.
+        id: u32,
+        /// Text that is complete with it; may be empty, never holds half a character.
+        text: &'a str,
+    },
+    /// An answer has ended.
+    Finished {
+        /// Index of the request.
+        request: usize,
+        /// Text that was held back, waiting for the rest of a character.
+        text: &'a str,
+        /// Why it ended.
+        reason: FinishReason,
+    },
+}
+
+/// Why an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FinishReason {
+    /// The model ended it.
+    Stop,
+    /// It has as many tokens as were asked for.
+    Length,
+    /// The caller stopped it.
+    Cancelled,
+}
+
+/// What became of an image's patches.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Visual {
+    /// Sub-images as [rows, columns]; `None` for a model without them.
+    pub grid: Option<[usize; 2]>,
+    /// The full image and the sub-images.
+    pub partitions: usize,
+    /// Patches of a partition.
+    pub tokens_per_partition: usize,
+    /// Patches that are left after unpadding, over all partitions.
+    pub valid: usize,
+    /// The budget asked for, as a count.
+    pub budget: usize,
+    /// Patches kept.
+    pub kept: usize,
+    /// Newline tokens.
+    pub newlines: usize,
+    /// Patches allotted to each partition, the full image first.
+    pub allocation: Vec<usize>,
+    /// Patches kept of each partition, ascending.
+    pub kept_indices: Vec<Vec<u32>>,
+}
+
+impl Visual {
+    /// The report of a selection.
+    pub fn new(plan: &Plan, kept: Kept) -> Self {
+        let geometry = &plan.geometry;
+        Self {
+            grid: geometry.grid().map(|(rows, cols)| [rows, cols]),
+            partitions: geometry.partitions(),
+            tokens_per_partition: geometry.patches(),
+            valid: geometry.valid(),
+            budget: plan.budget,
+            kept: kept.count(),
+            newlines: plan.newlines,
+            allocation: kept.allocation,
+            kept_indices: kept.indices,
+        }
+    }
+}
+
+/// Where the time went, in seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub struct Timings {
+    /// Opening the folder and taking the weights, once for the engine.
+    pub load: f64,
+    /// Image decoding, resizing and cutting; template and tokenizer.
+    pub preprocess: f64,
+    /// The vision tower.
+    pub vision: f64,
+    /// Scores to kept patches.
+    pub select: f64,
+    /// The projector.
+    pub project: f64,
+    /// The decoder over the prompt.
+    pub prefill: f64,
+    /// From the call to this request's first token; loading is not in it.
+    pub ttft: f64,
+    /// From the first token to the last.
+    pub decode: f64,
+    /// Tokens after the first per second of `decode`; `None` when there was only one.
+    pub decode_tokens_per_second: Option<f64>,
+}
+
+/// Where the memory went, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// Weights copied out of the files.
+    pub weights: usize,
+    /// Weights used where the files are mapped; the system may drop and reread these pages.
+    pub mapped: usize,
+    /// Keys and values.
+    pub kv: usize,
+    /// The most activations and scratch at one moment.
+    pub workspace: usize,
+    /// Contexts, modules and libraries of a device; none on the CPU.
+    pub other: usize,
+    /// The most of `weights`, `kv` and `workspace` together at one moment, counted where it was taken.
+    pub peak: usize,
+    /// What was predicted for `peak` before any of it was taken.
+    pub predicted_peak: usize,
+}
+
+/// Intermediate results, row-major f32 unless said.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stages {
+    /// `[P, 3, S, S]`, normalised.
+    pub pixel_values: Option<Vec<f32>>,
+    /// Side *S* of a partition.
+    pub side: usize,
+    /// The prompt as fed, the image token repeated for every visual row.
+    pub input_ids: Vec<u32>,
+    /// `[P, T]` scores of the content layer; rows that the method did not need are NaN.
+    pub cls_attention_init: Option<Vec<f32>>,
+    /// `[P, T]` scores of the ranking layer; rows that the method did not need are NaN.
+    pub cls_attention_final: Option<Vec<f32>>,
+    /// `[K, D]`, the rows in image positions, newlines included.
+    pub visual_tokens: Option<Vec<f32>>,
+    /// *D*.
+    pub hidden: usize,
+    /// `[V]`, from which the first token was drawn.
+    pub prefill_logits: Vec<f32>,
+}
+
+/// The answer to a request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The text, special tokens left out.
+    pub text: String,
+    /// The tokens drawn, the ending one included.
+    pub token_ids: Vec<u32>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Rows of the prompt as prefilled, visual ones included.
+    pub prompt_tokens: usize,
+    /// What became of the image.
+    pub visual: Option<Visual>,
+    /// Time.
+    pub timings: Timings,
+    /// Memory, of the whole batch.
+    pub memory: Memory,
+    /// Present if the request asked to keep them.
+    pub stages: Option<Stages>,
+}

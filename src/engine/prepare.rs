@@ -1,0 +1,208 @@
+//! From a request to numbers: everything that the host can know before the model runs.
+
+use super::request::{Image, Prompt, Request};
+use crate::config::ModelConfig;
+use crate::image::{self, Layout, Normalization, Resample, RgbImage, Tiles};
+use crate::model::llava::{self, resolve_layer};
+use crate::model::vit::ScoreLayers;
+use crate::ops::sample::Sampling;
+use crate::select::{self, Geometry, Plan, Selection};
+use crate::text::{ChatTemplate, Tokenizer};
+use crate::{Error, Result};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// What turns requests into numbers: a folder's configuration, preprocessing, template and tokenizer.
+#[derive(Debug)]
+pub struct Preparer {
+    pub config: ModelConfig,
+    pub normalization: Normalization,
+    pub tokenizer: Tokenizer,
+    resample: Resample,
+    template: ChatTemplate,
+}
+
+/// A request in numbers.
+#[derive(Debug)]
+pub struct Prepared {
+    pub before: Vec<u32>,
+    pub after: Vec<u32>,
+    pub image: Option<PreparedImage>,
+    pub max_new_tokens: usize,
+    pub sampling: Sampling,
+    pub keep_stages: bool,
+    pub took: Duration,
+}
+
+/// An image in numbers.
+#[derive(Debug)]
+pub struct PreparedImage {
+    pub tiles: Tiles,
+    pub plan: Plan,
+    pub layers: ScoreLayers,
+}
+
+impl Prepared {
+    /// Rows of the prompt; the most there can be when the plan is not exact.
+    pub fn prompt_tokens(&self) -> usize {
+        let visual = self.image.as_ref().map_or(0, |i| i.plan.kept + i.plan.newlines);
+        self.before.len() + visual + self.after.len()
+    }
+
+    /// Positions in the cache when the answer is as long as it may get. The last token drawn is not fed back.
+    pub fn positions(&self) -> usize {
+        self.prompt_tokens() + self.max_new_tokens - 1
+    }
+
+    /// Ids around the image.
+    pub fn prompt(&self) -> llava::Prompt<'_> {
+        llava::Prompt { before: &self.before, after: &self.after }
+    }
+}
+
+impl Preparer {
+    pub fn open(dir: &Path, config: ModelConfig, resample: Resample) -> Result<Self> {
+        let tokenizer = Tokenizer::open(dir)?;
+        let template = ChatTemplate::open(dir, config.text.family)?;
+        if let Some(id) = tokenizer.token_id("<image>").filter(|&id| id != config.image_token) {
+            return Err(Error::model(
+                dir.join("tokenizer.json"),
+                format!(
+                    "<image> has id {id} here and {} in config.json (image_token_index): \
+                     take both files from one model",
+                    config.image_token
+                ),
+            ));
+        }
+        let normalization = Normalization::new(&config.image, resample);
+        Ok(Self { config, normalization, tokenizer, resample, template })
+    }
+
+    pub fn prepare(&self, request: &Request) -> Result<Prepared> {
+        let start = Instant::now();
+        if request.max_new_tokens == 0 {
+            return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
+        }
+        request.sampling.check()?;
+        score_layers(&self.config, &request.selection)?;
+        let ids = self.ids(&request.prompt, request.image.is_some())?;
+        let image =
+            request.image.as_ref().map(|i| self.image(i, &request.selection)).transpose()?;
+        let (before, after) = self.split(ids, image.is_some())?;
+        let prepared = Prepared {
+            before,
+            after,
+            image,
+            max_new_tokens: request.max_new_tokens,
+            sampling: request.sampling,
+            keep_stages: request.keep_stages,
+            took: start.elapsed(),
+        };
+        self.check_positions(&prepared)?;
+        Ok(prepared)
+    }
+
+    pub fn image(&self, image: &Image, selection: &Selection) -> Result<PreparedImage> {
+        let pixels = decode(image)?;
+        let layout = Layout::new(pixels.width, pixels.height, &self.config.image)?;
+        let (plan, layers) = plan(&self.config, &layout, selection)?;
+        let tiles = image::tiles(&pixels, &self.config.image, self.resample)?;
+        Ok(PreparedImage { tiles, plan, layers })
+    }
+
+    /// Plans another selection on a request's image.
+    pub fn plan_again(&self, prepared: &mut Prepared, selection: &Selection) -> Result<()> {
+        if let Some(image) = &mut prepared.image {
+            (image.plan, image.layers) = plan(&self.config, &image.tiles.layout, selection)?;
+        }
+        self.check_positions(prepared)
+    }
+
+    fn ids(&self, prompt: &Prompt, with_image: bool) -> Result<Vec<u32>> {
+        match prompt {
+            Prompt::User(words) => {
+                self.tokenizer.encode_prompt(&self.template.render(words, with_image)?)
+            }
+            Prompt::Raw(text) => self.tokenizer.encode_prompt(text),
+        }
+    }
+
+    /// Cuts the ids at the one image token.
+    fn split(&self, mut ids: Vec<u32>, with_image: bool) -> Result<(Vec<u32>, Vec<u32>)> {
+        let vocab = self.config.text.vocab;
+        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
+            return Err(Error::Request(format!(
+                "the tokenizer gives id {id}, the model has {vocab}: \
+                 tokenizer.json and config.json do not belong together"
+            )));
+        }
+        let image_token = self.config.image_token;
+        let places: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == image_token).collect();
+        match (places.as_slice(), with_image) {
+            ([], false) => {
+                if ids.is_empty() {
+                    return Err(Error::Request("the prompt has no tokens: give some words".into()));
+                }
+                Ok((ids, Vec::new()))
+            }
+            (&[place], true) => {
+                let after = ids.split_off(place + 1);
+                ids.pop();
+                Ok((ids, after))
+            }
+            (places, _) => Err(Error::Request(format!(
+                "the prompt has {} image placeholders (<image>), the request has {}: \
+                 they must be as many",
+                places.len(),
+                if with_image { "one image" } else { "no image" },
+            ))),
+        }
+    }
+
+    fn check_positions(&self, prepared: &Prepared) -> Result<()> {
+        let (prompt, new) = (prepared.prompt_tokens(), prepared.max_new_tokens);
+        let limit = self.config.text.max_positions;
+        if prompt.checked_add(new).is_some_and(|all| all <= limit) {
+            return Ok(());
+        }
+        Err(Error::Capacity(format!(
+            "the prompt has {prompt} tokens and up to {new} new ones are asked for, \
+             the model has {limit} positions: use a smaller budget or fewer new tokens"
+        )))
+    }
+}
+
+/// What a selection comes to on an image of this layout.
+pub fn plan(
+    config: &ModelConfig,
+    layout: &Layout,
+    selection: &Selection,
+) -> Result<(Plan, ScoreLayers)> {
+    let geometry = Geometry::new(layout, config.vision.patch_size)?;
+    let plan = select::plan(&geometry, selection)?;
+    Ok((plan, score_layers(config, selection)?))
+}
+
+fn score_layers(config: &ModelConfig, selection: &Selection) -> Result<ScoreLayers> {
+    let last = match selection.final_layer {
+        Some(layer) => resolve_layer(layer, config, "final layer")?,
+        None => config.feature_blocks.saturating_sub(1),
+    };
+    let init = resolve_layer(selection.init_layer, config, "init layer")?;
+    Ok(ScoreLayers { init, last })
+}
+
+fn decode(image: &Image) -> Result<RgbImage> {
+    match image {
+        #[cfg(feature = "image-formats")]
+        Image::Encoded { name, bytes } => image::decode(bytes, name),
+        #[cfg(not(feature = "image-formats"))]
+        Image::Encoded { name, .. } => Err(Error::Image {
+            name: name.clone(),
+            what: "this build reads no image files: give RGB8 pixels, \
+                   or build with the feature image-formats"
+                .into(),
+        }),
+        Image::Rgb8 { width, height, pixels } => RgbImage::new(*width, *height, pixels.clone()),
+    }
+}

@@ -1,0 +1,107 @@
+//! What is asked of the engine.
+
+use crate::image::Resample;
+use crate::ops::sample::Sampling;
+use crate::select::Selection;
+
+/// Where the engine computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Device {
+    /// The first CUDA device that works, else the CPU.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A CUDA device by number, or the first.
+    Cuda(Option<usize>),
+}
+
+/// Number format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtype {
+    /// Half precision.
+    F16,
+    /// Single precision: the parity mode.
+    F32,
+}
+
+/// How an engine is set up.
+#[derive(Debug, Clone, Default)]
+pub struct EngineOptions {
+    /// Where to compute.
+    pub device: Device,
+    /// Format of the cache of keys and values; on the CPU weights stay as stored and arithmetic is f32.
+    /// `None`: the device's own, f32 on the CPU.
+    pub dtype: Option<Dtype>,
+    /// Whose bicubic resampling to reproduce.
+    pub resample: Resample,
+    /// Tokens the cache may hold, over all requests of a batch. `None`: as many as the requests at hand need.
+    pub kv_tokens: Option<usize>,
+}
+
+/// An image as the caller has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Image {
+    /// A file's content: PNG, JPEG, WebP, BMP or GIF (feature `image-formats`).
+    Encoded {
+        /// Named in messages.
+        name: String,
+        /// The file's bytes.
+        bytes: Vec<u8>,
+    },
+    /// Pixels, three bytes each, row by row.
+    Rgb8 {
+        /// Pixels in a row.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// `3 · width · height` bytes.
+        pixels: Vec<u8>,
+    },
+}
+
+/// The words of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Prompt {
+    /// The user's words, put into the folder's chat template.
+    User(String),
+    /// The whole prompt, one `<image>` where the image goes.
+    Raw(String),
+}
+
+/// One question.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The words.
+    pub prompt: Prompt,
+    /// The image, if there is one.
+    pub image: Option<Image>,
+    /// Which visual tokens to keep.
+    pub selection: Selection,
+    /// The answer ends after this many tokens at the latest; at least 1.
+    pub max_new_tokens: usize,
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Keep the intermediate results in [`crate::engine::Answer::stages`].
+    pub keep_stages: bool,
+}
+
+impl Request {
+    /// A question in the user's words: HiRED at 20%, greedy, up to 128 tokens.
+    pub fn new(prompt: impl Into<String>) -> Self {
+        Self {
+            prompt: Prompt::User(prompt.into()),
+            image: None,
+            selection: Selection::default(),
+            max_new_tokens: 128,
+            sampling: Sampling::default(),
+            keep_stages: false,
+        }
+    }
+
+    /// The same about an image.
+    pub fn with_image(mut self, image: Image) -> Self {
+        self.image = Some(image);
+        self
+    }
+}

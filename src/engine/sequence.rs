@@ -1,0 +1,106 @@
+//! One answer while it grows.
+
+use super::answer::{Event, FinishReason};
+use crate::Result;
+use crate::kv::BlockTable;
+use crate::ops::sample::Sampling;
+use crate::text::{Detokenizer, Tokenizer};
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+/// A request that is being answered.
+pub struct Sequence {
+    pub request: usize,
+    pub table: BlockTable,
+    pub tokens: Vec<u32>,
+    pub text: String,
+    pub finished: Option<FinishReason>,
+    pub ttft: Duration,
+    pub sampling: Sampling,
+    max_new_tokens: usize,
+    detokenizer: Option<Detokenizer>,
+    first: Instant,
+    last: Instant,
+}
+
+impl Sequence {
+    /// A sequence before its first token.
+    pub fn new(
+        request: usize,
+        table: BlockTable,
+        tokenizer: &Tokenizer,
+        sampling: Sampling,
+        max_new_tokens: usize,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            request,
+            table,
+            tokens: Vec::new(),
+            text: String::new(),
+            finished: None,
+            ttft: Duration::ZERO,
+            sampling,
+            max_new_tokens,
+            detokenizer: Some(Detokenizer::new(tokenizer)),
+            first: now,
+            last: now,
+        }
+    }
+
+    /// Takes a drawn token, tells the caller, and finds out whether it was the last one.
+    pub fn push(
+        &mut self,
+        id: u32,
+        eos: &[u32],
+        start: Instant,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        self.last = Instant::now();
+        if self.tokens.is_empty() {
+            self.first = self.last;
+            self.ttft = self.last - start;
+        }
+        self.tokens.push(id);
+        let text = match &mut self.detokenizer {
+            Some(detokenizer) => detokenizer.push(id)?,
+            None => String::new(),
+        };
+        self.text.push_str(&text);
+        let flow = on_event(Event::Token { request: self.request, id, text: &text });
+        let reason = if eos.contains(&id) {
+            Some(FinishReason::Stop)
+        } else if self.tokens.len() == self.max_new_tokens {
+            Some(FinishReason::Length)
+        } else if flow.is_break() {
+            Some(FinishReason::Cancelled)
+        } else {
+            None
+        };
+        let ended = match reason {
+            Some(reason) => self.finish(reason, on_event)?,
+            None => ControlFlow::Continue(()),
+        };
+        Ok(if flow.is_break() { flow } else { ended })
+    }
+
+    /// Ends the answer.
+    pub fn finish(
+        &mut self,
+        reason: FinishReason,
+        on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>> {
+        let rest = match self.detokenizer.take() {
+            Some(detokenizer) => detokenizer.finish()?,
+            None => String::new(),
+        };
+        self.text.push_str(&rest);
+        self.finished = Some(reason);
+        Ok(on_event(Event::Finished { request: self.request, text: &rest, reason }))
+    }
+
+    /// From the first token to the last.
+    pub fn decode_time(&self) -> Duration {
+        self.last - self.first
+    }
+}

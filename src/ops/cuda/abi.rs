@@ -1,0 +1,360 @@
+// By bindgen from kernels/abi.h: `HIRED_UPDATE=1 cargo test --test abi` writes this file.
+
+pub const HIRED_PAGE: u32 = 16;
+pub const HIRED_NEWLINE: u32 = 4294967295;
+pub const HIRED_ROW_THREADS: u32 = 256;
+pub const HIRED_NORM_THREADS: u32 = 512;
+pub const HIRED_NORM_KEPT: u32 = 16;
+pub const HIRED_IDENTITY: u32 = 0;
+pub const HIRED_QUICK_GELU: u32 = 1;
+pub const HIRED_GELU: u32 = 2;
+pub const HIRED_SILU: u32 = 3;
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct NormParams {
+    pub x: *const ::core::ffi::c_void,
+    pub out: *mut ::core::ffi::c_void,
+    pub weight: *const f32,
+    pub bias: *const f32,
+    pub rows: u32,
+    pub cols: u32,
+    pub inverse_cols: f32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of NormParams"][::core::mem::size_of::<NormParams>() - 48usize];
+    ["Alignment of NormParams"][::core::mem::align_of::<NormParams>() - 8usize];
+    ["Offset of field: NormParams::x"][::core::mem::offset_of!(NormParams, x) - 0usize];
+    [
+        "Offset of field: NormParams::out",
+    ][::core::mem::offset_of!(NormParams, out) - 8usize];
+    [
+        "Offset of field: NormParams::weight",
+    ][::core::mem::offset_of!(NormParams, weight) - 16usize];
+    [
+        "Offset of field: NormParams::bias",
+    ][::core::mem::offset_of!(NormParams, bias) - 24usize];
+    [
+        "Offset of field: NormParams::rows",
+    ][::core::mem::offset_of!(NormParams, rows) - 32usize];
+    [
+        "Offset of field: NormParams::cols",
+    ][::core::mem::offset_of!(NormParams, cols) - 36usize];
+    [
+        "Offset of field: NormParams::inverse_cols",
+    ][::core::mem::offset_of!(NormParams, inverse_cols) - 40usize];
+    [
+        "Offset of field: NormParams::eps",
+    ][::core::mem::offset_of!(NormParams, eps) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct PatchesParams {
+    pub pixels: *const u8,
+    pub lut: *const f32,
+    pub out: *mut ::core::ffi::c_void,
+    pub partitions: u32,
+    pub side: u32,
+    pub patch: u32,
+    pub stride: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PatchesParams"][::core::mem::size_of::<PatchesParams>() - 40usize];
+    ["Alignment of PatchesParams"][::core::mem::align_of::<PatchesParams>() - 8usize];
+    [
+        "Offset of field: PatchesParams::pixels",
+    ][::core::mem::offset_of!(PatchesParams, pixels) - 0usize];
+    [
+        "Offset of field: PatchesParams::lut",
+    ][::core::mem::offset_of!(PatchesParams, lut) - 8usize];
+    [
+        "Offset of field: PatchesParams::out",
+    ][::core::mem::offset_of!(PatchesParams, out) - 16usize];
+    [
+        "Offset of field: PatchesParams::partitions",
+    ][::core::mem::offset_of!(PatchesParams, partitions) - 24usize];
+    [
+        "Offset of field: PatchesParams::side",
+    ][::core::mem::offset_of!(PatchesParams, side) - 28usize];
+    [
+        "Offset of field: PatchesParams::patch",
+    ][::core::mem::offset_of!(PatchesParams, patch) - 32usize];
+    [
+        "Offset of field: PatchesParams::stride",
+    ][::core::mem::offset_of!(PatchesParams, stride) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct TokensParams {
+    pub patches: *const ::core::ffi::c_void,
+    pub class_token: *const f32,
+    pub position: *const f32,
+    pub out: *mut ::core::ffi::c_void,
+    pub partitions: u32,
+    pub patch_count: u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of TokensParams"][::core::mem::size_of::<TokensParams>() - 48usize];
+    ["Alignment of TokensParams"][::core::mem::align_of::<TokensParams>() - 8usize];
+    [
+        "Offset of field: TokensParams::patches",
+    ][::core::mem::offset_of!(TokensParams, patches) - 0usize];
+    [
+        "Offset of field: TokensParams::class_token",
+    ][::core::mem::offset_of!(TokensParams, class_token) - 8usize];
+    [
+        "Offset of field: TokensParams::position",
+    ][::core::mem::offset_of!(TokensParams, position) - 16usize];
+    [
+        "Offset of field: TokensParams::out",
+    ][::core::mem::offset_of!(TokensParams, out) - 24usize];
+    [
+        "Offset of field: TokensParams::partitions",
+    ][::core::mem::offset_of!(TokensParams, partitions) - 32usize];
+    [
+        "Offset of field: TokensParams::patch_count",
+    ][::core::mem::offset_of!(TokensParams, patch_count) - 36usize];
+    [
+        "Offset of field: TokensParams::cols",
+    ][::core::mem::offset_of!(TokensParams, cols) - 40usize];
+    [
+        "Offset of field: TokensParams::reserved",
+    ][::core::mem::offset_of!(TokensParams, reserved) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GatherParams {
+    pub x: *const ::core::ffi::c_void,
+    pub rows: *const u32,
+    pub out: *mut ::core::ffi::c_void,
+    pub count: u32,
+    pub row_bytes: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GatherParams"][::core::mem::size_of::<GatherParams>() - 32usize];
+    ["Alignment of GatherParams"][::core::mem::align_of::<GatherParams>() - 8usize];
+    [
+        "Offset of field: GatherParams::x",
+    ][::core::mem::offset_of!(GatherParams, x) - 0usize];
+    [
+        "Offset of field: GatherParams::rows",
+    ][::core::mem::offset_of!(GatherParams, rows) - 8usize];
+    [
+        "Offset of field: GatherParams::out",
+    ][::core::mem::offset_of!(GatherParams, out) - 16usize];
+    [
+        "Offset of field: GatherParams::count",
+    ][::core::mem::offset_of!(GatherParams, count) - 24usize];
+    [
+        "Offset of field: GatherParams::row_bytes",
+    ][::core::mem::offset_of!(GatherParams, row_bytes) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct InterleaveParams {
+    pub table: *const ::core::ffi::c_void,
+    pub before: *const u32,
+    pub slots: *const u32,
+    pub after: *const u32,
+    pub visual: *const ::core::ffi::c_void,
+    pub newline: *const f32,
+    pub out: *mut ::core::ffi::c_void,
+    pub before_count: u32,
+    pub slot_count: u32,
+    pub after_count: u32,
+    pub cols: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of InterleaveParams"][::core::mem::size_of::<InterleaveParams>() - 72usize];
+    [
+        "Alignment of InterleaveParams",
+    ][::core::mem::align_of::<InterleaveParams>() - 8usize];
+    [
+        "Offset of field: InterleaveParams::table",
+    ][::core::mem::offset_of!(InterleaveParams, table) - 0usize];
+    [
+        "Offset of field: InterleaveParams::before",
+    ][::core::mem::offset_of!(InterleaveParams, before) - 8usize];
+    [
+        "Offset of field: InterleaveParams::slots",
+    ][::core::mem::offset_of!(InterleaveParams, slots) - 16usize];
+    [
+        "Offset of field: InterleaveParams::after",
+    ][::core::mem::offset_of!(InterleaveParams, after) - 24usize];
+    [
+        "Offset of field: InterleaveParams::visual",
+    ][::core::mem::offset_of!(InterleaveParams, visual) - 32usize];
+    [
+        "Offset of field: InterleaveParams::newline",
+    ][::core::mem::offset_of!(InterleaveParams, newline) - 40usize];
+    [
+        "Offset of field: InterleaveParams::out",
+    ][::core::mem::offset_of!(InterleaveParams, out) - 48usize];
+    [
+        "Offset of field: InterleaveParams::before_count",
+    ][::core::mem::offset_of!(InterleaveParams, before_count) - 56usize];
+    [
+        "Offset of field: InterleaveParams::slot_count",
+    ][::core::mem::offset_of!(InterleaveParams, slot_count) - 60usize];
+    [
+        "Offset of field: InterleaveParams::after_count",
+    ][::core::mem::offset_of!(InterleaveParams, after_count) - 64usize];
+    [
+        "Offset of field: InterleaveParams::cols",
+    ][::core::mem::offset_of!(InterleaveParams, cols) - 68usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RopeAppendParams {
+    pub q: *mut ::core::ffi::c_void,
+    pub k: *const ::core::ffi::c_void,
+    pub v: *const ::core::ffi::c_void,
+    pub cache: *mut ::core::ffi::c_void,
+    pub frequencies: *const f32,
+    pub positions: *const u32,
+    pub sequences: *const u32,
+    pub tables: *const u32,
+    pub rows: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    pub table_stride: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RopeAppendParams"][::core::mem::size_of::<RopeAppendParams>() - 88usize];
+    [
+        "Alignment of RopeAppendParams",
+    ][::core::mem::align_of::<RopeAppendParams>() - 8usize];
+    [
+        "Offset of field: RopeAppendParams::q",
+    ][::core::mem::offset_of!(RopeAppendParams, q) - 0usize];
+    [
+        "Offset of field: RopeAppendParams::k",
+    ][::core::mem::offset_of!(RopeAppendParams, k) - 8usize];
+    [
+        "Offset of field: RopeAppendParams::v",
+    ][::core::mem::offset_of!(RopeAppendParams, v) - 16usize];
+    [
+        "Offset of field: RopeAppendParams::cache",
+    ][::core::mem::offset_of!(RopeAppendParams, cache) - 24usize];
+    [
+        "Offset of field: RopeAppendParams::frequencies",
+    ][::core::mem::offset_of!(RopeAppendParams, frequencies) - 32usize];
+    [
+        "Offset of field: RopeAppendParams::positions",
+    ][::core::mem::offset_of!(RopeAppendParams, positions) - 40usize];
+    [
+        "Offset of field: RopeAppendParams::sequences",
+    ][::core::mem::offset_of!(RopeAppendParams, sequences) - 48usize];
+    [
+        "Offset of field: RopeAppendParams::tables",
+    ][::core::mem::offset_of!(RopeAppendParams, tables) - 56usize];
+    [
+        "Offset of field: RopeAppendParams::rows",
+    ][::core::mem::offset_of!(RopeAppendParams, rows) - 64usize];
+    [
+        "Offset of field: RopeAppendParams::heads",
+    ][::core::mem::offset_of!(RopeAppendParams, heads) - 68usize];
+    [
+        "Offset of field: RopeAppendParams::kv_heads",
+    ][::core::mem::offset_of!(RopeAppendParams, kv_heads) - 72usize];
+    [
+        "Offset of field: RopeAppendParams::head_dim",
+    ][::core::mem::offset_of!(RopeAppendParams, head_dim) - 76usize];
+    [
+        "Offset of field: RopeAppendParams::table_stride",
+    ][::core::mem::offset_of!(RopeAppendParams, table_stride) - 80usize];
+    [
+        "Offset of field: RopeAppendParams::reserved",
+    ][::core::mem::offset_of!(RopeAppendParams, reserved) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ActivationParams {
+    pub x: *mut ::core::ffi::c_void,
+    pub bias: *const f32,
+    pub rows: u32,
+    pub cols: u32,
+    pub activation: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ActivationParams"][::core::mem::size_of::<ActivationParams>() - 32usize];
+    [
+        "Alignment of ActivationParams",
+    ][::core::mem::align_of::<ActivationParams>() - 8usize];
+    [
+        "Offset of field: ActivationParams::x",
+    ][::core::mem::offset_of!(ActivationParams, x) - 0usize];
+    [
+        "Offset of field: ActivationParams::bias",
+    ][::core::mem::offset_of!(ActivationParams, bias) - 8usize];
+    [
+        "Offset of field: ActivationParams::rows",
+    ][::core::mem::offset_of!(ActivationParams, rows) - 16usize];
+    [
+        "Offset of field: ActivationParams::cols",
+    ][::core::mem::offset_of!(ActivationParams, cols) - 20usize];
+    [
+        "Offset of field: ActivationParams::activation",
+    ][::core::mem::offset_of!(ActivationParams, activation) - 24usize];
+    [
+        "Offset of field: ActivationParams::reserved",
+    ][::core::mem::offset_of!(ActivationParams, reserved) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SiluMulParams {
+    pub gate: *const ::core::ffi::c_void,
+    pub up: *const ::core::ffi::c_void,
+    pub out: *mut ::core::ffi::c_void,
+    pub count: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SiluMulParams"][::core::mem::size_of::<SiluMulParams>() - 32usize];
+    ["Alignment of SiluMulParams"][::core::mem::align_of::<SiluMulParams>() - 8usize];
+    [
+        "Offset of field: SiluMulParams::gate",
+    ][::core::mem::offset_of!(SiluMulParams, gate) - 0usize];
+    [
+        "Offset of field: SiluMulParams::up",
+    ][::core::mem::offset_of!(SiluMulParams, up) - 8usize];
+    [
+        "Offset of field: SiluMulParams::out",
+    ][::core::mem::offset_of!(SiluMulParams, out) - 16usize];
+    [
+        "Offset of field: SiluMulParams::count",
+    ][::core::mem::offset_of!(SiluMulParams, count) - 24usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ConvertParams {
+    pub from: *const ::core::ffi::c_void,
+    pub to: *mut ::core::ffi::c_void,
+    pub count: u64,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ConvertParams"][::core::mem::size_of::<ConvertParams>() - 24usize];
+    ["Alignment of ConvertParams"][::core::mem::align_of::<ConvertParams>() - 8usize];
+    [
+        "Offset of field: ConvertParams::from",
+    ][::core::mem::offset_of!(ConvertParams, from) - 0usize];
+    [
+        "Offset of field: ConvertParams::to",
+    ][::core::mem::offset_of!(ConvertParams, to) - 8usize];
+    [
+        "Offset of field: ConvertParams::count",
+    ][::core::mem::offset_of!(ConvertParams, count) - 16usize];
+};

@@ -1,0 +1,298 @@
+//! The driver and its devices, asked so that nothing that is missing becomes a panic.
+
+use super::modules::{Code, Embedded, forced};
+use crate::{Error, Result};
+use cudarc::driver::CudaContext;
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
+use std::ffi::c_int;
+use std::sync::Arc;
+
+/// The oldest CUDA whose driver has all functions used here, and that driver's number.
+const MINIMUM: (Version, &str) = (Version(12000), "525");
+
+/// Functions of the driver that the executor uses. A library that lacks one is refused by name: the
+/// bindings would panic at the first call.
+const FUNCTIONS: [&str; 54] = [
+    "cuCtxGetCurrent",
+    "cuCtxGetStreamPriorityRange",
+    "cuCtxSetCurrent",
+    "cuCtxSynchronize",
+    "cuDeviceGet",
+    "cuDeviceGetAttribute",
+    "cuDeviceGetCount",
+    "cuDeviceGetName",
+    "cuDeviceGetUuid_v2",
+    "cuDevicePrimaryCtxRelease_v2",
+    "cuDevicePrimaryCtxRetain",
+    "cuDeviceTotalMem_v2",
+    "cuDriverGetVersion",
+    "cuEventCreate",
+    "cuEventDestroy_v2",
+    "cuEventElapsedTime",
+    "cuEventQuery",
+    "cuEventRecord",
+    "cuEventSynchronize",
+    "cuFuncGetAttribute",
+    "cuFuncSetAttribute",
+    "cuGetErrorName",
+    "cuGetErrorString",
+    "cuGraphDestroy",
+    "cuGraphExecDestroy",
+    "cuGraphInstantiateWithFlags",
+    "cuGraphLaunch",
+    "cuGraphUpload",
+    "cuInit",
+    "cuLaunchKernel",
+    "cuMemAllocAsync",
+    "cuMemAlloc_v2",
+    "cuMemFreeAsync",
+    "cuMemFreeHost",
+    "cuMemFree_v2",
+    "cuMemGetInfo_v2",
+    "cuMemHostAlloc",
+    "cuMemcpyDtoDAsync_v2",
+    "cuMemcpyDtoHAsync_v2",
+    "cuMemcpyDtoH_v2",
+    "cuMemcpyHtoDAsync_v2",
+    "cuMemcpyHtoD_v2",
+    "cuMemsetD8Async",
+    "cuModuleGetFunction",
+    "cuModuleLoadData",
+    "cuModuleUnload",
+    "cuOccupancyMaxActiveBlocksPerMultiprocessor",
+    "cuStreamBeginCapture_v2",
+    "cuStreamCreate",
+    "cuStreamDestroy_v2",
+    "cuStreamEndCapture",
+    "cuStreamIsCapturing",
+    "cuStreamSynchronize",
+    "cuStreamWaitEvent",
+];
+
+/// A CUDA version as the driver writes it: 12040 is 12.4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub i32);
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}
+
+/// A driver that is there, new enough and initialised.
+#[derive(Debug, Clone, Copy)]
+pub struct Driver {
+    /// The newest CUDA that it serves.
+    pub version: Version,
+}
+
+/// A device as the driver describes it.
+#[derive(Debug)]
+pub struct Device {
+    /// The driver's number for it.
+    pub ordinal: usize,
+    /// The driver's name for it.
+    pub name: String,
+    /// Compute capability: 61 is 6.1.
+    pub capability: u32,
+    /// Bytes of its memory.
+    pub memory: usize,
+    /// The code it would run, or why it cannot.
+    pub code: Result<Code>,
+}
+
+/// The driver's refusal of something, as an error.
+pub(super) fn refused(what: &str, error: DriverError) -> Error {
+    let hint = match error.0 {
+        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
+            return Error::Capacity(format!(
+                "the device has no memory left for {what}: close other programs on it, or use a \
+                 smaller budget or fewer images at a time"
+            ));
+        }
+        CUresult::CUDA_ERROR_NO_DEVICE => {
+            "no CUDA device is visible: check nvidia-smi and CUDA_VISIBLE_DEVICES"
+        }
+        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
+            "the kernel module and libcuda are of different versions: restart the machine"
+        }
+        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => {
+            "update NVIDIA's driver"
+        }
+        _ => "use the CPU (--device cpu) if it persists",
+    };
+    Error::Device(format!("the CUDA driver refused {what}: {} ({hint})", name(error)))
+}
+
+/// `CUDA_ERROR_…` in the driver's own spelling, or its number.
+fn name(error: DriverError) -> String {
+    match error.error_name() {
+        Ok(name) => name.to_string_lossy().into_owned(),
+        Err(_) => format!("error {}", error.0 as i32),
+    }
+}
+
+impl Driver {
+    /// Opens and initialises the driver.
+    ///
+    /// # Errors
+    /// When there is none, when it is too old or damaged, and when it does not start.
+    pub fn open() -> Result<Self> {
+        // SAFETY: opens and closes the library by its well-known names.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(Error::Device(format!(
+                "there is no CUDA driver here (libcuda.so): install NVIDIA's driver {} or newer, or \
+                 use the CPU (--device cpu)",
+                MINIMUM.1
+            )));
+        }
+        let version = version()?;
+        check(version, |function| {
+            // SAFETY: only asked whether it exists; never called by this type.
+            unsafe { sys::culib().get::<unsafe extern "C" fn()>(function.as_bytes()) }.is_ok()
+        })?;
+        result::init().map_err(|e| refused("to start", e))?;
+        Ok(Self { version })
+    }
+
+    /// All devices, also those that this build cannot serve.
+    ///
+    /// # Errors
+    /// When the driver refuses an answer, or `HIRED_FORCE_ARCH` is none of the code paths.
+    pub fn devices(&self) -> Result<Vec<Device>> {
+        let failed = |e| refused("to describe its devices", e);
+        let embedded = Embedded::here();
+        let path = forced(std::env::var("HIRED_FORCE_ARCH").ok().as_deref())?;
+        let count = result::device::get_count().map_err(failed)?;
+        (0..count)
+            .map(|ordinal| {
+                let device = result::device::get(ordinal).map_err(failed)?;
+                let attribute = |which| {
+                    // SAFETY: `device` comes from the driver.
+                    unsafe { result::device::get_attribute(device, which) }.map_err(failed)
+                };
+                let major =
+                    attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
+                let minor =
+                    attribute(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
+                let capability = u32::try_from(major * 10 + minor).unwrap_or(0);
+                Ok(Device {
+                    ordinal: ordinal as usize,
+                    name: result::device::get_name(device).map_err(failed)?,
+                    capability,
+                    // SAFETY: `device` comes from the driver.
+                    memory: unsafe { result::device::total_mem(device) }.map_err(failed)?,
+                    code: embedded.choose(capability, path),
+                })
+            })
+            .collect()
+    }
+
+    /// The wanted device, or the first that can run the kernels.
+    ///
+    /// # Errors
+    /// When there is no such device, or it cannot.
+    pub fn device(&self, ordinal: Option<usize>) -> Result<Device> {
+        let mut devices = self.devices()?;
+        let count = devices.len();
+        if count == 0 {
+            return Err(Error::Device(
+                "the CUDA driver sees no device: check nvidia-smi and CUDA_VISIBLE_DEVICES, or use \
+                 the CPU (--device cpu)"
+                    .into(),
+            ));
+        }
+        let chosen = ordinal.unwrap_or_else(|| {
+            devices.iter().position(|device| device.code.is_ok()).unwrap_or_default()
+        });
+        if chosen >= count {
+            return Err(Error::Device(format!(
+                "there is no CUDA device {chosen}, only {count}: they count from 0 (hired devices \
+                 lists them)"
+            )));
+        }
+        Ok(devices.swap_remove(chosen))
+    }
+}
+
+impl Device {
+    /// A context on the device.
+    ///
+    /// # Errors
+    /// When the device cannot run the kernels, or the driver refuses.
+    pub fn context(self) -> Result<(Arc<CudaContext>, Code)> {
+        let code = self.code?;
+        let context = CudaContext::new(self.ordinal)
+            .map_err(|e| refused(&format!("a context on device {}", self.ordinal), e))?;
+        Ok((context, code))
+    }
+}
+
+fn version() -> Result<Version> {
+    let mut version = 0;
+    // SAFETY: the documented type of the function, which every driver has and which needs no initialisation.
+    let error = unsafe {
+        let get = sys::culib()
+            .get::<unsafe extern "C" fn(*mut c_int) -> CUresult>(b"cuDriverGetVersion")
+            .map_err(|_| lacks("cuDriverGetVersion"))?;
+        get(&mut version)
+    };
+    match error {
+        CUresult::CUDA_SUCCESS => Ok(Version(version)),
+        _ => Err(Error::Device(format!(
+            "libcuda.so does not tell its version (error {}): reinstall NVIDIA's driver",
+            error as i32
+        ))),
+    }
+}
+
+/// New enough, and complete.
+fn check(version: Version, has: impl Fn(&str) -> bool) -> Result<()> {
+    let (minimum, driver) = MINIMUM;
+    if version < minimum {
+        return Err(Error::Device(format!(
+            "the CUDA driver serves CUDA {version}, {minimum} is the oldest that works: install \
+             NVIDIA's driver {driver} or newer, or use the CPU (--device cpu)"
+        )));
+    }
+    FUNCTIONS.into_iter().find(|function| !has(function)).map_or(Ok(()), |f| Err(lacks(f)))
+}
+
+fn lacks(function: &str) -> Error {
+    Error::Device(format!(
+        "libcuda.so lacks {function}: it is damaged or not NVIDIA's; install the driver anew, or \
+         use the CPU (--device cpu)"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_driver_is_refused_with_both_versions() {
+        let error = check(Version(11080), |_| true).unwrap_err().to_string();
+        for part in ["CUDA 11.8", "12.0", "525"] {
+            assert!(error.contains(part), "{error}");
+        }
+        check(Version(12000), |_| true).unwrap();
+        check(Version(13010), |_| true).unwrap();
+    }
+
+    #[test]
+    fn a_driver_that_lacks_a_function_is_refused_by_its_name() {
+        for function in FUNCTIONS {
+            let error = check(Version(12000), |f| f != function).unwrap_err().to_string();
+            assert!(error.contains(function), "{error}");
+        }
+    }
+
+    #[test]
+    fn this_machine_answers_without_a_panic() {
+        match Driver::open().and_then(|driver| driver.devices()) {
+            Ok(devices) => println!("{devices:?}"),
+            Err(error) => assert!(!error.to_string().contains('\n'), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,323 @@
+//! The embedded kernels: which code a card gets, and loading it.
+
+use super::device::refused;
+use crate::{Error, Result};
+use cudarc::driver::CudaContext;
+use cudarc::driver::result::module;
+use cudarc::driver::sys::{CUfunction, CUmodule};
+use std::ffi::CString;
+use std::fmt;
+use std::sync::Arc;
+
+/// What the compiler made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Machine code of one architecture.
+    Cubin,
+    /// Code that the driver compiles for its card. Ends in NUL.
+    Ptx,
+}
+
+/// One source file for one architecture.
+struct Image {
+    file: &'static str,
+    architecture: u32,
+    form: Form,
+    bytes: &'static [u8],
+}
+
+/// Bytes that start at a multiple of 16, as a reader of ELF headers may expect.
+#[repr(C, align(16))]
+#[allow(dead_code)] // Where there was no nvcc, as the next one.
+struct Aligned<B: ?Sized>(B);
+
+#[allow(unused_macros)]
+macro_rules! aligned {
+    ($file:literal) => {{
+        const ALIGNED: &Aligned<[u8]> =
+            &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $file)));
+        &ALIGNED.0
+    }};
+}
+
+include!(concat!(env!("OUT_DIR"), "/images.rs"));
+
+/// The first architecture of each code path: fp32 FMA; `mma.m16n8k8`; `mma.m16n8k16` and `cp.async`.
+pub const CODE_PATHS: [u32; 3] = [61, 75, 80];
+
+/// Which code a device runs. Displayed as `sm_61` or `compute_61`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Machine code of this architecture.
+    Cubin(u32),
+    /// PTX of this architecture, compiled by the driver.
+    Ptx(u32),
+}
+
+impl Code {
+    /// The architecture that the code was compiled for: the one that dispatch goes by, whatever the card is.
+    pub fn architecture(self) -> u32 {
+        match self {
+            Self::Cubin(architecture) | Self::Ptx(architecture) => architecture,
+        }
+    }
+
+    /// The code path, one of [`CODE_PATHS`].
+    pub fn path(self) -> u32 {
+        code_path(self.architecture())
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cubin(architecture) => write!(f, "sm_{architecture}"),
+            Self::Ptx(architecture) => write!(f, "compute_{architecture}"),
+        }
+    }
+}
+
+/// The newest code path that an architecture has; 0 below the oldest.
+fn code_path(architecture: u32) -> u32 {
+    CODE_PATHS.into_iter().rfind(|path| *path <= architecture).unwrap_or(0)
+}
+
+/// Architectures that this build has code for, ascending.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Embedded {
+    /// With machine code.
+    pub cubins: Vec<u32>,
+    /// With PTX.
+    pub ptx: Vec<u32>,
+}
+
+impl Embedded {
+    /// What the build script could compile: nothing where it found no nvcc.
+    pub fn here() -> Self {
+        let of = |form| {
+            let images = IMAGES.iter().filter(|image| image.form == form);
+            let mut architectures: Vec<_> = images.map(|image| image.architecture).collect();
+            architectures.sort_unstable();
+            architectures.dedup();
+            architectures
+        };
+        Self { cubins: of(Form::Cubin), ptx: of(Form::Ptx) }
+    }
+
+    /// The code for a card of this compute capability (61 is 6.1), on a given code path if `forced`.
+    ///
+    /// Its own machine code, else the newest PTX that it can run.
+    ///
+    /// # Errors
+    /// When there is none, or when the card has not what the forced path needs.
+    pub fn choose(&self, capability: u32, forced: Option<u32>) -> Result<Code> {
+        let (major, minor) = (capability / 10, capability % 10);
+        if self.cubins.is_empty() && self.ptx.is_empty() {
+            return Err(Error::Device(
+                "this build has no CUDA kernels, for there was no nvcc: run tools/setup-cuda and \
+                 build again, or use the CPU (--device cpu)"
+                    .into(),
+            ));
+        }
+        if let Some(path) = forced.filter(|path| *path > capability) {
+            return Err(Error::Device(format!(
+                "HIRED_FORCE_ARCH={path} needs a card of compute capability {}.{} or newer, this \
+                 one has {major}.{minor}",
+                path / 10,
+                path % 10
+            )));
+        }
+        let path = forced.unwrap_or(code_path(capability));
+        if self.cubins.contains(&capability) && code_path(capability) == path {
+            return Ok(Code::Cubin(capability));
+        }
+        let ptx = match forced {
+            Some(path) => self.ptx.iter().find(|a| **a == path),
+            None => self.ptx.iter().rfind(|a| **a <= capability),
+        };
+        ptx.map(|&architecture| Code::Ptx(architecture)).ok_or_else(|| {
+            Error::Device(format!(
+                "this build has no code for a card of compute capability {major}.{minor}: {}; \
+                 build it with an nvcc that can make it, or use the CPU (--device cpu)",
+                match capability {
+                    ..61 => "cards before Pascal are not supported".to_owned(),
+                    _ => format!("it has {self}"),
+                }
+            ))
+        })
+    }
+}
+
+impl fmt::Display for Embedded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cubins = self.cubins.iter().map(|&a| Code::Cubin(a));
+        let ptx = self.ptx.iter().map(|&a| Code::Ptx(a));
+        let words: Vec<_> = cubins.chain(ptx).map(|code| code.to_string()).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
+/// The code path that a value of `HIRED_FORCE_ARCH` asks for.
+///
+/// # Errors
+/// When it is none of [`CODE_PATHS`].
+pub fn forced(value: Option<&str>) -> Result<Option<u32>> {
+    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
+    match value.parse() {
+        Ok(path) if CODE_PATHS.contains(&path) => Ok(Some(path)),
+        _ => Err(Error::Device(format!(
+            "HIRED_FORCE_ARCH={value:?} is no code path: use 61, 75 or 80, or unset it"
+        ))),
+    }
+}
+
+/// The kernels of one code, loaded into a context.
+#[derive(Debug)]
+pub struct Modules {
+    context: Arc<CudaContext>,
+    code: Code,
+    /// By source file.
+    modules: Vec<(&'static str, CUmodule)>,
+}
+
+// SAFETY: module handles belong to the context, not to a thread; those who use them bind the context first.
+unsafe impl Send for Modules {}
+// SAFETY: as above; nothing changes after loading.
+unsafe impl Sync for Modules {}
+
+impl Modules {
+    /// Loads every embedded file.
+    ///
+    /// # Errors
+    /// When the driver refuses one.
+    pub fn load(context: &Arc<CudaContext>, code: Code) -> Result<Self> {
+        context.bind_to_thread().map_err(|e| refused("to bind the context", e))?;
+        let mut loaded = Self { context: context.clone(), code, modules: Vec::new() };
+        for image in IMAGES.iter().filter(|image| image.code() == code) {
+            // SAFETY: the image is a whole cubin, or PTX that ends in NUL, and lives as long as the program.
+            let module = unsafe { module::load_data(image.bytes.as_ptr().cast()) }
+                .map_err(|e| refused(&format!("the kernels of {} for {code}", image.file), e))?;
+            loaded.modules.push((image.file, module));
+        }
+        Ok(loaded)
+    }
+
+    /// Which code was loaded.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// A kernel of `kernels/FILE.cu`; valid as long as `self`.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn function(&self, file: &str, name: &str) -> Result<CUfunction> {
+        let missing = || Error::Device(format!("the kernels of {file} have no {name}"));
+        let (_, module) = self.modules.iter().find(|(f, _)| *f == file).ok_or_else(missing)?;
+        let c_name = CString::new(name).map_err(|_| missing())?;
+        self.context.bind_to_thread().map_err(|e| refused("to bind the context", e))?;
+        // SAFETY: the module is loaded and is unloaded by `drop` only.
+        unsafe { module::get_function(*module, c_name) }
+            .map_err(|e| refused(&format!("the kernel {name} of {file}"), e))
+    }
+}
+
+impl Drop for Modules {
+    fn drop(&mut self) {
+        // A context that cannot be bound is lost, and its modules with it.
+        if self.context.bind_to_thread().is_ok() {
+            for (_, module) in &self.modules {
+                // SAFETY: loaded by `load`, and no function of it is used after `self`.
+                let _ = unsafe { module::unload(*module) };
+            }
+        }
+    }
+}
+
+impl Image {
+    fn code(&self) -> Code {
+        match self.form {
+            Form::Cubin => Code::Cubin(self.architecture),
+            Form::Ptx => Code::Ptx(self.architecture),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn full() -> Embedded {
+        Embedded { cubins: vec![61, 70, 75, 80, 86, 89, 90], ptx: vec![61, 75, 80] }
+    }
+
+    #[test]
+    fn a_card_gets_its_own_code_else_the_newest_ptx() {
+        let chosen = |capability| full().choose(capability, None).unwrap();
+        for capability in [61, 70, 75, 80, 86, 89, 90] {
+            assert_eq!(chosen(capability), Code::Cubin(capability));
+        }
+        assert_eq!(chosen(62), Code::Ptx(61));
+        assert_eq!(chosen(72), Code::Ptx(61));
+        assert_eq!(chosen(87), Code::Ptx(80));
+        assert_eq!(chosen(100), Code::Ptx(80));
+        assert_eq!(chosen(120), Code::Ptx(80));
+        let error = full().choose(60, None).unwrap_err().to_string();
+        assert!(error.contains("6.0") && error.contains("Pascal"), "{error}");
+    }
+
+    #[test]
+    fn code_paths_follow_the_code_and_not_the_card() {
+        let paths = [61, 70, 75, 80, 86, 89, 90].map(|c| full().choose(c, None).unwrap().path());
+        assert_eq!(paths, [61, 61, 75, 80, 80, 80, 80]);
+        assert_eq!(Code::Ptx(75).path(), 75);
+        // Volta's machine code is already on the path that is asked for; Ampere's is not.
+        assert_eq!(full().choose(70, Some(61)).unwrap(), Code::Cubin(70));
+        assert_eq!(full().choose(86, Some(61)).unwrap(), Code::Ptx(61));
+        assert_eq!(full().choose(90, Some(75)).unwrap(), Code::Ptx(75));
+        assert_eq!(full().choose(90, Some(80)).unwrap(), Code::Cubin(90));
+    }
+
+    #[test]
+    fn a_card_without_code_is_refused_with_what_there_is() {
+        let error = full().choose(61, Some(75)).unwrap_err().to_string();
+        assert!(error.contains("HIRED_FORCE_ARCH=75") && error.contains("6.1"), "{error}");
+        // As CUDA 13 makes it.
+        let newer = Embedded { cubins: vec![75, 80, 86, 89, 90], ptx: vec![75, 80] };
+        let error = newer.choose(61, None).unwrap_err().to_string();
+        assert!(error.contains("6.1") && error.contains("sm_75") && error.contains("compute_75"));
+        assert!(newer.choose(80, Some(61)).is_err());
+        let none = Embedded { cubins: vec![], ptx: vec![] };
+        let error = none.choose(61, None).unwrap_err().to_string();
+        assert!(error.contains("tools/setup-cuda"), "{error}");
+    }
+
+    #[test]
+    fn only_code_paths_can_be_forced() {
+        assert_eq!(forced(None).unwrap(), None);
+        assert_eq!(forced(Some("")).unwrap(), None);
+        assert_eq!(forced(Some("75")).unwrap(), Some(75));
+        for wrong in ["70", "7.5", "sm_75", "-1"] {
+            let error = forced(Some(wrong)).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains("61, 75 or 80"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_architecture_has_the_same_files_and_whole_images() {
+        let mut files = BTreeMap::<_, Vec<_>>::new();
+        for image in IMAGES {
+            files.entry(image.code().to_string()).or_default().push(image.file);
+            assert_eq!(image.bytes.as_ptr().addr() % 16, 0);
+            match image.form {
+                Form::Cubin => assert!(image.bytes.starts_with(b"\x7fELF")),
+                Form::Ptx => assert_eq!(image.bytes.iter().filter(|b| **b == 0).count(), 1),
+            }
+        }
+        if let Some(first) = files.values().next() {
+            assert!(files.values().all(|of| of == first), "{files:?}");
+            assert!(first.contains(&"norm") && first.contains(&"rope"));
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! A template's source, made ready for the Jinja engine.
+
+/// Longest expression in bytes, a string counting as one: the engine's time to compile one grows with the square
+/// of its length. The longest in use have a few hundred.
+const EXPRESSION_LIMIT: usize = 4096;
+
+/// Translates `{% generation %}…{% endgeneration %}`, a tag that transformers adds to Jinja to mark the
+/// assistant's words, and checks the length of expressions.
+///
+/// It replaces each `generation` block by a `with` block, its equal in everything a prompt can show: the body is
+/// rendered in a scope of its own, and the tag's own whitespace control stays as written. Text inside strings,
+/// comments and `raw` blocks is left alone; line numbers do not change.
+///
+/// # Errors
+/// Which line has an expression that is too long.
+pub(super) fn prepare(source: &str) -> Result<String, String> {
+    let mut out = String::with_capacity(source.len());
+    let mut copied = 0;
+    let mut at = 0;
+    while let Some(open) = find(source, at, "{") {
+        at = match source.as_bytes().get(open + 1) {
+            Some(b'#') => find(source, open + 2, "#}").map_or(source.len(), |end| end + 2),
+            Some(b'{') => expression_end(source, open + 2, b'}')?,
+            Some(b'%') => {
+                let (name, name_at) = tag_name(source, open + 2);
+                let scope = match name {
+                    "generation" => "with",
+                    "endgeneration" => "endwith",
+                    _ => name,
+                };
+                if scope != name {
+                    out.push_str(&source[copied..name_at]);
+                    out.push_str(scope);
+                    copied = name_at + name.len();
+                }
+                let end = expression_end(source, open + 2, b'%')?;
+                if name == "raw" { raw_end(source, end)? } else { end }
+            }
+            _ => open + 1,
+        };
+    }
+    out.push_str(&source[copied..]);
+    Ok(out)
+}
+
+fn find(source: &str, from: usize, what: &str) -> Option<usize> {
+    source.get(from..)?.find(what).map(|at| from + at)
+}
+
+/// The first word of a tag whose `{%` ends at `at`, and where it stands.
+fn tag_name(source: &str, at: usize) -> (&str, usize) {
+    let rest = &source[at..];
+    let start = rest.trim_start_matches(['-', '+']).trim_start();
+    let len = start.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(start.len());
+    (&start[..len], at + rest.len() - start.len())
+}
+
+/// Just behind the `%}` or `}}` that ends the expression starting at `from`: not one in a string, and not the
+/// braces of a dict.
+fn expression_end(source: &str, from: usize, first: u8) -> Result<usize, String> {
+    let bytes = source.as_bytes();
+    let mut depth = 0usize;
+    let mut length = 0;
+    let mut at = from;
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            quote @ (b'"' | b'\'') => {
+                at += 1;
+                while bytes.get(at).is_some_and(|&b| b != quote) {
+                    at += if bytes[at] == b'\\' { 2 } else { 1 };
+                }
+            }
+            _ if depth == 0 && byte == first && bytes.get(at + 1) == Some(&b'}') => {
+                return Ok(at + 2);
+            }
+            b'{' | b'[' | b'(' => depth += 1,
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+        length += 1;
+        if length > EXPRESSION_LIMIT {
+            let line = 1 + bytes[..from].iter().filter(|&&b| b == b'\n').count();
+            return Err(format!(
+                "the expression in line {line} is longer than {EXPRESSION_LIMIT} bytes"
+            ));
+        }
+    }
+    Ok(source.len())
+}
+
+/// Just behind the `{% endraw %}` of a raw block whose content starts at `from`.
+fn raw_end(source: &str, from: usize) -> Result<usize, String> {
+    let mut at = from;
+    while let Some(open) = find(source, at, "{%") {
+        if tag_name(source, open + 2).0 == "endraw" {
+            return expression_end(source, open + 2, b'%');
+        }
+        at = open + 2;
+    }
+    Ok(source.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EXPRESSION_LIMIT, prepare};
+
+    #[test]
+    fn only_tags_change() {
+        for (source, expected) in [
+            ("a{% generation %}b{% endgeneration %}c", "a{% with %}b{% endwith %}c"),
+            ("{%- generation -%}x{%-endgeneration+%}", "{%- with -%}x{%-endwith+%}"),
+            ("{%\n  generation\n%}x", "{%\n  with\n%}x"),
+            (
+                "{# {% generation %} #}{{ '{% generation %}' }}",
+                "{# {% generation %} #}{{ '{% generation %}' }}",
+            ),
+            ("{{ \"\\\"{% generation %}\" }}", "{{ \"\\\"{% generation %}\" }}"),
+            (
+                "{% raw %}{% generation %}{% endraw %}{% generation %}",
+                "{% raw %}{% generation %}{% endraw %}{% with %}",
+            ),
+            ("{{ {'a': {'b': '{% generation %}'}} }}", "{{ {'a': {'b': '{% generation %}'}} }}"),
+            ("{% if '%}' %}{% generation %}", "{% if '%}' %}{% with %}"),
+            ("{% generations %}{{ generation }}", "{% generations %}{{ generation }}"),
+            ("é{% generation %}é", "é{% with %}é"),
+        ] {
+            assert_eq!(prepare(source).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn broken_templates_pass_through() {
+        for source in ["{%", "{", "{{ '\\", "{#", "{% raw %}", "{% '", "{%é", "{{é'é\\é", ""] {
+            assert_eq!(prepare(source).unwrap(), source);
+        }
+    }
+
+    #[test]
+    fn long_expressions_are_refused_but_not_long_strings() {
+        let long = "x".repeat(EXPRESSION_LIMIT + 1);
+        assert!(prepare(&format!("{long}\n{{{{ '{long}' }}}}")).is_ok());
+        assert!(prepare(&format!("\n\n{{% if {long} %}}")).unwrap_err().contains("line 3"));
+    }
+}

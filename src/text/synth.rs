@@ -1,0 +1,109 @@
+//! A tokenizer for synthetic checkpoints: small, made by rule, and of the LLaMA kind in every respect that counts.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value, json};
+
+/// Words from which merges are learned, as if from a text: each becomes one token with its leading space.
+const WORDS: &str = "a the of and to in is it on at as an or by we he be do if up so no my \
+    what where which who how why when there this that these those are was were has have had will can \
+    image picture photo figure chart table text page sign word number title line label color shape size \
+    red green blue black white yellow large small left right top bottom first last one two three four \
+    man woman child people person dog cat bird car street house tree water sky road building window \
+    show shown shows see seen describe explain answer question read write count find name list \
+    USER ASSISTANT INST What The This It A In There Describe How Which";
+/// Endings that words share, merged without a leading space.
+const ENDINGS: &str = "ing tion ed er est ly ment ness able al ive ous ful";
+const SPACE: &str = "▁";
+
+/// The text of a `tokenizer.json` with `image_token` tokens, then `<image>` (whose id is therefore `image_token`)
+/// and `<pad>`; `vocab` is the number of rows the model has for them.
+///
+/// It is BPE with byte fallback as LLaMA's: `<unk>`, `<s>`, `</s>`, 256 byte tokens, `▁` and the printable ASCII
+/// characters, pieces of common English words with the merges that make them, and numbered pieces (`▁p7`) up to
+/// `image_token`, which no text encodes to but which a model with random weights will answer. What does not fit
+/// is left out from the end; every text can be encoded if `image_token` is at least 259. `<pad>` is left out if
+/// `vocab` has no row for it.
+pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
+    let size = image_token as usize;
+    let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
+    tokens.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
+    tokens.push(SPACE.into());
+    tokens.extend(('!'..='~').map(String::from));
+    tokens.truncate(size);
+    let mut known: HashSet<String> = tokens.iter().cloned().collect();
+    let mut merges = Vec::new();
+    let words = WORDS.split_whitespace().map(|word| format!("{SPACE}{word}"));
+    for word in words.chain(ENDINGS.split_whitespace().map(String::from)) {
+        let mut piece = String::new();
+        for letter in word.chars().map(String::from) {
+            let longer = format!("{piece}{letter}");
+            if !known.contains(&longer) && tokens.len() < size {
+                merges.push(json!([piece, letter]));
+                known.insert(longer.clone());
+                tokens.push(longer.clone());
+            }
+            piece = longer;
+        }
+    }
+    let named = tokens.len();
+    tokens.extend((named..size).map(|id| format!("{SPACE}p{id}")));
+
+    let ids: Map<String, Value> =
+        tokens.into_iter().enumerate().map(|(id, token)| (token, json!(id))).collect();
+    let special = [("<unk>", 0), ("<s>", 1), ("</s>", 2), ("<image>", size), ("<pad>", size + 1)];
+    let rows = vocab.max(size + 1);
+    let added: Vec<Value> = special
+        .into_iter()
+        .filter(|(_, id)| *id < rows)
+        .map(|(content, id)| {
+            json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
+                    "normalized": false, "special": true })
+        })
+        .collect();
+    let space_for = |from: &str, to: &str| json!({ "type": "Replace", "pattern": { "String": from }, "content": to });
+    json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": added,
+        "normalizer": { "type": "Sequence", "normalizers": [
+            { "type": "Prepend", "prepend": SPACE },
+            space_for(" ", SPACE),
+        ] },
+        "pre_tokenizer": null,
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [
+                { "SpecialToken": { "id": "<s>", "type_id": 0 } },
+                { "Sequence": { "id": "A", "type_id": 0 } },
+            ],
+            "pair": [
+                { "SpecialToken": { "id": "<s>", "type_id": 0 } },
+                { "Sequence": { "id": "A", "type_id": 0 } },
+                { "SpecialToken": { "id": "<s>", "type_id": 1 } },
+                { "Sequence": { "id": "B", "type_id": 1 } },
+            ],
+            "special_tokens": { "<s>": { "id": "<s>", "ids": [1], "tokens": ["<s>"] } },
+        },
+        "decoder": { "type": "Sequence", "decoders": [
+            space_for(SPACE, " "),
+            { "type": "ByteFallback" },
+            { "type": "Fuse" },
+            { "type": "Strip", "content": " ", "start": 1, "stop": 0 },
+        ] },
+        "model": {
+            "type": "BPE",
+            "dropout": null,
+            "unk_token": "<unk>",
+            "continuing_subword_prefix": null,
+            "end_of_word_suffix": null,
+            "fuse_unk": true,
+            "byte_fallback": true,
+            "ignore_merges": false,
+            "vocab": ids,
+            "merges": merges,
+        },
+    })
+    .to_string()
+}

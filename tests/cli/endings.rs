@@ -1,0 +1,92 @@
+//! Answers that end before their time: nobody reads any more, or Ctrl-C.
+#![cfg(unix)]
+
+use super::{command, on_model};
+use std::io::Read;
+use std::process::{Child, ChildStdout, Command};
+
+/// Minutes of work in the test build.
+const LONG: &str = "--prompt a~b~c --max-new-tokens 4000";
+
+/// Starts a long answer and reads its first bytes.
+fn begun(rest: &str) -> (Child, ChildStdout, Vec<u8>) {
+    let mut child = command(&on_model("run", rest)).spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut text = vec![0; 20];
+    stdout.read_exact(&mut text).unwrap();
+    (child, stdout, text)
+}
+
+fn said(mut child: Child) -> (Option<i32>, String) {
+    let status = child.wait().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    (status.code(), said)
+}
+
+fn signal(child: &Child, name: &str) {
+    let kill = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let (child, stdout, _) = begun(LONG);
+    drop(stdout);
+    assert_eq!(said(child), (Some(0), String::new()));
+}
+
+#[test]
+fn ctrl_c_ends_the_text_with_a_newline() {
+    let (child, mut stdout, mut text) = begun(LONG);
+    signal(&child, "-INT");
+    stdout.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.ends_with('\n') && text.trim_end().len() >= 20, "{text:?}");
+    assert_eq!(said(child), (Some(130), String::new()));
+}
+
+#[test]
+fn ctrl_c_in_a_batch_ends_all_of_it() {
+    let (child, mut stdout, mut text) = begun(&format!("{LONG} --image @a.png --image @b.png"));
+    signal(&child, "-INT");
+    stdout.read_to_end(&mut text).unwrap();
+    assert!(text.ends_with(b"\n"));
+    assert_eq!(said(child), (Some(130), String::new()));
+}
+
+/// With JSON there is nothing to see of a request that did not end.
+#[test]
+fn ctrl_c_prints_no_half_object() {
+    let dir = super::folder().join("interrupted");
+    std::fs::create_dir_all(&dir).unwrap();
+    let (pipe, dump) = (dir.join("pipe"), dir.join("dump"));
+    let _ = std::fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let [image, dump] = [&pipe, &dump].map(|path| path.to_str().unwrap());
+    let rest = format!("{LONG} --image {image} --json --dump {dump}");
+    let mut child = command(&on_model("run", &rest)).spawn().unwrap();
+    // The program reads the picture before any work and after it has begun to listen for signals.
+    std::fs::write(&pipe, std::fs::read(super::path("a.png")).unwrap()).unwrap();
+    signal(&child, "-INT");
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!((said(child), text), ((Some(130), String::new()), String::new()));
+    std::fs::remove_file(&pipe).unwrap();
+    assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 0);
+}
+
+/// Nothing of a selection can be shown before its end.
+#[test]
+fn ctrl_c_ends_other_commands_at_once() {
+    let pipe = super::folder().join("picture");
+    let _ = std::fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let rest = format!("--image {}", pipe.to_str().unwrap());
+    let child = command(&on_model("select", &rest)).spawn().unwrap();
+    // Opens when the program does, which then waits for ever for the picture.
+    let held = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    signal(&child, "-INT");
+    assert_eq!(said(child), (Some(130), String::new()));
+    drop(held);
+}
