@@ -1,0 +1,146 @@
+//! What the tests on the emulator share: building it, starting a program on it, steering it from inside.
+#![allow(dead_code)] // each test file uses a part
+
+use cudarc::driver::sys;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// Which checks the kernels are built with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Build {
+    /// Bounds of arrays, alignment, guards around memory.
+    Plain,
+    /// AddressSanitizer and UndefinedBehaviorSanitizer.
+    Asan,
+    /// The race detector.
+    Races,
+}
+
+/// A built emulator.
+pub struct Emulator {
+    folder: PathBuf,
+    preload: Option<String>,
+}
+
+impl Emulator {
+    /// Builds what has changed. `options` are those of `tools/emulator` besides the build.
+    pub fn build(build: Build, options: &[&str]) -> Emulator {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let flag = match build {
+            Build::Plain => None,
+            Build::Asan => Some("--asan"),
+            Build::Races => Some("--races"),
+        };
+        let output = Command::new(root.join("tools/emulator"))
+            .args(options)
+            .args(flag)
+            .stderr(Stdio::inherit())
+            .output()
+            .expect("tools/emulator starts");
+        assert!(output.status.success(), "tools/emulator failed: {}", output.status);
+        let lines = String::from_utf8(output.stdout).expect("paths in UTF-8");
+        let folder = lines.lines().last().expect("the folder, last").into();
+        let preload = lines.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
+        Emulator { folder, preload: preload.map(str::to_owned) }
+    }
+
+    /// Where its libcuda.so is.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Runs the ignored test `name` of this program on the emulator: the dynamic linker reads its variables only
+    /// when a process starts.
+    pub fn child(&self, name: &str, environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+        command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
+        command.env("LD_LIBRARY_PATH", &self.folder).stdin(Stdio::null());
+        command.envs(environment.iter().copied());
+        if let Some(library) = &self.preload {
+            command.env("LD_PRELOAD", library);
+            // The test program itself ends without freeing what its harness holds.
+            command.env("ASAN_OPTIONS", "detect_leaks=0");
+        }
+        command.output().expect("the child starts")
+    }
+}
+
+/// What is taken and counted, as tests/emulator/control.h has it.
+#[repr(C)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Stats {
+    pub device_bytes: u64,
+    pub device_peak: u64,
+    pub device_blocks: u64,
+    pub pinned_bytes: u64,
+    pub streams: u64,
+    pub events: u64,
+    pub graphs: u64,
+    pub execs: u64,
+    pub modules: u64,
+    pub contexts: u64,
+    pub calls: u64,
+    pub launches: u64,
+}
+
+/// A function that the emulator exports beside the driver's.
+///
+/// # Safety
+/// `T` must be the function's type in tests/emulator/control.h.
+unsafe fn control<T: Copy>(name: &str) -> T {
+    // SAFETY: the library stays open; the type is the caller's word.
+    unsafe { *sys::culib().get::<T>(name.as_bytes()).expect("the driver is the emulator") }
+}
+
+pub fn stats() -> Stats {
+    let mut stats = Stats::default();
+    // SAFETY: the types of control.h.
+    unsafe { control::<unsafe extern "C" fn(*mut Stats)>("emu_stats")(&mut stats) };
+    stats
+}
+
+/// Fails the n-th call from now on, see control.h; "" for none.
+pub fn fail(what: &str) {
+    let text = std::ffi::CString::new(what).expect("no NUL");
+    // SAFETY: the types of control.h.
+    let refused = unsafe {
+        control::<unsafe extern "C" fn(*const std::ffi::c_char) -> i32>("emu_fail")(text.as_ptr())
+    };
+    assert_eq!(refused, 0, "emu_fail does not understand {what:?}");
+}
+
+pub fn schedule(schedule: i32, seed: u64) {
+    // SAFETY: the types of control.h.
+    unsafe { control::<unsafe extern "C" fn(i32, u64)>("emu_schedule")(schedule, seed) }
+}
+
+pub fn poison(byte: u8) {
+    // SAFETY: the types of control.h.
+    unsafe { control::<unsafe extern "C" fn(u8)>("emu_poison")(byte) }
+}
+
+pub fn lazy(on: bool) {
+    // SAFETY: the types of control.h.
+    unsafe { control::<unsafe extern "C" fn(i32)>("emu_lazy")(on.into()) }
+}
+
+pub fn guard(pointer: u64, bytes: usize, on: bool) {
+    // SAFETY: the types of control.h.
+    unsafe {
+        control::<unsafe extern "C" fn(u64, usize, i32)>("emu_guard")(pointer, bytes, on.into())
+    }
+}
+
+/// The last failure inside a kernel, or "".
+pub fn report() -> String {
+    // SAFETY: the types of control.h; the text is copied before the emulator is called again.
+    unsafe {
+        let text = control::<unsafe extern "C" fn() -> *const std::ffi::c_char>("emu_report")();
+        std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned()
+    }
+}
+
+pub fn reset() {
+    // SAFETY: the types of control.h.
+    unsafe { control::<unsafe extern "C" fn()>("emu_reset")() }
+}
