@@ -2,6 +2,7 @@
 //!
 //! Every message is a single line that names the file or value at fault and says what to do.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// Result with the library's [`Error`].
@@ -64,4 +65,16 @@ impl Error {
     pub(crate) fn image(name: impl Into<String>, what: impl Into<String>) -> Self {
         Self::Image { name: name.into(), what: what.into() }
     }
+}
+
+/// What a file or a dependency said, for use inside a message: without control characters (the upper
+/// ones and DEL too, which no escaping of JSON touches), and cut after `longest` characters.
+pub(crate) fn excerpt(text: impl Display, longest: usize) -> String {
+    let text = text.to_string();
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let mut short: String = text.chars().take(longest).map(printable).collect();
+    if text.chars().nth(longest).is_some() {
+        short.push('…');
+    }
+    short
 }

@@ -7,7 +7,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata};
 
 use super::DType;
-use crate::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// Bytes of the header's length, which comes first in the file.
 pub(super) const LENGTH: usize = 8;
@@ -54,7 +54,7 @@ pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
     // Parsing also checks that the tensors follow each other without hole or overlap, each as long
     // as its shape asks for.
     let metadata: Metadata = serde_json::from_slice(header)
-        .map_err(|e| damaged(format!("its header is broken ({})", one_line(&e.to_string()))))?;
+        .map_err(|e| damaged(format!("its header is broken ({})", excerpt(e, 200))))?;
     let start = LENGTH + header.len();
     let data = file.len() - start;
     if metadata.data_len() != data {
@@ -78,11 +78,6 @@ pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
         Some(Stored { dtype, shape: info.shape.clone(), range, name })
     });
     Ok(stored.collect())
-}
-
-/// An error's text without line breaks that a hostile name brought in, cut where it gets long.
-fn one_line(text: &str) -> String {
-    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// What is wrong with a header that this program made itself.

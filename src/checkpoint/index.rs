@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// Each file is mapped; a hundred gigabytes make twenty.
 const MAX_SHARDS: usize = 1000;
@@ -21,12 +21,15 @@ struct Index {
 /// # Errors
 /// [`Error::Model`]: the bytes are no index, or it names something other than a file of the folder.
 pub fn parse_index(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>> {
-    let index: Index = serde_json::from_slice(bytes)
-        .map_err(|e| Error::model(path, format!("not a valid index ({e}); download it again")))?;
+    let index: Index = serde_json::from_slice(bytes).map_err(|e| {
+        let what = format!("not a valid index ({}); download it again", excerpt(e, 200));
+        Error::model(path, what)
+    })?;
     let map = index.weight_map;
     if let Some(file) = map.values().find(|file| !is_plain(file)) {
         let what = format!(
-            "lists a shard {file:?}; shards must be *.safetensors files of the same folder"
+            "lists a shard \"{}\"; shards must be *.safetensors files of the same folder",
+            excerpt(file, 200)
         );
         return Err(Error::model(path, what));
     }

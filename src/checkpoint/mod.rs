@@ -22,6 +22,7 @@ pub use names::canonical;
 pub use tensor::{DType, Tensor};
 
 use crate::config::ModelConfig;
+use crate::error::excerpt;
 use crate::{Error, Result, files};
 use tensor::Shard;
 
@@ -108,7 +109,8 @@ impl Checkpoint {
             }
             let name = canonical(&stored_name);
             if self.contains(&name) {
-                let what = format!("holds {stored_name:?}, a second tensor for {name}; remove one");
+                let [stored, name] = [stored_name, name].map(|name| excerpt(name, 200));
+                let what = format!("holds \"{stored}\", a second tensor for {name}; remove one");
                 return Err(Error::model(shard.path(), what));
             }
             match dtype {

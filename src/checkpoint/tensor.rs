@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
+use crate::error::excerpt;
 use crate::{Error, Result, files};
 
 /// Type of the elements of a stored tensor, little-endian.
@@ -98,9 +99,10 @@ impl Tensor {
             return Ok(());
         }
         let what = format!(
-            "tensor {} has shape {:?}, but config.json asks for {shape:?}; \
+            "tensor {} has shape {}, but config.json asks for {shape:?}; \
              take both files from the same checkpoint",
-            self.name, self.shape
+            self.name,
+            excerpt(format!("{:?}", self.shape), 100)
         );
         Err(Error::model(self.shard.path(), what))
     }

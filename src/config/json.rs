@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// Parses the bytes of a JSON file whose top level must be an object.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
@@ -138,12 +138,7 @@ pub(super) fn whole(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|n| usize::try_from(n).ok())
 }
 
-/// A value for a one-line message, cut where it gets long.
+/// A value for a message.
 pub(super) fn quote(value: &Value) -> String {
-    const LONGEST: usize = 60;
-    let text = value.to_string();
-    match text.char_indices().nth(LONGEST) {
-        None => text,
-        Some((end, _)) => format!("{}…", &text[..end]),
-    }
+    excerpt(value, 60)
 }

@@ -6,7 +6,7 @@ use minijinja::{Environment, Value};
 
 use super::{SpecialTokens, jinja, read_json, read_text, source};
 use crate::config::Family;
-use crate::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 const LIMIT: u64 = 8 << 20;
 /// More than any model's context holds; it keeps a long prompt from looking like a template that does not end.
@@ -160,10 +160,7 @@ fn of_json(path: &Path, json: &serde_json::Value) -> Result<Option<String>> {
 fn failure(file: &Path, error: &minijinja::Error) -> Error {
     // A template can put anything into its message: keep it to one line of readable length.
     let said: String = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-    let said = match said.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &said[..end]),
-        None => said,
-    };
+    let said = excerpt(said, 300);
     Error::model(
         file,
         format!("{said}; correct the template, or write the whole prompt yourself (--raw-prompt)"),

@@ -9,7 +9,7 @@ use tokenizers::{AddedToken, ModelWrapper};
 
 use super::stream::Streaming;
 use super::{SpecialTokens, read_text};
-use crate::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// The largest tokenizers in use are below 40 MB.
 const LIMIT: u64 = 64 << 20;
@@ -62,7 +62,8 @@ impl Tokenizer {
             .map_err(|e| fail(format!("is not valid JSON ({e}); download it again")))?;
         check(&value).map_err(fail)?;
         let mut tokenizer: tokenizers::Tokenizer = json.parse().map_err(|e| {
-            fail(format!("is not a tokenizer this engine reads ({e}); download it again"))
+            let said = excerpt(e, 200);
+            fail(format!("is not a tokenizer this engine reads ({said}); download it again"))
         })?;
         // Meant for training batches; transformers switches both off for a single prompt.
         tokenizer.with_padding(None);
@@ -139,7 +140,8 @@ impl Tokenizer {
     }
 
     fn fail(&self, doing: &str, error: &dyn fmt::Display) -> Error {
-        let what = format!("cannot {doing} ({error}); check that the file belongs to this model");
+        let said = excerpt(error, 200);
+        let what = format!("cannot {doing} ({said}); check that the file belongs to this model");
         Error::model(&self.0.path, what)
     }
 }
@@ -158,12 +160,14 @@ fn check(json: &Value) -> std::result::Result<(), String> {
     let added = json["added_tokens"].as_array().into_iter().flatten().map(|token| &token["id"]);
     if let Some(id) = vocab.chain(added).find(|id| id.as_u64().is_none_or(|id| id > MAX_ID)) {
         return Err(format!(
-            "has the token id {id}, not one between 0 and {MAX_ID}; download it again"
+            "has the token id {}, not one between 0 and {MAX_ID}; download it again",
+            excerpt(id, 60)
         ));
     }
     if let Some(token) = undefined_token(&json["post_processor"]) {
         return Err(format!(
-            "`post_processor` uses the token `{token}` that its `special_tokens` lack; download it again"
+            "`post_processor` uses the token `{}` that its `special_tokens` lack; download it again",
+            excerpt(token, 60)
         ));
     }
     if has_right_strip(&json["decoder"]) {

@@ -21,6 +21,8 @@ fn hostile_indexes() {
         "model.bin",
         "a\n.safetensors",
         "\u{1b}[2J.safetensors",
+        "\u{9b}2J.safetensors",
+        &"a".repeat(5000),
     ] {
         assert_message(parse_index(&index(&[("a", name)]), path), &[INDEX, "same folder"]);
     }
@@ -28,7 +30,10 @@ fn hostile_indexes() {
     let many: Vec<_> = many.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     assert_message(parse_index(&index(&many), path), &["1001 shards"]);
     assert_message(parse_index(&index(&[]), path), &["no tensor"]);
-    for text in ["", "{}", "[]", "{\"weight_map\": 1}", "{\"weight_map\": {\"a\": 1}}", "\u{0}"] {
+    let long = format!("{{\"weight_map\": \"{}\"}}", "\u{7f}".repeat(5000));
+    for text in
+        [&long, "", "{}", "[]", "{\"weight_map\": 1}", "{\"weight_map\": {\"a\": 1}}", "\u{0}"]
+    {
         assert_message(parse_index(text.as_bytes(), path), &[INDEX, "download it again"]);
     }
 }
@@ -128,6 +133,22 @@ fn name_twice_in_one_header() {
     assert_message(parse_header(&file(&header, &[0; 8]), path), &["broken"]);
     let header = format!("{{{},{}}}", entry(0, 4), entry(0, 4));
     assert_eq!(parse_header(&file(&header, &[0; 4]), path).unwrap().len(), 1);
+}
+
+/// What a file calls and claims of its tensors is quoted briefly and without control characters.
+#[test]
+fn names_and_shapes_in_messages() {
+    let name = "\u{7f}\u{9b}".repeat(1000);
+    let bytes = tensors(&[&name, &format!("model.{name}")]);
+    let dir = folder(&[("model.safetensors", &bytes)]);
+    assert_message(Checkpoint::open(dir.path()), &["model.safetensors", "a second tensor"]);
+
+    let shape = format!("[{}2]", "1,".repeat(100_000));
+    let entry = format!("{{\"dtype\":\"F16\",\"shape\":{shape},\"data_offsets\":[0,4]}}");
+    let bytes = file(&format!("{{\"lm_head.weight\":{entry}}}"), &[0; 4]);
+    let dir = folder(&[("model.safetensors", &bytes)]);
+    let head = Checkpoint::open(dir.path()).unwrap().get("lm_head.weight").unwrap();
+    assert_message(head.expect_shape(&[2]), &["model.safetensors", "lm_head.weight", "[2]"]);
 }
 
 /// Every prefix of a sound file is refused; with one bit changed a file may still be one, but no

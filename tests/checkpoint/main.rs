@@ -41,8 +41,8 @@ fn index(map: &[(&str, &str)]) -> Vec<u8> {
 #[track_caller]
 fn assert_message<T: std::fmt::Debug>(result: hired::Result<T>, parts: &[&str]) {
     let message = result.expect_err("this must be refused").to_string();
-    assert_eq!(message.lines().count(), 1, "{message}");
-    assert!(!message.contains('\u{1b}'), "{message:?}");
+    assert!(!message.contains(char::is_control), "{message:?}");
+    assert!(message.chars().count() < 1000, "{message}");
     for part in parts {
         assert!(message.contains(part), "no {part:?} in: {message}");
     }

@@ -80,7 +80,8 @@ fn with(mut files: [Value; 2], pointer: &str, new: Value) -> hired::Result<Model
 #[track_caller]
 fn assert_message<T: std::fmt::Debug>(result: hired::Result<T>, parts: &[&str]) {
     let message = result.expect_err("this must be refused").to_string();
-    assert_eq!(message.lines().count(), 1, "{message}");
+    assert!(!message.contains(char::is_control), "{message:?}");
+    assert!(message.chars().count() < 1000, "{message}");
     for part in parts {
         assert!(message.contains(part), "no {part:?} in: {message}");
     }

@@ -13,6 +13,7 @@ fn refused_values() {
     let config: &[(&str, Value, &[&str])] = &[
         ("/model_type", json!("llava_llama"), &["model_type", "llava_llama", "llava_next"]),
         ("/model_type", json!(3), &["model_type", "string"]),
+        ("/model_type", json!("llava\u{7f}\u{85}\u{9b}2J"), &["model_type", "llava   2J"]),
         ("/quantization_config", json!({ "bits": 4 }), &["quantization_config"]),
         (
             "/vision_feature_select_strategy",
@@ -163,7 +164,7 @@ fn anything_anywhere() {
         json!(u64::MAX),
         json!(i64::MIN),
         json!(""),
-        json!("a\nb\u{1b}[2J"),
+        json!("a\nb\u{1b}[2J\u{7f}\u{9b}2J"),
         json!("x".repeat(10_000)),
         json!(true),
         json!([]),

@@ -17,7 +17,7 @@ use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, ImageFormat};
 
 use super::{RgbImage, check_size};
-use crate::{Error, Result};
+use crate::error::{Error, Result, excerpt};
 
 /// Decodes a PNG, JPEG, WebP, BMP or GIF (first frame), told apart by content; `name` is for errors.
 ///
@@ -29,11 +29,7 @@ use crate::{Error, Result};
 /// [`Error::Image`] when the data is of none of these formats, damaged, truncated or too large;
 /// the size is checked before memory for the pixels is taken.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
-    upright(bytes).map_err(|what| {
-        // Messages of decoders are not ours to trust: one line, whatever they hold.
-        let what = what.split_whitespace().collect::<Vec<_>>().join(" ");
-        Error::image(name, what)
-    })
+    upright(bytes).map_err(|what| Error::image(name, what))
 }
 
 fn upright(bytes: &[u8]) -> Result<RgbImage, String> {
@@ -56,9 +52,8 @@ fn upright(bytes: &[u8]) -> Result<RgbImage, String> {
 
 /// What to say when a decoder gives up.
 fn unreadable(error: impl Display) -> String {
-    format!(
-        "damaged, truncated or of a kind that is not read ({error}): save it again, best as PNG"
-    )
+    let said = excerpt(error, 200);
+    format!("damaged, truncated or of a kind that is not read ({said}): save it again, best as PNG")
 }
 
 /// Pixels by way of the `image` crate, alpha dropped.
