@@ -240,7 +240,7 @@ fn the_dump_holds_the_stages() {
     assert_eq!(ids.filter(|&id| id == 32000).count(), rows);
     let logits = floats(&get("prefill_logits"));
     let best = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
-    assert_eq!((logits.len(), best as u64), (2048, all["token_ids"][0].as_u64().unwrap()));
+    assert_eq!((logits.len(), best as u64), (32064, all["token_ids"][0].as_u64().unwrap()));
 }
 
 #[test]
