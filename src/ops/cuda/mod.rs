@@ -8,6 +8,8 @@ mod abi;
 pub mod device;
 pub mod launch;
 pub mod modules;
+pub mod sample;
+pub mod select;
 
 pub use device::{Device, Driver};
 pub use modules::{Code, Embedded, Modules};
