@@ -47,6 +47,16 @@
 #define HIRED_GELU 2
 #define HIRED_SILU 3
 
+/* What a matrix product does with its sums. */
+#define HIRED_STORE 0 /* out = f(sum + bias) */
+#define HIRED_ADD 1   /* out += sum + bias */
+#define HIRED_GATE 2  /* out = silu(out) * (sum + bias) */
+
+/* gemv.cu: most rows, threads of a block, and columns that a warp takes (of gate and up together). */
+#define HIRED_GEMV_ROWS 8
+#define HIRED_GEMV_THREADS 128
+#define HIRED_GEMV_COLS 4
+
 /* norm.cu */
 typedef struct NormParams {
     const void* x;       /* [rows, cols] */
@@ -252,5 +262,24 @@ typedef struct SampleDrawParams {
     uint32_t cols;
     uint32_t reserved;
 } SampleDrawParams;
+
+/* gemv.cu */
+typedef struct GemvParams {
+    const void* x;          /* [rows, inner] */
+    const float* norm;      /* [inner]: RMSNorm weight, or null for x as it is */
+    const void* weights[3]; /* [cols[i], inner]; gate: gate and up */
+    const float* biases[3]; /* [cols[i]], or null */
+    void* outs[3];          /* [rows, cols[i]], dense; gate: the first alone */
+    uint32_t cols[3];       /* 0: no such weight; gate: cols[1] = cols[0] */
+    uint32_t rows;          /* at most HIRED_GEMV_ROWS */
+    uint32_t inner;
+    uint32_t x_stride;   /* numbers from row to row */
+    uint32_t w_stride;   /* the same for each weight */
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
+    uint32_t epilogue;   /* HIRED_STORE or HIRED_ADD; gate and logits only store */
+    float inverse_inner; /* 1 / inner */
+    float eps;           /* of the norm */
+    uint32_t reserved;
+} GemvParams;
 
 #endif

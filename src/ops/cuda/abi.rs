@@ -18,6 +18,12 @@ pub const HIRED_IDENTITY: u32 = 0;
 pub const HIRED_QUICK_GELU: u32 = 1;
 pub const HIRED_GELU: u32 = 2;
 pub const HIRED_SILU: u32 = 3;
+pub const HIRED_STORE: u32 = 0;
+pub const HIRED_ADD: u32 = 1;
+pub const HIRED_GATE: u32 = 2;
+pub const HIRED_GEMV_ROWS: u32 = 8;
+pub const HIRED_GEMV_THREADS: u32 = 128;
+pub const HIRED_GEMV_COLS: u32 = 4;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct NormParams {
@@ -766,4 +772,71 @@ const _: () = {
     [
         "Offset of field: SampleDrawParams::reserved",
     ][::core::mem::offset_of!(SampleDrawParams, reserved) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GemvParams {
+    pub x: *const ::core::ffi::c_void,
+    pub norm: *const f32,
+    pub weights: [*const ::core::ffi::c_void; 3usize],
+    pub biases: [*const f32; 3usize],
+    pub outs: [*mut ::core::ffi::c_void; 3usize],
+    pub cols: [u32; 3usize],
+    pub rows: u32,
+    pub inner: u32,
+    pub x_stride: u32,
+    pub w_stride: u32,
+    pub activation: u32,
+    pub epilogue: u32,
+    pub inverse_inner: f32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GemvParams"][::core::mem::size_of::<GemvParams>() - 136usize];
+    ["Alignment of GemvParams"][::core::mem::align_of::<GemvParams>() - 8usize];
+    ["Offset of field: GemvParams::x"][::core::mem::offset_of!(GemvParams, x) - 0usize];
+    [
+        "Offset of field: GemvParams::norm",
+    ][::core::mem::offset_of!(GemvParams, norm) - 8usize];
+    [
+        "Offset of field: GemvParams::weights",
+    ][::core::mem::offset_of!(GemvParams, weights) - 16usize];
+    [
+        "Offset of field: GemvParams::biases",
+    ][::core::mem::offset_of!(GemvParams, biases) - 40usize];
+    [
+        "Offset of field: GemvParams::outs",
+    ][::core::mem::offset_of!(GemvParams, outs) - 64usize];
+    [
+        "Offset of field: GemvParams::cols",
+    ][::core::mem::offset_of!(GemvParams, cols) - 88usize];
+    [
+        "Offset of field: GemvParams::rows",
+    ][::core::mem::offset_of!(GemvParams, rows) - 100usize];
+    [
+        "Offset of field: GemvParams::inner",
+    ][::core::mem::offset_of!(GemvParams, inner) - 104usize];
+    [
+        "Offset of field: GemvParams::x_stride",
+    ][::core::mem::offset_of!(GemvParams, x_stride) - 108usize];
+    [
+        "Offset of field: GemvParams::w_stride",
+    ][::core::mem::offset_of!(GemvParams, w_stride) - 112usize];
+    [
+        "Offset of field: GemvParams::activation",
+    ][::core::mem::offset_of!(GemvParams, activation) - 116usize];
+    [
+        "Offset of field: GemvParams::epilogue",
+    ][::core::mem::offset_of!(GemvParams, epilogue) - 120usize];
+    [
+        "Offset of field: GemvParams::inverse_inner",
+    ][::core::mem::offset_of!(GemvParams, inverse_inner) - 124usize];
+    [
+        "Offset of field: GemvParams::eps",
+    ][::core::mem::offset_of!(GemvParams, eps) - 128usize];
+    [
+        "Offset of field: GemvParams::reserved",
+    ][::core::mem::offset_of!(GemvParams, reserved) - 132usize];
 };

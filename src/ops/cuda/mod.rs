@@ -6,6 +6,7 @@
 #[rustfmt::skip]
 mod abi;
 pub mod device;
+pub mod gemv;
 pub mod launch;
 pub mod modules;
 pub mod sample;
