@@ -5,7 +5,9 @@
 #[allow(dead_code, missing_docs)]
 #[rustfmt::skip]
 mod abi;
+pub mod attention;
 pub mod device;
+pub mod gemm;
 pub mod gemv;
 pub mod launch;
 pub mod modules;
