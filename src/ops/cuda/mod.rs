@@ -31,6 +31,8 @@ mod graph;
 #[cfg(feature = "cuda")]
 pub mod modules;
 #[cfg(feature = "cuda")]
+mod nvtx;
+#[cfg(feature = "cuda")]
 mod ops;
 #[cfg(feature = "cuda")]
 mod products;
