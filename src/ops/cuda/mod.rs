@@ -43,6 +43,8 @@ mod staging;
 #[cfg(feature = "cuda")]
 mod steps;
 #[cfg(feature = "cuda")]
+mod timing;
+#[cfg(feature = "cuda")]
 mod watch;
 
 #[cfg(feature = "cuda")]
@@ -51,3 +53,5 @@ pub use device::{Device, Driver};
 pub use executor::{Cuda, OpenedCard, Options};
 #[cfg(feature = "cuda")]
 pub use modules::{Code, Embedded, Modules};
+#[cfg(feature = "cuda")]
+pub use timing::Timing;
