@@ -53,6 +53,9 @@ fn request(case: &Case, selection: &Selection) -> Request {
     }
 }
 
+/// Kept patches of each partition, and logits step by step.
+type Walked = (Vec<Vec<u32>>, Vec<Vec<f32>>);
+
 impl Asked {
     fn new(case: Case, budget: &str) -> Self {
         let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
@@ -68,7 +71,7 @@ impl Asked {
     }
 
     /// Kept patches, and the logits before each of the CPU's tokens.
-    fn walk<O: Ops>(&self, ops: &mut O) -> hired::Result<(Vec<Vec<u32>>, Vec<Vec<f32>>)> {
+    fn walk<O: Ops>(&self, ops: &mut O) -> hired::Result<Walked> {
         let folder = ModelFolder::open(&fixture("models").join(&self.case.model))?;
         let (config, checkpoint) = (folder.config, Checkpoint::open(&folder.dir)?);
         let model = Llava::load(&config, ops, &checkpoint)?;
@@ -105,7 +108,7 @@ impl Asked {
         Ok((kept, logits))
     }
 
-    fn on_device(&self) -> (Vec<Vec<u32>>, Vec<Vec<f32>>) {
+    fn on_device(&self) -> Walked {
         let options = Options { ordinal: None, number: Number::F16, graphs: true, gemm: Gemm::Own };
         let mut cuda = Cuda::open(options).unwrap();
         let mut counter = Counter::new(cuda.footprint());

@@ -8,7 +8,7 @@ use super::cost::{self, Cost, Kind};
 use super::footprint::{Footprint, Hold};
 use super::memory::{Charge, Meter, Purpose};
 use super::sample::Sampling;
-use super::{Batch, Chosen, DECODE_ROWS, Extent, Linear, Norm, Ops, Span, Storage, Visual};
+use super::{Batch, Chosen, DECODE_ROWS, Extent, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::Result;
 use crate::checkpoint::{DType, Tensor};
 use crate::config::Activation;
@@ -349,12 +349,7 @@ impl Ops for Counter {
         Ok(out)
     }
 
-    fn step(
-        &mut self,
-        _: &Rows,
-        cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Size>,
-    ) -> Result<Size> {
+    fn step(&mut self, _: &Rows, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Size> {
         work(self, cache)
     }
 

@@ -4,7 +4,7 @@ use super::buffer::{Batch, Buffer, Cache, part};
 use super::executor::{Cuda, Recorded};
 use super::graph::Graph;
 use super::scratch;
-use crate::ops::{DECODE_ROWS, Span};
+use crate::ops::{DECODE_ROWS, Span, Work};
 use crate::{Error, Result};
 
 /// Parts of a step's memory, see [`scratch::step`].
@@ -101,7 +101,7 @@ impl Cuda {
         &mut self,
         batch: &Batch,
         cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Buffer>,
+        work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
         // A graph goes by addresses: they are the same again only if the workspace was empty both times.
         if !self.options.graphs || !self.workspace_is_empty() {
@@ -121,12 +121,7 @@ impl Cuda {
         Ok(Buffer { region, address, rows, cols, stride: cols, number: super::launch::Number::F32 })
     }
 
-    fn record(
-        &mut self,
-        rows: usize,
-        cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Buffer>,
-    ) -> Result<()> {
+    fn record(&mut self, rows: usize, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<()> {
         let recording = Graph::begin(&self.queue)?;
         let outcome = work(self, cache);
         let (graph, logits) = recording.end(&self.queue, outcome)?;
