@@ -27,6 +27,11 @@
 #define HIRED_GELU 2
 #define HIRED_SILU 3
 
+/* What a matrix product does with its sums. */
+#define HIRED_STORE 0 /* out = f(sum + bias) */
+#define HIRED_ADD 1   /* out += sum + bias */
+#define HIRED_GATE 2  /* out = silu(out) * (sum + bias) */
+
 /* norm.cu */
 typedef struct NormParams {
     const void* x;       /* [rows, cols] */
@@ -125,5 +130,21 @@ typedef struct ConvertParams {
     void* to;         /* [count] in the format named second */
     uint64_t count;
 } ConvertParams;
+
+/* gemm_fma.cu, gemm_mma8.cu, gemm_mma16.cu */
+typedef struct GemmParams {
+    const void* x;     /* [rows, inner] */
+    const void* w;     /* [cols, inner] */
+    const float* bias; /* [cols], or null */
+    void* out;         /* [rows, cols] */
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t inner;
+    uint32_t x_stride; /* numbers from row to row */
+    uint32_t w_stride;
+    uint32_t out_stride;
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
+    uint32_t epilogue;   /* HIRED_STORE … HIRED_GATE */
+} GemmParams;
 
 #endif

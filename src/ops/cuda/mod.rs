@@ -6,6 +6,7 @@
 #[rustfmt::skip]
 mod abi;
 pub mod device;
+pub mod gemm;
 pub mod launch;
 pub mod modules;
 
