@@ -14,6 +14,26 @@
 /* In `InterleaveParams.slots`: the newline's row instead of a visual one. */
 #define HIRED_NEWLINE 0xFFFFFFFFu
 
+/* In `ranks` of a selection: a patch that is not kept. */
+#define HIRED_DROPPED 0xFFFFFFFFu
+
+/* What kernels find wrong with their input, bits of a word of flags: scores that are not finite or negative,
+ * scores too large for the whole-number arithmetic of the exact rule, logits that are not finite. */
+#define HIRED_WRONG_INIT 1
+#define HIRED_WRONG_FINAL 2
+#define HIRED_LARGE_INIT 4
+#define HIRED_WRONG_LOGITS 8
+
+/* Most threads in a block of a kernel of select, and of sample. */
+#define HIRED_SELECT_THREADS 256
+#define HIRED_SAMPLE_THREADS 1024
+
+/* Most sub-images that tokens are shared among: what the exact rule keeps of each fits into 48 KB. */
+#define HIRED_SUB_IMAGES 4000
+
+/* Most patches of a partition. */
+#define HIRED_PATCHES 65536
+
 /* Most threads in a block of a kernel of vision, rows, rope, activation and convert. */
 #define HIRED_ROW_THREADS 256
 
@@ -31,6 +51,11 @@
 #define HIRED_STORE 0 /* out = f(sum + bias) */
 #define HIRED_ADD 1   /* out += sum + bias */
 #define HIRED_GATE 2  /* out = silu(out) * (sum + bias) */
+
+/* gemv.cu: most rows, threads of a block, and columns that a warp takes (of gate and up together). */
+#define HIRED_GEMV_ROWS 8
+#define HIRED_GEMV_THREADS 128
+#define HIRED_GEMV_COLS 4
 
 /* norm.cu */
 typedef struct NormParams {
@@ -146,5 +171,131 @@ typedef struct GemmParams {
     uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
     uint32_t epilogue;   /* HIRED_STORE … HIRED_GATE */
 } GemmParams;
+
+/* select.cu: the patches of one image. Partition 0 is the full image, valid throughout; sub-image (a, b) is
+ * partition 1 + a * grid_cols + b. The valid canvas is rows [row_begin, row_end), likewise columns, in patches. */
+typedef struct SelectArea {
+    uint32_t partitions; /* 1 + grid_rows * grid_cols */
+    uint32_t side;       /* patches along a side of a partition, n; patch_count is n^2 */
+    uint32_t grid_rows;
+    uint32_t grid_cols;
+    uint32_t row_begin;
+    uint32_t row_end;
+    uint32_t col_begin;
+    uint32_t col_end;
+} SelectArea;
+
+typedef struct SelectExactParams {
+    const float* init;    /* [patch_count]; not read without sub-images */
+    uint32_t* allocation; /* [partitions] */
+    uint32_t* flags;      /* [1]: only ever set */
+    /* floor((2^64 - 1) / (fit_rows * fit_cols * valid patches)): a larger sum of 2^24 * init could overflow */
+    uint64_t mass_limit;
+    SelectArea area;
+    uint32_t full_image; /* tokens of the full image */
+    uint32_t sub_images; /* tokens to share, at most the valid patches of the sub-images */
+    uint32_t pixels;     /* side of a partition in pixels */
+    uint32_t fit_rows;   /* the resized picture on the canvas, in pixels */
+    uint32_t fit_cols;
+    uint32_t reserved;
+} SelectExactParams;
+
+typedef struct SelectPaperParams {
+    const float* init;    /* [patch_count]; not read without sub-images */
+    uint32_t* allocation; /* [partitions] */
+    uint32_t* flags;      /* [1]: only ever set */
+    uint64_t sub_images;  /* tokens to share */
+    SelectArea area;
+    uint32_t full_image; /* tokens of the full image */
+    uint32_t reserved;
+} SelectPaperParams;
+
+typedef struct SelectRepoParams {
+    const float* init;    /* [patch_count]; not read without sub-images */
+    uint32_t* allocation; /* [partitions] */
+    uint32_t* flags;      /* [1]: only ever set */
+    SelectArea area;
+    uint32_t full_image; /* tokens of the full image */
+    uint32_t sub_images; /* tokens to share */
+    uint32_t marked;     /* how many of the highest init scores are marked, at most patch_count */
+    uint32_t reserved;
+} SelectRepoParams;
+
+typedef struct SelectTopkParams {
+    const float* scores;        /* [partitions, patch_count] */
+    const uint32_t* allocation; /* [partitions] */
+    uint32_t* ranks;            /* [partitions, patch_count]: place among the partition's kept, or HIRED_DROPPED */
+    uint32_t* counts;           /* [partitions]: kept */
+    uint32_t* flags;            /* [1]: only ever set */
+    SelectArea area;
+    uint32_t padding; /* 1: patches of the padding take part, and are dropped afterwards */
+    uint32_t reserved;
+} SelectTopkParams;
+
+typedef struct SelectRowsParams {
+    const uint32_t* ranks;  /* [partitions, patch_count] */
+    const uint32_t* counts; /* [partitions] */
+    uint32_t* offsets;      /* [partitions + 1]: first kept row of each partition, then their number */
+    uint32_t* patches;      /* [kept]: patch in its partition, ascending in each */
+    uint32_t* rows;         /* [kept]: row of [partitions * (patch_count + 1)] that the patch has */
+    uint32_t partitions;
+    uint32_t patch_count;
+} SelectRowsParams;
+
+typedef struct SelectOrderParams {
+    const uint32_t* ranks;   /* [partitions, patch_count] */
+    const uint32_t* offsets; /* [partitions + 1] */
+    uint32_t* slots;         /* [kept + newlines]: kept row, or HIRED_NEWLINE */
+    SelectArea area;
+    uint32_t newlines; /* 1: a newline ends each valid canvas row */
+    uint32_t reserved;
+} SelectOrderParams;
+
+/* sample.cu */
+typedef struct SampleGreedyParams {
+    const float* logits; /* [rows, cols] */
+    uint32_t* tokens;   /* [rows] */
+    uint32_t* flags;    /* [rows]: only ever set */
+    uint32_t cols;
+    uint32_t reserved;
+} SampleGreedyParams;
+
+typedef struct SampleHow {
+    uint64_t seed;
+    uint64_t step;     /* the how-manieth token of its answer */
+    float temperature; /* 0: the most likely token */
+    float top_p;       /* 1 and more: no limit */
+    uint32_t top_k;    /* 0: no limit */
+    uint32_t reserved;
+} SampleHow;
+
+typedef struct SampleDrawParams {
+    const float* logits;  /* [rows, cols] */
+    const SampleHow* how; /* [rows] */
+    uint64_t* weights;    /* [rows, cols]: scratch */
+    uint32_t* tokens;     /* [rows] */
+    uint32_t* flags;      /* [rows]: only ever set */
+    uint32_t cols;
+    uint32_t reserved;
+} SampleDrawParams;
+
+/* gemv.cu */
+typedef struct GemvParams {
+    const void* x;          /* [rows, inner] */
+    const float* norm;      /* [inner]: RMSNorm weight, or null for x as it is */
+    const void* weights[3]; /* [cols[i], inner]; gate: gate and up */
+    const float* biases[3]; /* [cols[i]], or null */
+    void* outs[3];          /* [rows, cols[i]], dense; gate: the first alone */
+    uint32_t cols[3];       /* 0: no such weight; gate: cols[1] = cols[0] */
+    uint32_t rows;          /* at most HIRED_GEMV_ROWS */
+    uint32_t inner;
+    uint32_t x_stride;   /* numbers from row to row */
+    uint32_t w_stride;   /* the same for each weight */
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
+    uint32_t epilogue;   /* HIRED_STORE or HIRED_ADD; gate and logits only store */
+    float inverse_inner; /* 1 / inner */
+    float eps;           /* of the norm */
+    uint32_t reserved;
+} GemvParams;
 
 #endif

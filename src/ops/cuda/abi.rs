@@ -2,6 +2,15 @@
 
 pub const HIRED_PAGE: u32 = 16;
 pub const HIRED_NEWLINE: u32 = 4294967295;
+pub const HIRED_DROPPED: u32 = 4294967295;
+pub const HIRED_WRONG_INIT: u32 = 1;
+pub const HIRED_WRONG_FINAL: u32 = 2;
+pub const HIRED_LARGE_INIT: u32 = 4;
+pub const HIRED_WRONG_LOGITS: u32 = 8;
+pub const HIRED_SELECT_THREADS: u32 = 256;
+pub const HIRED_SAMPLE_THREADS: u32 = 1024;
+pub const HIRED_SUB_IMAGES: u32 = 4000;
+pub const HIRED_PATCHES: u32 = 65536;
 pub const HIRED_ROW_THREADS: u32 = 256;
 pub const HIRED_NORM_THREADS: u32 = 512;
 pub const HIRED_NORM_KEPT: u32 = 16;
@@ -12,6 +21,9 @@ pub const HIRED_SILU: u32 = 3;
 pub const HIRED_STORE: u32 = 0;
 pub const HIRED_ADD: u32 = 1;
 pub const HIRED_GATE: u32 = 2;
+pub const HIRED_GEMV_ROWS: u32 = 8;
+pub const HIRED_GEMV_THREADS: u32 = 128;
+pub const HIRED_GEMV_COLS: u32 = 4;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct NormParams {
@@ -413,4 +425,468 @@ const _: () = {
     [
         "Offset of field: GemmParams::epilogue",
     ][::core::mem::offset_of!(GemmParams, epilogue) - 60usize];
+pub struct SelectArea {
+    pub partitions: u32,
+    pub side: u32,
+    pub grid_rows: u32,
+    pub grid_cols: u32,
+    pub row_begin: u32,
+    pub row_end: u32,
+    pub col_begin: u32,
+    pub col_end: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectArea"][::core::mem::size_of::<SelectArea>() - 32usize];
+    ["Alignment of SelectArea"][::core::mem::align_of::<SelectArea>() - 4usize];
+    [
+        "Offset of field: SelectArea::partitions",
+    ][::core::mem::offset_of!(SelectArea, partitions) - 0usize];
+    [
+        "Offset of field: SelectArea::side",
+    ][::core::mem::offset_of!(SelectArea, side) - 4usize];
+    [
+        "Offset of field: SelectArea::grid_rows",
+    ][::core::mem::offset_of!(SelectArea, grid_rows) - 8usize];
+    [
+        "Offset of field: SelectArea::grid_cols",
+    ][::core::mem::offset_of!(SelectArea, grid_cols) - 12usize];
+    [
+        "Offset of field: SelectArea::row_begin",
+    ][::core::mem::offset_of!(SelectArea, row_begin) - 16usize];
+    [
+        "Offset of field: SelectArea::row_end",
+    ][::core::mem::offset_of!(SelectArea, row_end) - 20usize];
+    [
+        "Offset of field: SelectArea::col_begin",
+    ][::core::mem::offset_of!(SelectArea, col_begin) - 24usize];
+    [
+        "Offset of field: SelectArea::col_end",
+    ][::core::mem::offset_of!(SelectArea, col_end) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectExactParams {
+    pub init: *const f32,
+    pub allocation: *mut u32,
+    pub flags: *mut u32,
+    pub mass_limit: u64,
+    pub area: SelectArea,
+    pub full_image: u32,
+    pub sub_images: u32,
+    pub pixels: u32,
+    pub fit_rows: u32,
+    pub fit_cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectExactParams"][::core::mem::size_of::<SelectExactParams>() - 88usize];
+    [
+        "Alignment of SelectExactParams",
+    ][::core::mem::align_of::<SelectExactParams>() - 8usize];
+    [
+        "Offset of field: SelectExactParams::init",
+    ][::core::mem::offset_of!(SelectExactParams, init) - 0usize];
+    [
+        "Offset of field: SelectExactParams::allocation",
+    ][::core::mem::offset_of!(SelectExactParams, allocation) - 8usize];
+    [
+        "Offset of field: SelectExactParams::flags",
+    ][::core::mem::offset_of!(SelectExactParams, flags) - 16usize];
+    [
+        "Offset of field: SelectExactParams::mass_limit",
+    ][::core::mem::offset_of!(SelectExactParams, mass_limit) - 24usize];
+    [
+        "Offset of field: SelectExactParams::area",
+    ][::core::mem::offset_of!(SelectExactParams, area) - 32usize];
+    [
+        "Offset of field: SelectExactParams::full_image",
+    ][::core::mem::offset_of!(SelectExactParams, full_image) - 64usize];
+    [
+        "Offset of field: SelectExactParams::sub_images",
+    ][::core::mem::offset_of!(SelectExactParams, sub_images) - 68usize];
+    [
+        "Offset of field: SelectExactParams::pixels",
+    ][::core::mem::offset_of!(SelectExactParams, pixels) - 72usize];
+    [
+        "Offset of field: SelectExactParams::fit_rows",
+    ][::core::mem::offset_of!(SelectExactParams, fit_rows) - 76usize];
+    [
+        "Offset of field: SelectExactParams::fit_cols",
+    ][::core::mem::offset_of!(SelectExactParams, fit_cols) - 80usize];
+    [
+        "Offset of field: SelectExactParams::reserved",
+    ][::core::mem::offset_of!(SelectExactParams, reserved) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectPaperParams {
+    pub init: *const f32,
+    pub allocation: *mut u32,
+    pub flags: *mut u32,
+    pub sub_images: u64,
+    pub area: SelectArea,
+    pub full_image: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectPaperParams"][::core::mem::size_of::<SelectPaperParams>() - 72usize];
+    [
+        "Alignment of SelectPaperParams",
+    ][::core::mem::align_of::<SelectPaperParams>() - 8usize];
+    [
+        "Offset of field: SelectPaperParams::init",
+    ][::core::mem::offset_of!(SelectPaperParams, init) - 0usize];
+    [
+        "Offset of field: SelectPaperParams::allocation",
+    ][::core::mem::offset_of!(SelectPaperParams, allocation) - 8usize];
+    [
+        "Offset of field: SelectPaperParams::flags",
+    ][::core::mem::offset_of!(SelectPaperParams, flags) - 16usize];
+    [
+        "Offset of field: SelectPaperParams::sub_images",
+    ][::core::mem::offset_of!(SelectPaperParams, sub_images) - 24usize];
+    [
+        "Offset of field: SelectPaperParams::area",
+    ][::core::mem::offset_of!(SelectPaperParams, area) - 32usize];
+    [
+        "Offset of field: SelectPaperParams::full_image",
+    ][::core::mem::offset_of!(SelectPaperParams, full_image) - 64usize];
+    [
+        "Offset of field: SelectPaperParams::reserved",
+    ][::core::mem::offset_of!(SelectPaperParams, reserved) - 68usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectRepoParams {
+    pub init: *const f32,
+    pub allocation: *mut u32,
+    pub flags: *mut u32,
+    pub area: SelectArea,
+    pub full_image: u32,
+    pub sub_images: u32,
+    pub marked: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectRepoParams"][::core::mem::size_of::<SelectRepoParams>() - 72usize];
+    [
+        "Alignment of SelectRepoParams",
+    ][::core::mem::align_of::<SelectRepoParams>() - 8usize];
+    [
+        "Offset of field: SelectRepoParams::init",
+    ][::core::mem::offset_of!(SelectRepoParams, init) - 0usize];
+    [
+        "Offset of field: SelectRepoParams::allocation",
+    ][::core::mem::offset_of!(SelectRepoParams, allocation) - 8usize];
+    [
+        "Offset of field: SelectRepoParams::flags",
+    ][::core::mem::offset_of!(SelectRepoParams, flags) - 16usize];
+    [
+        "Offset of field: SelectRepoParams::area",
+    ][::core::mem::offset_of!(SelectRepoParams, area) - 24usize];
+    [
+        "Offset of field: SelectRepoParams::full_image",
+    ][::core::mem::offset_of!(SelectRepoParams, full_image) - 56usize];
+    [
+        "Offset of field: SelectRepoParams::sub_images",
+    ][::core::mem::offset_of!(SelectRepoParams, sub_images) - 60usize];
+    [
+        "Offset of field: SelectRepoParams::marked",
+    ][::core::mem::offset_of!(SelectRepoParams, marked) - 64usize];
+    [
+        "Offset of field: SelectRepoParams::reserved",
+    ][::core::mem::offset_of!(SelectRepoParams, reserved) - 68usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectTopkParams {
+    pub scores: *const f32,
+    pub allocation: *const u32,
+    pub ranks: *mut u32,
+    pub counts: *mut u32,
+    pub flags: *mut u32,
+    pub area: SelectArea,
+    pub padding: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectTopkParams"][::core::mem::size_of::<SelectTopkParams>() - 80usize];
+    [
+        "Alignment of SelectTopkParams",
+    ][::core::mem::align_of::<SelectTopkParams>() - 8usize];
+    [
+        "Offset of field: SelectTopkParams::scores",
+    ][::core::mem::offset_of!(SelectTopkParams, scores) - 0usize];
+    [
+        "Offset of field: SelectTopkParams::allocation",
+    ][::core::mem::offset_of!(SelectTopkParams, allocation) - 8usize];
+    [
+        "Offset of field: SelectTopkParams::ranks",
+    ][::core::mem::offset_of!(SelectTopkParams, ranks) - 16usize];
+    [
+        "Offset of field: SelectTopkParams::counts",
+    ][::core::mem::offset_of!(SelectTopkParams, counts) - 24usize];
+    [
+        "Offset of field: SelectTopkParams::flags",
+    ][::core::mem::offset_of!(SelectTopkParams, flags) - 32usize];
+    [
+        "Offset of field: SelectTopkParams::area",
+    ][::core::mem::offset_of!(SelectTopkParams, area) - 40usize];
+    [
+        "Offset of field: SelectTopkParams::padding",
+    ][::core::mem::offset_of!(SelectTopkParams, padding) - 72usize];
+    [
+        "Offset of field: SelectTopkParams::reserved",
+    ][::core::mem::offset_of!(SelectTopkParams, reserved) - 76usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectRowsParams {
+    pub ranks: *const u32,
+    pub counts: *const u32,
+    pub offsets: *mut u32,
+    pub patches: *mut u32,
+    pub rows: *mut u32,
+    pub partitions: u32,
+    pub patch_count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectRowsParams"][::core::mem::size_of::<SelectRowsParams>() - 48usize];
+    [
+        "Alignment of SelectRowsParams",
+    ][::core::mem::align_of::<SelectRowsParams>() - 8usize];
+    [
+        "Offset of field: SelectRowsParams::ranks",
+    ][::core::mem::offset_of!(SelectRowsParams, ranks) - 0usize];
+    [
+        "Offset of field: SelectRowsParams::counts",
+    ][::core::mem::offset_of!(SelectRowsParams, counts) - 8usize];
+    [
+        "Offset of field: SelectRowsParams::offsets",
+    ][::core::mem::offset_of!(SelectRowsParams, offsets) - 16usize];
+    [
+        "Offset of field: SelectRowsParams::patches",
+    ][::core::mem::offset_of!(SelectRowsParams, patches) - 24usize];
+    [
+        "Offset of field: SelectRowsParams::rows",
+    ][::core::mem::offset_of!(SelectRowsParams, rows) - 32usize];
+    [
+        "Offset of field: SelectRowsParams::partitions",
+    ][::core::mem::offset_of!(SelectRowsParams, partitions) - 40usize];
+    [
+        "Offset of field: SelectRowsParams::patch_count",
+    ][::core::mem::offset_of!(SelectRowsParams, patch_count) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectOrderParams {
+    pub ranks: *const u32,
+    pub offsets: *const u32,
+    pub slots: *mut u32,
+    pub area: SelectArea,
+    pub newlines: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectOrderParams"][::core::mem::size_of::<SelectOrderParams>() - 64usize];
+    [
+        "Alignment of SelectOrderParams",
+    ][::core::mem::align_of::<SelectOrderParams>() - 8usize];
+    [
+        "Offset of field: SelectOrderParams::ranks",
+    ][::core::mem::offset_of!(SelectOrderParams, ranks) - 0usize];
+    [
+        "Offset of field: SelectOrderParams::offsets",
+    ][::core::mem::offset_of!(SelectOrderParams, offsets) - 8usize];
+    [
+        "Offset of field: SelectOrderParams::slots",
+    ][::core::mem::offset_of!(SelectOrderParams, slots) - 16usize];
+    [
+        "Offset of field: SelectOrderParams::area",
+    ][::core::mem::offset_of!(SelectOrderParams, area) - 24usize];
+    [
+        "Offset of field: SelectOrderParams::newlines",
+    ][::core::mem::offset_of!(SelectOrderParams, newlines) - 56usize];
+    [
+        "Offset of field: SelectOrderParams::reserved",
+    ][::core::mem::offset_of!(SelectOrderParams, reserved) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SampleGreedyParams {
+    pub logits: *const f32,
+    pub tokens: *mut u32,
+    pub flags: *mut u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of SampleGreedyParams",
+    ][::core::mem::size_of::<SampleGreedyParams>() - 32usize];
+    [
+        "Alignment of SampleGreedyParams",
+    ][::core::mem::align_of::<SampleGreedyParams>() - 8usize];
+    [
+        "Offset of field: SampleGreedyParams::logits",
+    ][::core::mem::offset_of!(SampleGreedyParams, logits) - 0usize];
+    [
+        "Offset of field: SampleGreedyParams::tokens",
+    ][::core::mem::offset_of!(SampleGreedyParams, tokens) - 8usize];
+    [
+        "Offset of field: SampleGreedyParams::flags",
+    ][::core::mem::offset_of!(SampleGreedyParams, flags) - 16usize];
+    [
+        "Offset of field: SampleGreedyParams::cols",
+    ][::core::mem::offset_of!(SampleGreedyParams, cols) - 24usize];
+    [
+        "Offset of field: SampleGreedyParams::reserved",
+    ][::core::mem::offset_of!(SampleGreedyParams, reserved) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SampleHow {
+    pub seed: u64,
+    pub step: u64,
+    pub temperature: f32,
+    pub top_p: f32,
+    pub top_k: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SampleHow"][::core::mem::size_of::<SampleHow>() - 32usize];
+    ["Alignment of SampleHow"][::core::mem::align_of::<SampleHow>() - 8usize];
+    [
+        "Offset of field: SampleHow::seed",
+    ][::core::mem::offset_of!(SampleHow, seed) - 0usize];
+    [
+        "Offset of field: SampleHow::step",
+    ][::core::mem::offset_of!(SampleHow, step) - 8usize];
+    [
+        "Offset of field: SampleHow::temperature",
+    ][::core::mem::offset_of!(SampleHow, temperature) - 16usize];
+    [
+        "Offset of field: SampleHow::top_p",
+    ][::core::mem::offset_of!(SampleHow, top_p) - 20usize];
+    [
+        "Offset of field: SampleHow::top_k",
+    ][::core::mem::offset_of!(SampleHow, top_k) - 24usize];
+    [
+        "Offset of field: SampleHow::reserved",
+    ][::core::mem::offset_of!(SampleHow, reserved) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SampleDrawParams {
+    pub logits: *const f32,
+    pub how: *const SampleHow,
+    pub weights: *mut u64,
+    pub tokens: *mut u32,
+    pub flags: *mut u32,
+    pub cols: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SampleDrawParams"][::core::mem::size_of::<SampleDrawParams>() - 48usize];
+    [
+        "Alignment of SampleDrawParams",
+    ][::core::mem::align_of::<SampleDrawParams>() - 8usize];
+    [
+        "Offset of field: SampleDrawParams::logits",
+    ][::core::mem::offset_of!(SampleDrawParams, logits) - 0usize];
+    [
+        "Offset of field: SampleDrawParams::how",
+    ][::core::mem::offset_of!(SampleDrawParams, how) - 8usize];
+    [
+        "Offset of field: SampleDrawParams::weights",
+    ][::core::mem::offset_of!(SampleDrawParams, weights) - 16usize];
+    [
+        "Offset of field: SampleDrawParams::tokens",
+    ][::core::mem::offset_of!(SampleDrawParams, tokens) - 24usize];
+    [
+        "Offset of field: SampleDrawParams::flags",
+    ][::core::mem::offset_of!(SampleDrawParams, flags) - 32usize];
+    [
+        "Offset of field: SampleDrawParams::cols",
+    ][::core::mem::offset_of!(SampleDrawParams, cols) - 40usize];
+    [
+        "Offset of field: SampleDrawParams::reserved",
+    ][::core::mem::offset_of!(SampleDrawParams, reserved) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct GemvParams {
+    pub x: *const ::core::ffi::c_void,
+    pub norm: *const f32,
+    pub weights: [*const ::core::ffi::c_void; 3usize],
+    pub biases: [*const f32; 3usize],
+    pub outs: [*mut ::core::ffi::c_void; 3usize],
+    pub cols: [u32; 3usize],
+    pub rows: u32,
+    pub inner: u32,
+    pub x_stride: u32,
+    pub w_stride: u32,
+    pub activation: u32,
+    pub epilogue: u32,
+    pub inverse_inner: f32,
+    pub eps: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GemvParams"][::core::mem::size_of::<GemvParams>() - 136usize];
+    ["Alignment of GemvParams"][::core::mem::align_of::<GemvParams>() - 8usize];
+    ["Offset of field: GemvParams::x"][::core::mem::offset_of!(GemvParams, x) - 0usize];
+    [
+        "Offset of field: GemvParams::norm",
+    ][::core::mem::offset_of!(GemvParams, norm) - 8usize];
+    [
+        "Offset of field: GemvParams::weights",
+    ][::core::mem::offset_of!(GemvParams, weights) - 16usize];
+    [
+        "Offset of field: GemvParams::biases",
+    ][::core::mem::offset_of!(GemvParams, biases) - 40usize];
+    [
+        "Offset of field: GemvParams::outs",
+    ][::core::mem::offset_of!(GemvParams, outs) - 64usize];
+    [
+        "Offset of field: GemvParams::cols",
+    ][::core::mem::offset_of!(GemvParams, cols) - 88usize];
+    [
+        "Offset of field: GemvParams::rows",
+    ][::core::mem::offset_of!(GemvParams, rows) - 100usize];
+    [
+        "Offset of field: GemvParams::inner",
+    ][::core::mem::offset_of!(GemvParams, inner) - 104usize];
+    [
+        "Offset of field: GemvParams::x_stride",
+    ][::core::mem::offset_of!(GemvParams, x_stride) - 108usize];
+    [
+        "Offset of field: GemvParams::w_stride",
+    ][::core::mem::offset_of!(GemvParams, w_stride) - 112usize];
+    [
+        "Offset of field: GemvParams::activation",
+    ][::core::mem::offset_of!(GemvParams, activation) - 116usize];
+    [
+        "Offset of field: GemvParams::epilogue",
+    ][::core::mem::offset_of!(GemvParams, epilogue) - 120usize];
+    [
+        "Offset of field: GemvParams::inverse_inner",
+    ][::core::mem::offset_of!(GemvParams, inverse_inner) - 124usize];
+    [
+        "Offset of field: GemvParams::eps",
+    ][::core::mem::offset_of!(GemvParams, eps) - 128usize];
+    [
+        "Offset of field: GemvParams::reserved",
+    ][::core::mem::offset_of!(GemvParams, reserved) - 132usize];
 };

@@ -7,8 +7,11 @@
 mod abi;
 pub mod device;
 pub mod gemm;
+pub mod gemv;
 pub mod launch;
 pub mod modules;
+pub mod sample;
+pub mod select;
 
 pub use device::{Device, Driver};
 pub use modules::{Code, Embedded, Modules};

@@ -1,0 +1,178 @@
+//! The launch that chooses tokens: what [`crate::ops::sample`] does, on the device.
+//!
+//! A block for each row. Taking the most likely token of 32064 is some 3 µs on an H200; more blocks for a row would need
+//! a second launch, which costs as much. A draw ranks the tokens by the bits of their logits, 16 rounds over all of them
+//! for each of top-k, top-p and the draw itself: by the waits for L2 some 40 µs each, where a token takes 2.8 ms on an
+//! H200 and 39 ms on a P40.
+
+use super::abi;
+use super::launch::Launch;
+use crate::ops::sample::Sampling;
+use crate::{Error, Result};
+use std::ffi::c_void;
+use std::ops::Range;
+
+/// Where the arrays of a choice lie, in bytes from the start of its block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// `[rows]` of 32 bits: the tokens.
+    pub tokens: Range<usize>,
+    /// `[rows]` of 32 bits: what is wrong with the logits. Zero before the launch.
+    pub flags: Range<usize>,
+    /// `[rows]`: how each row is drawn, see [`Choosing::how`]. Empty where all take the most likely token.
+    pub how: Range<usize>,
+    weights: Range<usize>,
+}
+
+impl Layout {
+    /// Bytes of the block, which starts at a multiple of 8.
+    pub fn bytes(&self) -> usize {
+        self.weights.end
+    }
+
+    /// What is read back: tokens, then flags.
+    pub fn outcome(&self) -> Range<usize> {
+        self.tokens.start..self.flags.end
+    }
+}
+
+/// The parameters of one of the kernels, for [`Launch`].
+#[derive(Debug, Clone, Copy)]
+pub enum Params {
+    /// `sample_greedy_f32`.
+    Greedy(abi::SampleGreedyParams),
+    /// `sample_draw_f32`.
+    Draw(abi::SampleDrawParams),
+}
+
+impl Params {
+    /// Where the struct is.
+    pub fn pointer(&self) -> *const c_void {
+        match self {
+            Self::Greedy(p) => (&raw const *p).cast(),
+            Self::Draw(p) => (&raw const *p).cast(),
+        }
+    }
+}
+
+/// A choice of one token for each row of logits, before it has an address.
+#[derive(Debug, Clone)]
+pub struct Choosing {
+    rows: usize,
+    cols: usize,
+    layout: Layout,
+}
+
+impl Choosing {
+    /// For logits `[rows, cols]` of f32; `greedy`: all rows take the most likely token.
+    pub fn new(rows: usize, cols: usize, greedy: bool) -> Self {
+        let words = size_of::<u32>() * rows;
+        let how = if greedy { 0 } else { size_of::<abi::SampleHow>() * rows };
+        let weights = if greedy { 0 } else { size_of::<u64>() * rows * cols };
+        let end = |range: &Range<usize>, bytes: usize| range.end..range.end + bytes;
+        let tokens = 0..words;
+        let flags = end(&tokens, words);
+        let how = end(&flags, how);
+        let weights = end(&how, weights);
+        Self { rows, cols, layout: Layout { tokens, flags, how, weights } }
+    }
+
+    /// Whether all of these take the most likely token.
+    pub fn is_greedy(how: &[(Sampling, usize)]) -> bool {
+        how.iter().all(|(sampling, _)| sampling.temperature == 0.0)
+    }
+
+    /// Where the arrays lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The bytes of [`Layout::how`]: how each row is drawn and the how-manieth token of its answer it is.
+    pub fn how(&self, how: &[(Sampling, usize)]) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.layout.how.len());
+        for &(Sampling { temperature, top_k, top_p, seed }, step) in how {
+            // As the struct lies in memory, without padding.
+            bytes.extend(seed.to_ne_bytes());
+            bytes.extend((step as u64).to_ne_bytes());
+            bytes.extend(temperature.to_ne_bytes());
+            bytes.extend(top_p.to_ne_bytes());
+            bytes.extend((top_k.min(self.cols) as u32).to_ne_bytes());
+            bytes.extend(0u32.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// The launch for a block at address `block` whose flags are zero, and the logits' address.
+    pub fn launch(&self, block: u64, logits: u64) -> (Launch, Params) {
+        let at = |range: &Range<usize>| block + range.start as u64;
+        let Layout { tokens, flags, how, weights } = &self.layout;
+        let (tokens, flags) = (at(tokens) as *mut u32, at(flags) as *mut u32);
+        let (logits, cols) = (logits as *const f32, self.cols as u32);
+        let (name, params) = if how.is_empty() {
+            let params = abi::SampleGreedyParams { logits, tokens, flags, cols, reserved: 0 };
+            ("greedy", Params::Greedy(params))
+        } else {
+            let (how, weights) = (at(how) as *const abi::SampleHow, at(weights) as *mut u64);
+            let params =
+                abi::SampleDrawParams { logits, how, weights, tokens, flags, cols, reserved: 0 };
+            ("draw", Params::Draw(params))
+        };
+        // A block for a small vocabulary need not be the largest.
+        let threads = self.cols.div_ceil(32).clamp(1, abi::HIRED_SAMPLE_THREADS as usize / 32) * 32;
+        let launch = Launch {
+            file: "sample",
+            kernel: format!("sample_{name}_f32"),
+            grid: [self.rows as u32, 1, 1],
+            block: threads as u32,
+            shared: 0,
+        };
+        (launch, params)
+    }
+
+    /// The tokens, from the words of [`Layout::outcome`].
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] when a logit is not finite.
+    pub fn tokens(&self, outcome: &[u32]) -> Result<Vec<u32>> {
+        let (tokens, flags) = outcome.split_at(self.rows);
+        if flags.iter().any(|&flags| flags != 0) {
+            return Err(Error::Numeric(
+                "the logits are not finite: the checkpoint's weights hold NaN or infinity, or overflow".into(),
+            ));
+        }
+        Ok(tokens.to_vec())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_lie_side_by_side() {
+        let greedy = Choosing::new(3, 100, true);
+        assert_eq!(greedy.layout().outcome(), 0..24);
+        assert_eq!(greedy.layout().bytes(), 24);
+        let draw = Choosing::new(3, 100, false);
+        assert_eq!(draw.layout().bytes(), 24 + 3 * 32 + 3 * 100 * 8);
+        assert_eq!(size_of::<abi::SampleHow>(), 32);
+        let how = [(Sampling { seed: 7, ..Sampling::default() }, 5); 3];
+        assert!(Choosing::is_greedy(&how));
+        assert_eq!(draw.how(&how).len(), draw.layout().how.len());
+    }
+
+    #[test]
+    fn blocks_are_whole_warps() {
+        let launch = |cols| Choosing::new(2, cols, true).launch(8, 0).0;
+        assert_eq!((launch(1).block, launch(33).block), (32, 64));
+        assert_eq!((launch(32064).block, launch(32064).grid), (1024, [2, 1, 1]));
+        assert_eq!(Choosing::new(1, 9, false).launch(8, 0).0.kernel, "sample_draw_f32");
+    }
+
+    #[test]
+    fn a_raised_flag_is_an_error() {
+        let choosing = Choosing::new(2, 9, true);
+        assert_eq!(choosing.tokens(&[4, 5, 0, 0]).unwrap(), [4, 5]);
+        assert!(choosing.tokens(&[4, 5, 0, abi::HIRED_WRONG_LOGITS]).is_err());
+    }
+}

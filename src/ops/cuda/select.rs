@@ -1,0 +1,433 @@
+//! The launches that select patches: what [`crate::select::choose`] and [`crate::select::order`] do, on the device.
+//!
+//! All arrays are of 32-bit words and lie in one block of memory, so that a selection is one allocation and every
+//! address is known before any score is. Nothing is read back for a plan whose number of kept patches is known; for
+//! the others, and to look for wrong scores, one copy of the first words serves.
+//!
+//! Four small launches, none of which reads more than the scores: some 20 µs beside the milliseconds of the encoder.
+
+use super::abi;
+use super::launch::Launch;
+use crate::select::{Kept, Plan, Rule, choose, order};
+use crate::{Error, Result};
+use std::ffi::c_void;
+use std::ops::Range;
+
+/// Where the arrays of a selection lie, in words from the start of its block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// One word: what is wrong with the scores. Zero before the launches.
+    pub flags: Range<usize>,
+    /// `[P + 1]`: first kept row of each partition, and their number at the end.
+    pub offsets: Range<usize>,
+    /// `[P]`: tokens allotted to each partition.
+    pub allocation: Range<usize>,
+    /// `[kept]`: patches kept, ascending in each partition.
+    pub patches: Range<usize>,
+    /// `[kept]`: their rows in `[P·(T+1), D]`.
+    pub rows: Range<usize>,
+    /// `[kept + newlines]`: kept row for each row of the prompt, or [`NEWLINE`].
+    pub slots: Range<usize>,
+    /// `[P]` and `[P·T]`: kept patches of each partition; place of each patch among them.
+    counts: Range<usize>,
+    ranks: Range<usize>,
+}
+
+/// In the slots: a newline.
+pub const NEWLINE: u32 = abi::HIRED_NEWLINE;
+
+impl Layout {
+    fn new(plan: &Plan) -> Self {
+        let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+        let mut end = 0;
+        let mut take = |words: usize| {
+            let start = end;
+            end += words;
+            start..end
+        };
+        // Flags and offsets first: one copy brings both.
+        Self {
+            flags: take(1),
+            offsets: take(partitions + 1),
+            allocation: take(partitions),
+            patches: take(plan.kept),
+            rows: take(plan.kept),
+            slots: take(plan.kept + plan.newlines),
+            counts: take(partitions),
+            ranks: take(partitions * patches),
+        }
+    }
+
+    /// The words of the block.
+    pub fn words(&self) -> usize {
+        self.ranks.end
+    }
+
+    /// What has to be read back where something is: the flags and the offsets.
+    pub fn head(&self) -> Range<usize> {
+        self.flags.start..self.offsets.end
+    }
+
+    /// All that the host needs to know the outcome, the head among it.
+    pub fn outcome(&self) -> Range<usize> {
+        self.flags.start..self.patches.end
+    }
+}
+
+/// The parameters of one of the kernels, for [`Launch`].
+#[derive(Debug, Clone, Copy)]
+pub enum Params {
+    /// `select_exact`.
+    Exact(abi::SelectExactParams),
+    /// `select_paper`.
+    Paper(abi::SelectPaperParams),
+    /// `select_repo`.
+    Repo(abi::SelectRepoParams),
+    /// `select_topk`.
+    Topk(abi::SelectTopkParams),
+    /// `select_rows`.
+    Rows(abi::SelectRowsParams),
+    /// `select_order`.
+    Order(abi::SelectOrderParams),
+}
+
+impl Params {
+    /// Where the struct is.
+    pub fn pointer(&self) -> *const c_void {
+        match self {
+            Self::Exact(p) => (&raw const *p).cast(),
+            Self::Paper(p) => (&raw const *p).cast(),
+            Self::Repo(p) => (&raw const *p).cast(),
+            Self::Topk(p) => (&raw const *p).cast(),
+            Self::Rows(p) => (&raw const *p).cast(),
+            Self::Order(p) => (&raw const *p).cast(),
+        }
+    }
+}
+
+/// A selection on the device, before it has an address.
+#[derive(Debug, Clone)]
+pub struct Selecting {
+    plan: Plan,
+    layout: Layout,
+}
+
+impl Selecting {
+    /// Prepares what the plan says.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for more sub-images or patches than the kernels take.
+    pub fn new(plan: &Plan) -> Result<Self> {
+        let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+        let most = [abi::HIRED_SUB_IMAGES, abi::HIRED_PATCHES].map(|n| n as usize);
+        if partitions - 1 > most[0] {
+            return Err(Error::Request(format!(
+                "{} sub-images: on a CUDA device an image may have {} (use the CPU, --device cpu, or smaller pinpoints)",
+                partitions - 1,
+                most[0]
+            )));
+        }
+        if patches > most[1] {
+            return Err(Error::Request(format!(
+                "{patches} patches in a partition: on a CUDA device it may have {} (use the CPU, --device cpu)",
+                most[1]
+            )));
+        }
+        Ok(Self { plan: plan.clone(), layout: Layout::new(plan) })
+    }
+
+    /// Where the arrays lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The whole block, where the plan alone decides and nothing is launched.
+    pub fn known(&self) -> Option<Vec<u32>> {
+        if self.plan.rule.is_some() {
+            return None;
+        }
+        let kept = choose(&self.plan, &[], &[]).expect("without a rule no score is looked at");
+        Some(self.block(&kept))
+    }
+
+    /// The block for an outcome; without flags.
+    pub fn block(&self, kept: &Kept) -> Vec<u32> {
+        let patches = self.plan.geometry.patches();
+        let mut block = vec![0; self.layout.words()];
+        let mut put = |range: &Range<usize>, values: &mut dyn Iterator<Item = u32>| {
+            block[range.clone()].iter_mut().zip(values).for_each(|(to, value)| *to = value);
+        };
+        let counts = || kept.indices.iter().map(|indices| indices.len() as u32);
+        let offsets: Vec<u32> = (0..=kept.indices.len()).map(|i| counts().take(i).sum()).collect();
+        let rows = kept.indices.iter().enumerate().flat_map(|(partition, indices)| {
+            indices.iter().map(move |&patch| (partition * (patches + 1) + 1) as u32 + patch)
+        });
+        let mut ranks = vec![abi::HIRED_DROPPED; self.layout.ranks.len()];
+        for (partition, indices) in kept.indices.iter().enumerate() {
+            for (rank, &patch) in indices.iter().enumerate() {
+                ranks[partition * patches + patch as usize] = rank as u32;
+            }
+        }
+        let slots = order(&self.plan, kept).into_iter().map(|slot| match slot {
+            crate::select::Slot::Newline => NEWLINE,
+            crate::select::Slot::Patch { partition, patch } => {
+                offsets[partition] + ranks[partition * patches + patch as usize]
+            }
+        });
+        put(&self.layout.slots, &mut { slots });
+        put(&self.layout.allocation, &mut kept.allocation.iter().map(|&n| n as u32));
+        put(&self.layout.patches, &mut kept.indices.iter().flatten().copied());
+        put(&self.layout.rows, &mut { rows });
+        put(&self.layout.counts, &mut counts());
+        put(&self.layout.offsets, &mut offsets.iter().copied());
+        put(&self.layout.ranks, &mut ranks.iter().copied());
+        block
+    }
+
+    /// The launches, one after another, for a block at address `block` whose flags are zero. `init` `[T]` and `scores`
+    /// `[P, T]` are addresses of what the plan needs; of the others any.
+    ///
+    /// None where the plan alone decides.
+    pub fn launches(&self, block: u64, init: u64, scores: u64) -> Vec<(Launch, Params)> {
+        let Some(rule) = self.plan.rule else { return Vec::new() };
+        let at = |range: &Range<usize>| (block + 4 * range.start as u64) as *mut u32;
+        let Layout { flags, offsets, allocation, patches, rows, slots, counts, ranks } =
+            &self.layout;
+        let area = self.area();
+        let partitions = area.partitions;
+        let patch_count = self.plan.geometry.patches() as u32;
+        let launch = |kernel: &str, blocks: u32, shared: usize| Launch {
+            file: "select",
+            kernel: format!("select_{kernel}"),
+            grid: [blocks, 1, 1],
+            block: abi::HIRED_SELECT_THREADS,
+            shared: shared as u32,
+        };
+        let (share, params) = self.share(rule, init as *const f32, at(allocation), at(flags));
+        let topk = abi::SelectTopkParams {
+            scores: scores as *const f32,
+            allocation: at(allocation),
+            ranks: at(ranks),
+            counts: at(counts),
+            flags: at(flags),
+            area,
+            padding: (rule != Rule::Exact).into(),
+            reserved: 0,
+        };
+        let kept_rows = abi::SelectRowsParams {
+            ranks: at(ranks),
+            counts: at(counts),
+            offsets: at(offsets),
+            patches: at(patches),
+            rows: at(rows),
+            partitions,
+            patch_count,
+        };
+        let order = abi::SelectOrderParams {
+            ranks: at(ranks),
+            offsets: at(offsets),
+            slots: at(slots),
+            area,
+            newlines: (self.plan.newlines > 0).into(),
+            reserved: 0,
+        };
+        vec![
+            (launch(share.0, 1, share.1 * (partitions as usize - 1)), params),
+            (launch("topk", partitions, 0), Params::Topk(topk)),
+            (launch("rows", partitions, 0), Params::Rows(kept_rows)),
+            (launch("order", 1, 0), Params::Order(order)),
+        ]
+    }
+
+    fn area(&self) -> abi::SelectArea {
+        let geometry = &self.plan.geometry;
+        let (grid_rows, grid_cols) = geometry.grid().unwrap_or((0, 0));
+        let (rows, cols) = (geometry.rows(), geometry.cols());
+        abi::SelectArea {
+            partitions: geometry.partitions() as u32,
+            side: geometry.side() as u32,
+            grid_rows: grid_rows as u32,
+            grid_cols: grid_cols as u32,
+            row_begin: rows.start as u32,
+            row_end: rows.end as u32,
+            col_begin: cols.start as u32,
+            col_end: cols.end as u32,
+        }
+    }
+
+    /// The kernel of the allocation with its bytes of shared memory for each sub-image, and its parameters.
+    fn share(
+        &self,
+        rule: Rule,
+        init: *const f32,
+        allocation: *mut u32,
+        flags: *mut u32,
+    ) -> ((&'static str, usize), Params) {
+        let plan = &self.plan;
+        let geometry = &plan.geometry;
+        let area = self.area();
+        let full_image = plan.full_image as u32;
+        match rule {
+            Rule::Exact => {
+                let (fit_rows, fit_cols) = geometry.fit();
+                // Floors of floors are the floor of the whole quotient.
+                let mass_limit = [fit_rows, fit_cols, geometry.valid()]
+                    .into_iter()
+                    .fold(u64::MAX, |limit, factor| limit / factor.max(1) as u64);
+                let params = abi::SelectExactParams {
+                    init,
+                    allocation,
+                    flags,
+                    mass_limit,
+                    area,
+                    full_image,
+                    sub_images: plan.sub_images as u32,
+                    pixels: (geometry.side() * geometry.patch_size()) as u32,
+                    fit_rows: fit_rows as u32,
+                    fit_cols: fit_cols as u32,
+                    reserved: 0,
+                };
+                (("exact", 12), Params::Exact(params))
+            }
+            Rule::Paper => {
+                let sub_images = plan.sub_images as u64;
+                let params = abi::SelectPaperParams {
+                    init,
+                    allocation,
+                    flags,
+                    sub_images,
+                    area,
+                    full_image,
+                    reserved: 0,
+                };
+                (("paper", 8), Params::Paper(params))
+            }
+            Rule::Repo => {
+                let unmarked = plan.alpha.millionths() as usize;
+                let params = abi::SelectRepoParams {
+                    init,
+                    allocation,
+                    flags,
+                    area,
+                    full_image,
+                    sub_images: plan.sub_images as u32,
+                    marked: (geometry.patches() * (1_000_000 - unmarked) / 1_000_000) as u32,
+                    reserved: 0,
+                };
+                (("repo", 4), Params::Repo(params))
+            }
+        }
+    }
+
+    /// How many patches are kept, from the words of [`Layout::head`].
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] for scores that no attention can be.
+    pub fn delivered(&self, head: &[u32]) -> Result<usize> {
+        check(head[self.layout.flags.start])?;
+        Ok(head[self.layout.offsets.end - 1] as usize)
+    }
+
+    /// The outcome, from the words of [`Layout::outcome`].
+    ///
+    /// # Errors
+    /// [`Error::Numeric`] for scores that no attention can be.
+    pub fn kept(&self, outcome: &[u32]) -> Result<Kept> {
+        self.delivered(outcome)?;
+        let offsets = &outcome[self.layout.offsets.clone()];
+        let patches = &outcome[self.layout.patches.clone()];
+        let indices = offsets.windows(2).map(|w| patches[w[0] as usize..w[1] as usize].to_vec());
+        let allocation = outcome[self.layout.allocation.clone()].iter().map(|&n| n as usize);
+        Ok(Kept { allocation: allocation.collect(), indices: indices.collect() })
+    }
+}
+
+/// What the flags say.
+///
+/// # Errors
+/// [`Error::Numeric`] for scores that no attention can be.
+pub fn check(flags: u32) -> Result<()> {
+    let name = match flags {
+        0 => return Ok(()),
+        f if f & abi::HIRED_WRONG_INIT != 0 => "an init score",
+        f if f & abi::HIRED_WRONG_FINAL != 0 => "a final score",
+        _ => {
+            return Err(Error::Numeric(
+                "the content scores of the full image are too large to be CLS attention, which sums to at most 1 for \
+                 each head: check the checkpoint's weights"
+                    .into(),
+            ));
+        }
+    };
+    Err(Error::Numeric(format!(
+        "{name} is negative or not finite, which no attention can be: the vision tower overflowed or its weights are \
+         damaged; try f32 or another copy of the checkpoint"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image;
+    use crate::select::{Budget, Geometry, Selection, plan};
+
+    fn geometry(grid: (usize, usize), side: usize) -> Geometry {
+        let (width, height) = (grid.1 * side, grid.0 * side);
+        let layout = image::Layout { width, height, side, grid: Some(grid), fit: (height, width) };
+        Geometry::new(&layout, 1).unwrap()
+    }
+
+    fn selecting(rule: Rule, budget: Budget) -> Selecting {
+        let selection = Selection { rule, budget, ..Selection::default() };
+        Selecting::new(&plan(&geometry((2, 2), 24), &selection).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn arrays_lie_side_by_side() {
+        let selecting = selecting(Rule::Exact, Budget::Count(100));
+        let layout = selecting.layout();
+        assert_eq!(layout.head(), 0..7);
+        assert_eq!(layout.outcome(), 0..7 + 5 + 100);
+        assert_eq!(layout.words(), 7 + 5 + 3 * 100 + 5 + 5 * 576);
+        let launches = selecting.launches(4096, 0, 0);
+        let names: Vec<_> = launches.iter().map(|(launch, _)| launch.kernel.as_str()).collect();
+        assert_eq!(names, ["select_exact", "select_topk", "select_rows", "select_order"]);
+        assert_eq!(launches[0].0.shared, 48);
+        let Params::Order(order) = launches[3].1 else { panic!("{launches:?}") };
+        assert_eq!(order.offsets as u64, 4096 + 4);
+        assert_eq!(order.slots as u64, 4096 + 4 * layout.slots.start as u64);
+    }
+
+    #[test]
+    fn what_needs_no_score_needs_no_launch() {
+        let selecting = selecting(Rule::Exact, Budget::Full);
+        assert!(selecting.launches(0, 0, 0).is_empty());
+        let block = selecting.known().unwrap();
+        assert_eq!(selecting.delivered(&block[selecting.layout().head()]).unwrap(), 5 * 576);
+        let kept = selecting.kept(&block[selecting.layout().outcome()]).unwrap();
+        assert_eq!(kept, choose(&selecting.plan, &[], &[]).unwrap());
+        assert_eq!(block[selecting.layout().slots.end - 1], NEWLINE);
+    }
+
+    #[test]
+    fn flags_are_errors() {
+        let message = |flags| check(flags).unwrap_err().to_string();
+        check(0).unwrap();
+        assert!(message(abi::HIRED_WRONG_INIT | abi::HIRED_WRONG_FINAL).contains("init score"));
+        assert!(message(abi::HIRED_WRONG_FINAL).contains("final score"));
+        assert!(message(abi::HIRED_LARGE_INIT).contains("too large"));
+    }
+
+    #[test]
+    fn more_than_the_kernels_take_is_refused() {
+        let new = |grid, side| {
+            Selecting::new(&plan(&geometry(grid, side), &Selection::default()).unwrap())
+        };
+        new((40, 100), 2).unwrap();
+        let error = new((3, 1334), 2).unwrap_err().to_string();
+        assert!(error.contains("4002 sub-images") && error.contains("4000"), "{error}");
+        new((1, 1), 256).unwrap();
+        let error = new((1, 1), 257).unwrap_err().to_string();
+        assert!(error.contains("66049 patches") && error.contains("65536"), "{error}");
+    }
+}

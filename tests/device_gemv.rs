@@ -1,0 +1,327 @@
+//! Products of a few rows on the device, on the emulator: right, and a row's bits those that it has alone.
+#![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+
+#[path = "support/card.rs"]
+mod card;
+#[path = "support/emulator.rs"]
+mod emulator;
+
+use card::{Card, ORDERS};
+use emulator::{Build, Emulator};
+use half::f16;
+use hired::ops::cuda::gemv::{Form, Gemv, gemv};
+use hired::ops::cuda::launch::Number;
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Params {
+    x: u64,
+    norm: u64,
+    weights: [u64; 3],
+    biases: [u64; 3],
+    outs: [u64; 3],
+    cols: [u32; 3],
+    rows: u32,
+    inner: u32,
+    x_stride: u32,
+    w_stride: u32,
+    activation: u32,
+    epilogue: u32,
+    inverse_inner: f32,
+    eps: f32,
+    reserved: u32,
+}
+
+/// Numbers in [-1, 1) from a seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn take(&mut self, count: usize) -> Vec<f32> {
+        let mut next = || {
+            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..count).map(|_| next()).collect()
+    }
+
+    /// `[rows, stride]`, of which `cols` count; what lies between is NaN. Rounded to the format.
+    fn matrix(&mut self, rows: usize, cols: usize, stride: usize, number: Number) -> Vec<f32> {
+        let mut values = self.take(rows * stride);
+        for (i, x) in values.iter_mut().enumerate() {
+            *x = if i % stride < cols { rounded(*x, number) } else { f32::NAN };
+        }
+        values
+    }
+}
+
+fn rounded(x: f32, number: Number) -> f32 {
+    if number == Number::F16 { f16::from_f32(x).to_f32() } else { x }
+}
+
+fn upload(card: &Card, values: &[f32], number: Number) -> u64 {
+    match number {
+        Number::F32 => card.upload(values),
+        Number::F16 => {
+            card.upload(&values.iter().map(|&x| f16::from_f32(x).to_bits()).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn download(card: &Card, at: u64, count: usize, number: Number) -> Vec<f32> {
+    match number {
+        Number::F32 => card.download(at, count),
+        Number::F16 => card
+            .download::<u16>(at, count)
+            .into_iter()
+            .map(|b| f16::from_bits(b).to_f32())
+            .collect(),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    number: Number,
+    form: Form,
+    inner: usize,
+    /// Added to inner.
+    gaps: [usize; 2],
+    cols: [usize; 3],
+    norm: bool,
+    bias: bool,
+    add: bool,
+    activation: u32,
+    /// x starts so many numbers behind a multiple of 16.
+    shift: usize,
+}
+
+struct Data {
+    x: Vec<f32>,
+    norm: Vec<f32>,
+    weights: Vec<Vec<f32>>,
+    biases: Vec<Vec<f32>>,
+    old: Vec<Vec<f32>>,
+}
+
+impl Case {
+    fn out(&self) -> Number {
+        if self.form == Form::Logits { Number::F32 } else { self.number }
+    }
+
+    fn outs(&self) -> usize {
+        if self.form == Form::Gate { 1 } else { 3 }
+    }
+
+    fn data(&self, rows: usize) -> Data {
+        let mut numbers = Numbers(7);
+        let [x_stride, w_stride] = self.gaps.map(|gap| self.inner + gap);
+        let scale =
+            |cols: usize, data: &mut Numbers| data.matrix(cols, self.inner, w_stride, self.number);
+        Data {
+            x: numbers.matrix(rows, self.inner, x_stride, self.number),
+            norm: numbers.take(self.inner),
+            weights: self.cols.iter().map(|&cols| scale(cols, &mut numbers)).collect(),
+            biases: self.cols.iter().map(|&cols| numbers.take(cols)).collect(),
+            old: self
+                .cols
+                .iter()
+                .map(|&cols| numbers.matrix(rows, cols, cols.max(1), self.out()))
+                .collect(),
+        }
+    }
+
+    /// Outs of rows `from..to`.
+    fn run(
+        &self,
+        data: &Data,
+        from: usize,
+        to: usize,
+        path: u32,
+        order: (i32, u64, u8),
+    ) -> Vec<Vec<f32>> {
+        let card = Card::new(order);
+        let rows = to - from;
+        let [x_stride, w_stride] = self.gaps.map(|gap| self.inner + gap);
+        let mut x = vec![f32::NAN; self.shift];
+        x.extend(&data.x[from * x_stride..to * x_stride]);
+        let at = |i: usize| data.old[i][from * self.cols[i]..to * self.cols[i]].to_vec();
+        let mut params = Params {
+            x: upload(&card, &x, self.number) + (self.shift * self.number.size()) as u64,
+            norm: if self.norm { card.upload(&data.norm) } else { 0 },
+            cols: self.cols.map(|cols| cols as u32),
+            rows: rows as u32,
+            inner: self.inner as u32,
+            x_stride: x_stride as u32,
+            w_stride: w_stride as u32,
+            activation: self.activation,
+            epilogue: self.add.into(),
+            inverse_inner: 1.0 / self.inner as f32,
+            eps: 1e-5,
+            ..Params::default()
+        };
+        for i in (0..3).filter(|&i| self.cols[i] > 0) {
+            params.weights[i] = upload(&card, &data.weights[i], self.number);
+            params.biases[i] = if self.bias { card.upload(&data.biases[i]) } else { 0 };
+            params.outs[i] = upload(&card, &at(i), self.out());
+        }
+        let launch = gemv(
+            path,
+            self.number,
+            &Gemv {
+                form: self.form,
+                rows,
+                inner: self.inner,
+                cols: self.cols,
+                x_stride,
+                w_stride,
+                aligned: self.shift == 0,
+            },
+        );
+        assert_eq!(launch.grid[1..], [1, 1]);
+        card.launch(
+            &launch.kernel,
+            launch.grid[0] as usize,
+            launch.block,
+            launch.shared as usize,
+            params,
+        );
+        let outs = (0..self.outs()).filter(|&i| self.cols[i] > 0);
+        outs.map(|i| download(&card, params.outs[i], rows * self.cols[i], self.out())).collect()
+    }
+
+    /// What it should be, and how much rounding can do to it.
+    fn truth(&self, data: &Data, row: usize, which: usize, column: usize) -> (f64, f64) {
+        let [x_stride, w_stride] = self.gaps.map(|gap| self.inner + gap);
+        let x = &data.x[row * x_stride..][..self.inner];
+        let square = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / self.inner as f64;
+        let scale = if self.norm { 1.0 / (square + 1e-5).sqrt() } else { 1.0 };
+        let product = |which: usize| {
+            let w = &data.weights[which][column * w_stride..][..self.inner];
+            let mut sum = (0.0, 0.0);
+            for (k, (&x, &w)) in x.iter().zip(w).enumerate() {
+                let norm = if self.norm { data.norm[k] } else { 1.0 };
+                let part = scale * f64::from(x) * f64::from(norm) * f64::from(w);
+                sum = (sum.0 + part, sum.1 + part.abs());
+            }
+            let bias = if self.bias { f64::from(data.biases[which][column]) } else { 0.0 };
+            (sum.0 + bias, sum.1 + bias.abs())
+        };
+        let silu = |x: f64| x / (1.0 + (-x).exp());
+        let (sum, size) = product(which);
+        if self.form == Form::Gate {
+            let (up, up_size) = product(1);
+            return (silu(sum) * up, size * up.abs() + silu(sum).abs() * up_size + size * up_size);
+        }
+        if self.add {
+            let old = f64::from(data.old[which][row * self.cols[which] + column]);
+            return (old + sum, size + old.abs());
+        }
+        match self.activation {
+            0 => (sum, size),
+            1 => (sum / (1.0 + (-1.702 * sum).exp()), 2.0 * size),
+            2 => (0.5 * sum * (1.0 + libm::erf(sum * std::f64::consts::FRAC_1_SQRT_2)), 2.0 * size),
+            _ => (silu(sum), 2.0 * size),
+        }
+    }
+
+    fn check(&self, path: u32, turn: usize) -> f64 {
+        let data = self.data(8);
+        let all = self.run(&data, 0, 8, path, ORDERS[turn % ORDERS.len()]);
+        let mut worst = 0.0f64;
+        let mut names = (0..self.outs()).filter(|&i| self.cols[i] > 0);
+        for out in &all {
+            let which = names.next().unwrap();
+            for (i, &y) in out.iter().enumerate() {
+                let (row, column) = (i / self.cols[which], i % self.cols[which]);
+                let (truth, size) = self.truth(&data, row, which, column);
+                let stored = match self.out() {
+                    Number::F32 => 0.0,
+                    Number::F16 => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
+                };
+                let error = ((f64::from(y) - truth).abs() - stored) / size;
+                worst = worst.max(error);
+                assert!(
+                    error < 1e-6,
+                    "{self:?} sm_{path} row {row} column {column}: {y} for {truth}"
+                );
+            }
+        }
+        // Alone, in pairs and beside others a row is the same.
+        for (from, to) in [(0, 1), (3, 4), (7, 8), (1, 3), (4, 7), (2, 6), (3, 8), (1, 7), (0, 7)] {
+            let some = self.run(&data, from, to, path, ORDERS[(turn + to) % ORDERS.len()]);
+            for (all, some) in all.iter().zip(&some) {
+                let cols = all.len() / 8;
+                let all = all[from * cols..to * cols].iter().map(|x| x.to_bits());
+                assert!(
+                    all.eq(some.iter().map(|x| x.to_bits())),
+                    "{self:?} sm_{path} {from}..{to}"
+                );
+            }
+        }
+        worst
+    }
+}
+
+fn on_emulator(test: &str, cards: &[&str]) {
+    let emulator = Emulator::build(Build::Plain, &[]);
+    for sm in cards {
+        let output = emulator.child(test, &[("HIRED_EMULATOR_SM", *sm)]);
+        let words = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "sm_{sm}: {}", String::from_utf8_lossy(&words));
+        print!("sm_{sm}: {}", String::from_utf8_lossy(&words));
+    }
+}
+
+#[test]
+fn device_multiplies_few_rows() {
+    on_emulator("products_are_right", &["61", "80"]);
+}
+
+#[test]
+#[ignore = "runs on the emulator, started by device_multiplies_few_rows"]
+fn products_are_right() {
+    let path = std::env::var("HIRED_EMULATOR_SM").unwrap().parse().unwrap();
+    let mut worst = 0.0f64;
+    let mut turn = 0;
+    let mut check = |case: Case| {
+        turn += 1;
+        worst = worst.max(case.check(path, turn));
+    };
+    for number in [Number::F16, Number::F32] {
+        let base = Case {
+            number,
+            form: Form::Linear,
+            inner: 264,
+            gaps: [0, 0],
+            cols: [5, 0, 0],
+            norm: false,
+            bias: false,
+            add: false,
+            activation: 0,
+            shift: 0,
+        };
+        for inner in [1, 7, 8, 33, 64, 256, 259, 264, 520, 1096] {
+            check(Case { inner, norm: inner % 3 == 0, ..base });
+            check(Case { inner, form: Form::Gate, cols: [3, 3, 0], norm: true, ..base });
+        }
+        for cols in [[1, 0, 0], [4, 0, 0], [17, 0, 0], [9, 3, 6], [4, 8, 1], [16, 4, 4]] {
+            check(Case { cols, norm: true, gaps: [8, 16], ..base });
+            check(Case { cols, add: true, bias: true, gaps: [16, 8], ..base });
+            check(Case { cols, inner: 40, form: Form::Logits, norm: true, ..base });
+            check(Case {
+                cols: [cols[0], cols[0], 0],
+                form: Form::Gate,
+                bias: true,
+                gaps: [8, 8],
+                ..base
+            });
+        }
+        for activation in 0..4 {
+            check(Case { activation, bias: true, cols: [7, 2, 0], ..base });
+        }
+        for shift in [1, 3, 4, 8] {
+            check(Case { shift, ..base });
+            check(Case { shift, form: Form::Logits, gaps: [3, 5], ..base });
+        }
+    }
+    println!("largest error beside the sum of absolute products: {worst:.1e}");
+}
