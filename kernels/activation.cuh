@@ -35,10 +35,3 @@ __device__ inline void activate(uint32_t activation, float (&x)[N])
         break;
     }
 }
-
-__device__ inline float activate(uint32_t activation, float x)
-{
-    float one[1] = {x};
-    activate(activation, one);
-    return one[0];
-}
