@@ -11,6 +11,7 @@ use hired::model::{Imagined, Source};
 use hired::ops::clock::Stage;
 use hired::ops::cost::Kind;
 use hired::ops::count::Counter;
+use hired::ops::footprint::Footprint;
 use hired::ops::{Ops, Span, Storage};
 use hired::select::{Geometry, Selection, plan};
 use std::cell::RefCell;
@@ -21,7 +22,7 @@ const TEXT: usize = 60;
 
 /// Counts one request up to its first logits, and one step after it.
 fn count(config: &ModelConfig, selection: &Selection) -> (Counter, usize, usize) {
-    let mut ops = Counter::new(true);
+    let mut ops = Counter::new(Footprint::Cpu { half_cache: true });
     let model = Llava::load(config, &mut ops, &Imagined(DType::F16)).unwrap();
     let layout = Layout::new(672, 672, &config.image).unwrap();
     let plan = plan(&Geometry::new(&layout, config.vision.patch_size).unwrap(), selection).unwrap();
@@ -39,12 +40,13 @@ fn count(config: &ModelConfig, selection: &Selection) -> (Counter, usize, usize)
     let mut table = Default::default();
     pool.append(&mut table, tokens + 1).unwrap();
     let mut cache = ops.cache(Shape::new(&config.text, 1000)).unwrap();
-    let span = Span { row: 0, rows: tokens, position: 0, pages: table.pages() };
-    model.decode(&mut ops, rows, &mut cache, &[span], Stage::Prefill, &mut quiet).unwrap();
-    ops.enter(Stage::Decode);
-    let row = model.embed_tokens(&mut ops, &[0]).unwrap();
-    let span = Span { row: 0, rows: 1, position: tokens, pages: table.pages() };
-    model.decode(&mut ops, row, &mut cache, &[span], Stage::Decode, &mut quiet).unwrap();
+    let pages = table.pages().to_vec();
+    let span = Span { row: 0, rows: tokens, position: 0, pages: pages.clone() };
+    let batch = ops.batch(Vec::new(), vec![span]).unwrap();
+    model.prefill(&mut ops, rows, &mut cache, &batch, &mut quiet).unwrap();
+    let span = Span { row: 0, rows: 1, position: tokens, pages };
+    let batch = ops.batch(vec![0], vec![span]).unwrap();
+    model.decode(&mut ops, &mut cache, &batch).unwrap();
     (ops, plan.kept, tokens)
 }
 
@@ -141,7 +143,8 @@ fn the_layout_is_what_the_model_takes() {
     for preset in Preset::ALL {
         let config = preset.config().unwrap();
         let notes = Notes::default();
-        Llava::load(&config, &mut Counter::new(false), &notes).unwrap();
+        Llava::load(&config, &mut Counter::new(Footprint::Cpu { half_cache: false }), &notes)
+            .unwrap();
         let listed: BTreeMap<String, Vec<usize>> = layout(&config)
             .into_iter()
             .filter(|weight| !weight.optional)

@@ -2,12 +2,13 @@
 //!
 //! Model code runs on it unchanged, so that the prediction cannot drift from the work.
 
+use super::arena::Arena;
 use super::clock::{Clock, Stage};
 use super::cost::{self, Cost, Kind};
-use super::cpu::{copied_bytes, decoder_scratch, extent, linear_scratch, vision_scratch};
+use super::footprint::{Footprint, Hold};
 use super::memory::{Charge, Meter, Purpose};
 use super::sample::Sampling;
-use super::{Chosen, Extent, Linear, Norm, Ops, Span, Storage, Visual};
+use super::{Batch, Chosen, DECODE_ROWS, Extent, Linear, Norm, Ops, Span, Storage, Visual};
 use crate::Result;
 use crate::checkpoint::{DType, Tensor};
 use crate::config::Activation;
@@ -17,21 +18,22 @@ use crate::select;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Counts for the CPU executor: activations in f32.
-#[derive(Debug, Default)]
+/// Counts for an executor.
+#[derive(Debug)]
 pub struct Counter {
     meter: Arc<Meter>,
     clock: Clock,
     costs: BTreeMap<(Stage, Kind), Cost>,
-    half_cache: bool,
+    footprint: Footprint,
+    arena: Arena,
 }
 
-const ACTIVATION: usize = size_of::<f32>();
-
 impl Counter {
-    /// A counter for a CPU executor with a cache of f16 or f32.
-    pub fn new(half_cache: bool) -> Self {
-        Self { half_cache, ..Self::default() }
+    /// A counter for an executor that takes memory like this.
+    pub fn new(footprint: Footprint) -> Self {
+        let meter = Arc::default();
+        let arena = Arena::planning(&meter);
+        Self { meter, clock: Clock::default(), costs: BTreeMap::new(), footprint, arena }
     }
 
     /// What was counted of one kind in one stage.
@@ -44,29 +46,42 @@ impl Counter {
         self.costs.iter().filter(|((s, _), _)| stages.contains(s)).map(|(_, c)| c.flops).sum()
     }
 
-    /// A weight of a checkpoint that does not exist.
-    pub fn imagine(&mut self, shape: &[usize], dtype: DType, storage: Storage) -> Shape {
-        let (rows, cols) = extent(shape);
-        let charge = match storage {
-            Storage::Matrix => {
-                self.meter.map(rows * cols * dtype.size());
-                None
-            }
-            Storage::Vector => {
-                let bytes = rows * cols * size_of::<f32>();
-                Some(self.meter.charge(Purpose::Weights, bytes))
-            }
-        };
-        Shape { rows, cols, stored: dtype.size(), _charge: charge }
+    /// Forgets earlier maxima of memory. `workspace`: what the executor has taken already and keeps.
+    pub fn restart(&mut self, workspace: usize) {
+        self.arena.restart(workspace);
+        self.meter.restart();
     }
 
-    fn cache_bytes(&self) -> usize {
-        if self.half_cache { 2 } else { 4 }
+    /// A weight of a checkpoint that does not exist.
+    pub fn imagine(&mut self, shape: &[usize], dtype: DType, storage: Storage) -> Shape {
+        self.weight(shape, dtype, storage, true)
+    }
+
+    fn weight(&mut self, shape: &[usize], dtype: DType, storage: Storage, aligned: bool) -> Shape {
+        let (rows, cols) = super::extent(shape);
+        let taken = self.footprint.weight(rows, cols, dtype, storage, aligned);
+        if taken == 0 {
+            self.meter.map(rows * cols * dtype.size());
+        }
+        let charge = (taken > 0).then(|| self.meter.charge(Purpose::Weights, taken));
+        Shape { rows, cols, stored: self.footprint.stored(dtype), _charge: charge }
+    }
+
+    fn hold(&self, bytes: usize) -> Hold {
+        self.footprint.hold(&self.meter, &self.arena, bytes)
     }
 
     fn buffer(&self, rows: usize, cols: usize) -> Size {
-        let charge = self.meter.charge(Purpose::Workspace, rows * cols * ACTIVATION);
-        Size { rows, cols, _charge: charge }
+        self.sized(rows, cols, self.footprint.activation())
+    }
+
+    /// Scores and logits are f32 everywhere.
+    fn wide(&self, rows: usize, cols: usize) -> Size {
+        self.sized(rows, cols, size_of::<f32>())
+    }
+
+    fn sized(&self, rows: usize, cols: usize, number: usize) -> Size {
+        Size { rows, cols, _hold: self.hold(rows * cols * number) }
     }
 
     fn count(&mut self, kind: Kind, cost: Cost) {
@@ -74,15 +89,26 @@ impl Counter {
     }
 
     fn pass(&mut self, numbers: usize) {
-        self.count(Kind::Other, Cost { flops: 0, bytes: (2 * numbers * ACTIVATION) as u64 });
+        let bytes = 2 * numbers * self.footprint.activation();
+        self.count(Kind::Other, Cost { flops: 0, bytes: bytes as u64 });
     }
 
     fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
         let (m, w) = (x.rows, &layer.weight);
-        let stored_f32 = w.stored == size_of::<f32>();
-        drop(self.meter.charge(Purpose::Workspace, linear_scratch(m, w.rows, w.cols, stored_f32)));
+        let scratch = self.footprint.linear_scratch(m, w.rows, w.cols, w.stored);
+        drop(scratch.map(|bytes| self.hold(bytes)));
         let bytes = w.rows * w.cols * w.stored;
-        self.count(Kind::Linear, cost::linear(m, w.rows, w.cols, ACTIVATION, bytes));
+        let activation = self.footprint.activation();
+        self.count(Kind::Linear, cost::linear(m, w.rows, w.cols, activation, bytes));
+    }
+
+    /// The norm before a product: a pass of its own, unless the product takes it along.
+    fn norm(&mut self, x: &Size) -> Option<Size> {
+        let fused = self.footprint.fuses_norm() && x.rows <= DECODE_ROWS;
+        (!fused).then(|| {
+            self.pass(x.rows * x.cols);
+            self.buffer(x.rows, x.cols)
+        })
     }
 }
 
@@ -91,7 +117,7 @@ impl Counter {
 pub struct Size {
     rows: usize,
     cols: usize,
-    _charge: Charge,
+    _hold: Hold,
 }
 
 impl Extent for Size {
@@ -126,6 +152,7 @@ pub struct Cache {
 pub struct Planned {
     kept: usize,
     newlines: usize,
+    _hold: Option<Hold>,
 }
 
 impl Chosen for Planned {
@@ -138,30 +165,39 @@ impl Chosen for Planned {
     }
 }
 
+/// A batch that is not there.
+#[derive(Debug)]
+pub struct Rows {
+    batch: Batch,
+    _hold: Option<Hold>,
+}
+
 impl Ops for Counter {
     type Buffer = Size;
     type Weight = Shape;
     type Cache = Cache;
     type Kept = Planned;
+    type Batch = Rows;
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Shape> {
-        let (rows, cols) = extent(&tensor.shape);
-        let copied = copied_bytes(tensor, storage);
-        if copied == 0 {
-            self.meter.map(tensor.bytes().len());
-        }
-        let charge = (copied > 0).then(|| self.meter.charge(Purpose::Weights, copied));
-        Ok(Shape { rows, cols, stored: tensor.dtype.size(), _charge: charge })
+        Ok(self.weight(&tensor.shape, tensor.dtype, storage, tensor.is_aligned()))
+    }
+
+    fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
+        Ok(())
     }
 
     fn cache(&mut self, shape: kv::Shape) -> Result<Cache> {
-        let charge = self.meter.charge(Purpose::Kv, shape.elements() * self.cache_bytes());
+        let charge = self.meter.charge(Purpose::Kv, self.footprint.cache(shape));
         Ok(Cache { shape, _charge: charge })
     }
 
     fn patches(&mut self, tiles: &Tiles, _: &Normalization, patch: usize) -> Result<Size> {
         let grid = tiles.layout.side / patch;
-        let out = self.buffer(tiles.partitions() * grid * grid, 3 * patch * patch);
+        let rows = tiles.partitions() * grid * grid;
+        let out = self.buffer(rows, self.footprint.padded(3 * patch * patch));
+        let bytes = 3 * tiles.partitions() * tiles.layout.side.pow(2);
+        drop(self.footprint.patches_scratch(bytes).map(|bytes| self.hold(bytes)));
         self.pass(out.rows * out.cols);
         Ok(out)
     }
@@ -182,10 +218,6 @@ impl Ops for Counter {
         Ok(self.buffer(x.rows, x.cols))
     }
 
-    fn rms_norm(&mut self, x: &Size, norm: &Norm<Shape>) -> Result<Size> {
-        self.layer_norm(x, norm)
-    }
-
     fn linear(&mut self, x: &Size, layer: &Linear<Shape>, _: Option<Activation>) -> Result<Size> {
         let out = self.buffer(x.rows, layer.weight.rows);
         self.product(x, layer);
@@ -197,9 +229,39 @@ impl Ops for Counter {
         Ok(())
     }
 
-    fn swiglu(&mut self, x: &Size, gate: &Linear<Shape>, up: &Linear<Shape>) -> Result<Size> {
+    fn normed_linear<const N: usize>(
+        &mut self,
+        x: &Size,
+        _: &Norm<Shape>,
+        layers: [&Linear<Shape>; N],
+    ) -> Result<[Size; N]> {
+        let _n = self.norm(x);
+        let outs = layers.map(|layer| self.buffer(x.rows, layer.weight.rows));
+        layers.into_iter().for_each(|layer| self.product(x, layer));
+        Ok(outs)
+    }
+
+    fn normed_swiglu(
+        &mut self,
+        x: &Size,
+        _: &Norm<Shape>,
+        gate: &Linear<Shape>,
+        up: &Linear<Shape>,
+    ) -> Result<Size> {
+        let _n = self.norm(x);
         let out = self.linear(x, gate, None)?;
-        self.linear(x, up, None)?;
+        if self.footprint.fuses_gate(x.rows) {
+            self.product(x, up);
+        } else {
+            self.linear(x, up, None)?;
+        }
+        Ok(out)
+    }
+
+    fn logits(&mut self, x: &Size, _: &Norm<Shape>, head: &Linear<Shape>) -> Result<Size> {
+        let _n = self.norm(x);
+        let out = self.wide(x.rows, head.weight.rows);
+        self.product(x, head);
         Ok(out)
     }
 
@@ -208,12 +270,16 @@ impl Ops for Counter {
         _: &Size,
         _: usize,
         k: &Size,
-        _: usize,
+        heads: usize,
         partitions: usize,
         patches: usize,
     ) -> Result<Size> {
-        self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, ACTIVATION));
-        Ok(self.buffer(partitions, patches))
+        let activation = self.footprint.activation();
+        self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, activation));
+        let out = self.wide(partitions, patches);
+        let scratch = self.footprint.scores_scratch(partitions, heads, patches);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        Ok(out)
     }
 
     fn vision_attention(
@@ -227,8 +293,9 @@ impl Ops for Counter {
     ) -> Result<Size> {
         let keys = k.rows / partitions;
         let out = self.buffer(q.rows, q.cols);
-        drop(self.meter.charge(Purpose::Workspace, vision_scratch(partitions * heads, keys)));
-        let bytes = ACTIVATION * 2 * (q.rows + k.rows) * q.cols;
+        let scratch = self.footprint.vision_scratch(partitions * heads, keys);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let bytes = self.footprint.activation() * 2 * (q.rows + k.rows) * q.cols;
         self.count(Kind::Attention, cost::attention(q.rows * keys, q.cols, bytes));
         Ok(out)
     }
@@ -239,7 +306,8 @@ impl Ops for Counter {
         _: Option<&Size>,
         _: Option<&Size>,
     ) -> Result<Planned> {
-        Ok(Planned { kept: plan.kept, newlines: plan.newlines })
+        let hold = self.footprint.selection(plan)?.map(|bytes| self.hold(bytes));
+        Ok(Planned { kept: plan.kept, newlines: plan.newlines, _hold: hold })
     }
 
     fn gather_kept(&mut self, x: &Size, kept: &Planned) -> Result<Size> {
@@ -249,7 +317,9 @@ impl Ops for Counter {
 
     fn gather(&mut self, x: &Size, rows: &[usize]) -> Result<Size> {
         self.pass(rows.len() * x.cols);
-        Ok(self.buffer(rows.len(), x.cols))
+        let out = self.buffer(rows.len(), x.cols);
+        drop(self.footprint.indices(rows.len()).map(|bytes| self.hold(bytes)));
+        Ok(out)
     }
 
     fn interleave(
@@ -260,9 +330,32 @@ impl Ops for Counter {
         after: &[u32],
     ) -> Result<Size> {
         let slots = visual.map_or(0, |v| v.kept.slots());
-        let out = self.buffer(before.len() + slots + after.len(), table.cols);
+        let ids = before.len() + after.len();
+        let out = self.buffer(ids + slots, table.cols);
+        drop(self.footprint.indices(ids).map(|bytes| self.hold(bytes)));
         self.pass(out.rows * out.cols);
         Ok(out)
+    }
+
+    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Rows> {
+        let batch = Batch { tokens, spans };
+        let hold = self.footprint.batch(&batch).map(|bytes| self.hold(bytes));
+        Ok(Rows { batch, _hold: hold })
+    }
+
+    fn embed(&mut self, table: &Shape, batch: &Rows) -> Result<Size> {
+        let out = self.buffer(batch.batch.tokens.len(), table.cols);
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+
+    fn step(
+        &mut self,
+        _: &Rows,
+        cache: &mut Cache,
+        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Size>,
+    ) -> Result<Size> {
+        work(self, cache)
     }
 
     fn rope_append(
@@ -272,25 +365,29 @@ impl Ops for Counter {
         _: &Size,
         _: &mut Cache,
         _: usize,
-        _: &[Span<'_>],
+        _: &Rows,
         _: f32,
     ) -> Result<()> {
         self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
         Ok(())
     }
 
-    fn attention(&mut self, q: &Size, cache: &Cache, _: usize, spans: &[Span<'_>]) -> Result<Size> {
+    fn attention(&mut self, q: &Size, cache: &Cache, _: usize, batch: &Rows) -> Result<Size> {
+        let (shape, spans) = (cache.shape, &batch.batch.spans);
         let out = self.buffer(q.rows, q.cols);
-        drop(self.meter.charge(Purpose::Workspace, decoder_scratch(cache.shape, spans)));
+        let heads = q.cols / shape.head_dim;
+        let scratch = self.footprint.attention_scratch(shape, heads, &batch.batch);
+        drop(scratch.map(|bytes| self.hold(bytes)));
         let pairs = spans.iter().map(|s| cost::causal_pairs(s.position, s.rows)).sum();
         let context: usize = spans.iter().map(Span::context).sum();
-        let row = 2 * cache.shape.kv_heads * cache.shape.head_dim * self.cache_bytes();
-        let bytes = context * row + 2 * q.rows * q.cols * ACTIVATION;
+        let row = 2 * shape.kv_heads * shape.head_dim * self.footprint.cache_number();
+        let bytes = context * row + 2 * q.rows * q.cols * self.footprint.activation();
         self.count(Kind::Attention, cost::attention(pairs, q.cols, bytes));
         Ok(out)
     }
 
-    fn sample(&mut self, _: &Size, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+    fn sample(&mut self, logits: &Size, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+        drop(self.footprint.sample_scratch(logits.cols, how).map(|bytes| self.hold(bytes)));
         Ok(vec![0; how.len()])
     }
 
@@ -302,15 +399,20 @@ impl Ops for Counter {
         Ok(select::Kept { allocation: Vec::new(), indices: Vec::new() })
     }
 
-    fn enter(&mut self, stage: Stage) {
+    fn enter(&mut self, stage: Stage) -> Result<()> {
         self.clock.enter(stage);
+        Ok(())
     }
 
-    fn clock(&mut self) -> &mut Clock {
-        &mut self.clock
+    fn clock(&mut self) -> Result<&mut Clock> {
+        Ok(&mut self.clock)
     }
 
     fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    fn available(&self) -> Option<usize> {
+        None
     }
 }
