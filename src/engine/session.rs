@@ -7,53 +7,20 @@ use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
 use super::runner::{Runner, pages};
 use super::sequence::Sequence;
+use super::taking::{LoadProgress, Taking};
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, ModelFolder};
 use crate::kv::{self, BlockTable, Pool};
-use crate::model::Source;
 use crate::model::vit::Encoded;
 use crate::ops::clock::Stage;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
-use crate::ops::{DECODE_ROWS, Ops, Storage};
+use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
 use crate::{Error, Result};
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Hears of weight bytes taken and in all, and may stop the loading.
-pub type LoadProgress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
-
-/// A checkpoint that tells how many bytes are taken from it.
-struct Taking<'a> {
-    checkpoint: &'a Checkpoint,
-    told: RefCell<&'a mut dyn FnMut(usize) -> ControlFlow<()>>,
-}
-
-impl<'a> Taking<'a> {
-    fn new(checkpoint: &'a Checkpoint, told: &'a mut dyn FnMut(usize) -> ControlFlow<()>) -> Self {
-        Self { checkpoint, told: RefCell::new(told) }
-    }
-}
-
-impl<O: Ops> Source<O> for Taking<'_> {
-    fn take(
-        &self,
-        ops: &mut O,
-        name: &str,
-        shape: &[usize],
-        storage: Storage,
-    ) -> Result<O::Weight> {
-        let weight = self.checkpoint.take(ops, name, shape, storage)?;
-        let bytes = self.checkpoint.get(name)?.bytes().len();
-        match (self.told.borrow_mut())(bytes) {
-            ControlFlow::Continue(()) => Ok(weight),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
-    }
-}
 
 /// Hears of progress and tokens, and may stop the work.
 pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
