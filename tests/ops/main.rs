@@ -26,8 +26,13 @@ fn on_emulator(sm: &str) {
 }
 
 fn run(emulator: &Emulator, sm: &str, children: &[&str]) {
+    run_with(emulator, sm, children, &[]);
+}
+
+fn run_with(emulator: &Emulator, sm: &str, children: &[&str], more: &[(&str, &str)]) {
+    let environment = [more, &[("HIRED_EMULATOR_SM", sm)]].concat();
     for child in children {
-        let output = emulator.child(child, &[("HIRED_EMULATOR_SM", sm)]);
+        let output = emulator.child(child, &environment);
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success(),
@@ -51,6 +56,16 @@ fn emulated_mma_k8_path() {
 #[test]
 fn emulated_mma_k16_path() {
     on_emulator("80");
+}
+
+/// Each buffer by itself under AddressSanitizer: nothing reads or writes beside it.
+#[test]
+fn emulated_with_watched_buffers() {
+    let emulator = Emulator::build(Build::Asan, &[]);
+    let environment = [("HIRED_SEPARATE_BUFFERS", "1")];
+    for sm in ["61", "80"] {
+        run_with(&emulator, sm, &["child_f32", "child_f16"], &environment);
+    }
 }
 
 /// The library's products, which leave bias, activation and gate to kernels of their own.
