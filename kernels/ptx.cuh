@@ -26,6 +26,11 @@ constexpr bool HAS_CP_ASYNC = HIRED_ARCH >= 80;
 __device__ float half_to_float(uint16_t bits);
 // To the nearest fp16, ties to even; beyond 65504 to infinity.
 __device__ uint16_t float_to_half(float x);
+// Two of them, the first in the low half.
+__device__ uint32_t floats_to_halves(float low, float high);
+
+// 2^x, within 2 units in the last place of fp32; results below the normal numbers are 0.
+__device__ float exp2(float x);
 
 // Reads 16 bytes that nobody writes during the kernel and that are used once: past L1, where the card can.
 // `from` is a multiple of 16.
@@ -78,6 +83,31 @@ __device__ inline uint16_t float_to_half(float x)
     uint16_t bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
     return bits;
+}
+
+__device__ inline uint32_t floats_to_halves(float low, float high)
+{
+    uint32_t bits;
+#if HIRED_ARCH >= 80
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+#else
+    asm("{\n"
+        ".reg .b16 low, high;\n"
+        "cvt.rn.f16.f32 low, %1;\n"
+        "cvt.rn.f16.f32 high, %2;\n"
+        "mov.b32 %0, {low, high};\n"
+        "}"
+        : "=r"(bits)
+        : "f"(low), "f"(high));
+#endif
+    return bits;
+}
+
+__device__ inline float exp2(float x)
+{
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
 }
 
 __device__ inline uint4 load_streaming(const void* from)

@@ -126,6 +126,17 @@ namespace ptx {
 inline float half_to_float(uint16_t bits) { return emu::from_half(bits); }
 inline uint16_t float_to_half(float x) { return emu::to_half(x); }
 
+inline uint32_t floats_to_halves(float low, float high)
+{
+    return emu::to_half(low) | uint32_t(emu::to_half(high)) << 16;
+}
+
+inline float exp2(float x)
+{
+    const float y = exp2f(x);
+    return y < 0x1p-126f ? 0.0f : y;
+}
+
 inline uint4 load_streaming(const void* from) { return *static_cast<const uint4*>(from); }
 
 inline int32_t dp4a(int32_t a, int32_t b, int32_t c)

@@ -5,6 +5,7 @@
 #[allow(dead_code, missing_docs)]
 #[rustfmt::skip]
 mod abi;
+pub mod attention;
 pub mod device;
 pub mod gemv;
 pub mod launch;

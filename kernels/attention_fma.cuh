@@ -1,0 +1,266 @@
+// Attention of a block of queries by fp32 FMA: every card's in f32, and in f16 that of cards without mma and of
+// shapes that mma does not take.
+//
+// 128 threads in 8 groups of 16. Thread c of group r has the queries r, r + 8, …, the keys 4c to 4c + 3 of a tile
+// of 64, and the columns 4c to 4c + 3 of each 64. Keys and values come through shared memory in chunks of 2048
+// numbers, widened to fp32 on the way in: on Pascal a conversion costs as much as several FMA. The next chunk is
+// under way to registers while one is computed with.
+#pragma once
+
+#include "attention.cuh"
+
+// N numbers as they lie in memory.
+template <typename T, int N>
+struct Raw {
+    static_assert(N == LANES<T>, "16 bytes or one number");
+    uint4 bits;
+
+    __device__ void load(const T* from)
+    {
+        bits = *reinterpret_cast<const uint4*>(from);
+    }
+    __device__ void clear()
+    {
+        bits = make_uint4(0, 0, 0, 0);
+    }
+    __device__ void widen(float* to) const
+    {
+        const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+        float x[N];
+        unpack(words, x, T{});
+        ::store(to, x);
+    }
+};
+
+template <typename T>
+struct Raw<T, 1> {
+    T number;
+
+    __device__ void load(const T* from)
+    {
+        number = *from;
+    }
+    __device__ void clear()
+    {
+        number = from_float<T>(0.0f);
+    }
+    __device__ void widen(float* to) const
+    {
+        *to = to_float(number);
+    }
+};
+
+// D: columns that there is room for, 64 or 128. N: numbers of a load.
+template <typename T, int D, int N>
+struct FmaTile {
+    static constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
+    static constexpr uint32_t GROUP = 16;
+    static constexpr uint32_t GROUPS = THREADS / GROUP;
+    // Two blocks then fit the 96 KB of shared memory that an SM of Pascal has.
+    static constexpr uint32_t ROWS = D == 64 ? 64 : 32;
+    static constexpr uint32_t KEYS = 64;
+    static constexpr uint32_t CHUNK = 2048;
+    static constexpr uint32_t CHUNK_COLUMNS = CHUNK / KEYS; // of keys
+    static constexpr uint32_t CHUNK_VALUES = CHUNK / D;     // whole values
+    static constexpr int M = ROWS / GROUPS;
+    static constexpr int C = D / GROUP;
+    static constexpr int LOADS = CHUNK / THREADS / N;
+
+    // Rows four numbers longer than they need be: those that are read at once lie in different banks.
+    static constexpr uint32_t Q_STRIDE = D + 4;
+    static constexpr uint32_t P_STRIDE = KEYS + 4;
+    static constexpr uint32_t K_STRIDE = CHUNK_COLUMNS + 4;
+    struct Shared {
+        float q[ROWS * Q_STRIDE];
+        float weights[ROWS * P_STRIDE];
+        float chunk[KEYS * K_STRIDE]; // of keys, or of values without a gap
+    };
+
+    // A chunk on its way: 16 numbers a thread.
+    struct Chunk {
+        Raw<T, N> raw[LOADS];
+
+        // Row r of the chunk holds the key of thread r % 16 that it counts as r / 16: the 16 threads of a group then
+        // read neighbouring rows.
+        template <typename Keys>
+        __device__ void load_keys(const Keys& keys, uint32_t head_dim, uint32_t first, uint32_t count, uint32_t column)
+        {
+#pragma unroll
+            for (int i = 0; i < LOADS; i++) {
+                const uint32_t at = i * THREADS + threadIdx.x, row = at / (CHUNK_COLUMNS / N);
+                const uint32_t key = first + row % GROUP * 4 + row / GROUP;
+                const uint32_t from = column + at % (CHUNK_COLUMNS / N) * N;
+                raw[i].clear();
+                if (key < count && from < head_dim) raw[i].load(keys.keys + keys.offset(key) + from);
+            }
+        }
+        template <typename Keys>
+        __device__ void load_values(const Keys& keys, uint32_t head_dim, uint32_t first, uint32_t count)
+        {
+#pragma unroll
+            for (int i = 0; i < LOADS; i++) {
+                const uint32_t at = i * THREADS + threadIdx.x, key = first + at / (D / N);
+                const uint32_t from = at % (D / N) * N;
+                raw[i].clear();
+                if (key < count && from < head_dim) raw[i].load(keys.values + keys.offset(key) + from);
+            }
+        }
+        __device__ void store_keys(float* chunk) const
+        {
+#pragma unroll
+            for (int i = 0; i < LOADS; i++) {
+                const uint32_t at = i * THREADS + threadIdx.x;
+                raw[i].widen(chunk + at / (CHUNK_COLUMNS / N) * K_STRIDE + at % (CHUNK_COLUMNS / N) * N);
+            }
+        }
+        __device__ void store_values(float* chunk) const
+        {
+#pragma unroll
+            for (int i = 0; i < LOADS; i++) raw[i].widen(chunk + (i * THREADS + threadIdx.x) * N);
+        }
+    };
+};
+
+// Four numbers of shared memory.
+__device__ inline void load4(const float* from, float (&to)[4])
+{
+    load(from, to);
+}
+
+// PRECOND: block of 128 threads, all of which arrive; head_dim at most D. N > 1: q, keys and values multiples of
+// 16, head_dim and strides whole vectors; out a multiple of 16 or, in f16, of 8.
+template <typename T, int D, int N, typename Keys>
+__device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float scale)
+{
+    using Tile = FmaTile<T, D, N>;
+    constexpr int M = Tile::M, C = Tile::C;
+    __shared__ __align__(16) typename Tile::Shared shared;
+    const uint32_t group = threadIdx.x / Tile::GROUP, lane = threadIdx.x % Tile::GROUP;
+    const uint32_t head_dim = queries.head_dim;
+    const uint32_t count = keys.seen_by(min(queries.rows, Tile::ROWS) - 1);
+    const float unit = Weight<T>::unit(scale);
+
+    typename Tile::Chunk next;
+    next.load_keys(keys, head_dim, 0, count, 0);
+    for (uint32_t at = threadIdx.x; at < Tile::ROWS * (D / N); at += Tile::THREADS) {
+        const uint32_t row = at / (D / N), from = at % (D / N) * N;
+        Raw<T, N> raw;
+        raw.clear();
+        if (row < queries.rows && from < head_dim) raw.load(queries.row(row) + from);
+        raw.widen(shared.q + row * Tile::Q_STRIDE + from);
+    }
+
+    float out[M][C] = {}, greatest[M], sum[M] = {};
+#pragma unroll
+    for (int i = 0; i < M; i++) greatest[i] = -INFINITY;
+
+    for (uint32_t first = 0; first < count; first += Tile::KEYS) {
+        float score[M][4] = {};
+#pragma unroll 1
+        for (uint32_t column = 0; column < head_dim; column += Tile::CHUNK_COLUMNS) {
+            __syncthreads(); // the chunk before is done with
+            next.store_keys(shared.chunk);
+            __syncthreads();
+            if (column + Tile::CHUNK_COLUMNS < head_dim)
+                next.load_keys(keys, head_dim, first, count, column + Tile::CHUNK_COLUMNS);
+            else
+                next.load_values(keys, head_dim, first, count);
+#pragma unroll
+            for (uint32_t d = 0; d < Tile::CHUNK_COLUMNS; d += 4) {
+                float b[4][4];
+#pragma unroll
+                for (int j = 0; j < 4; j++) load4(shared.chunk + (lane + j * Tile::GROUP) * Tile::K_STRIDE + d, b[j]);
+#pragma unroll
+                for (int i = 0; i < M; i++) {
+                    float a[4];
+                    load4(shared.q + (group + i * Tile::GROUPS) * Tile::Q_STRIDE + column + d, a);
+#pragma unroll
+                    for (int j = 0; j < 4; j++)
+#pragma unroll
+                        for (int e = 0; e < 4; e++) score[i][j] += a[e] * b[j][e];
+                }
+            }
+        }
+
+#pragma unroll
+        for (int i = 0; i < M; i++) {
+            const uint32_t row = group + i * Tile::GROUPS, seen = keys.seen_by(row);
+            float top = -INFINITY;
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                if (first + lane * 4 + j >= seen) score[i][j] = -INFINITY;
+                top = fmaxf(top, score[i][j]);
+            }
+#pragma unroll
+            for (int step = Tile::GROUP / 2; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, step));
+            // Key 0 is seen by every row, so this is finite from the first tile on.
+            const float now = fmaxf(greatest[i], top * unit);
+            const float correction = Weight<T>::power(greatest[i] - now);
+            greatest[i] = now;
+            sum[i] *= correction;
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                score[i][j] = Weight<T>::power(score[i][j] * unit - now);
+                sum[i] += score[i][j];
+            }
+            store(shared.weights + row * Tile::P_STRIDE + lane * 4, score[i]);
+#pragma unroll
+            for (int c = 0; c < C; c++) out[i][c] *= correction;
+        }
+        // A row's weights are read by the 16 threads that wrote them; the barriers below order that too.
+
+#pragma unroll 1
+        for (uint32_t done = 0; done < Tile::KEYS; done += Tile::CHUNK_VALUES) {
+            __syncthreads();
+            next.store_values(shared.chunk);
+            __syncthreads();
+            if (done + Tile::CHUNK_VALUES < Tile::KEYS)
+                next.load_values(keys, head_dim, first + done + Tile::CHUNK_VALUES, count);
+            else
+                next.load_keys(keys, head_dim, first + Tile::KEYS, count, 0);
+#pragma unroll
+            for (uint32_t k = 0; k < Tile::CHUNK_VALUES; k += 4) {
+                float a[M][4];
+#pragma unroll
+                for (int i = 0; i < M; i++)
+                    load4(shared.weights + (group + i * Tile::GROUPS) * Tile::P_STRIDE + done + k, a[i]);
+#pragma unroll
+                for (int e = 0; e < 4; e++)
+#pragma unroll
+                    for (int part = 0; part < C; part += 4) {
+                        float b[4];
+                        load4(shared.chunk + (k + e) * D + part * Tile::GROUP + lane * 4, b);
+#pragma unroll
+                        for (int i = 0; i < M; i++)
+#pragma unroll
+                            for (int c = 0; c < 4; c++) out[i][part + c] += a[i][e] * b[c];
+                    }
+            }
+        }
+    }
+
+#pragma unroll
+    for (int i = 0; i < M; i++)
+#pragma unroll
+        for (int step = Tile::GROUP / 2; step > 0; step /= 2) sum[i] += __shfl_xor_sync(ALL_LANES, sum[i], step);
+#pragma unroll
+    for (int i = 0; i < M; i++) {
+        const uint32_t row = group + i * Tile::GROUPS;
+        if (row >= queries.rows) break;
+        const float inverse = __fdividef(1.0f, sum[i]);
+#pragma unroll
+        for (int part = 0; part < C; part += 4) {
+            const uint32_t column = part * Tile::GROUP + lane * 4;
+            float x[4];
+#pragma unroll
+            for (int c = 0; c < 4; c++) x[c] = out[i][part + c] * inverse;
+            if constexpr (N > 1) {
+                if (column < head_dim) store(queries.out_row(row) + column, x);
+            } else {
+#pragma unroll
+                for (int c = 0; c < 4; c++)
+                    if (column + c < head_dim) queries.out_row(row)[column + c] = from_float<T>(x[c]);
+            }
+        }
+    }
+}

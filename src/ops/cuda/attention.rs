@@ -1,0 +1,238 @@
+//! Which attention kernel runs, on how many blocks, and what scratch it needs.
+//!
+//! Prompts and the vision tower: tiles of queries, by `mma` where the card has it. Decode steps: keys in splits.
+
+use super::abi::{
+    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_PAGE, HIRED_ROW_THREADS, HIRED_SPLIT,
+};
+use super::launch::{Launch, Number};
+
+/// Heads and how their rows lie. Strides count numbers.
+#[derive(Debug, Clone, Copy)]
+pub struct Heads {
+    /// Of queries.
+    pub heads: usize,
+    /// Of keys and values; divides `heads`.
+    pub kv_heads: usize,
+    /// Numbers of a head, even.
+    pub head_dim: usize,
+    /// Format of queries, keys, values and results.
+    pub number: Number,
+    /// From one row of queries to the next.
+    pub q_stride: usize,
+    /// From one key to the next; of the cache, whose keys lie side by side, `head_dim`.
+    pub kv_stride: usize,
+    /// From one row of results to the next.
+    pub out_stride: usize,
+    /// Queries, keys, values and results start at multiples of 16 bytes.
+    pub aligned: bool,
+}
+
+impl Heads {
+    /// Whole accesses of 16 bytes reach every number of a head.
+    fn is_vector(&self) -> bool {
+        let lanes = 16 / self.number.size();
+        let sizes = [self.head_dim, self.q_stride, self.kv_stride, self.out_stride];
+        self.aligned && sizes.iter().all(|size| size.is_multiple_of(lanes))
+    }
+}
+
+/// A kernel that takes a block of queries.
+#[derive(Debug)]
+struct Tile {
+    name: &'static str,
+    /// Queries of a block.
+    rows: usize,
+    /// Widest head.
+    head_dim: usize,
+    /// Only f16, and only from this code path on.
+    mma: Option<u32>,
+    /// Only whole vectors.
+    vector: bool,
+}
+
+/// In the order in which they are tried.
+const TILES: [Tile; 5] = [
+    Tile { name: "mma64", rows: 128, head_dim: 64, mma: Some(75), vector: true },
+    Tile { name: "mma128", rows: 64, head_dim: 128, mma: Some(75), vector: true },
+    Tile { name: "fma64", rows: 64, head_dim: 64, mma: None, vector: true },
+    Tile { name: "fma128", rows: 32, head_dim: 128, mma: None, vector: true },
+    Tile { name: "guarded", rows: 32, head_dim: 128, mma: None, vector: false },
+];
+
+fn tile(path: u32, heads: &Heads) -> &'static Tile {
+    assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
+    let fits = |tile: &&Tile| {
+        tile.head_dim >= heads.head_dim
+            && (!tile.vector || heads.is_vector())
+            && tile.mma.is_none_or(|from| path >= from && heads.number == Number::F16)
+    };
+    TILES.iter().find(fits).expect("the guarded tile takes every head")
+}
+
+fn tiles(file: &'static str, path: u32, heads: &Heads, rows: usize, partitions: usize) -> Launch {
+    let tile = tile(path, heads);
+    Launch {
+        file,
+        kernel: format!("{file}_{}_{}", tile.name, heads.number.name()),
+        grid: [rows.div_ceil(tile.rows) as u32, heads.heads as u32, partitions as u32],
+        block: HIRED_ATTENTION_THREADS,
+        shared: 0,
+    }
+}
+
+/// Attention inside each of `partitions`, none of which has more than `rows` queries.
+pub fn vision(path: u32, heads: &Heads, rows: usize, partitions: usize) -> Launch {
+    tiles("attention_vision", path, heads, rows, partitions)
+}
+
+/// Causal attention of a span of `rows` rows to the cache.
+pub fn prefill(path: u32, heads: &Heads, rows: usize) -> Launch {
+    tiles("attention_prefill", path, heads, rows, 1)
+}
+
+/// Heads that share the keys that a block of `attention_decode` loads: the kernels there are.
+const SHARING: [usize; 3] = [1, 4, 8];
+
+/// Splits of a context of so many pages.
+pub fn splits(pages: usize) -> usize {
+    pages.div_ceil((HIRED_SPLIT / HIRED_PAGE) as usize)
+}
+
+/// Attention of one row of each of `sequences` to so many splits at most of the cache, and the merging of the splits.
+pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> [Launch; 2] {
+    assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
+    let group = heads.heads / heads.kv_heads;
+    let (name, sharing) = if heads.is_vector() {
+        let sharing = SHARING.into_iter().find(|s| *s >= group).unwrap_or(8);
+        let room = if heads.head_dim <= 64 { 64 } else { 128 };
+        (format!("vector{room}x{sharing}"), sharing)
+    } else {
+        ("guardedx4".to_owned(), 4)
+    };
+    let file = "attention_decode";
+    let launch = |kernel, grid: [usize; 3]| Launch {
+        file,
+        kernel,
+        grid: grid.map(|blocks| blocks as u32),
+        block: HIRED_ATTENTION_THREADS,
+        shared: 0,
+    };
+    let number = heads.number.name();
+    [
+        launch(
+            format!("{file}_{name}_{number}"),
+            [splits, heads.kv_heads * group.div_ceil(sharing), sequences],
+        ),
+        launch(format!("attention_merge_{number}"), [heads.heads, sequences, 1]),
+    ]
+}
+
+/// Bytes of scratch of [`decode`]: mixed values, and greatest scores with sums.
+pub fn decode_scratch(
+    heads: usize,
+    head_dim: usize,
+    sequences: usize,
+    splits: usize,
+) -> [usize; 2] {
+    let parts = sequences * heads * splits;
+    [parts * head_dim * size_of::<f32>(), parts * size_of::<[f32; 2]>()]
+}
+
+/// Scores of the class token: weights of each head, and their sum over the heads. `q_stride` and `out_stride` of
+/// `heads` play no part.
+pub fn cls_scores(heads: &Heads, partitions: usize, patches: usize) -> [Launch; 2] {
+    assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
+    let is_vector = Heads { q_stride: 0, out_stride: 0, ..*heads }.is_vector();
+    let variant = if is_vector { "vector" } else { "guarded" };
+    let file = "attention_cls";
+    let block = HIRED_ROW_THREADS;
+    let launch = |kernel, grid: [usize; 2]| Launch {
+        file,
+        kernel,
+        grid: [grid[0] as u32, grid[1] as u32, 1],
+        block,
+        shared: 0,
+    };
+    [
+        launch(format!("{file}_{variant}_{}", heads.number.name()), [heads.heads, partitions]),
+        launch(format!("{file}_sum"), [patches.div_ceil(block as usize), partitions]),
+    ]
+}
+
+/// Bytes of scratch of [`cls_scores`]: weights, and their sums.
+pub fn cls_scratch(heads: usize, partitions: usize, patches: usize) -> [usize; 2] {
+    let rows = partitions * heads;
+    [rows * (patches + 1) * size_of::<f32>(), rows * size_of::<f32>()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heads(number: Number, heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
+        let stride = heads * head_dim;
+        Heads {
+            heads,
+            kv_heads,
+            head_dim,
+            number,
+            q_stride: stride,
+            kv_stride: stride,
+            out_stride: stride,
+            aligned: true,
+        }
+    }
+
+    #[test]
+    fn tiles_go_by_path_format_width_and_alignment() {
+        let name = |path, heads: Heads| vision(path, &heads, 577, 5).kernel;
+        let f16 = |head_dim| heads(Number::F16, 16, 16, head_dim);
+        let f32 = |head_dim| heads(Number::F32, 16, 16, head_dim);
+        for path in [75, 80] {
+            assert_eq!(name(path, f16(64)), "attention_vision_mma64_f16");
+            assert_eq!(name(path, f16(24)), "attention_vision_mma64_f16");
+            assert_eq!(name(path, f16(80)), "attention_vision_mma128_f16");
+            assert_eq!(name(path, f32(64)), "attention_vision_fma64_f32");
+            assert_eq!(name(path, f16(6)), "attention_vision_guarded_f16");
+        }
+        assert_eq!(name(61, f16(64)), "attention_vision_fma64_f16");
+        assert_eq!(name(61, f16(128)), "attention_vision_fma128_f16");
+        assert_eq!(name(61, f32(12)), "attention_vision_fma64_f32");
+        assert_eq!(name(61, f16(12)), "attention_vision_guarded_f16");
+        assert_eq!(name(80, Heads { aligned: false, ..f16(64) }), "attention_vision_guarded_f16");
+        assert_eq!(name(80, Heads { q_stride: 1028, ..f16(64) }), "attention_vision_guarded_f16");
+    }
+
+    #[test]
+    fn grids_cover_all_queries() {
+        let vit = heads(Number::F16, 16, 16, 64);
+        assert_eq!(vision(80, &vit, 577, 5).grid, [5, 16, 5]);
+        assert_eq!(vision(61, &vit, 577, 5).grid, [10, 16, 5]);
+        assert_eq!(vision(61, &vit, 1, 5).grid, [1, 16, 5]);
+        let llm = heads(Number::F16, 32, 8, 128);
+        assert_eq!(prefill(75, &llm, 65).grid, [2, 32, 1]);
+        assert_eq!(prefill(61, &llm, 65).grid, [3, 32, 1]);
+    }
+
+    #[test]
+    fn decode_shares_keys_between_the_heads_of_a_group() {
+        let of = |number, q, kv, width| {
+            let [split, merge] = decode(&heads(number, q, kv, width), 3, 4);
+            assert_eq!((merge.grid, merge.block), ([q as u32, 3, 1], 128));
+            (split.kernel.trim_start_matches("attention_decode_").to_owned(), split.grid)
+        };
+        assert_eq!(of(Number::F16, 32, 32, 128), ("vector128x1_f16".into(), [4, 32, 3]));
+        assert_eq!(of(Number::F16, 32, 8, 128), ("vector128x4_f16".into(), [4, 8, 3]));
+        assert_eq!(of(Number::F32, 14, 2, 64), ("vector64x8_f32".into(), [4, 2, 3]));
+        assert_eq!(of(Number::F16, 40, 2, 64), ("vector64x8_f16".into(), [4, 6, 3]));
+        assert_eq!(of(Number::F16, 14, 2, 6), ("guardedx4_f16".into(), [4, 4, 3]));
+    }
+
+    #[test]
+    fn scratch_has_a_place_for_every_split() {
+        assert_eq!([0, 1, 16, 17].map(splits), [0, 1, 1, 2]);
+        assert_eq!(decode_scratch(32, 128, 1, 4), [32 * 4 * 512, 32 * 4 * 8]);
+        assert_eq!(cls_scratch(16, 5, 576), [80 * 577 * 4, 80 * 4]);
+    }
+}
