@@ -34,7 +34,7 @@
 /* Most patches of a partition. */
 #define HIRED_PATCHES 65536
 
-/* Most threads in a block of a kernel of vision, rows, rope, activation and convert. */
+/* Most threads in a block of a kernel of vision, rows, rope and activation. */
 #define HIRED_ROW_THREADS 256
 
 /* Most threads in a block of a norm, and the numbers of a row that each keeps in the vector variants. */
@@ -107,7 +107,7 @@ typedef struct GatherParams {
 } GatherParams;
 
 typedef struct InterleaveParams {
-    const void* table;      /* [vocabulary, cols] */
+    const void* table;      /* [vocabulary, table_stride] */
     const uint32_t* before; /* [before_count]: token ids */
     const uint32_t* slots;  /* [slot_count]: rows of visual, or HIRED_NEWLINE */
     const uint32_t* after;  /* [after_count]: token ids */
@@ -118,6 +118,8 @@ typedef struct InterleaveParams {
     uint32_t slot_count;
     uint32_t after_count;
     uint32_t cols;
+    uint32_t table_stride; /* numbers from one row of table to the next */
+    uint32_t reserved;
 } InterleaveParams;
 
 /* rope.cu */
@@ -155,12 +157,91 @@ typedef struct SiluMulParams {
     uint64_t count;
 } SiluMulParams;
 
-/* convert.cu */
-typedef struct ConvertParams {
-    const void* from; /* [count] in the format named first */
-    void* to;         /* [count] in the format named second */
-    uint64_t count;
-} ConvertParams;
+/* gemm_fma.cu, gemm_mma8.cu, gemm_mma16.cu */
+typedef struct GemmParams {
+    const void* x;     /* [rows, inner] */
+    const void* w;     /* [cols, inner] */
+    const float* bias; /* [cols], or null */
+    void* out;         /* [rows, cols] */
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t inner;
+    uint32_t x_stride; /* numbers from row to row */
+    uint32_t w_stride;
+    uint32_t out_stride;
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
+    uint32_t epilogue;   /* HIRED_STORE … HIRED_GATE */
+} GemmParams;
+
+/* attention_vision.cu */
+typedef struct VisionAttentionParams {
+    const void* q;           /* [partitions * tokens, heads * head_dim], or the rows that offsets name */
+    const void* k;           /* [partitions * tokens, heads * head_dim] */
+    const void* v;           /* as k */
+    void* out;               /* a row for each row of q */
+    const uint32_t* offsets; /* [partitions + 1]: where each partition's rows of q begin; null: q has all rows */
+    uint32_t tokens;         /* keys of a partition */
+    uint32_t heads;
+    uint32_t head_dim;
+    uint32_t q_stride;   /* numbers from row to row */
+    uint32_t kv_stride;
+    uint32_t out_stride;
+    float scale;
+    uint32_t reserved;
+} VisionAttentionParams;
+
+/* attention_cls.cu: both kernels of a launch take the same */
+typedef struct ClsScoresParams {
+    const void* q;  /* class queries of the partitions, [heads * head_dim] each, q_stride numbers apart */
+    const void* k;  /* [partitions * (patches + 1), heads * head_dim] */
+    float* weights; /* scratch: [partitions, heads, patches + 1] */
+    float* sums;    /* scratch: [partitions, heads] */
+    float* out;     /* [partitions, patches] */
+    uint32_t patches;
+    uint32_t heads;
+    uint32_t head_dim;
+    uint32_t q_stride;
+    uint32_t k_stride; /* numbers from row to row */
+    float scale;
+} ClsScoresParams;
+
+/* attention_prefill.cu */
+typedef struct PrefillParams {
+    const void* q;         /* [rows, heads * head_dim]: the span's rows */
+    const void* cache;     /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim], the span's keys among them */
+    void* out;             /* [rows, heads * head_dim] */
+    const uint32_t* pages; /* the sequence's pages, for position + rows positions */
+    uint32_t rows;
+    uint32_t position; /* of the first row */
+    uint32_t heads;    /* a multiple of kv_heads */
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t q_stride; /* numbers from row to row */
+    uint32_t out_stride;
+    float scale;
+} PrefillParams;
+
+/* Positions of the cache that one block of attention_decode sees. */
+#define HIRED_SPLIT 256
+
+/* attention_decode.cu: both kernels of a launch take the same */
+typedef struct DecodeParams {
+    const void* q;             /* [sequences, heads * head_dim] */
+    const void* cache;         /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
+    void* out;                 /* [sequences, heads * head_dim] */
+    const uint32_t* positions; /* [sequences]: of the query; it sees the keys up to its own */
+    const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
+    float* mixed;              /* scratch: [sequences, heads, splits, head_dim] */
+    float* weights;            /* scratch: [sequences, heads, splits]: greatest score and sum, two numbers each */
+    uint32_t splits;           /* HIRED_SPLIT positions each, for the longest context that may come */
+    uint32_t heads;            /* a multiple of kv_heads */
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t table_stride;
+    uint32_t q_stride; /* numbers from row to row */
+    uint32_t out_stride;
+    float scale;
+} DecodeParams;
 
 /* select.cu: the patches of one image. Partition 0 is the full image, valid throughout; sub-image (a, b) is
  * partition 1 + a * grid_cols + b. The valid canvas is rows [row_begin, row_end), likewise columns, in patches. */

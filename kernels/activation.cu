@@ -11,7 +11,8 @@ __device__ void bias_activation(const ActivationParams& p)
         load(row + i, x);
         if (p.bias) load(p.bias + i, bias);
 #pragma unroll
-        for (int lane = 0; lane < N; lane++) x[lane] = activate(p.activation, x[lane] + bias[lane]);
+        for (int lane = 0; lane < N; lane++) x[lane] += bias[lane];
+        activate(p.activation, x);
         store(row + i, x);
     }
 }

@@ -213,9 +213,13 @@ __device__ void gemv(const GemvParams& p)
     const float sum = scatter_sums(flat);
     const float scale = all.scale(p, row);
     if (lane % SHARE != 0 || row >= p.rows || column >= tile.cols) return;
-    const float y = fmaf(sum, scale, tile.bias ? tile.bias[column] : 0.0f);
+    float y[1] = {fmaf(sum, scale, tile.bias ? tile.bias[column] : 0.0f)};
     Out* out = static_cast<Out*>(tile.out) + static_cast<size_t>(row) * tile.cols + column;
-    *out = from_float<Out>(p.epilogue == HIRED_ADD ? to_float(*out) + y : activate(p.activation, y));
+    if (p.epilogue == HIRED_ADD)
+        y[0] += to_float(*out);
+    else
+        activate(p.activation, y);
+    *out = from_float<Out>(y[0]);
 }
 
 template <typename T, int N, int ROWS>

@@ -52,12 +52,12 @@ __device__ void interleave(const InterleaveParams& p)
             copy_row<T, N>(to, static_cast<const T*>(p.visual) + slot * cols, p.cols);
     } else {
         const uint32_t id = is_before ? p.before[row] : p.after[row - p.slot_count];
-        copy_row<T, N>(to, static_cast<const T*>(p.table) + id * cols, p.cols);
+        copy_row<T, N>(to, static_cast<const T*>(p.table) + id * static_cast<size_t>(p.table_stride), p.cols);
     }
 }
 
 // PRECOND: grid of before_count + slot_count + after_count; 1-D block of at most 256 threads; ids and slots
-// name rows that exist. vector: all pointers multiples of 16; cols a multiple of 16 bytes.
+// name rows that exist. vector: all pointers multiples of 16; cols and table_stride multiples of 16 bytes.
 #define INTERLEAVE(dtype, T)                                                                       \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) interleave_vector_##dtype(InterleaveParams p) \
     {                                                                                              \

@@ -28,7 +28,6 @@ fn every_device_loads_the_code_it_is_said_to_run() {
             ("rows", "gather_vector"),
             ("rope", "rope_append_vector_f16"),
             ("activation", "silu_mul_guarded_f32"),
-            ("convert", "convert_bf16_f16"),
         ];
         for (file, kernel) in kernels {
             let function = modules.function(file, kernel).unwrap_or_else(|e| panic!("{name}: {e}"));

@@ -88,6 +88,11 @@ impl Tensor {
         &self.shard.bytes()[self.range.clone()]
     }
 
+    /// Whether the numbers can be read where they are mapped.
+    pub fn is_aligned(&self) -> bool {
+        self.bytes().as_ptr().addr().is_multiple_of(self.dtype.size())
+    }
+
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.range.len() / self.dtype.size()

@@ -3,7 +3,7 @@
 use super::values::{self, BudgetArg};
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
-use hired::engine::{Device, Dtype, EngineOptions};
+use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
 use hired::ops::sample::Sampling;
 use hired::select::{Alpha, Budget, Method, Newlines, Rule, Selection};
@@ -53,12 +53,15 @@ pub struct DeviceArgs {
     #[arg(long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
     pub resample: Resample,
     /// Who multiplies matrices on CUDA; auto: cuBLAS in f16 if it initialises
-    #[arg(long, value_name = "WHO", default_value = "auto", value_parser = ["auto", "own", "cublas"])]
-    gemm: String,
+    #[arg(long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]
+    gemm: Gemm,
     /// Decode without a CUDA graph
     #[arg(long)]
     no_graph: bool,
 }
+
+const GEMM: [(&str, Gemm); 3] =
+    [("auto", Gemm::Auto), ("own", Gemm::Own), ("cublas", Gemm::Cublas)];
 
 const RESAMPLE: [(&str, Resample); 3] = [
     ("pillow", Resample::Pillow),
@@ -67,12 +70,14 @@ const RESAMPLE: [(&str, Resample); 3] = [
 ];
 
 impl DeviceArgs {
-    /// The engine that was asked for. `--gemm` and `--no-graph` concern CUDA alone and have no counterpart here.
+    /// The engine that was asked for.
     pub fn options(&self) -> EngineOptions {
         EngineOptions {
             device: self.device,
             dtype: self.dtype,
             resample: self.resample,
+            no_graph: self.no_graph,
+            gemm: self.gemm,
             ..EngineOptions::default()
         }
     }

@@ -31,7 +31,7 @@ impl Cpu {
 struct Cuda {
     /// `sm_NN` of each machine code and `compute_NN` of each PTX that is embedded.
     code: Vec<String>,
-    /// Why the list of devices ends with the CPU, or what the devices cannot do yet.
+    /// Which device is taken unasked, or why the list of devices ends with the CPU.
     cuda: String,
     #[serde(skip)]
     devices: Vec<Card>,
@@ -92,7 +92,12 @@ fn cuda() -> Cuda {
         Ok(_) if code.is_empty() => {
             ("this build has no CUDA code: no nvcc was found when it was built".into(), Vec::new())
         }
-        Ok(devices) => ("this version has kernels but computes on the CPU only".into(), devices),
+        Ok(devices) => match devices.iter().find(|device| device.code.is_ok()) {
+            Some(first) => (format!("--device auto takes cuda:{}", first.ordinal), devices),
+            None => {
+                ("no device has code in this build; --device auto takes the CPU".into(), devices)
+            }
+        },
     };
     let card = |device: Device| {
         let (code, why) = match device.code {

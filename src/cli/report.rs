@@ -1,7 +1,7 @@
 //! An answer as JSON, and as one line of statistics.
 
 use super::devices::Cpu;
-use hired::engine::{Answer, FinishReason, Memory, Timings, Visual};
+use hired::engine::{Answer, Card, Engine, FinishReason, Memory, Timings, Visual};
 use hired::select::{Budget, Method, Selection};
 use serde::Serialize;
 
@@ -18,16 +18,29 @@ pub struct Report<'a> {
     how: How,
     timings: Timings,
     memory: Memory,
-    device: Device<'a>,
+    device: &'a Device<'a>,
 }
 
+/// What computed.
 #[derive(Debug, Serialize)]
-struct Device<'a> {
-    kind: &'static str,
-    /// Who multiplies matrices: this program's own code.
-    gemm: &'static str,
-    #[serde(flatten)]
-    cpu: &'a Cpu,
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Device<'a> {
+    Cpu {
+        /// Who multiplies matrices: this program's own code.
+        gemm: &'static str,
+        #[serde(flatten)]
+        cpu: Cpu,
+    },
+    Cuda(&'a Card),
+}
+
+impl<'a> Device<'a> {
+    pub fn of(engine: &'a Engine) -> Self {
+        match engine.card() {
+            None => Self::Cpu { gemm: "own", cpu: Cpu::here() },
+            Some(card) => Self::Cuda(card),
+        }
+    }
 }
 
 /// What chose the visual tokens, as far as it played a part.
@@ -52,7 +65,7 @@ impl How {
 }
 
 impl<'a> Report<'a> {
-    pub fn new(answer: &'a Answer, selection: &Selection, cpu: &'a Cpu) -> Self {
+    pub fn new(answer: &'a Answer, selection: &Selection, device: &'a Device<'a>) -> Self {
         Self {
             schema: 1,
             text: &answer.text,
@@ -63,7 +76,7 @@ impl<'a> Report<'a> {
             how: How::new(selection, answer.visual.as_ref()),
             timings: answer.timings,
             memory: answer.memory,
-            device: Device { kind: "cpu", gemm: "own", cpu },
+            device,
         }
     }
 }

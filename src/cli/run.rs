@@ -2,13 +2,12 @@
 
 use super::Stop;
 use super::args::RunArgs;
-use super::devices::Cpu;
 use super::dump;
 use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
 use super::output::{Stream, print_json};
-use super::progress::Blocks;
-use super::report::{Report, statistics};
+use super::progress::{Blocks, bytes};
+use super::report::{Device, Report, statistics};
 use super::values::BudgetArg;
 use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
 use hired::select::Budget;
@@ -21,7 +20,7 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     }
     let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
     let dump = args.dump.as_deref().map(Output::at).transpose()?;
-    let mut engine = Engine::load(&args.model.model, args.device.options())?;
+    let mut engine = load(args, interrupt)?;
     let mut requests = requests(args, images);
     if args.budget == BudgetArg::Auto && !args.image.is_empty() {
         let budget = largest_budget(&mut engine, args, &requests)?;
@@ -42,7 +41,7 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         dump::write(dump, stages)?;
     }
     if args.json {
-        return report(&requests, &answers);
+        return report(&engine, &requests, &answers);
     }
     for answer in &answers[1..] {
         stream.push(&answer.text);
@@ -55,6 +54,22 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         }
     }
     Ok(())
+}
+
+/// The engine; a bar tells how the weights come along.
+fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
+    let bar = bytes("weights".into());
+    let loaded = Engine::load_with(&args.model.model, args.device.options(), |done, all| {
+        interrupt.heed();
+        bar.set_length(all as u64);
+        bar.set_position(done as u64);
+        if interrupt.raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    if interrupt.raised() {
+        return Err(Stop::Interrupted);
+    }
+    Ok(loaded?)
 }
 
 /// One request for each image, or one without.
@@ -139,12 +154,12 @@ fn answer(
 }
 
 /// Prints one object for one request, an array for several.
-fn report(requests: &[Request], answers: &[Answer]) -> Result<(), Stop> {
-    let cpu = Cpu::here();
+fn report(engine: &Engine, requests: &[Request], answers: &[Answer]) -> Result<(), Stop> {
+    let device = Device::of(engine);
     let reports: Vec<Report<'_>> = requests
         .iter()
         .zip(answers)
-        .map(|(request, answer)| Report::new(answer, &request.selection, &cpu))
+        .map(|(request, answer)| Report::new(answer, &request.selection, &device))
         .collect();
     match reports.as_slice() {
         [report] => print_json(report),

@@ -1,8 +1,8 @@
 //! What a checkpoint is and what it will need, without reading a weight.
 
-use super::predict::Predictor;
+use super::predict::{Held, Predictor};
 use super::prepare::{Prepared, PreparedImage, plan};
-use super::request::{Dtype, EngineOptions};
+use super::request::EngineOptions;
 use crate::checkpoint::{Checkpoint, DType};
 use crate::config::{Architecture, ModelConfig, ModelFolder};
 use crate::image::{Layout, Normalization, Tiles};
@@ -82,8 +82,8 @@ pub fn inspect(
         };
         *formats.entry(format).or_default() += tensor.bytes().len() as u64;
     }
-    let half_cache = options.dtype == Some(Dtype::F16);
-    let mut predictor = Predictor::new(&config, half_cache, &checkpoint)?;
+    let footprint = options.footprint();
+    let mut predictor = Predictor::new(&config, footprint, &checkpoint)?;
     let norm = Normalization::new(&config.image, options.resample);
     let mut budgets = Vec::new();
     for budget in ["full", "40%", "30%", "20%", "10%"] {
@@ -95,7 +95,8 @@ pub fn inspect(
         };
         let image = prepared.image.as_ref().expect("imagined with an image");
         predictor.require(image, &checkpoint)?;
-        let need = predictor.need(&config, &norm, std::slice::from_ref(&prepared), 0)?;
+        let need =
+            predictor.need(&config, &norm, std::slice::from_ref(&prepared), Held::default())?;
         let (weights, mapped) = predictor.weights();
         budgets.push(BudgetNeed {
             budget: budget.into(),
@@ -108,7 +109,6 @@ pub fn inspect(
         });
     }
     let page = kv::Shape::new(&config.text, 1);
-    let number = if half_cache { 2 } else { 4 };
     Ok(Inspection {
         architecture: match config.architecture {
             Architecture::LlavaNext => "LlavaNextForConditionalGeneration",
@@ -117,7 +117,7 @@ pub fn inspect(
         parameters,
         dtype: formats.iter().max_by_key(|(_, bytes)| **bytes).map_or("none", |(name, _)| name),
         bytes: formats.values().sum(),
-        kv_bytes_per_token: page.elements() / kv::PAGE * number,
+        kv_bytes_per_token: page.elements() / kv::PAGE * footprint.cache_number(),
         budgets,
     })
 }

@@ -1,7 +1,9 @@
 //! The largest budget that keeps a promise.
 
-use super::Engine;
 use super::request::Request;
+use super::session::Session;
+use crate::ops::Ops;
+use crate::ops::memory::Purpose;
 use crate::select::{Budget, Method, Selection};
 use crate::{Error, Result};
 use std::time::Instant;
@@ -19,14 +21,9 @@ pub enum Limit {
 /// Norms, softmax and copies beside the matrix products.
 const BESIDES: f64 = 1.25;
 
-impl Engine {
-    /// The largest count budget that keeps `limit` when each of `requests`, answered as one batch, gets it; their own
-    /// budgets play no part.
-    ///
-    /// # Errors
-    /// [`Error::Capacity`] when even one token breaks the limit, [`Error::Request`] when there is nothing to choose,
-    /// and what [`Engine::generate_batch`] says of the requests.
-    pub fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
+impl<O: Ops> Session<O> {
+    /// See [`super::Engine::largest_budget`].
+    pub fn budget_within(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
         if requests.is_empty() || requests.iter().any(|r| r.image.is_none()) {
             return Err(Error::Request("a budget needs an image: give one".into()));
         }
@@ -38,6 +35,7 @@ impl Engine {
         if self.kv_tokens.is_none() {
             // What an earlier batch needed is no part of what this one will need.
             self.runner.free_cache();
+            self.runner.ops.reserve(Purpose::Workspace, 0)?;
         }
         let with = |request: &Request, count| Selection {
             budget: Budget::Count(count),
@@ -99,11 +97,12 @@ impl Engine {
         let tokens = vec![0; ROWS];
         let (runner, text) = (&mut self.runner, &self.preparer.config.text);
         let flops = (2 * 2 * ROWS * text.hidden * text.intermediate) as f64;
-        let rows = runner.model.embed_tokens(&mut runner.ops, &tokens)?;
+        let workspace = self.predictor.probe_need(&tokens)?;
+        runner.ops.reserve(Purpose::Workspace, workspace)?;
         let mut best = 0.0f64;
         for _ in 0..3 {
             let start = Instant::now();
-            runner.model.probe(&mut runner.ops, &rows)?;
+            runner.model.probe(&mut runner.ops, &tokens)?;
             best = best.max(flops / start.elapsed().as_secs_f64());
         }
         Ok(best)

@@ -7,6 +7,7 @@ use crate::image::Normalization;
 use crate::kv::BlockTable;
 use crate::model::Source;
 use crate::ops::count::Counter;
+use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::{Error, Result};
@@ -23,6 +24,17 @@ pub struct Need {
     pub peak: usize,
 }
 
+/// What an executor has taken and keeps for the next batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Pages of the cache.
+    pub pages: usize,
+    /// Their bytes.
+    pub kv: usize,
+    /// Bytes of workspace.
+    pub workspace: usize,
+}
+
 /// A model whose cost can be asked.
 pub struct Predictor {
     runner: Runner<Counter>,
@@ -31,10 +43,10 @@ pub struct Predictor {
 impl Predictor {
     pub fn new(
         config: &ModelConfig,
-        half_cache: bool,
+        footprint: Footprint,
         source: &dyn Source<Counter>,
     ) -> Result<Self> {
-        Ok(Self { runner: Runner::load(config, Counter::new(half_cache), source)? })
+        Ok(Self { runner: Runner::load(config, Counter::new(footprint), source)? })
     }
 
     /// Takes the shapes of further vision blocks.
@@ -43,25 +55,26 @@ impl Predictor {
         self.runner.model.require(blocks, &mut self.runner.ops, source)
     }
 
-    /// What `batch` needs when the cache has at least `pages_held` pages and every answer is as long as it may get.
+    /// What `batch` needs when what is `held` stays and every answer is as long as it may get.
     pub fn need(
         &mut self,
         config: &ModelConfig,
         norm: &Normalization,
         batch: &[Prepared],
-        pages_held: usize,
+        held: Held,
     ) -> Result<Need> {
         let runner = &mut self.runner;
         runner.free_cache();
-        runner.ops.meter().restart();
-        runner.reserve(config, pages(batch).max(pages_held))?;
+        runner.ops.restart(held.workspace);
+        runner.reserve(config, pages(batch).max(held.pages))?;
         let mut quiet = |_, _, _| ControlFlow::Continue(());
         let mut tables = Vec::new();
         for prepared in batch {
             let image = prepared.image.as_ref();
             let encoded = image.map(|i| runner.encode(i, norm, &mut quiet)).transpose()?;
             let mut table = BlockTable::default();
-            runner.prefill(prepared, encoded.as_ref(), &mut table, &mut quiet)?;
+            let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut quiet)?;
+            runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?;
             tables.push((prepared, table));
         }
         // The last step of each group is its most expensive one.
@@ -70,13 +83,12 @@ impl Predictor {
                 let more = prepared.positions() - table.len();
                 runner.pool.append(table, more.saturating_sub(1))?;
             }
-            let mut longer: Vec<(u32, &mut BlockTable)> = group
-                .iter_mut()
-                .filter(|(prepared, _)| prepared.max_new_tokens > 1)
-                .map(|(_, table)| (0, table))
-                .collect();
+            let longer = group.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1);
+            let (how, mut longer): (Vec<_>, Vec<(u32, &mut BlockTable)>) =
+                longer.map(|(prepared, table)| ((prepared.sampling, 1), (0, table))).unzip();
             if !longer.is_empty() {
-                runner.step(&mut longer)?;
+                let logits = runner.step(&mut longer)?;
+                runner.ops.sample(&logits, &how)?;
             }
         }
         let meter = runner.ops.meter();
@@ -89,13 +101,27 @@ impl Predictor {
     }
 
     /// What the vision half alone needs.
-    pub fn vision_need(&mut self, norm: &Normalization, image: &PreparedImage) -> Result<Need> {
+    pub fn vision_need(
+        &mut self,
+        norm: &Normalization,
+        image: &PreparedImage,
+        held: Held,
+    ) -> Result<Need> {
         let runner = &mut self.runner;
         runner.free_cache();
-        runner.ops.meter().restart();
+        runner.ops.restart(held.workspace);
         runner.encode(image, norm, &mut |_, _, _| ControlFlow::Continue(()))?;
         let meter = runner.ops.meter();
         Ok(Need { kv: 0, workspace: meter.most(Purpose::Workspace), peak: meter.peak() })
+    }
+
+    /// Workspace of the piece of work that measures a machine.
+    pub fn probe_need(&mut self, tokens: &[u32]) -> Result<usize> {
+        let runner = &mut self.runner;
+        runner.free_cache();
+        runner.ops.restart(0);
+        runner.model.probe(&mut runner.ops, tokens)?;
+        Ok(runner.ops.meter().most(Purpose::Workspace))
     }
 
     /// The counter, with everything counted since it was made.
@@ -110,18 +136,34 @@ impl Predictor {
     }
 }
 
-/// Refuses a batch that the system has no memory for.
+/// Refuses a batch that there is no memory for.
 ///
 /// # Errors
 /// [`Error::Capacity`] with the numbers.
-pub fn check_memory(need: &Need, kv_held: usize, available: Option<usize>) -> Result<()> {
-    let wanted = need.kv.saturating_sub(kv_held) + need.workspace;
+pub fn check_memory(need: &Need, held: Held, available: Option<usize>) -> Result<()> {
+    let wanted = need.kv.saturating_sub(held.kv) + need.workspace.saturating_sub(held.workspace);
     match available {
         Some(free) if wanted > free => Err(Error::Capacity(format!(
-            "the request needs {} for keys and values and {} of workspace, the system has {} \
+            "the request needs {} for keys and values and {} of workspace, {} are \
              available: use a smaller budget, fewer new tokens or fewer images at a time",
             gib(need.kv),
             gib(need.workspace),
+            gib(free),
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses weights that there is no memory for.
+///
+/// # Errors
+/// [`Error::Capacity`] with the numbers.
+pub fn check_weights(wanted: usize, available: Option<usize>) -> Result<()> {
+    match available {
+        Some(free) if wanted > free => Err(Error::Capacity(format!(
+            "the weights take {}, {} are available: use --dtype f16, a smaller model, or the CPU, \
+             which uses them where the files are mapped (--device cpu)",
+            gib(wanted),
             gib(free),
         ))),
         _ => Ok(()),
@@ -137,29 +179,6 @@ fn gib(bytes: usize) -> String {
     }
 }
 
-/// Memory that this process can still take, as Linux tells it: the machine's, or what its control group leaves.
-/// `None` elsewhere.
-pub fn available() -> Option<usize> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let kib: usize = field(&text, "MemAvailable:")?.strip_suffix("kB")?.trim().parse().ok()?;
-    let machine = kib << 10;
-    Some(group_available().map_or(machine, |group| machine.min(group)))
-}
-
-/// What a control group (version 2) with a limit leaves; pages of files count as free, since the system takes them
-/// back.
-fn group_available() -> Option<usize> {
-    let read = |name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
-    let limit: usize = read("memory.max")?.trim().parse().ok()?;
-    let taken: usize = field(&read("memory.stat")?, "anon ")?.parse().ok()?;
-    Some(limit.saturating_sub(taken))
-}
-
-/// What follows a name at the start of a line.
-fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
-    text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -167,23 +186,12 @@ mod tests {
     #[test]
     fn what_the_system_has_no_memory_for_is_refused_with_the_numbers() {
         let need = Need { kv: 3 << 30, workspace: 200 << 20, peak: 0 };
-        let refused = check_memory(&need, 0, Some(3 << 30)).unwrap_err();
+        let refused = check_memory(&need, Held::default(), Some(3 << 30)).unwrap_err();
         assert!(matches!(refused, Error::Capacity(_)));
         let message = refused.to_string();
         assert!(message.contains("3.0 GiB") && message.contains("200 MiB"), "{message}");
         // What is held already is not taken again; without knowledge nothing is refused.
-        check_memory(&need, 1 << 30, Some(3 << 30)).unwrap();
-        check_memory(&need, 0, None).unwrap();
-    }
-
-    #[test]
-    fn fields_of_the_systems_files() {
-        let text = "MemTotal: 10 kB\nMemAvailable:    2048 kB\n";
-        assert_eq!(field(text, "MemAvailable:"), Some("2048 kB"));
-        assert_eq!(field("anon 42\nfile 7\n", "anon "), Some("42"));
-        assert_eq!(field(text, "SwapFree:"), None);
-        if cfg!(target_os = "linux") {
-            assert!(available().is_some_and(|bytes| bytes > 1 << 20));
-        }
+        check_memory(&need, Held { kv: 1 << 30, ..Held::default() }, Some(3 << 30)).unwrap();
+        check_memory(&need, Held::default(), None).unwrap();
     }
 }

@@ -1,6 +1,8 @@
 //! What is asked of the engine.
 
 use crate::image::Resample;
+use crate::ops::cuda::launch::Gemm;
+use crate::ops::footprint::{Card, Footprint};
 use crate::ops::sample::Sampling;
 use crate::select::Selection;
 
@@ -30,13 +32,29 @@ pub enum Dtype {
 pub struct EngineOptions {
     /// Where to compute.
     pub device: Device,
-    /// Format of the cache of keys and values; on the CPU weights stay as stored and arithmetic is f32.
-    /// `None`: the device's own, f32 on the CPU.
+    /// On the CPU the format of the cache alone: weights stay as stored, arithmetic is f32. On CUDA that of weights,
+    /// activations and cache. `None`: the device's own, f32 on the CPU, f16 on CUDA.
     pub dtype: Option<Dtype>,
     /// Whose bicubic resampling to reproduce.
     pub resample: Resample,
     /// Tokens the cache may hold, over all requests of a batch. `None`: as many as the requests at hand need.
     pub kv_tokens: Option<usize>,
+    /// Do not record decode steps as CUDA graphs, so that a profiler shows their kernels one by one.
+    pub no_graph: bool,
+    /// Who makes large matrix products on CUDA.
+    pub gemm: Gemm,
+}
+
+impl EngineOptions {
+    /// How the executor takes memory. [`Device::Auto`] counts as the CPU: what is planned need not be there.
+    pub(super) fn footprint(&self) -> Footprint {
+        match (self.device, self.dtype) {
+            (Device::Cuda(_), dtype) => {
+                Footprint::Cuda(Card { half: dtype != Some(Dtype::F32), library: false })
+            }
+            (_, dtype) => Footprint::Cpu { half_cache: dtype == Some(Dtype::F16) },
+        }
+    }
 }
 
 /// An image as the caller has it.

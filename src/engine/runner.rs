@@ -7,7 +7,6 @@ use crate::kv::{self, BlockTable, Pool};
 use crate::model::llava::Llava;
 use crate::model::vit::Encoded;
 use crate::model::{Progress, Source};
-use crate::ops::clock::Stage;
 use crate::ops::{Chosen, Ops, Span};
 use crate::{Error, Result};
 
@@ -86,10 +85,10 @@ impl<O: Ops> Runner<O> {
                 self.ops.gather(&rows, &visual)
             })
             .transpose()?;
-        let span = Span { row: 0, rows: tokens, position: 0, pages: table.pages() };
+        let span = Span { row: 0, rows: tokens, position: 0, pages: table.pages().to_vec() };
+        let batch = self.ops.batch(Vec::new(), vec![span])?;
         let cache = self.cache.as_mut().expect("reserved before any work");
-        let logits =
-            self.model.decode(&mut self.ops, rows, cache, &[span], Stage::Prefill, progress)?;
+        let logits = self.model.prefill(&mut self.ops, rows, cache, &batch, progress)?;
         Ok(Prefilled { logits, visual_rows, tokens })
     }
 
@@ -99,20 +98,15 @@ impl<O: Ops> Runner<O> {
         for (_, table) in sequences.iter_mut() {
             self.pool.append(table, 1)?;
         }
-        let spans: Vec<Span<'_>> = sequences
-            .iter()
-            .enumerate()
-            .map(|(row, (_, table))| Span {
-                row,
-                rows: 1,
-                position: table.len() - 1,
-                pages: table.pages(),
-            })
-            .collect();
-        let rows = self.model.embed_tokens(&mut self.ops, &tokens)?;
+        let spans = sequences.iter().enumerate().map(|(row, (_, table))| Span {
+            row,
+            rows: 1,
+            position: table.len() - 1,
+            pages: table.pages().to_vec(),
+        });
+        let batch = self.ops.batch(tokens, spans.collect())?;
         let cache = self.cache.as_mut().expect("reserved before any work");
-        let mut quiet = |_, _, _| std::ops::ControlFlow::Continue(());
-        self.model.decode(&mut self.ops, rows, cache, &spans, Stage::Decode, &mut quiet)
+        self.model.decode(&mut self.ops, cache, &batch)
     }
 }
 

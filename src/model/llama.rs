@@ -4,7 +4,7 @@ use super::{Loader, Progress, report};
 use crate::Result;
 use crate::config::{ModelConfig, TextConfig};
 use crate::ops::clock::Stage;
-use crate::ops::{Linear, Norm, Ops, Span};
+use crate::ops::{Extent, Linear, Norm, Ops};
 
 /// The decoder's weights.
 #[derive(Debug)]
@@ -72,47 +72,41 @@ impl<W> Llama<W> {
     /// The first block's gated products on `[rows, width]`: a piece of real work to measure a machine by.
     pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, x: &O::Buffer) -> Result<O::Buffer> {
         let block = &self.blocks[0];
-        ops.swiglu(x, &block.gate, &block.up)
+        ops.normed_swiglu(x, &block.post_norm, &block.gate, &block.up)
     }
 
-    /// Logits of each span's last row, `[spans, vocabulary]`, from rows of embeddings `[rows, width]`.
+    /// Logits of `last_rows`, `[last rows, vocabulary]`, from rows of embeddings `[rows, width]`.
     ///
     /// Keys and values of all rows go into the cache; after the last attention only the last rows go on.
+    #[allow(clippy::too_many_arguments)]
     pub fn forward<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         mut x: O::Buffer,
         cache: &mut O::Cache,
-        spans: &[Span<'_>],
+        batch: &O::Batch,
+        last_rows: &[usize],
         stage: Stage,
         progress: &mut Progress<'_>,
     ) -> Result<O::Buffer> {
-        let last_rows: Vec<usize> = spans.iter().map(|s| s.row + s.rows - 1).collect();
         for (layer, block) in self.blocks.iter().enumerate() {
-            let n = ops.rms_norm(&x, &block.input_norm)?;
-            let mut q = ops.linear(&n, &block.q, None)?;
-            let mut k = ops.linear(&n, &block.k, None)?;
-            let v = ops.linear(&n, &block.v, None)?;
-            drop(n);
-            ops.rope_append(&mut q, &mut k, &v, cache, layer, spans, self.config.rope_theta)?;
+            let products = [&block.q, &block.k, &block.v];
+            let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
+            ops.rope_append(&mut q, &mut k, &v, cache, layer, batch, self.config.rope_theta)?;
             drop((k, v));
-            let mut mixed = ops.attention(&q, cache, layer, spans)?;
+            let mut mixed = ops.attention(&q, cache, layer, batch)?;
             drop(q);
-            if layer + 1 == self.blocks.len() {
-                mixed = ops.gather(&mixed, &last_rows)?;
-                x = ops.gather(&x, &last_rows)?;
+            if layer + 1 == self.blocks.len() && last_rows.len() < x.rows() {
+                mixed = ops.gather(&mixed, last_rows)?;
+                x = ops.gather(&x, last_rows)?;
             }
             ops.linear_add(&mut x, &mixed, &block.out)?;
             drop(mixed);
-            let n = ops.rms_norm(&x, &block.post_norm)?;
-            let inner = ops.swiglu(&n, &block.gate, &block.up)?;
-            drop(n);
+            let inner = ops.normed_swiglu(&x, &block.post_norm, &block.gate, &block.up)?;
             ops.linear_add(&mut x, &inner, &block.down)?;
             drop(inner);
             report(progress, stage, layer + 1, self.blocks.len())?;
         }
-        let n = ops.rms_norm(&x, &self.norm)?;
-        drop(x);
-        ops.linear(&n, self.head.as_ref().unwrap_or(&self.embedding), None)
+        ops.logits(&x, &self.norm, self.head.as_ref().unwrap_or(&self.embedding))
     }
 }

@@ -7,7 +7,7 @@ use super::{Loader, Progress, Source};
 use crate::config::{Architecture, ModelConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
-use crate::ops::{Ops, Span, Visual};
+use crate::ops::{Extent, Ops, Visual};
 use crate::select::Plan;
 use crate::{Error, Result};
 
@@ -84,7 +84,7 @@ impl<W> Llava<W> {
         image: Option<&Encoded<O>>,
     ) -> Result<O::Buffer> {
         let rows = image.map(|i| self.projector.forward(ops, &i.features)).transpose()?;
-        ops.enter(Stage::Prefill);
+        ops.enter(Stage::Prefill)?;
         let visual = image.zip(rows.as_ref()).map(|(image, rows)| Visual {
             rows,
             kept: &image.kept,
@@ -93,32 +93,42 @@ impl<W> Llava<W> {
         ops.interleave(self.llama.embedding(), prompt.before, visual, prompt.after)
     }
 
-    /// Rows of single tokens, `[tokens, width]`.
-    pub fn embed_tokens<O: Ops<Weight = W>>(
-        &self,
-        ops: &mut O,
-        tokens: &[u32],
-    ) -> Result<O::Buffer> {
-        ops.interleave(self.llama.embedding(), tokens, None, &[])
+    /// A piece of the decoder's work on some tokens, to measure a machine by; done when it returns.
+    pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, tokens: &[u32]) -> Result<()> {
+        let rows = ops.interleave(self.llama.embedding(), tokens, None, &[])?;
+        let inner = self.llama.probe(ops, &rows)?;
+        let first = ops.gather(&inner, &[0])?;
+        ops.download(&first).map(|_| ())
     }
 
-    /// A piece of the decoder's work on `[rows, width]`, to measure a machine by.
-    pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, rows: &O::Buffer) -> Result<O::Buffer> {
-        self.llama.probe(ops, rows)
-    }
-
-    /// Logits of each span's last row.
-    pub fn decode<O: Ops<Weight = W>>(
+    /// Logits of a prompt's last row, `[1, vocabulary]`, from all its rows `[tokens, width]`.
+    pub fn prefill<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         rows: O::Buffer,
         cache: &mut O::Cache,
-        spans: &[Span<'_>],
-        stage: Stage,
+        batch: &O::Batch,
         progress: &mut Progress<'_>,
     ) -> Result<O::Buffer> {
-        ops.enter(stage);
-        self.llama.forward(ops, rows, cache, spans, stage, progress)
+        ops.enter(Stage::Prefill)?;
+        let last = [rows.rows() - 1];
+        self.llama.forward(ops, rows, cache, batch, &last, Stage::Prefill, progress)
+    }
+
+    /// Logits after one more token of each sequence: `[tokens, vocabulary]`.
+    pub fn decode<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        cache: &mut O::Cache,
+        batch: &O::Batch,
+    ) -> Result<O::Buffer> {
+        ops.enter(Stage::Decode)?;
+        ops.step(batch, cache, &mut |ops, cache| {
+            let rows = ops.embed(self.llama.embedding(), batch)?;
+            let all: Vec<usize> = (0..rows.rows()).collect();
+            let mut quiet = |_, _, _| std::ops::ControlFlow::Continue(());
+            self.llama.forward(ops, rows, cache, batch, &all, Stage::Decode, &mut quiet)
+        })
     }
 }
 

@@ -35,7 +35,7 @@ impl<W> Projector<W> {
         ops: &mut O,
         features: &O::Buffer,
     ) -> Result<O::Buffer> {
-        ops.enter(Stage::Project);
+        ops.enter(Stage::Project)?;
         let inner = ops.linear(features, &self.first, Some(self.activation))?;
         ops.linear(&inner, &self.second, None)
     }

@@ -151,7 +151,7 @@ impl<W> Vit<W> {
         layers: ScoreLayers,
         progress: &mut Progress<'_>,
     ) -> Result<Encoded<O>> {
-        ops.enter(Stage::Vision);
+        ops.enter(Stage::Vision)?;
         let (init_layer, last_layer) = layers.needed(plan);
         let blocks = self.feature_blocks.max(layers.blocks(plan));
 
@@ -291,8 +291,8 @@ fn select<O: Ops>(
     init: Option<&O::Buffer>,
     last: Option<&O::Buffer>,
 ) -> Result<O::Kept> {
-    ops.enter(Stage::Select);
+    ops.enter(Stage::Select)?;
     let kept = ops.select(plan, init, last)?;
-    ops.enter(Stage::Vision);
+    ops.enter(Stage::Vision)?;
     Ok(kept)
 }

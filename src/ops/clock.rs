@@ -43,6 +43,11 @@ impl Clock {
         (self.stage, self.since) = (stage, now);
     }
 
+    /// Adds time that was measured elsewhere.
+    pub fn add(&mut self, stage: Stage, spent: Duration) {
+        self.spent[stage as usize] += spent;
+    }
+
     /// The stage that runs.
     pub fn stage(&self) -> Stage {
         self.stage

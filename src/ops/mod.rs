@@ -4,12 +4,13 @@
 //! Buffers are matrices of activations, row-major; weights are as the checkpoint stores them,
 //! `[out, in]`. Every operation allocates its result, so that counting allocations is counting memory.
 
+pub mod arena;
 pub mod clock;
 pub mod cost;
 pub mod count;
 pub mod cpu;
-#[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod footprint;
 pub mod memory;
 pub mod sample;
 
@@ -20,7 +21,7 @@ use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::select;
 use clock::{Clock, Stage};
-use memory::Meter;
+use memory::{Meter, Purpose};
 use sample::Sampling;
 use std::sync::Arc;
 
@@ -58,8 +59,8 @@ pub struct Norm<W> {
 }
 
 /// Consecutive positions of one sequence inside a batch of rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Span<'a> {
+#[derive(Debug, Clone)]
+pub struct Span {
     /// First row of the batch that belongs to the sequence.
     pub row: usize,
     /// Rows.
@@ -67,10 +68,10 @@ pub struct Span<'a> {
     /// Position of the first row in its sequence.
     pub position: usize,
     /// The sequence's pages, long enough for `position + rows`.
-    pub pages: &'a [u32],
+    pub pages: Vec<u32>,
 }
 
-impl Span<'_> {
+impl Span {
     /// Positions that the last row of the span may see, itself included.
     pub fn context(&self) -> usize {
         self.position + self.rows
@@ -87,12 +88,29 @@ pub struct Visual<'a, O: Ops + ?Sized> {
     pub newline: Option<&'a O::Weight>,
 }
 
+/// A tensor as a matrix: the first dimension by all others; a vector is one row.
+fn extent(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [rows, rest @ ..] if !rest.is_empty() => (*rows, rest.iter().product()),
+        _ => (1, shape.iter().product()),
+    }
+}
+
 /// Size of a buffer.
 pub trait Extent {
     /// Rows.
     fn rows(&self) -> usize;
     /// Numbers in a row.
     fn cols(&self) -> usize;
+}
+
+/// Rows of sequences on the host.
+#[derive(Debug)]
+pub struct Batch {
+    /// Ids to embed, one for each span; or none.
+    pub tokens: Vec<u32>,
+    /// The sequences' rows.
+    pub spans: Vec<Span>,
 }
 
 /// The outcome of a selection, wherever it lives.
@@ -102,6 +120,9 @@ pub trait Chosen {
     /// Rows they and their newlines take in the decoder's prompt.
     fn slots(&self) -> usize;
 }
+
+/// A decode step in the words of an executor: from its cache to logits.
+pub type Work<'a, O> = dyn FnMut(&mut O, &mut <O as Ops>::Cache) -> Result<<O as Ops>::Buffer> + 'a;
 
 /// An executor.
 pub trait Ops {
@@ -113,9 +134,14 @@ pub trait Ops {
     type Cache;
     /// Which patches are kept and where they go.
     type Kept: Chosen;
+    /// Rows of sequences that go through the decoder together.
+    type Batch;
 
     /// Takes a tensor of the checkpoint.
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Self::Weight>;
+    /// Takes memory that is about to be needed: `bytes` more for weights, or a workspace of at least `bytes`
+    /// in all (0 gives it back). What was predicted, so that an executor can take it once.
+    fn reserve(&mut self, purpose: Purpose, bytes: usize) -> Result<()>;
     /// Allocates a cache.
     fn cache(&mut self, shape: kv::Shape) -> Result<Self::Cache>;
 
@@ -136,8 +162,6 @@ pub trait Ops {
     ) -> Result<Self::Buffer>;
     /// (x − mean) / √(variance + ε) · w + b, row by row.
     fn layer_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
-    /// x / √(mean of squares + ε) · w, row by row.
-    fn rms_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
     /// f(x·Wᵀ + b).
     fn linear(
         &mut self,
@@ -152,12 +176,28 @@ pub trait Ops {
         x: &Self::Buffer,
         layer: &Linear<Self::Weight>,
     ) -> Result<()>;
-    /// silu(x·Gᵀ) · (x·Uᵀ).
-    fn swiglu(
+    /// n·Wᵀ + b of each layer, where n = x / √(mean of squares + ε) · w, row by row.
+    fn normed_linear<const N: usize>(
         &mut self,
         x: &Self::Buffer,
+        norm: &Norm<Self::Weight>,
+        layers: [&Linear<Self::Weight>; N],
+    ) -> Result<[Self::Buffer; N]>;
+    /// silu(n·Gᵀ) · (n·Uᵀ), n as in [`Ops::normed_linear`].
+    fn normed_swiglu(
+        &mut self,
+        x: &Self::Buffer,
+        norm: &Norm<Self::Weight>,
         gate: &Linear<Self::Weight>,
         up: &Linear<Self::Weight>,
+    ) -> Result<Self::Buffer>;
+    /// n·Wᵀ in f32, whatever the format of activations; n as in [`Ops::normed_linear`], at most
+    /// [`DECODE_ROWS`] rows.
+    fn logits(
+        &mut self,
+        x: &Self::Buffer,
+        norm: &Norm<Self::Weight>,
+        head: &Linear<Self::Weight>,
     ) -> Result<Self::Buffer>;
 
     /// Attention of the class token to the patches, softmax over all T+1 keys, summed over heads: `[partitions, T]`.
@@ -203,7 +243,22 @@ pub trait Ops {
         visual: Option<Visual<'_, Self>>,
         after: &[u32],
     ) -> Result<Self::Buffer>;
-    /// Rotates `q` and `k` by their positions and puts `k` and `v` into the cache.
+    /// Readies rows that go through the decoder together. `tokens` are their ids if [`Ops::embed`] is to be asked for
+    /// them: one for each span, and every span then has one row.
+    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Self::Batch>;
+    /// Embeddings of a batch's tokens: `[spans, width]`.
+    fn embed(&mut self, table: &Self::Weight, batch: &Self::Batch) -> Result<Self::Buffer>;
+    /// Runs a decode step: logits `[spans, vocabulary]`.
+    ///
+    /// `work` does the same with every batch of as many tokens, so an executor may record it once and repeat what it
+    /// recorded. It waits for nothing and uploads nothing.
+    fn step(
+        &mut self,
+        batch: &Self::Batch,
+        cache: &mut Self::Cache,
+        work: &mut Work<'_, Self>,
+    ) -> Result<Self::Buffer>;
+    /// Rotates `q` and `k` by their positions and puts `k` and `v` into the cache; `k` is undefined afterwards.
     #[allow(clippy::too_many_arguments)]
     fn rope_append(
         &mut self,
@@ -212,7 +267,7 @@ pub trait Ops {
         v: &Self::Buffer,
         cache: &mut Self::Cache,
         layer: usize,
-        spans: &[Span<'_>],
+        batch: &Self::Batch,
         theta: f32,
     ) -> Result<()>;
     /// Causal attention of every row to its sequence's cache: `[rows, heads · head_dim]`.
@@ -221,7 +276,7 @@ pub trait Ops {
         q: &Self::Buffer,
         cache: &Self::Cache,
         layer: usize,
-        spans: &[Span<'_>],
+        batch: &Self::Batch,
     ) -> Result<Self::Buffer>;
     /// One token for each row of logits; the pair says how, and the how-manieth of its answer it is.
     fn sample(&mut self, logits: &Self::Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>>;
@@ -232,9 +287,11 @@ pub trait Ops {
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
 
     /// What follows belongs to `stage`.
-    fn enter(&mut self, stage: Stage);
-    /// Time spent by stage.
-    fn clock(&mut self) -> &mut Clock;
+    fn enter(&mut self, stage: Stage) -> Result<()>;
+    /// Time spent by stage, as far as a stage has ended and all its work is done.
+    fn clock(&mut self) -> Result<&mut Clock>;
     /// Memory taken so far.
     fn meter(&self) -> &Arc<Meter>;
+    /// Bytes that can still be taken, where that is known.
+    fn available(&self) -> Option<usize>;
 }

@@ -19,14 +19,14 @@ pub(crate) fn vision_scratch(tasks: usize, keys: usize) -> usize {
 }
 
 /// Bytes of scratch of [`decoder`]: keys and values of one head and a block of scores per thread.
-pub(crate) fn decoder_scratch(cache: kv::Shape, spans: &[Span<'_>]) -> usize {
+pub(crate) fn decoder_scratch(cache: kv::Shape, spans: &[Span]) -> usize {
     let threads = rayon::current_num_threads().min(spans.len() * cache.kv_heads);
     let (context, block) = largest(spans);
     threads * context * (2 * cache.head_dim + block) * size_of::<f32>()
 }
 
 /// The longest context and the most rows in a block of queries.
-fn largest(spans: &[Span<'_>]) -> (usize, usize) {
+fn largest(spans: &[Span]) -> (usize, usize) {
     let context = spans.iter().map(Span::context).max().unwrap_or(0);
     (context, spans.iter().map(|s| s.rows.min(BLOCK)).max().unwrap_or(0))
 }
@@ -214,7 +214,7 @@ pub(super) fn decoder(
     q: &Buffer,
     cache: &Cache,
     layer: usize,
-    spans: &[Span<'_>],
+    spans: &[Span],
     out: &mut Buffer,
 ) {
     let (kv_heads, width) = (cache.shape.kv_heads, cache.shape.head_dim);
@@ -233,8 +233,8 @@ pub(super) fn decoder(
         |(k, v, block), task| {
             let (span, kv_head) = (&spans[task / kv_heads], task % kv_heads);
             let context = span.context();
-            cache.read(layer, span.pages, kv_head, false, &mut k[..context * width]);
-            cache.read(layer, span.pages, kv_head, true, &mut v[..context * width]);
+            cache.read(layer, &span.pages, kv_head, false, &mut k[..context * width]);
+            cache.read(layer, &span.pages, kv_head, true, &mut v[..context * width]);
             let k = View::new(k, context, width, width);
             let v = View::new(v, context, width, width);
             for head in kv_head * group..(kv_head + 1) * group {

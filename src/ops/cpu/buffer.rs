@@ -2,8 +2,9 @@
 
 use super::dot::Stored;
 use crate::checkpoint::{DType, Tensor};
+use crate::ops::footprint::Footprint;
 use crate::ops::memory::{Charge, Meter, Purpose};
-use crate::ops::{Chosen, Extent, Storage};
+use crate::ops::{Chosen, Extent, Storage, extent};
 use crate::select;
 use crate::{Error, Result};
 use half::{bf16, f16};
@@ -64,7 +65,7 @@ enum Data {
 impl Weight {
     pub(super) fn new(meter: &Arc<Meter>, tensor: &Tensor, storage: Storage) -> Self {
         let (rows, cols) = extent(&tensor.shape);
-        if storage == Storage::Matrix && is_aligned(tensor) {
+        if storage == Storage::Matrix && tensor.is_aligned() {
             meter.map(tensor.bytes().len());
             return Self { data: Data::Mapped(tensor.clone()), rows, cols, _charge: None };
         }
@@ -77,7 +78,8 @@ impl Weight {
             }
             (Storage::Matrix, _) => copy(tensor),
         };
-        let bytes = copied_bytes(tensor, storage);
+        let footprint = Footprint::Cpu { half_cache: false };
+        let bytes = footprint.weight(rows, cols, tensor.dtype, storage, tensor.is_aligned());
         let charge = Some(meter.charge(Purpose::Weights, bytes));
         let (rows, cols) = if storage == Storage::Vector { (1, rows * cols) } else { (rows, cols) };
         Self { data, rows, cols, _charge: charge }
@@ -115,28 +117,6 @@ fn copy(tensor: &Tensor) -> Data {
         DType::F32 => Data::F32(bytemuck::pod_collect_to_vec(tensor.bytes())),
         DType::F16 => Data::F16(bytemuck::pod_collect_to_vec(tensor.bytes())),
         DType::BF16 => Data::Bf16(bytemuck::pod_collect_to_vec(tensor.bytes())),
-    }
-}
-
-/// A tensor as a matrix: the first dimension by all others; a vector is one row.
-pub(crate) fn extent(shape: &[usize]) -> (usize, usize) {
-    match shape {
-        [rows, rest @ ..] if !rest.is_empty() => (*rows, rest.iter().product()),
-        _ => (1, shape.iter().product()),
-    }
-}
-
-/// The numbers can be read where they are mapped.
-pub(crate) fn is_aligned(tensor: &Tensor) -> bool {
-    tensor.bytes().as_ptr().addr().is_multiple_of(tensor.dtype.size())
-}
-
-/// Bytes that taking a tensor copies.
-pub(crate) fn copied_bytes(tensor: &Tensor, storage: Storage) -> usize {
-    match storage {
-        Storage::Vector => tensor.elements() * size_of::<f32>(),
-        Storage::Matrix if is_aligned(tensor) => 0,
-        Storage::Matrix => tensor.bytes().len(),
     }
 }
 

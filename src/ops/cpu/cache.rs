@@ -48,7 +48,7 @@ impl Cache {
     }
 
     /// Puts row `i` of `x` into position `span.position + i` of the span's sequence, head by head.
-    pub(super) fn write(&mut self, layer: usize, span: &Span<'_>, values: bool, x: &Buffer) {
+    pub(super) fn write(&mut self, layer: usize, span: &Span, values: bool, x: &Buffer) {
         let (shape, width) = (self.shape, self.shape.head_dim);
         for i in 0..span.rows {
             let position = span.position + i;
@@ -87,7 +87,7 @@ impl Cache {
 /// Rotates each head of each row by its position: pairs (j, j + width/2), angle position · θ^(−2j/width).
 ///
 /// Frequencies, angles, sine and cosine in f32, as transformers computes them.
-pub(super) fn rope(x: &mut Buffer, spans: &[Span<'_>], width: usize, theta: f32) {
+pub(super) fn rope(x: &mut Buffer, spans: &[Span], width: usize, theta: f32) {
     let half = width / 2;
     let frequencies: Vec<f32> =
         (0..half).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();

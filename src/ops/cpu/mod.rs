@@ -9,18 +9,18 @@ mod columns;
 mod dot;
 mod linear;
 mod rows;
+mod system;
 
 pub use buffer::{Buffer, Kept, Weight};
 pub use cache::Cache;
 
 pub(crate) use attention::{decoder_scratch, vision_scratch};
-pub(crate) use buffer::{copied_bytes, extent};
 pub(crate) use linear::scratch_bytes as linear_scratch;
 
 use super::clock::{Clock, Stage};
-use super::memory::Meter;
+use super::memory::{Meter, Purpose};
 use super::sample::{self, Sampling};
-use super::{Extent, Linear, Norm, Ops, Span, Storage, Visual};
+use super::{Batch, Extent, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::checkpoint::Tensor;
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
@@ -47,6 +47,12 @@ impl Cpu {
     fn buffer(&self, rows: usize, cols: usize) -> Buffer {
         Buffer::new(&self.meter, rows, cols)
     }
+
+    fn rms_norm(&self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        let mut out = self.buffer(x.rows(), x.cols());
+        rows::rms_norm(x, norm, &mut out)?;
+        Ok(out)
+    }
 }
 
 fn numbers(x: Option<&Buffer>) -> &[f32] {
@@ -58,9 +64,15 @@ impl Ops for Cpu {
     type Weight = Weight;
     type Cache = Cache;
     type Kept = Kept;
+    type Batch = Batch;
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
         Ok(Weight::new(&self.meter, tensor, storage))
+    }
+
+    /// The system gives memory piece by piece.
+    fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
+        Ok(())
     }
 
     fn cache(&mut self, shape: kv::Shape) -> Result<Cache> {
@@ -92,12 +104,6 @@ impl Ops for Cpu {
         Ok(out)
     }
 
-    fn rms_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
-        let mut out = self.buffer(x.rows(), x.cols());
-        rows::rms_norm(x, norm, &mut out)?;
-        Ok(out)
-    }
-
     fn linear(
         &mut self,
         x: &Buffer,
@@ -113,13 +119,39 @@ impl Ops for Cpu {
         linear(&self.meter, x, layer, sum, Epilogue::Add)
     }
 
-    fn swiglu(&mut self, x: &Buffer, gate: &Linear<Weight>, up: &Linear<Weight>) -> Result<Buffer> {
-        let mut out = self.linear(x, gate, Some(Activation::Silu))?;
-        let up = self.linear(x, up, None)?;
+    fn normed_linear<const N: usize>(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        let n = self.rms_norm(x, norm)?;
+        let mut outs = layers.map(|layer| self.buffer(n.rows(), layer.weight.rows));
+        for (layer, out) in layers.into_iter().zip(&mut outs) {
+            linear(&self.meter, &n, layer, out, Epilogue::Store(None))?;
+        }
+        Ok(outs)
+    }
+
+    fn normed_swiglu(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        gate: &Linear<Weight>,
+        up: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        let n = self.rms_norm(x, norm)?;
+        let mut out = self.linear(&n, gate, Some(Activation::Silu))?;
+        let up = self.linear(&n, up, None)?;
         for (out, up) in out.data.iter_mut().zip(&up.data) {
             *out *= up;
         }
         Ok(out)
+    }
+
+    fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
+        let [logits] = self.normed_linear(x, norm, [head])?;
+        Ok(logits)
     }
 
     fn cls_scores(
@@ -187,6 +219,18 @@ impl Ops for Cpu {
         Ok(out)
     }
 
+    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
+        Ok(Batch { tokens, spans })
+    }
+
+    fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
+        self.interleave(table, &batch.tokens, None, &[])
+    }
+
+    fn step(&mut self, _: &Batch, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Buffer> {
+        work(self, cache)
+    }
+
     fn rope_append(
         &mut self,
         q: &mut Buffer,
@@ -194,13 +238,13 @@ impl Ops for Cpu {
         v: &Buffer,
         cache: &mut Cache,
         layer: usize,
-        spans: &[Span<'_>],
+        batch: &Batch,
         theta: f32,
     ) -> Result<()> {
         let width = cache.shape.head_dim;
-        cache::rope(q, spans, width, theta);
-        cache::rope(k, spans, width, theta);
-        for span in spans {
+        cache::rope(q, &batch.spans, width, theta);
+        cache::rope(k, &batch.spans, width, theta);
+        for span in &batch.spans {
             cache.write(layer, span, false, k);
             cache.write(layer, span, true, v);
         }
@@ -212,10 +256,10 @@ impl Ops for Cpu {
         q: &Buffer,
         cache: &Cache,
         layer: usize,
-        spans: &[Span<'_>],
+        batch: &Batch,
     ) -> Result<Buffer> {
         let mut out = self.buffer(q.rows(), q.cols());
-        attention::decoder(&self.meter, q, cache, layer, spans, &mut out);
+        attention::decoder(&self.meter, q, cache, layer, &batch.spans, &mut out);
         Ok(out)
     }
 
@@ -242,15 +286,20 @@ impl Ops for Cpu {
         Ok(kept.kept.clone())
     }
 
-    fn enter(&mut self, stage: Stage) {
+    fn enter(&mut self, stage: Stage) -> Result<()> {
         self.clock.enter(stage);
+        Ok(())
     }
 
-    fn clock(&mut self) -> &mut Clock {
-        &mut self.clock
+    fn clock(&mut self) -> Result<&mut Clock> {
+        Ok(&mut self.clock)
     }
 
     fn meter(&self) -> &Arc<Meter> {
         &self.meter
+    }
+
+    fn available(&self) -> Option<usize> {
+        system::available()
     }
 }

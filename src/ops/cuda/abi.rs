@@ -14,6 +14,8 @@ pub const HIRED_PATCHES: u32 = 65536;
 pub const HIRED_ROW_THREADS: u32 = 256;
 pub const HIRED_NORM_THREADS: u32 = 512;
 pub const HIRED_NORM_KEPT: u32 = 16;
+pub const HIRED_HEAD_DIM: u32 = 128;
+pub const HIRED_ATTENTION_THREADS: u32 = 128;
 pub const HIRED_IDENTITY: u32 = 0;
 pub const HIRED_QUICK_GELU: u32 = 1;
 pub const HIRED_GELU: u32 = 2;
@@ -24,6 +26,7 @@ pub const HIRED_GATE: u32 = 2;
 pub const HIRED_GEMV_ROWS: u32 = 8;
 pub const HIRED_GEMV_THREADS: u32 = 128;
 pub const HIRED_GEMV_COLS: u32 = 4;
+pub const HIRED_SPLIT: u32 = 256;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct NormParams {
@@ -184,10 +187,12 @@ pub struct InterleaveParams {
     pub slot_count: u32,
     pub after_count: u32,
     pub cols: u32,
+    pub table_stride: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of InterleaveParams"][::core::mem::size_of::<InterleaveParams>() - 72usize];
+    ["Size of InterleaveParams"][::core::mem::size_of::<InterleaveParams>() - 80usize];
     [
         "Alignment of InterleaveParams",
     ][::core::mem::align_of::<InterleaveParams>() - 8usize];
@@ -224,6 +229,12 @@ const _: () = {
     [
         "Offset of field: InterleaveParams::cols",
     ][::core::mem::offset_of!(InterleaveParams, cols) - 68usize];
+    [
+        "Offset of field: InterleaveParams::table_stride",
+    ][::core::mem::offset_of!(InterleaveParams, table_stride) - 72usize];
+    [
+        "Offset of field: InterleaveParams::reserved",
+    ][::core::mem::offset_of!(InterleaveParams, reserved) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -354,24 +365,302 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
-pub struct ConvertParams {
-    pub from: *const ::core::ffi::c_void,
-    pub to: *mut ::core::ffi::c_void,
-    pub count: u64,
+pub struct GemmParams {
+    pub x: *const ::core::ffi::c_void,
+    pub w: *const ::core::ffi::c_void,
+    pub bias: *const f32,
+    pub out: *mut ::core::ffi::c_void,
+    pub rows: u32,
+    pub cols: u32,
+    pub inner: u32,
+    pub x_stride: u32,
+    pub w_stride: u32,
+    pub out_stride: u32,
+    pub activation: u32,
+    pub epilogue: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ConvertParams"][::core::mem::size_of::<ConvertParams>() - 24usize];
-    ["Alignment of ConvertParams"][::core::mem::align_of::<ConvertParams>() - 8usize];
+    ["Size of GemmParams"][::core::mem::size_of::<GemmParams>() - 64usize];
+    ["Alignment of GemmParams"][::core::mem::align_of::<GemmParams>() - 8usize];
+    ["Offset of field: GemmParams::x"][::core::mem::offset_of!(GemmParams, x) - 0usize];
+    ["Offset of field: GemmParams::w"][::core::mem::offset_of!(GemmParams, w) - 8usize];
     [
-        "Offset of field: ConvertParams::from",
-    ][::core::mem::offset_of!(ConvertParams, from) - 0usize];
+        "Offset of field: GemmParams::bias",
+    ][::core::mem::offset_of!(GemmParams, bias) - 16usize];
     [
-        "Offset of field: ConvertParams::to",
-    ][::core::mem::offset_of!(ConvertParams, to) - 8usize];
+        "Offset of field: GemmParams::out",
+    ][::core::mem::offset_of!(GemmParams, out) - 24usize];
     [
-        "Offset of field: ConvertParams::count",
-    ][::core::mem::offset_of!(ConvertParams, count) - 16usize];
+        "Offset of field: GemmParams::rows",
+    ][::core::mem::offset_of!(GemmParams, rows) - 32usize];
+    [
+        "Offset of field: GemmParams::cols",
+    ][::core::mem::offset_of!(GemmParams, cols) - 36usize];
+    [
+        "Offset of field: GemmParams::inner",
+    ][::core::mem::offset_of!(GemmParams, inner) - 40usize];
+    [
+        "Offset of field: GemmParams::x_stride",
+    ][::core::mem::offset_of!(GemmParams, x_stride) - 44usize];
+    [
+        "Offset of field: GemmParams::w_stride",
+    ][::core::mem::offset_of!(GemmParams, w_stride) - 48usize];
+    [
+        "Offset of field: GemmParams::out_stride",
+    ][::core::mem::offset_of!(GemmParams, out_stride) - 52usize];
+    [
+        "Offset of field: GemmParams::activation",
+    ][::core::mem::offset_of!(GemmParams, activation) - 56usize];
+    [
+        "Offset of field: GemmParams::epilogue",
+    ][::core::mem::offset_of!(GemmParams, epilogue) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct VisionAttentionParams {
+    pub q: *const ::core::ffi::c_void,
+    pub k: *const ::core::ffi::c_void,
+    pub v: *const ::core::ffi::c_void,
+    pub out: *mut ::core::ffi::c_void,
+    pub offsets: *const u32,
+    pub tokens: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub q_stride: u32,
+    pub kv_stride: u32,
+    pub out_stride: u32,
+    pub scale: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of VisionAttentionParams",
+    ][::core::mem::size_of::<VisionAttentionParams>() - 72usize];
+    [
+        "Alignment of VisionAttentionParams",
+    ][::core::mem::align_of::<VisionAttentionParams>() - 8usize];
+    [
+        "Offset of field: VisionAttentionParams::q",
+    ][::core::mem::offset_of!(VisionAttentionParams, q) - 0usize];
+    [
+        "Offset of field: VisionAttentionParams::k",
+    ][::core::mem::offset_of!(VisionAttentionParams, k) - 8usize];
+    [
+        "Offset of field: VisionAttentionParams::v",
+    ][::core::mem::offset_of!(VisionAttentionParams, v) - 16usize];
+    [
+        "Offset of field: VisionAttentionParams::out",
+    ][::core::mem::offset_of!(VisionAttentionParams, out) - 24usize];
+    [
+        "Offset of field: VisionAttentionParams::offsets",
+    ][::core::mem::offset_of!(VisionAttentionParams, offsets) - 32usize];
+    [
+        "Offset of field: VisionAttentionParams::tokens",
+    ][::core::mem::offset_of!(VisionAttentionParams, tokens) - 40usize];
+    [
+        "Offset of field: VisionAttentionParams::heads",
+    ][::core::mem::offset_of!(VisionAttentionParams, heads) - 44usize];
+    [
+        "Offset of field: VisionAttentionParams::head_dim",
+    ][::core::mem::offset_of!(VisionAttentionParams, head_dim) - 48usize];
+    [
+        "Offset of field: VisionAttentionParams::q_stride",
+    ][::core::mem::offset_of!(VisionAttentionParams, q_stride) - 52usize];
+    [
+        "Offset of field: VisionAttentionParams::kv_stride",
+    ][::core::mem::offset_of!(VisionAttentionParams, kv_stride) - 56usize];
+    [
+        "Offset of field: VisionAttentionParams::out_stride",
+    ][::core::mem::offset_of!(VisionAttentionParams, out_stride) - 60usize];
+    [
+        "Offset of field: VisionAttentionParams::scale",
+    ][::core::mem::offset_of!(VisionAttentionParams, scale) - 64usize];
+    [
+        "Offset of field: VisionAttentionParams::reserved",
+    ][::core::mem::offset_of!(VisionAttentionParams, reserved) - 68usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ClsScoresParams {
+    pub q: *const ::core::ffi::c_void,
+    pub k: *const ::core::ffi::c_void,
+    pub weights: *mut f32,
+    pub sums: *mut f32,
+    pub out: *mut f32,
+    pub patches: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub q_stride: u32,
+    pub k_stride: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ClsScoresParams"][::core::mem::size_of::<ClsScoresParams>() - 64usize];
+    [
+        "Alignment of ClsScoresParams",
+    ][::core::mem::align_of::<ClsScoresParams>() - 8usize];
+    [
+        "Offset of field: ClsScoresParams::q",
+    ][::core::mem::offset_of!(ClsScoresParams, q) - 0usize];
+    [
+        "Offset of field: ClsScoresParams::k",
+    ][::core::mem::offset_of!(ClsScoresParams, k) - 8usize];
+    [
+        "Offset of field: ClsScoresParams::weights",
+    ][::core::mem::offset_of!(ClsScoresParams, weights) - 16usize];
+    [
+        "Offset of field: ClsScoresParams::sums",
+    ][::core::mem::offset_of!(ClsScoresParams, sums) - 24usize];
+    [
+        "Offset of field: ClsScoresParams::out",
+    ][::core::mem::offset_of!(ClsScoresParams, out) - 32usize];
+    [
+        "Offset of field: ClsScoresParams::patches",
+    ][::core::mem::offset_of!(ClsScoresParams, patches) - 40usize];
+    [
+        "Offset of field: ClsScoresParams::heads",
+    ][::core::mem::offset_of!(ClsScoresParams, heads) - 44usize];
+    [
+        "Offset of field: ClsScoresParams::head_dim",
+    ][::core::mem::offset_of!(ClsScoresParams, head_dim) - 48usize];
+    [
+        "Offset of field: ClsScoresParams::q_stride",
+    ][::core::mem::offset_of!(ClsScoresParams, q_stride) - 52usize];
+    [
+        "Offset of field: ClsScoresParams::k_stride",
+    ][::core::mem::offset_of!(ClsScoresParams, k_stride) - 56usize];
+    [
+        "Offset of field: ClsScoresParams::scale",
+    ][::core::mem::offset_of!(ClsScoresParams, scale) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct PrefillParams {
+    pub q: *const ::core::ffi::c_void,
+    pub cache: *const ::core::ffi::c_void,
+    pub out: *mut ::core::ffi::c_void,
+    pub pages: *const u32,
+    pub rows: u32,
+    pub position: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    pub q_stride: u32,
+    pub out_stride: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of PrefillParams"][::core::mem::size_of::<PrefillParams>() - 64usize];
+    ["Alignment of PrefillParams"][::core::mem::align_of::<PrefillParams>() - 8usize];
+    [
+        "Offset of field: PrefillParams::q",
+    ][::core::mem::offset_of!(PrefillParams, q) - 0usize];
+    [
+        "Offset of field: PrefillParams::cache",
+    ][::core::mem::offset_of!(PrefillParams, cache) - 8usize];
+    [
+        "Offset of field: PrefillParams::out",
+    ][::core::mem::offset_of!(PrefillParams, out) - 16usize];
+    [
+        "Offset of field: PrefillParams::pages",
+    ][::core::mem::offset_of!(PrefillParams, pages) - 24usize];
+    [
+        "Offset of field: PrefillParams::rows",
+    ][::core::mem::offset_of!(PrefillParams, rows) - 32usize];
+    [
+        "Offset of field: PrefillParams::position",
+    ][::core::mem::offset_of!(PrefillParams, position) - 36usize];
+    [
+        "Offset of field: PrefillParams::heads",
+    ][::core::mem::offset_of!(PrefillParams, heads) - 40usize];
+    [
+        "Offset of field: PrefillParams::kv_heads",
+    ][::core::mem::offset_of!(PrefillParams, kv_heads) - 44usize];
+    [
+        "Offset of field: PrefillParams::head_dim",
+    ][::core::mem::offset_of!(PrefillParams, head_dim) - 48usize];
+    [
+        "Offset of field: PrefillParams::q_stride",
+    ][::core::mem::offset_of!(PrefillParams, q_stride) - 52usize];
+    [
+        "Offset of field: PrefillParams::out_stride",
+    ][::core::mem::offset_of!(PrefillParams, out_stride) - 56usize];
+    [
+        "Offset of field: PrefillParams::scale",
+    ][::core::mem::offset_of!(PrefillParams, scale) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct DecodeParams {
+    pub q: *const ::core::ffi::c_void,
+    pub cache: *const ::core::ffi::c_void,
+    pub out: *mut ::core::ffi::c_void,
+    pub positions: *const u32,
+    pub tables: *const u32,
+    pub mixed: *mut f32,
+    pub weights: *mut f32,
+    pub splits: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    pub table_stride: u32,
+    pub q_stride: u32,
+    pub out_stride: u32,
+    pub scale: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 88usize];
+    ["Alignment of DecodeParams"][::core::mem::align_of::<DecodeParams>() - 8usize];
+    [
+        "Offset of field: DecodeParams::q",
+    ][::core::mem::offset_of!(DecodeParams, q) - 0usize];
+    [
+        "Offset of field: DecodeParams::cache",
+    ][::core::mem::offset_of!(DecodeParams, cache) - 8usize];
+    [
+        "Offset of field: DecodeParams::out",
+    ][::core::mem::offset_of!(DecodeParams, out) - 16usize];
+    [
+        "Offset of field: DecodeParams::positions",
+    ][::core::mem::offset_of!(DecodeParams, positions) - 24usize];
+    [
+        "Offset of field: DecodeParams::tables",
+    ][::core::mem::offset_of!(DecodeParams, tables) - 32usize];
+    [
+        "Offset of field: DecodeParams::mixed",
+    ][::core::mem::offset_of!(DecodeParams, mixed) - 40usize];
+    [
+        "Offset of field: DecodeParams::weights",
+    ][::core::mem::offset_of!(DecodeParams, weights) - 48usize];
+    [
+        "Offset of field: DecodeParams::splits",
+    ][::core::mem::offset_of!(DecodeParams, splits) - 56usize];
+    [
+        "Offset of field: DecodeParams::heads",
+    ][::core::mem::offset_of!(DecodeParams, heads) - 60usize];
+    [
+        "Offset of field: DecodeParams::kv_heads",
+    ][::core::mem::offset_of!(DecodeParams, kv_heads) - 64usize];
+    [
+        "Offset of field: DecodeParams::head_dim",
+    ][::core::mem::offset_of!(DecodeParams, head_dim) - 68usize];
+    [
+        "Offset of field: DecodeParams::table_stride",
+    ][::core::mem::offset_of!(DecodeParams, table_stride) - 72usize];
+    [
+        "Offset of field: DecodeParams::q_stride",
+    ][::core::mem::offset_of!(DecodeParams, q_stride) - 76usize];
+    [
+        "Offset of field: DecodeParams::out_stride",
+    ][::core::mem::offset_of!(DecodeParams, out_stride) - 80usize];
+    [
+        "Offset of field: DecodeParams::scale",
+    ][::core::mem::offset_of!(DecodeParams, scale) - 84usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

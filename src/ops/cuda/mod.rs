@@ -1,17 +1,52 @@
-//! CUDA: the kernels that this build embeds, and the devices that can run them.
+//! CUDA: the kernels that this build embeds, the devices that can run them, and the executor on one.
 //!
 //! The driver is opened when it is first asked for. A machine without one gets an error that says so.
+//! What needs no driver (which kernel serves which shape, how much memory it takes) is there in every build.
 
 #[allow(dead_code, missing_docs)]
 #[rustfmt::skip]
 mod abi;
 pub mod attention;
 pub mod device;
+pub mod gemm;
 pub mod gemv;
 pub mod launch;
-pub mod modules;
 pub mod sample;
+pub mod scratch;
 pub mod select;
 
+#[cfg(feature = "cuda")]
+mod attend;
+#[cfg(feature = "cuda")]
+mod blas;
+#[cfg(feature = "cuda")]
+mod buffer;
+#[cfg(feature = "cuda")]
+mod choice;
+#[cfg(feature = "cuda")]
+pub mod device;
+#[cfg(feature = "cuda")]
+mod executor;
+#[cfg(feature = "cuda")]
+mod graph;
+#[cfg(feature = "cuda")]
+pub mod modules;
+#[cfg(feature = "cuda")]
+mod ops;
+#[cfg(feature = "cuda")]
+mod products;
+#[cfg(feature = "cuda")]
+mod queue;
+#[cfg(feature = "cuda")]
+mod staging;
+#[cfg(feature = "cuda")]
+mod steps;
+#[cfg(feature = "cuda")]
+mod watch;
+
+#[cfg(feature = "cuda")]
 pub use device::{Device, Driver};
+#[cfg(feature = "cuda")]
+pub use executor::{Cuda, OpenedCard, Options};
+#[cfg(feature = "cuda")]
 pub use modules::{Code, Embedded, Modules};

@@ -1,0 +1,390 @@
+//! Serving requests on one executor.
+
+use super::answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
+use super::limit::Limit;
+use super::predict::{Held, Need, Predictor, check_memory, check_weights};
+use super::prepare::{Prepared, PreparedImage, Preparer};
+use super::request::{EngineOptions, Image, Request};
+use super::runner::{Runner, pages};
+use super::sequence::Sequence;
+use super::taking::{LoadProgress, Taking};
+use crate::checkpoint::Checkpoint;
+use crate::config::{ModelConfig, ModelFolder};
+use crate::kv::{self, BlockTable, Pool};
+use crate::model::vit::Encoded;
+use crate::ops::clock::Stage;
+use crate::ops::footprint::Footprint;
+use crate::ops::memory::Purpose;
+use crate::ops::{DECODE_ROWS, Ops};
+use crate::select::Selection;
+use crate::{Error, Result};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Hears of progress and tokens, and may stop the work.
+pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
+
+/// What an engine can be asked, whatever computes.
+pub trait Serve: Send {
+    fn config(&self) -> &ModelConfig;
+    fn generate_batch(
+        &mut self,
+        requests: &[Request],
+        on_event: &mut Listener<'_>,
+    ) -> Result<Vec<Answer>>;
+    fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
+    fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
+}
+
+/// A model on an executor, and what turns requests into numbers.
+pub struct Session<O: Ops> {
+    pub(super) preparer: Preparer,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) predictor: Predictor,
+    pub(super) runner: Runner<O>,
+    pub(super) kv_tokens: Option<usize>,
+    pub(super) load: Duration,
+}
+
+/// Stages that come before the first token.
+const BEFORE_FIRST: [Stage; 4] = [Stage::Vision, Stage::Select, Stage::Project, Stage::Prefill];
+
+/// What one request has come to before its first token.
+struct Begun {
+    sequence: Sequence,
+    prompt_tokens: usize,
+    visual: Option<Visual>,
+    timings: Timings,
+    stages: Option<Stages>,
+}
+
+impl<O: Ops + Send> Serve for Session<O>
+where
+    O::Buffer: Send,
+    O::Weight: Send,
+    O::Cache: Send,
+{
+    fn config(&self) -> &ModelConfig {
+        &self.preparer.config
+    }
+
+    fn generate_batch(
+        &mut self,
+        requests: &[Request],
+        on_event: &mut Listener<'_>,
+    ) -> Result<Vec<Answer>> {
+        let start = Instant::now();
+        let batch =
+            requests.iter().map(|r| self.preparer.prepare(r)).collect::<Result<Vec<_>>>()?;
+        let predicted_peak = self.plan(&batch)?;
+        let served = self.serve(&batch, start, on_event);
+        if served.is_err() {
+            // The sequences are gone and their block tables with them.
+            self.runner.pool = Pool::new(self.runner.pool.pages());
+        }
+        debug_assert_eq!(self.runner.pool.free(), self.runner.pool.pages());
+        let memory = self.memory(predicted_peak);
+        Ok(served?.into_iter().map(|b| self.answer(b, memory)).collect())
+    }
+
+    fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
+        let image = self.preparer.image(image, selection)?;
+        self.require(&image)?;
+        let held = self.held();
+        let need = self.predictor.vision_need(&self.preparer.normalization, &image, held)?;
+        check_memory(&need, held, self.runner.ops.available())?;
+        self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
+        let mut quiet = |_, _, _| ControlFlow::Continue(());
+        let encoded = self.runner.encode(&image, &self.preparer.normalization, &mut quiet)?;
+        Ok(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
+    }
+
+    fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
+        self.budget_within(requests, limit)
+    }
+}
+
+impl<O: Ops> Session<O> {
+    /// Opens the files and takes the weights. `footprint`: how the executor takes memory; `progress` hears of weight
+    /// bytes taken and in all.
+    pub fn open(
+        path: &Path,
+        options: &EngineOptions,
+        footprint: Footprint,
+        mut ops: O,
+        progress: &mut LoadProgress<'_>,
+    ) -> Result<Self> {
+        let start = Instant::now();
+        let ModelFolder { dir, config } = ModelFolder::open(path)?;
+        let checkpoint = Checkpoint::open(&dir)?;
+        let mut all = 0;
+        let mut sum = |bytes| {
+            all += bytes;
+            ControlFlow::Continue(())
+        };
+        let predictor = Predictor::new(&config, footprint, &Taking::new(&checkpoint, &mut sum))?;
+        let (weights, _) = predictor.weights();
+        check_weights(weights, ops.available())?;
+        ops.reserve(Purpose::Weights, weights)?;
+        let mut done = 0;
+        let mut told = |bytes| {
+            done += bytes;
+            progress(done, all)
+        };
+        let mut runner = Runner::load(&config, ops, &Taking::new(&checkpoint, &mut told))?;
+        let kv_tokens = options.kv_tokens;
+        if let Some(tokens) = kv_tokens {
+            runner.reserve(&config, kv::pages_for(tokens))?;
+        }
+        let preparer = Preparer::open(&dir, config, options.resample)?;
+        let load = start.elapsed();
+        Ok(Self { preparer, checkpoint, predictor, runner, kv_tokens, load })
+    }
+
+    /// What is taken already and serves the next batch too.
+    fn held(&self) -> Held {
+        let meter = self.runner.ops.meter();
+        Held {
+            pages: self.runner.pool.pages(),
+            kv: meter.held(Purpose::Kv),
+            workspace: meter.held(Purpose::Workspace),
+        }
+    }
+
+    /// Runs a planned batch to its end.
+    fn serve(
+        &mut self,
+        batch: &[Prepared],
+        start: Instant,
+        on_event: &mut Listener<'_>,
+    ) -> Result<Vec<Begun>> {
+        let mut all = Vec::with_capacity(batch.len());
+        let mut flow = ControlFlow::Continue(());
+        for (index, prepared) in batch.iter().enumerate() {
+            if flow.is_break() {
+                return Err(Error::Cancelled);
+            }
+            let (begun, after) = self.begin(index, prepared, start, on_event)?;
+            all.push(begun);
+            flow = after;
+        }
+        self.decode(&mut all, flow, start, on_event)?;
+        Ok(all)
+    }
+
+    /// Takes the weights of vision blocks that only scoring needs.
+    fn require(&mut self, image: &PreparedImage) -> Result<()> {
+        self.predictor.require(image, &self.checkpoint)?;
+        let more = self.predictor.weights().0 - self.runner.ops.meter().held(Purpose::Weights);
+        check_weights(more, self.runner.ops.available())?;
+        self.runner.ops.reserve(Purpose::Weights, more)?;
+        let blocks = image.layers.blocks(&image.plan);
+        self.runner.model.require(blocks, &mut self.runner.ops, &self.checkpoint)
+    }
+
+    /// Memory and operations to the first token of a batch, the system's memory checked.
+    pub(super) fn need(&mut self, batch: &[Prepared]) -> Result<(Need, u64)> {
+        for image in batch.iter().filter_map(|p| p.image.as_ref()) {
+            self.require(image)?;
+        }
+        let before = self.predictor.counter().flops_in(&BEFORE_FIRST);
+        let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
+        let held = self.held();
+        let need = self.predictor.need(config, norm, batch, held)?;
+        check_memory(&need, held, self.runner.ops.available())?;
+        Ok((need, self.predictor.counter().flops_in(&BEFORE_FIRST) - before))
+    }
+
+    /// Plans the memory of a batch and takes the cache.
+    fn plan(&mut self, batch: &[Prepared]) -> Result<usize> {
+        let wanted = pages(batch);
+        if let Some(tokens) = self.kv_tokens
+            && wanted > kv::pages_for(tokens)
+        {
+            return Err(Error::Capacity(format!(
+                "the requests need a cache of {} tokens, the engine was given {tokens}: \
+                 lower the budget, the new tokens or the number of requests, or raise kv_tokens",
+                wanted * kv::PAGE,
+            )));
+        }
+        let (need, _) = self.need(batch)?;
+        self.runner.ops.meter().restart();
+        self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
+        self.runner.reserve(&self.preparer.config, wanted)?;
+        Ok(need.peak)
+    }
+
+    /// Runs a request up to its first token.
+    fn begin(
+        &mut self,
+        index: usize,
+        prepared: &Prepared,
+        start: Instant,
+        on_event: &mut Listener<'_>,
+    ) -> Result<(Begun, ControlFlow<()>)> {
+        let runner = &mut self.runner;
+        let mut progress =
+            |stage, done, all| on_event(Event::Progress { request: index, stage, done, all });
+        let encoded = match &prepared.image {
+            Some(image) => {
+                Some(runner.encode(image, &self.preparer.normalization, &mut progress)?)
+            }
+            None => None,
+        };
+        let mut table = BlockTable::default();
+        let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut progress)?;
+        let first = runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?[0];
+        runner.ops.enter(Stage::Idle)?;
+
+        let mut sequence = Sequence::new(
+            index,
+            table,
+            &self.preparer.tokenizer,
+            prepared.sampling,
+            prepared.max_new_tokens,
+        );
+        let flow = sequence.push(first, &self.preparer.config.eos, start, on_event)?;
+        let runner = &mut self.runner;
+        let clock = runner.ops.clock()?;
+        let mut seconds = |stage| clock.take(stage).as_secs_f64();
+        let timings = Timings {
+            load: self.load.as_secs_f64(),
+            preprocess: prepared.took.as_secs_f64(),
+            vision: seconds(Stage::Vision),
+            select: seconds(Stage::Select),
+            project: seconds(Stage::Project),
+            prefill: seconds(Stage::Prefill),
+            ttft: sequence.ttft.as_secs_f64(),
+            ..Timings::default()
+        };
+        let stages = if prepared.keep_stages {
+            let visual = prefilled.visual_rows.as_ref();
+            Some(self.stages(prepared, encoded.as_ref(), visual, &prefilled.logits)?)
+        } else {
+            None
+        };
+        let visual = match (&prepared.image, encoded) {
+            (Some(image), Some(encoded)) => {
+                Some(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
+            }
+            _ => None,
+        };
+        let prompt_tokens = prefilled.tokens;
+        Ok((Begun { sequence, prompt_tokens, visual, timings, stages }, flow))
+    }
+
+    /// Draws tokens until every answer has ended.
+    fn decode(
+        &mut self,
+        begun: &mut [Begun],
+        mut flow: ControlFlow<()>,
+        start: Instant,
+        on_event: &mut Listener<'_>,
+    ) -> Result<()> {
+        loop {
+            let mut live: Vec<&mut Sequence> = Vec::new();
+            for sequence in begun.iter_mut().map(|b| &mut b.sequence) {
+                if flow.is_break() && sequence.finished.is_none() {
+                    let _ = sequence.finish(FinishReason::Cancelled, on_event)?;
+                }
+                match sequence.finished {
+                    Some(_) => {
+                        self.runner.pool.release(std::mem::take(&mut sequence.table));
+                    }
+                    None => live.push(sequence),
+                }
+            }
+            if live.is_empty() {
+                self.runner.ops.enter(Stage::Idle)?;
+                return Ok(());
+            }
+            for group in live.chunks_mut(DECODE_ROWS) {
+                let mut rows: Vec<(u32, &mut BlockTable)> = group
+                    .iter_mut()
+                    .map(|s| (*s.tokens.last().expect("begun with a token"), &mut s.table))
+                    .collect();
+                let logits = self.runner.step(&mut rows)?;
+                let how: Vec<_> = group.iter().map(|s| (s.sampling, s.tokens.len())).collect();
+                let tokens = self.runner.ops.sample(&logits, &how)?;
+                for (sequence, token) in group.iter_mut().zip(tokens) {
+                    let eos = &self.preparer.config.eos;
+                    if sequence.push(token, eos, start, on_event)?.is_break() {
+                        flow = ControlFlow::Break(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn memory(&self, predicted_peak: usize) -> Memory {
+        let meter = self.runner.ops.meter();
+        Memory {
+            weights: meter.held(Purpose::Weights),
+            mapped: meter.mapped(),
+            kv: meter.held(Purpose::Kv),
+            workspace: meter.most(Purpose::Workspace),
+            other: 0,
+            peak: meter.peak(),
+            predicted_peak,
+        }
+    }
+
+    fn answer(&self, begun: Begun, memory: Memory) -> Answer {
+        let Begun { sequence, prompt_tokens, visual, mut timings, stages } = begun;
+        timings.decode = sequence.decode_time().as_secs_f64();
+        let more = sequence.tokens.len() - 1;
+        timings.decode_tokens_per_second =
+            (more > 0 && timings.decode > 0.0).then(|| more as f64 / timings.decode);
+        Answer {
+            text: sequence.text,
+            finish_reason: sequence.finished.unwrap_or(FinishReason::Cancelled),
+            token_ids: sequence.tokens,
+            prompt_tokens,
+            visual,
+            timings,
+            memory,
+            stages,
+        }
+    }
+
+    /// Copies of the intermediate results.
+    fn stages(
+        &mut self,
+        prepared: &Prepared,
+        encoded: Option<&Encoded<O>>,
+        visual_rows: Option<&O::Buffer>,
+        logits: &O::Buffer,
+    ) -> Result<Stages> {
+        use crate::ops::Chosen;
+        let ops = &mut self.runner.ops;
+        let config = &self.preparer.config;
+        let image = prepared.image.as_ref();
+        let numbers = image.map_or(0, |i| i.plan.geometry.partitions() * i.plan.geometry.patches());
+        let mut scores = |buffer: Option<&O::Buffer>| -> Result<Option<Vec<f32>>> {
+            let Some(_) = image else { return Ok(None) };
+            let mut all = match buffer {
+                Some(buffer) => ops.download(buffer)?,
+                None => Vec::new(),
+            };
+            all.resize(numbers, f32::NAN);
+            Ok(Some(all))
+        };
+        let cls_attention_init = scores(encoded.and_then(|e| e.init.as_ref()))?;
+        let cls_attention_final = scores(encoded.and_then(|e| e.last.as_ref()))?;
+        let slots = encoded.map_or(0, |e| e.kept.slots());
+        let mut input_ids = prepared.before.clone();
+        input_ids.extend(std::iter::repeat_n(config.image_token, slots));
+        input_ids.extend(&prepared.after);
+        Ok(Stages {
+            pixel_values: image.map(|i| self.preparer.normalization.apply(&i.tiles)),
+            side: config.vision.image_size,
+            input_ids,
+            cls_attention_init,
+            cls_attention_final,
+            visual_tokens: visual_rows.map(|rows| ops.download(rows)).transpose()?,
+            hidden: config.text.hidden,
+            prefill_logits: ops.download(logits)?,
+        })
+    }
+}

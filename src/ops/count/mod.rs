@@ -1,0 +1,357 @@
+//! The executor that computes nothing: it adds up operations, bytes and memory of what would run.
+//!
+//! Model code runs on it unchanged, so that the prediction cannot drift from the work.
+
+mod sizes;
+
+pub use sizes::{Cache, Planned, Rows, Shape, Size};
+
+use super::arena::Arena;
+use super::clock::{Clock, Stage};
+use super::cost::{self, Cost, Kind};
+use super::footprint::{Footprint, Hold};
+use super::memory::{Meter, Purpose};
+use super::sample::Sampling;
+use super::{Batch, Chosen, DECODE_ROWS, Linear, Norm, Ops, Span, Storage, Visual, Work};
+use crate::Result;
+use crate::checkpoint::{DType, Tensor};
+use crate::config::Activation;
+use crate::image::{Normalization, Tiles};
+use crate::kv;
+use crate::select;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Counts for an executor.
+#[derive(Debug)]
+pub struct Counter {
+    meter: Arc<Meter>,
+    clock: Clock,
+    costs: BTreeMap<(Stage, Kind), Cost>,
+    footprint: Footprint,
+    arena: Arena,
+}
+
+impl Counter {
+    /// A counter for an executor that takes memory like this.
+    pub fn new(footprint: Footprint) -> Self {
+        let meter = Arc::default();
+        let arena = Arena::planning(&meter);
+        Self { meter, clock: Clock::default(), costs: BTreeMap::new(), footprint, arena }
+    }
+
+    /// What was counted of one kind in one stage.
+    pub fn cost(&self, stage: Stage, kind: Kind) -> Cost {
+        self.costs.get(&(stage, kind)).copied().unwrap_or_default()
+    }
+
+    /// Operations counted in some stages.
+    pub fn flops_in(&self, stages: &[Stage]) -> u64 {
+        self.costs.iter().filter(|((s, _), _)| stages.contains(s)).map(|(_, c)| c.flops).sum()
+    }
+
+    /// Forgets earlier maxima of memory. `workspace`: what the executor has taken already and keeps.
+    pub fn restart(&mut self, workspace: usize) {
+        self.arena.restart(workspace);
+        self.meter.restart();
+    }
+
+    /// A weight of a checkpoint that does not exist.
+    pub fn imagine(&mut self, shape: &[usize], dtype: DType, storage: Storage) -> Shape {
+        self.weight(shape, dtype, storage, true)
+    }
+
+    fn weight(&mut self, shape: &[usize], dtype: DType, storage: Storage, aligned: bool) -> Shape {
+        let (rows, cols) = super::extent(shape);
+        let taken = self.footprint.weight(rows, cols, dtype, storage, aligned);
+        if taken == 0 {
+            self.meter.map(rows * cols * dtype.size());
+        }
+        let charge = (taken > 0).then(|| self.meter.charge(Purpose::Weights, taken));
+        Shape { rows, cols, stored: self.footprint.stored(dtype), _charge: charge }
+    }
+
+    fn hold(&self, bytes: usize) -> Hold {
+        self.footprint.hold(&self.meter, &self.arena, bytes)
+    }
+
+    fn buffer(&self, rows: usize, cols: usize) -> Size {
+        self.sized(rows, cols, self.footprint.activation())
+    }
+
+    /// Scores and logits are f32 everywhere.
+    fn wide(&self, rows: usize, cols: usize) -> Size {
+        self.sized(rows, cols, size_of::<f32>())
+    }
+
+    fn sized(&self, rows: usize, cols: usize, number: usize) -> Size {
+        Size { rows, cols, _hold: self.hold(rows * cols * number) }
+    }
+
+    fn count(&mut self, kind: Kind, cost: Cost) {
+        *self.costs.entry((self.clock.stage(), kind)).or_default() += cost;
+    }
+
+    fn pass(&mut self, numbers: usize) {
+        let bytes = 2 * numbers * self.footprint.activation();
+        self.count(Kind::Other, Cost { flops: 0, bytes: bytes as u64 });
+    }
+
+    fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
+        let (m, w) = (x.rows, &layer.weight);
+        let scratch = self.footprint.linear_scratch(m, w.rows, w.cols, w.stored);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let bytes = w.rows * w.cols * w.stored;
+        let activation = self.footprint.activation();
+        self.count(Kind::Linear, cost::linear(m, w.rows, w.cols, activation, bytes));
+    }
+
+    /// The norm before a product: a pass of its own, unless the product takes it along.
+    fn norm(&mut self, x: &Size) -> Option<Size> {
+        let fused = self.footprint.fuses_norm() && x.rows <= DECODE_ROWS;
+        (!fused).then(|| {
+            self.pass(x.rows * x.cols);
+            self.buffer(x.rows, x.cols)
+        })
+    }
+}
+
+impl Ops for Counter {
+    type Buffer = Size;
+    type Weight = Shape;
+    type Cache = Cache;
+    type Kept = Planned;
+    type Batch = Rows;
+
+    fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Shape> {
+        Ok(self.weight(&tensor.shape, tensor.dtype, storage, tensor.is_aligned()))
+    }
+
+    fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
+        Ok(())
+    }
+
+    fn cache(&mut self, shape: kv::Shape) -> Result<Cache> {
+        let charge = self.meter.charge(Purpose::Kv, self.footprint.cache(shape));
+        Ok(Cache { shape, _charge: charge })
+    }
+
+    fn patches(&mut self, tiles: &Tiles, _: &Normalization, patch: usize) -> Result<Size> {
+        let grid = tiles.layout.side / patch;
+        let rows = tiles.partitions() * grid * grid;
+        let out = self.buffer(rows, self.footprint.padded(3 * patch * patch));
+        let bytes = 3 * tiles.partitions() * tiles.layout.side.pow(2);
+        drop(self.footprint.patches_scratch(bytes).map(|bytes| self.hold(bytes)));
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+
+    fn vision_tokens(
+        &mut self,
+        patches: &Size,
+        _: &Shape,
+        _: &Shape,
+        partitions: usize,
+    ) -> Result<Size> {
+        self.pass(patches.rows * patches.cols);
+        Ok(self.buffer(patches.rows + partitions, patches.cols))
+    }
+
+    fn layer_norm(&mut self, x: &Size, _: &Norm<Shape>) -> Result<Size> {
+        self.pass(x.rows * x.cols);
+        Ok(self.buffer(x.rows, x.cols))
+    }
+
+    fn linear(&mut self, x: &Size, layer: &Linear<Shape>, _: Option<Activation>) -> Result<Size> {
+        let out = self.buffer(x.rows, layer.weight.rows);
+        self.product(x, layer);
+        Ok(out)
+    }
+
+    fn linear_add(&mut self, _: &mut Size, x: &Size, layer: &Linear<Shape>) -> Result<()> {
+        self.product(x, layer);
+        Ok(())
+    }
+
+    fn normed_linear<const N: usize>(
+        &mut self,
+        x: &Size,
+        _: &Norm<Shape>,
+        layers: [&Linear<Shape>; N],
+    ) -> Result<[Size; N]> {
+        let _n = self.norm(x);
+        let outs = layers.map(|layer| self.buffer(x.rows, layer.weight.rows));
+        layers.into_iter().for_each(|layer| self.product(x, layer));
+        Ok(outs)
+    }
+
+    fn normed_swiglu(
+        &mut self,
+        x: &Size,
+        _: &Norm<Shape>,
+        gate: &Linear<Shape>,
+        up: &Linear<Shape>,
+    ) -> Result<Size> {
+        let _n = self.norm(x);
+        let out = self.linear(x, gate, None)?;
+        if self.footprint.fuses_gate(x.rows) {
+            self.product(x, up);
+        } else {
+            self.linear(x, up, None)?;
+        }
+        Ok(out)
+    }
+
+    fn logits(&mut self, x: &Size, _: &Norm<Shape>, head: &Linear<Shape>) -> Result<Size> {
+        let _n = self.norm(x);
+        let out = self.wide(x.rows, head.weight.rows);
+        self.product(x, head);
+        Ok(out)
+    }
+
+    fn cls_scores(
+        &mut self,
+        _: &Size,
+        _: usize,
+        k: &Size,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Size> {
+        let activation = self.footprint.activation();
+        self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, activation));
+        let out = self.wide(partitions, patches);
+        let scratch = self.footprint.scores_scratch(partitions, heads, patches);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        Ok(out)
+    }
+
+    fn vision_attention(
+        &mut self,
+        q: &Size,
+        k: &Size,
+        _: &Size,
+        heads: usize,
+        partitions: usize,
+        _: Option<&Planned>,
+    ) -> Result<Size> {
+        let keys = k.rows / partitions;
+        let out = self.buffer(q.rows, q.cols);
+        let scratch = self.footprint.vision_scratch(partitions * heads, keys);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let bytes = self.footprint.activation() * 2 * (q.rows + k.rows) * q.cols;
+        self.count(Kind::Attention, cost::attention(q.rows * keys, q.cols, bytes));
+        Ok(out)
+    }
+
+    fn select(
+        &mut self,
+        plan: &select::Plan,
+        _: Option<&Size>,
+        _: Option<&Size>,
+    ) -> Result<Planned> {
+        let hold = self.footprint.selection(plan)?.map(|bytes| self.hold(bytes));
+        Ok(Planned { kept: plan.kept, newlines: plan.newlines, _hold: hold })
+    }
+
+    fn gather_kept(&mut self, x: &Size, kept: &Planned) -> Result<Size> {
+        self.pass(kept.kept * x.cols);
+        Ok(self.buffer(kept.kept, x.cols))
+    }
+
+    fn gather(&mut self, x: &Size, rows: &[usize]) -> Result<Size> {
+        self.pass(rows.len() * x.cols);
+        let out = self.buffer(rows.len(), x.cols);
+        drop(self.footprint.indices(rows.len()).map(|bytes| self.hold(bytes)));
+        Ok(out)
+    }
+
+    fn interleave(
+        &mut self,
+        table: &Shape,
+        before: &[u32],
+        visual: Option<Visual<'_, Self>>,
+        after: &[u32],
+    ) -> Result<Size> {
+        let slots = visual.map_or(0, |v| v.kept.slots());
+        let ids = before.len() + after.len();
+        let out = self.buffer(ids + slots, table.cols);
+        drop(self.footprint.indices(ids).map(|bytes| self.hold(bytes)));
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+
+    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Rows> {
+        let batch = Batch { tokens, spans };
+        let hold = self.footprint.batch(&batch).map(|bytes| self.hold(bytes));
+        Ok(Rows { batch, _hold: hold })
+    }
+
+    fn embed(&mut self, table: &Shape, batch: &Rows) -> Result<Size> {
+        let out = self.buffer(batch.batch.tokens.len(), table.cols);
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+
+    fn step(&mut self, _: &Rows, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Size> {
+        work(self, cache)
+    }
+
+    fn rope_append(
+        &mut self,
+        q: &mut Size,
+        k: &mut Size,
+        _: &Size,
+        _: &mut Cache,
+        _: usize,
+        _: &Rows,
+        _: f32,
+    ) -> Result<()> {
+        self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
+        Ok(())
+    }
+
+    fn attention(&mut self, q: &Size, cache: &Cache, _: usize, batch: &Rows) -> Result<Size> {
+        let (shape, spans) = (cache.shape, &batch.batch.spans);
+        let out = self.buffer(q.rows, q.cols);
+        let heads = q.cols / shape.head_dim;
+        let scratch = self.footprint.attention_scratch(shape, heads, &batch.batch);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let pairs = spans.iter().map(|s| cost::causal_pairs(s.position, s.rows)).sum();
+        let context: usize = spans.iter().map(Span::context).sum();
+        let row = 2 * shape.kv_heads * shape.head_dim * self.footprint.cache_number();
+        let bytes = context * row + 2 * q.rows * q.cols * self.footprint.activation();
+        self.count(Kind::Attention, cost::attention(pairs, q.cols, bytes));
+        Ok(out)
+    }
+
+    fn sample(&mut self, logits: &Size, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+        drop(self.footprint.sample_scratch(logits.cols, how).map(|bytes| self.hold(bytes)));
+        Ok(vec![0; how.len()])
+    }
+
+    fn download(&mut self, x: &Size) -> Result<Vec<f32>> {
+        Ok(vec![0.0; x.rows * x.cols])
+    }
+
+    fn kept(&mut self, _: &Planned) -> Result<select::Kept> {
+        Ok(select::Kept { allocation: Vec::new(), indices: Vec::new() })
+    }
+
+    fn enter(&mut self, stage: Stage) -> Result<()> {
+        self.clock.enter(stage);
+        Ok(())
+    }
+
+    fn clock(&mut self) -> Result<&mut Clock> {
+        Ok(&mut self.clock)
+    }
+
+    fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    fn available(&self) -> Option<usize> {
+        None
+    }
+}

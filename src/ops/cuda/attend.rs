@@ -1,0 +1,195 @@
+//! Attention on the device: of the vision tower, of its class tokens, and of the decoder.
+
+use super::abi::{ClsScoresParams, DecodeParams, PrefillParams, VisionAttentionParams};
+use super::attention::{self, Heads};
+use super::buffer::{Batch, Buffer, Cache, part};
+use super::choice::Kept;
+use super::executor::Cuda;
+use super::launch::Number;
+use super::scratch;
+use crate::Result;
+use crate::ops::Span;
+
+/// 1/√head_dim, what scores are multiplied by.
+fn scale(head_dim: usize) -> f32 {
+    1.0 / (head_dim as f32).sqrt()
+}
+
+impl Cuda {
+    /// Attention of class tokens to the patches, summed over the heads.
+    pub(super) fn class_scores(
+        &self,
+        q: &Buffer,
+        q_rows: usize,
+        k: &Buffer,
+        heads: usize,
+        [partitions, patches]: [usize; 2],
+    ) -> Result<Buffer> {
+        let head_dim = k.cols / heads;
+        let out = self.strided(partitions, patches, patches, Number::F32)?;
+        let parts = scratch::scores(partitions, heads, patches);
+        let (_region, address) = self.region(parts.bytes())?;
+        let shape = Heads {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            number: k.number,
+            q_stride: q.stride * q_rows,
+            kv_stride: k.stride,
+            out_stride: patches,
+            aligned: true,
+        };
+        let params = ClsScoresParams {
+            q: q.pointer(),
+            k: k.pointer(),
+            weights: part(address, &parts, 0) as *mut f32,
+            sums: part(address, &parts, 1) as *mut f32,
+            out: out.pointer(),
+            patches: patches as u32,
+            heads: heads as u32,
+            head_dim: head_dim as u32,
+            q_stride: shape.q_stride as u32,
+            k_stride: k.stride as u32,
+            scale: scale(head_dim),
+        };
+        for launch in attention::cls_scores(&shape, partitions, patches) {
+            // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
+            unsafe { self.queue.launch(&launch, &params)? };
+        }
+        Ok(out)
+    }
+
+    /// Attention inside each partition, of all rows or of the kept ones.
+    pub(super) fn mix_partitions(
+        &self,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        heads: usize,
+        partitions: usize,
+        kept: Option<&Kept>,
+    ) -> Result<Buffer> {
+        let (head_dim, tokens) = (k.cols / heads, k.rows / partitions);
+        let out = self.buffer(q.rows, q.cols)?;
+        let shape = Heads {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            number: q.number,
+            q_stride: q.stride,
+            kv_stride: k.stride,
+            out_stride: out.stride,
+            aligned: true,
+        };
+        let most = kept.map_or(tokens, |kept| kept.count.min(tokens));
+        let params = VisionAttentionParams {
+            q: q.pointer(),
+            k: k.pointer(),
+            v: v.pointer(),
+            out: out.pointer(),
+            offsets: kept.map_or(std::ptr::null(), |kept| kept.offsets as *const u32),
+            tokens: tokens as u32,
+            heads: heads as u32,
+            head_dim: head_dim as u32,
+            q_stride: q.stride as u32,
+            kv_stride: k.stride as u32,
+            out_stride: out.stride as u32,
+            scale: scale(head_dim),
+            reserved: 0,
+        };
+        let launch = attention::vision(self.queue.path(), &shape, most, partitions);
+        // SAFETY: the offsets end with the rows of q; k and v have all rows of all partitions.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(out)
+    }
+
+    fn decoder_heads(q: &Buffer, out: &Buffer, cache: &Cache) -> Heads {
+        Heads {
+            heads: q.cols / cache.shape.head_dim,
+            kv_heads: cache.shape.kv_heads,
+            head_dim: cache.shape.head_dim,
+            number: q.number,
+            q_stride: q.stride,
+            kv_stride: cache.shape.head_dim,
+            out_stride: out.stride,
+            aligned: true,
+        }
+    }
+
+    /// Causal attention of prompts' rows.
+    pub(super) fn attend_prompt(
+        &self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+    ) -> Result<Buffer> {
+        let out = self.buffer(q.rows, q.cols)?;
+        for (sequence, span) in batch.spans.iter().enumerate() {
+            // Rows of a span begin at a multiple of 16 bytes when a row is one.
+            let heads = Self::decoder_heads(q, &out, cache);
+            let first = |buffer: &Buffer| {
+                buffer.address + (span.row * buffer.stride * buffer.number.size()) as u64
+            };
+            let aligned = first(q).is_multiple_of(16) && first(&out).is_multiple_of(16);
+            let heads = Heads { aligned, ..heads };
+            let table = batch.tables + (sequence * batch.stride * size_of::<u32>()) as u64;
+            let Span { rows, position, .. } = *span;
+            let params = PrefillParams {
+                q: first(q) as *const _,
+                cache: cache.layer(layer, q.number),
+                out: first(&out) as *mut _,
+                pages: table as *const u32,
+                rows: rows as u32,
+                position: position as u32,
+                heads: heads.heads as u32,
+                kv_heads: heads.kv_heads as u32,
+                head_dim: heads.head_dim as u32,
+                q_stride: q.stride as u32,
+                out_stride: out.stride as u32,
+                scale: scale(heads.head_dim),
+            };
+            let launch = attention::prefill(self.queue.path(), &heads, rows);
+            // SAFETY: the table names the pages of all positions up to the span's last.
+            unsafe { self.queue.launch(&launch, &params)? };
+        }
+        Ok(out)
+    }
+
+    /// Attention of one row of each sequence: lengths come from device memory, so this can be replayed.
+    pub(super) fn attend_step(
+        &self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+    ) -> Result<Buffer> {
+        let out = self.buffer(q.rows, q.cols)?;
+        let heads = Self::decoder_heads(q, &out, cache);
+        let splits = attention::splits(batch.stride);
+        let parts = scratch::decode(cache.shape, heads.heads, q.rows);
+        let (_region, address) = self.region(parts.bytes())?;
+        let params = DecodeParams {
+            q: q.pointer(),
+            cache: cache.layer(layer, q.number),
+            out: out.pointer(),
+            positions: batch.positions as *const u32,
+            tables: batch.tables as *const u32,
+            mixed: part(address, &parts, 0) as *mut f32,
+            weights: part(address, &parts, 1) as *mut f32,
+            splits: splits as u32,
+            heads: heads.heads as u32,
+            kv_heads: heads.kv_heads as u32,
+            head_dim: heads.head_dim as u32,
+            table_stride: batch.stride as u32,
+            q_stride: q.stride as u32,
+            out_stride: out.stride as u32,
+            scale: scale(heads.head_dim),
+        };
+        for launch in attention::decode(&heads, q.rows, splits) {
+            // SAFETY: the tables name the pages of all positions; the scratch has a place for every split.
+            unsafe { self.queue.launch(&launch, &params)? };
+        }
+        Ok(out)
+    }
+}

@@ -1,0 +1,91 @@
+//! Activations, weights and the cache in device memory.
+
+use super::launch::Number;
+use super::queue::Block;
+use super::scratch::Parts;
+use crate::kv;
+use crate::ops::arena::Region;
+use crate::ops::{Extent, Span};
+use std::sync::Arc;
+
+/// A matrix of activations, row-major, in the workspace.
+#[derive(Debug)]
+pub struct Buffer {
+    pub(super) region: Region,
+    pub(super) address: u64,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    /// Numbers from one row to the next.
+    pub(super) stride: usize,
+    pub(super) number: Number,
+}
+
+impl Extent for Buffer {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+}
+
+/// A weight in a block that it keeps alive.
+#[derive(Debug)]
+pub struct Weight {
+    pub(super) _block: Arc<Block>,
+    pub(super) address: u64,
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    /// Numbers from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// Keys and values, and what a decode step reads.
+#[derive(Debug)]
+pub struct Cache {
+    pub(super) block: Arc<Block>,
+    pub(super) shape: kv::Shape,
+}
+
+/// A batch of rows: arrays in device memory and what the host knows of them.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) spans: Vec<Span>,
+    /// A decode step: one row for each span, `tokens` on the device.
+    pub(super) tokens: Option<u64>,
+    pub(super) positions: u64,
+    pub(super) sequences: u64,
+    pub(super) tables: u64,
+    /// Pages from one table to the next.
+    pub(super) stride: usize,
+    pub(super) _region: Option<Region>,
+    pub(super) _block: Option<Arc<Block>>,
+}
+
+impl Buffer {
+    /// As parameters take it.
+    pub(super) fn pointer<T>(&self) -> *mut T {
+        self.address as *mut T
+    }
+}
+
+impl Weight {
+    /// A vector of f32, as parameters take it.
+    pub(super) fn vector(&self) -> *const f32 {
+        self.address as *const f32
+    }
+}
+
+impl Cache {
+    /// The pages of one layer.
+    pub(super) fn layer<T>(&self, layer: usize, number: Number) -> *mut T {
+        let offset = layer * self.shape.pages * self.shape.page_elements() * number.size();
+        (self.block.address() + offset as u64) as *mut T
+    }
+}
+
+/// A part of a region, by its address.
+pub(super) fn part<const N: usize>(address: u64, parts: &Parts<N>, part: usize) -> u64 {
+    address + parts.offset(part) as u64
+}

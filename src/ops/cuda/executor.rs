@@ -1,0 +1,299 @@
+//! The CUDA executor: what it holds, and how it takes memory.
+
+use super::blas::Blas;
+use super::buffer::{Buffer, Weight};
+use super::device::{Device, Driver};
+use super::graph::Graph;
+use super::launch::{Gemm, Number};
+use super::queue::{Block, Queue};
+use super::scratch::{self, Parts};
+use super::staging::{Place, Staging};
+use super::watch::Watch;
+use crate::checkpoint::Tensor;
+use crate::kv;
+use crate::ops::arena::{Arena, Region, rounded};
+use crate::ops::footprint::{Card, Footprint};
+use crate::ops::memory::{Meter, Purpose};
+use crate::ops::{Storage, extent};
+use crate::{Error, Result};
+use cudarc::driver::sys::CUdevice_attribute;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+/// How the executor is set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// The device, or the first that works.
+    pub ordinal: Option<usize>,
+    /// Format of matrices, activations and cache.
+    pub number: Number,
+    /// Decode steps are recorded once and replayed.
+    pub graphs: bool,
+    /// Who makes large products.
+    pub gemm: Gemm,
+}
+
+/// The CUDA executor.
+#[derive(Debug)]
+pub struct Cuda {
+    pub(super) graphs: HashMap<usize, Recorded>,
+    pub(super) watch: Watch,
+    pub(super) blas: Option<Blas>,
+    staging: Option<Staging>,
+    weights: Option<Room>,
+    workspace: Option<Workspace>,
+    pub(super) step: Option<StepMemory>,
+    pub(super) meter: Arc<Meter>,
+    pub(super) queue: Queue,
+    pub(super) options: Options,
+    /// Multiprocessors of the device.
+    pub(super) processors: usize,
+    description: OpenedCard,
+}
+
+/// A device that an executor runs on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenedCard {
+    /// The driver's name for it.
+    pub name: String,
+    /// The driver's number for it.
+    pub ordinal: usize,
+    /// 61 is 6.1.
+    pub compute_capability: u32,
+    /// Bytes of its memory.
+    pub memory: usize,
+    /// The code that it runs: `sm_61` or `compute_61`.
+    pub code: String,
+    /// Who makes large matrix products: `own` or `cublas`.
+    pub gemm: &'static str,
+}
+
+/// A recorded decode step and where it leaves its logits.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub graph: Graph,
+    pub offset: usize,
+    pub rows: usize,
+    pub cols: usize,
+}
+
+/// A block of weights that is being filled.
+#[derive(Debug)]
+struct Room {
+    block: Arc<Block>,
+    filled: usize,
+}
+
+/// The block of all activations.
+#[derive(Debug)]
+struct Workspace {
+    block: Block,
+    arena: Arena,
+}
+
+/// What a decode step reads, at the end of the cache's block.
+#[derive(Debug)]
+pub(super) struct StepMemory {
+    /// The cache's, which owns it.
+    pub block: Weak<Block>,
+    pub address: u64,
+    pub parts: Parts<5>,
+    /// Pages of the cache: block tables lie so far apart.
+    pub pages: usize,
+    /// Whose frequencies are there.
+    pub theta: Option<f32>,
+}
+
+impl Cuda {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] when there is no driver, no such device or no code for it.
+    pub fn open(options: Options) -> Result<Self> {
+        let device = Driver::open()?.device(options.ordinal)?;
+        let Device { ordinal, capability, memory, .. } = device;
+        let name = device.name.clone();
+        let (context, code) = device.context()?;
+        let queue = Queue::new(context, code)?;
+        let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
+        let processors = queue.attribute(count)? as usize;
+        let blas = open_blas(&queue, options)?;
+        let gemm = if blas.is_some() { "cublas" } else { "own" };
+        Ok(Self {
+            graphs: HashMap::new(),
+            watch: Watch::default(),
+            blas,
+            description: OpenedCard {
+                name,
+                ordinal,
+                compute_capability: capability,
+                memory,
+                code: code.to_string(),
+                gemm,
+            },
+            staging: None,
+            weights: None,
+            workspace: None,
+            step: None,
+            meter: Arc::default(),
+            queue,
+            options,
+            processors,
+        })
+    }
+
+    /// The device.
+    pub fn description(&self) -> &OpenedCard {
+        &self.description
+    }
+
+    /// How it takes memory.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::Cuda(self.card())
+    }
+
+    pub(super) fn card(&self) -> Card {
+        Card { half: self.options.number == Number::F16, library: self.blas.is_some() }
+    }
+
+    /// A place in the workspace and its address.
+    pub(super) fn region(&self, bytes: usize) -> Result<(Region, u64)> {
+        let workspace = self.workspace.as_ref();
+        let taken = workspace.and_then(|w| Some((w.arena.take(bytes)?, w.block.address())));
+        let (region, base) = taken.ok_or_else(|| self.too_small(bytes))?;
+        let address = base + region.offset() as u64;
+        Ok((region, address))
+    }
+
+    /// The place of that offset, if nothing is in the workspace.
+    pub(super) fn claim(&self, offset: usize, bytes: usize) -> Option<(Region, u64)> {
+        let workspace = self.workspace.as_ref().filter(|w| w.arena.is_empty())?;
+        let region = workspace.arena.claim(offset, bytes)?;
+        let address = workspace.block.address() + offset as u64;
+        Some((region, address))
+    }
+
+    pub(super) fn workspace_is_empty(&self) -> bool {
+        self.workspace.as_ref().is_none_or(|w| w.arena.is_empty())
+    }
+
+    fn too_small(&self, bytes: usize) -> Error {
+        let held = self.workspace.as_ref().map_or(0, |w| w.block.bytes());
+        Error::Capacity(format!(
+            "the workspace of {held} bytes has no place for {bytes} more: the plan of this request \
+             fell short; please report it with the request"
+        ))
+    }
+
+    pub(super) fn buffer(&self, rows: usize, cols: usize) -> Result<Buffer> {
+        self.strided(rows, cols, cols, self.options.number)
+    }
+
+    pub(super) fn strided(
+        &self,
+        rows: usize,
+        cols: usize,
+        stride: usize,
+        number: Number,
+    ) -> Result<Buffer> {
+        let (region, address) = self.region(rows * stride * number.size())?;
+        Ok(Buffer { region, address, rows, cols, stride, number })
+    }
+
+    /// Room for so many bytes of weights more.
+    pub(super) fn reserve_weights(&mut self, bytes: usize) -> Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        let block = self.queue.block(&self.meter, Purpose::Weights, bytes)?;
+        self.weights = Some(Room { block: Arc::new(block), filled: 0 });
+        Ok(())
+    }
+
+    /// A workspace of at least so many bytes.
+    pub(super) fn reserve_workspace(&mut self, bytes: usize) -> Result<()> {
+        // All weights are there when work begins.
+        self.staging = None;
+        if bytes > 0 && self.workspace.as_ref().is_some_and(|w| w.block.bytes() >= bytes) {
+            return Ok(());
+        }
+        debug_assert!(self.workspace_is_empty());
+        self.queue.wait()?;
+        // What was recorded goes by the old addresses; the old block goes first, for both may not fit.
+        self.graphs.clear();
+        self.workspace = None;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let block = self.queue.block(&self.meter, Purpose::Workspace, bytes)?;
+        self.workspace = Some(Workspace { block, arena: Arena::new(bytes) });
+        Ok(())
+    }
+
+    /// The high-water mark inside the workspace and its size.
+    pub fn workspace(&self) -> (usize, usize) {
+        self.workspace.as_ref().map_or((0, 0), |w| (w.arena.most(), w.block.bytes()))
+    }
+
+    pub(super) fn take_weight(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
+        let (rows, cols) = extent(&tensor.shape);
+        let (number, (rows, cols), stride) = match storage {
+            Storage::Matrix => (self.options.number, (rows, cols), self.card().stride(cols)),
+            Storage::Vector => (Number::F32, (1, rows * cols), rows * cols),
+        };
+        let bytes = rows * stride * number.size();
+        let room = self.weights.as_mut();
+        let Some(room) = room.filter(|r| r.filled + rounded(bytes) <= r.block.bytes()) else {
+            return Err(Error::Device(format!(
+                "no room was reserved for a weight of {bytes} bytes: reserve it before"
+            )));
+        };
+        let address = room.block.address() + room.filled as u64;
+        let block = room.block.clone();
+        room.filled += rounded(bytes);
+        if self.staging.is_none() {
+            self.staging = Some(Staging::new(&self.queue)?);
+        }
+        let staging = self.staging.as_mut().expect("made above");
+        let place = Place { address, rows, cols, stride, number };
+        // SAFETY: the place is inside the block, which the weight keeps.
+        unsafe { staging.copy(&self.queue, tensor, place)? };
+        Ok(Weight { _block: block, address, rows, cols, stride })
+    }
+
+    /// A cache with what decode steps read beside it.
+    pub(super) fn take_cache(&mut self, shape: kv::Shape) -> Result<super::buffer::Cache> {
+        self.graphs.clear();
+        self.step = None;
+        let parts = scratch::step(shape);
+        let pages = rounded(shape.elements() * self.options.number.size());
+        let block = Arc::new(self.queue.block(&self.meter, Purpose::Kv, pages + parts.bytes())?);
+        self.step = Some(StepMemory {
+            block: Arc::downgrade(&block),
+            address: block.address() + pages as u64,
+            parts,
+            pages: shape.pages,
+            theta: None,
+        });
+        Ok(super::buffer::Cache { block, shape })
+    }
+}
+
+fn open_blas(queue: &Queue, options: Options) -> Result<Option<Blas>> {
+    match (options.gemm, options.number) {
+        (Gemm::Own, _) | (Gemm::Auto, Number::F32) => Ok(None),
+        (Gemm::Auto, Number::F16) => Ok(Blas::open(queue).ok()),
+        (Gemm::Cublas, Number::F16) => Blas::open(queue).map(Some),
+        (Gemm::Cublas, Number::F32) => Err(Error::Request(
+            "cuBLAS makes products in f16 only, f32 is the parity mode: use --gemm own or --dtype f16".into(),
+        )),
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        // What follows gives handles back: it needs the context, and nothing may run any more.
+        let _ = self.queue.wait();
+    }
+}

@@ -1,0 +1,393 @@
+//! The executor's side of [`Ops`]: shapes to launches.
+
+use super::abi::{
+    GatherParams, HIRED_NEWLINE, InterleaveParams, NormParams, PatchesParams, RopeAppendParams,
+    TokensParams,
+};
+use super::buffer::{Batch, Buffer, Cache, Weight, part};
+use super::choice::Kept;
+use super::executor::Cuda;
+use super::launch::{Launch, is_vector, norm as norm_launch, rope, variant};
+use super::scratch;
+use crate::checkpoint::Tensor;
+use crate::config::Activation;
+use crate::image::{Normalization, Tiles};
+use crate::kv;
+use crate::ops::clock::{Clock, Stage};
+use crate::ops::memory::{Meter, Purpose};
+use crate::ops::sample::Sampling;
+use crate::ops::{Linear, Norm, Ops, Span, Storage, Visual, Work};
+use crate::select;
+use crate::{Error, Result};
+use std::sync::Arc;
+
+impl Ops for Cuda {
+    type Buffer = Buffer;
+    type Weight = Weight;
+    type Cache = Cache;
+    type Kept = Kept;
+    type Batch = Batch;
+
+    fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
+        self.take_weight(tensor, storage)
+    }
+
+    fn reserve(&mut self, purpose: Purpose, bytes: usize) -> Result<()> {
+        match purpose {
+            Purpose::Weights => self.reserve_weights(bytes),
+            Purpose::Workspace => self.reserve_workspace(bytes),
+            // Taken by `cache`.
+            Purpose::Kv => Ok(()),
+        }
+    }
+
+    fn cache(&mut self, shape: kv::Shape) -> Result<Cache> {
+        self.take_cache(shape)
+    }
+
+    fn patches(&mut self, tiles: &Tiles, norm: &Normalization, patch: usize) -> Result<Buffer> {
+        let (partitions, side) = (tiles.partitions(), tiles.layout.side);
+        let (grid, cols) = (side / patch, 3 * patch * patch);
+        let stride = self.card().stride(cols);
+        let out = self.strided(partitions * grid * grid, cols, stride, self.options.number)?;
+        let parts = scratch::patches(tiles.pixels.len());
+        let (_region, address) = self.region(parts.bytes())?;
+        let (lut, pixels) = (part(address, &parts, 0), part(address, &parts, 1));
+        let vector = stride.is_multiple_of(4);
+        let kernel = format!("patches_{}_{}", variant(vector), out.number.name());
+        let launch = Launch::rows("vision", kernel, out.rows, stride, if vector { 4 } else { 1 });
+        let params = PatchesParams {
+            pixels: pixels as *const u8,
+            lut: lut as *const f32,
+            out: out.pointer(),
+            partitions: partitions as u32,
+            side: side as u32,
+            patch: patch as u32,
+            stride: stride as u32,
+        };
+        // SAFETY: the region holds the table and the bytes; `patch` divides `side` as the configuration says.
+        unsafe {
+            self.queue.upload(lut, norm.lut.as_flattened())?;
+            self.queue.upload(pixels, &tiles.pixels)?;
+            self.queue.launch(&launch, &params)?;
+        }
+        Ok(out)
+    }
+
+    fn vision_tokens(
+        &mut self,
+        patches: &Buffer,
+        class: &Weight,
+        position: &Weight,
+        partitions: usize,
+    ) -> Result<Buffer> {
+        let cols = patches.cols;
+        let out = self.buffer(patches.rows + partitions, cols)?;
+        let vector = is_vector(out.number, cols, cols);
+        let kernel = format!("vision_tokens_{}_{}", variant(vector), out.number.name());
+        let launch = Launch::rows("vision", kernel, out.rows, cols, self.lanes(vector));
+        let params = TokensParams {
+            patches: patches.pointer(),
+            class_token: class.vector(),
+            position: position.vector(),
+            out: out.pointer(),
+            partitions: partitions as u32,
+            patch_count: (patches.rows / partitions) as u32,
+            cols: cols as u32,
+            reserved: 0,
+        };
+        // SAFETY: shapes as the model has checked them; all operands are alive.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(out)
+    }
+
+    fn layer_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        self.norm("layer_norm", x, norm)
+    }
+
+    fn linear(
+        &mut self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        activation: Option<Activation>,
+    ) -> Result<Buffer> {
+        let out = self.buffer(x.rows, layer.weight.rows)?;
+        self.product(x, layer, &out, activation)?;
+        Ok(out)
+    }
+
+    fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
+        self.product_add(x, layer, sum)
+    }
+
+    fn normed_linear<const N: usize>(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        self.normed_products(x, norm, layers)
+    }
+
+    fn normed_swiglu(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        gate: &Linear<Weight>,
+        up: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        self.gated_product(x, norm, gate, up)
+    }
+
+    fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
+        self.head_product(x, norm, head)
+    }
+
+    fn cls_scores(
+        &mut self,
+        q: &Buffer,
+        q_stride: usize,
+        k: &Buffer,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Buffer> {
+        self.class_scores(q, q_stride, k, heads, [partitions, patches])
+    }
+
+    fn vision_attention(
+        &mut self,
+        q: &Buffer,
+        k: &Buffer,
+        v: &Buffer,
+        heads: usize,
+        partitions: usize,
+        kept: Option<&Kept>,
+    ) -> Result<Buffer> {
+        self.mix_partitions(q, k, v, heads, partitions, kept)
+    }
+
+    fn select(
+        &mut self,
+        plan: &select::Plan,
+        init: Option<&Buffer>,
+        scores: Option<&Buffer>,
+    ) -> Result<Kept> {
+        self.choose(plan, init, scores)
+    }
+
+    fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
+        let out = self.strided(kept.count, x.cols, x.stride, x.number)?;
+        self.gather_rows(x, kept.rows, &out)?;
+        Ok(out)
+    }
+
+    fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
+        let out = self.strided(rows.len(), x.cols, x.stride, x.number)?;
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let (_region, address) = self.region(rows.len() * size_of::<u32>())?;
+        // SAFETY: the region holds the indices.
+        unsafe { self.queue.upload(address, &rows)? };
+        self.gather_rows(x, address, &out)?;
+        Ok(out)
+    }
+
+    fn interleave(
+        &mut self,
+        table: &Weight,
+        before: &[u32],
+        visual: Option<Visual<'_, Self>>,
+        after: &[u32],
+    ) -> Result<Buffer> {
+        let slots = visual.as_ref().map_or(0, |v| v.kept.slot_count);
+        let ids = [before, after].concat();
+        let out = self.buffer(ids.len() + slots, table.cols)?;
+        let (_region, address) = self.region(size_of_val(&ids[..]))?;
+        let at = |index: usize| address + (index * size_of::<u32>()) as u64;
+        let params = InterleaveParams {
+            before: at(0) as *const u32,
+            slots: visual.as_ref().map_or(0, |v| v.kept.slots) as *const u32,
+            after: at(before.len()) as *const u32,
+            visual: visual.as_ref().map_or(std::ptr::null(), |v| v.rows.pointer()),
+            newline: visual.and_then(|v| v.newline).map_or(std::ptr::null(), Weight::vector),
+            before_count: before.len() as u32,
+            slot_count: slots as u32,
+            after_count: after.len() as u32,
+            ..self.rows_of(table, &out)
+        };
+        // SAFETY: the region holds the ids, which the engine has checked against the vocabulary.
+        unsafe { self.queue.upload(address, &ids)? };
+        self.put_rows(&params, &out)?;
+        Ok(out)
+    }
+
+    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
+        if tokens.is_empty() { self.prompt_batch(spans) } else { self.step_batch(&tokens, spans) }
+    }
+
+    fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
+        let tokens = batch
+            .tokens
+            .ok_or_else(|| Error::Device("a batch without tokens has no embeddings".into()))?;
+        let out = self.buffer(batch.spans.len(), table.cols)?;
+        let params = InterleaveParams {
+            before: tokens as *const u32,
+            before_count: batch.spans.len() as u32,
+            ..self.rows_of(table, &out)
+        };
+        self.put_rows(&params, &out)?;
+        Ok(out)
+    }
+
+    fn step(
+        &mut self,
+        batch: &Batch,
+        cache: &mut Cache,
+        work: &mut Work<'_, Self>,
+    ) -> Result<Buffer> {
+        self.replay(batch, cache, work)
+    }
+
+    fn rope_append(
+        &mut self,
+        q: &mut Buffer,
+        k: &mut Buffer,
+        v: &Buffer,
+        cache: &mut Cache,
+        layer: usize,
+        batch: &Batch,
+        theta: f32,
+    ) -> Result<()> {
+        let kv::Shape { kv_heads, head_dim, .. } = cache.shape;
+        let heads = q.cols / head_dim;
+        let launch = rope(q.number, q.rows, heads + 2 * kv_heads, head_dim);
+        let params = RopeAppendParams {
+            q: q.pointer(),
+            k: k.pointer(),
+            v: v.pointer(),
+            cache: cache.layer(layer, q.number),
+            frequencies: self.frequencies(head_dim, theta)?,
+            positions: batch.positions as *const u32,
+            sequences: batch.sequences as *const u32,
+            tables: batch.tables as *const u32,
+            rows: q.rows as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            head_dim: head_dim as u32,
+            table_stride: batch.stride as u32,
+            reserved: 0,
+        };
+        // SAFETY: the batch's tables hold the pages of all its positions, which are distinct.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    fn attention(
+        &mut self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+    ) -> Result<Buffer> {
+        match batch.tokens {
+            Some(_) => self.attend_step(q, cache, layer, batch),
+            None => self.attend_prompt(q, cache, layer, batch),
+        }
+    }
+
+    fn sample(&mut self, logits: &Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+        self.draw(logits, how)
+    }
+
+    fn download(&mut self, x: &Buffer) -> Result<Vec<f32>> {
+        self.read(x)
+    }
+
+    fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
+        self.read_kept(kept)
+    }
+
+    fn enter(&mut self, stage: Stage) -> Result<()> {
+        self.watch.enter(&self.queue, stage)
+    }
+
+    fn clock(&mut self) -> Result<&mut Clock> {
+        self.watch.read(&self.queue)
+    }
+
+    fn meter(&self) -> &Arc<Meter> {
+        &self.meter
+    }
+
+    fn available(&self) -> Option<usize> {
+        self.queue.available()
+    }
+}
+
+impl Cuda {
+    /// Numbers of a 16-byte access, or one.
+    fn lanes(&self, vector: bool) -> usize {
+        if vector { 16 / self.options.number.size() } else { 1 }
+    }
+
+    pub(super) fn norm(&self, op: &str, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        let out = self.buffer(x.rows, x.cols)?;
+        let params = NormParams {
+            x: x.pointer(),
+            out: out.pointer(),
+            weight: norm.weight.vector(),
+            bias: norm.bias.as_ref().map_or(std::ptr::null(), Weight::vector),
+            rows: x.rows as u32,
+            cols: x.cols as u32,
+            inverse_cols: 1.0 / x.cols as f32,
+            eps: norm.eps,
+        };
+        // SAFETY: x and out are dense rows of the weight's width.
+        unsafe { self.queue.launch(&norm_launch(op, x.number, x.rows, x.cols), &params)? };
+        Ok(out)
+    }
+
+    /// Rows of `x` named by `out.rows` indices in device memory.
+    fn gather_rows(&self, x: &Buffer, rows: u64, out: &Buffer) -> Result<()> {
+        let bytes = x.stride * x.number.size();
+        let vector = bytes.is_multiple_of(16);
+        let kernel = format!("gather_{}", variant(vector));
+        let launch = Launch::rows("rows", kernel, out.rows, bytes, if vector { 16 } else { 2 });
+        let params = GatherParams {
+            x: x.pointer(),
+            rows: rows as *const u32,
+            out: out.pointer(),
+            count: out.rows as u32,
+            row_bytes: bytes as u32,
+        };
+        // SAFETY: the indices are rows of x; out has a row for each.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    /// Parameters of rows taken from `table` to `out` and from nowhere else yet.
+    fn rows_of(&self, table: &Weight, out: &Buffer) -> InterleaveParams {
+        InterleaveParams {
+            table: table.address as *const _,
+            before: std::ptr::null(),
+            slots: std::ptr::null(),
+            after: std::ptr::null(),
+            visual: std::ptr::null(),
+            newline: std::ptr::null(),
+            out: out.pointer(),
+            before_count: 0,
+            slot_count: 0,
+            after_count: 0,
+            cols: out.cols as u32,
+            table_stride: table.stride as u32,
+            reserved: 0,
+        }
+    }
+
+    fn put_rows(&self, params: &InterleaveParams, out: &Buffer) -> Result<()> {
+        const { assert!(HIRED_NEWLINE == u32::MAX) };
+        let vector = is_vector(out.number, out.cols, params.table_stride as usize);
+        let kernel = format!("interleave_{}_{}", variant(vector), out.number.name());
+        let launch = Launch::rows("rows", kernel, out.rows, out.cols, self.lanes(vector));
+        // SAFETY: ids are of the vocabulary, slots of the kept rows; `out` has a row for each of them.
+        unsafe { self.queue.launch(&launch, params) }
+    }
+}

@@ -1,0 +1,281 @@
+//! Matrix products: few rows by GEMV, which reads each weight once; many by GEMM.
+
+use super::abi::{
+    ActivationParams, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
+    HIRED_ROW_THREADS, HIRED_STORE, SiluMulParams,
+};
+use super::buffer::{Buffer, Weight};
+use super::executor::Cuda;
+use super::gemm::{Product, gemm};
+use super::gemv::{Form, Gemv, gemv};
+use super::launch::{Launch, Number, is_vector, variant};
+use crate::Result;
+use crate::config::Activation;
+use crate::ops::{DECODE_ROWS, Linear, Norm};
+use std::ptr::null;
+
+/// What becomes of the sums.
+#[derive(Debug, Clone, Copy)]
+struct Epilogue {
+    kind: u32,
+    activation: u32,
+}
+
+const STORE: Epilogue = Epilogue { kind: HIRED_STORE, activation: HIRED_IDENTITY };
+const ADD: Epilogue = Epilogue { kind: HIRED_ADD, activation: HIRED_IDENTITY };
+const GATE: Epilogue = Epilogue { kind: HIRED_GATE, activation: HIRED_IDENTITY };
+
+impl Cuda {
+    /// out = f(x·Wᵀ + b).
+    pub(super) fn product(
+        &self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        out: &Buffer,
+        activation: Option<Activation>,
+    ) -> Result<()> {
+        let epilogue = Epilogue { activation: number_of(activation), ..STORE };
+        if x.rows <= DECODE_ROWS {
+            self.few(x, None, &[layer], &[out], epilogue)
+        } else {
+            self.many(x, layer, out, epilogue)
+        }
+    }
+
+    /// sum += x·Wᵀ + b.
+    pub(super) fn product_add(
+        &self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        sum: &Buffer,
+    ) -> Result<()> {
+        if x.rows <= DECODE_ROWS {
+            self.few(x, None, &[layer], &[sum], ADD)
+        } else {
+            self.many(x, layer, sum, ADD)
+        }
+    }
+
+    /// Products that share an RMSNorm, which few rows take along.
+    pub(super) fn normed_products<const N: usize>(
+        &self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        const { assert!(N >= 1 && N <= 3) };
+        let normed =
+            if x.rows > DECODE_ROWS { Some(self.norm("rms_norm", x, norm)?) } else { None };
+        let mut outs = Vec::with_capacity(N);
+        for layer in layers {
+            outs.push(self.buffer(x.rows, layer.weight.rows)?);
+        }
+        let outs: [Buffer; N] = outs.try_into().expect("one for each layer");
+        match normed {
+            None => self.few(x, Some(norm), &layers, &outs.each_ref(), STORE)?,
+            Some(n) => {
+                for (layer, out) in layers.into_iter().zip(&outs) {
+                    self.many(&n, layer, out, STORE)?;
+                }
+            }
+        }
+        Ok(outs)
+    }
+
+    /// silu(n·Gᵀ) · (n·Uᵀ).
+    pub(super) fn gated_product(
+        &self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        gate: &Linear<Weight>,
+        up: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        if x.rows <= DECODE_ROWS {
+            let out = self.buffer(x.rows, gate.weight.rows)?;
+            self.few(x, Some(norm), &[gate, up], &[&out], GATE)?;
+            return Ok(out);
+        }
+        let n = self.norm("rms_norm", x, norm)?;
+        let out = self.buffer(x.rows, gate.weight.rows)?;
+        self.many(&n, gate, &out, STORE)?;
+        if self.blas.is_none() {
+            self.many(&n, up, &out, GATE)?;
+            return Ok(out);
+        }
+        let factor = self.buffer(x.rows, up.weight.rows)?;
+        self.many(&n, up, &factor, STORE)?;
+        self.multiply(&out, &factor)?;
+        Ok(out)
+    }
+
+    /// n·Wᵀ in f32.
+    pub(super) fn head_product(
+        &self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        head: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        let cols = head.weight.rows;
+        let out = self.strided(x.rows, cols, cols, Number::F32)?;
+        self.few(x, Some(norm), &[head], &[&out], STORE)?;
+        Ok(out)
+    }
+
+    fn many(
+        &self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        out: &Buffer,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        let weight = &layer.weight;
+        if let Some(blas) = &self.blas {
+            // SAFETY: shapes as the model has checked them; with the library everything is fp16.
+            unsafe { blas.product(x, weight, inner(x, weight), out, epilogue.kind == HIRED_ADD)? };
+            return self.activate(out, layer.bias.as_ref(), epilogue.activation);
+        }
+        let params = GemmParams {
+            x: x.pointer(),
+            w: weight.address as *const _,
+            bias: layer.bias.as_ref().map_or(null(), Weight::vector),
+            out: out.pointer(),
+            rows: x.rows as u32,
+            cols: weight.rows as u32,
+            inner: inner(x, weight) as u32,
+            x_stride: x.stride as u32,
+            w_stride: weight.stride as u32,
+            out_stride: out.stride as u32,
+            activation: epilogue.activation,
+            epilogue: epilogue.kind,
+        };
+        let product = Product {
+            rows: x.rows,
+            cols: weight.rows,
+            inner: inner(x, weight),
+            x_stride: x.stride,
+            w_stride: weight.stride,
+            out_stride: out.stride,
+            aligned: true,
+        };
+        let launch = gemm(self.queue.path(), x.number, &product, self.processors);
+        // SAFETY: shapes as the model has checked them; all operands are alive.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    /// out = f(out + b), what the library leaves to do.
+    fn activate(&self, out: &Buffer, bias: Option<&Weight>, activation: u32) -> Result<()> {
+        if bias.is_none() && activation == HIRED_IDENTITY {
+            return Ok(());
+        }
+        let vector = is_vector(out.number, out.cols, out.stride);
+        let kernel = format!("bias_activation_{}_{}", variant(vector), out.number.name());
+        let lanes = if vector { 16 / out.number.size() } else { 1 };
+        let launch = Launch::rows("activation", kernel, out.rows, out.cols, lanes);
+        let params = ActivationParams {
+            x: out.pointer(),
+            bias: bias.map_or(null(), Weight::vector),
+            rows: out.rows as u32,
+            cols: out.cols as u32,
+            activation,
+            reserved: 0,
+        };
+        // SAFETY: out is dense, the bias has its width.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    /// gate = silu(gate) · up.
+    fn multiply(&self, gate: &Buffer, up: &Buffer) -> Result<()> {
+        let count = gate.rows * gate.cols;
+        let vector = is_vector(gate.number, count, 0);
+        let kernel = format!("silu_mul_{}_{}", variant(vector), gate.number.name());
+        let lanes = if vector { 16 / gate.number.size() } else { 1 };
+        let blocks = count.div_ceil(lanes * HIRED_ROW_THREADS as usize);
+        let launch = Launch {
+            file: "activation",
+            kernel,
+            grid: [blocks as u32, 1, 1],
+            block: HIRED_ROW_THREADS,
+            shared: 0,
+        };
+        let params = SiluMulParams {
+            gate: gate.pointer(),
+            up: up.pointer(),
+            out: gate.pointer(),
+            count: count as u64,
+        };
+        // SAFETY: both are dense and of one size.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    fn few(
+        &self,
+        x: &Buffer,
+        norm: Option<&Norm<Weight>>,
+        layers: &[&Linear<Weight>],
+        outs: &[&Buffer],
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        if x.rows == 0 {
+            return Ok(());
+        }
+        let weight = &layers[0].weight;
+        let mut params = GemvParams {
+            x: x.pointer(),
+            norm: norm.map_or(null(), |n| n.weight.vector()),
+            weights: [null(); 3],
+            biases: [null(); 3],
+            outs: [std::ptr::null_mut(); 3],
+            cols: [0; 3],
+            rows: x.rows as u32,
+            inner: inner(x, weight) as u32,
+            x_stride: x.stride as u32,
+            w_stride: weight.stride as u32,
+            eps: norm.map_or(0.0, |n| n.eps),
+            inverse_inner: 1.0 / x.cols as f32,
+            activation: epilogue.activation,
+            epilogue: epilogue.kind,
+            reserved: 0,
+        };
+        for (i, layer) in layers.iter().enumerate() {
+            params.weights[i] = layer.weight.address as *const _;
+            params.biases[i] = layer.bias.as_ref().map_or(null(), Weight::vector);
+            params.cols[i] = layer.weight.rows as u32;
+        }
+        for (i, out) in outs.iter().enumerate() {
+            params.outs[i] = out.pointer();
+        }
+        let form = match (epilogue.kind, outs[0].number == x.number) {
+            (HIRED_GATE, _) => Form::Gate,
+            (_, true) => Form::Linear,
+            (_, false) => Form::Logits,
+        };
+        let product = Gemv {
+            form,
+            rows: x.rows,
+            inner: inner(x, weight),
+            cols: params.cols.map(|cols| cols as usize),
+            x_stride: x.stride,
+            w_stride: weight.stride,
+            aligned: true,
+        };
+        let launch = gemv(self.queue.path(), x.number, &product);
+        // SAFETY: shapes as the model has checked them; all operands are alive.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+}
+
+/// Numbers of a row to multiply: with the padding where both sides have it, for it is zero and makes whole vectors.
+fn inner(x: &Buffer, weight: &Weight) -> usize {
+    debug_assert_eq!(x.cols, weight.cols);
+    if x.stride == weight.stride { x.stride } else { x.cols }
+}
+
+fn number_of(activation: Option<Activation>) -> u32 {
+    use super::abi::{HIRED_GELU, HIRED_QUICK_GELU, HIRED_SILU};
+    match activation {
+        None => HIRED_IDENTITY,
+        Some(Activation::QuickGelu) => HIRED_QUICK_GELU,
+        Some(Activation::Gelu) => HIRED_GELU,
+        Some(Activation::Silu) => HIRED_SILU,
+    }
+}

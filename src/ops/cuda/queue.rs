@@ -1,0 +1,275 @@
+//! Work for one device, in order: launches, copies, blocks of memory.
+
+use super::device::refused;
+use super::launch::Launch;
+use super::modules::{Code, Modules};
+use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::{Error, Result};
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::sys::{CUdevice_attribute, CUfunction, CUfunction_attribute, CUstream};
+use cudarc::driver::{CudaContext, CudaStream};
+use std::collections::HashMap;
+use std::ffi::c_void;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Dynamic shared memory that every kernel may have without asking.
+const PLAIN_SHARED: u32 = 48 << 10;
+
+/// A stream of a device with the kernels that run on it.
+#[derive(Debug)]
+pub struct Queue {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    modules: Modules,
+    functions: Mutex<HashMap<(&'static str, String), Function>>,
+}
+
+/// A kernel's handle and the dynamic shared memory that it is allowed.
+#[derive(Debug, Clone, Copy)]
+struct Function {
+    handle: CUfunction,
+    shared: u32,
+}
+
+// SAFETY: a function's handle belongs to its module, not to a thread.
+unsafe impl Send for Function {}
+
+/// A block of device memory.
+#[derive(Debug)]
+pub struct Block {
+    context: Arc<CudaContext>,
+    address: u64,
+    bytes: usize,
+    _charge: Charge,
+}
+
+impl Queue {
+    /// A queue on a context.
+    ///
+    /// # Errors
+    /// When the driver refuses a stream or the kernels.
+    pub fn new(context: Arc<CudaContext>, code: Code) -> Result<Self> {
+        let stream = context.new_stream().map_err(|e| refused("a stream", e))?;
+        let modules = Modules::load(&context, code)?;
+        Ok(Self { context, stream, modules, functions: Mutex::default() })
+    }
+
+    /// The code path of its kernels.
+    pub fn path(&self) -> u32 {
+        self.modules.code().path()
+    }
+
+    /// The stream's handle, its context current on this thread.
+    ///
+    /// # Errors
+    /// When the context is lost.
+    pub fn stream(&self) -> Result<CUstream> {
+        self.bind()?;
+        Ok(self.stream.cu_stream())
+    }
+
+    /// An attribute of the device.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub fn attribute(&self, which: CUdevice_attribute) -> Result<i32> {
+        self.context.attribute(which).map_err(|e| refused("to describe the device", e))
+    }
+
+    fn bind(&self) -> Result<()> {
+        self.context.bind_to_thread().map_err(|e| refused("to bind the context", e))
+    }
+
+    fn function(&self, launch: &Launch) -> Result<CUfunction> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (launch.file, launch.kernel.clone());
+        let mut function = match functions.get(&key) {
+            Some(function) => *function,
+            None => Function {
+                handle: self.modules.function(launch.file, &launch.kernel)?,
+                shared: PLAIN_SHARED,
+            },
+        };
+        if launch.shared > function.shared {
+            // SAFETY: the handle is the module's, which lives as long as `self`.
+            unsafe {
+                result::function::set_function_attribute(
+                    function.handle,
+                    CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                    launch.shared as i32,
+                )
+            }
+            .map_err(|e| refused(&format!("{} bytes of shared memory", launch.shared), e))?;
+            function.shared = launch.shared;
+        }
+        functions.insert(key, function);
+        Ok(function.handle)
+    }
+
+    /// Enqueues a kernel; nothing when the grid is empty.
+    ///
+    /// # Safety
+    /// `params` must be the struct that abi.h names for the kernel, the kernel's preconditions must hold, and the
+    /// memory that its pointers name must stay until the kernel has run.
+    ///
+    /// # Errors
+    /// When there is no such kernel or the driver refuses the launch.
+    pub unsafe fn launch<P>(&self, launch: &Launch, params: &P) -> Result<()> {
+        // SAFETY: the caller's word.
+        unsafe { self.launch_with(launch, (&raw const *params).cast()) }
+    }
+
+    /// The same for parameters of a type that is known where they are made.
+    ///
+    /// # Safety
+    /// As [`Queue::launch`].
+    ///
+    /// # Errors
+    /// As [`Queue::launch`].
+    pub unsafe fn launch_with(&self, launch: &Launch, params: *const c_void) -> Result<()> {
+        if launch.grid.contains(&0) {
+            return Ok(());
+        }
+        self.bind()?;
+        let function = self.function(launch)?;
+        let mut list = [params.cast_mut()];
+        let [x, y, z] = launch.grid;
+        // SAFETY: the driver copies the parameters during the call; the rest is the caller's word.
+        unsafe {
+            result::launch_kernel(
+                function,
+                (x, y, z),
+                (launch.block, 1, 1),
+                launch.shared,
+                self.stream.cu_stream(),
+                &mut list,
+            )
+        }
+        .map_err(|e| refused(&format!("to launch {}", launch.kernel), e))
+    }
+
+    /// Enqueues a copy to the device. Pageable memory: the driver has its own copy when this returns.
+    ///
+    /// # Safety
+    /// `to` must have room for the values on the device.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub unsafe fn upload<T: bytemuck::NoUninit>(&self, to: u64, values: &[T]) -> Result<()> {
+        if values.is_empty() {
+            return Ok(());
+        }
+        self.bind()?;
+        // SAFETY: the caller's word.
+        unsafe { result::memcpy_htod_async(to, values, self.stream.cu_stream()) }
+            .map_err(|e| refused("a copy to the device", e))
+    }
+
+    /// Copies from the device when everything before has run.
+    ///
+    /// # Safety
+    /// `from` must name as many values on the device.
+    ///
+    /// # Errors
+    /// When the driver refuses, or a kernel before has failed.
+    pub unsafe fn download<T: bytemuck::Pod>(&self, from: u64, count: usize) -> Result<Vec<T>> {
+        let mut values = vec![T::zeroed(); count];
+        if count > 0 {
+            self.bind()?;
+            // SAFETY: the caller's word; the values stay until the stream has been waited for.
+            let outcome =
+                unsafe { result::memcpy_dtoh_async(&mut values, from, self.stream.cu_stream()) };
+            let waited = self.wait();
+            outcome.map_err(|e| refused("a copy from the device", e))?;
+            waited?;
+        }
+        Ok(values)
+    }
+
+    /// Sets bytes to zero.
+    ///
+    /// # Safety
+    /// `at` must name as many bytes on the device.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub unsafe fn clear(&self, at: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller's word.
+        unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
+            .map_err(|e| refused("to clear memory", e))
+    }
+
+    /// Waits until everything enqueued has run.
+    ///
+    /// # Errors
+    /// When something of it has failed.
+    pub fn wait(&self) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the stream lives as long as `self`.
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(faulted)
+    }
+
+    /// A block of device memory, charged for `purpose`.
+    ///
+    /// # Errors
+    /// When the driver has not so much.
+    pub fn block(&self, meter: &Arc<Meter>, purpose: Purpose, bytes: usize) -> Result<Block> {
+        self.bind()?;
+        let what = match purpose {
+            Purpose::Weights => "weights",
+            Purpose::Kv => "keys and values",
+            Purpose::Workspace => "the workspace",
+        };
+        // SAFETY: a plain allocation of at least a byte; nobody reads it before writing.
+        let address = unsafe { result::malloc_sync(bytes.max(1)) }
+            .map_err(|e| refused(&format!("{bytes} bytes for {what}"), e))?;
+        let charge = meter.charge(purpose, bytes);
+        Ok(Block { context: self.context.clone(), address, bytes, _charge: charge })
+    }
+
+    /// Bytes of device memory that nobody has.
+    pub fn available(&self) -> Option<usize> {
+        self.bind().ok()?;
+        result::mem_get_info().ok().map(|(free, _)| free)
+    }
+}
+
+/// What waiting brought to light.
+fn faulted(error: DriverError) -> Error {
+    match refused("to finish the work", error) {
+        Error::Device(message) => {
+            Error::Device(format!("{message}; the device needs a new engine"))
+        }
+        other => other,
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // Nothing may run when memory and modules go; an error here was one before.
+        let _ = self.wait();
+    }
+}
+
+impl Block {
+    /// Its first byte.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        // A context that cannot be bound is lost, and its memory with it.
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: allocated by `Queue::block`; `free` waits until the device has done with it.
+            let _ = unsafe { result::free_sync(self.address) };
+        }
+    }
+}

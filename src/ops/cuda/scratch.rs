@@ -1,0 +1,84 @@
+//! Device memory that operations need beside their operands.
+
+use super::attention;
+use super::sample::Choosing;
+use super::select::Selecting;
+use crate::Result;
+use crate::kv;
+use crate::ops::DECODE_ROWS;
+use crate::ops::arena::rounded;
+use crate::ops::sample::Sampling;
+use crate::select;
+
+/// Parts of one region, each aligned as a region is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts<const N: usize> {
+    offsets: [usize; N],
+    bytes: usize,
+}
+
+impl<const N: usize> Parts<N> {
+    /// Parts of these sizes, in this order.
+    pub fn of(sizes: [usize; N]) -> Self {
+        let mut bytes = 0;
+        let offsets = sizes.map(|size| {
+            let offset = bytes;
+            bytes += rounded(size);
+            offset
+        });
+        Self { offsets, bytes }
+    }
+
+    /// Where a part begins.
+    pub fn offset(&self, part: usize) -> usize {
+        self.offsets[part]
+    }
+
+    /// All parts together.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+const WORD: usize = size_of::<u32>();
+
+/// Positions and sequence of each row, and the sequences' block tables.
+pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {
+    Parts::of([rows * WORD, rows * WORD, sequences * pages * WORD])
+}
+
+/// Beside the cache: rotation frequencies, and what a decode step reads, at one place for all steps: positions,
+/// sequences, tokens and block tables.
+pub fn step(shape: kv::Shape) -> Parts<5> {
+    let row = DECODE_ROWS * WORD;
+    Parts::of([shape.head_dim / 2 * size_of::<f32>(), row, row, row, shape.pages * row])
+}
+
+/// The table of normalised values and the bytes of all tiles.
+pub fn patches(pixels: usize) -> Parts<2> {
+    Parts::of([3 * 256 * size_of::<f32>(), pixels])
+}
+
+/// Weights of the class token's attention in each head, and their sums.
+pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
+    Parts::of(attention::cls_scratch(heads, partitions, patches))
+}
+
+/// Splits of the attention of a decode step: mixed values, greatest scores with sums.
+pub fn decode(shape: kv::Shape, heads: usize, sequences: usize) -> Parts<2> {
+    let splits = attention::splits(shape.pages);
+    Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, splits))
+}
+
+/// Bytes of a selection.
+///
+/// # Errors
+/// When the plan is more than the kernels take.
+pub fn selection(plan: &select::Plan) -> Result<usize> {
+    Ok(Selecting::new(plan)?.layout().words() * WORD)
+}
+
+/// Bytes of a choice of tokens among `vocab`.
+pub fn sample(vocab: usize, how: &[(Sampling, usize)]) -> usize {
+    Choosing::new(how.len(), vocab, Choosing::is_greedy(how)).layout().bytes()
+}

@@ -1,0 +1,190 @@
+//! Weights from the mapped file through pinned memory to the device, converted and padded on the way.
+//!
+//! Two pinned buffers take turns: while the device fetches one, the processor fills the other.
+
+use super::device::refused;
+use super::launch::Number;
+use super::queue::Queue;
+use crate::Result;
+use crate::checkpoint::{DType, Tensor};
+use cudarc::driver::result::{self, event};
+use cudarc::driver::sys::{CUevent, CUevent_flags};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::ffi::c_void;
+
+/// Bytes of a pinned buffer: long enough that the copy and not its start takes the time.
+const SLOT: usize = 8 << 20;
+
+/// Numbers that a thread converts at a time.
+const PIECE: usize = 1 << 14;
+
+/// The two buffers.
+#[derive(Debug)]
+pub struct Staging {
+    slots: Vec<Slot>,
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    memory: *mut c_void,
+    /// When the device has fetched the last content.
+    fetched: CUevent,
+    waiting: bool,
+}
+
+// SAFETY: pinned memory and events belong to the context, not to a thread.
+unsafe impl Send for Staging {}
+
+/// How a tensor lies on the device: `rows` of `stride` numbers, of which the first `cols` are the tensor's, the others
+/// zero.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub address: u64,
+    pub rows: usize,
+    pub cols: usize,
+    pub stride: usize,
+    pub number: Number,
+}
+
+impl Staging {
+    /// Takes the pinned memory.
+    ///
+    /// # Errors
+    /// When the driver refuses it.
+    pub fn new(queue: &Queue) -> Result<Self> {
+        queue.stream()?;
+        let mut staging = Self { slots: Vec::new(), next: 0 };
+        for _ in 0..2 {
+            // SAFETY: a plain allocation.
+            let memory = unsafe { result::malloc_host(SLOT, 0) }
+                .map_err(|e| refused(&format!("{SLOT} bytes of pinned memory"), e))?;
+            let fetched = match event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING) {
+                Ok(fetched) => fetched,
+                Err(error) => {
+                    // SAFETY: allocated above, used by nobody.
+                    let _ = unsafe { result::free_host(memory) };
+                    return Err(refused("an event", error));
+                }
+            };
+            staging.slots.push(Slot { memory, fetched, waiting: false });
+        }
+        Ok(staging)
+    }
+
+    /// Enqueues a tensor's copy to its place.
+    ///
+    /// # Safety
+    /// The place must be device memory of that size, kept until the copy is done.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub unsafe fn copy(&mut self, queue: &Queue, tensor: &Tensor, place: Place) -> Result<()> {
+        let stream = queue.stream()?;
+        let (size, all) = (place.number.size(), place.rows * place.stride);
+        for first in (0..all).step_by(SLOT / size) {
+            let count = (SLOT / size).min(all - first);
+            let index = self.next;
+            let slot = &mut self.slots[index];
+            if slot.waiting {
+                // SAFETY: the event lives as long as `self`.
+                unsafe { event::synchronize(slot.fetched) }
+                    .map_err(|e| refused("to wait for a copy", e))?;
+                slot.waiting = false;
+            }
+            // SAFETY: the buffer has SLOT bytes, and the device has fetched what was in it.
+            let bytes =
+                unsafe { std::slice::from_raw_parts_mut(slot.memory.cast::<u8>(), count * size) };
+            fill(tensor, place, first, bytes);
+            // SAFETY: the caller's word for the place; the buffer stays until the event tells that it was fetched.
+            unsafe {
+                result::memcpy_htod_async(place.address + (first * size) as u64, bytes, stream)
+                    .map_err(|e| refused("a copy to the device", e))?;
+                slot.waiting = true;
+                event::record(slot.fetched, stream)
+                    .map_err(|e| refused("to record an event", e))?;
+            }
+            self.next = (index + 1) % self.slots.len();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        for slot in &self.slots {
+            // SAFETY: made by `new`; the device may still be fetching, so that is waited for. An error here was one
+            // before.
+            unsafe {
+                if slot.waiting {
+                    let _ = event::synchronize(slot.fetched);
+                }
+                let _ = event::destroy(slot.fetched);
+                let _ = result::free_host(slot.memory);
+            }
+        }
+    }
+}
+
+/// Writes the numbers from `first` on of the padded matrix, as many as `out` holds.
+fn fill(tensor: &Tensor, place: Place, first: usize, out: &mut [u8]) {
+    let size = place.number.size();
+    out.par_chunks_mut(PIECE * size).enumerate().for_each(|(piece, out)| {
+        let mut at = first + piece * PIECE;
+        let mut out = out;
+        while !out.is_empty() {
+            let (row, col) = (at / place.stride, at % place.stride);
+            let inside = col < place.cols;
+            let run = if inside { place.cols - col } else { place.stride - col };
+            let count = run.min(out.len() / size);
+            let (now, rest) = out.split_at_mut(count * size);
+            if inside {
+                convert(tensor, row * place.cols + col, place.number, now);
+            } else {
+                now.fill(0);
+            }
+            out = rest;
+            at += count;
+        }
+    });
+}
+
+/// Numbers from `first` on of a tensor, in another format.
+fn convert(tensor: &Tensor, first: usize, number: Number, out: &mut [u8]) {
+    /// Numbers converted at a time, in registers and the nearest cache.
+    const LANES: usize = 512;
+    let stored = tensor.dtype.size();
+    let count = out.len() / number.size();
+    let bytes = &tensor.bytes()[first * stored..][..count * stored];
+    if matches!((tensor.dtype, number), (DType::F16, Number::F16) | (DType::F32, Number::F32)) {
+        out.copy_from_slice(bytes);
+        return;
+    }
+    // The file may put numbers at odd addresses, so they go through arrays that are aligned.
+    let (mut half, mut brain, mut wide) =
+        ([f16::ZERO; LANES], [bf16::ZERO; LANES], [0.0f32; LANES]);
+    let out = out.chunks_mut(LANES * number.size());
+    for (from, out) in bytes.chunks(LANES * stored).zip(out) {
+        let count = from.len() / stored;
+        match tensor.dtype {
+            DType::F16 => {
+                bytemuck::cast_slice_mut(&mut half[..count]).copy_from_slice(from);
+                half[..count].convert_to_f32_slice(&mut wide[..count]);
+            }
+            DType::BF16 => {
+                bytemuck::cast_slice_mut(&mut brain[..count]).copy_from_slice(from);
+                brain[..count].convert_to_f32_slice(&mut wide[..count]);
+            }
+            DType::F32 => bytemuck::cast_slice_mut(&mut wide[..count]).copy_from_slice(from),
+        }
+        match number {
+            Number::F32 => out.copy_from_slice(bytemuck::cast_slice(&wide[..count])),
+            Number::F16 => {
+                half[..count].convert_from_f32_slice(&wide[..count]);
+                out.copy_from_slice(bytemuck::cast_slice(&half[..count]));
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Batches in device memory, and decode steps that are recorded once and replayed.
+
+use super::buffer::{Batch, Buffer, Cache, part};
+use super::executor::{Cuda, Recorded};
+use super::graph::Graph;
+use super::scratch;
+use crate::ops::{DECODE_ROWS, Span, Work};
+use crate::{Error, Result};
+
+/// Parts of a step's memory, see [`scratch::step`].
+const FREQUENCIES: usize = 0;
+const POSITIONS: usize = 1;
+const SEQUENCES: usize = 2;
+const TOKENS: usize = 3;
+const TABLES: usize = 4;
+
+const WORD: usize = size_of::<u32>();
+
+impl Cuda {
+    /// A prompt's rows, in the workspace.
+    pub(super) fn prompt_batch(&mut self, spans: Vec<Span>) -> Result<Batch> {
+        let rows: usize = spans.iter().map(|s| s.rows).sum();
+        let stride = spans.iter().map(|s| s.pages.len()).max().unwrap_or(0);
+        let parts = scratch::rows(rows, spans.len(), stride);
+        let (region, address) = self.region(parts.bytes())?;
+        let at = |index| part(address, &parts, index);
+        let (positions, sequences) = arrays(&spans);
+        // SAFETY: the region has a part for each array.
+        unsafe {
+            self.queue.upload(at(0), &positions)?;
+            self.queue.upload(at(1), &sequences)?;
+            self.queue.upload(at(2), &tables(&spans, stride))?;
+        }
+        Ok(Batch {
+            spans,
+            tokens: None,
+            positions: at(0),
+            sequences: at(1),
+            tables: at(2),
+            stride,
+            _region: Some(region),
+            _block: None,
+        })
+    }
+
+    /// A decode step's rows, where every step has them.
+    pub(super) fn step_batch(&mut self, tokens: &[u32], spans: Vec<Span>) -> Result<Batch> {
+        let wrong = |what: &str| Error::Device(format!("a decode step {what}"));
+        let memory = self.step.as_ref().ok_or_else(|| wrong("needs a cache"))?;
+        let block = memory.block.upgrade().ok_or_else(|| wrong("needs its cache"))?;
+        if tokens.len() != spans.len() || spans.len() > DECODE_ROWS {
+            return Err(wrong("takes a token of up to eight sequences"));
+        }
+        if spans.iter().any(|s| s.rows != 1 || s.pages.len() > memory.pages) {
+            return Err(wrong("takes one row of a sequence in the cache"));
+        }
+        let at = |index| part(memory.address, &memory.parts, index);
+        // One copy for all: the arrays lie side by side.
+        let first = memory.parts.offset(POSITIONS);
+        let mut words = vec![0u32; (memory.parts.offset(TABLES) - first) / WORD];
+        let (positions, sequences) = arrays(&spans);
+        for (index, values) in
+            [(POSITIONS, &positions[..]), (SEQUENCES, &sequences[..]), (TOKENS, tokens)]
+        {
+            let start = (memory.parts.offset(index) - first) / WORD;
+            words[start..][..values.len()].copy_from_slice(values);
+        }
+        words.extend(tables(&spans, memory.pages));
+        // SAFETY: the cache's block has room for the arrays behind its pages.
+        unsafe { self.queue.upload(at(POSITIONS), &words)? };
+        Ok(Batch {
+            tokens: Some(at(TOKENS)),
+            positions: at(POSITIONS),
+            sequences: at(SEQUENCES),
+            tables: at(TABLES),
+            stride: memory.pages,
+            spans,
+            _region: None,
+            _block: Some(block),
+        })
+    }
+
+    /// Rotation frequencies θ^(−2j/width) in device memory.
+    pub(super) fn frequencies(&mut self, width: usize, theta: f32) -> Result<*const f32> {
+        let memory =
+            self.step.as_mut().ok_or_else(|| Error::Device("a rotation needs a cache".into()))?;
+        let address = part(memory.address, &memory.parts, FREQUENCIES);
+        if memory.theta != Some(theta) {
+            // In f32 and on the host, as the CPU computes them.
+            let frequencies: Vec<f32> =
+                (0..width / 2).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();
+            // SAFETY: the part is made for them.
+            unsafe { self.queue.upload(address, &frequencies)? };
+            memory.theta = Some(theta);
+        }
+        Ok(address as *const f32)
+    }
+
+    /// Replays the step of as many rows, or records it. Without graphs it just runs.
+    pub(super) fn replay(
+        &mut self,
+        batch: &Batch,
+        cache: &mut Cache,
+        work: &mut Work<'_, Self>,
+    ) -> Result<Buffer> {
+        // A graph goes by addresses: they are the same again only if the workspace was empty both times.
+        if !self.options.graphs || !self.workspace_is_empty() {
+            return work(self, cache);
+        }
+        let rows = batch.spans.len();
+        if !self.graphs.contains_key(&rows) {
+            self.record(rows, cache, work)?;
+        }
+        let recorded = &self.graphs[&rows];
+        let Recorded { offset, rows, cols, .. } = *recorded;
+        let (region, address) = self
+            .claim(offset, rows * cols * size_of::<f32>())
+            .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
+        // SAFETY: weights, cache and workspace are where they were: whoever moves one forgets the graphs.
+        unsafe { recorded.graph.launch(&self.queue)? };
+        Ok(Buffer { region, address, rows, cols, stride: cols, number: super::launch::Number::F32 })
+    }
+
+    fn record(&mut self, rows: usize, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<()> {
+        let recording = Graph::begin(&self.queue)?;
+        let outcome = work(self, cache);
+        let (graph, logits) = recording.end(&self.queue, outcome)?;
+        let recorded = Recorded {
+            graph,
+            offset: logits.region.offset(),
+            rows: logits.rows,
+            cols: logits.cols,
+        };
+        drop(logits);
+        self.graphs.insert(rows, recorded);
+        Ok(())
+    }
+}
+
+/// Position and sequence of every row.
+fn arrays(spans: &[Span]) -> (Vec<u32>, Vec<u32>) {
+    let rows = spans.iter().enumerate().flat_map(|(sequence, span)| {
+        (0..span.rows).map(move |i| ((span.position + i) as u32, sequence as u32))
+    });
+    rows.unzip()
+}
+
+/// Block tables, `stride` apart. What lies behind a table's end is read by nobody.
+fn tables(spans: &[Span], stride: usize) -> Vec<u32> {
+    let mut tables = vec![0; spans.len() * stride];
+    for (span, table) in spans.iter().zip(tables.chunks_mut(stride.max(1))) {
+        table[..span.pages.len()].copy_from_slice(&span.pages);
+    }
+    tables
+}

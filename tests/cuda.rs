@@ -1,0 +1,220 @@
+//! Whole requests on CUDA against the golden data of transformers: on the emulator for every fixture, and on a card where
+//! there is one.
+#![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+
+mod common;
+#[path = "support/emulator.rs"]
+mod emulator;
+
+use common::golden::{Case, Golden, cases, fixture};
+use emulator::{Build, Emulator};
+use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request};
+use hired::ops::cuda::Driver;
+use hired::select::{Rule, Selection};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// Of the largest logit: what f32 sums in another order differ by.
+const RELATIVE: f32 = 1e-4;
+
+fn load(model: &str, dtype: Dtype, no_graph: bool) -> Engine {
+    let options = EngineOptions {
+        device: Device::Cuda(None),
+        dtype: Some(dtype),
+        no_graph,
+        gemm: Gemm::Own,
+        ..EngineOptions::default()
+    };
+    Engine::load(fixture("models").join(model), options).unwrap()
+}
+
+fn request(case: &Case, rule: Rule, budget: &str, tokens: usize) -> Request {
+    let path = fixture("images").join(&case.image);
+    Request {
+        prompt: Prompt::User(case.prompt.clone()),
+        image: Some(Image::Encoded {
+            name: case.image.clone(),
+            bytes: std::fs::read(path).unwrap(),
+        }),
+        selection: Selection { budget: budget.parse().unwrap(), rule, ..Selection::default() },
+        max_new_tokens: tokens,
+        keep_stages: true,
+        ..Request::new("")
+    }
+}
+
+/// An answer has the golden tokens, kept patches and logits, and took the memory that was predicted.
+fn check(case: &Case, rule: Rule, budget: &str, answer: &Answer) {
+    let golden = Golden::open(case);
+    let name = match budget {
+        "full" => "full".into(),
+        budget => format!("{rule}{}", budget.trim_end_matches('%')),
+    };
+    let what = format!("{} {} {name}", case.model, case.image);
+    if budget != "full" {
+        let visual = answer.visual.as_ref().unwrap();
+        let kept: Vec<i64> = visual.kept_indices.iter().flatten().map(|&i| i64::from(i)).collect();
+        assert_eq!(kept, golden.i64(&format!("{name}.kept")), "{what}");
+    }
+    let logits = &answer.stages.as_ref().unwrap().prefill_logits;
+    let wanted = golden.f32(&format!("{name}.logits"));
+    let largest = wanted.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    for (got, wanted) in logits.iter().zip(&wanted) {
+        assert!((got - wanted).abs() <= RELATIVE * largest, "{what}: logit {got} for {wanted}");
+    }
+    let tokens: Vec<i64> = answer.token_ids.iter().map(|&id| i64::from(id)).collect();
+    let wanted = golden.i64(&format!("{name}.tokens"));
+    assert_eq!(tokens, wanted[..tokens.len()], "{what}");
+    assert_eq!(answer.memory.peak, answer.memory.predicted_peak, "{what}");
+}
+
+fn of_model(model: &str) -> Vec<Case> {
+    let cases: Vec<Case> = cases().into_iter().filter(|c| c.model == model).collect();
+    assert!(!cases.is_empty(), "no fixture of {model}");
+    cases
+}
+
+/// The child `name` on the emulator, under these variables; prints how long it took.
+fn on_emulator(build: Build, name: &str, environment: &[(&str, &str)]) {
+    let emulator = Emulator::build(build, &[]);
+    let start = Instant::now();
+    let output = emulator.child(name, environment);
+    assert!(
+        output.status.success(),
+        "{name} {environment:?}\n{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("{build:?} {name} {environment:?}: {:.1} s", start.elapsed().as_secs_f32());
+}
+
+const TINY: [&str; 6] =
+    ["next-hub", "next-memory", "next-v5", "next-mistral", "next-odd", "llava15"];
+
+/// Every tiny fixture at full and 20%, one request at a time, decode as a graph.
+fn every_fixture() {
+    for model in TINY {
+        let mut engine = load(model, Dtype::F32, false);
+        for case in of_model(model) {
+            for budget in ["full", "20%"] {
+                let request = request(&case, Rule::Exact, budget, 32);
+                let answer = engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();
+                assert_eq!(answer.token_ids.len(), answer.token_ids.len().min(32));
+                check(&case, Rule::Exact, budget, &answer);
+            }
+        }
+    }
+}
+
+/// One fixture in a batch of three, without a graph, by every rule.
+fn a_batch_without_graph() {
+    let mut engine = load("next-mistral", Dtype::F32, true);
+    for rule in [Rule::Exact, Rule::Paper, Rule::Repo] {
+        let cases: Vec<Case> = of_model("next-mistral").into_iter().take(3).collect();
+        let requests: Vec<Request> = cases.iter().map(|c| request(c, rule, "20%", 8)).collect();
+        let answers = engine.generate_batch(&requests, |_| ControlFlow::Continue(())).unwrap();
+        for (case, answer) in cases.iter().zip(&answers) {
+            check(case, rule, "20%", answer);
+        }
+    }
+}
+
+/// One image of one fixture, few tokens: for schedules and sanitizers.
+fn one_request() -> Answer {
+    let mut engine = load("next-odd", Dtype::F32, false);
+    let case = of_model("next-odd").remove(0);
+    let request = request(&case, Rule::Exact, "20%", 4);
+    let answer = engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();
+    check(&case, Rule::Exact, "20%", &answer);
+    answer
+}
+
+/// The true geometry of a LLaVA-NeXT: 336 pixels, patches of 14.
+fn true_geometry() {
+    let mut engine = load("next-336", Dtype::F32, false);
+    let case = of_model("next-336").remove(5);
+    let request = request(&case, Rule::Exact, "10%", 4);
+    let answer = engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();
+    check(&case, Rule::Exact, "10%", &answer);
+}
+
+macro_rules! children {
+    ($($child:ident = $run:ident),+ $(,)?) => {
+        $(#[test]
+        #[ignore = "child"]
+        fn $child() {
+            $run();
+        })+
+    };
+}
+
+children! {
+    child_every_fixture = every_fixture,
+    child_batch = a_batch_without_graph,
+    child_true_geometry = true_geometry,
+}
+
+/// What the answer says of memory is what the driver gave.
+#[test]
+#[ignore = "child"]
+fn child_one() {
+    let memory = one_request().memory;
+    assert_eq!(emulator::stats().device_peak, memory.peak as u64, "{memory:?}");
+    assert_eq!(memory.weights + memory.kv + memory.workspace, memory.peak);
+    assert_eq!(emulator::stats().device_bytes, 0, "a dropped engine leaves memory");
+}
+
+#[test]
+fn every_fixture_gives_the_tokens_of_transformers() {
+    on_emulator(Build::Plain, "child_every_fixture", &[("HIRED_EMULATOR_SM", "61")]);
+}
+
+#[test]
+fn batches_and_rules_give_the_tokens_of_transformers() {
+    on_emulator(Build::Plain, "child_batch", &[("HIRED_EMULATOR_SM", "80")]);
+}
+
+#[test]
+fn every_path_and_schedule_gives_the_same() {
+    for schedule in ["ahead", "reversed", "1"] {
+        let environment = [("HIRED_EMULATOR_SM", "75"), ("HIRED_EMULATOR_SCHEDULE", schedule)];
+        on_emulator(Build::Plain, "child_one", &environment);
+    }
+    for poison in ["00", "7f"] {
+        let environment = [("HIRED_EMULATOR_SM", "61"), ("HIRED_EMULATOR_POISON", poison)];
+        on_emulator(Build::Plain, "child_one", &environment);
+    }
+    let lazy = [("HIRED_EMULATOR_SM", "80"), ("HIRED_EMULATOR_LAZY", "1")];
+    on_emulator(Build::Plain, "child_one", &lazy);
+}
+
+#[test]
+fn the_address_sanitizer_finds_nothing() {
+    on_emulator(Build::Asan, "child_one", &[("HIRED_EMULATOR_SM", "80")]);
+}
+
+#[test]
+fn the_race_detector_finds_nothing() {
+    on_emulator(Build::Races, "child_one", &[("HIRED_EMULATOR_SM", "80")]);
+}
+
+#[test]
+fn the_true_geometry_gives_the_tokens_of_transformers() {
+    on_emulator(Build::Plain, "child_true_geometry", &[("HIRED_EMULATOR_SM", "80")]);
+}
+
+#[test]
+fn a_card_gives_the_tokens_of_transformers() {
+    let device = Driver::open().and_then(|driver| driver.device(None));
+    match device.and_then(|device| device.code) {
+        Ok(_) => {
+            every_fixture();
+            a_batch_without_graph();
+            true_geometry();
+        }
+        Err(error) => {
+            assert!(std::env::var("HIRED_REQUIRE_GPU").as_deref() != Ok("1"), "{error}");
+            eprintln!("skipped: no CUDA device ({error})");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Every call of the driver fails once: there is an error and no panic, nothing is lost, and the engine can be used or
+//! dropped.
+#![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+
+mod common;
+#[path = "support/emulator.rs"]
+mod emulator;
+
+use common::golden::{Case, cases, fixture};
+use emulator::{Build, Emulator, fail, stats};
+use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request};
+use hired::select::{Rule, Selection};
+use std::ops::ControlFlow;
+
+/// CUDA_ERROR_ILLEGAL_ADDRESS: after it a real driver refuses everything.
+const FAULT: u32 = 700;
+/// CUDA_ERROR_OUT_OF_MEMORY.
+const NO_MEMORY: u32 = 2;
+
+fn load() -> hired::Result<Engine> {
+    let options = EngineOptions {
+        device: Device::Cuda(None),
+        dtype: Some(Dtype::F32),
+        gemm: Gemm::Own,
+        ..EngineOptions::default()
+    };
+    Engine::load(fixture("models/llava15"), options)
+}
+
+fn request(case: &Case) -> Request {
+    let bytes = std::fs::read(fixture("images").join(&case.image)).unwrap();
+    Request {
+        prompt: Prompt::User(case.prompt.clone()),
+        image: Some(Image::Encoded { name: case.image.clone(), bytes }),
+        // A rule that reads a count back.
+        selection: Selection {
+            budget: "20%".parse().unwrap(),
+            rule: Rule::Paper,
+            ..Selection::default()
+        },
+        max_new_tokens: 3,
+        ..Request::new("")
+    }
+}
+
+fn ask(engine: &mut Engine, request: &Request) -> hired::Result<Answer> {
+    engine.generate(request, |_| ControlFlow::Continue(()))
+}
+
+fn child(name: &str, environment: &[(&str, &str)]) {
+    let output = Emulator::build(Build::Plain, &["--sm", "61"]).child(name, environment);
+    let told = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}\n{told}\n{errors}");
+    told.lines().filter(|line| line.contains("calls")).for_each(|line| println!("{line}"));
+}
+
+#[test]
+fn a_call_that_fails_is_an_error_and_loses_nothing() {
+    child("child_refusals", &[("HIRED_EMULATOR_SM", "61")]);
+}
+
+/// Every call fails once; in two further ways, to keep a run short, one call in so many.
+const STEP: u64 = 7;
+
+#[test]
+#[ignore = "child"]
+fn child_refusals() {
+    let case = cases().into_iter().find(|c| c.model == "llava15").unwrap();
+    let request = request(&case);
+    let wanted = {
+        let mut engine = load().unwrap();
+        ask(&mut engine, &request).unwrap().token_ids
+    };
+    // Counted on a fresh driver, as every run below starts on one.
+    emulator::reset();
+    let loading = {
+        let mut engine = load().unwrap();
+        let loading = stats().calls;
+        ask(&mut engine, &request).unwrap();
+        loading
+    };
+    let all = stats().calls;
+    assert_eq!(stats().device_bytes, 0, "a clean run loses memory");
+
+    let (mut errors, mut retried, mut again) = (0, 0, 0);
+    for call in 1..=all {
+        for (error, sticky) in [(FAULT, ""), (FAULT, "!"), (NO_MEMORY, "")] {
+            if (error, sticky) != (FAULT, "") && call % STEP != 0 {
+                continue;
+            }
+            emulator::reset();
+            fail(&format!("any:{call}={error}{sticky}"));
+            let outcome = load().and_then(|mut engine| {
+                let first = ask(&mut engine, &request);
+                fail("");
+                if first.is_err() && sticky.is_empty() && call > loading {
+                    // The failure is over: the same engine answers, or says what is wrong.
+                    match ask(&mut engine, &request) {
+                        Ok(answer) => {
+                            assert_eq!(answer.token_ids, wanted, "call {call}");
+                            again += 1;
+                        }
+                        Err(error) => assert!(!error.to_string().is_empty()),
+                    }
+                }
+                first
+            });
+            fail("");
+            match outcome {
+                Ok(answer) => {
+                    assert_eq!(answer.token_ids, wanted, "call {call}: {error}{sticky}");
+                    retried += 1;
+                }
+                Err(error) => {
+                    let message = error.to_string();
+                    assert!(!message.is_empty() && !message.contains('\n'), "{message}");
+                    errors += 1;
+                }
+            }
+            if sticky.is_empty() {
+                let left = stats();
+                assert_eq!(left.device_bytes, 0, "call {call} failing with {error} loses memory");
+                assert_eq!(left.pinned_bytes, 0, "call {call} failing with {error} loses memory");
+                assert_eq!(left.execs, 0, "call {call} failing with {error} loses a graph");
+            }
+        }
+    }
+    println!(
+        "{all} calls, {errors} errors, {retried} unnoticed or done again, {again} engines used again"
+    );
+    assert!(errors > all / 2 && again > 0);
+}

@@ -1,0 +1,191 @@
+//! One operation on two executors: the CPU is the truth, and the counter's plan is what the device then takes.
+
+use half::f16;
+use hired::checkpoint::{Checkpoint, DType};
+use hired::ops::count::Counter;
+use hired::ops::cpu::Cpu;
+use hired::ops::cuda::launch::{Gemm, Number};
+use hired::ops::cuda::{Cuda, Options};
+use hired::ops::memory::Purpose;
+use hired::ops::{Linear, Norm, Ops, Storage};
+use safetensors::tensor::{Dtype, TensorView};
+use std::collections::BTreeMap;
+
+/// What an operation gives, by name.
+pub type Results = Vec<(&'static str, Vec<f32>)>;
+
+/// One operation on data.
+pub trait Case {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results>;
+}
+
+/// Tensors by name, in a checkpoint of their own.
+pub struct Data {
+    checkpoint: Checkpoint,
+    _folder: tempfile::TempDir,
+}
+
+/// Tensors for a case: numbers from a seed, representable in fp16, so that both executors see the same.
+#[derive(Default)]
+pub struct Tensors(BTreeMap<String, (Vec<usize>, Vec<f32>)>);
+
+impl Tensors {
+    /// Numbers of about `scale`, of both signs.
+    pub fn random(mut self, name: &str, shape: &[usize], scale: f32) -> Self {
+        let count = shape.iter().product();
+        let mut state =
+            name.bytes().fold(count as u64 + 1, |s, b| s.wrapping_mul(131) + u64::from(b));
+        let mut next = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let values =
+            (0..count).map(|_| f16::from_f32((next() + next()) * scale).to_f32()).collect();
+        self.0.insert(name.into(), (shape.to_vec(), values));
+        self
+    }
+
+    /// As a checkpoint in this format.
+    pub fn stored(self, dtype: DType) -> Data {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = (self.0.into_iter())
+            .map(|(name, (shape, values))| {
+                let bytes = match dtype {
+                    DType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                    DType::F16 => {
+                        values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect()
+                    }
+                    DType::BF16 => {
+                        values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect()
+                    }
+                };
+                (name, shape, bytes)
+            })
+            .collect();
+        let dtype = match dtype {
+            DType::F32 => Dtype::F32,
+            DType::F16 => Dtype::F16,
+            DType::BF16 => Dtype::BF16,
+        };
+        let views = bytes.iter().map(|(name, shape, bytes)| {
+            (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
+        });
+        let file = folder.path().join("model.safetensors");
+        std::fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
+        Data { checkpoint: Checkpoint::open(folder.path()).unwrap(), _folder: folder }
+    }
+}
+
+impl Data {
+    /// Bytes for every tensor taken twice, in the widest format and with its padding.
+    fn room(&self) -> usize {
+        let bytes = |rows: usize, cols: usize| 2 * (rows * (4 * cols + 16) + 512);
+        self.checkpoint.tensors().map(|t| bytes(t.shape[0], t.elements() / t.shape[0])).sum()
+    }
+
+    pub fn matrix<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<O::Weight> {
+        ops.upload(&self.checkpoint.get(name)?, Storage::Matrix)
+    }
+
+    pub fn vector<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<O::Weight> {
+        ops.upload(&self.checkpoint.get(name)?, Storage::Vector)
+    }
+
+    /// `NAME` as weight and, if it is there, `NAME.bias`.
+    pub fn linear<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<Linear<O::Weight>> {
+        let weight = self.matrix(ops, name)?;
+        let bias = self.optional(ops, &format!("{name}.bias"))?;
+        Ok(Linear { weight, bias })
+    }
+
+    /// `NAME` as weight and, if it is there, `NAME.bias`.
+    pub fn norm<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<Norm<O::Weight>> {
+        let weight = self.vector(ops, name)?;
+        let bias = self.optional(ops, &format!("{name}.bias"))?;
+        Ok(Norm { weight, bias, eps: 1e-5 })
+    }
+
+    fn optional<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<Option<O::Weight>> {
+        match self.checkpoint.get(name) {
+            Ok(_) => self.vector(ops, name).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// The rows of a matrix as activations.
+    pub fn rows<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<O::Buffer> {
+        let rows = self.checkpoint.get(name)?.shape[0] as u32;
+        let table = self.matrix(ops, name)?;
+        ops.interleave(&table, &(0..rows).collect::<Vec<_>>(), None, &[])
+    }
+}
+
+/// Runs cases and remembers how much of the tolerance they used.
+pub struct Corpus {
+    number: Number,
+    cuda: Cuda,
+    used: BTreeMap<(String, &'static str), (f32, usize)>,
+}
+
+impl Corpus {
+    pub fn new(number: Number, gemm: Gemm) -> Self {
+        let options = Options { ordinal: None, number, graphs: true, gemm };
+        let cuda = Cuda::open(options).unwrap();
+        Self { number, cuda, used: BTreeMap::new() }
+    }
+
+    /// A format of weights in the file that loses nothing on the device.
+    pub fn stored(&self) -> DType {
+        match self.number {
+            Number::F16 => DType::F16,
+            Number::F32 => DType::F32,
+        }
+    }
+
+    /// What a number of the format loses when it is stored, beside the largest.
+    fn rounding(&self) -> f32 {
+        match self.number {
+            Number::F16 => 2f32.powi(-11),
+            Number::F32 => 2f32.powi(-24),
+        }
+    }
+
+    /// Holds the device's results against the CPU's: the largest difference, beside the largest number, may be
+    /// `slack` times what the format loses.
+    pub fn check(&mut self, op: &str, what: &str, slack: f32, case: &impl Case, data: &Data) {
+        let cuda = &mut self.cuda;
+        let mut counter = Counter::new(cuda.footprint());
+        case.run(&mut counter, data).unwrap_or_else(|e| panic!("{op} {what}, counted: {e}"));
+        let planned = counter.meter().most(Purpose::Workspace);
+        cuda.reserve(Purpose::Weights, data.room()).unwrap();
+        // No more than planned, so that an operation that takes more fails.
+        cuda.reserve(Purpose::Workspace, 0).unwrap();
+        cuda.reserve(Purpose::Workspace, planned.max(1)).unwrap();
+        let got = case.run(cuda, data).unwrap_or_else(|e| panic!("{op} {what}: {e}"));
+        assert_eq!(cuda.workspace().0, planned, "{op} {what}: the workspace is not as planned");
+        let wanted = case.run(&mut Cpu::new(false), data).unwrap();
+        assert_eq!(got.len(), wanted.len());
+        for ((name, got), (_, wanted)) in got.iter().zip(&wanted) {
+            assert_eq!(got.len(), wanted.len(), "{op} {what}: {name}");
+            let largest = wanted.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
+            for (i, (g, w)) in got.iter().zip(wanted).enumerate() {
+                let used = (g - w).abs() / largest / self.rounding();
+                assert!(
+                    used <= slack,
+                    "{op} {what}: {name}[{i}] is {g}, the CPU has {w}: {used:.1} of {slack} roundings"
+                );
+                let entry = self.used.entry((op.to_owned(), name)).or_default();
+                entry.0 = entry.0.max(used);
+            }
+            self.used.entry((op.to_owned(), name)).or_default().1 += 1;
+        }
+    }
+
+    /// Prints what was used.
+    pub fn report(&self) {
+        let number = self.number.name();
+        for ((op, name), (used, cases)) in &self.used {
+            println!("{number} {op:<20} {name:<12} {cases:>4} cases, worst {used:>7.2} roundings");
+        }
+    }
+}
