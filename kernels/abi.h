@@ -369,4 +369,74 @@ typedef struct GemvParams {
     uint32_t reserved;
 } GemvParams;
 
+/* attention_vision.cu */
+typedef struct VisionAttentionParams {
+    const void* q;           /* [partitions * tokens, heads * head_dim], or the rows that offsets name */
+    const void* k;           /* [partitions * tokens, heads * head_dim] */
+    const void* v;           /* as k */
+    void* out;               /* a row for each row of q */
+    const uint32_t* offsets; /* [partitions + 1]: where each partition's rows of q begin; null: q has all rows */
+    uint32_t tokens;         /* keys of a partition */
+    uint32_t heads;
+    uint32_t head_dim;
+    uint32_t q_stride;   /* numbers from row to row */
+    uint32_t kv_stride;
+    uint32_t out_stride;
+    float scale;
+    uint32_t reserved;
+} VisionAttentionParams;
+
+/* attention_cls.cu: both kernels of a launch take the same */
+typedef struct ClsScoresParams {
+    const void* q;  /* class queries of the partitions, [heads * head_dim] each, q_stride numbers apart */
+    const void* k;  /* [partitions * (patches + 1), heads * head_dim] */
+    float* weights; /* scratch: [partitions, heads, patches + 1] */
+    float* sums;    /* scratch: [partitions, heads] */
+    float* out;     /* [partitions, patches] */
+    uint32_t patches;
+    uint32_t heads;
+    uint32_t head_dim;
+    uint32_t q_stride;
+    uint32_t k_stride; /* numbers from row to row */
+    float scale;
+} ClsScoresParams;
+
+/* attention_prefill.cu */
+typedef struct PrefillParams {
+    const void* q;         /* [rows, heads * head_dim]: the span's rows */
+    const void* cache;     /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim], the span's keys among them */
+    void* out;             /* [rows, heads * head_dim] */
+    const uint32_t* pages; /* the sequence's pages, for position + rows positions */
+    uint32_t rows;
+    uint32_t position; /* of the first row */
+    uint32_t heads;    /* a multiple of kv_heads */
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t q_stride; /* numbers from row to row */
+    uint32_t out_stride;
+    float scale;
+} PrefillParams;
+
+/* Positions of the cache that one block of attention_decode sees. */
+#define HIRED_SPLIT 256
+
+/* attention_decode.cu: both kernels of a launch take the same */
+typedef struct DecodeParams {
+    const void* q;             /* [sequences, heads * head_dim] */
+    const void* cache;         /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
+    void* out;                 /* [sequences, heads * head_dim] */
+    const uint32_t* positions; /* [sequences]: of the query; it sees the keys up to its own */
+    const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
+    float* mixed;              /* scratch: [sequences, heads, splits, head_dim] */
+    float* weights;            /* scratch: [sequences, heads, splits]: greatest score and sum, two numbers each */
+    uint32_t splits;           /* HIRED_SPLIT positions each, for the longest context that may come */
+    uint32_t heads;            /* a multiple of kv_heads */
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    uint32_t table_stride;
+    uint32_t q_stride; /* numbers from row to row */
+    uint32_t out_stride;
+    float scale;
+} DecodeParams;
+
 #endif
