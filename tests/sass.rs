@@ -137,6 +137,34 @@ fn main_loops_are_what_they_were_written_to_be() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Attention has several loops: what it multiplies and what it reads is counted over all of them.
+#[test]
+fn attention_multiplies_more_than_it_reads() {
+    let Some((nvcc, _)) = nvcc() else { return };
+    let mut seen = 0;
+    for (architecture, variant, multiply, read, ratio) in [
+        (61, "_fma", "FFMA", "LDS", 8),
+        (75, "_mma", "HMMA", "LDSM", 2),
+        (80, "_mma", "HMMA", "LDSM", 2),
+    ] {
+        for file in ["attention_vision", "attention_prefill"] {
+            let ending = format!("{file}.sm_{architecture}.cubin");
+            let cubin = made(&ending).into_iter().next().expect("every kernel is made");
+            for (kernel, code) in machine_code::read(nvcc, &cubin) {
+                if kernel.contains(variant) {
+                    let (multiplied, reads) = (count(&code, multiply), count(&code, read));
+                    assert!(
+                        reads > 0 && multiplied >= ratio * reads,
+                        "{kernel}: {multiplied}, {reads}"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(seen, 2 * (4 + 2 + 2));
+}
+
 /// Registers and shared memory of two blocks fit on a multiprocessor, by the committed table.
 #[test]
 fn two_blocks_of_a_matrix_product_fit() {

@@ -7,7 +7,6 @@
 #[rustfmt::skip]
 mod abi;
 pub mod attention;
-pub mod device;
 pub mod gemm;
 pub mod gemv;
 pub mod launch;
