@@ -78,6 +78,9 @@ where
         let batch =
             requests.iter().map(|r| self.preparer.prepare(r)).collect::<Result<Vec<_>>>()?;
         let predicted_peak = self.plan(&batch)?;
+        // A batch that failed may have left a stage begun.
+        self.runner.ops.enter(Stage::Idle)?;
+        self.runner.ops.clock()?.restart();
         let served = self.serve(&batch, start, on_event);
         if served.is_err() {
             // The sequences are gone and their block tables with them.
@@ -236,6 +239,13 @@ impl<O: Ops> Session<O> {
         let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut progress)?;
         let first = runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?[0];
         runner.ops.enter(Stage::Idle)?;
+        // Before the token is told: this is where scores that are none come to light.
+        let visual = match (&prepared.image, &encoded) {
+            (Some(image), Some(encoded)) => {
+                Some(Visual::new(&image.plan, runner.ops.kept(&encoded.kept)?))
+            }
+            _ => None,
+        };
 
         let mut sequence = Sequence::new(
             index,
@@ -259,16 +269,10 @@ impl<O: Ops> Session<O> {
             ..Timings::default()
         };
         let stages = if prepared.keep_stages {
-            let visual = prefilled.visual_rows.as_ref();
-            Some(self.stages(prepared, encoded.as_ref(), visual, &prefilled.logits)?)
+            let rows = prefilled.visual_rows.as_ref();
+            Some(self.stages(prepared, encoded.as_ref(), rows, &prefilled.logits)?)
         } else {
             None
-        };
-        let visual = match (&prepared.image, encoded) {
-            (Some(image), Some(encoded)) => {
-                Some(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
-            }
-            _ => None,
         };
         let prompt_tokens = prefilled.tokens;
         Ok((Begun { sequence, prompt_tokens, visual, timings, stages }, flow))
