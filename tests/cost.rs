@@ -11,9 +11,10 @@ use hired::model::{Imagined, Source};
 use hired::ops::clock::Stage;
 use hired::ops::cost::Kind;
 use hired::ops::count::Counter;
-use hired::ops::footprint::Footprint;
+use hired::ops::footprint::{Card, Footprint};
+use hired::ops::memory::Purpose;
 use hired::ops::{Ops, Span, Storage};
-use hired::select::{Geometry, Selection, plan};
+use hired::select::{Geometry, Rule, Selection, plan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -22,10 +23,22 @@ const TEXT: usize = 60;
 
 /// Counts one request up to its first logits, and one step after it.
 fn count(config: &ModelConfig, selection: &Selection) -> (Counter, usize, usize) {
-    let mut ops = Counter::new(Footprint::Cpu { half_cache: true });
+    count_on(Footprint::Cpu { half_cache: true }, config, selection, usize::MAX)
+}
+
+/// The same for an executor, with at most `most` patches kept of those that the plan has.
+fn count_on(
+    footprint: Footprint,
+    config: &ModelConfig,
+    selection: &Selection,
+    most: usize,
+) -> (Counter, usize, usize) {
+    let mut ops = Counter::new(footprint);
     let model = Llava::load(config, &mut ops, &Imagined(DType::F16)).unwrap();
     let layout = Layout::new(672, 672, &config.image).unwrap();
-    let plan = plan(&Geometry::new(&layout, config.vision.patch_size).unwrap(), selection).unwrap();
+    let geometry = Geometry::new(&layout, config.vision.patch_size).unwrap();
+    let mut plan = plan(&geometry, selection).unwrap();
+    plan.kept = plan.kept.min(most);
     let tiles = Tiles { layout, pixels: Vec::new() };
     let norm = Normalization::new(&config.image, Resample::Pillow);
     let layers = ScoreLayers { init: 0, last: config.feature_blocks - 1 };
@@ -151,5 +164,33 @@ fn the_layout_is_what_the_model_takes() {
             .map(|weight| (weight.name, weight.shape))
             .collect();
         assert_eq!(notes.0.into_inner(), listed, "{preset}");
+    }
+}
+
+/// The rules that may keep fewer patches than planned fit into the workspace that was planned, wherever its parts then
+/// lie.
+#[test]
+fn fewer_patches_need_no_more_workspace() {
+    for preset in [Preset::Next7b, Preset::Tiny] {
+        let config = preset.config().unwrap();
+        for half in [true, false] {
+            let footprint = Footprint::Cuda(Card { half, library: false });
+            let workspace = |budget: &str, most| {
+                let selection = Selection {
+                    budget: budget.parse().unwrap(),
+                    rule: Rule::Paper,
+                    ..Selection::default()
+                };
+                let (counter, kept, _) = count_on(footprint, &config, &selection, most);
+                (kept, counter.meter().most(Purpose::Workspace))
+            };
+            for budget in ["90%", "40%", "20%", "5%"] {
+                let (planned, enough) = workspace(budget, usize::MAX);
+                for most in (0..planned).step_by(planned / 40 + 1) {
+                    let (_, needed) = workspace(budget, most);
+                    assert!(needed <= enough, "{preset} {budget}: {most} need {needed}, {enough}");
+                }
+            }
+        }
     }
 }

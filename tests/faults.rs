@@ -60,8 +60,8 @@ fn a_call_that_fails_is_an_error_and_loses_nothing() {
     child("child_refusals", &[("HIRED_EMULATOR_SM", "61")]);
 }
 
-/// One call in so many of each kind is tried, so that a run stays short: first and last of each kind always are.
-const STEP: u64 = 37;
+/// Every call fails once; in two further ways, to keep a run short, one call in so many.
+const STEP: u64 = 7;
 
 #[test]
 #[ignore = "child"]
@@ -84,9 +84,11 @@ fn child_refusals() {
     assert_eq!(stats().device_bytes, 0, "a clean run loses memory");
 
     let (mut errors, mut retried, mut again) = (0, 0, 0);
-    let few = (1..=all).filter(|call| *call <= 60 || call % STEP == 0 || all - call < 40);
-    for call in few {
+    for call in 1..=all {
         for (error, sticky) in [(FAULT, ""), (FAULT, "!"), (NO_MEMORY, "")] {
+            if (error, sticky) != (FAULT, "") && call % STEP != 0 {
+                continue;
+            }
             emulator::reset();
             fail(&format!("any:{call}={error}{sticky}"));
             let outcome = load().and_then(|mut engine| {
@@ -127,5 +129,5 @@ fn child_refusals() {
     println!(
         "{all} calls, {errors} errors, {retried} unnoticed or done again, {again} engines used again"
     );
-    assert!(errors > all / STEP && again > 0);
+    assert!(errors > all / 2 && again > 0);
 }

@@ -4,10 +4,13 @@
 
 #![cfg(feature = "cuda")]
 
+#[path = "support/machine_code.rs"]
+mod machine_code;
+
+use machine_code::{instruction, made, nvcc};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// Registers that a kernel may take beyond the table before somebody has to look.
 const SLACK: u32 = 4;
@@ -128,37 +131,6 @@ fn complaints(now: &Table, before: Option<&Table>) -> Vec<String> {
     found
 }
 
-/// What the build made: files that end so, with their contents' path.
-fn made(ending: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("HIRED_KERNELS"));
-    // The folder keeps what earlier builds left: only sources that there are count.
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            let name = path.file_name().unwrap().to_string_lossy();
-            let source = name.split('.').next().unwrap_or_default();
-            name.ends_with(ending) && sources.join(source).with_extension("cu").is_file()
-        })
-        .collect();
-    files.sort();
-    files
-}
-
-/// The compiler of this build; says why there is none.
-fn nvcc() -> Option<(&'static Path, &'static str)> {
-    let nvcc = option_env!("HIRED_NVCC").map(Path::new).zip(option_env!("HIRED_NVCC_VERSION"));
-    if nvcc.is_none() {
-        assert!(
-            std::env::var("CI").as_deref() != Ok("true"),
-            "CI must have nvcc: tools/setup-cuda"
-        );
-        eprintln!("skipped: no nvcc made kernels here (tools/setup-cuda brings one)");
-    }
-    nvcc
-}
-
 #[test]
 fn no_kernel_spills_or_grows() {
     let Some((_, version)) = nvcc() else { return };
@@ -187,40 +159,6 @@ fn no_kernel_spills_or_grows() {
     );
 }
 
-/// Machine code of a cubin as text, by kernel.
-fn machine_code(nvcc: &Path, cubin: &Path) -> BTreeMap<String, Vec<String>> {
-    let tools = nvcc.parent().unwrap();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(tools.to_owned()).chain(std::env::split_paths(&path));
-    let output = Command::new(tools.join("cuobjdump"))
-        .args(["--dump-sass".as_ref(), cubin.as_os_str()])
-        .env("PATH", std::env::join_paths(path).unwrap())
-        .output()
-        .unwrap_or_else(|e| panic!("{}/cuobjdump: {e}", tools.display()));
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut kernels = BTreeMap::<_, Vec<_>>::new();
-    let mut name = String::new();
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
-        if let Some((_, of)) = line.split_once("Function : ") {
-            name = of.trim().to_owned();
-        } else if let Some(instruction) = instruction(line) {
-            kernels.entry(name.clone()).or_default().push(instruction.to_owned());
-        }
-    }
-    assert!(!kernels.is_empty(), "{} holds no code", cubin.display());
-    kernels
-}
-
-/// The word of the instruction in a line like `/*0088*/  @P0 LDG.E.128 R4, [R2] ;  /* 0x… */`.
-fn instruction(line: &str) -> Option<&str> {
-    let (_, rest) = line.trim_start().strip_prefix("/*")?.split_once("*/")?;
-    let rest = rest.trim_start().trim_start_matches('{').trim_start();
-    let mut words = rest.split_whitespace();
-    let first = words.next()?;
-    let word = if first.starts_with('@') { words.next()? } else { first };
-    word.starts_with(|c: char| c.is_ascii_uppercase()).then(|| word.trim_end_matches(';'))
-}
-
 /// Arithmetic on fp16: runs at 1/64 of the fp32 rate on Pascal. Conversions (F2F) are not among it.
 fn is_half_arithmetic(instruction: &str) -> bool {
     ["HADD", "HMUL", "HFMA", "HSET", "HMNMX"].iter().any(|word| instruction.starts_with(word))
@@ -231,7 +169,8 @@ fn pascal_code_has_no_half_arithmetic_and_wide_loads_where_they_are_the_point() 
     let Some((nvcc, _)) = nvcc() else { return };
     let mut conversions = 0;
     for cubin in made(".sm_61.cubin") {
-        for (kernel, code) in machine_code(nvcc, &cubin) {
+        for (kernel, code) in machine_code::read(nvcc, &cubin) {
+            let code: Vec<_> = code.iter().map(|instruction| instruction.word.as_str()).collect();
             let half: Vec<_> = code.iter().filter(|word| is_half_arithmetic(word)).collect();
             assert!(half.is_empty(), "{kernel}: {half:?}");
             conversions += code.iter().filter(|word| word.starts_with("F2F")).count();
@@ -247,11 +186,11 @@ fn pascal_code_has_no_half_arithmetic_and_wide_loads_where_they_are_the_point() 
 
 #[test]
 fn half_arithmetic_is_told_from_the_rest() {
-    let line = |text| instruction(text).unwrap();
+    let line = |text| instruction(text).unwrap().word;
     assert_eq!(line("        /*0088*/  @!P0 LDG.E.128 R4, [R2] ;  /* 0xeed5 */"), "LDG.E.128");
     assert_eq!(line("        /*0a28*/                   EXIT;      /* 0xe3 */"), "EXIT");
     assert_eq!(line("        /*0a28*/  {         HADD2.F32 R1, R2, R3  /* 0xe3 */"), "HADD2.F32");
-    assert_eq!(instruction("                         /* 0x001fc400fe2007f6 */"), None);
+    assert!(instruction("                         /* 0x001fc400fe2007f6 */").is_none());
     assert!(is_half_arithmetic("HFMA2.MRG_H0_H0") && is_half_arithmetic("HADD2_32I"));
     assert!(!is_half_arithmetic("F2F.F32.F16") && !is_half_arithmetic("HMMA.1688.F32"));
 }

@@ -9,6 +9,7 @@ mod request;
 mod runner;
 mod sequence;
 mod session;
+mod taking;
 
 pub use answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
 pub use inspect::{BudgetNeed, Inspection, inspect};
@@ -22,9 +23,10 @@ use crate::config::ModelConfig;
 use crate::ops::cpu::Cpu;
 use crate::ops::footprint::Footprint;
 use crate::select::Selection;
-use session::{LoadProgress, Serve, Session};
+use session::{Serve, Session};
 use std::ops::ControlFlow;
 use std::path::Path;
+use taking::LoadProgress;
 
 /// A model, ready to answer.
 ///

@@ -73,7 +73,8 @@ impl Predictor {
             let image = prepared.image.as_ref();
             let encoded = image.map(|i| runner.encode(i, norm, &mut quiet)).transpose()?;
             let mut table = BlockTable::default();
-            runner.prefill(prepared, encoded.as_ref(), &mut table, &mut quiet)?;
+            let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut quiet)?;
+            runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?;
             tables.push((prepared, table));
         }
         // The last step of each group is its most expensive one.
@@ -82,13 +83,12 @@ impl Predictor {
                 let more = prepared.positions() - table.len();
                 runner.pool.append(table, more.saturating_sub(1))?;
             }
-            let mut longer: Vec<(u32, &mut BlockTable)> = group
-                .iter_mut()
-                .filter(|(prepared, _)| prepared.max_new_tokens > 1)
-                .map(|(_, table)| (0, table))
-                .collect();
+            let longer = group.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1);
+            let (how, mut longer): (Vec<_>, Vec<(u32, &mut BlockTable)>) =
+                longer.map(|(prepared, table)| ((prepared.sampling, 1), (0, table))).unzip();
             if !longer.is_empty() {
-                runner.step(&mut longer)?;
+                let logits = runner.step(&mut longer)?;
+                runner.ops.sample(&logits, &how)?;
             }
         }
         let meter = runner.ops.meter();

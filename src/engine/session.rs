@@ -7,53 +7,20 @@ use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
 use super::runner::{Runner, pages};
 use super::sequence::Sequence;
+use super::taking::{LoadProgress, Taking};
 use crate::checkpoint::Checkpoint;
 use crate::config::{ModelConfig, ModelFolder};
 use crate::kv::{self, BlockTable, Pool};
-use crate::model::Source;
 use crate::model::vit::Encoded;
 use crate::ops::clock::Stage;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
-use crate::ops::{DECODE_ROWS, Ops, Storage};
+use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
 use crate::{Error, Result};
-use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
-
-/// Hears of weight bytes taken and in all, and may stop the loading.
-pub type LoadProgress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
-
-/// A checkpoint that tells how many bytes are taken from it.
-struct Taking<'a> {
-    checkpoint: &'a Checkpoint,
-    told: RefCell<&'a mut dyn FnMut(usize) -> ControlFlow<()>>,
-}
-
-impl<'a> Taking<'a> {
-    fn new(checkpoint: &'a Checkpoint, told: &'a mut dyn FnMut(usize) -> ControlFlow<()>) -> Self {
-        Self { checkpoint, told: RefCell::new(told) }
-    }
-}
-
-impl<O: Ops> Source<O> for Taking<'_> {
-    fn take(
-        &self,
-        ops: &mut O,
-        name: &str,
-        shape: &[usize],
-        storage: Storage,
-    ) -> Result<O::Weight> {
-        let weight = self.checkpoint.take(ops, name, shape, storage)?;
-        let bytes = self.checkpoint.get(name)?.bytes().len();
-        match (self.told.borrow_mut())(bytes) {
-            ControlFlow::Continue(()) => Ok(weight),
-            ControlFlow::Break(()) => Err(Error::Cancelled),
-        }
-    }
-}
 
 /// Hears of progress and tokens, and may stop the work.
 pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
@@ -111,6 +78,9 @@ where
         let batch =
             requests.iter().map(|r| self.preparer.prepare(r)).collect::<Result<Vec<_>>>()?;
         let predicted_peak = self.plan(&batch)?;
+        // A batch that failed may have left a stage begun.
+        self.runner.ops.enter(Stage::Idle)?;
+        self.runner.ops.clock()?.restart();
         let served = self.serve(&batch, start, on_event);
         if served.is_err() {
             // The sequences are gone and their block tables with them.
@@ -274,6 +244,13 @@ impl<O: Ops> Session<O> {
         let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut progress)?;
         let first = runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?[0];
         runner.ops.enter(Stage::Idle)?;
+        // Before the token is told: this is where scores that are none come to light.
+        let visual = match (&prepared.image, &encoded) {
+            (Some(image), Some(encoded)) => {
+                Some(Visual::new(&image.plan, runner.ops.kept(&encoded.kept)?))
+            }
+            _ => None,
+        };
 
         let mut sequence = Sequence::new(
             index,
@@ -297,16 +274,10 @@ impl<O: Ops> Session<O> {
             ..Timings::default()
         };
         let stages = if prepared.keep_stages {
-            let visual = prefilled.visual_rows.as_ref();
-            Some(self.stages(prepared, encoded.as_ref(), visual, &prefilled.logits)?)
+            let rows = prefilled.visual_rows.as_ref();
+            Some(self.stages(prepared, encoded.as_ref(), rows, &prefilled.logits)?)
         } else {
             None
-        };
-        let visual = match (&prepared.image, encoded) {
-            (Some(image), Some(encoded)) => {
-                Some(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
-            }
-            _ => None,
         };
         let prompt_tokens = prefilled.tokens;
         Ok((Begun { sequence, prompt_tokens, visual, timings, stages }, flow))

@@ -48,6 +48,11 @@ impl Clock {
         self.spent[stage as usize] += spent;
     }
 
+    /// Sets all readings to zero.
+    pub fn restart(&mut self) {
+        self.spent = [Duration::ZERO; STAGES];
+    }
+
     /// The stage that runs.
     pub fn stage(&self) -> Stage {
         self.stage

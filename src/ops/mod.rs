@@ -121,6 +121,9 @@ pub trait Chosen {
     fn slots(&self) -> usize;
 }
 
+/// A decode step in the words of an executor: from its cache to logits.
+pub type Work<'a, O> = dyn FnMut(&mut O, &mut <O as Ops>::Cache) -> Result<<O as Ops>::Buffer> + 'a;
+
 /// An executor.
 pub trait Ops {
     /// A matrix of activations.
@@ -253,7 +256,7 @@ pub trait Ops {
         &mut self,
         batch: &Self::Batch,
         cache: &mut Self::Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Self::Cache) -> Result<Self::Buffer>,
+        work: &mut Work<'_, Self>,
     ) -> Result<Self::Buffer>;
     /// Rotates `q` and `k` by their positions and puts `k` and `v` into the cache; `k` is undefined afterwards.
     #[allow(clippy::too_many_arguments)]

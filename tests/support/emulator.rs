@@ -19,6 +19,8 @@ pub enum Build {
 /// A built emulator.
 pub struct Emulator {
     folder: PathBuf,
+    /// Libraries that a child finds too.
+    beside: Option<PathBuf>,
     preload: Option<String>,
 }
 
@@ -41,7 +43,30 @@ impl Emulator {
         let lines = String::from_utf8(output.stdout).expect("paths in UTF-8");
         let folder = lines.lines().last().expect("the folder, last").into();
         let preload = lines.lines().find_map(|line| line.strip_prefix("LD_PRELOAD="));
-        Emulator { folder, preload: preload.map(str::to_owned) }
+        Emulator { folder, beside: None, preload: preload.map(str::to_owned) }
+    }
+
+    /// With the stand-in for cuBLAS, built if it has changed.
+    pub fn with_cublas(mut self) -> Emulator {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folder = self.folder.parent().expect("a folder of builds").join("cublas");
+        let (source, library) =
+            (root.join("tests/emulator/cublas.cpp"), folder.join("libcublas.so"));
+        let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
+        if changed(&library) <= changed(&source) {
+            std::fs::create_dir_all(&folder).expect("the target folder is writable");
+            // Another test may be loading what is there.
+            let made = folder.join(format!("libcublas.{}", std::process::id()));
+            let status = Command::new(std::env::var_os("CXX").unwrap_or("g++".into()))
+                .args(["-O2", "-shared", "-fPIC", "-o"])
+                .args([&made, &source])
+                .status()
+                .expect("a C++ compiler starts");
+            assert!(status.success(), "cublas.cpp does not compile");
+            std::fs::rename(made, library).expect("the target folder is writable");
+        }
+        self.beside = Some(folder);
+        self
     }
 
     /// Where its libcuda.so is.
@@ -54,7 +79,9 @@ impl Emulator {
     pub fn child(&self, name: &str, environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
         command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-        command.env("LD_LIBRARY_PATH", &self.folder).stdin(Stdio::null());
+        let folders = std::iter::once(&self.folder).chain(&self.beside);
+        let path = std::env::join_paths(folders).expect("no colon in a path");
+        command.env("LD_LIBRARY_PATH", path).stdin(Stdio::null());
         command.envs(environment.iter().copied());
         if let Some(library) = &self.preload {
             command.env("LD_PRELOAD", library);

@@ -20,7 +20,7 @@ pub(crate) use linear::scratch_bytes as linear_scratch;
 use super::clock::{Clock, Stage};
 use super::memory::{Meter, Purpose};
 use super::sample::{self, Sampling};
-use super::{Batch, Extent, Linear, Norm, Ops, Span, Storage, Visual};
+use super::{Batch, Extent, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::checkpoint::Tensor;
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
@@ -227,12 +227,7 @@ impl Ops for Cpu {
         self.interleave(table, &batch.tokens, None, &[])
     }
 
-    fn step(
-        &mut self,
-        _: &Batch,
-        cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Buffer>,
-    ) -> Result<Buffer> {
+    fn step(&mut self, _: &Batch, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Buffer> {
         work(self, cache)
     }
 

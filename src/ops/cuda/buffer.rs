@@ -8,10 +8,19 @@ use crate::ops::arena::Region;
 use crate::ops::{Extent, Span};
 use std::sync::Arc;
 
+/// Device memory for a while.
+#[derive(Debug)]
+pub enum Home {
+    /// A part of the workspace.
+    Part(Region),
+    /// A block of its own.
+    Alone(#[allow(dead_code)] Block), // Held for what its drop does.
+}
+
 /// A matrix of activations, row-major, in the workspace.
 #[derive(Debug)]
 pub struct Buffer {
-    pub(super) region: Region,
+    pub(super) place: Home,
     pub(super) address: u64,
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -59,7 +68,7 @@ pub struct Batch {
     pub(super) tables: u64,
     /// Pages from one table to the next.
     pub(super) stride: usize,
-    pub(super) _region: Option<Region>,
+    pub(super) _place: Option<Home>,
     pub(super) _block: Option<Arc<Block>>,
 }
 

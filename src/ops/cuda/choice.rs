@@ -1,12 +1,11 @@
 //! Selection and sampling on the device.
 
-use super::buffer::Buffer;
+use super::buffer::{Buffer, Home};
 use super::executor::Cuda;
 use super::launch::Number;
 use super::sample::Choosing;
 use super::select::Selecting;
 use crate::Result;
-use crate::ops::arena::Region;
 use crate::ops::sample::Sampling;
 use crate::ops::{Chosen, Extent};
 use crate::select::{self, Plan};
@@ -15,7 +14,7 @@ use std::ops::Range;
 /// A selection in device memory.
 #[derive(Debug)]
 pub struct Kept {
-    _region: Region,
+    _place: Home,
     /// First kept row of each partition, then their number.
     pub(super) offsets: u64,
     /// Rows of the vision tower that are kept.
@@ -51,7 +50,7 @@ impl Cuda {
     ) -> Result<Kept> {
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
-        let (region, block) = self.region(layout.words() * WORD)?;
+        let (place, block) = self.region(layout.words() * WORD)?;
         let at = |range: &Range<usize>| block + (range.start * WORD) as u64;
         let address = |buffer: Option<&Buffer>| buffer.map_or(0, |b| b.address);
         match selecting.known() {
@@ -83,7 +82,7 @@ impl Cuda {
             slot_count: count + plan.newlines,
             outcome: at(&layout.outcome()),
             selecting,
-            _region: region,
+            _place: place,
         })
     }
 

@@ -1,7 +1,7 @@
 //! The CUDA executor: what it holds, and how it takes memory.
 
 use super::blas::Blas;
-use super::buffer::{Buffer, Weight};
+use super::buffer::{Buffer, Home, Weight};
 use super::device::{Device, Driver};
 use super::graph::Graph;
 use super::launch::{Gemm, Number};
@@ -11,7 +11,7 @@ use super::staging::{Place, Staging};
 use super::watch::Watch;
 use crate::checkpoint::Tensor;
 use crate::kv;
-use crate::ops::arena::{Arena, Region, rounded};
+use crate::ops::arena::{Arena, rounded};
 use crate::ops::footprint::{Card, Footprint};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{Storage, extent};
@@ -34,6 +34,10 @@ pub struct Options {
     pub gemm: Gemm,
 }
 
+/// With 1, every buffer is allocated by itself and decode steps are not recorded: tools that watch memory
+/// (compute-sanitizer, AddressSanitizer on the emulator) then see where each buffer ends. Memory is not as planned.
+const SEPARATE: &str = "HIRED_SEPARATE_BUFFERS";
+
 /// The CUDA executor.
 #[derive(Debug)]
 pub struct Cuda {
@@ -47,6 +51,8 @@ pub struct Cuda {
     pub(super) meter: Arc<Meter>,
     pub(super) queue: Queue,
     pub(super) options: Options,
+    /// Every buffer has a block of its own, see [`SEPARATE`].
+    separate: bool,
     /// Multiprocessors of the device.
     pub(super) processors: usize,
     description: OpenedCard,
@@ -140,6 +146,7 @@ impl Cuda {
             queue,
             options,
             processors,
+            separate: std::env::var(SEPARATE).as_deref() == Ok("1"),
         })
     }
 
@@ -158,23 +165,39 @@ impl Cuda {
     }
 
     /// A place in the workspace and its address.
-    pub(super) fn region(&self, bytes: usize) -> Result<(Region, u64)> {
+    pub(super) fn region(&self, bytes: usize) -> Result<(Home, u64)> {
+        if self.separate {
+            let block = self.queue.block(&self.meter, Purpose::Workspace, bytes)?;
+            let address = block.address();
+            return Ok((Home::Alone(block), address));
+        }
         let workspace = self.workspace.as_ref();
         let taken = workspace.and_then(|w| Some((w.arena.take(bytes)?, w.block.address())));
         let (region, base) = taken.ok_or_else(|| self.too_small(bytes))?;
         let address = base + region.offset() as u64;
-        Ok((region, address))
+        Ok((Home::Part(region), address))
     }
 
     /// The place of that offset, if nothing is in the workspace.
-    pub(super) fn claim(&self, offset: usize, bytes: usize) -> Option<(Region, u64)> {
+    pub(super) fn claim(&self, offset: usize, bytes: usize) -> Option<(Home, u64)> {
         let workspace = self.workspace.as_ref().filter(|w| w.arena.is_empty())?;
         let region = workspace.arena.claim(offset, bytes)?;
         let address = workspace.block.address() + offset as u64;
-        Some((region, address))
+        Some((Home::Part(region), address))
     }
 
-    pub(super) fn workspace_is_empty(&self) -> bool {
+    /// Where a buffer of the workspace begins in it.
+    pub(super) fn offset(&self, buffer: &Buffer) -> usize {
+        let base = self.workspace.as_ref().map_or(0, |w| w.block.address());
+        (buffer.address - base) as usize
+    }
+
+    /// Steps may be recorded: the next one finds its memory where this one leaves it.
+    pub(super) fn records(&self) -> bool {
+        self.options.graphs && !self.separate && self.workspace_is_empty()
+    }
+
+    fn workspace_is_empty(&self) -> bool {
         self.workspace.as_ref().is_none_or(|w| w.arena.is_empty())
     }
 
@@ -197,8 +220,8 @@ impl Cuda {
         stride: usize,
         number: Number,
     ) -> Result<Buffer> {
-        let (region, address) = self.region(rows * stride * number.size())?;
-        Ok(Buffer { region, address, rows, cols, stride, number })
+        let (place, address) = self.region(rows * stride * number.size())?;
+        Ok(Buffer { place, address, rows, cols, stride, number })
     }
 
     /// Room for so many bytes of weights more.

@@ -106,13 +106,29 @@ impl Tile {
 /// on how many others there are.
 pub fn gemm(path: u32, number: Number, product: &Product, processors: usize) -> Launch {
     let family = family(path, number);
+    let time = |tile: &&Tile| tile.time(product, processors.max(1));
     let tile = match product.is_vector(number) {
-        true => {
-            let time = |tile: &&Tile| tile.time(product, processors.max(1));
-            family.tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("a tile")
-        }
+        true => family.tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("a tile"),
         false => &family.guarded,
     };
+    launch(family, tile, number, product, processors)
+}
+
+/// Every launch that can make the product, for tests and measurements. All give the same bits.
+pub fn every(path: u32, number: Number, product: &Product, processors: usize) -> Vec<Launch> {
+    let family = family(path, number);
+    let tiles = if product.is_vector(number) { family.tiles } else { &[] };
+    let tiles = tiles.iter().chain([&family.guarded]);
+    tiles.map(|tile| launch(family, tile, number, product, processors)).collect()
+}
+
+fn launch(
+    family: &Family,
+    tile: &Tile,
+    number: Number,
+    product: &Product,
+    processors: usize,
+) -> Launch {
     let high = product.rows.div_ceil(tile.rows);
     let wide = product.cols.div_ceil(tile.cols);
     // Two blocks on each multiprocessor at the same time: about a square of out, which reads least.
@@ -178,7 +194,9 @@ mod tests {
         assert_eq!(p40(60, 4096), "gemm_fma_64x64_f16");
         let h200 = |rows, cols| kernel(80, Number::F16, product(rows, cols, 4096), 132);
         assert_eq!(h200(2928, 11008), "gemm_mma16_128x128_f16");
-        assert_eq!(h200(2885, 1024), "gemm_mma16_64x128_f16");
+        // 184 blocks run at once, two on some multiprocessors.
+        assert_eq!(h200(2885, 1024), "gemm_mma16_128x128_f16");
+        assert_eq!(h200(2885, 512), "gemm_mma16_64x128_f16");
         assert_eq!(h200(60, 4096), "gemm_mma16_64x64_f16");
     }
 

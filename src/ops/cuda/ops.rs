@@ -16,7 +16,7 @@ use crate::kv;
 use crate::ops::clock::{Clock, Stage};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::sample::Sampling;
-use crate::ops::{Linear, Norm, Ops, Span, Storage, Visual};
+use crate::ops::{Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::select;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -243,7 +243,7 @@ impl Ops for Cuda {
         &mut self,
         batch: &Batch,
         cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Buffer>,
+        work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
         self.watch.ranges.step(Some(batch.spans.len()));
         let logits = self.replay(batch, cache, work);

@@ -4,7 +4,7 @@ use super::buffer::{Batch, Buffer, Cache, part};
 use super::executor::{Cuda, Recorded};
 use super::graph::Graph;
 use super::scratch;
-use crate::ops::{DECODE_ROWS, Span};
+use crate::ops::{DECODE_ROWS, Span, Work};
 use crate::{Error, Result};
 
 /// Parts of a step's memory, see [`scratch::step`].
@@ -22,7 +22,7 @@ impl Cuda {
         let rows: usize = spans.iter().map(|s| s.rows).sum();
         let stride = spans.iter().map(|s| s.pages.len()).max().unwrap_or(0);
         let parts = scratch::rows(rows, spans.len(), stride);
-        let (region, address) = self.region(parts.bytes())?;
+        let (place, address) = self.region(parts.bytes())?;
         let at = |index| part(address, &parts, index);
         let (positions, sequences) = arrays(&spans);
         // SAFETY: the region has a part for each array.
@@ -38,7 +38,7 @@ impl Cuda {
             sequences: at(1),
             tables: at(2),
             stride,
-            _region: Some(region),
+            _place: Some(place),
             _block: None,
         })
     }
@@ -75,7 +75,7 @@ impl Cuda {
             tables: at(TABLES),
             stride: memory.pages,
             spans,
-            _region: None,
+            _place: None,
             _block: Some(block),
         })
     }
@@ -101,10 +101,10 @@ impl Cuda {
         &mut self,
         batch: &Batch,
         cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Buffer>,
+        work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
         // A graph goes by addresses: they are the same again only if the workspace was empty both times.
-        if !self.options.graphs || !self.workspace_is_empty() {
+        if !self.records() {
             return work(self, cache);
         }
         let rows = batch.spans.len();
@@ -113,29 +113,20 @@ impl Cuda {
         }
         let recorded = &self.graphs[&rows];
         let Recorded { offset, rows, cols, .. } = *recorded;
-        let (region, address) = self
+        let (place, address) = self
             .claim(offset, rows * cols * size_of::<f32>())
             .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
         // SAFETY: weights, cache and workspace are where they were: whoever moves one forgets the graphs.
         unsafe { recorded.graph.launch(&self.queue)? };
-        Ok(Buffer { region, address, rows, cols, stride: cols, number: super::launch::Number::F32 })
+        Ok(Buffer { place, address, rows, cols, stride: cols, number: super::launch::Number::F32 })
     }
 
-    fn record(
-        &mut self,
-        rows: usize,
-        cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Buffer>,
-    ) -> Result<()> {
+    fn record(&mut self, rows: usize, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<()> {
         let recording = Graph::begin(&self.queue)?;
         let outcome = work(self, cache);
         let (graph, logits) = recording.end(&self.queue, outcome)?;
-        let recorded = Recorded {
-            graph,
-            offset: logits.region.offset(),
-            rows: logits.rows,
-            cols: logits.cols,
-        };
+        let recorded =
+            Recorded { graph, offset: self.offset(&logits), rows: logits.rows, cols: logits.cols };
         drop(logits);
         self.graphs.insert(rows, recorded);
         Ok(())

@@ -2,13 +2,17 @@
 //!
 //! Model code runs on it unchanged, so that the prediction cannot drift from the work.
 
+mod sizes;
+
+pub use sizes::{Cache, Planned, Rows, Shape, Size};
+
 use super::arena::Arena;
 use super::clock::{Clock, Stage};
 use super::cost::{self, Cost, Kind};
 use super::footprint::{Footprint, Hold};
-use super::memory::{Charge, Meter, Purpose};
+use super::memory::{Meter, Purpose};
 use super::sample::Sampling;
-use super::{Batch, Chosen, DECODE_ROWS, Extent, Linear, Norm, Ops, Span, Storage, Visual};
+use super::{Batch, Chosen, DECODE_ROWS, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::Result;
 use crate::checkpoint::{DType, Tensor};
 use crate::config::Activation;
@@ -110,66 +114,6 @@ impl Counter {
             self.buffer(x.rows, x.cols)
         })
     }
-}
-
-/// A buffer that is not there.
-#[derive(Debug)]
-pub struct Size {
-    rows: usize,
-    cols: usize,
-    _hold: Hold,
-}
-
-impl Extent for Size {
-    fn rows(&self) -> usize {
-        self.rows
-    }
-
-    fn cols(&self) -> usize {
-        self.cols
-    }
-}
-
-/// A weight that is not there.
-#[derive(Debug)]
-pub struct Shape {
-    rows: usize,
-    cols: usize,
-    /// Bytes of a stored number.
-    stored: usize,
-    _charge: Option<Charge>,
-}
-
-/// A cache that is not there.
-#[derive(Debug)]
-pub struct Cache {
-    shape: kv::Shape,
-    _charge: Charge,
-}
-
-/// A selection before its scores: sizes as planned.
-#[derive(Debug)]
-pub struct Planned {
-    kept: usize,
-    newlines: usize,
-    _hold: Option<Hold>,
-}
-
-impl Chosen for Planned {
-    fn kept(&self) -> usize {
-        self.kept
-    }
-
-    fn slots(&self) -> usize {
-        self.kept + self.newlines
-    }
-}
-
-/// A batch that is not there.
-#[derive(Debug)]
-pub struct Rows {
-    batch: Batch,
-    _hold: Option<Hold>,
 }
 
 impl Ops for Counter {
@@ -349,12 +293,7 @@ impl Ops for Counter {
         Ok(out)
     }
 
-    fn step(
-        &mut self,
-        _: &Rows,
-        cache: &mut Cache,
-        work: &mut dyn FnMut(&mut Self, &mut Cache) -> Result<Size>,
-    ) -> Result<Size> {
+    fn step(&mut self, _: &Rows, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Size> {
         work(self, cache)
     }
 

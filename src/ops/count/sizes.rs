@@ -1,0 +1,66 @@
+//! What is counted instead of being there.
+
+use crate::kv;
+use crate::ops::footprint::Hold;
+use crate::ops::memory::Charge;
+use crate::ops::{Batch, Chosen, Extent};
+
+/// A buffer that is not there.
+#[derive(Debug)]
+pub struct Size {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) _hold: Hold,
+}
+
+impl Extent for Size {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+}
+
+/// A weight that is not there.
+#[derive(Debug)]
+pub struct Shape {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    /// Bytes of a stored number.
+    pub(super) stored: usize,
+    pub(super) _charge: Option<Charge>,
+}
+
+/// A cache that is not there.
+#[derive(Debug)]
+pub struct Cache {
+    pub(super) shape: kv::Shape,
+    pub(super) _charge: Charge,
+}
+
+/// A selection before its scores: sizes as planned.
+#[derive(Debug)]
+pub struct Planned {
+    pub(super) kept: usize,
+    pub(super) newlines: usize,
+    pub(super) _hold: Option<Hold>,
+}
+
+impl Chosen for Planned {
+    fn kept(&self) -> usize {
+        self.kept
+    }
+
+    fn slots(&self) -> usize {
+        self.kept + self.newlines
+    }
+}
+
+/// A batch that is not there.
+#[derive(Debug)]
+pub struct Rows {
+    pub(super) batch: Batch,
+    pub(super) _hold: Option<Hold>,
+}

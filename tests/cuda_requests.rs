@@ -1,0 +1,157 @@
+//! Requests of every kind on one CUDA engine: the CPU engine's answers, whatever came before.
+#![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+
+mod common;
+#[path = "support/emulator.rs"]
+mod emulator;
+
+use common::golden::{cases, fixture};
+use emulator::{Build, Emulator};
+use hired::engine::{
+    Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Prompt, Request, inspect,
+};
+use hired::ops::sample::Sampling;
+use hired::select::{Method, Newlines, Rule, Selection};
+use std::ops::ControlFlow;
+
+const MODEL: &str = "next-hub";
+
+fn options(device: Device) -> EngineOptions {
+    EngineOptions { device, dtype: Some(Dtype::F32), gemm: Gemm::Own, ..EngineOptions::default() }
+}
+
+fn engine(device: Device) -> Engine {
+    Engine::load(fixture("models").join(MODEL), options(device)).unwrap()
+}
+
+fn picture(name: &str) -> Image {
+    Image::Encoded {
+        name: name.into(),
+        bytes: std::fs::read(fixture("images").join(name)).unwrap(),
+    }
+}
+
+fn words(prompt: &str) -> Request {
+    Request { prompt: Prompt::User(prompt.into()), max_new_tokens: 6, ..Request::new("") }
+}
+
+fn about(image: &str, selection: Selection) -> Request {
+    Request { selection, ..words("What is it?") }.with_image(picture(image))
+}
+
+fn at(budget: &str) -> Selection {
+    Selection { budget: budget.parse().unwrap(), ..Selection::default() }
+}
+
+fn go(_: Event<'_>) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+/// Batches of requests of every kind.
+fn batches() -> Vec<Vec<Request>> {
+    let images: Vec<String> =
+        cases().into_iter().filter(|c| c.model == MODEL).map(|c| c.image).collect();
+    let image = |i: usize| images[i % images.len()].as_str();
+    let drawn = |seed| Request {
+        sampling: Sampling { temperature: 0.9, top_k: 40, top_p: 0.95, seed },
+        ..about(image(0), at("20%"))
+    };
+    let nine = (0..9).map(|i| Request {
+        max_new_tokens: 2 + i % 4,
+        ..about(image(i), at(["20%", "3", "full"][i % 3]))
+    });
+    vec![
+        vec![words("Words alone?")],
+        vec![about(image(0), Selection { newlines: Some(Newlines::All), ..at("20%") })],
+        vec![about(image(1), Selection { alpha: "0.25".parse().unwrap(), ..at("10%") })],
+        // The block behind the features scores: its weights come later.
+        vec![about(image(0), Selection { final_layer: Some(-1), init_layer: 2, ..at("20%") })],
+        vec![about(image(2), Selection { method: Method::Full, ..at("20%") })],
+        vec![about(image(3), Selection { rule: Rule::Repo, ..at("1") })],
+        vec![drawn(1), drawn(2), words("Nothing to see?")],
+        // More than decode together.
+        nine.collect(),
+        vec![Request { max_new_tokens: 1, ..about(image(1), at("1")) }],
+    ]
+}
+
+#[test]
+fn every_kind_of_request_gives_what_the_cpu_gives() {
+    for sm in ["61", "80"] {
+        let output = Emulator::build(Build::Plain, &[])
+            .child("child_requests", &[("HIRED_EMULATOR_SM", sm)]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+#[ignore = "child"]
+fn child_requests() {
+    let (mut cpu, mut cuda) = (engine(Device::Cpu), engine(Device::Cuda(None)));
+    for (i, batch) in batches().iter().enumerate() {
+        let wanted = cpu.generate_batch(batch, go).unwrap();
+        let got = cuda.generate_batch(batch, go).unwrap();
+        for (wanted, got) in wanted.iter().zip(&got) {
+            assert_eq!(got.token_ids, wanted.token_ids, "batch {i}");
+            assert_eq!((&got.text, &got.visual), (&wanted.text, &wanted.visual), "batch {i}");
+            assert_eq!(got.prompt_tokens, wanted.prompt_tokens, "batch {i}");
+            let memory = got.memory;
+            assert_eq!(memory.peak, memory.predicted_peak, "batch {i}: {memory:?}");
+            assert_eq!(memory.peak as u64, emulator::stats().device_bytes, "batch {i}");
+        }
+        if let (Some(image), selection) = (&batch[0].image, &batch[0].selection) {
+            let selected = cuda.select(image, selection).unwrap();
+            assert_eq!(Some(&selected), wanted[0].visual.as_ref(), "batch {i}");
+        }
+    }
+    // The device's own memory is the limit, and what a refused request leaves is an engine that answers.
+    let long = Request { max_new_tokens: 200_000, ..words("And so on?") };
+    let refused = cuda.generate(&long, go).unwrap_err().to_string();
+    assert!(refused.contains("positions"), "{refused}");
+    let stopped = cuda.generate(&words("Stop?"), |_| ControlFlow::Break(())).unwrap_err();
+    assert!(matches!(stopped, hired::Error::Cancelled));
+    let again = &batches()[0];
+    assert_eq!(
+        cuda.generate_batch(again, go).unwrap()[0].token_ids,
+        cpu.generate_batch(again, go).unwrap()[0].token_ids
+    );
+}
+
+/// A card with too little memory says so before anything is taken.
+#[test]
+fn a_small_card_refuses_with_the_numbers() {
+    for (memory, what) in [("300K", "weights"), ("3M", "keys and values")] {
+        let environment = [("HIRED_EMULATOR_MEMORY", memory), ("HIRED_TEST_REFUSED", what)];
+        let output = Emulator::build(Build::Plain, &[]).child("child_small", &environment);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+#[ignore = "child"]
+fn child_small() {
+    let what = std::env::var("HIRED_TEST_REFUSED").unwrap();
+    let long = Request { max_new_tokens: 2000, ..words("And so on?") };
+    let refused = Engine::load(fixture("models").join(MODEL), options(Device::Cuda(None)))
+        .and_then(|mut engine| engine.generate(&long, go).map(|_| ()))
+        .unwrap_err();
+    assert!(matches!(refused, hired::Error::Capacity(_)), "{refused}");
+    let message = refused.to_string();
+    assert!(message.contains(&what) && message.contains("available"), "{message}");
+}
+
+/// What `inspect` plans for a device is known without one.
+#[test]
+fn an_inspection_plans_for_a_device_that_is_not_there() {
+    let plan = |device| {
+        inspect(fixture("models").join(MODEL), &options(device), &Selection::default()).unwrap()
+    };
+    let (cuda, cpu) = (plan(Device::Cuda(None)), plan(Device::Cpu));
+    for (cuda, cpu) in cuda.budgets.iter().zip(&cpu.budgets) {
+        assert_eq!((cuda.visual_tokens, cuda.mapped), (cpu.visual_tokens, 0));
+        assert_eq!(cuda.peak, cuda.weights + cuda.kv + cuda.workspace);
+        assert!(cuda.weights > cpu.mapped);
+    }
+}

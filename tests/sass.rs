@@ -1,0 +1,223 @@
+//! Facts about machine code on which the speed of a kernel rests, where they are the point of how it is written.
+//!
+//! Without nvcc the tests say so and pass, with `CI=true` they fail.
+
+#![cfg(feature = "cuda")]
+
+#[path = "support/machine_code.rs"]
+mod machine_code;
+
+use std::path::Path;
+
+use machine_code::{Instruction, count, instruction, made, main_loop, nvcc};
+
+/// What must hold of a kernel's main loop.
+struct Fact {
+    /// `kernels/FILE.cu`.
+    file: &'static str,
+    kernels: &'static [&'static str],
+    architectures: &'static [u32],
+    /// The main loop is the one in which this is most frequent.
+    work: &'static str,
+    what: &'static str,
+    holds: fn(&[Instruction]) -> bool,
+}
+
+const FMA: [&str; 4] =
+    ["gemm_fma_128x128_f16", "gemm_fma_64x64_f16", "gemm_fma_128x128_f32", "gemm_fma_64x64_f32"];
+const FMA_F32: [&str; 2] = ["gemm_fma_128x128_f32", "gemm_fma_64x64_f32"];
+const MMA8: [&str; 3] = ["gemm_mma8_128x128_f16", "gemm_mma8_64x128_f16", "gemm_mma8_64x64_f16"];
+const MMA16: [&str; 3] =
+    ["gemm_mma16_128x128_f16", "gemm_mma16_64x128_f16", "gemm_mma16_64x64_f16"];
+
+/// Every load of global memory takes 16 bytes, and there is one; copies to shared memory (LDGSTS) count too.
+fn loads_are_wide(body: &[Instruction]) -> bool {
+    let loads =
+        || body.iter().filter(|i| i.word.starts_with("LDG.") || i.word.starts_with("LDGSTS"));
+    loads().count() > 0 && loads().all(|i| i.word.contains(".128"))
+}
+
+const FACTS: [Fact; 8] = [
+    Fact {
+        file: "gemm_fma",
+        kernels: &FMA,
+        architectures: &[61, 70],
+        work: "FFMA",
+        what: "at least 8 FFMA for each LDS",
+        holds: |body| count(body, "FFMA") >= 8 * count(body, "LDS"),
+    },
+    Fact {
+        file: "gemm_fma",
+        kernels: &FMA_F32,
+        architectures: &[75, 80, 86, 89, 90],
+        work: "FFMA",
+        what: "at least 8 FFMA for each LDS",
+        holds: |body| count(body, "FFMA") >= 8 * count(body, "LDS"),
+    },
+    Fact {
+        file: "gemm_fma",
+        kernels: &FMA,
+        architectures: &[61, 70],
+        work: "FFMA",
+        what: "no global load of less than 16 bytes",
+        holds: loads_are_wide,
+    },
+    Fact {
+        file: "gemm_fma",
+        kernels: &["gemm_fma_128x128_f16", "gemm_fma_128x128_f32"],
+        architectures: &[61],
+        work: "FFMA",
+        what: "five of six instructions multiply",
+        holds: |body| 6 * count(body, "FFMA") >= 5 * body.len(),
+    },
+    Fact {
+        file: "gemm_mma8",
+        kernels: &MMA8,
+        architectures: &[75],
+        work: "HMMA",
+        what: "more products than reads of shared memory",
+        holds: |body| count(body, "HMMA.1688") > count(body, "LDS"),
+    },
+    Fact {
+        file: "gemm_mma8",
+        kernels: &MMA8,
+        architectures: &[75],
+        work: "HMMA",
+        what: "no global load of less than 16 bytes",
+        holds: loads_are_wide,
+    },
+    Fact {
+        file: "gemm_mma16",
+        kernels: &MMA16,
+        architectures: &[80, 86, 89, 90],
+        work: "HMMA",
+        what: "more products than reads of shared memory",
+        holds: |body| count(body, "HMMA.16816") > count(body, "LDS"),
+    },
+    Fact {
+        file: "gemm_mma16",
+        kernels: &MMA16,
+        architectures: &[80, 86, 89, 90],
+        work: "HMMA",
+        what: "global memory goes straight to shared memory, 16 bytes at a time",
+        holds: |body| loads_are_wide(body) && count(body, "LDG.") == 0,
+    },
+];
+
+#[test]
+fn main_loops_are_what_they_were_written_to_be() {
+    let Some((nvcc, _)) = nvcc() else { return };
+    let mut found = Vec::new();
+    let mut files: Vec<_> = FACTS.iter().map(|fact| fact.file).collect();
+    files.dedup();
+    for cubin in files.iter().flat_map(|file| made(".cubin").into_iter().map(move |c| (file, c))) {
+        let (file, path) = cubin;
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let facts = |fact: &&Fact| {
+            let is_of = |a: &u32| name == format!("{file}.sm_{a}.cubin");
+            fact.file == *file && fact.architectures.iter().any(is_of)
+        };
+        if FACTS.iter().find(facts).is_none() {
+            continue;
+        }
+        let code = machine_code::read(nvcc, &path);
+        for fact in FACTS.iter().filter(facts) {
+            for kernel in fact.kernels {
+                match code.get(*kernel).and_then(|code| main_loop(code, fact.work)) {
+                    None => found.push(format!("{kernel}, {name}: has no loop with {}", fact.work)),
+                    Some(body) if !(fact.holds)(body) => {
+                        let words: Vec<_> = body.iter().map(|i| i.word.as_str()).collect();
+                        found.push(format!("{kernel}, {name}: not so: {}\n{words:?}", fact.what));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// Attention has several loops: what it multiplies and what it reads is counted over all of them.
+#[test]
+fn attention_multiplies_more_than_it_reads() {
+    let Some((nvcc, _)) = nvcc() else { return };
+    let mut seen = 0;
+    for (architecture, variant, multiply, read, ratio) in [
+        (61, "_fma", "FFMA", "LDS", 8),
+        (75, "_mma", "HMMA", "LDSM", 2),
+        (80, "_mma", "HMMA", "LDSM", 2),
+    ] {
+        for file in ["attention_vision", "attention_prefill"] {
+            let ending = format!("{file}.sm_{architecture}.cubin");
+            let cubin = made(&ending).into_iter().next().expect("every kernel is made");
+            for (kernel, code) in machine_code::read(nvcc, &cubin) {
+                if kernel.contains(variant) {
+                    let (multiplied, reads) = (count(&code, multiply), count(&code, read));
+                    assert!(
+                        reads > 0 && multiplied >= ratio * reads,
+                        "{kernel}: {multiplied}, {reads}"
+                    );
+                    seen += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(seen, 2 * (4 + 2 + 2));
+}
+
+/// Registers and shared memory of two blocks fit on a multiprocessor, by the committed table.
+#[test]
+fn two_blocks_of_a_matrix_product_fit() {
+    /// Kilobytes of shared memory of a multiprocessor, and of them what each block costs besides its own.
+    const SHARED: [(u32, u32, u32); 7] = [
+        (61, 96, 0),
+        (70, 96, 0),
+        (75, 64, 0),
+        (80, 164, 1),
+        (86, 100, 1),
+        (89, 100, 1),
+        (90, 228, 1),
+    ];
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/resources.txt");
+    let table = std::fs::read_to_string(path).unwrap();
+    let mut seen = 0;
+    for line in table.lines().filter(|line| line.starts_with("gemm_")) {
+        let mut words = line.split_whitespace();
+        let kernel = words.next().unwrap();
+        let threads = if kernel.starts_with("gemm_fma_128x128") { 256 } else { 128 };
+        for ((architecture, room, cost), word) in SHARED.iter().zip(words) {
+            let numbers: Vec<u32> = word.split('/').map(|n| n.parse().unwrap()).collect();
+            // Registers are given out to a warp in units of 256.
+            let registers = numbers[0].next_multiple_of(8) * threads;
+            assert!(registers <= 32768, "{kernel}, sm_{architecture}: {} registers", numbers[0]);
+            assert!(numbers[1] <= 48 << 10, "{kernel}: a block may not have {} bytes", numbers[1]);
+            let shared = 2 * (numbers[1] + (cost << 10));
+            assert!(shared <= room << 10, "{kernel}, sm_{architecture}: {shared} bytes");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 14 * 7, "the table has lost kernels");
+}
+
+#[test]
+fn loops_are_found_and_counted() {
+    let code: Vec<_> = [
+        "        /*0000*/                   FFMA R1, R2, R3, R4 ;   /* 0x1 */",
+        "        /*0008*/                   LDS.U.128 R28, [R88+0x80] ;",
+        "        /*0010*/  {         @P0 FFMA R1, R2, R3, R4  /* 0x1 */",
+        "        /*0018*/                   LDG.E.128 R1, [R2] }",
+        "        /*0020*/              @!P0 BRA 0x8 ;               /* 0x1 */",
+        "        /*0028*/                   FFMA R1, R2, R3, R4 ;",
+        "        /*0030*/               @P1 BRA 0x0 ;",
+        "        /*0038*/                   BRA 0x48 ;",
+    ]
+    .iter()
+    .map(|line| instruction(line).unwrap())
+    .collect();
+    assert_eq!(code[4].target, Some(8));
+    let body = main_loop(&code, "LDS").unwrap();
+    assert_eq!((body[0].address, body.len()), (8, 4));
+    assert_eq!((count(body, "FFMA"), count(body, "LD")), (1, 2));
+    assert!(loads_are_wide(body) && !loads_are_wide(&body[..2]));
+    assert_eq!(main_loop(&code, "HMMA"), None);
+}
