@@ -85,6 +85,8 @@ where
         if served.is_err() {
             // The sequences are gone and their block tables with them.
             self.runner.pool = Pool::new(self.runner.pool.pages());
+            // What failed is no longer under way. If this fails too, the first failure is the one to tell.
+            let _ = self.runner.ops.enter(Stage::Idle);
         }
         debug_assert_eq!(self.runner.pool.free(), self.runner.pool.pages());
         let memory = self.memory(predicted_peak);
@@ -99,7 +101,10 @@ where
         check_memory(&need, held, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
         let mut quiet = |_, _, _| ControlFlow::Continue(());
-        let encoded = self.runner.encode(&image, &self.preparer.normalization, &mut quiet)?;
+        let encoded = self.runner.encode(&image, &self.preparer.normalization, &mut quiet);
+        let idle = self.runner.ops.enter(Stage::Idle);
+        let encoded = encoded?;
+        idle?;
         Ok(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
     }
 

@@ -90,6 +90,7 @@ impl<W> Llama<W> {
         progress: &mut Progress<'_>,
     ) -> Result<O::Buffer> {
         for (layer, block) in self.blocks.iter().enumerate() {
+            ops.layer(Some(layer));
             let products = [&block.q, &block.k, &block.v];
             let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
             ops.rope_append(&mut q, &mut k, &v, cache, layer, batch, self.config.rope_theta)?;
@@ -107,6 +108,7 @@ impl<W> Llama<W> {
             drop(inner);
             report(progress, stage, layer + 1, self.blocks.len())?;
         }
+        ops.layer(None);
         ops.logits(&x, &self.norm, self.head.as_ref().unwrap_or(&self.embedding))
     }
 }

@@ -171,6 +171,7 @@ impl<W> Vit<W> {
                 features = Some(ops.gather(&x, &rows)?);
             }
 
+            ops.layer(Some(layer));
             let n = ops.layer_norm(&x, &block.norm1)?;
             let k = ops.linear(&n, &block.k, None)?;
             let q = match extents {
@@ -200,6 +201,7 @@ impl<W> Vit<W> {
             }
 
             let kept = select(ops, plan, init.as_ref(), last.as_ref())?;
+            ops.layer(Some(layer));
             let features = match features {
                 Some(features) => ops.gather_kept(&features, &kept)?,
                 None => {

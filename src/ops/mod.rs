@@ -288,6 +288,8 @@ pub trait Ops {
 
     /// What follows belongs to `stage`.
     fn enter(&mut self, stage: Stage) -> Result<()>;
+    /// What follows belongs to this layer of the stage, until the next layer or stage: for a profiler.
+    fn layer(&mut self, _: Option<usize>) {}
     /// Time spent by stage, as far as a stage has ended and all its work is done.
     fn clock(&mut self) -> Result<&mut Clock>;
     /// Memory taken so far.

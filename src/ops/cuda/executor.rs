@@ -128,7 +128,7 @@ impl Cuda {
         let gemm = if blas.is_some() { "cublas" } else { "own" };
         Ok(Self {
             graphs: HashMap::new(),
-            watch: Watch::default(),
+            watch: Watch::new(),
             blas,
             description: OpenedCard {
                 name,

@@ -31,6 +31,8 @@ mod graph;
 #[cfg(feature = "cuda")]
 pub mod modules;
 #[cfg(feature = "cuda")]
+mod nvtx;
+#[cfg(feature = "cuda")]
 mod ops;
 #[cfg(feature = "cuda")]
 mod products;
@@ -41,6 +43,8 @@ mod staging;
 #[cfg(feature = "cuda")]
 mod steps;
 #[cfg(feature = "cuda")]
+mod timing;
+#[cfg(feature = "cuda")]
 mod watch;
 
 #[cfg(feature = "cuda")]
@@ -49,3 +53,5 @@ pub use device::{Device, Driver};
 pub use executor::{Cuda, OpenedCard, Options};
 #[cfg(feature = "cuda")]
 pub use modules::{Code, Embedded, Modules};
+#[cfg(feature = "cuda")]
+pub use timing::Timing;

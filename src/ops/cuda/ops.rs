@@ -245,7 +245,10 @@ impl Ops for Cuda {
         cache: &mut Cache,
         work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
-        self.replay(batch, cache, work)
+        self.watch.ranges.step(Some(batch.spans.len()));
+        let logits = self.replay(batch, cache, work);
+        self.watch.ranges.step(None);
+        logits
     }
 
     fn rope_append(
@@ -308,6 +311,10 @@ impl Ops for Cuda {
 
     fn enter(&mut self, stage: Stage) -> Result<()> {
         self.watch.enter(&self.queue, stage)
+    }
+
+    fn layer(&mut self, index: Option<usize>) {
+        self.watch.ranges.layer(index);
     }
 
     fn clock(&mut self) -> Result<&mut Clock> {

@@ -130,6 +130,7 @@ impl Cuda {
     ) -> Result<()> {
         let weight = &layer.weight;
         if let Some(blas) = &self.blas {
+            self.queue.note("cuBLAS");
             // SAFETY: shapes as the model has checked them; with the library everything is fp16.
             unsafe { blas.product(x, weight, inner(x, weight), out, epilogue.kind == HIRED_ADD)? };
             return self.activate(out, layer.bias.as_ref(), epilogue.activation);

@@ -10,7 +10,7 @@ use cudarc::driver::sys::{CUdevice_attribute, CUfunction, CUfunction_attribute, 
 use cudarc::driver::{CudaContext, CudaStream};
 use std::collections::HashMap;
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Dynamic shared memory that every kernel may have without asking.
 const PLAIN_SHARED: u32 = 48 << 10;
@@ -21,7 +21,15 @@ pub struct Queue {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     modules: Modules,
-    functions: Mutex<HashMap<(&'static str, String), Function>>,
+    known: Mutex<Known>,
+}
+
+/// Kernels that have been launched.
+#[derive(Debug, Default)]
+struct Known {
+    functions: HashMap<(&'static str, String), Function>,
+    /// The names of launches since somebody listens.
+    heard: Option<Vec<String>>,
 }
 
 /// A kernel's handle and the dynamic shared memory that it is allowed.
@@ -51,7 +59,7 @@ impl Queue {
     pub fn new(context: Arc<CudaContext>, code: Code) -> Result<Self> {
         let stream = context.new_stream().map_err(|e| refused("a stream", e))?;
         let modules = Modules::load(&context, code)?;
-        Ok(Self { context, stream, modules, functions: Mutex::default() })
+        Ok(Self { context, stream, modules, known: Mutex::default() })
     }
 
     /// The code path of its kernels.
@@ -81,7 +89,11 @@ impl Queue {
     }
 
     fn function(&self, launch: &Launch) -> Result<CUfunction> {
-        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
+        let Known { functions, heard } = &mut *known;
+        if let Some(heard) = heard {
+            heard.push(launch.kernel.clone());
+        }
         let key = (launch.file, launch.kernel.clone());
         let mut function = match functions.get(&key) {
             Some(function) => *function,
@@ -104,6 +116,27 @@ impl Queue {
         }
         functions.insert(key, function);
         Ok(function.handle)
+    }
+
+    /// Notes the names of what is launched from now on.
+    pub fn hear(&self) {
+        self.known().heard = Some(Vec::new());
+    }
+
+    /// The names noted; from now on none are.
+    pub fn heard(&self) -> Vec<String> {
+        self.known().heard.take().unwrap_or_default()
+    }
+
+    /// Notes what is launched by others.
+    pub fn note(&self, name: &str) {
+        if let Some(heard) = &mut self.known().heard {
+            heard.push(name.to_owned());
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enqueues a kernel; nothing when the grid is empty.
@@ -184,6 +217,20 @@ impl Queue {
             waited?;
         }
         Ok(values)
+    }
+
+    /// Enqueues a copy inside the device.
+    ///
+    /// # Safety
+    /// Both must name as many bytes on the device.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
+        self.bind()?;
+        // SAFETY: the caller's word.
+        unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
+            .map_err(|e| refused("a copy on the device", e))
     }
 
     /// Sets bytes to zero.

@@ -1,6 +1,7 @@
 //! Time by stage, told by the device: its events, not the host's clock, which runs ahead of it.
 
 use super::device::refused;
+use super::nvtx::Ranges;
 use super::queue::Queue;
 use crate::Result;
 use crate::ops::clock::{Clock, Stage};
@@ -9,8 +10,10 @@ use cudarc::driver::sys::{CUevent, CUevent_flags};
 use std::time::Duration;
 
 /// A stop-watch on a queue.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watch {
+    /// The same for a profiler.
+    pub ranges: Ranges,
     clock: Clock,
     /// When each stage began.
     marks: Vec<(Stage, CUevent)>,
@@ -20,6 +23,11 @@ pub struct Watch {
 unsafe impl Send for Watch {}
 
 impl Watch {
+    /// A stop-watch with all readings zero.
+    pub fn new() -> Self {
+        Self { ranges: Ranges::new(), clock: Clock::default(), marks: Vec::new() }
+    }
+
     /// What is enqueued from now on belongs to `stage`.
     ///
     /// # Errors
@@ -29,12 +37,17 @@ impl Watch {
         if stage == current {
             return Ok(());
         }
+        self.ranges.stage(stage);
         let stream = queue.stream()?;
         let mark =
             event::create(CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| refused("an event", e))?;
-        self.marks.push((stage, mark));
         // SAFETY: both handles are alive.
-        unsafe { event::record(mark, stream) }.map_err(|e| refused("to record an event", e))
+        if let Err(error) = unsafe { event::record(mark, stream) } {
+            destroy(mark);
+            return Err(refused("to record an event", error));
+        }
+        self.marks.push((stage, mark));
+        Ok(())
     }
 
     /// The clock with all that has ended; the stage that runs stays.
@@ -58,11 +71,6 @@ impl Watch {
         }
         Ok(&mut self.clock)
     }
-
-    /// Forgets what was begun, after a failure.
-    pub fn restart(&mut self) {
-        self.marks.drain(..).for_each(|(_, mark)| destroy(mark));
-    }
 }
 
 fn destroy(mark: CUevent) {
@@ -72,6 +80,6 @@ fn destroy(mark: CUevent) {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.restart();
+        self.marks.drain(..).for_each(|(_, mark)| destroy(mark));
     }
 }

@@ -1,0 +1,284 @@
+//! What a case needs, and what it does: for every executor, so that what is timed can also be counted.
+
+use super::cases::{Case, Kind, PARTITIONS};
+use super::data::Data;
+use hired::Result;
+use hired::image::Normalization;
+use hired::kv::{self, PAGE};
+use hired::ops::sample::Sampling;
+use hired::ops::{Linear, Norm, Ops, Span, Storage, Visual};
+
+/// What a case works on.
+pub struct Held<O: Ops> {
+    buffers: Vec<O::Buffer>,
+    linears: Vec<Linear<O::Weight>>,
+    norms: Vec<Norm<O::Weight>>,
+    weights: Vec<O::Weight>,
+    cache: Option<O::Cache>,
+    batch: Option<O::Batch>,
+    kept: Option<O::Kept>,
+    /// What rows were taken from. It stays, so that what is counted at one moment is what is taken in all.
+    _tables: Vec<O::Weight>,
+}
+
+const THETA: f32 = 10_000.0;
+
+/// Tensors to an executor.
+struct Maker<'a, O: Ops> {
+    ops: &'a mut O,
+    data: &'a Data,
+    tables: Vec<O::Weight>,
+}
+
+impl<O: Ops> Maker<'_, O> {
+    fn rows(&mut self, rows: usize, cols: usize) -> Result<O::Buffer> {
+        let (table, ids) = self.data.table(rows, cols)?;
+        let table = self.ops.upload(&table, Storage::Matrix)?;
+        let rows = self.ops.interleave(&table, &ids, None, &[]);
+        self.tables.push(table);
+        rows
+    }
+
+    fn matrix(&mut self, rows: usize, cols: usize) -> Result<O::Weight> {
+        self.ops.upload(&self.data.tensor(&[rows, cols])?, Storage::Matrix)
+    }
+
+    fn vector(&mut self, cols: usize) -> Result<O::Weight> {
+        self.ops.upload(&self.data.tensor(&[cols])?, Storage::Vector)
+    }
+
+    fn linear(&mut self, from: usize, to: usize, bias: bool) -> Result<Linear<O::Weight>> {
+        let weight = self.matrix(to, from)?;
+        let bias = bias.then(|| self.vector(to)).transpose()?;
+        Ok(Linear { weight, bias })
+    }
+
+    fn norm(&mut self, cols: usize, bias: bool) -> Result<Norm<O::Weight>> {
+        let weight = self.vector(cols)?;
+        let bias = bias.then(|| self.vector(cols)).transpose()?;
+        Ok(Norm { weight, bias, eps: 1e-5 })
+    }
+}
+
+fn span(row: usize, rows: usize, position: usize, first_page: usize) -> Span {
+    let pages = kv::pages_for(position + rows);
+    let pages = (first_page..first_page + pages).map(|page| page as u32).collect();
+    Span { row, rows, position, pages }
+}
+
+impl Case {
+    /// Everything that is not timed.
+    pub fn prepare<O: Ops>(&self, ops: &mut O, data: &Data) -> Result<Held<O>> {
+        let model = self.model;
+        let mut held = Held {
+            buffers: Vec::new(),
+            linears: Vec::new(),
+            norms: Vec::new(),
+            weights: Vec::new(),
+            cache: None,
+            batch: None,
+            kept: None,
+            _tables: Vec::new(),
+        };
+        let mut make = Maker { ops, data, tables: Vec::new() };
+        match self.kind {
+            Kind::Patches => {}
+            Kind::Tokens => {
+                held.buffers.push(make.rows(PARTITIONS * model.patches(), model.vision)?);
+                held.weights.push(make.vector(model.vision)?);
+                let positions = data.tensor(&[model.patches() + 1, model.vision])?;
+                held.weights.push(make.ops.upload(&positions, Storage::Vector)?);
+            }
+            Kind::LayerNorm => {
+                held.buffers.push(make.rows(model.rows(), model.vision)?);
+                held.norms.push(make.norm(model.vision, true)?);
+            }
+            Kind::Linear { rows, from, to, bias, .. } => {
+                held.buffers.push(make.rows(rows, from)?);
+                held.linears.push(make.linear(from, to, bias)?);
+            }
+            Kind::LinearAdd { rows, from, to, bias } => {
+                held.buffers.push(make.rows(rows, to)?);
+                held.buffers.push(make.rows(rows, from)?);
+                held.linears.push(make.linear(from, to, bias)?);
+            }
+            Kind::Normed { rows } | Kind::Swiglu { rows } | Kind::Logits { rows } => {
+                held.buffers.push(make.rows(rows, model.width)?);
+                held.norms.push(make.norm(model.width, false)?);
+                let (count, to) = match self.kind {
+                    Kind::Normed { .. } => (3, model.width),
+                    Kind::Swiglu { .. } => (2, model.inner),
+                    _ => (1, model.vocabulary),
+                };
+                for _ in 0..count {
+                    held.linears.push(make.linear(model.width, to, false)?);
+                }
+            }
+            Kind::Scores { .. } => held.buffers.push(make.rows(model.rows(), model.vision)?),
+            Kind::Select | Kind::GatherKept | Kind::VisionAttention { .. } | Kind::Interleave => {
+                let x = make.rows(model.rows(), model.vision)?;
+                let (heads, patches) = (model.vision_heads, model.patches());
+                let stride = patches + 1;
+                for partitions in [1, PARTITIONS] {
+                    let scores = make.ops.cls_scores(&x, stride, &x, heads, partitions, patches)?;
+                    held.buffers.push(scores);
+                }
+                let [init, last] = [&held.buffers[0], &held.buffers[1]];
+                let kept = make.ops.select(&model.plan()?, Some(init), Some(last))?;
+                held.buffers.push(make.ops.gather_kept(&x, &kept)?);
+                held.buffers.push(x);
+                if matches!(self.kind, Kind::Interleave) {
+                    held.buffers.push(make.rows(patches, model.width)?);
+                    held.weights.push(make.matrix(60, model.width)?);
+                    held.weights.push(make.vector(model.width)?);
+                }
+                held.kept = Some(kept);
+            }
+            Kind::Rope { rows } | Kind::Prefill { rows } => {
+                for _ in 0..3 {
+                    held.buffers.push(make.rows(rows, model.width)?);
+                }
+                held.cache = Some(make.ops.cache(self.cache(1, rows))?);
+                held.batch = Some(make.ops.batch(Vec::new(), vec![span(0, rows, 0, 0)])?);
+                self.append(make.ops, &mut held)?;
+            }
+            Kind::RopeStep { sequences } => {
+                self.sequences(&mut make, &mut held, sequences, PAGE)?
+            }
+            Kind::Decode { sequences, context } => {
+                self.sequences(&mut make, &mut held, sequences, context)?;
+            }
+            Kind::Embed { sequences } => {
+                held.weights.push(make.matrix(model.vocabulary, model.width)?);
+                held.cache = Some(make.ops.cache(self.cache(sequences, 1))?);
+                let spans = (0..sequences).map(|row| span(row, 1, 0, row)).collect();
+                let tokens = (0..sequences as u32).map(|row| row * 7 + 3).collect();
+                held.batch = Some(make.ops.batch(tokens, spans)?);
+            }
+            Kind::Sample { sequences, .. } => {
+                let x = make.rows(sequences, model.width)?;
+                let norm = make.norm(model.width, false)?;
+                let head = make.linear(model.width, model.vocabulary, false)?;
+                held.buffers.push(make.ops.logits(&x, &norm, &head)?);
+            }
+        }
+        held._tables = make.tables;
+        Ok(held)
+    }
+
+    fn cache(&self, sequences: usize, positions: usize) -> kv::Shape {
+        let (heads, width) = (self.model.heads, self.model.width);
+        let pages = sequences * kv::pages_for(positions);
+        kv::Shape { layers: 1, pages, kv_heads: heads, head_dim: width / heads }
+    }
+
+    /// A cache in which sequences of so many positions have all their keys and values.
+    fn sequences<O: Ops>(
+        &self,
+        make: &mut Maker<'_, O>,
+        held: &mut Held<O>,
+        sequences: usize,
+        context: usize,
+    ) -> Result<()> {
+        let pages = kv::pages_for(context);
+        held.cache = Some(make.ops.cache(self.cache(sequences, context))?);
+        let width = self.model.width;
+        for sequence in 0..sequences {
+            held.buffers.clear();
+            for _ in 0..3 {
+                held.buffers.push(make.rows(context, width)?);
+            }
+            let whole = vec![span(0, context, 0, sequence * pages)];
+            held.batch = Some(make.ops.batch(Vec::new(), whole)?);
+            self.append(make.ops, held)?;
+        }
+        held.buffers.clear();
+        for _ in 0..3 {
+            held.buffers.push(make.rows(sequences, width)?);
+        }
+        let spans = (0..sequences).map(|row| span(row, 1, context - 1, row * pages)).collect();
+        held.batch = None;
+        held.batch = Some(make.ops.batch(vec![0; sequences], spans)?);
+        Ok(())
+    }
+
+    fn append<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
+        let [q, k, v] = &mut held.buffers[..] else { unreachable!("three are made") };
+        let (Some(cache), Some(batch)) = (&mut held.cache, &held.batch) else {
+            unreachable!("both are made")
+        };
+        ops.rope_append(q, k, v, cache, 0, batch, THETA)
+    }
+
+    /// What is timed.
+    pub fn work<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
+        let model = self.model;
+        let (heads, patches) = (model.vision_heads, model.patches());
+        if matches!(self.kind, Kind::Rope { .. } | Kind::RopeStep { .. }) {
+            return self.append(ops, held);
+        }
+        if let (Kind::LinearAdd { .. }, [sum, x]) = (self.kind, &mut held.buffers[..]) {
+            return ops.linear_add(sum, x, &held.linears[0]);
+        }
+        let Held { buffers, linears, norms, weights, cache, batch, kept, .. } = held;
+        let result = match self.kind {
+            Kind::Patches => {
+                let mut lut = [[0.0; 256]; 3];
+                for lut in &mut lut {
+                    for (byte, value) in lut.iter_mut().enumerate() {
+                        *value = byte as f32 / 128.0 - 1.0;
+                    }
+                }
+                ops.patches(&model.tiles(), &Normalization { lut }, model.patch)?
+            }
+            Kind::Tokens => ops.vision_tokens(&buffers[0], &weights[0], &weights[1], PARTITIONS)?,
+            Kind::LayerNorm => ops.layer_norm(&buffers[0], &norms[0])?,
+            Kind::Linear { activation, .. } => ops.linear(&buffers[0], &linears[0], activation)?,
+            Kind::Normed { .. } => {
+                let layers = [&linears[0], &linears[1], &linears[2]];
+                let [q, ..] = ops.normed_linear(&buffers[0], &norms[0], layers)?;
+                q
+            }
+            Kind::Swiglu { .. } => {
+                ops.normed_swiglu(&buffers[0], &norms[0], &linears[0], &linears[1])?
+            }
+            Kind::Logits { .. } => ops.logits(&buffers[0], &norms[0], &linears[0])?,
+            Kind::Scores { partitions } => {
+                ops.cls_scores(&buffers[0], patches + 1, &buffers[0], heads, partitions, patches)?
+            }
+            Kind::Select => {
+                let (init, last) = (&buffers[0], &buffers[1]);
+                return ops.select(&model.plan()?, Some(init), Some(last)).map(drop);
+            }
+            Kind::VisionAttention { kept: false } => {
+                let x = &buffers[3];
+                ops.vision_attention(x, x, x, heads, PARTITIONS, None)?
+            }
+            Kind::VisionAttention { kept: true } => {
+                let (q, x) = (&buffers[2], &buffers[3]);
+                ops.vision_attention(q, x, x, heads, PARTITIONS, kept.as_ref())?
+            }
+            Kind::GatherKept => ops.gather_kept(&buffers[3], kept.as_ref().expect("made"))?,
+            Kind::Interleave => {
+                let kept = kept.as_ref().expect("made");
+                let visual = Visual { rows: &buffers[4], kept, newline: Some(&weights[1]) };
+                let ids: Vec<u32> = (0..30).collect();
+                ops.interleave(&weights[0], &ids, Some(visual), &ids)?
+            }
+            Kind::Prefill { .. } | Kind::Decode { .. } => {
+                let (cache, batch) = (cache.as_ref().expect("made"), batch.as_ref().expect("made"));
+                ops.attention(&buffers[0], cache, 0, batch)?
+            }
+            Kind::Embed { .. } => ops.embed(&weights[0], batch.as_ref().expect("made"))?,
+            Kind::Sample { sequences, sampling } => {
+                let how: Vec<(Sampling, usize)> = (0..sequences).map(|n| (sampling, n)).collect();
+                return ops.sample(&buffers[0], &how).map(drop);
+            }
+            Kind::Rope { .. } | Kind::RopeStep { .. } | Kind::LinearAdd { .. } => {
+                unreachable!("done above")
+            }
+        };
+        drop(result);
+        Ok(())
+    }
+}

@@ -1,0 +1,104 @@
+//! Measuring pieces of work on the device, for benchmarks.
+
+use super::device::refused;
+use super::executor::Cuda;
+use super::queue::Queue;
+use crate::Result;
+use crate::ops::memory::Purpose;
+use cudarc::driver::result::event;
+use cudarc::driver::sys::{CUevent, CUevent_flags};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a piece of work took.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    /// Ascending, as the device's clock tells.
+    pub times: Vec<Duration>,
+    /// Kernels of one run, in order.
+    pub kernels: Vec<String>,
+}
+
+impl Timing {
+    /// The middle one.
+    pub fn median(&self) -> Duration {
+        self.times[self.times.len() / 2]
+    }
+}
+
+/// An event, which goes when it goes.
+struct Event(CUevent);
+
+impl Event {
+    fn record(queue: &Queue) -> Result<Self> {
+        let stream = queue.stream()?;
+        let event =
+            event::create(CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| refused("an event", e))?;
+        let event = Self(event);
+        // SAFETY: both handles are alive.
+        unsafe { event::record(event.0, stream) }.map_err(|e| refused("to record an event", e))?;
+        Ok(event)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        // SAFETY: created by `record`; the driver keeps an event that is under way until it is done.
+        let _ = unsafe { event::destroy(self.0) };
+    }
+}
+
+impl Cuda {
+    /// Times `work`, so many times after one that is not counted.
+    ///
+    /// Before each time `flushed` bytes are written: more than the device's caches hold, so that the work finds them
+    /// cold, and long enough that the host has enqueued the work before the device gets there.
+    ///
+    /// # Errors
+    /// Those of `work`, or when the driver refuses memory or events.
+    pub fn time(
+        &mut self,
+        repetitions: usize,
+        flushed: usize,
+        mut work: impl FnMut(&mut Self) -> Result<()>,
+    ) -> Result<Timing> {
+        let block = self.queue.block(&Arc::default(), Purpose::Workspace, flushed)?;
+        self.queue.hear();
+        let first = work(self);
+        let kernels = self.queue.heard();
+        first?;
+        let mut marks = Vec::with_capacity(repetitions);
+        for _ in 0..repetitions {
+            // SAFETY: the block has so many bytes.
+            unsafe { self.queue.clear(block.address(), block.bytes())? };
+            let begin = Event::record(&self.queue)?;
+            work(self)?;
+            marks.push((begin, Event::record(&self.queue)?));
+        }
+        self.queue.wait()?;
+        let mut times = Vec::with_capacity(repetitions);
+        for (begin, end) in &marks {
+            // SAFETY: both events were recorded on the stream, which has been waited for.
+            let milliseconds = unsafe { event::elapsed(begin.0, end.0) }
+                .map_err(|e| refused("to read the time between events", e))?;
+            times.push(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3));
+        }
+        times.sort();
+        Ok(Timing { times, kernels })
+    }
+
+    /// Times a copy of so many bytes inside the device, each of which is read and written.
+    ///
+    /// # Errors
+    /// When the driver refuses the memory.
+    pub fn time_copy(&mut self, repetitions: usize, bytes: usize) -> Result<Timing> {
+        let meter = Arc::default();
+        let from = self.queue.block(&meter, Purpose::Workspace, bytes)?;
+        let to = self.queue.block(&meter, Purpose::Workspace, bytes)?;
+        // SAFETY: both blocks have so many bytes, and the timing waits for the copies.
+        unsafe { self.queue.clear(from.address(), bytes)? };
+        self.time(repetitions, 1, |cuda| unsafe {
+            cuda.queue.copy(to.address(), from.address(), bytes)
+        })
+    }
+}
