@@ -21,6 +21,7 @@ struct ClsScoresParams {
     scale: f32,
 }
 
+#[allow(clippy::too_many_arguments)] // a shape
 fn cls(
     number: Number,
     partitions: usize,

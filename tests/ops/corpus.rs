@@ -45,6 +45,13 @@ impl Tensors {
         self
     }
 
+    /// These numbers.
+    pub fn given(mut self, name: &str, shape: &[usize], values: Vec<f32>) -> Self {
+        assert_eq!(values.len(), shape.iter().product::<usize>());
+        self.0.insert(name.into(), (shape.to_vec(), values));
+        self
+    }
+
     /// As a checkpoint in this format.
     pub fn stored(self, dtype: DType) -> Data {
         let folder = tempfile::tempdir().unwrap();
@@ -132,6 +139,11 @@ impl Corpus {
         let options = Options { ordinal: None, number, graphs: true, gemm };
         let cuda = Cuda::open(options).unwrap();
         Self { number, cuda, used: BTreeMap::new() }
+    }
+
+    /// The format of activations on the device.
+    pub fn number(&self) -> Number {
+        self.number
     }
 
     /// A format of weights in the file that loses nothing on the device.

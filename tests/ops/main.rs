@@ -5,7 +5,9 @@
 #[path = "../support/emulator.rs"]
 mod emulator;
 
+mod choice;
 mod corpus;
+mod decode;
 mod rows;
 
 use corpus::Corpus;
@@ -17,6 +19,8 @@ use hired::ops::cuda::launch::{Gemm, Number};
 fn all(number: Number, gemm: Gemm) {
     let mut corpus = Corpus::new(number, gemm);
     rows::cases(&mut corpus);
+    decode::cases(&mut corpus);
+    choice::cases(&mut corpus);
     corpus.report();
 }
 

@@ -10,17 +10,18 @@ use std::sync::Arc;
 
 /// Device memory for a while.
 #[derive(Debug)]
+#[allow(dead_code)] // Held for what dropping it does.
 pub enum Home {
     /// A part of the workspace.
     Part(Region),
     /// A block of its own.
-    Alone(#[allow(dead_code)] Block), // Held for what its drop does.
+    Alone(Block),
 }
 
 /// A matrix of activations, row-major, in the workspace.
 #[derive(Debug)]
 pub struct Buffer {
-    pub(super) place: Home,
+    pub(super) _place: Home,
     pub(super) address: u64,
     pub(super) rows: usize,
     pub(super) cols: usize,

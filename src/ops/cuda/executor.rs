@@ -221,7 +221,7 @@ impl Cuda {
         number: Number,
     ) -> Result<Buffer> {
         let (place, address) = self.region(rows * stride * number.size())?;
-        Ok(Buffer { place, address, rows, cols, stride, number })
+        Ok(Buffer { _place: place, address, rows, cols, stride, number })
     }
 
     /// Room for so many bytes of weights more.

@@ -118,7 +118,14 @@ impl Cuda {
             .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
         // SAFETY: weights, cache and workspace are where they were: whoever moves one forgets the graphs.
         unsafe { recorded.graph.launch(&self.queue)? };
-        Ok(Buffer { place, address, rows, cols, stride: cols, number: super::launch::Number::F32 })
+        Ok(Buffer {
+            _place: place,
+            address,
+            rows,
+            cols,
+            stride: cols,
+            number: super::launch::Number::F32,
+        })
     }
 
     fn record(&mut self, rows: usize, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<()> {
