@@ -5,6 +5,7 @@
 #[path = "../support/emulator.rs"]
 mod emulator;
 
+mod attention;
 mod choice;
 mod corpus;
 mod decode;
@@ -19,6 +20,7 @@ use hired::ops::cuda::launch::{Gemm, Number};
 fn all(number: Number, gemm: Gemm) {
     let mut corpus = Corpus::new(number, gemm);
     rows::cases(&mut corpus);
+    attention::cases(&mut corpus);
     decode::cases(&mut corpus);
     choice::cases(&mut corpus);
     corpus.report();
