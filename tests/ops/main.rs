@@ -6,6 +6,7 @@
 mod emulator;
 
 mod corpus;
+mod products;
 mod rows;
 
 use corpus::Corpus;
@@ -17,6 +18,7 @@ use hired::ops::cuda::launch::{Gemm, Number};
 fn all(number: Number) {
     let mut corpus = Corpus::new(number, Gemm::Own);
     rows::cases(&mut corpus);
+    products::cases(&mut corpus);
     corpus.report();
 }
 
