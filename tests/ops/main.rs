@@ -9,6 +9,7 @@ mod attention;
 mod choice;
 mod corpus;
 mod decode;
+mod products;
 mod rows;
 
 use corpus::Corpus;
@@ -23,6 +24,7 @@ fn all(number: Number, gemm: Gemm) {
     attention::cases(&mut corpus);
     decode::cases(&mut corpus);
     choice::cases(&mut corpus);
+    products::cases(&mut corpus);
     corpus.report();
 }
 
