@@ -29,6 +29,28 @@ const FMA_F32: [&str; 2] = ["gemm_fma_128x128_f32", "gemm_fma_64x64_f32"];
 const MMA8: [&str; 3] = ["gemm_mma8_128x128_f16", "gemm_mma8_64x128_f16", "gemm_mma8_64x64_f16"];
 const MMA16: [&str; 3] =
     ["gemm_mma16_128x128_f16", "gemm_mma16_64x128_f16", "gemm_mma16_64x64_f16"];
+const GEMV: [&str; 20] = [
+    "gemv_vector_rows1_f16",
+    "gemv_vector_rows2_f16",
+    "gemv_vector_rows4_f16",
+    "gemv_vector_rows8_f16",
+    "gemv_vector_rows1_f32",
+    "gemv_vector_rows2_f32",
+    "gemv_vector_rows4_f32",
+    "gemv_vector_rows8_f32",
+    "gemv_gate_vector_rows1_f16",
+    "gemv_gate_vector_rows2_f16",
+    "gemv_gate_vector_rows4_f16",
+    "gemv_gate_vector_rows8_f16",
+    "gemv_gate_vector_rows1_f32",
+    "gemv_gate_vector_rows2_f32",
+    "gemv_gate_vector_rows4_f32",
+    "gemv_gate_vector_rows8_f32",
+    "gemv_logits_vector_rows1_f16",
+    "gemv_logits_vector_rows2_f16",
+    "gemv_logits_vector_rows4_f16",
+    "gemv_logits_vector_rows8_f16",
+];
 
 /// Every load of global memory takes 16 bytes, and there is one; copies to shared memory (LDGSTS) count too.
 fn loads_are_wide(body: &[Instruction]) -> bool {
@@ -37,7 +59,7 @@ fn loads_are_wide(body: &[Instruction]) -> bool {
     loads().count() > 0 && loads().all(|i| i.word.contains(".128"))
 }
 
-const FACTS: [Fact; 8] = [
+const FACTS: [Fact; 9] = [
     Fact {
         file: "gemm_fma",
         kernels: &FMA,
@@ -101,6 +123,14 @@ const FACTS: [Fact; 8] = [
         work: "HMMA",
         what: "global memory goes straight to shared memory, 16 bytes at a time",
         holds: |body| loads_are_wide(body) && count(body, "LDG.") == 0,
+    },
+    Fact {
+        file: "gemv",
+        kernels: &GEMV,
+        architectures: &[61, 70, 75, 80, 86, 89, 90],
+        work: "FFMA",
+        what: "no global load of less than 16 bytes",
+        holds: loads_are_wide,
     },
 ];
 

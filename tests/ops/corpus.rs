@@ -84,6 +84,11 @@ impl Tensors {
 }
 
 impl Data {
+    /// A tensor's dimensions.
+    pub fn shape(&self, name: &str) -> Vec<usize> {
+        self.checkpoint.get(name).unwrap().shape.clone()
+    }
+
     /// Bytes for every tensor taken twice, in the widest format and with its padding.
     fn room(&self) -> usize {
         let bytes = |rows: usize, cols: usize| 2 * (rows * (4 * cols + 16) + 512);

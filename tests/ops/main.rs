@@ -5,9 +5,11 @@
 #[path = "../support/emulator.rs"]
 mod emulator;
 
+mod attention;
 mod choice;
 mod corpus;
 mod decode;
+mod products;
 mod rows;
 
 use corpus::Corpus;
@@ -19,8 +21,10 @@ use hired::ops::cuda::launch::{Gemm, Number};
 fn all(number: Number, gemm: Gemm) {
     let mut corpus = Corpus::new(number, gemm);
     rows::cases(&mut corpus);
+    attention::cases(&mut corpus);
     decode::cases(&mut corpus);
     choice::cases(&mut corpus);
+    products::cases(&mut corpus);
     corpus.report();
 }
 

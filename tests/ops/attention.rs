@@ -1,0 +1,180 @@
+//! Attention: of the vision tower, of class tokens, of prompts and of decode steps over the paged cache.
+
+use super::corpus::{Case, Corpus, Data, Results, Tensors};
+use super::rows::layout;
+use hired::image::Layout;
+use hired::kv::{Shape, pages_for};
+use hired::ops::{Chosen, Ops, Span};
+use hired::select::{Geometry, Selection, plan};
+
+/// Heads and their width: whole vectors, odd halves, the widest, the smallest.
+const HEADS: [(usize, usize); 7] = [(2, 64), (1, 128), (3, 24), (2, 6), (1, 2), (1, 80), (2, 34)];
+
+/// What sums in another order and other exponentials may differ by.
+fn slack(corpus: &Corpus) -> f32 {
+    match corpus.stored() {
+        hired::checkpoint::DType::F32 => 64.0,
+        _ => 8.0,
+    }
+}
+
+pub fn cases(corpus: &mut Corpus) {
+    let slack = slack(corpus);
+    for (heads, width) in HEADS {
+        let cols = heads * width;
+        // Around the tiles of 32, 64 and 128 queries and of keys.
+        for (partitions, side) in [(1, 1), (3, 2), (2, 8), (1, 11), (5, 4)] {
+            let rows = partitions * (side * side + 1);
+            let data = Tensors::default()
+                .random("q", &[rows, cols], 1.5)
+                .random("k", &[rows, cols], 1.5)
+                .random("v", &[rows, cols], 1.0)
+                .stored(corpus.stored());
+            let what = format!("{partitions} of {side}x{side}, {heads} heads of {width}");
+            let vision = Vision { heads, partitions, side };
+            corpus.check("vision_attention", &what, slack, &vision, &data);
+        }
+    }
+    for (heads, kv_heads, width) in
+        [(4, 4, 64), (4, 2, 128), (7, 1, 24), (4, 4, 6), (9, 1, 64), (2, 1, 2), (6, 3, 34)]
+    {
+        for prompts in [&[1, 1][..], &[15, 16, 17], &[64, 3], &[33, 65]] {
+            let rows: usize = prompts.iter().sum::<usize>() + prompts.len();
+            let data = Tensors::default()
+                .random("q", &[rows, heads * width], 1.5)
+                .random("k", &[rows, kv_heads * width], 1.5)
+                .random("v", &[rows, kv_heads * width], 1.0)
+                .random("table", &[9, 8], 1.0)
+                .stored(corpus.stored());
+            let what = format!("{prompts:?}, {heads}/{kv_heads} heads of {width}");
+            let decoder = Decoder { heads: [heads, kv_heads], width, prompts };
+            corpus.check("attention", &what, slack, &decoder, &data);
+        }
+    }
+    // More positions than one split of a decode step sees.
+    let data = Tensors::default()
+        .random("q", &[271, 2 * 64], 1.5)
+        .random("k", &[271, 64], 1.5)
+        .random("v", &[271, 64], 1.0)
+        .random("table", &[9, 8], 1.0)
+        .stored(corpus.stored());
+    let decoder = Decoder { heads: [2, 1], width: 64, prompts: &[270] };
+    corpus.check("attention", "270 positions", slack, &decoder, &data);
+}
+
+struct Vision {
+    heads: usize,
+    partitions: usize,
+    side: usize,
+}
+
+impl Case for Vision {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let Self { heads, partitions, side } = *self;
+        let patches = side * side;
+        let (q, k, v) = (data.rows(ops, "q")?, data.rows(ops, "k")?, data.rows(ops, "v")?);
+        let all = ops.vision_attention(&q, &k, &v, heads, partitions, None)?;
+        let mut results = vec![("all", ops.download(&all)?)];
+        drop(all);
+        let scores = ops.cls_scores(&q, patches + 1, &k, heads, partitions, patches)?;
+        results.push(("scores", ops.download(&scores)?));
+        drop(scores);
+        // Class queries by themselves, of some partitions.
+        let rows: Vec<usize> = (0..partitions.min(2)).map(|p| p * (patches + 1)).collect();
+        let class = ops.gather(&q, &rows)?;
+        let scores = ops.cls_scores(&class, 1, &k, heads, rows.len(), patches)?;
+        results.push(("class", ops.download(&scores)?));
+        drop((scores, class));
+        // A picture that leaves padding, so that partitions keep different numbers; the first keeps all.
+        let grid = partitions.checked_sub(1).filter(|n| *n > 0).map(|n| (1, n));
+        let layout = Layout {
+            fit: (side.div_ceil(2), grid.map_or(side, |(_, n)| n * side)),
+            ..layout(side, grid)
+        };
+        let layout = Layout { height: layout.fit.0, width: layout.fit.1, ..layout };
+        let geometry = Geometry::new(&layout, 1)?;
+        let selection = Selection { budget: "full".parse()?, ..Selection::default() };
+        let kept = ops.select(&plan(&geometry, &selection)?, None, None)?;
+        let q = ops.gather_kept(&q, &kept)?;
+        let mixed = ops.vision_attention(&q, &k, &v, heads, partitions, Some(&kept))?;
+        let mixed = ops.download(&mixed)?;
+        assert_eq!(mixed.len(), kept.kept() * q_width(data));
+        results.push(("kept", mixed));
+        Ok(results)
+    }
+}
+
+fn q_width(data: &Data) -> usize {
+    data.shape("q")[1]
+}
+
+struct Decoder<'a> {
+    /// Of queries, of keys and values.
+    heads: [usize; 2],
+    width: usize,
+    /// Rows of each sequence before its decode step.
+    prompts: &'a [usize],
+}
+
+impl Case for Decoder<'_> {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let Self { heads: [_, kv_heads], width, prompts } = *self;
+        let pages: Vec<usize> = prompts.iter().map(|rows| pages_for(rows + 1)).collect();
+        let all: usize = pages.iter().sum();
+        let shape = Shape { layers: 2, pages: all + 1, kv_heads, head_dim: width };
+        let mut cache = ops.cache(shape)?;
+        // Pages from the end, so that none lies where its number would suggest.
+        let tables: Vec<Vec<u32>> = (0..prompts.len())
+            .map(|i| {
+                let first: usize = pages[..i].iter().sum();
+                (first..first + pages[i]).map(|page| (all - page) as u32).collect()
+            })
+            .collect();
+        let (q, k, v) = (data.rows(ops, "q")?, data.rows(ops, "k")?, data.rows(ops, "v")?);
+        let mut results = Vec::new();
+        // Prompts in two pieces where they are long enough: the second sees the first.
+        let mut row = 0;
+        for (rows, table) in prompts.iter().zip(&tables) {
+            let cut = rows / 3;
+            for (position, rows) in [(0, cut), (cut, rows - cut)] {
+                if rows > 0 {
+                    let span = Span { row: 0, rows, position, pages: table.clone() };
+                    let batch = ops.batch(Vec::new(), vec![span])?;
+                    let which: Vec<usize> = (row..row + rows).collect();
+                    let mixed = self.attend(ops, [&q, &k, &v], &which, &mut cache, &batch)?;
+                    results.push(("prompt", mixed));
+                    row += rows;
+                }
+            }
+        }
+        let spans = (prompts.iter().zip(&tables).enumerate())
+            .map(|(row, (&position, pages))| Span { row, rows: 1, position, pages: pages.clone() });
+        let tokens: Vec<u32> = (0..prompts.len() as u32).collect();
+        let batch = ops.batch(tokens, spans.collect())?;
+        let table = data.matrix(ops, "table")?;
+        let embedded = ops.embed(&table, &batch)?;
+        results.push(("embedded", ops.download(&embedded)?));
+        drop(embedded);
+        let which: Vec<usize> = (row..row + prompts.len()).collect();
+        results.push(("step", self.attend(ops, [&q, &k, &v], &which, &mut cache, &batch)?));
+        Ok(results)
+    }
+}
+
+impl Decoder<'_> {
+    /// Some rows rotated, appended to layer 1, and their attention.
+    fn attend<O: Ops>(
+        &self,
+        ops: &mut O,
+        [q, k, v]: [&O::Buffer; 3],
+        rows: &[usize],
+        cache: &mut O::Cache,
+        batch: &O::Batch,
+    ) -> hired::Result<Vec<f32>> {
+        let (mut q, mut k, v) = (ops.gather(q, rows)?, ops.gather(k, rows)?, ops.gather(v, rows)?);
+        ops.rope_append(&mut q, &mut k, &v, cache, 1, batch, 10000.0)?;
+        drop((k, v));
+        let mixed = ops.attention(&q, cache, 1, batch)?;
+        ops.download(&mixed)
+    }
+}

@@ -1,0 +1,143 @@
+//! Matrix products: few rows and many, alone and with what is done before and after them.
+
+use super::corpus::{Case, Corpus, Data, Results, Tensors};
+use hired::checkpoint::DType;
+use hired::config::Activation;
+use hired::ops::Ops;
+
+/// Rows, columns, inner. One, primes, around the rows of a decode step, tiles and their steps; no vector of fp16 or of
+/// fp32 reaches some.
+const SHAPES: [[usize; 3]; 18] = [
+    [1, 1, 1],
+    [1, 264, 1096],
+    [3, 17, 19],
+    [7, 40, 64],
+    [8, 31, 72],
+    [9, 1, 1],
+    [9, 8, 8],
+    [11, 13, 17],
+    [16, 12, 4],
+    [63, 64, 64],
+    [64, 72, 16],
+    [65, 63, 33],
+    [127, 128, 32],
+    [128, 136, 104],
+    [129, 120, 40],
+    [40, 264, 8],
+    [20, 24, 1096],
+    // The proportions of a prompt.
+    [153, 256, 64],
+];
+
+/// How many roundings of the largest number may be lost: by what is stored between the steps in fp16; by the order of
+/// additions in fp32.
+fn slack(corpus: &Corpus, f16: f32, f32: f32) -> f32 {
+    if corpus.stored() == DType::F32 { f32 } else { f16 }
+}
+
+pub fn cases(corpus: &mut Corpus) {
+    for [rows, cols, inner] in SHAPES {
+        let what = format!("{rows}x{cols}x{inner}");
+        let scale = 1.0 / (inner as f32).sqrt();
+        let tensors = || {
+            Tensors::default()
+                .random("x", &[rows, inner], 1.0)
+                .random("sum", &[rows, cols], 2.0)
+                .random("norm", &[inner], 1.0)
+                .random("w", &[cols, inner], scale)
+                .random("second", &[cols, inner], scale)
+                .random("third", &[cols + 1, inner], scale)
+        };
+        let data = tensors().stored(corpus.stored());
+        // Each addition may lose one, to either side.
+        let sums = 2.0 * (inner as f32).sqrt();
+        let (stored, order) = (slack(corpus, 2.0, 16.0 + sums), slack(corpus, 8.0, 32.0 + sums));
+        corpus.check("linear", &what, stored, &Apply(None), &data);
+        corpus.check("linear_add", &what, stored, &Add, &data);
+        corpus.check("normed_linear", &what, order, &Normed, &data);
+        corpus.check("normed_swiglu", &what, order, &Swiglu, &data);
+        if rows <= hired::ops::DECODE_ROWS {
+            corpus.check("logits", &what, order, &Logits, &data);
+        }
+        let data = tensors()
+            .random("w.bias", &[cols], 1.0)
+            .random("second.bias", &[cols], 1.0)
+            .stored(corpus.stored());
+        let activations = [Activation::QuickGelu, Activation::Gelu, Activation::Silu];
+        for activation in activations {
+            let what = format!("{what} {activation:?}");
+            corpus.check("linear with bias", &what, stored, &Apply(Some(activation)), &data);
+        }
+        corpus.check("linear_add with bias", &what, stored, &Add, &data);
+        corpus.check("normed with bias", &what, order, &Normed, &data);
+    }
+}
+
+struct Apply(Option<Activation>);
+
+impl Case for Apply {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let x = data.rows(ops, "x")?;
+        let layer = data.linear(ops, "w")?;
+        let y = ops.linear(&x, &layer, self.0)?;
+        Ok(vec![("y", ops.download(&y)?)])
+    }
+}
+
+struct Add;
+
+impl Case for Add {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let (x, mut sum) = (data.rows(ops, "x")?, data.rows(ops, "sum")?);
+        let layer = data.linear(ops, "w")?;
+        ops.linear_add(&mut sum, &x, &layer)?;
+        Ok(vec![("sum", ops.download(&sum)?)])
+    }
+}
+
+/// One, two and three layers behind one norm.
+struct Normed;
+
+impl Case for Normed {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let x = data.rows(ops, "x")?;
+        let norm = data.norm(ops, "norm")?;
+        let layers =
+            [data.linear(ops, "w")?, data.linear(ops, "second")?, data.linear(ops, "third")?];
+        let [a, b, c] = &layers;
+        let [one] = ops.normed_linear(&x, &norm, [a])?;
+        let [first, second] = ops.normed_linear(&x, &norm, [a, b])?;
+        let [q, k, v] = ops.normed_linear(&x, &norm, [c, a, b])?;
+        let mut results = Results::new();
+        for (name, y) in
+            [("one", one), ("first", first), ("second", second), ("q", q), ("k", k), ("v", v)]
+        {
+            results.push((name, ops.download(&y)?));
+        }
+        Ok(results)
+    }
+}
+
+struct Swiglu;
+
+impl Case for Swiglu {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let x = data.rows(ops, "x")?;
+        let norm = data.norm(ops, "norm")?;
+        let (gate, up) = (data.linear(ops, "w")?, data.linear(ops, "second")?);
+        let y = ops.normed_swiglu(&x, &norm, &gate, &up)?;
+        Ok(vec![("y", ops.download(&y)?)])
+    }
+}
+
+struct Logits;
+
+impl Case for Logits {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let x = data.rows(ops, "x")?;
+        let norm = data.norm(ops, "norm")?;
+        let head = data.linear(ops, "w")?;
+        let y = ops.logits(&x, &norm, &head)?;
+        Ok(vec![("y", ops.download(&y)?)])
+    }
+}
