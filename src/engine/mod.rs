@@ -48,8 +48,8 @@ impl Engine {
     /// Opens a Hugging Face folder of LLaVA-NeXT or LLaVA-1.5.
     ///
     /// # Errors
-    /// [`Error::Model`] or [`Error::Io`] naming the file at fault, [`Error::Device`] when the device cannot be used,
-    /// [`Error::Capacity`] when it has no room for the weights.
+    /// [`crate::Error::Model`] or [`crate::Error::Io`] naming the file at fault, [`crate::Error::Device`] when the device cannot be used,
+    /// [`crate::Error::Capacity`] when it has no room for the weights.
     pub fn load(path: impl AsRef<Path>, options: EngineOptions) -> Result<Self> {
         Self::load_with(path, options, |_, _| ControlFlow::Continue(()))
     }
@@ -57,7 +57,7 @@ impl Engine {
     /// The same; `progress` hears of weight bytes taken and in all, and may stop the loading.
     ///
     /// # Errors
-    /// As [`Engine::load`]; [`Error::Cancelled`] when stopped.
+    /// As [`Engine::load`]; [`crate::Error::Cancelled`] when stopped.
     pub fn load_with(
         path: impl AsRef<Path>,
         options: EngineOptions,
@@ -102,8 +102,8 @@ impl Engine {
     /// token gives the answers as far as they have come.
     ///
     /// # Errors
-    /// [`Error::Image`], [`Error::Request`] and [`Error::Capacity`] before any work; [`Error::Numeric`] when the
-    /// numbers overflow; [`Error::Cancelled`] when stopped before every request has its first token. One failure
+    /// [`crate::Error::Image`], [`crate::Error::Request`] and [`crate::Error::Capacity`] before any work; [`crate::Error::Numeric`] when the
+    /// numbers overflow; [`crate::Error::Cancelled`] when stopped before every request has its first token. One failure
     /// fails the batch.
     pub fn generate_batch(
         &mut self,
@@ -125,7 +125,7 @@ impl Engine {
     /// budgets play no part.
     ///
     /// # Errors
-    /// [`Error::Capacity`] when even one token breaks the limit, [`Error::Request`] when there is nothing to choose,
+    /// [`crate::Error::Capacity`] when even one token breaks the limit, [`crate::Error::Request`] when there is nothing to choose,
     /// and what [`Engine::generate_batch`] says of the requests.
     pub fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
         self.session.largest_budget(requests, limit)

@@ -41,7 +41,8 @@ const SEPARATE: &str = "HIRED_SEPARATE_BUFFERS";
 /// The CUDA executor.
 #[derive(Debug)]
 pub struct Cuda {
-    pub(super) graphs: HashMap<usize, Recorded>,
+    /// By the rows of a step; `None` after the first, which runs as it is.
+    pub(super) graphs: HashMap<usize, Option<Recorded>>,
     pub(super) watch: Watch,
     pub(super) blas: Option<Blas>,
     staging: Option<Staging>,

@@ -96,7 +96,8 @@ impl Cuda {
         Ok(address as *const f32)
     }
 
-    /// Replays the step of as many rows, or records it. Without graphs it just runs.
+    /// Replays the step of as many rows. The first one runs as it is, for a driver may load a kernel at its first launch
+    /// and must not have to while it records; the second is recorded. Without graphs every step just runs.
     pub(super) fn replay(
         &mut self,
         batch: &Batch,
@@ -108,10 +109,18 @@ impl Cuda {
             return work(self, cache);
         }
         let rows = batch.spans.len();
-        if !self.graphs.contains_key(&rows) {
-            self.record(rows, cache, work)?;
+        match self.graphs.get(&rows) {
+            None => {
+                let logits = work(self, cache)?;
+                self.graphs.insert(rows, None);
+                return Ok(logits);
+            }
+            Some(None) => self.record(rows, cache, work)?,
+            Some(Some(_)) => {}
         }
-        let recorded = &self.graphs[&rows];
+        let Some(Some(recorded)) = self.graphs.get(&rows) else {
+            return Err(Error::Device("a recorded step is gone".into()));
+        };
         let Recorded { offset, rows, cols, .. } = *recorded;
         let (place, address) = self
             .claim(offset, rows * cols * size_of::<f32>())
@@ -135,7 +144,7 @@ impl Cuda {
         let recorded =
             Recorded { graph, offset: self.offset(&logits), rows: logits.rows, cols: logits.cols };
         drop(logits);
-        self.graphs.insert(rows, recorded);
+        self.graphs.insert(rows, Some(recorded));
         Ok(())
     }
 }
