@@ -7,10 +7,10 @@ mod cases;
 mod data;
 #[path = "support/emulator.rs"]
 mod emulator;
+#[path = "../benches/kernels/operations.rs"]
+mod operations;
 #[path = "../benches/kernels/run.rs"]
 mod run;
-#[path = "../benches/kernels/work.rs"]
-mod work;
 
 use emulator::{Build, Emulator};
 use hired::ops::cuda::launch::Number;

@@ -10,9 +10,9 @@ mod cases;
 #[cfg(feature = "cuda")]
 mod data;
 #[cfg(feature = "cuda")]
-mod run;
+mod operations;
 #[cfg(feature = "cuda")]
-mod work;
+mod run;
 
 #[cfg(feature = "cuda")]
 fn main() -> std::process::ExitCode {
