@@ -16,10 +16,13 @@
 //! take its four schedulers 142 and 107 clocks, the memory 97. (T4: 107 of 380, P40: 166 and, for the conversions from
 //! fp16, 190 of 270.)
 
+use super::abi::HIRED_GEMV_ROWS;
 use super::launch::{Launch, Number};
+use crate::ops::DECODE_ROWS;
 
 /// Most rows that these kernels take.
-pub const ROWS: usize = 8;
+pub const ROWS: usize = DECODE_ROWS;
+const _: () = assert!(ROWS == HIRED_GEMV_ROWS as usize);
 
 /// Threads of a block, four warps: small blocks share the columns out evenly.
 const THREADS: u32 = 128;
