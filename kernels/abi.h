@@ -350,6 +350,18 @@ typedef struct SampleDrawParams {
     uint32_t reserved;
 } SampleDrawParams;
 
+/* synth.cu */
+typedef struct SynthParams {
+    void* out;    /* [rows, stride] */
+    uint64_t key; /* element i is drawn from SplitMix64 at key + i / 4 */
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t stride; /* >= cols; the columns beyond are zeroed */
+    float mean;
+    float reach; /* half the width of the interval */
+    uint32_t reserved;
+} SynthParams;
+
 /* gemv.cu */
 typedef struct GemvParams {
     const void* x;          /* [rows, inner] */

@@ -118,6 +118,45 @@ fn child_requests() {
     );
 }
 
+/// Random weights drawn on the device are those of a written checkpoint, bit by bit, in either format.
+#[test]
+fn synthetic_weights_are_those_of_the_files() {
+    let output = Emulator::build(Build::Plain, &[]).child("child_synthetic", &[]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "child"]
+fn child_synthetic() {
+    use hired::checkpoint::synth::{self, Preset};
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("tiny");
+    let tokenizer =
+        hired::text::synth::tokenizer_json(Preset::Tiny.vocab(), Preset::Tiny.image_token());
+    let written = |_, _| ControlFlow::Continue(());
+    synth::write(Preset::Tiny, &folder, 3, &tokenizer, &mut { written }).unwrap();
+    let request =
+        Request { keep_stages: true, max_new_tokens: 2, ..about("square-96x96.png", at("10%")) };
+    for dtype in [Dtype::F16, Dtype::F32] {
+        let options = || EngineOptions { dtype: Some(dtype), ..options(Device::Cuda(None)) };
+        let made = Engine::synthetic(Preset::Tiny, 3, options(), |_, _| ControlFlow::Continue(()));
+        let answers =
+            [made.unwrap(), Engine::load(&folder, options()).unwrap()].map(|mut engine| {
+                let answer = engine.generate(&request, go).unwrap();
+                assert_eq!(answer.memory.peak, answer.memory.predicted_peak);
+                let stages = answer.stages.unwrap();
+                (
+                    answer.token_ids,
+                    stages.visual_tokens,
+                    stages.prefill_logits,
+                    answer.memory.weights,
+                )
+            });
+        assert_eq!(answers[0], answers[1], "{dtype:?}");
+    }
+}
+
 /// A card with too little memory says so before anything is taken.
 #[test]
 fn a_small_card_refuses_with_the_numbers() {

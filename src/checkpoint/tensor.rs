@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use half::f16;
 use memmap2::Mmap;
 
 use crate::error::excerpt;
@@ -30,11 +31,17 @@ impl DType {
     }
 }
 
-/// A safetensors file in memory.
+/// A safetensors file in memory, or numbers made on the spot.
 #[derive(Debug)]
 pub(super) struct Shard {
     path: PathBuf,
-    map: Mmap,
+    data: Data,
+}
+
+#[derive(Debug)]
+enum Data {
+    Mapped(Mmap),
+    Made(Vec<f16>),
 }
 
 impl Shard {
@@ -45,7 +52,7 @@ impl Shard {
         // meanwhile is asked of the user in `Checkpoint::open`. Weights are plain numbers: bytes
         // that do change are wrong weights, never an invalid value.
         let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, e))?;
-        Ok(Some(Self { path, map }))
+        Ok(Some(Self { path, data: Data::Mapped(map) }))
     }
 
     pub fn path(&self) -> &Path {
@@ -53,11 +60,15 @@ impl Shard {
     }
 
     pub fn bytes(&self) -> &[u8] {
-        &self.map
+        match &self.data {
+            Data::Mapped(map) => map,
+            Data::Made(numbers) => bytemuck::cast_slice(numbers),
+        }
     }
 }
 
-/// A stored tensor, row-major: a view of a mapped file that it keeps alive. Cloning copies no data.
+/// A stored tensor, row-major: a view of a mapped file that it keeps alive, or numbers of its own. Cloning copies no
+/// data.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     /// Canonical name.
@@ -80,6 +91,14 @@ impl Tensor {
         shard: Arc<Shard>,
     ) -> Self {
         Self { name, dtype, shape, range, shard }
+    }
+
+    /// A tensor of numbers that are in no file.
+    pub(super) fn made(name: String, shape: Vec<usize>, numbers: Vec<f16>) -> Self {
+        debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
+        let range = 0..size_of_val(&numbers[..]);
+        let shard = Arc::new(Shard { path: PathBuf::from(&name), data: Data::Made(numbers) });
+        Self { name, dtype: DType::F16, shape, range, shard }
     }
 
     /// The elements, `elements() · dtype.size()` bytes, little-endian. They start at a multiple of

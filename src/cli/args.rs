@@ -188,6 +188,9 @@ pub struct SamplingArgs {
     /// The answer ends after N tokens at the latest
     #[arg(long, value_name = "N", default_value = "128", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
+    /// Go on to N tokens after the model has ended its answer
+    #[arg(long)]
+    pub ignore_eos: bool,
     /// Logits are divided by T; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value = "0", allow_hyphen_values = true, value_parser = values::temperature)]
     temperature: f32,

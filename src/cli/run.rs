@@ -85,6 +85,7 @@ fn requests(args: &RunArgs, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
         selection: args.selection.with(budget),
         max_new_tokens: args.sampling.max_new_tokens,
         sampling: args.sampling.sampling(),
+        ignore_eos: args.sampling.ignore_eos,
         keep_stages: args.dump.is_some(),
     };
     if images.is_empty() {

@@ -98,6 +98,8 @@ pub struct Timings {
     pub load: f64,
     /// Image decoding, resizing and cutting; template and tokenizer.
     pub preprocess: f64,
+    /// Pixels on their way to a card; 0 on the CPU.
+    pub upload: f64,
     /// The vision tower.
     pub vision: f64,
     /// Scores to kept patches.
@@ -119,7 +121,7 @@ pub struct Timings {
 pub struct Memory {
     /// Weights copied out of the files.
     pub weights: usize,
-    /// Weights used where the files are mapped; the system may drop and reread these pages.
+    /// Weights used where they lie: mapped files, whose pages the system may drop and reread, or synthetic numbers.
     pub mapped: usize,
     /// Keys and values.
     pub kv: usize,

@@ -133,6 +133,7 @@ fn imagine(config: &ModelConfig, selection: &Selection) -> Result<Prepared> {
         image: Some(PreparedImage { tiles, plan, layers }),
         max_new_tokens: NEW_TOKENS,
         sampling: Sampling::default(),
+        ignore_eos: false,
         keep_stages: false,
         took: Duration::ZERO,
     })

@@ -3,6 +3,7 @@
 mod answer;
 mod inspect;
 mod limit;
+mod origin;
 mod predict;
 mod prepare;
 mod request;
@@ -16,13 +17,19 @@ pub use inspect::{BudgetNeed, Inspection, inspect};
 pub use limit::Limit;
 pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
 
+pub use crate::ops::ceiling::Ceiling;
+pub use crate::ops::clock::Stage;
+pub use crate::ops::cost::Cost;
 pub use crate::ops::cuda::launch::Gemm;
+pub use crate::ops::profile::Entry;
 
 use crate::Result;
+use crate::checkpoint::synth::{Preset, Synthetic};
 use crate::config::ModelConfig;
 use crate::ops::cpu::Cpu;
 use crate::ops::footprint::Footprint;
 use crate::select::Selection;
+use origin::Origin;
 use session::{Serve, Session};
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -63,12 +70,34 @@ impl Engine {
         options: EngineOptions,
         mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Self> {
-        let path = path.as_ref();
+        Self::open(Origin::folder(path.as_ref())?, &options, &mut progress)
+    }
+
+    /// A model of random weights, made where they are used: the same as of a folder that
+    /// [`crate::checkpoint::synth::write`] has written.
+    ///
+    /// # Errors
+    /// As [`Engine::load_with`].
+    pub fn synthetic(
+        preset: Preset,
+        seed: u64,
+        options: EngineOptions,
+        mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
+    ) -> Result<Self> {
+        let origin = Origin::synthetic(Synthetic { preset, seed })?;
+        Self::open(origin, &options, &mut progress)
+    }
+
+    fn open(
+        origin: Origin,
+        options: &EngineOptions,
+        progress: &mut LoadProgress<'_>,
+    ) -> Result<Self> {
         let (session, card) = match options.device {
-            Device::Cpu => on_cpu(path, &options, &mut progress)?,
-            Device::Cuda(ordinal) => on_cuda(path, &options, ordinal, &mut progress)?,
-            Device::Auto if has_cuda() => on_cuda(path, &options, None, &mut progress)?,
-            Device::Auto => on_cpu(path, &options, &mut progress)?,
+            Device::Cpu => on_cpu(origin, options, progress)?,
+            Device::Cuda(ordinal) => on_cuda(origin, options, ordinal, progress)?,
+            Device::Auto if has_cuda() => on_cuda(origin, options, None, progress)?,
+            Device::Auto => on_cpu(origin, options, progress)?,
         };
         Ok(Self { session, card })
     }
@@ -130,21 +159,50 @@ impl Engine {
     pub fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
         self.session.largest_budget(requests, limit)
     }
+
+    /// Answers requests as [`Engine::generate_batch`] does, and tells every kernel or operation that this took, each
+    /// timed by itself. That costs time; decode steps are not replayed from a recording meanwhile.
+    ///
+    /// # Errors
+    /// As [`Engine::generate_batch`].
+    pub fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)> {
+        self.session.profile(requests)
+    }
+
+    /// What the device can do at most, measured now: what a profile's entries are held against.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn ceiling(&mut self) -> Result<Ceiling> {
+        self.session.ceiling()
+    }
+
+    /// Gives back memory that earlier requests took, beside the weights; the next takes what it needs.
+    ///
+    /// # Errors
+    /// When the device is lost.
+    pub fn release(&mut self) -> Result<()> {
+        self.session.release()
+    }
 }
 
 /// A session and the device that it is on.
 type Opened = (Box<dyn Serve>, Option<Card>);
 
-fn on_cpu(path: &Path, options: &EngineOptions, progress: &mut LoadProgress<'_>) -> Result<Opened> {
+fn on_cpu(
+    origin: Origin,
+    options: &EngineOptions,
+    progress: &mut LoadProgress<'_>,
+) -> Result<Opened> {
     let half_cache = options.dtype == Some(Dtype::F16);
     let footprint = Footprint::Cpu { half_cache };
-    let session = Session::open(path, options, footprint, Cpu::new(half_cache), progress)?;
+    let session = Session::open(origin, options, footprint, Cpu::new(half_cache), progress)?;
     Ok((Box::new(session), None))
 }
 
 #[cfg(feature = "cuda")]
 fn on_cuda(
-    path: &Path,
+    origin: Origin,
     options: &EngineOptions,
     ordinal: Option<usize>,
     progress: &mut LoadProgress<'_>,
@@ -158,12 +216,12 @@ fn on_cuda(
     let (graphs, gemm) = (!options.no_graph, options.gemm);
     let cuda = Cuda::open(Options { ordinal, number, graphs, gemm })?;
     let (footprint, card) = (cuda.footprint(), cuda.description().clone());
-    Ok((Box::new(Session::open(path, options, footprint, cuda, progress)?), Some(card)))
+    Ok((Box::new(Session::open(origin, options, footprint, cuda, progress)?), Some(card)))
 }
 
 #[cfg(not(feature = "cuda"))]
 fn on_cuda(
-    _: &Path,
+    _: Origin,
     _: &EngineOptions,
     _: Option<usize>,
     _: &mut LoadProgress<'_>,

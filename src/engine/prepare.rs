@@ -1,13 +1,15 @@
 //! From a request to numbers: everything that the host can know before the model runs.
 
 use super::request::{Image, Prompt, Request};
+use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
 use crate::image::{self, Layout, Normalization, Resample, RgbImage, Tiles};
 use crate::model::llava::{self, resolve_layer};
 use crate::model::vit::ScoreLayers;
 use crate::ops::sample::Sampling;
 use crate::select::{self, Geometry, Plan, Selection};
-use crate::text::{ChatTemplate, Tokenizer};
+use crate::text::synth::tokenizer_json;
+use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -30,6 +32,7 @@ pub struct Prepared {
     pub image: Option<PreparedImage>,
     pub max_new_tokens: usize,
     pub sampling: Sampling,
+    pub ignore_eos: bool,
     pub keep_stages: bool,
     pub took: Duration,
 }
@@ -64,6 +67,28 @@ impl Preparer {
     pub fn open(dir: &Path, config: ModelConfig, resample: Resample) -> Result<Self> {
         let tokenizer = Tokenizer::open(dir)?;
         let template = ChatTemplate::open(dir, config.text.family)?;
+        Self::new(dir, config, tokenizer, template, resample)
+    }
+
+    /// For a preset without a folder.
+    pub fn synthetic(preset: Preset, config: ModelConfig, resample: Resample) -> Result<Self> {
+        // Named in errors only.
+        let dir = Path::new(preset.name());
+        let (template, settings) = preset.prompt_files();
+        let special = SpecialTokens::parse(&settings, dir)?;
+        let json = tokenizer_json(preset.vocab(), preset.image_token());
+        let tokenizer = Tokenizer::parse(&json, dir, &special)?;
+        let template = ChatTemplate::parse(&template, dir, &special.named)?;
+        Self::new(dir, config, tokenizer, template, resample)
+    }
+
+    fn new(
+        dir: &Path,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        resample: Resample,
+    ) -> Result<Self> {
         if let Some(id) = tokenizer.token_id("<image>").filter(|&id| id != config.image_token) {
             return Err(Error::model(
                 dir.join("tokenizer.json"),
@@ -95,6 +120,7 @@ impl Preparer {
             image,
             max_new_tokens: request.max_new_tokens,
             sampling: request.sampling,
+            ignore_eos: request.ignore_eos,
             keep_stages: request.keep_stages,
             took: start.elapsed(),
         };
@@ -124,6 +150,7 @@ impl Preparer {
                 self.tokenizer.encode_prompt(&self.template.render(words, with_image)?)
             }
             Prompt::Raw(text) => self.tokenizer.encode_prompt(text),
+            Prompt::Ids(ids) => Ok(ids.clone()),
         }
     }
 
@@ -132,8 +159,8 @@ impl Preparer {
         let vocab = self.config.text.vocab;
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
             return Err(Error::Request(format!(
-                "the tokenizer gives id {id}, the model has {vocab}: \
-                 tokenizer.json and config.json do not belong together"
+                "the prompt has token id {id}, the model has {vocab} tokens: \
+                 tokenizer.json and config.json do not belong together, or the ids are another model's"
             )));
         }
         let image_token = self.config.image_token;

@@ -85,6 +85,8 @@ pub enum Prompt {
     User(String),
     /// The whole prompt, one `<image>` where the image goes.
     Raw(String),
+    /// The whole prompt as token ids, the image token once where the image goes.
+    Ids(Vec<u32>),
 }
 
 /// One question.
@@ -100,6 +102,8 @@ pub struct Request {
     pub max_new_tokens: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Go on after the model ended its answer, up to `max_new_tokens`: for measurements.
+    pub ignore_eos: bool,
     /// Keep the intermediate results in [`crate::engine::Answer::stages`].
     pub keep_stages: bool,
 }
@@ -113,6 +117,7 @@ impl Request {
             selection: Selection::default(),
             max_new_tokens: 128,
             sampling: Sampling::default(),
+            ignore_eos: false,
             keep_stages: false,
         }
     }

@@ -18,19 +18,21 @@ pub struct Sequence {
     pub ttft: Duration,
     pub sampling: Sampling,
     max_new_tokens: usize,
+    eos: Vec<u32>,
     detokenizer: Option<Detokenizer>,
     first: Instant,
     last: Instant,
 }
 
 impl Sequence {
-    /// A sequence before its first token.
+    /// A sequence before its first token; one of `eos` ends it.
     pub fn new(
         request: usize,
         table: BlockTable,
         tokenizer: &Tokenizer,
         sampling: Sampling,
         max_new_tokens: usize,
+        eos: Vec<u32>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -42,6 +44,7 @@ impl Sequence {
             ttft: Duration::ZERO,
             sampling,
             max_new_tokens,
+            eos,
             detokenizer: Some(Detokenizer::new(tokenizer)),
             first: now,
             last: now,
@@ -52,7 +55,6 @@ impl Sequence {
     pub fn push(
         &mut self,
         id: u32,
-        eos: &[u32],
         start: Instant,
         on_event: &mut dyn FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>> {
@@ -68,7 +70,7 @@ impl Sequence {
         };
         self.text.push_str(&text);
         let flow = on_event(Event::Token { request: self.request, id, text: &text });
-        let reason = if eos.contains(&id) {
+        let reason = if self.eos.contains(&id) {
             Some(FinishReason::Stop)
         } else if self.tokens.len() == self.max_new_tokens {
             Some(FinishReason::Length)

@@ -2,24 +2,25 @@
 
 use super::answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
 use super::limit::Limit;
+use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_memory, check_weights};
 use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
 use super::runner::{Runner, pages};
 use super::sequence::Sequence;
 use super::taking::{LoadProgress, Taking};
-use crate::checkpoint::Checkpoint;
-use crate::config::{ModelConfig, ModelFolder};
+use crate::config::ModelConfig;
 use crate::kv::{self, BlockTable, Pool};
 use crate::model::vit::Encoded;
+use crate::ops::ceiling::Ceiling;
 use crate::ops::clock::Stage;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
+use crate::ops::profile::Entry;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Hears of progress and tokens, and may stop the work.
@@ -35,12 +36,15 @@ pub trait Serve: Send {
     ) -> Result<Vec<Answer>>;
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
+    fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)>;
+    fn release(&mut self) -> Result<()>;
+    fn ceiling(&mut self) -> Result<Ceiling>;
 }
 
 /// A model on an executor, and what turns requests into numbers.
 pub struct Session<O: Ops> {
     pub(super) preparer: Preparer,
-    pub(super) checkpoint: Checkpoint,
+    pub(super) weights: Weights,
     pub(super) predictor: Predictor,
     pub(super) runner: Runner<O>,
     pub(super) kv_tokens: Option<usize>,
@@ -111,43 +115,66 @@ where
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
         self.budget_within(requests, limit)
     }
+
+    fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)> {
+        self.runner.ops.profile()?;
+        let answers = self.generate_batch(requests, &mut |_| ControlFlow::Continue(()));
+        let entries = self.runner.ops.profiled();
+        Ok((answers?, entries?))
+    }
+
+    fn release(&mut self) -> Result<()> {
+        self.release_memory()
+    }
+
+    fn ceiling(&mut self) -> Result<Ceiling> {
+        self.runner.ops.ceiling()
+    }
 }
 
 impl<O: Ops> Session<O> {
     /// Opens the files and takes the weights. `footprint`: how the executor takes memory; `progress` hears of weight
     /// bytes taken and in all.
     pub fn open(
-        path: &Path,
+        origin: Origin,
         options: &EngineOptions,
         footprint: Footprint,
         mut ops: O,
         progress: &mut LoadProgress<'_>,
     ) -> Result<Self> {
         let start = Instant::now();
-        let ModelFolder { dir, config } = ModelFolder::open(path)?;
-        let checkpoint = Checkpoint::open(&dir)?;
+        let Origin { config, weights } = &origin;
         let mut all = 0;
         let mut sum = |bytes| {
             all += bytes;
             ControlFlow::Continue(())
         };
-        let predictor = Predictor::new(&config, footprint, &Taking::new(&checkpoint, &mut sum))?;
-        let (weights, _) = predictor.weights();
-        check_weights(weights, ops.available())?;
-        ops.reserve(Purpose::Weights, weights)?;
+        let predictor = Predictor::new(config, footprint, &Taking::new(weights, &mut sum))?;
+        let (copied, in_place) = predictor.weights();
+        let taken = if weights.take_memory() { copied + in_place } else { copied };
+        check_weights(taken, ops.available())?;
+        ops.reserve(Purpose::Weights, copied)?;
         let mut done = 0;
         let mut told = |bytes| {
             done += bytes;
             progress(done, all)
         };
-        let mut runner = Runner::load(&config, ops, &Taking::new(&checkpoint, &mut told))?;
+        let mut runner = Runner::load(config, ops, &Taking::new(weights, &mut told))?;
         let kv_tokens = options.kv_tokens;
         if let Some(tokens) = kv_tokens {
-            runner.reserve(&config, kv::pages_for(tokens))?;
+            runner.reserve(config, kv::pages_for(tokens))?;
         }
-        let preparer = Preparer::open(&dir, config, options.resample)?;
+        let (preparer, weights) = origin.into_parts(options.resample)?;
         let load = start.elapsed();
-        Ok(Self { preparer, checkpoint, predictor, runner, kv_tokens, load })
+        Ok(Self { preparer, weights, predictor, runner, kv_tokens, load })
+    }
+
+    /// Gives back what earlier batches took and the next need not have; a cache of fixed size stays.
+    pub(super) fn release_memory(&mut self) -> Result<()> {
+        if self.kv_tokens.is_none() {
+            self.runner.free_cache();
+        }
+        self.runner.ops.reserve(Purpose::Workspace, 0)
     }
 
     /// What is taken already and serves the next batch too.
@@ -183,12 +210,12 @@ impl<O: Ops> Session<O> {
 
     /// Takes the weights of vision blocks that only scoring needs.
     fn require(&mut self, image: &PreparedImage) -> Result<()> {
-        self.predictor.require(image, &self.checkpoint)?;
+        self.predictor.require(image, &self.weights)?;
         let more = self.predictor.weights().0 - self.runner.ops.meter().held(Purpose::Weights);
         check_weights(more, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Weights, more)?;
         let blocks = image.layers.blocks(&image.plan);
-        self.runner.model.require(blocks, &mut self.runner.ops, &self.checkpoint)
+        self.runner.model.require(blocks, &mut self.runner.ops, &self.weights)
     }
 
     /// Memory and operations to the first token of a batch, the system's memory checked.
@@ -258,14 +285,16 @@ impl<O: Ops> Session<O> {
             &self.preparer.tokenizer,
             prepared.sampling,
             prepared.max_new_tokens,
+            if prepared.ignore_eos { Vec::new() } else { self.preparer.config.eos.clone() },
         );
-        let flow = sequence.push(first, &self.preparer.config.eos, start, on_event)?;
+        let flow = sequence.push(first, start, on_event)?;
         let runner = &mut self.runner;
         let clock = runner.ops.clock()?;
         let mut seconds = |stage| clock.take(stage).as_secs_f64();
         let timings = Timings {
             load: self.load.as_secs_f64(),
             preprocess: prepared.took.as_secs_f64(),
+            upload: seconds(Stage::Upload),
             vision: seconds(Stage::Vision),
             select: seconds(Stage::Select),
             project: seconds(Stage::Project),
@@ -317,8 +346,7 @@ impl<O: Ops> Session<O> {
                 let how: Vec<_> = group.iter().map(|s| (s.sampling, s.tokens.len())).collect();
                 let tokens = self.runner.ops.sample(&logits, &how)?;
                 for (sequence, token) in group.iter_mut().zip(tokens) {
-                    let eos = &self.preparer.config.eos;
-                    if sequence.push(token, eos, start, on_event)?.is_break() {
+                    if sequence.push(token, start, on_event)?.is_break() {
                         flow = ControlFlow::Break(());
                     }
                 }

@@ -1,6 +1,6 @@
 //! Weights on their way, for those who watch.
 
-use crate::checkpoint::Checkpoint;
+use super::origin::Weights;
 use crate::model::Source;
 use crate::ops::{Ops, Storage};
 use crate::{Error, Result};
@@ -10,18 +10,15 @@ use std::ops::ControlFlow;
 /// Hears of weight bytes taken and in all, and may stop the loading.
 pub type LoadProgress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
-/// A checkpoint that tells how many bytes are taken from it.
+/// Weights that tell how many bytes are taken from them.
 pub struct Taking<'a> {
-    checkpoint: &'a Checkpoint,
+    weights: &'a Weights,
     told: RefCell<&'a mut dyn FnMut(usize) -> ControlFlow<()>>,
 }
 
 impl<'a> Taking<'a> {
-    pub fn new(
-        checkpoint: &'a Checkpoint,
-        told: &'a mut dyn FnMut(usize) -> ControlFlow<()>,
-    ) -> Self {
-        Self { checkpoint, told: RefCell::new(told) }
+    pub fn new(weights: &'a Weights, told: &'a mut dyn FnMut(usize) -> ControlFlow<()>) -> Self {
+        Self { weights, told: RefCell::new(told) }
     }
 }
 
@@ -33,8 +30,8 @@ impl<O: Ops> Source<O> for Taking<'_> {
         shape: &[usize],
         storage: Storage,
     ) -> Result<O::Weight> {
-        let weight = self.checkpoint.take(ops, name, shape, storage)?;
-        let bytes = self.checkpoint.get(name)?.bytes().len();
+        let weight = self.weights.take(ops, name, shape, storage)?;
+        let bytes = self.weights.bytes(name, shape)?;
         match (self.told.borrow_mut())(bytes) {
             ControlFlow::Continue(()) => Ok(weight),
             ControlFlow::Break(()) => Err(Error::Cancelled),

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 pub enum Stage {
     /// Nothing of the below.
     Idle,
+    /// Pixels on their way to a card.
+    Upload,
     /// The vision tower.
     Vision,
     /// Scores to kept patches.
@@ -17,6 +19,21 @@ pub enum Stage {
     Prefill,
     /// The decoder, token by token.
     Decode,
+}
+
+impl Stage {
+    /// Its name, as timings and profilers have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Upload => "upload",
+            Self::Vision => "vision",
+            Self::Select => "select",
+            Self::Project => "project",
+            Self::Prefill => "prefill",
+            Self::Decode => "decode",
+        }
+    }
 }
 
 const STAGES: usize = Stage::Decode as usize + 1;

@@ -4,6 +4,8 @@
 //! memory, and the published figures leave them out as well. Attention counts the pairs that are
 //! computed: full for the vision tower, the causal half for the decoder.
 
+use super::Span;
+use crate::kv;
 use std::ops::AddAssign;
 
 /// What an operation costs at least.
@@ -35,12 +37,30 @@ pub enum Kind {
     Other,
 }
 
+impl Cost {
+    /// Traffic alone.
+    pub fn bytes(bytes: usize) -> Self {
+        Self { flops: 0, bytes: bytes as u64 }
+    }
+}
+
+/// A pass over `numbers` of `size` bytes, each read and written once.
+pub fn pass(numbers: usize, size: usize) -> Cost {
+    Cost::bytes(2 * numbers * size)
+}
+
 /// `[m, k] · [n, k]ᵀ` with weights of `weight_bytes` in all.
 pub fn linear(m: usize, n: usize, k: usize, activation: usize, weight_bytes: usize) -> Cost {
     Cost {
         flops: 2 * (m * n) as u64 * k as u64,
         bytes: (activation * m * (k + n) + weight_bytes) as u64,
     }
+}
+
+/// The same, added to what is there.
+pub fn linear_add(m: usize, n: usize, k: usize, activation: usize, weight_bytes: usize) -> Cost {
+    let Cost { flops, bytes } = linear(m, n, k, activation, weight_bytes);
+    Cost { flops, bytes: bytes + (activation * m * n) as u64 }
 }
 
 /// `pairs` of query and key, all heads together `width` wide.
@@ -54,6 +74,24 @@ pub fn scores(keys: usize, width: usize, activation: usize) -> Cost {
         flops: 2 * (keys * width) as u64,
         bytes: (activation * (keys + 1) * width + 4 * keys) as u64,
     }
+}
+
+/// Causal attention of spans to a cache of numbers of `stored` bytes, all heads of queries together `width` wide.
+pub fn decoder(
+    spans: &[Span],
+    width: usize,
+    activation: usize,
+    shape: kv::Shape,
+    stored: usize,
+) -> Cost {
+    let key_and_value = 2 * shape.kv_heads * shape.head_dim * stored;
+    let mut cost = Cost::default();
+    for span in spans {
+        let pairs = causal_pairs(span.position, span.rows);
+        let bytes = span.context() * key_and_value + 2 * span.rows * width * activation;
+        cost += attention(pairs, width, bytes);
+    }
+    cost
 }
 
 /// Pairs of query and key when `rows` queries start at `position` and each sees itself and all before.

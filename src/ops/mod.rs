@@ -5,6 +5,7 @@
 //! `[out, in]`. Every operation allocates its result, so that counting allocations is counting memory.
 
 pub mod arena;
+pub mod ceiling;
 pub mod clock;
 pub mod cost;
 pub mod count;
@@ -12,16 +13,20 @@ pub mod cpu;
 pub mod cuda;
 pub mod footprint;
 pub mod memory;
+pub mod profile;
 pub mod sample;
 
 use crate::Result;
 use crate::checkpoint::Tensor;
+use crate::checkpoint::synth::Recipe;
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::select;
+use ceiling::Ceiling;
 use clock::{Clock, Stage};
 use memory::{Meter, Purpose};
+use profile::Entry;
 use sample::Sampling;
 use std::sync::Arc;
 
@@ -139,6 +144,10 @@ pub trait Ops {
 
     /// Takes a tensor of the checkpoint.
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Self::Weight>;
+    /// Takes a tensor that nobody has yet: makes it.
+    fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Self::Weight> {
+        self.upload(&recipe.tensor(), storage)
+    }
     /// Takes memory that is about to be needed: `bytes` more for weights, or a workspace of at least `bytes`
     /// in all (0 gives it back). What was predicted, so that an executor can take it once.
     fn reserve(&mut self, purpose: Purpose, bytes: usize) -> Result<()>;
@@ -290,6 +299,13 @@ pub trait Ops {
     fn enter(&mut self, stage: Stage) -> Result<()>;
     /// What follows belongs to this layer of the stage, until the next layer or stage: for a profiler.
     fn layer(&mut self, _: Option<usize>) {}
+    /// Notes every piece of work from now on, timed one by one: for tables and timelines. Decode steps are not replayed
+    /// meanwhile.
+    fn profile(&mut self) -> Result<()>;
+    /// What was noted, in order; nothing is from now on.
+    fn profiled(&mut self) -> Result<Vec<Entry>>;
+    /// What the device can do at most, measured now.
+    fn ceiling(&mut self) -> Result<Ceiling>;
     /// Time spent by stage, as far as a stage has ended and all its work is done.
     fn clock(&mut self) -> Result<&mut Clock>;
     /// Memory taken so far.

@@ -34,22 +34,31 @@ impl SpecialTokens {
     /// A file that cannot be read, is not JSON, or has a token that is neither text nor an object with `content`.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer_config.json");
-        let mut special = Self::default();
         let config = read_json(&path, LIMIT)?.unwrap_or_else(|| Value::Object(Map::new()));
-        let config = object(&path, &config)?;
-        special.take_tokens(&path, config)?;
+        let mut special = Self::parse(&config, &path)?;
+        if config.get("added_tokens_decoder").is_none() {
+            let path = dir.join("special_tokens_map.json");
+            if let Some(map) = read_json(&path, LIMIT)? {
+                special.take_tokens(&path, object(&path, &map)?)?;
+            }
+        }
+        Ok(special)
+    }
+
+    /// Takes them from a `tokenizer_config.json` alone. `file` is named in errors.
+    ///
+    /// # Errors
+    /// As [`SpecialTokens::read`].
+    pub fn parse(config: &Value, file: &Path) -> Result<Self> {
+        let mut special = Self::default();
+        let config = object(file, config)?;
+        special.take_tokens(file, config)?;
         let flag = |key: &str| config.get(key).and_then(Value::as_bool).unwrap_or(false);
         special.clean_up = flag("clean_up_tokenization_spaces");
         special.clean_up_bpe = special.clean_up
             && flag("clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output");
-        match config.get("added_tokens_decoder") {
-            Some(added) => special.added = added_tokens(&path, added)?,
-            None => {
-                let path = dir.join("special_tokens_map.json");
-                if let Some(map) = read_json(&path, LIMIT)? {
-                    special.take_tokens(&path, object(&path, &map)?)?;
-                }
-            }
+        if let Some(added) = config.get("added_tokens_decoder") {
+            special.added = added_tokens(file, added)?;
         }
         Ok(special)
     }

@@ -138,3 +138,36 @@ fn verify_names_what_is_wrong() {
     config.text.vocab += 1;
     assert_message(checkpoint.verify(&config), &["embed_tokens", "[32064, 128]", "[32065, 128]"]);
 }
+
+/// An engine that makes the weights where it needs them answers as one that reads them from the files.
+#[test]
+fn weights_need_no_files() {
+    use hired::engine::{Engine, EngineOptions, Image, Request};
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("tiny");
+    let tokenizer =
+        hired::text::synth::tokenizer_json(Preset::Tiny.vocab(), Preset::Tiny.image_token());
+    synth::write(Preset::Tiny, &folder, 5, &tokenizer, &mut |_, _| ControlFlow::Continue(()))
+        .unwrap();
+    let go = |_: usize, _: usize| ControlFlow::Continue(());
+    let made = Engine::synthetic(Preset::Tiny, 5, EngineOptions::default(), go).unwrap();
+    let other = Engine::synthetic(Preset::Tiny, 6, EngineOptions::default(), go).unwrap();
+    let read = Engine::load(&folder, EngineOptions::default()).unwrap();
+    let pixels = (0..3 * 90 * 60).map(|i| (i * 7 % 256) as u8).collect();
+    let request = Request { keep_stages: true, max_new_tokens: 6, ..Request::new("What is it?") }
+        .with_image(Image::Rgb8 { width: 90, height: 60, pixels });
+    let [read, made, other] = [read, made, other].map(|mut engine| {
+        let answer = engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!(answer.memory.peak, answer.memory.predicted_peak);
+        answer
+    });
+    assert_eq!(read.token_ids, made.token_ids);
+    // Scores have NaN where there are none.
+    let numbers = |answer: hired::engine::Answer| {
+        let stages = answer.stages.unwrap();
+        (stages.visual_tokens, stages.prefill_logits)
+    };
+    let read = numbers(read);
+    assert_eq!(read, numbers(made));
+    assert_ne!(read, numbers(other));
+}

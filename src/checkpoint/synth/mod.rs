@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use preset::Preset;
+pub use weights::Recipe;
 
 use super::layout;
 use crate::{Error, Result, files};
@@ -63,6 +64,24 @@ pub fn write(
         folder.remove();
     }
     done
+}
+
+/// The weights that [`write`] would put into a folder, without the folder.
+#[derive(Debug, Clone, Copy)]
+pub struct Synthetic {
+    /// The architecture.
+    pub preset: Preset,
+    /// Same preset and seed, same weights.
+    pub seed: u64,
+}
+
+impl Synthetic {
+    /// How the weight of this canonical name is made.
+    pub fn recipe(&self, name: &str, shape: &[usize]) -> Recipe {
+        // By the name that the file would have it under.
+        let recipe = Recipe::new(&super::names::published(name), shape, self.seed);
+        Recipe { name: name.to_owned(), ..recipe }
+    }
 }
 
 /// Makes the folder if it is not there; whether it was made.

@@ -59,6 +59,11 @@ impl Preset {
         config::from_json(Path::new(self.name()), &files)
     }
 
+    /// The template and the tokenizer's settings that it is written with.
+    pub(crate) fn prompt_files(self) -> (String, Value) {
+        (self.chat_template(), self.tokenizer_json())
+    }
+
     /// Rows of the embedding.
     pub fn vocab(self) -> usize {
         32064

@@ -114,7 +114,7 @@ fn write_shard(
     file.write_all(&shard.header(&unfinished)?).map_err(io)?;
     let mut buffer = vec![f16::ZERO; BUFFER];
     for weight in &shard.weights {
-        let recipe = Recipe::new(weight, seed);
+        let recipe = Recipe::new(&weight.name, &weight.shape, seed);
         let elements = weight.elements();
         for first in (0..elements).step_by(BUFFER) {
             let part = &mut buffer[..BUFFER.min(elements - first)];

@@ -4,30 +4,46 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
-use super::super::Weight;
+use super::super::Tensor;
 
 /// How the elements of one tensor are drawn: uniformly around a mean, by position, so that any part
-/// can be made at any time on any thread.
-pub(super) struct Recipe {
-    key: u64,
-    mean: f32,
+/// can be made at any time on any thread, or on a card.
+#[derive(Debug, Clone)]
+pub struct Recipe {
+    /// The tensor's name.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    /// Element *i* is drawn from 16 of the bits of SplitMix64 at `key` + *i*/4, the lowest first.
+    pub key: u64,
+    /// Middle of the interval.
+    pub mean: f32,
     /// Half the width of the interval.
-    reach: f32,
+    pub reach: f32,
 }
 
 impl Recipe {
-    pub fn new(weight: &Weight, seed: u64) -> Self {
-        let (mean, deviation) = moments(weight);
+    /// For the weight that has this name in published files.
+    pub(super) fn new(name: &str, shape: &[usize], seed: u64) -> Self {
+        let (mean, deviation) = moments(name, shape);
         // FNV-1a of the name: every tensor has its own sequence.
-        let name = weight.name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
-        let key = mix(mix(seed).wrapping_add(name));
-        Self { key, mean, reach: deviation * 3f32.sqrt() }
+        let key = mix(mix(seed).wrapping_add(hash));
+        let (name, shape) = (name.to_owned(), shape.to_vec());
+        Self { name, shape, key, mean, reach: deviation * 3f32.sqrt() }
+    }
+
+    /// The tensor, made in memory.
+    pub fn tensor(&self) -> Tensor {
+        let mut numbers = vec![f16::ZERO; self.shape.iter().product()];
+        self.fill(0, &mut numbers);
+        Tensor::made(self.name.clone(), self.shape.clone(), numbers)
     }
 
     /// Fills `out` with the elements from `first` on. `first` is a multiple of four.
-    pub fn fill(&self, first: u64, out: &mut [f16]) {
+    pub(super) fn fill(&self, first: u64, out: &mut [f16]) {
         /// Elements a thread takes at a time.
         const BLOCK: usize = 8192;
         out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
@@ -51,14 +67,13 @@ impl Recipe {
 /// Linear layers keep the scale of their input, so that the residual stream grows like the square
 /// root of the depth and stays far inside f16. Queries and keys are larger: logits of deviation 2
 /// give attention that prefers some positions.
-fn moments(weight: &Weight) -> (f32, f32) {
-    let name = weight.name.as_str();
-    let fan_in: usize = weight.shape[1..].iter().product();
+fn moments(name: &str, shape: &[usize]) -> (f32, f32) {
+    let fan_in: usize = shape[1..].iter().product();
     if name.ends_with(".bias") {
         (0.0, 0.05)
     } else if name.contains("norm") {
         (1.0, 0.1)
-    } else if name.contains("embedding.") && !name.contains("patch") || weight.shape.len() == 1 {
+    } else if name.contains("embedding.") && !name.contains("patch") || shape.len() == 1 {
         // Class and position embeddings of the vision tower, and the newline.
         (0.0, 0.5)
     } else if name.contains("embed_tokens") {
@@ -81,15 +96,10 @@ fn mix(x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::Part;
-
-    fn weight(name: &str, shape: &[usize]) -> Weight {
-        Weight { name: name.into(), shape: shape.to_vec(), part: Part::Language, optional: false }
-    }
 
     #[test]
     fn elements_depend_on_position_alone() {
-        let recipe = Recipe::new(&weight("mlp.fc1.weight", &[300, 100]), 7);
+        let recipe = Recipe::new("mlp.fc1.weight", &[300, 100], 7);
         let mut whole = vec![f16::ZERO; 30_000];
         recipe.fill(0, &mut whole);
         let mut part = vec![f16::ZERO; 10_001];
@@ -99,7 +109,7 @@ mod tests {
 
     #[test]
     fn moments_are_as_asked_for() {
-        let recipe = Recipe::new(&weight("self_attn.q_proj.weight", &[400, 100]), 0);
+        let recipe = Recipe::new("self_attn.q_proj.weight", &[400, 100], 0);
         let mut values = vec![f16::ZERO; 40_000];
         recipe.fill(0, &mut values);
         let mean = values.iter().map(|x| x.to_f64()).sum::<f64>() / 40_000.0;
@@ -112,7 +122,7 @@ mod tests {
     fn seeds_and_names_give_other_numbers() {
         let draw = |name, seed| {
             let mut values = [f16::ZERO; 8];
-            Recipe::new(&weight(name, &[8]), seed).fill(0, &mut values);
+            Recipe::new(name, &[8], seed).fill(0, &mut values);
             values
         };
         assert_ne!(draw("a.bias", 0), draw("a.bias", 1));

@@ -7,20 +7,26 @@ mod sizes;
 pub use sizes::{Cache, Planned, Rows, Shape, Size};
 
 use super::arena::Arena;
+use super::ceiling::Ceiling;
 use super::clock::{Clock, Stage};
 use super::cost::{self, Cost, Kind};
 use super::footprint::{Footprint, Hold};
 use super::memory::{Meter, Purpose};
+use super::profile::Entry;
 use super::sample::Sampling;
 use super::{Batch, Chosen, DECODE_ROWS, Linear, Norm, Ops, Span, Storage, Visual, Work};
-use crate::Result;
+use crate::checkpoint::synth::Recipe;
 use crate::checkpoint::{DType, Tensor};
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::select;
+use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// A formula of [`cost`] for a product.
+type Product = fn(usize, usize, usize, usize, usize) -> Cost;
 
 /// Counts for an executor.
 #[derive(Debug)]
@@ -93,17 +99,20 @@ impl Counter {
     }
 
     fn pass(&mut self, numbers: usize) {
-        let bytes = 2 * numbers * self.footprint.activation();
-        self.count(Kind::Other, Cost { flops: 0, bytes: bytes as u64 });
+        self.count(Kind::Other, cost::pass(numbers, self.footprint.activation()));
     }
 
     fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
+        self.product_by(x, layer, cost::linear);
+    }
+
+    fn product_by(&mut self, x: &Size, layer: &Linear<Shape>, of: Product) {
         let (m, w) = (x.rows, &layer.weight);
         let scratch = self.footprint.linear_scratch(m, w.rows, w.cols, w.stored);
         drop(scratch.map(|bytes| self.hold(bytes)));
         let bytes = w.rows * w.cols * w.stored;
         let activation = self.footprint.activation();
-        self.count(Kind::Linear, cost::linear(m, w.rows, w.cols, activation, bytes));
+        self.count(Kind::Linear, of(m, w.rows, w.cols, activation, bytes));
     }
 
     /// The norm before a product: a pass of its own, unless the product takes it along.
@@ -125,6 +134,10 @@ impl Ops for Counter {
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Shape> {
         Ok(self.weight(&tensor.shape, tensor.dtype, storage, tensor.is_aligned()))
+    }
+
+    fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Shape> {
+        Ok(self.weight(&recipe.shape, DType::F16, storage, true))
     }
 
     fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
@@ -169,7 +182,7 @@ impl Ops for Counter {
     }
 
     fn linear_add(&mut self, _: &mut Size, x: &Size, layer: &Linear<Shape>) -> Result<()> {
-        self.product(x, layer);
+        self.product_by(x, layer, cost::linear_add);
         Ok(())
     }
 
@@ -317,11 +330,8 @@ impl Ops for Counter {
         let heads = q.cols / shape.head_dim;
         let scratch = self.footprint.attention_scratch(shape, heads, &batch.batch);
         drop(scratch.map(|bytes| self.hold(bytes)));
-        let pairs = spans.iter().map(|s| cost::causal_pairs(s.position, s.rows)).sum();
-        let context: usize = spans.iter().map(Span::context).sum();
-        let row = 2 * shape.kv_heads * shape.head_dim * self.footprint.cache_number();
-        let bytes = context * row + 2 * q.rows * q.cols * self.footprint.activation();
-        self.count(Kind::Attention, cost::attention(pairs, q.cols, bytes));
+        let (activation, stored) = (self.footprint.activation(), self.footprint.cache_number());
+        self.count(Kind::Attention, cost::decoder(spans, q.cols, activation, shape, stored));
         Ok(out)
     }
 
@@ -341,6 +351,18 @@ impl Ops for Counter {
     fn enter(&mut self, stage: Stage) -> Result<()> {
         self.clock.enter(stage);
         Ok(())
+    }
+
+    fn profile(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn profiled(&mut self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
+
+    fn ceiling(&mut self) -> Result<Ceiling> {
+        Err(Error::Device("what only counts has no speed".into()))
     }
 
     fn clock(&mut self) -> Result<&mut Clock> {

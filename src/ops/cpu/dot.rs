@@ -15,6 +15,15 @@ pub enum Stored<'a> {
 }
 
 impl Stored<'_> {
+    /// Bytes of all numbers.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::F32(x) => size_of_val(*x),
+            Self::F16(x) => size_of_val(*x),
+            Self::Bf16(x) => size_of_val(*x),
+        }
+    }
+
     /// Numbers `range` as f32.
     pub fn widen(&self, range: std::ops::Range<usize>, out: &mut [f32]) {
         match self {

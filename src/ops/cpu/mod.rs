@@ -5,9 +5,11 @@
 mod attention;
 mod buffer;
 mod cache;
+mod ceiling;
 mod columns;
 mod dot;
 mod linear;
+mod profile;
 mod rows;
 mod system;
 
@@ -17,8 +19,11 @@ pub use cache::Cache;
 pub(crate) use attention::{decoder_scratch, vision_scratch};
 pub(crate) use linear::scratch_bytes as linear_scratch;
 
+use super::ceiling::Ceiling;
 use super::clock::{Clock, Stage};
+use super::cost::{self, Cost};
 use super::memory::{Meter, Purpose};
+use super::profile::Entry;
 use super::sample::{self, Sampling};
 use super::{Batch, Extent, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::checkpoint::Tensor;
@@ -28,6 +33,7 @@ use crate::kv;
 use crate::select;
 use crate::{Error, Result};
 use linear::{Epilogue, linear};
+use profile::Profile;
 use std::sync::Arc;
 
 /// The CPU executor.
@@ -35,8 +41,14 @@ use std::sync::Arc;
 pub struct Cpu {
     meter: Arc<Meter>,
     clock: Clock,
+    /// The block that runs.
+    layer: Option<usize>,
+    profile: Option<Profile>,
     half_cache: bool,
 }
+
+/// Bytes of an activation.
+const NUMBER: usize = size_of::<f32>();
 
 impl Cpu {
     /// An executor whose cache holds f16 if `half_cache`, else f32.
@@ -48,10 +60,43 @@ impl Cpu {
         Buffer::new(&self.meter, rows, cols)
     }
 
-    fn rms_norm(&self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
-        let mut out = self.buffer(x.rows(), x.cols());
-        rows::rms_norm(x, norm, &mut out)?;
-        Ok(out)
+    fn rms_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        self.pass("rms_norm", x.rows(), x.cols(), |out| rows::rms_norm(x, norm, out))
+    }
+
+    /// A new buffer, filled in one pass.
+    fn pass(
+        &mut self,
+        name: &'static str,
+        rows: usize,
+        cols: usize,
+        fill: impl FnOnce(&mut Buffer) -> Result<()>,
+    ) -> Result<Buffer> {
+        self.timed(
+            name,
+            || cost::pass(rows * cols, NUMBER),
+            |cpu| {
+                let mut out = cpu.buffer(rows, cols);
+                fill(&mut out)?;
+                Ok(out)
+            },
+        )
+    }
+
+    fn product(
+        &mut self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        out: &mut Buffer,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        let Weight { rows: n, cols: k, .. } = layer.weight;
+        let (name, of): (_, fn(usize, usize, usize, usize, usize) -> Cost) = match epilogue {
+            Epilogue::Store(_) => ("linear", cost::linear),
+            Epilogue::Add => ("linear_add", cost::linear_add),
+        };
+        let cost = || of(x.rows(), n, k, NUMBER, layer.weight.bytes());
+        self.timed(name, cost, |cpu| linear(&cpu.meter, x, layer, out, epilogue))
     }
 }
 
@@ -81,9 +126,10 @@ impl Ops for Cpu {
 
     fn patches(&mut self, tiles: &Tiles, norm: &Normalization, patch: usize) -> Result<Buffer> {
         let grid = tiles.layout.side / patch;
-        let mut out = self.buffer(tiles.partitions() * grid * grid, 3 * patch * patch);
-        rows::patches(tiles, norm, patch, &mut out);
-        Ok(out)
+        self.pass("patches", tiles.partitions() * grid * grid, 3 * patch * patch, |out| {
+            rows::patches(tiles, norm, patch, out);
+            Ok(())
+        })
     }
 
     fn vision_tokens(
@@ -93,15 +139,13 @@ impl Ops for Cpu {
         position: &Weight,
         partitions: usize,
     ) -> Result<Buffer> {
-        let mut out = self.buffer(patches.rows() + partitions, patches.cols());
-        rows::vision_tokens(patches, class, position, partitions, &mut out)?;
-        Ok(out)
+        self.pass("vision_tokens", patches.rows() + partitions, patches.cols(), |out| {
+            rows::vision_tokens(patches, class, position, partitions, out)
+        })
     }
 
     fn layer_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
-        let mut out = self.buffer(x.rows(), x.cols());
-        rows::layer_norm(x, norm, &mut out)?;
-        Ok(out)
+        self.pass("layer_norm", x.rows(), x.cols(), |out| rows::layer_norm(x, norm, out))
     }
 
     fn linear(
@@ -111,12 +155,12 @@ impl Ops for Cpu {
         activation: Option<Activation>,
     ) -> Result<Buffer> {
         let mut out = self.buffer(x.rows(), layer.weight.rows);
-        linear(&self.meter, x, layer, &mut out, Epilogue::Store(activation))?;
+        self.product(x, layer, &mut out, Epilogue::Store(activation))?;
         Ok(out)
     }
 
     fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
-        linear(&self.meter, x, layer, sum, Epilogue::Add)
+        self.product(x, layer, sum, Epilogue::Add)
     }
 
     fn normed_linear<const N: usize>(
@@ -128,7 +172,7 @@ impl Ops for Cpu {
         let n = self.rms_norm(x, norm)?;
         let mut outs = layers.map(|layer| self.buffer(n.rows(), layer.weight.rows));
         for (layer, out) in layers.into_iter().zip(&mut outs) {
-            linear(&self.meter, &n, layer, out, Epilogue::Store(None))?;
+            self.product(&n, layer, out, Epilogue::Store(None))?;
         }
         Ok(outs)
     }
@@ -143,10 +187,17 @@ impl Ops for Cpu {
         let n = self.rms_norm(x, norm)?;
         let mut out = self.linear(&n, gate, Some(Activation::Silu))?;
         let up = self.linear(&n, up, None)?;
-        for (out, up) in out.data.iter_mut().zip(&up.data) {
-            *out *= up;
-        }
-        Ok(out)
+        let numbers = out.data.len();
+        self.timed(
+            "multiply",
+            || Cost::bytes(3 * numbers * NUMBER),
+            |_| {
+                for (out, up) in out.data.iter_mut().zip(&up.data) {
+                    *out *= up;
+                }
+                Ok(out)
+            },
+        )
     }
 
     fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
@@ -163,9 +214,12 @@ impl Ops for Cpu {
         partitions: usize,
         patches: usize,
     ) -> Result<Buffer> {
-        let mut out = self.buffer(partitions, patches);
-        attention::cls_scores(q, q_stride, k, heads, patches, &mut out);
-        Ok(out)
+        let cost = || cost::scores(partitions * (patches + 1), k.cols(), NUMBER);
+        self.timed("cls_scores", cost, |cpu| {
+            let mut out = cpu.buffer(partitions, patches);
+            attention::cls_scores(q, q_stride, k, heads, patches, &mut out);
+            Ok(out)
+        })
     }
 
     fn vision_attention(
@@ -177,9 +231,14 @@ impl Ops for Cpu {
         partitions: usize,
         kept: Option<&Kept>,
     ) -> Result<Buffer> {
-        let mut out = self.buffer(q.rows(), q.cols());
-        attention::vision(&self.meter, [q, k, v], heads, partitions, kept, &mut out);
-        Ok(out)
+        let keys = k.rows() / partitions;
+        let bytes = NUMBER * 2 * (q.rows() + k.rows()) * q.cols();
+        let cost = || cost::attention(q.rows() * keys, q.cols(), bytes);
+        self.timed("vision_attention", cost, |cpu| {
+            let mut out = cpu.buffer(q.rows(), q.cols());
+            attention::vision(&cpu.meter, [q, k, v], heads, partitions, kept, &mut out);
+            Ok(out)
+        })
     }
 
     fn select(
@@ -188,8 +247,15 @@ impl Ops for Cpu {
         init: Option<&Buffer>,
         scores: Option<&Buffer>,
     ) -> Result<Kept> {
-        let kept = select::choose(plan, numbers(init), numbers(scores))?;
-        Ok(Kept::new(plan, kept))
+        let read = numbers(init).len() + numbers(scores).len();
+        self.timed(
+            "select",
+            || Cost::bytes(read * NUMBER),
+            |_| {
+                let kept = select::choose(plan, numbers(init), numbers(scores))?;
+                Ok(Kept::new(plan, kept))
+            },
+        )
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
@@ -197,9 +263,10 @@ impl Ops for Cpu {
     }
 
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
-        let mut out = self.buffer(rows.len(), x.cols());
-        rows::gather(x, rows, &mut out);
-        Ok(out)
+        self.pass("gather", rows.len(), x.cols(), |out| {
+            rows::gather(x, rows, out);
+            Ok(())
+        })
     }
 
     fn interleave(
@@ -210,13 +277,14 @@ impl Ops for Cpu {
         after: &[u32],
     ) -> Result<Buffer> {
         let slots = visual.as_ref().map_or(0, |v| v.kept.slots.len());
-        let mut out = self.buffer(before.len() + slots + after.len(), table.cols);
-        rows::embed(table, before, 0, &mut out);
-        if let Some(visual) = visual {
-            rows::arrange(visual.rows, visual.kept, visual.newline, before.len(), &mut out)?;
-        }
-        rows::embed(table, after, before.len() + slots, &mut out);
-        Ok(out)
+        self.pass("interleave", before.len() + slots + after.len(), table.cols, |out| {
+            rows::embed(table, before, 0, out);
+            if let Some(visual) = visual {
+                rows::arrange(visual.rows, visual.kept, visual.newline, before.len(), out)?;
+            }
+            rows::embed(table, after, before.len() + slots, out);
+            Ok(())
+        })
     }
 
     fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
@@ -242,13 +310,20 @@ impl Ops for Cpu {
         theta: f32,
     ) -> Result<()> {
         let width = cache.shape.head_dim;
-        cache::rope(q, &batch.spans, width, theta);
-        cache::rope(k, &batch.spans, width, theta);
-        for span in &batch.spans {
-            cache.write(layer, span, false, k);
-            cache.write(layer, span, true, v);
-        }
-        Ok(())
+        let numbers = q.rows() * (q.cols() + 2 * k.cols());
+        self.timed(
+            "rope_append",
+            || cost::pass(numbers, NUMBER),
+            |_| {
+                cache::rope(q, &batch.spans, width, theta);
+                cache::rope(k, &batch.spans, width, theta);
+                for span in &batch.spans {
+                    cache.write(layer, span, false, k);
+                    cache.write(layer, span, true, v);
+                }
+                Ok(())
+            },
+        )
     }
 
     fn attention(
@@ -258,24 +333,27 @@ impl Ops for Cpu {
         layer: usize,
         batch: &Batch,
     ) -> Result<Buffer> {
-        let mut out = self.buffer(q.rows(), q.cols());
-        attention::decoder(&self.meter, q, cache, layer, &batch.spans, &mut out);
-        Ok(out)
+        let number = if self.half_cache { NUMBER / 2 } else { NUMBER };
+        let cost = || cost::decoder(&batch.spans, q.cols(), NUMBER, cache.shape, number);
+        self.timed("attention", cost, |cpu| {
+            let mut out = cpu.buffer(q.rows(), q.cols());
+            attention::decoder(&cpu.meter, q, cache, layer, &batch.spans, &mut out);
+            Ok(out)
+        })
     }
 
     fn sample(&mut self, logits: &Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
-        how.iter()
-            .enumerate()
-            .map(|(row, (sampling, step))| {
-                sample::draw(logits.row(row), sampling, *step).ok_or_else(|| {
-                    Error::Numeric(
-                        "the logits are not finite: the checkpoint's weights hold NaN or infinity, \
-                         or overflow"
-                            .into(),
-                    )
-                })
+        let draw = |(row, (sampling, step)): (usize, &(Sampling, usize))| {
+            sample::draw(logits.row(row), sampling, *step).ok_or_else(|| {
+                Error::Numeric(
+                    "the logits are not finite: the checkpoint's weights hold NaN or infinity, \
+                     or overflow"
+                        .into(),
+                )
             })
-            .collect()
+        };
+        let bytes = how.len() * logits.cols() * NUMBER;
+        self.timed("sample", || Cost::bytes(bytes), |_| how.iter().enumerate().map(draw).collect())
     }
 
     fn download(&mut self, x: &Buffer) -> Result<Vec<f32>> {
@@ -288,7 +366,25 @@ impl Ops for Cpu {
 
     fn enter(&mut self, stage: Stage) -> Result<()> {
         self.clock.enter(stage);
+        self.layer = None;
         Ok(())
+    }
+
+    fn layer(&mut self, index: Option<usize>) {
+        self.layer = index;
+    }
+
+    fn profile(&mut self) -> Result<()> {
+        self.begin_profile();
+        Ok(())
+    }
+
+    fn profiled(&mut self) -> Result<Vec<Entry>> {
+        Ok(self.end_profile())
+    }
+
+    fn ceiling(&mut self) -> Result<Ceiling> {
+        Ok(ceiling::measure())
     }
 
     fn clock(&mut self) -> Result<&mut Clock> {

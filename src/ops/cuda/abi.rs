@@ -1064,6 +1064,47 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct SynthParams {
+    pub out: *mut ::core::ffi::c_void,
+    pub key: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub stride: u32,
+    pub mean: f32,
+    pub reach: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SynthParams"][::core::mem::size_of::<SynthParams>() - 40usize];
+    ["Alignment of SynthParams"][::core::mem::align_of::<SynthParams>() - 8usize];
+    [
+        "Offset of field: SynthParams::out",
+    ][::core::mem::offset_of!(SynthParams, out) - 0usize];
+    [
+        "Offset of field: SynthParams::key",
+    ][::core::mem::offset_of!(SynthParams, key) - 8usize];
+    [
+        "Offset of field: SynthParams::rows",
+    ][::core::mem::offset_of!(SynthParams, rows) - 16usize];
+    [
+        "Offset of field: SynthParams::cols",
+    ][::core::mem::offset_of!(SynthParams, cols) - 20usize];
+    [
+        "Offset of field: SynthParams::stride",
+    ][::core::mem::offset_of!(SynthParams, stride) - 24usize];
+    [
+        "Offset of field: SynthParams::mean",
+    ][::core::mem::offset_of!(SynthParams, mean) - 28usize];
+    [
+        "Offset of field: SynthParams::reach",
+    ][::core::mem::offset_of!(SynthParams, reach) - 32usize];
+    [
+        "Offset of field: SynthParams::reserved",
+    ][::core::mem::offset_of!(SynthParams, reserved) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct GemvParams {
     pub x: *const ::core::ffi::c_void,
     pub norm: *const f32,

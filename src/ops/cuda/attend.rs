@@ -9,10 +9,17 @@ use super::launch::Number;
 use super::scratch;
 use crate::Result;
 use crate::ops::Span;
+use crate::ops::cost::{self, Cost};
 
 /// 1/√head_dim, what scores are multiplied by.
 fn scale(head_dim: usize) -> f32 {
     1.0 / (head_dim as f32).sqrt()
+}
+
+/// What causal attention of spans costs.
+fn decoder_cost(q: &Buffer, cache: &Cache, spans: &[Span]) -> Cost {
+    let size = q.number.size();
+    cost::decoder(spans, q.cols, size, cache.shape, size)
 }
 
 impl Cuda {
@@ -52,7 +59,9 @@ impl Cuda {
             k_stride: k.stride as u32,
             scale: scale(head_dim),
         };
-        for launch in attention::cls_scores(&shape, partitions, patches) {
+        let keys = partitions * (patches + 1);
+        let cost = cost::scores(keys, k.cols, k.number.size());
+        for launch in attention::cls_scores(&shape, partitions, patches, cost) {
             // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
             unsafe { self.queue.launch(&launch, &params)? };
         }
@@ -97,7 +106,9 @@ impl Cuda {
             scale: scale(head_dim),
             reserved: 0,
         };
-        let launch = attention::vision(self.queue.path(), &shape, most, partitions);
+        let bytes = 2 * (q.rows + k.rows) * q.cols * q.number.size();
+        let launch = attention::vision(self.queue.path(), &shape, most, partitions)
+            .costing(cost::attention(q.rows * tokens, q.cols, bytes));
         // SAFETY: the offsets end with the rows of q; k and v have all rows of all partitions.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
@@ -149,7 +160,11 @@ impl Cuda {
                 out_stride: out.stride as u32,
                 scale: scale(heads.head_dim),
             };
-            let launch = attention::prefill(self.queue.path(), &heads, rows);
+            let launch = attention::prefill(self.queue.path(), &heads, rows).costing(decoder_cost(
+                q,
+                cache,
+                std::slice::from_ref(span),
+            ));
             // SAFETY: the table names the pages of all positions up to the span's last.
             unsafe { self.queue.launch(&launch, &params)? };
         }
@@ -186,7 +201,8 @@ impl Cuda {
             out_stride: out.stride as u32,
             scale: scale(heads.head_dim),
         };
-        for launch in attention::decode(&heads, q.rows, splits) {
+        let cost = decoder_cost(q, cache, &batch.spans);
+        for launch in attention::decode(&heads, q.rows, splits, cost) {
             // SAFETY: the tables name the pages of all positions; the scratch has a place for every split.
             unsafe { self.queue.launch(&launch, &params)? };
         }

@@ -6,6 +6,7 @@ use super::abi::{
     HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_PAGE, HIRED_ROW_THREADS, HIRED_SPLIT,
 };
 use super::launch::{Launch, Number};
+use crate::ops::cost::Cost;
 
 /// Heads and how their rows lie. Strides count numbers.
 #[derive(Debug, Clone, Copy)]
@@ -78,6 +79,7 @@ fn tiles(file: &'static str, path: u32, heads: &Heads, rows: usize, partitions: 
         grid: [rows.div_ceil(tile.rows) as u32, heads.heads as u32, partitions as u32],
         block: HIRED_ATTENTION_THREADS,
         shared: 0,
+        cost: Cost::default(),
     }
 }
 
@@ -100,7 +102,8 @@ pub fn splits(pages: usize) -> usize {
 }
 
 /// Attention of one row of each of `sequences` to so many splits at most of the cache, and the merging of the splits.
-pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> [Launch; 2] {
+/// `cost`: of both together, told with the first.
+pub fn decode(heads: &Heads, sequences: usize, splits: usize, cost: Cost) -> [Launch; 2] {
     assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
     let group = heads.heads / heads.kv_heads;
     let (name, sharing) = if heads.is_vector() {
@@ -117,13 +120,15 @@ pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> [Launch; 2] {
         grid: grid.map(|blocks| blocks as u32),
         block: HIRED_ATTENTION_THREADS,
         shared: 0,
+        cost: Cost::default(),
     };
     let number = heads.number.name();
     [
         launch(
             format!("{file}_{name}_{number}"),
             [splits, heads.kv_heads * group.div_ceil(sharing), sequences],
-        ),
+        )
+        .costing(cost),
         launch(format!("attention_merge_{number}"), [heads.heads, sequences, 1]),
     ]
 }
@@ -140,8 +145,8 @@ pub fn decode_scratch(
 }
 
 /// Scores of the class token: weights of each head, and their sum over the heads. `q_stride` and `out_stride` of
-/// `heads` play no part.
-pub fn cls_scores(heads: &Heads, partitions: usize, patches: usize) -> [Launch; 2] {
+/// `heads` play no part. `cost`: of both together, told with the first.
+pub fn cls_scores(heads: &Heads, partitions: usize, patches: usize, cost: Cost) -> [Launch; 2] {
     assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
     let is_vector = Heads { q_stride: 0, out_stride: 0, ..*heads }.is_vector();
     let variant = if is_vector { "vector" } else { "guarded" };
@@ -153,9 +158,11 @@ pub fn cls_scores(heads: &Heads, partitions: usize, patches: usize) -> [Launch; 
         grid: [grid[0] as u32, grid[1] as u32, 1],
         block,
         shared: 0,
+        cost: Cost::default(),
     };
     [
-        launch(format!("{file}_{variant}_{}", heads.number.name()), [heads.heads, partitions]),
+        launch(format!("{file}_{variant}_{}", heads.number.name()), [heads.heads, partitions])
+            .costing(cost),
         launch(format!("{file}_sum"), [patches.div_ceil(block as usize), partitions]),
     ]
 }
@@ -218,7 +225,7 @@ mod tests {
     #[test]
     fn decode_shares_keys_between_the_heads_of_a_group() {
         let of = |number, q, kv, width| {
-            let [split, merge] = decode(&heads(number, q, kv, width), 3, 4);
+            let [split, merge] = decode(&heads(number, q, kv, width), 3, 4, Cost::default());
             assert_eq!((merge.grid, merge.block), ([q as u32, 3, 1], 128));
             (split.kernel.trim_start_matches("attention_decode_").to_owned(), split.grid)
         };

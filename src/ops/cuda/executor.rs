@@ -1,17 +1,20 @@
 //! The CUDA executor: what it holds, and how it takes memory.
 
+use super::abi::SynthParams;
 use super::blas::Blas;
 use super::buffer::{Buffer, Home, Weight};
 use super::device::{Device, Driver};
 use super::graph::Graph;
-use super::launch::{Gemm, Number};
+use super::launch::{Gemm, Launch, Number};
 use super::queue::{Block, Queue};
 use super::scratch::{self, Parts};
 use super::staging::{Place, Staging};
 use super::watch::Watch;
 use crate::checkpoint::Tensor;
+use crate::checkpoint::synth::Recipe;
 use crate::kv;
 use crate::ops::arena::{Arena, rounded};
+use crate::ops::cost::Cost;
 use crate::ops::footprint::{Card, Footprint};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{Storage, extent};
@@ -72,6 +75,12 @@ pub struct OpenedCard {
     pub memory: usize,
     /// The code that it runs: `sm_61` or `compute_61`.
     pub code: String,
+    /// The newest CUDA that its driver serves: `12.4`.
+    pub driver: String,
+    /// The most its multiprocessors run at.
+    pub clock_mhz: u32,
+    /// The most its memory runs at.
+    pub memory_clock_mhz: u32,
     /// Who makes large matrix products: `own` or `cublas`.
     pub gemm: &'static str,
 }
@@ -118,13 +127,18 @@ impl Cuda {
     /// # Errors
     /// [`Error::Device`] when there is no driver, no such device or no code for it.
     pub fn open(options: Options) -> Result<Self> {
-        let device = Driver::open()?.device(options.ordinal)?;
+        let driver = Driver::open()?;
+        let device = driver.device(options.ordinal)?;
         let Device { ordinal, capability, memory, .. } = device;
         let name = device.name.clone();
         let (context, code) = device.context()?;
         let queue = Queue::new(context, code)?;
         let count = CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT;
         let processors = queue.attribute(count)? as usize;
+        let megahertz = |which| queue.attribute(which).map(|kilohertz| kilohertz as u32 / 1000);
+        let clock_mhz = megahertz(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
+        let memory_clock_mhz =
+            megahertz(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;
         let blas = open_blas(&queue, options)?;
         let gemm = if blas.is_some() { "cublas" } else { "own" };
         Ok(Self {
@@ -137,6 +151,9 @@ impl Cuda {
                 compute_capability: capability,
                 memory,
                 code: code.to_string(),
+                driver: driver.version.to_string(),
+                clock_mhz,
+                memory_clock_mhz,
                 gemm,
             },
             staging: None,
@@ -195,7 +212,8 @@ impl Cuda {
 
     /// Steps may be recorded: the next one finds its memory where this one leaves it.
     pub(super) fn records(&self) -> bool {
-        self.options.graphs && !self.separate && self.workspace_is_empty()
+        let wanted = self.options.graphs && !self.separate && !self.queue.is_profiled();
+        wanted && self.workspace_is_empty()
     }
 
     fn workspace_is_empty(&self) -> bool {
@@ -261,7 +279,43 @@ impl Cuda {
     }
 
     pub(super) fn take_weight(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
-        let (rows, cols) = extent(&tensor.shape);
+        let (weight, number) = self.place_weight(&tensor.shape, storage)?;
+        if self.staging.is_none() {
+            self.staging = Some(Staging::new(&self.queue)?);
+        }
+        let staging = self.staging.as_mut().expect("made above");
+        let Weight { address, rows, cols, stride, .. } = weight;
+        let place = Place { address, rows, cols, stride, number };
+        // SAFETY: the place is inside the block, which the weight keeps.
+        unsafe { staging.copy(&self.queue, tensor, place)? };
+        Ok(weight)
+    }
+
+    /// A weight that is in no file, drawn on the device.
+    pub(super) fn draw_weight(&mut self, recipe: &Recipe, storage: Storage) -> Result<Weight> {
+        let (weight, number) = self.place_weight(&recipe.shape, storage)?;
+        let Weight { address, rows, cols, stride, .. } = weight;
+        let params = SynthParams {
+            out: address as *mut _,
+            key: recipe.key,
+            rows: rows as u32,
+            cols: cols as u32,
+            stride: stride as u32,
+            mean: recipe.mean,
+            reach: recipe.reach,
+            reserved: 0,
+        };
+        let kernel = format!("synth_{}", number.name());
+        let launch = Launch::rows("synth", kernel, rows, stride, 1)
+            .costing(Cost::bytes(rows * stride * number.size()));
+        // SAFETY: the place is inside the block, which the weight keeps.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(weight)
+    }
+
+    /// The next place in the room for weights, and the format that it has there.
+    fn place_weight(&mut self, shape: &[usize], storage: Storage) -> Result<(Weight, Number)> {
+        let (rows, cols) = extent(shape);
         let (number, (rows, cols), stride) = match storage {
             Storage::Matrix => (self.options.number, (rows, cols), self.card().stride(cols)),
             Storage::Vector => (Number::F32, (1, rows * cols), rows * cols),
@@ -276,14 +330,7 @@ impl Cuda {
         let address = room.block.address() + room.filled as u64;
         let block = room.block.clone();
         room.filled += rounded(bytes);
-        if self.staging.is_none() {
-            self.staging = Some(Staging::new(&self.queue)?);
-        }
-        let staging = self.staging.as_mut().expect("made above");
-        let place = Place { address, rows, cols, stride, number };
-        // SAFETY: the place is inside the block, which the weight keeps.
-        unsafe { staging.copy(&self.queue, tensor, place)? };
-        Ok(Weight { _block: block, address, rows, cols, stride })
+        Ok((Weight { _block: block, address, rows, cols, stride }, number))
     }
 
     /// A cache with what decode steps read beside it.

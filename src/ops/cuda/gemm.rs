@@ -6,6 +6,7 @@
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
 use super::launch::{Launch, Number};
+use crate::ops::cost::Cost;
 
 /// The shape of a product: out `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
 #[derive(Debug, Clone, Copy)]
@@ -140,6 +141,7 @@ fn launch(
         grid: [high.div_ceil(groups) as u32, wide as u32, groups as u32],
         block: tile.threads,
         shared: 0,
+        cost: Cost::default(),
     }
 }
 

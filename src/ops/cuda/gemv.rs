@@ -19,6 +19,7 @@
 use super::abi::HIRED_GEMV_ROWS;
 use super::launch::{Launch, Number};
 use crate::ops::DECODE_ROWS;
+use crate::ops::cost::Cost;
 
 /// Most rows that these kernels take.
 pub const ROWS: usize = DECODE_ROWS;
@@ -105,6 +106,7 @@ pub fn gemv(_path: u32, number: Number, product: &Gemv) -> Launch {
         grid: [product.warps().div_ceil(warps) as u32, 1, 1],
         block: THREADS,
         shared: 0,
+        cost: Cost::default(),
     }
 }
 

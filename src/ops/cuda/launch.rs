@@ -1,6 +1,7 @@
 //! What a launch is: decided by pure functions, carried out by the queue.
 
 use super::abi::{HIRED_NORM_KEPT, HIRED_NORM_THREADS, HIRED_ROW_THREADS};
+use crate::ops::cost::{self, Cost};
 
 /// Format of numbers on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Launch {
     pub block: u32,
     /// Bytes of dynamic shared memory of a block.
     pub shared: u32,
+    /// What it costs at least, see [`crate::ops::cost`].
+    pub cost: Cost,
 }
 
 /// Whether whole 16-byte accesses reach every number: of rows `stride` numbers apart, at addresses that are multiples
@@ -72,6 +75,11 @@ pub fn variant(vector: bool) -> &'static str {
 }
 
 impl Launch {
+    /// The same launch, whose cost is told by who asks for it.
+    pub fn costing(self, cost: Cost) -> Self {
+        Self { cost, ..self }
+    }
+
     /// A block for each row, each thread `lanes` of `cols` numbers at a time: kernels of vision, rows and activation.
     pub fn rows(
         file: &'static str,
@@ -82,7 +90,7 @@ impl Launch {
     ) -> Self {
         let threads = cols.div_ceil(lanes).min(HIRED_ROW_THREADS as usize) as u32;
         let block = threads.max(1).next_multiple_of(WARP);
-        Self { file, kernel, grid: [rows as u32, 1, 1], block, shared: 0 }
+        Self { file, kernel, grid: [rows as u32, 1, 1], block, shared: 0, cost: Cost::default() }
     }
 }
 
@@ -98,6 +106,7 @@ pub fn norm(op: &str, number: Number, rows: usize, cols: usize) -> Launch {
         grid: [rows as u32, 1, 1],
         block,
         shared: 0,
+        cost: cost::pass(rows * cols, number.size()),
     }
 }
 
@@ -116,6 +125,7 @@ pub fn rope(number: Number, rows: usize, heads: usize, head_dim: usize) -> Launc
         grid: [rows as u32, share, 1],
         block,
         shared: (half * size_of::<[f32; 2]>()) as u32,
+        cost: cost::pass(rows * heads * head_dim, number.size()),
     }
 }
 

@@ -21,9 +21,13 @@ mod blas;
 #[cfg(feature = "cuda")]
 mod buffer;
 #[cfg(feature = "cuda")]
+mod ceiling;
+#[cfg(feature = "cuda")]
 mod choice;
 #[cfg(feature = "cuda")]
 pub mod device;
+#[cfg(feature = "cuda")]
+mod event;
 #[cfg(feature = "cuda")]
 mod executor;
 #[cfg(feature = "cuda")]
@@ -36,6 +40,8 @@ mod nvtx;
 mod ops;
 #[cfg(feature = "cuda")]
 mod products;
+#[cfg(feature = "cuda")]
+mod profile;
 #[cfg(feature = "cuda")]
 mod queue;
 #[cfg(feature = "cuda")]

@@ -187,16 +187,11 @@ impl Ranges {
     /// Ends what is open and begins a stage.
     pub fn stage(&mut self, stage: Stage) {
         self.end(Level::Stage);
-        let name = match stage {
-            Stage::Idle => return,
-            Stage::Vision => "vision",
-            Stage::Select => "select",
-            Stage::Project => "project",
-            Stage::Prefill => "prefill",
-            Stage::Decode => "decode",
-        };
-        self.stage = name;
-        self.begin(Level::Stage, || name.to_owned());
+        if stage == Stage::Idle {
+            return;
+        }
+        self.stage = stage.name();
+        self.begin(Level::Stage, || stage.name().to_owned());
     }
 
     /// Begins a decode step of so many rows, or ends it.

@@ -10,11 +10,15 @@ use super::executor::Cuda;
 use super::launch::{Launch, is_vector, norm as norm_launch, rope, variant};
 use super::scratch;
 use crate::checkpoint::Tensor;
+use crate::checkpoint::synth::Recipe;
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
 use crate::kv;
+use crate::ops::ceiling::Ceiling;
 use crate::ops::clock::{Clock, Stage};
+use crate::ops::cost::{self, Cost};
 use crate::ops::memory::{Meter, Purpose};
+use crate::ops::profile::Entry;
 use crate::ops::sample::Sampling;
 use crate::ops::{Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::select;
@@ -30,6 +34,10 @@ impl Ops for Cuda {
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
         self.take_weight(tensor, storage)
+    }
+
+    fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Weight> {
+        self.draw_weight(recipe, storage)
     }
 
     fn reserve(&mut self, purpose: Purpose, bytes: usize) -> Result<()> {
@@ -56,6 +64,8 @@ impl Ops for Cuda {
         let vector = stride.is_multiple_of(4);
         let kernel = format!("patches_{}_{}", variant(vector), out.number.name());
         let launch = Launch::rows("vision", kernel, out.rows, stride, if vector { 4 } else { 1 });
+        let written = out.rows * stride * out.number.size();
+        let launch = launch.costing(Cost::bytes(tiles.pixels.len() + written));
         let params = PatchesParams {
             pixels: pixels as *const u8,
             lut: lut as *const f32,
@@ -65,10 +75,13 @@ impl Ops for Cuda {
             patch: patch as u32,
             stride: stride as u32,
         };
+        let stage = self.watch.stage();
+        self.enter_stage(Stage::Upload)?;
         // SAFETY: the region holds the table and the bytes; `patch` divides `side` as the configuration says.
         unsafe {
             self.queue.upload(lut, norm.lut.as_flattened())?;
             self.queue.upload(pixels, &tiles.pixels)?;
+            self.enter_stage(stage)?;
             self.queue.launch(&launch, &params)?;
         }
         Ok(out)
@@ -85,7 +98,8 @@ impl Ops for Cuda {
         let out = self.buffer(patches.rows + partitions, cols)?;
         let vector = is_vector(out.number, cols, cols);
         let kernel = format!("vision_tokens_{}_{}", variant(vector), out.number.name());
-        let launch = Launch::rows("vision", kernel, out.rows, cols, self.lanes(vector));
+        let launch = Launch::rows("vision", kernel, out.rows, cols, self.lanes(vector))
+            .costing(cost::pass(out.rows * cols, out.number.size()));
         let params = TokensParams {
             patches: patches.pointer(),
             class_token: class.vector(),
@@ -310,11 +324,23 @@ impl Ops for Cuda {
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {
-        self.watch.enter(&self.queue, stage)
+        self.enter_stage(stage)
     }
 
     fn layer(&mut self, index: Option<usize>) {
-        self.watch.ranges.layer(index);
+        self.enter_layer(index);
+    }
+
+    fn profile(&mut self) -> Result<()> {
+        self.queue.profile()
+    }
+
+    fn profiled(&mut self) -> Result<Vec<Entry>> {
+        self.queue.profiled()
+    }
+
+    fn ceiling(&mut self) -> Result<Ceiling> {
+        self.measure_ceiling()
     }
 
     fn clock(&mut self) -> Result<&mut Clock> {
@@ -358,7 +384,8 @@ impl Cuda {
         let bytes = x.stride * x.number.size();
         let vector = bytes.is_multiple_of(16);
         let kernel = format!("gather_{}", variant(vector));
-        let launch = Launch::rows("rows", kernel, out.rows, bytes, if vector { 16 } else { 2 });
+        let launch = Launch::rows("rows", kernel, out.rows, bytes, if vector { 16 } else { 2 })
+            .costing(cost::pass(out.rows * bytes, 1));
         let params = GatherParams {
             x: x.pointer(),
             rows: rows as *const u32,
@@ -393,7 +420,8 @@ impl Cuda {
         const { assert!(HIRED_NEWLINE == u32::MAX) };
         let vector = is_vector(out.number, out.cols, params.table_stride as usize);
         let kernel = format!("interleave_{}_{}", variant(vector), out.number.name());
-        let launch = Launch::rows("rows", kernel, out.rows, out.cols, self.lanes(vector));
+        let launch = Launch::rows("rows", kernel, out.rows, out.cols, self.lanes(vector))
+            .costing(cost::pass(out.rows * out.cols, out.number.size()));
         // SAFETY: ids are of the vocabulary, slots of the kept rows; `out` has a row for each of them.
         unsafe { self.queue.launch(&launch, params) }
     }

@@ -11,6 +11,7 @@ use super::gemv::{Form, Gemv, gemv};
 use super::launch::{Launch, Number, is_vector, variant};
 use crate::Result;
 use crate::config::Activation;
+use crate::ops::cost::{self, Cost};
 use crate::ops::{DECODE_ROWS, Linear, Norm};
 use std::ptr::null;
 
@@ -129,10 +130,17 @@ impl Cuda {
         epilogue: Epilogue,
     ) -> Result<()> {
         let weight = &layer.weight;
+        let cost = cost_of(x, weight, epilogue);
         if let Some(blas) = &self.blas {
-            self.queue.note("cuBLAS");
-            // SAFETY: shapes as the model has checked them; with the library everything is fp16.
-            unsafe { blas.product(x, weight, inner(x, weight), out, epilogue.kind == HIRED_ADD)? };
+            let (inner, add) = (inner(x, weight), epilogue.kind == HIRED_ADD);
+            self.queue.noting(
+                || "cuBLAS".into(),
+                cost,
+                || {
+                    // SAFETY: shapes as the model has checked them; with the library everything is fp16.
+                    unsafe { blas.product(x, weight, inner, out, add) }
+                },
+            )?;
             return self.activate(out, layer.bias.as_ref(), epilogue.activation);
         }
         let params = GemmParams {
@@ -158,7 +166,7 @@ impl Cuda {
             out_stride: out.stride,
             aligned: true,
         };
-        let launch = gemm(self.queue.path(), x.number, &product, self.processors);
+        let launch = gemm(self.queue.path(), x.number, &product, self.processors).costing(cost);
         // SAFETY: shapes as the model has checked them; all operands are alive.
         unsafe { self.queue.launch(&launch, &params) }
     }
@@ -171,7 +179,8 @@ impl Cuda {
         let vector = is_vector(out.number, out.cols, out.stride);
         let kernel = format!("bias_activation_{}_{}", variant(vector), out.number.name());
         let lanes = if vector { 16 / out.number.size() } else { 1 };
-        let launch = Launch::rows("activation", kernel, out.rows, out.cols, lanes);
+        let launch = Launch::rows("activation", kernel, out.rows, out.cols, lanes)
+            .costing(cost::pass(out.rows * out.cols, out.number.size()));
         let params = ActivationParams {
             x: out.pointer(),
             bias: bias.map_or(null(), Weight::vector),
@@ -197,6 +206,7 @@ impl Cuda {
             grid: [blocks as u32, 1, 1],
             block: HIRED_ROW_THREADS,
             shared: 0,
+            cost: Cost::bytes(3 * count * gate.number.size()),
         };
         let params = SiluMulParams {
             gate: gate.pointer(),
@@ -259,7 +269,9 @@ impl Cuda {
             w_stride: weight.stride,
             aligned: true,
         };
-        let launch = gemv(self.queue.path(), x.number, &product);
+        let mut cost = Cost::default();
+        layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
+        let launch = gemv(self.queue.path(), x.number, &product).costing(cost);
         // SAFETY: shapes as the model has checked them; all operands are alive.
         unsafe { self.queue.launch(&launch, &params) }
     }
@@ -269,6 +281,15 @@ impl Cuda {
 fn inner(x: &Buffer, weight: &Weight) -> usize {
     debug_assert_eq!(x.cols, weight.cols);
     if x.stride == weight.stride { x.stride } else { x.cols }
+}
+
+/// What a product with one weight costs. Gate and up of few rows are made at once: nothing of them is read again.
+fn cost_of(x: &Buffer, weight: &Weight, epilogue: Epilogue) -> Cost {
+    let size = x.number.size();
+    let (n, k) = (weight.rows, weight.cols);
+    let reads = epilogue.kind == HIRED_ADD || epilogue.kind == HIRED_GATE && x.rows > DECODE_ROWS;
+    let of = if reads { cost::linear_add } else { cost::linear };
+    of(x.rows, n, k, size, n * k * size)
 }
 
 fn number_of(activation: Option<Activation>) -> u32 {

@@ -3,7 +3,11 @@
 use super::device::refused;
 use super::launch::Launch;
 use super::modules::{Code, Modules};
+use super::profile::Profile;
+use crate::ops::clock::Stage;
+use crate::ops::cost::Cost;
 use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::ops::profile::{CLEAR, DOWNLOAD, UPLOAD};
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdevice_attribute, CUfunction, CUfunction_attribute, CUstream};
@@ -25,11 +29,19 @@ pub struct Queue {
 }
 
 /// Kernels that have been launched.
-#[derive(Debug, Default)]
-struct Known {
+#[derive(Debug)]
+pub(super) struct Known {
     functions: HashMap<(&'static str, String), Function>,
-    /// The names of launches since somebody listens.
-    heard: Option<Vec<String>>,
+    /// What was enqueued since somebody wants to know.
+    pub(super) profile: Option<Profile>,
+    /// The stage and layer that work belongs to.
+    pub(super) place: (Stage, Option<usize>),
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { functions: HashMap::new(), profile: None, place: (Stage::Idle, None) }
+    }
 }
 
 /// A kernel's handle and the dynamic shared memory that it is allowed.
@@ -90,10 +102,7 @@ impl Queue {
 
     fn function(&self, launch: &Launch) -> Result<CUfunction> {
         let mut known = self.known();
-        let Known { functions, heard } = &mut *known;
-        if let Some(heard) = heard {
-            heard.push(launch.kernel.clone());
-        }
+        let functions = &mut known.functions;
         let key = (launch.file, launch.kernel.clone());
         let mut function = match functions.get(&key) {
             Some(function) => *function,
@@ -118,24 +127,7 @@ impl Queue {
         Ok(function.handle)
     }
 
-    /// Notes the names of what is launched from now on.
-    pub fn hear(&self) {
-        self.known().heard = Some(Vec::new());
-    }
-
-    /// The names noted; from now on none are.
-    pub fn heard(&self) -> Vec<String> {
-        self.known().heard.take().unwrap_or_default()
-    }
-
-    /// Notes what is launched by others.
-    pub fn note(&self, name: &str) {
-        if let Some(heard) = &mut self.known().heard {
-            heard.push(name.to_owned());
-        }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,18 +159,24 @@ impl Queue {
         let function = self.function(launch)?;
         let mut list = [params.cast_mut()];
         let [x, y, z] = launch.grid;
-        // SAFETY: the driver copies the parameters during the call; the rest is the caller's word.
-        unsafe {
-            result::launch_kernel(
-                function,
-                (x, y, z),
-                (launch.block, 1, 1),
-                launch.shared,
-                self.stream.cu_stream(),
-                &mut list,
-            )
-        }
-        .map_err(|e| refused(&format!("to launch {}", launch.kernel), e))
+        self.noting(
+            || launch.kernel.clone().into(),
+            launch.cost,
+            || {
+                // SAFETY: the driver copies the parameters during the call; the rest is the caller's word.
+                unsafe {
+                    result::launch_kernel(
+                        function,
+                        (x, y, z),
+                        (launch.block, 1, 1),
+                        launch.shared,
+                        self.stream.cu_stream(),
+                        &mut list,
+                    )
+                }
+                .map_err(|e| refused(&format!("to launch {}", launch.kernel), e))
+            },
+        )
     }
 
     /// Enqueues a copy to the device. Pageable memory: the driver has its own copy when this returns.
@@ -193,9 +191,15 @@ impl Queue {
             return Ok(());
         }
         self.bind()?;
-        // SAFETY: the caller's word.
-        unsafe { result::memcpy_htod_async(to, values, self.stream.cu_stream()) }
-            .map_err(|e| refused("a copy to the device", e))
+        self.noting(
+            || UPLOAD.into(),
+            Cost::bytes(size_of_val(values)),
+            || {
+                // SAFETY: the caller's word.
+                unsafe { result::memcpy_htod_async(to, values, self.stream.cu_stream()) }
+                    .map_err(|e| refused("a copy to the device", e))
+            },
+        )
     }
 
     /// Copies from the device when everything before has run.
@@ -209,11 +213,18 @@ impl Queue {
         let mut values = vec![T::zeroed(); count];
         if count > 0 {
             self.bind()?;
-            // SAFETY: the caller's word; the values stay until the stream has been waited for.
-            let outcome =
-                unsafe { result::memcpy_dtoh_async(&mut values, from, self.stream.cu_stream()) };
+            let bytes = Cost::bytes(count * size_of::<T>());
+            let outcome = self.noting(
+                || DOWNLOAD.into(),
+                bytes,
+                || {
+                    // SAFETY: the caller's word; the values stay until the stream has been waited for.
+                    unsafe { result::memcpy_dtoh_async(&mut values, from, self.stream.cu_stream()) }
+                        .map_err(|e| refused("a copy from the device", e))
+                },
+            );
             let waited = self.wait();
-            outcome.map_err(|e| refused("a copy from the device", e))?;
+            outcome?;
             waited?;
         }
         Ok(values)
@@ -242,9 +253,15 @@ impl Queue {
     /// When the driver refuses.
     pub unsafe fn clear(&self, at: u64, bytes: usize) -> Result<()> {
         self.bind()?;
-        // SAFETY: the caller's word.
-        unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
-            .map_err(|e| refused("to clear memory", e))
+        self.noting(
+            || CLEAR.into(),
+            Cost::bytes(bytes),
+            || {
+                // SAFETY: the caller's word.
+                unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
+                    .map_err(|e| refused("to clear memory", e))
+            },
+        )
     }
 
     /// Waits until everything enqueued has run.

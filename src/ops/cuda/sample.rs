@@ -7,6 +7,7 @@
 
 use super::abi;
 use super::launch::Launch;
+use crate::ops::cost::Cost;
 use crate::ops::sample::Sampling;
 use crate::{Error, Result};
 use std::ffi::c_void;
@@ -125,6 +126,7 @@ impl Choosing {
             grid: [self.rows as u32, 1, 1],
             block: threads as u32,
             shared: 0,
+            cost: Cost::bytes(self.rows * self.cols * size_of::<f32>()),
         };
         (launch, params)
     }

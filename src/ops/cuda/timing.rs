@@ -1,12 +1,10 @@
 //! Measuring pieces of work on the device, for benchmarks.
 
-use super::device::refused;
+use super::event::Event;
 use super::executor::Cuda;
-use super::queue::Queue;
 use crate::Result;
+use crate::ops::Ops;
 use crate::ops::memory::Purpose;
-use cudarc::driver::result::event;
-use cudarc::driver::sys::{CUevent, CUevent_flags};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,28 +24,6 @@ impl Timing {
     }
 }
 
-/// An event, which goes when it goes.
-struct Event(CUevent);
-
-impl Event {
-    fn record(queue: &Queue) -> Result<Self> {
-        let stream = queue.stream()?;
-        let event =
-            event::create(CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| refused("an event", e))?;
-        let event = Self(event);
-        // SAFETY: both handles are alive.
-        unsafe { event::record(event.0, stream) }.map_err(|e| refused("to record an event", e))?;
-        Ok(event)
-    }
-}
-
-impl Drop for Event {
-    fn drop(&mut self) {
-        // SAFETY: created by `record`; the driver keeps an event that is under way until it is done.
-        let _ = unsafe { event::destroy(self.0) };
-    }
-}
-
 impl Cuda {
     /// Times `work`, so many times after one that is not counted.
     ///
@@ -63,10 +39,11 @@ impl Cuda {
         mut work: impl FnMut(&mut Self) -> Result<()>,
     ) -> Result<Timing> {
         let block = self.queue.block(&Arc::default(), Purpose::Workspace, flushed)?;
-        self.queue.hear();
+        self.profile()?;
         let first = work(self);
-        let kernels = self.queue.heard();
+        let pieces = self.profiled();
         first?;
+        let kernels = pieces?.into_iter().filter(|e| !e.is_copy()).map(|e| e.name.into()).collect();
         let mut marks = Vec::with_capacity(repetitions);
         for _ in 0..repetitions {
             // SAFETY: the block has so many bytes.
@@ -78,10 +55,7 @@ impl Cuda {
         self.queue.wait()?;
         let mut times = Vec::with_capacity(repetitions);
         for (begin, end) in &marks {
-            // SAFETY: both events were recorded on the stream, which has been waited for.
-            let milliseconds = unsafe { event::elapsed(begin.0, end.0) }
-                .map_err(|e| refused("to read the time between events", e))?;
-            times.push(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3));
+            times.push(end.since(begin)?);
         }
         times.sort();
         Ok(Timing { times, kernels })

@@ -1,6 +1,7 @@
 //! The kernels of a selection with their parameters.
 
 use super::{Layout, Selecting};
+use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi;
 use crate::ops::cuda::launch::Launch;
 use crate::select::Rule;
@@ -57,6 +58,7 @@ impl Selecting {
             grid: [blocks, 1, 1],
             block: abi::HIRED_SELECT_THREADS,
             shared: shared as u32,
+            cost: Cost::default(),
         };
         let (share, params) = self.share(rule, init as *const f32, at(allocation), at(flags));
         let topk = abi::SelectTopkParams {
@@ -86,9 +88,11 @@ impl Selecting {
             newlines: (self.plan.newlines > 0).into(),
             reserved: 0,
         };
+        // Scores read, ranks written; the other kernels' words are fewer.
+        let scored = cost::pass((partitions * patch_count) as usize, size_of::<f32>());
         vec![
             (launch(share.0, 1, share.1 * (partitions as usize - 1)), params),
-            (launch("topk", partitions, 0), Params::Topk(topk)),
+            (launch("topk", partitions, 0).costing(scored), Params::Topk(topk)),
             (launch("rows", partitions, 0), Params::Rows(kept_rows)),
             (launch("order", 1, 0), Params::Order(order)),
         ]

@@ -1,0 +1,80 @@
+//! Where a model comes from: a folder, or random numbers.
+
+use super::prepare::Preparer;
+use crate::Result;
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::synth::Synthetic;
+use crate::config::{ModelConfig, ModelFolder};
+use crate::image::Resample;
+use crate::model::Source;
+use crate::ops::{Ops, Storage};
+use std::path::{Path, PathBuf};
+
+/// A model before its weights are taken.
+pub struct Origin {
+    pub config: ModelConfig,
+    pub weights: Weights,
+}
+
+/// What weights are taken from.
+pub enum Weights {
+    /// Files of a folder.
+    Stored(PathBuf, Checkpoint),
+    /// Numbers that are made when they are taken.
+    Synthetic(Synthetic),
+}
+
+impl Origin {
+    /// A Hugging Face folder.
+    pub fn folder(path: &Path) -> Result<Self> {
+        let ModelFolder { dir, config } = ModelFolder::open(path)?;
+        let checkpoint = Checkpoint::open(&dir)?;
+        Ok(Self { config, weights: Weights::Stored(dir, checkpoint) })
+    }
+
+    /// An architecture with random weights.
+    pub fn synthetic(synthetic: Synthetic) -> Result<Self> {
+        let config = synthetic.preset.config()?;
+        Ok(Self { config, weights: Weights::Synthetic(synthetic) })
+    }
+
+    /// What turns requests into numbers, and the weights for blocks that are needed later.
+    pub fn into_parts(self, resample: Resample) -> Result<(Preparer, Weights)> {
+        let Self { config, weights } = self;
+        let preparer = match &weights {
+            Weights::Stored(dir, _) => Preparer::open(dir, config, resample)?,
+            Weights::Synthetic(s) => Preparer::synthetic(s.preset, config, resample)?,
+        };
+        Ok((preparer, weights))
+    }
+}
+
+impl Weights {
+    /// Bytes of a weight as it is stored.
+    pub fn bytes(&self, name: &str, shape: &[usize]) -> Result<usize> {
+        match self {
+            Self::Stored(_, checkpoint) => Ok(checkpoint.get(name)?.bytes().len()),
+            Self::Synthetic(_) => Ok(shape.iter().product::<usize>() * size_of::<half::f16>()),
+        }
+    }
+
+    /// Whether they take memory even where an executor uses them in place.
+    pub fn take_memory(&self) -> bool {
+        matches!(self, Self::Synthetic(_))
+    }
+}
+
+impl<O: Ops> Source<O> for Weights {
+    fn take(
+        &self,
+        ops: &mut O,
+        name: &str,
+        shape: &[usize],
+        storage: Storage,
+    ) -> Result<O::Weight> {
+        match self {
+            Self::Stored(_, checkpoint) => checkpoint.take(ops, name, shape, storage),
+            Self::Synthetic(synthetic) => ops.synthesize(&synthetic.recipe(name, shape), storage),
+        }
+    }
+}

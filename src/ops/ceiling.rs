@@ -1,0 +1,52 @@
+//! What a device can do at most, which is what its work is measured against.
+
+use super::cost::Cost;
+use serde::Serialize;
+use std::time::Duration;
+
+/// The ceilings of a device for one format of numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ceiling {
+    /// Bytes read and written per second, measured by a large copy.
+    pub bytes_per_second: f64,
+    /// Operations per second, a multiply-add being two; `None` where nobody knows.
+    pub flops_per_second: Option<f64>,
+    /// Whether the operations were measured; else they are cores times clock, the datasheet's way.
+    pub flops_measured: bool,
+}
+
+impl Ceiling {
+    /// The least time for a cost: that of its traffic or of its arithmetic, whichever is longer.
+    pub fn time(&self, cost: Cost) -> Duration {
+        let traffic = cost.bytes as f64 / self.bytes_per_second;
+        let arithmetic = self.flops_per_second.map_or(0.0, |rate| cost.flops as f64 / rate);
+        Duration::try_from_secs_f64(traffic.max(arithmetic)).unwrap_or_default()
+    }
+
+    /// How much of what the ceilings allow was reached, 0 to 1; `None` for what costs nothing.
+    pub fn share(&self, cost: Cost, took: Duration) -> Option<f64> {
+        let least = self.time(cost);
+        (!least.is_zero() && !took.is_zero()).then(|| least.as_secs_f64() / took.as_secs_f64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_of_traffic_and_arithmetic_counts() {
+        let ceiling = Ceiling {
+            bytes_per_second: 100.0,
+            flops_per_second: Some(1000.0),
+            flops_measured: false,
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(ceiling.share(Cost { flops: 500, bytes: 20 }, second), Some(0.5));
+        assert_eq!(ceiling.share(Cost { flops: 500, bytes: 80 }, second), Some(0.8));
+        assert_eq!(ceiling.share(Cost::default(), second), None);
+        assert_eq!(ceiling.share(Cost::bytes(1), Duration::ZERO), None);
+        let unknown = Ceiling { flops_per_second: None, ..ceiling };
+        assert_eq!(unknown.time(Cost { flops: 1 << 40, bytes: 100 }), second);
+    }
+}
