@@ -1,5 +1,6 @@
 //! The command line's definition: every option, its default and its unit, once.
 
+use super::bench::BenchArgs;
 use super::values::{self, BudgetArg};
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
@@ -27,6 +28,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a random-weight checkpoint of a real architecture
     Synth(SynthArgs),
+    /// Measure what a request costs at each budget
+    Bench(Box<BenchArgs>),
     /// Show what this machine can run on
     Devices(DevicesArgs),
 }
@@ -70,6 +73,14 @@ const RESAMPLE: [(&str, Resample); 3] = [
 ];
 
 impl DeviceArgs {
+    /// Format of what the device computes with, once it is known whether that is a card.
+    pub fn dtype_name(&self, card: bool) -> &'static str {
+        match (self.dtype, card) {
+            (Some(Dtype::F16), _) | (None, true) => "f16",
+            (Some(Dtype::F32), _) | (None, false) => "f32",
+        }
+    }
+
     /// The engine that was asked for.
     pub fn options(&self) -> EngineOptions {
         EngineOptions {

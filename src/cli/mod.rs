@@ -4,6 +4,7 @@
 //! is one line on stderr.
 
 mod args;
+mod bench;
 mod devices;
 mod dump;
 mod files;
@@ -82,6 +83,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Run(args) => run::run(&args, &interrupt),
         Command::Select(args) => select::select(&args),
         Command::Inspect(args) => inspect::inspect(&args),
+        Command::Bench(args) => bench::bench(&args, &interrupt),
         Command::Synth(args) => synth::synth(&args, &interrupt),
         Command::Devices(args) => devices::devices(&args),
     }

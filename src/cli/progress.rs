@@ -19,6 +19,43 @@ pub fn bytes(what: String) -> ProgressBar {
     bar(0, "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}").with_message(what)
 }
 
+/// A bar that counts measurements.
+#[derive(Debug)]
+pub struct Steps {
+    bar: ProgressBar,
+    /// Ended, whether they were made or not.
+    planned: u64,
+}
+
+pub fn steps(all: usize) -> Steps {
+    Steps { bar: bar(all as u64, "{msg} {wide_bar} {pos}/{len} {eta}"), planned: 0 }
+}
+
+impl Steps {
+    /// Names the one that begins.
+    pub fn begin(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.bar.tick();
+    }
+
+    /// One more is done.
+    pub fn end(&self) {
+        self.bar.inc(1);
+    }
+
+    /// A row of so many is over, also if some of them were not made.
+    pub fn skip_to_row_end(&mut self, steps: usize) {
+        self.planned += steps as u64;
+        self.bar.set_position(self.planned);
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 /// The way of a batch to its first tokens, block by block.
 #[derive(Debug)]
 pub struct Blocks {

@@ -1,0 +1,113 @@
+//! Measuring one row of the table.
+
+use super::args::{BenchArgs, TypedBudget};
+use super::row::{Row, Sample};
+use crate::cli::Stop;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::{self, Steps};
+use hired::engine::{Answer, Engine, Entry, Image, Prompt, Request};
+use std::ops::ControlFlow;
+
+/// Tokens of the answer that is not counted: on a card a decode step is recorded at its second run.
+const WARM_TOKENS: usize = 4;
+
+/// An engine and what it is asked.
+pub struct Bench<'a> {
+    engine: &'a mut Engine,
+    args: &'a BenchArgs,
+    image: Image,
+    interrupt: &'a Interrupt,
+    steps: Steps,
+}
+
+impl<'a> Bench<'a> {
+    pub fn new(
+        engine: &'a mut Engine,
+        args: &'a BenchArgs,
+        image: Image,
+        interrupt: &'a Interrupt,
+    ) -> Self {
+        let all = args.budgets.len() * args.batch.len() * (args.reps + 1);
+        Self { engine, args, image, interrupt, steps: progress::steps(all) }
+    }
+
+    /// Measures a budget; a batch that there is no memory for is a row that says so.
+    pub fn row(&mut self, budget: &TypedBudget, batch: usize) -> Result<(Row, Vec<Request>), Stop> {
+        let requests = vec![self.request(budget); batch];
+        // What an earlier row took is no part of this one.
+        self.engine.release()?;
+        let mut row = Row::new(self.args, budget, batch);
+        let samples = self.samples(&requests, &mut row);
+        self.steps.skip_to_row_end(self.args.reps + 1);
+        match samples {
+            Ok(samples) => row.fill(&samples),
+            Err(Stop::Failed(why)) if !self.interrupt.raised() => row.failure = Some(why),
+            Err(stop) => return Err(stop),
+        }
+        Ok((row, requests))
+    }
+
+    fn samples(&mut self, requests: &[Request], row: &mut Row) -> Result<Vec<Sample>, Stop> {
+        let warm: Vec<Request> = requests
+            .iter()
+            .map(|r| Request { max_new_tokens: r.max_new_tokens.min(WARM_TOKENS), ..r.clone() })
+            .collect();
+        self.run(&warm, row)?;
+        let mut samples = Vec::with_capacity(self.args.reps);
+        for _ in 0..self.args.reps {
+            let answers = self.run(requests, row)?;
+            row.describe(&answers[0]);
+            samples.push(Sample::of(&answers));
+        }
+        Ok(samples)
+    }
+
+    fn run(&mut self, requests: &[Request], row: &Row) -> Result<Vec<Answer>, Stop> {
+        self.steps.begin(&format!("{} × {}", row.budget, row.batch));
+        self.interrupt.heed();
+        let interrupt = self.interrupt;
+        let answers = self.engine.generate_batch(requests, |_| match interrupt.raised() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        });
+        if interrupt.raised() {
+            return Err(Stop::Interrupted);
+        }
+        self.steps.end();
+        Ok(answers?)
+    }
+
+    /// What the requests' kernels take, one by one. A few tokens are enough: every step is like the last.
+    pub fn profile(&mut self, requests: &[Request]) -> Result<Vec<Entry>, Stop> {
+        let few: Vec<Request> = requests
+            .iter()
+            .map(|r| Request { max_new_tokens: r.max_new_tokens.min(WARM_TOKENS), ..r.clone() })
+            .collect();
+        if self.interrupt.raised() {
+            return Err(Stop::Interrupted);
+        }
+        let (_, entries) = self.engine.profile(&few)?;
+        Ok(entries)
+    }
+
+    /// A prompt of so many tokens around the image, answered to the last token asked for.
+    fn request(&self, budget: &TypedBudget) -> Request {
+        let config = self.engine.config();
+        let words = (0..self.args.prompt_tokens).map(|i| {
+            // Any ids do, as long as they are words: the first few of a vocabulary are not.
+            let id = 300 + i as u32 % 100;
+            let id = id % config.text.vocab as u32;
+            if id == config.image_token { id + 1 } else { id }
+        });
+        let mut ids: Vec<u32> = words.collect();
+        ids.insert(ids.len() / 2, config.image_token);
+        Request {
+            prompt: Prompt::Ids(ids),
+            image: Some(self.image.clone()),
+            selection: self.args.selection.with(budget.budget),
+            max_new_tokens: self.args.new_tokens,
+            ignore_eos: true,
+            ..Request::new("")
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! One row of the table: what was asked, what it took, and how that compares.
+
+use super::BEFORE_FIRST;
+use super::args::{BenchArgs, TypedBudget};
+use hired::engine::{Answer, Ceiling, Entry, Stage};
+use serde_json::{Map, Value, json};
+use std::time::Duration;
+
+/// What is measured, by the keys that it is printed under. Times are of the whole batch: `ttft` until every request has
+/// its first token, `throughput_with_prefill` all tokens over the time from the call to the last of them.
+pub const KEYS: [&str; 11] = [
+    "ttft",
+    "preprocess",
+    "upload",
+    "vision",
+    "select",
+    "project",
+    "prefill",
+    "decode_tokens_per_second",
+    "throughput_with_prefill",
+    "peak_memory",
+    "predicted_peak",
+];
+
+/// Index of a key.
+pub fn key(name: &str) -> usize {
+    KEYS.iter().position(|key| *key == name).expect("one of the keys")
+}
+
+/// One measurement: a number for each key, or none where there is nothing to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample([Option<f64>; KEYS.len()]);
+
+impl Sample {
+    pub fn of(answers: &[Answer]) -> Self {
+        let most = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).fold(0.0, f64::max);
+        let sum = |of: &dyn Fn(&Answer) -> f64| answers.iter().map(of).sum::<f64>();
+        let ttft = most(&|a| a.timings.ttft);
+        let end = most(&|a| a.timings.ttft + a.timings.decode);
+        let tokens: usize = answers.iter().map(|a| a.token_ids.len()).sum();
+        let later = (tokens - answers.len()) as f64;
+        let memory = answers[0].memory;
+        Self([
+            Some(ttft),
+            Some(sum(&|a| a.timings.preprocess)),
+            Some(sum(&|a| a.timings.upload)),
+            Some(sum(&|a| a.timings.vision)),
+            Some(sum(&|a| a.timings.select)),
+            Some(sum(&|a| a.timings.project)),
+            Some(sum(&|a| a.timings.prefill)),
+            (later > 0.0 && end > ttft).then(|| later / (end - ttft)),
+            (end > 0.0).then(|| tokens as f64 / end),
+            Some(memory.peak as f64),
+            Some(memory.predicted_peak as f64),
+        ])
+    }
+}
+
+/// Least, median and greatest of some numbers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    pub least: f64,
+    pub median: f64,
+    pub most: f64,
+}
+
+impl Spread {
+    fn of(mut numbers: Vec<f64>) -> Option<Self> {
+        numbers.sort_by(f64::total_cmp);
+        let (&least, &most) = (numbers.first()?, numbers.last()?);
+        let middle = numbers.len() / 2;
+        let median = match numbers.len() % 2 {
+            0 => (numbers[middle - 1] + numbers[middle]) / 2.0,
+            _ => numbers[middle],
+        };
+        Some(Self { least, median, most })
+    }
+}
+
+/// A budget and a batch.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub method: String,
+    /// As typed.
+    pub budget: String,
+    pub batch: usize,
+    reps: usize,
+    prompt_tokens: usize,
+    new_tokens: usize,
+    /// Patch tokens that the budget comes to.
+    pub asked: usize,
+    pub kept: usize,
+    pub newlines: usize,
+    values: [Option<Spread>; KEYS.len()],
+    /// Beside the row of the full budget.
+    ratios: [Option<f64>; KEYS.len()],
+    /// Seconds that the device's ceilings allow: to the first tokens, and for one decode step.
+    pub ttft_floor: Option<f64>,
+    pub decode_floor: Option<f64>,
+    /// Why there is nothing measured.
+    pub failure: Option<String>,
+}
+
+impl Row {
+    pub fn new(args: &BenchArgs, budget: &TypedBudget, batch: usize) -> Self {
+        Self {
+            method: args.selection.method.to_string(),
+            budget: budget.typed.clone(),
+            batch,
+            reps: args.reps,
+            prompt_tokens: args.prompt_tokens,
+            new_tokens: args.new_tokens,
+            asked: 0,
+            kept: 0,
+            newlines: 0,
+            values: [None; KEYS.len()],
+            ratios: [None; KEYS.len()],
+            ttft_floor: None,
+            decode_floor: None,
+            failure: None,
+        }
+    }
+
+    /// Takes down what became of the image.
+    pub fn describe(&mut self, answer: &Answer) {
+        if let Some(visual) = &answer.visual {
+            (self.asked, self.kept, self.newlines) = (visual.budget, visual.kept, visual.newlines);
+        }
+    }
+
+    /// Rows that the image takes in the prompt.
+    pub fn visual_tokens(&self) -> usize {
+        self.kept + self.newlines
+    }
+
+    pub fn fill(&mut self, samples: &[Sample]) {
+        for (index, value) in self.values.iter_mut().enumerate() {
+            *value = Spread::of(samples.iter().filter_map(|s| s.0[index]).collect());
+        }
+    }
+
+    /// Least time by the ceilings, summed over the pieces of work.
+    pub fn set_floors(&mut self, ceiling: Ceiling, entries: &[Entry]) {
+        let before = entries.iter().filter(|e| BEFORE_FIRST.contains(&e.stage) && !e.is_copy());
+        let first: Duration = before.map(|e| ceiling.time(e.cost)).sum();
+        self.ttft_floor = Some(first.as_secs_f64());
+        let steps = self.new_tokens.min(4).saturating_sub(1);
+        let decode = entries.iter().filter(|e| e.stage == Stage::Decode && !e.is_copy());
+        let decode: Duration = decode.map(|e| ceiling.time(e.cost)).sum();
+        self.decode_floor = (steps > 0).then(|| decode.as_secs_f64() / steps as f64);
+    }
+
+    pub fn spread(&self, name: &str) -> Option<Spread> {
+        self.values[key(name)]
+    }
+
+    pub fn median(&self, name: &str) -> Option<f64> {
+        self.spread(name).map(|spread| spread.median)
+    }
+
+    pub fn ratio(&self, name: &str) -> Option<f64> {
+        self.ratios[key(name)]
+    }
+
+    /// Every column by its name.
+    pub fn columns(&self) -> Map<String, Value> {
+        let mut all = Map::new();
+        let mut put = |name: &str, value: Value| {
+            all.insert(name.to_owned(), value);
+        };
+        put("method", json!(self.method));
+        put("budget", json!(self.budget));
+        put("visual_tokens", json!(self.visual_tokens()));
+        put("asked", json!(self.asked));
+        put("kept", json!(self.kept));
+        put("newlines", json!(self.newlines));
+        put("batch", json!(self.batch));
+        put("prompt_tokens", json!(self.prompt_tokens));
+        put("new_tokens", json!(self.new_tokens));
+        put("reps", json!(self.reps));
+        for (name, value) in KEYS.iter().zip(&self.values) {
+            put(name, value.map_or(Value::Null, |v| number(name, v.median)));
+        }
+        for (name, value) in KEYS.iter().zip(&self.values) {
+            put(&format!("{name}_min"), value.map_or(Value::Null, |v| number(name, v.least)));
+            put(&format!("{name}_max"), value.map_or(Value::Null, |v| number(name, v.most)));
+        }
+        for (name, ratio) in KEYS.iter().zip(&self.ratios) {
+            put(&format!("{name}_vs_full"), json!(ratio));
+        }
+        put("ttft_floor", json!(self.ttft_floor));
+        put("decode_floor", json!(self.decode_floor));
+        put("failure", json!(self.failure));
+        all
+    }
+}
+
+/// Bytes are whole.
+fn number(name: &str, value: f64) -> Value {
+    if name.contains("peak") { json!(value.round() as u64) } else { json!(value) }
+}
+
+/// Puts every row beside the full budget's of the same batch.
+pub fn compare(rows: &mut [Row]) {
+    let full: Vec<Row> = rows.iter().filter(|r| r.budget == "full").cloned().collect();
+    for row in rows {
+        let Some(full) = full.iter().find(|f| f.batch == row.batch) else { continue };
+        for (index, ratio) in row.ratios.iter_mut().enumerate() {
+            *ratio = match (row.values[index], full.values[index]) {
+                (Some(this), Some(full)) if full.median > 0.0 => Some(this.median / full.median),
+                _ => None,
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    /// A row with one number for each key.
+    pub fn row(budget: &str, batch: usize, value: f64) -> Row {
+        let spread = Spread { least: value, median: value, most: value };
+        Row {
+            method: "hired".into(),
+            budget: budget.into(),
+            batch,
+            reps: 1,
+            prompt_tokens: 60,
+            new_tokens: 100,
+            asked: 10,
+            kept: 9,
+            newlines: 1,
+            values: [Some(spread); KEYS.len()],
+            ratios: [None; KEYS.len()],
+            ttft_floor: None,
+            decode_floor: None,
+            failure: None,
+        }
+    }
+
+    #[test]
+    fn the_median_is_the_middle() {
+        let median = |numbers: &[f64]| Spread::of(numbers.into()).map(|s| s.median);
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn rows_are_put_beside_the_full_one_of_their_batch() {
+        let mut rows = vec![row("20%", 1, 1.0), row("full", 1, 4.0), row("20%", 2, 1.0)];
+        compare(&mut rows);
+        assert_eq!(rows[0].ratio("ttft"), Some(0.25));
+        assert_eq!(rows[1].ratio("ttft"), Some(1.0));
+        assert_eq!(rows[2].ratio("ttft"), None);
+    }
+}
