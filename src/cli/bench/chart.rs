@@ -37,12 +37,12 @@ pub fn draw(build: &Build, rows: &[Row], peers: &[Peer]) -> Result<String, Stop>
             let [above, below] = &root.split_evenly((2, 1))[..] else {
                 unreachable!("split in two")
             };
-            chart(above, "seconds to the first token", &series("ttft", rows, peers))?;
-            chart(
-                below,
-                "tokens per second, prefill included",
-                &series("throughput_with_prefill", rows, peers),
-            )?;
+            // The names of the lines where the lines are not: times grow with the tokens, rates fall.
+            let times = series("ttft", rows, peers);
+            chart(above, "seconds to the first token", &times, SeriesLabelPosition::UpperLeft)?;
+            let rates = series("throughput_with_prefill", rows, peers);
+            let title = "tokens per second, prefill included";
+            chart(below, title, &rates, SeriesLabelPosition::UpperRight)?;
             root.present().map_err(|e| e.to_string())
         });
         drawn.map_err(|e| Stop::Failed(format!("cannot draw the plot: {e}")))?;
@@ -68,6 +68,7 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
         }
     }
     let mut engines: Vec<&str> = peers.iter().map(|peer| peer.text("engine")).collect();
+    engines.sort_unstable();
     engines.dedup();
     for (index, engine) in engines.into_iter().enumerate() {
         let rows = peers.iter().filter(|peer| peer.text("engine") == engine);
@@ -93,6 +94,7 @@ fn chart(
     area: &DrawingArea<SVGBackend<'_>, plotters::coord::Shift>,
     title: &str,
     all: &[Series],
+    names: SeriesLabelPosition,
 ) -> Result<(), String> {
     let points = || all.iter().flat_map(|series| &series.points);
     let most = |of: fn(&(f64, f64)) -> f64| points().map(of).fold(0.0, f64::max);
@@ -110,7 +112,8 @@ fn chart(
         .x_desc("visual tokens")
         .x_label_formatter(&|x| format!("{x:.0}"))
         .y_label_formatter(&|y| digits(*y))
-        .light_line_style(RGBColor(240, 240, 240))
+        .max_light_lines(0)
+        .bold_line_style(RGBColor(225, 225, 225))
         .draw()
         .map_err(|e| text(&e))?;
     for Series { name, style, points } in all {
@@ -125,6 +128,7 @@ fn chart(
     }
     chart
         .configure_series_labels()
+        .position(names)
         .border_style(GREY)
         .background_style(WHITE.mix(0.8))
         .label_font(("sans-serif", 12))

@@ -33,11 +33,10 @@ pub fn draw(build: &Build, row: &Row, entries: &[Entry]) -> Result<String, Stop>
         let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
         let paint = Paint { root: &root, start, scale: scale(end - start) };
         let title = format!(
-            "{}, {}, batch {}: {} to {} ms. {}",
+            "{}, {}, batch {}: {} ms. {}",
             build.model,
             row.budget,
             row.batch,
-            0,
             digits((end - start).as_secs_f64() * 1e3),
             build.machine()
         );
