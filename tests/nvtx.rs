@@ -119,7 +119,8 @@ fn a_tool_hears_of_every_stage_and_layer() {
     let config = hired::config::ModelFolder::open(&fixture("models/llava15")).unwrap().config;
     let (vision, text) = (config.feature_blocks, config.text.layers);
 
-    let mut image = vec!["vision".to_owned()];
+    // The pixels go up when the tower asks for its patches.
+    let mut image = ["vision", "upload", "vision"].map(str::to_owned).to_vec();
     image.extend(layers("vision", "vision", vision));
     let last = image.last().unwrap().clone();
     // The last layer goes on after the choice.
@@ -139,8 +140,8 @@ fn a_tool_hears_of_every_stage_and_layer() {
     let two = decode(2);
     assert_eq!(rest[..two.len()], two);
     let rest = &rest[two.len()..];
-    assert_eq!(rest[..2], image[..2], "cancelled after a layer");
-    let rest = &rest[2..];
+    assert_eq!(rest[..4], image[..4], "cancelled after a layer");
+    let rest = &rest[4..];
     assert_eq!(rest[..whole.len()], whole);
     let rest = &rest[whole.len()..];
     let words = rest.iter().position(|path| path == "prefill").unwrap();

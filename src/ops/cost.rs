@@ -49,6 +49,10 @@ pub fn pass(numbers: usize, size: usize) -> Cost {
     Cost::bytes(2 * numbers * size)
 }
 
+/// A formula for a product: rows, columns of the result, columns of the factors, bytes of an activation, bytes of the
+/// weights.
+pub type Product = fn(usize, usize, usize, usize, usize) -> Cost;
+
 /// `[m, k] · [n, k]ᵀ` with weights of `weight_bytes` in all.
 pub fn linear(m: usize, n: usize, k: usize, activation: usize, weight_bytes: usize) -> Cost {
     Cost {

@@ -66,6 +66,7 @@ impl Card {
             grid: [grid as u32, 1, 1],
             block,
             shared: shared as u32,
+            cost: Default::default(),
         };
         self.run(&launch, (&raw const params).cast());
     }

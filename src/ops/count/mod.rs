@@ -25,9 +25,6 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A formula of [`cost`] for a product.
-type Product = fn(usize, usize, usize, usize, usize) -> Cost;
-
 /// Counts for an executor.
 #[derive(Debug)]
 pub struct Counter {
@@ -106,7 +103,7 @@ impl Counter {
         self.product_by(x, layer, cost::linear);
     }
 
-    fn product_by(&mut self, x: &Size, layer: &Linear<Shape>, of: Product) {
+    fn product_by(&mut self, x: &Size, layer: &Linear<Shape>, of: cost::Product) {
         let (m, w) = (x.rows, &layer.weight);
         let scratch = self.footprint.linear_scratch(m, w.rows, w.cols, w.stored);
         drop(scratch.map(|bytes| self.hold(bytes)));

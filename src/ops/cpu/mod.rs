@@ -91,7 +91,7 @@ impl Cpu {
         epilogue: Epilogue,
     ) -> Result<()> {
         let Weight { rows: n, cols: k, .. } = layer.weight;
-        let (name, of): (_, fn(usize, usize, usize, usize, usize) -> Cost) = match epilogue {
+        let (name, of): (_, cost::Product) = match epilogue {
             Epilogue::Store(_) => ("linear", cost::linear),
             Epilogue::Add => ("linear_add", cost::linear_add),
         };

@@ -1,13 +1,10 @@
 //! The executor's side of [`Ops`]: shapes to launches.
 
-use super::abi::{
-    GatherParams, HIRED_NEWLINE, InterleaveParams, NormParams, PatchesParams, RopeAppendParams,
-    TokensParams,
-};
+use super::abi::{InterleaveParams, PatchesParams, RopeAppendParams, TokensParams};
 use super::buffer::{Batch, Buffer, Cache, Weight, part};
 use super::choice::Kept;
 use super::executor::Cuda;
-use super::launch::{Launch, is_vector, norm as norm_launch, rope, variant};
+use super::launch::{Launch, is_vector, rope, variant};
 use super::scratch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
@@ -353,76 +350,5 @@ impl Ops for Cuda {
 
     fn available(&self) -> Option<usize> {
         self.queue.available()
-    }
-}
-
-impl Cuda {
-    /// Numbers of a 16-byte access, or one.
-    fn lanes(&self, vector: bool) -> usize {
-        if vector { 16 / self.options.number.size() } else { 1 }
-    }
-
-    pub(super) fn norm(&self, op: &str, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
-        let out = self.buffer(x.rows, x.cols)?;
-        let params = NormParams {
-            x: x.pointer(),
-            out: out.pointer(),
-            weight: norm.weight.vector(),
-            bias: norm.bias.as_ref().map_or(std::ptr::null(), Weight::vector),
-            rows: x.rows as u32,
-            cols: x.cols as u32,
-            inverse_cols: 1.0 / x.cols as f32,
-            eps: norm.eps,
-        };
-        // SAFETY: x and out are dense rows of the weight's width.
-        unsafe { self.queue.launch(&norm_launch(op, x.number, x.rows, x.cols), &params)? };
-        Ok(out)
-    }
-
-    /// Rows of `x` named by `out.rows` indices in device memory.
-    fn gather_rows(&self, x: &Buffer, rows: u64, out: &Buffer) -> Result<()> {
-        let bytes = x.stride * x.number.size();
-        let vector = bytes.is_multiple_of(16);
-        let kernel = format!("gather_{}", variant(vector));
-        let launch = Launch::rows("rows", kernel, out.rows, bytes, if vector { 16 } else { 2 })
-            .costing(cost::pass(out.rows * bytes, 1));
-        let params = GatherParams {
-            x: x.pointer(),
-            rows: rows as *const u32,
-            out: out.pointer(),
-            count: out.rows as u32,
-            row_bytes: bytes as u32,
-        };
-        // SAFETY: the indices are rows of x; out has a row for each.
-        unsafe { self.queue.launch(&launch, &params) }
-    }
-
-    /// Parameters of rows taken from `table` to `out` and from nowhere else yet.
-    fn rows_of(&self, table: &Weight, out: &Buffer) -> InterleaveParams {
-        InterleaveParams {
-            table: table.address as *const _,
-            before: std::ptr::null(),
-            slots: std::ptr::null(),
-            after: std::ptr::null(),
-            visual: std::ptr::null(),
-            newline: std::ptr::null(),
-            out: out.pointer(),
-            before_count: 0,
-            slot_count: 0,
-            after_count: 0,
-            cols: out.cols as u32,
-            table_stride: table.stride as u32,
-            reserved: 0,
-        }
-    }
-
-    fn put_rows(&self, params: &InterleaveParams, out: &Buffer) -> Result<()> {
-        const { assert!(HIRED_NEWLINE == u32::MAX) };
-        let vector = is_vector(out.number, out.cols, params.table_stride as usize);
-        let kernel = format!("interleave_{}_{}", variant(vector), out.number.name());
-        let launch = Launch::rows("rows", kernel, out.rows, out.cols, self.lanes(vector))
-            .costing(cost::pass(out.rows * out.cols, out.number.size()));
-        // SAFETY: ids are of the vocabulary, slots of the kept rows; `out` has a row for each of them.
-        unsafe { self.queue.launch(&launch, params) }
     }
 }
