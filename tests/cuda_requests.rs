@@ -68,6 +68,10 @@ fn batches() -> Vec<Vec<Request>> {
         vec![about(image(0), Selection { final_layer: Some(-1), init_layer: 2, ..at("20%") })],
         vec![about(image(2), Selection { method: Method::Full, ..at("20%") })],
         vec![about(image(3), Selection { rule: Rule::Repo, ..at("1") })],
+        vec![
+            about(image(1), Selection { method: Method::Spatial, ..at("20%") }),
+            about(image(2), Selection { method: Method::Random, seed: 9, ..at("30%") }),
+        ],
         vec![drawn(1), drawn(2), words("Nothing to see?")],
         // More than decode together.
         nine.collect(),

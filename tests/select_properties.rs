@@ -49,13 +49,22 @@ fn selections() -> impl Strategy<Value = Selection> {
         .prop_map(|alpha| format!("{alpha:.6}").parse::<Alpha>().unwrap());
     let rule = prop::sample::select(vec![Rule::Exact, Rule::Paper, Rule::Repo]);
     let newlines = prop::sample::select(vec![None, Some(Newlines::All), Some(Newlines::None)]);
-    (budget, alpha, rule, newlines).prop_map(|(budget, alpha, rule, newlines)| Selection {
-        budget,
-        alpha,
-        rule,
-        newlines,
-        ..Selection::default()
-    })
+    let method = prop_oneof![
+        3 => Just(Method::Hired),
+        1 => Just(Method::Spatial),
+        1 => Just(Method::Random),
+    ];
+    (method, budget, alpha, rule, newlines, any::<u64>()).prop_map(
+        |(method, budget, alpha, rule, newlines, seed)| Selection {
+            method,
+            budget,
+            alpha,
+            rule,
+            newlines,
+            seed,
+            ..Selection::default()
+        },
+    )
 }
 
 /// Scores of four kinds: all different, few levels with many ties, content at a few places only, none at all.
@@ -138,6 +147,10 @@ proptest! {
     #[test]
     fn each_partition_keeps_its_highest_scores(case in cases()) {
         let Some((plan, kept)) = select(&case) else { return Ok(()) };
+        prop_assert_eq!(plan.uniform.is_some(), plan.rule.is_none() && case.selection.budget != Budget::Full);
+        if plan.uniform.is_some() {
+            return Ok(());
+        }
         let patches = plan.geometry.patches();
         for (i, indices) in kept.indices.iter().enumerate() {
             let scores = &case.final_scores[i * patches..][..patches];
@@ -150,6 +163,26 @@ proptest! {
             let highest = (0..patches).filter(dropped).map(rank).max_by(|a, b| a.partial_cmp(b).unwrap());
             if let (Some(lowest), Some(highest)) = (lowest, highest) {
                 prop_assert!(plan.rule.is_some() && lowest > highest);
+            }
+        }
+    }
+
+    /// Shares by valid patches, at distances that differ by one at most.
+    #[test]
+    fn spatial_is_even(case in cases()) {
+        let selection = Selection { method: Method::Spatial, ..case.selection.clone() };
+        let Some((plan, kept)) = select(&Case { selection, ..case.clone() }) else { return Ok(()) };
+        let geometry = &plan.geometry;
+        for (i, indices) in kept.indices.iter().enumerate() {
+            let valid: Vec<u32> =
+                (0..geometry.patches()).filter(|&p| geometry.is_valid(i, p)).map(|p| p as u32).collect();
+            let share = (valid.len() * plan.kept) as f64 / geometry.valid() as f64;
+            prop_assert!((indices.len() as f64 - share).abs() < 1.0, "{} for {share}", indices.len());
+            let places: Vec<usize> =
+                indices.iter().map(|p| valid.binary_search(p).unwrap()).collect();
+            let steps: Vec<usize> = places.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            if let (Some(least), Some(most)) = (steps.iter().min(), steps.iter().max()) {
+                prop_assert!(most - least <= 1, "{steps:?}");
             }
         }
     }

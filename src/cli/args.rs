@@ -98,7 +98,7 @@ impl DeviceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct SelectionArgs {
-    /// Token-dropping method: hired, or full to keep everything
+    /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random
     #[arg(long, value_name = "NAME", default_value_t)]
     pub method: Method,
     /// How HiRED counts: exact (exactly the budget), paper or repo (as published)
@@ -114,6 +114,9 @@ pub struct SelectionArgs {
     /// [default: the last layer the features need]
     #[arg(long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
     final_layer: Option<i32>,
+    /// Of the method random: same seed, same patches
+    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
+    drop_seed: u64,
     /// image_newline tokens, never counted in the budget: all or none [default: all at full budget, else none]
     #[arg(long, value_name = "W")]
     newlines: Option<Newlines>,
@@ -129,6 +132,7 @@ impl SelectionArgs {
             alpha: self.alpha,
             init_layer: self.init_layer,
             final_layer: self.final_layer,
+            seed: self.drop_seed,
             newlines: self.newlines,
         }
     }

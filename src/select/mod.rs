@@ -15,11 +15,13 @@ mod order;
 mod published;
 mod selection;
 mod topk;
+mod uniform;
 
 pub use budget::{Alpha, Budget};
 pub use geometry::Geometry;
 pub use order::{Slot, order};
 pub use selection::{Method, Newlines, Rule, Selection};
+pub use uniform::Uniform;
 
 use crate::{Error, Result};
 
@@ -28,8 +30,10 @@ use crate::{Error, Result};
 pub struct Plan {
     /// The image's patches.
     pub geometry: Geometry,
-    /// How HiRED counts; `None`: every valid patch is kept and no score is needed.
+    /// How HiRED counts; `None`: no score is needed.
     pub rule: Option<Rule>,
+    /// How the patches are chosen where no score is needed; `None`: every valid one is kept.
+    pub uniform: Option<Uniform>,
     /// The full image's share, of which `repo` also derives how many patches it marks.
     pub alpha: Alpha,
     /// The budget *B* as asked for, as a count; it may exceed the valid patches.
@@ -87,9 +91,18 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
     let wanted = if everything { Budget::Full } else { selection.budget };
     let valid = geometry.valid();
     let budget = wanted.tokens(geometry.partitions(), geometry.patches(), valid)?;
-    let rule = (!everything).then_some(selection.rule);
+    let (rule, uniform) = match selection.method {
+        _ if everything => (None, None),
+        Method::Hired | Method::Full => (Some(selection.rule), None),
+        Method::Spatial => (None, Some(Uniform::Spatial)),
+        Method::Random => (None, Some(Uniform::Random(selection.seed))),
+    };
     let alpha = selection.alpha;
     let (full_image, sub_images) = match rule {
+        None if uniform.is_some() => {
+            let allocation = uniform::allocation(geometry, budget.min(valid));
+            (allocation[0], allocation[1..].iter().sum())
+        }
         None => (geometry.patches(), geometry.valid_in_sub_images()),
         Some(Rule::Exact) => exact::split(geometry, alpha, budget.min(valid)),
         Some(Rule::Paper) => published::paper_split(geometry, alpha, budget),
@@ -102,7 +115,7 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
     };
     let kept = full_image + sub_images.min(geometry.valid_in_sub_images());
     let geometry = geometry.clone();
-    Ok(Plan { geometry, rule, alpha, budget, full_image, sub_images, kept, newlines })
+    Ok(Plan { geometry, rule, uniform, alpha, budget, full_image, sub_images, kept, newlines })
 }
 
 /// Chooses the patches to keep.
@@ -117,6 +130,15 @@ pub fn choose(plan: &Plan, init: &[f32], final_scores: &[f32]) -> Result<Kept> {
     let geometry = &plan.geometry;
     let (partitions, patches) = (geometry.partitions(), geometry.patches());
     let valid_of = |i: usize| (0..patches).filter(move |&patch| geometry.is_valid(i, patch));
+    if let Some(uniform) = plan.uniform {
+        let allocation = uniform::allocation(geometry, plan.kept);
+        let indices = allocation.iter().enumerate().map(|(i, &count)| {
+            let valid: Vec<u32> = valid_of(i).map(|patch| patch as u32).collect();
+            uniform.choose(i, &valid, count)
+        });
+        let indices = indices.collect();
+        return Ok(Kept { allocation, indices });
+    }
     let Some(rule) = plan.rule else {
         let indices = (0..partitions).map(|i| valid_of(i).map(|patch| patch as u32).collect());
         let allocation = (0..partitions).map(|i| geometry.valid_in(i)).collect();

@@ -15,6 +15,10 @@ pub enum Method {
     Hired,
     /// Nothing is dropped; the budget plays no part.
     Full,
+    /// Patches at even distances in raster order, in proportion to each partition's valid ones: what a method must beat.
+    Spatial,
+    /// Any patches, by [`Selection::seed`], as many of each partition as `spatial`.
+    Random,
 }
 
 /// How HiRED counts.
@@ -54,6 +58,8 @@ pub struct Selection {
     /// Vision block whose CLS attention ranks patches; negative counts from the end.
     /// `None`: the last one that the features need.
     pub final_layer: Option<i32>,
+    /// Of the method [`Method::Random`]: same seed, same patches.
+    pub seed: u64,
     /// Newline tokens. `None`: all when nothing is dropped by request, else none.
     pub newlines: Option<Newlines>,
 }
@@ -67,6 +73,7 @@ impl Default for Selection {
             alpha: Alpha::default(),
             init_layer: 0,
             final_layer: None,
+            seed: 0,
             newlines: None,
         }
     }
@@ -96,6 +103,6 @@ macro_rules! named {
     };
 }
 
-named!(Method, "method", Hired = "hired", Full = "full");
+named!(Method, "method", Hired = "hired", Full = "full", Spatial = "spatial", Random = "random");
 named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo");
 named!(Newlines, "newlines", All = "all", None = "none");
