@@ -11,6 +11,7 @@ pub mod count;
 pub mod cpu;
 pub mod cuda;
 pub mod footprint;
+pub mod gpu;
 pub mod memory;
 pub mod sample;
 
