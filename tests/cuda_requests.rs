@@ -8,7 +8,7 @@ mod emulator;
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
 use hired::engine::{
-    Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Prompt, Request, inspect,
+    Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Prompt, Request, inspect,
 };
 use hired::ops::sample::Sampling;
 use hired::select::{Method, Newlines, Rule, Selection};
@@ -159,6 +159,35 @@ fn child_synthetic() {
             });
         assert_eq!(answers[0], answers[1], "{dtype:?}");
     }
+}
+
+/// A rate is measured on work that is done: on a device that works when it is waited for, enqueuing it takes no time.
+#[test]
+fn a_measured_rate_is_that_of_finished_work() {
+    let output =
+        Emulator::build(Build::Plain, &[]).child("child_measured", &[("HIRED_EMULATOR_LAZY", "1")]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "child"]
+fn child_measured() {
+    let mut engine = engine(Device::Cuda(None));
+    let request = Request { max_new_tokens: 1, ..about(&cases()[0].image, at("1")) };
+    let budget_within = |engine: &mut Engine, seconds| {
+        engine.largest_budget(std::slice::from_ref(&request), Limit::Ttft(seconds))
+    };
+    let ttft = engine.generate(&request, go).unwrap().timings.ttft;
+    let refused = budget_within(&mut engine, ttft / 100.0).unwrap_err();
+    assert!(matches!(refused, hired::Error::Capacity(_)), "{refused}");
+    let count = budget_within(&mut engine, ttft * 100.0).unwrap();
+    // What was measured with is given back: the answer needs what it always needs.
+    let request = Request { selection: at(&count.to_string()), ..request };
+    let memory = engine.generate(&request, go).unwrap().memory;
+    assert_eq!(memory.peak, memory.predicted_peak);
+    let fresh = self::engine(Device::Cuda(None)).generate(&request, go).unwrap().memory;
+    assert_eq!(memory.peak, fresh.peak);
 }
 
 /// A card with too little memory says so before anything is taken.

@@ -4,7 +4,7 @@ use super::cases::{Case, Model, SEVEN, SMALL, cases};
 use super::data::Data;
 use hired::ops::Ops;
 use hired::ops::clock::Stage;
-use hired::ops::cost::{Cost, Kind};
+use hired::ops::cost::{Cost, Kind, Roof};
 use hired::ops::count::Counter;
 use hired::ops::cuda::launch::{Gemm, Number};
 use hired::ops::cuda::{Cuda, Options, Timing};
@@ -113,7 +113,7 @@ pub fn run(asked: Asked) -> Result<()> {
             micros(time),
             rate(cost.bytes, time, 1e9, 0),
             rate(cost.flops, time, 1e12, 2),
-            ceilings.share(cost, time),
+            share(&ceilings, cost, time),
             other.map(micros).unwrap_or_default(),
         );
     }
@@ -126,35 +126,20 @@ pub fn run(asked: Asked) -> Result<()> {
     Ok(())
 }
 
-/// What the device can do at most, as measured.
-struct Ceilings {
-    bytes_per_second: f64,
-    flops_per_second: f64,
-}
-
-impl Ceilings {
-    fn share(&self, cost: Cost, time: Duration) -> String {
-        let least = (cost.bytes as f64 / self.bytes_per_second)
-            .max(cost.flops as f64 / self.flops_per_second);
-        match least {
-            0.0 => String::new(),
-            least => format!("{:.0}%", 100.0 * least / time.as_secs_f64().max(1e-9)),
-        }
+/// How near the measured ceilings a piece of work comes.
+fn share(ceilings: &Roof, cost: Cost, time: Duration) -> String {
+    match ceilings.time(cost) {
+        0.0 => String::new(),
+        least => format!("{:.0}%", 100.0 * least / time.as_secs_f64().max(1e-9)),
     }
 }
 
-fn ceilings<'a>(
-    own: &mut Bench<'a>,
-    library: Option<&mut Bench<'a>>,
-    small: bool,
-) -> Result<Ceilings> {
+/// What the device can do at most, as measured.
+fn ceilings<'a>(own: &mut Bench<'a>, library: Option<&mut Bench<'a>>, small: bool) -> Result<Roof> {
     let (bytes, edge) = if small { (1 << 16, 64) } else { (1 << 30, LARGE) };
     let copy = own.cuda.time_copy(own.repetitions, bytes)?.median();
-    let bytes_per_second = 2.0 * bytes as f64 / copy.as_secs_f64().max(1e-9);
-    println!(
-        "copy on the device: {:.0} GB/s, read and written ({bytes} bytes)",
-        bytes_per_second / 1e9
-    );
+    let bandwidth = 2.0 * bytes as f64 / copy.as_secs_f64().max(1e-9);
+    println!("copy on the device: {:.0} GB/s, read and written ({bytes} bytes)", bandwidth / 1e9);
     let product = Case::product(edge, edge, edge);
     let mut best = 0.0f64;
     let benches = [Some(("own kernels", own)), library.map(|l| ("cuBLAS", l))];
@@ -164,7 +149,7 @@ fn ceilings<'a>(
         println!("{edge} × {edge} → {edge} by {name}: {:.1} TFLOP/s", rate / 1e12);
         best = best.max(rate);
     }
-    Ok(Ceilings { bytes_per_second, flops_per_second: best })
+    Ok(Roof { flops: best, bandwidth })
 }
 
 /// Each kernel once, with how often.

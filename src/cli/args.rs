@@ -1,11 +1,12 @@
 //! The command line's definition: every option, its default and its unit, once.
 
 use super::bench::BenchArgs;
-use super::values::{self, BudgetArg};
+use super::values::{self, BudgetArg, TypedBudget};
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
 use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
+use hired::ops::gpu::Gpu;
 use hired::ops::sample::Sampling;
 use hired::select::{Alpha, Budget, Method, Newlines, Rule, Selection};
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub enum Command {
     Select(SelectArgs),
     /// Show what a checkpoint is and what it will need
     Inspect(InspectArgs),
+    /// Show what a card can do with a model, without the card
+    Plan(PlanArgs),
     /// Write a random-weight checkpoint of a real architecture
     Synth(SynthArgs),
     /// Measure what a request costs at each budget
@@ -261,6 +264,43 @@ pub struct InspectArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Name of the card
+    #[arg(long, value_name = "NAME", value_parser = values::gpu())]
+    pub gpu: &'static Gpu,
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+    /// Budgets as --budget of run takes them; with a limit they play no part
+    #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "full,40%,30%,20%,10%")]
+    pub budgets: Vec<TypedBudget>,
+    /// Show the largest budget whose peak memory stays below SIZE (15GiB, 15GB, bytes)
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
+    pub max_memory: Option<usize>,
+    /// Show the largest budget whose first token is expected within S seconds
+    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds)]
+    pub max_ttft: Option<f64>,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// A model, with or without its files.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct SubjectArgs {
+    /// Hugging Face folder
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
+    /// An architecture that synth knows; no files are needed
+    #[arg(long, value_name = "NAME")]
+    pub preset: Option<Preset>,
 }
 
 #[derive(Debug, Args)]

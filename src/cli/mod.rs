@@ -12,11 +12,13 @@ mod inspect;
 mod interrupt;
 mod output;
 mod overlay;
+mod plan;
 mod progress;
 mod report;
 mod run;
 mod select;
 mod synth;
+mod table;
 mod values;
 
 use args::{Cli, Command};
@@ -84,6 +86,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Select(args) => select::select(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Bench(args) => bench::bench(&args, &interrupt),
+        Command::Plan(args) => plan::plan(&args),
         Command::Synth(args) => synth::synth(&args, &interrupt),
         Command::Devices(args) => devices::devices(&args),
     }

@@ -2,6 +2,7 @@
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use hired::engine::Device;
+use hired::ops::gpu::{GPUS, Gpu};
 use hired::select::Budget;
 use std::str::FromStr;
 
@@ -23,6 +24,27 @@ impl FromStr for BudgetArg {
             text => text.parse().map(Self::Fixed),
         }
     }
+}
+
+/// A budget, kept as it was typed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypedBudget {
+    pub typed: String,
+    pub budget: Budget,
+}
+
+impl FromStr for TypedBudget {
+    type Err = hired::Error;
+
+    fn from_str(text: &str) -> hired::Result<Self> {
+        Ok(Self { typed: text.into(), budget: text.parse()? })
+    }
+}
+
+/// A card by its name.
+pub fn gpu() -> impl TypedValueParser<Value = &'static Gpu> {
+    PossibleValuesParser::new(GPUS.iter().map(|gpu| gpu.name))
+        .map(|typed| Gpu::named(&typed).expect("a possible value"))
 }
 
 /// One of some names, which the help and the error list.

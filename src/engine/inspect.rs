@@ -1,26 +1,15 @@
 //! What a checkpoint is and what it will need, without reading a weight.
 
-use super::predict::{Held, Predictor};
-use super::prepare::{Prepared, PreparedImage, plan};
+use super::dry_run::{BudgetNeed, DryRun};
 use super::request::EngineOptions;
 use crate::checkpoint::{Checkpoint, DType};
-use crate::config::{Architecture, ModelConfig, ModelFolder};
-use crate::image::{Layout, Normalization, Tiles};
+use crate::config::{Architecture, ModelFolder};
 use crate::kv;
-use crate::ops::sample::Sampling;
-use crate::select::{Budget, Selection};
+use crate::select::Selection;
 use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
-
-/// The picture that figures without an image are about.
-const PICTURE: usize = 672;
-/// Its prompt, beside the image.
-const TEXT_TOKENS: usize = 60;
-/// Its answer.
-const NEW_TOKENS: usize = 128;
 
 /// A checkpoint and its needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,28 +24,9 @@ pub struct Inspection {
     pub bytes: u64,
     /// Bytes of keys and values for one token of context.
     pub kv_bytes_per_token: usize,
-    /// Needs at several budgets, for a picture of 672×672 pixels, 60 tokens of text and up to 128 new ones; shares
-    /// that come to no token are left out.
+    /// Needs of the [typical request](super::typical_request) at several budgets; shares that come to no token are left
+    /// out.
     pub budgets: Vec<BudgetNeed>,
-}
-
-/// What one budget needs; bytes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BudgetNeed {
-    /// As typed.
-    pub budget: String,
-    /// Rows that the image takes in the prompt, newlines included.
-    pub visual_tokens: usize,
-    /// Weights copied out of the files.
-    pub weights: usize,
-    /// Weights used where the files are mapped, which `peak` leaves out.
-    pub mapped: usize,
-    /// Keys and values.
-    pub kv: usize,
-    /// The most activations and scratch at one moment.
-    pub workspace: usize,
-    /// The most of weights, keys and values, and workspace at one moment.
-    pub peak: usize,
 }
 
 /// Inspects a model folder for the device and formats of `options` and the given selection;
@@ -82,59 +52,25 @@ pub fn inspect(
         };
         *formats.entry(format).or_default() += tensor.bytes().len() as u64;
     }
-    let footprint = options.footprint();
-    let mut predictor = Predictor::new(&config, footprint, &checkpoint)?;
-    let norm = Normalization::new(&config.image, options.resample);
+    let architecture = match config.architecture {
+        Architecture::LlavaNext => "LlavaNextForConditionalGeneration",
+        Architecture::Llava => "LlavaForConditionalGeneration",
+    };
+    let mut dry_run = DryRun::of(config, Box::new(checkpoint), options)?;
     let mut budgets = Vec::new();
     for budget in ["full", "40%", "30%", "20%", "10%"] {
-        let selection = Selection { budget: budget.parse::<Budget>()?, ..selection.clone() };
-        let prepared = match imagine(&config, &selection) {
+        match dry_run.budget(budget, selection) {
             // A small model's smallest shares come to no token.
-            Err(Error::Request(_)) if !budgets.is_empty() => continue,
-            prepared => prepared?,
-        };
-        let image = prepared.image.as_ref().expect("imagined with an image");
-        predictor.require(image, &checkpoint)?;
-        let need =
-            predictor.need(&config, &norm, std::slice::from_ref(&prepared), Held::default())?;
-        let (weights, mapped) = predictor.weights();
-        budgets.push(BudgetNeed {
-            budget: budget.into(),
-            visual_tokens: image.plan.kept + image.plan.newlines,
-            weights,
-            mapped,
-            kv: need.kv,
-            workspace: need.workspace,
-            peak: need.peak,
-        });
+            Err(Error::Request(_)) if !budgets.is_empty() => {}
+            need => budgets.push(need?),
+        }
     }
-    let page = kv::Shape::new(&config.text, 1);
     Ok(Inspection {
-        architecture: match config.architecture {
-            Architecture::LlavaNext => "LlavaNextForConditionalGeneration",
-            Architecture::Llava => "LlavaForConditionalGeneration",
-        },
+        architecture,
         parameters,
         dtype: formats.iter().max_by_key(|(_, bytes)| **bytes).map_or("none", |(name, _)| name),
         bytes: formats.values().sum(),
-        kv_bytes_per_token: page.elements() / kv::PAGE * footprint.cache_number(),
+        kv_bytes_per_token: dry_run.pages(1) / kv::PAGE,
         budgets,
-    })
-}
-
-/// The request that figures without an image are about.
-fn imagine(config: &ModelConfig, selection: &Selection) -> Result<Prepared> {
-    let layout = Layout::new(PICTURE, PICTURE, &config.image)?;
-    let (plan, layers) = plan(config, &layout, selection)?;
-    let tiles = Tiles { layout, pixels: Vec::new() };
-    Ok(Prepared {
-        before: vec![0; TEXT_TOKENS],
-        after: Vec::new(),
-        image: Some(PreparedImage { tiles, plan, layers }),
-        max_new_tokens: NEW_TOKENS,
-        sampling: Sampling::default(),
-        ignore_eos: false,
-        keep_stages: false,
-        took: Duration::ZERO,
     })
 }

@@ -1,8 +1,12 @@
-//! The largest budget that keeps a promise.
+//! The largest budget that keeps a promise: of this machine, as measured, or of a card that is only planned for.
 
+use super::predict::Need;
 use super::request::Request;
 use super::session::Session;
 use crate::ops::Ops;
+use crate::ops::clock::Stage;
+use crate::ops::cost::Roof;
+use crate::ops::count::Counter;
 use crate::ops::memory::Purpose;
 use crate::select::{Budget, Method, Selection};
 use crate::{Error, Result};
@@ -18,8 +22,136 @@ pub enum Limit {
     Ttft(f64),
 }
 
-/// Norms, softmax and copies beside the matrix products.
-const BESIDES: f64 = 1.25;
+/// What a budget comes to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Estimate {
+    /// Bytes at one moment.
+    pub peak: usize,
+    /// Seconds to the first token.
+    pub ttft: f64,
+}
+
+impl Limit {
+    fn keeps(self, estimate: &Estimate) -> bool {
+        match self {
+            Self::Memory(bytes) => estimate.peak <= bytes,
+            Self::Ttft(seconds) => estimate.ttft <= seconds,
+        }
+    }
+
+    /// Why no budget keeps it.
+    fn refusal(self, &Estimate { peak, ttft }: &Estimate) -> Error {
+        Error::Capacity(match self {
+            Self::Memory(bytes) => format!(
+                "even one visual token needs {peak} bytes at one moment, the limit is {bytes}: raise the limit"
+            ),
+            Self::Ttft(seconds) => format!(
+                "even one visual token takes an estimated {ttft:.2} s to the first token, the limit is \
+                 {seconds} s: raise the limit"
+            ),
+        })
+    }
+}
+
+/// How fast a first token is expected to come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pace {
+    /// What bounds the device.
+    pub roof: Roof,
+    /// The part of that speed that all the work together is expected to reach.
+    pub share: f64,
+    /// Seconds beside the device's work: the host's own.
+    pub host: f64,
+}
+
+/// Norms, softmax and copies take a quarter of what the matrix products do, beside the speed that these were measured
+/// at.
+const MEASURED_SHARE: f64 = 0.8;
+
+/// Seconds beside which some launches and a wait are little.
+const LONG_ENOUGH: f64 = 3e-3;
+
+impl Pace {
+    /// Seconds from the requests to the first token of the last one, of what was counted.
+    pub(super) fn first_token(&self, counter: &Counter) -> f64 {
+        self.host + floor(counter, &self.roof, |stage| stage != Stage::Decode) / self.share
+    }
+}
+
+/// Seconds that a device works at least on what was counted in some stages.
+///
+/// A device runs one kernel after the other, so kinds of work add up: the traffic of norms does not hide behind the
+/// arithmetic of products. Inside a kind the counter knows sums only, and small products that are bound by memory do
+/// hide behind large ones: what is left out makes the floor lower, never higher.
+pub fn floor(counter: &Counter, roof: &Roof, stages: impl Fn(Stage) -> bool) -> f64 {
+    let counted = counter.costs().filter(|(stage, ..)| stages(*stage));
+    counted.map(|(.., cost)| roof.time(cost)).sum()
+}
+
+/// The largest count from 1 to `most` that nothing speaks against, and what speaks against one more (`None` when
+/// `most` is reached). 0 when there is none. What speaks against a count speaks against every larger one.
+pub fn largest<R>(
+    most: usize,
+    mut against: impl FnMut(usize) -> Result<Option<R>>,
+) -> Result<(usize, Option<R>)> {
+    let (mut fits, mut beyond, mut reason) = (0, most + 1, None);
+    while beyond - fits > 1 {
+        let middle = fits + (beyond - fits) / 2;
+        match against(middle)? {
+            None => fits = middle,
+            found => (beyond, reason) = (middle, found),
+        }
+    }
+    Ok((fits, reason))
+}
+
+/// Why a budget is too large.
+#[derive(Debug)]
+pub enum TooMuch {
+    /// It breaks a limit.
+    For(Limit, Estimate),
+    /// There is no room for it.
+    Refused(Error),
+}
+
+/// The largest count budget up to `most` that keeps all limits, and what speaks against one token more. The cost grows
+/// with the budget, but for some KiB of scratch at the first tokens.
+///
+/// # Errors
+/// [`Error::Capacity`] when even one token is too much; those of `cost`, where [`Error::Capacity`] means that the budget
+/// is too large.
+pub fn largest_budget(
+    most: usize,
+    limits: &[Limit],
+    mut cost: impl FnMut(usize) -> Result<Estimate>,
+) -> Result<(usize, Option<TooMuch>)> {
+    let found = largest(most, |count| match cost(count) {
+        Ok(estimate) => {
+            let broken = limits.iter().find(|limit| !limit.keeps(&estimate));
+            Ok(broken.map(|&limit| TooMuch::For(limit, estimate)))
+        }
+        Err(error @ Error::Capacity(_)) => Ok(Some(TooMuch::Refused(error))),
+        Err(error) => Err(error),
+    })?;
+    match found {
+        (0, Some(TooMuch::For(limit, estimate))) => Err(limit.refusal(&estimate)),
+        (0, Some(TooMuch::Refused(error))) => Err(error),
+        found => Ok(found),
+    }
+}
+
+/// Refuses a selection that a budget has no part in.
+///
+/// # Errors
+/// [`Error::Request`].
+pub fn check_method(selection: &Selection) -> Result<()> {
+    match selection.method {
+        Method::Full => Err(Error::Request(
+            "the method full keeps everything, whatever the budget: use another method".into(),
+        )),
+        Method::Hired | Method::Spatial | Method::Random => Ok(()),
+    }
+}
 
 impl<O: Ops> Session<O> {
     /// See [`super::Engine::largest_budget`].
@@ -27,15 +159,10 @@ impl<O: Ops> Session<O> {
         if requests.is_empty() || requests.iter().any(|r| r.image.is_none()) {
             return Err(Error::Request("a budget needs an image: give one".into()));
         }
-        if requests.iter().any(|r| r.selection.method == Method::Full) {
-            return Err(Error::Request(
-                "the method full keeps everything, whatever the budget: use another method".into(),
-            ));
-        }
+        requests.iter().try_for_each(|r| check_method(&r.selection))?;
         if self.kv_tokens.is_none() {
             // What an earlier batch needed is no part of what this one will need.
-            self.runner.free_cache();
-            self.runner.ops.reserve(Purpose::Workspace, 0)?;
+            self.release_memory()?;
         }
         let with = |request: &Request, count| Selection {
             budget: Budget::Count(count),
@@ -47,64 +174,89 @@ impl<O: Ops> Session<O> {
             .collect::<Result<Vec<_>>>()?;
         let images = batch.iter().filter_map(|p| p.image.as_ref());
         let valid = images.map(|i| i.plan.geometry.valid()).max().unwrap_or(0);
-        let rate = match limit {
-            Limit::Memory(_) => f64::INFINITY,
-            Limit::Ttft(_) => self.measured_rate()?,
+        let host = batch.iter().map(|p| p.took.as_secs_f64()).sum();
+        let pace = match limit {
+            Limit::Memory(_) => None,
+            Limit::Ttft(_) => {
+                Some(Pace { roof: self.measured_roof()?, share: MEASURED_SHARE, host })
+            }
         };
-        let mut cost = |count| -> Result<f64> {
+        let (count, _) = largest_budget(valid, &[limit], |count| {
             for (prepared, request) in batch.iter_mut().zip(requests) {
                 self.preparer.plan_again(prepared, &with(request, count))?;
             }
-            let (need, flops) = self.need(&batch)?;
-            let prepared: f64 = batch.iter().map(|p| p.took.as_secs_f64()).sum();
-            Ok(match limit {
-                Limit::Memory(_) => need.peak as f64,
-                Limit::Ttft(_) => prepared + BESIDES * flops as f64 / rate,
-            })
-        };
-        let most = match limit {
-            Limit::Memory(bytes) => bytes as f64,
-            Limit::Ttft(seconds) => seconds,
-        };
-        let least = cost(1)?;
-        if least > most {
-            return Err(Error::Capacity(match limit {
-                Limit::Memory(bytes) => format!(
-                    "even one visual token needs {least} bytes at one moment, the limit is {bytes}: raise the limit"
-                ),
-                Limit::Ttft(_) => format!(
-                    "even one visual token takes an estimated {least:.2} s to the first token, the limit is {most} s: \
-                     raise the limit"
-                ),
-            }));
-        }
-        // The cost grows with the budget, but for some KiB of scratch at the first tokens.
-        let (mut fits, mut beyond) = (1, valid + 1);
-        while beyond - fits > 1 {
-            let middle = fits + (beyond - fits) / 2;
-            match cost(middle).map(|cost| cost <= most) {
-                Ok(true) => fits = middle,
-                Ok(false) | Err(Error::Capacity(_)) => beyond = middle,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(fits)
+            let Need { peak, .. } = self.need(&batch)?;
+            let ttft = pace.map_or(0.0, |pace| pace.first_token(self.predictor.counter()));
+            Ok(Estimate { peak, ttft })
+        })?;
+        Ok(count)
     }
 
-    /// Operations per second of the decoder's own matrix products on this machine, now.
-    fn measured_rate(&mut self) -> Result<f64> {
-        const ROWS: usize = 128;
-        let tokens = vec![0; ROWS];
-        let (runner, text) = (&mut self.runner, &self.preparer.config.text);
-        let flops = (2 * 2 * ROWS * text.hidden * text.intermediate) as f64;
-        let workspace = self.predictor.probe_need(&tokens)?;
-        runner.ops.reserve(Purpose::Workspace, workspace)?;
-        let mut best = 0.0f64;
-        for _ in 0..3 {
-            let start = Instant::now();
-            runner.model.probe(&mut runner.ops, &tokens)?;
-            best = best.max(flops / start.elapsed().as_secs_f64());
+    /// The speed of the decoder's own matrix products on this machine, now. Their traffic is a part of it.
+    fn measured_roof(&mut self) -> Result<Roof> {
+        let mut flops = 0.0f64;
+        // Until a measurement is long enough that launching and waiting do not count: one on a CPU or a small card.
+        for rows in [128, 256, 512, 1024] {
+            let tokens = vec![0; rows];
+            let workspace = self.predictor.probe_need(&tokens)?;
+            let counted = self.predictor.counter().costs();
+            let work = counted.map(|(.., cost)| cost.flops).sum::<u64>() as f64;
+            let runner = &mut self.runner;
+            runner.ops.reserve(Purpose::Workspace, workspace)?;
+            let mut least = f64::INFINITY;
+            for _ in 0..3 {
+                let start = Instant::now();
+                runner.model.probe(&mut runner.ops, &tokens)?;
+                least = least.min(start.elapsed().as_secs_f64());
+            }
+            flops = flops.max(work / least);
+            if least > LONG_ENOUGH {
+                break;
+            }
         }
-        Ok(best)
+        // What was measured with is no part of what an answer needs.
+        self.runner.ops.reserve(Purpose::Workspace, 0)?;
+        Ok(Roof { flops, bandwidth: f64::INFINITY })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_search_ends_where_something_speaks_against_more() {
+        for (most, last, wanted) in [(10, 7, 7), (10, 0, 0), (10, 10, 10), (1, 1, 1), (0, 5, 0)] {
+            let mut asked = Vec::new();
+            let against = |count| {
+                asked.push(count);
+                Ok((count > last).then_some(count))
+            };
+            let (count, reason) = largest(most, against).unwrap();
+            assert_eq!(count, wanted);
+            assert_eq!(reason, (wanted < most).then_some(wanted + 1));
+            assert!(asked.iter().all(|count| (1..=most).contains(count)), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn every_limit_is_kept_and_the_first_broken_one_is_told() {
+        let cost = |count: usize| match count {
+            90.. => Err(Error::Capacity("no positions".into())),
+            _ => Ok(Estimate { peak: 1000 * count, ttft: 0.1 * count as f64 }),
+        };
+        let find = |limits: &[Limit]| largest_budget(100, limits, cost);
+        let (count, why) = find(&[Limit::Memory(50_500), Limit::Ttft(7.05)]).unwrap();
+        let Some(TooMuch::For(Limit::Memory(_), estimate)) = why else { panic!("{why:?}") };
+        assert_eq!((count, estimate.peak), (50, 51_000));
+        let (count, why) = find(&[Limit::Memory(80_000), Limit::Ttft(7.05)]).unwrap();
+        assert!(count == 70 && matches!(why, Some(TooMuch::For(Limit::Ttft(_), _))), "{why:?}");
+        let (count, why) = find(&[Limit::Ttft(1e3)]).unwrap();
+        assert!(count == 89 && matches!(why, Some(TooMuch::Refused(_))), "{why:?}");
+        let refused = find(&[Limit::Ttft(1e3), Limit::Memory(999)]).unwrap_err().to_string();
+        assert!(refused.contains("1000 bytes") && refused.contains("999"), "{refused}");
+        let refused = find(&[Limit::Ttft(0.05)]).unwrap_err().to_string();
+        assert!(refused.contains("0.10 s") && refused.contains("0.05 s"), "{refused}");
+        assert!(largest_budget(5, &[], |_| Err(Error::Cancelled)).is_err());
     }
 }

@@ -1,9 +1,11 @@
 //! Requests in, answers out.
 
 mod answer;
+mod dry_run;
 mod inspect;
 mod limit;
 mod origin;
+mod plan;
 mod predict;
 mod prepare;
 mod request;
@@ -13,8 +15,10 @@ mod session;
 mod taking;
 
 pub use answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
-pub use inspect::{BudgetNeed, Inspection, inspect};
-pub use limit::Limit;
+pub use dry_run::{BudgetNeed, Subject, typical_request};
+pub use inspect::{Inspection, inspect};
+pub use limit::{Limit, Pace};
+pub use plan::{Bound, BudgetPlan, Planner};
 pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
 
 pub use crate::ops::ceiling::Ceiling;
@@ -207,13 +211,8 @@ fn on_cuda(
     ordinal: Option<usize>,
     progress: &mut LoadProgress<'_>,
 ) -> Result<Opened> {
-    use crate::ops::cuda::launch::Number;
     use crate::ops::cuda::{Cuda, Options};
-    let number = match options.dtype {
-        Some(Dtype::F32) => Number::F32,
-        Some(Dtype::F16) | None => Number::F16,
-    };
-    let (graphs, gemm) = (!options.no_graph, options.gemm);
+    let (number, graphs, gemm) = (options.number(), !options.no_graph, options.gemm);
     let cuda = Cuda::open(Options { ordinal, number, graphs, gemm })?;
     let (footprint, card) = (cuda.footprint(), cuda.description().clone());
     Ok((Box::new(Session::open(origin, options, footprint, cuda, progress)?), Some(card)))

@@ -56,6 +56,9 @@ impl Predictor {
     }
 
     /// What `batch` needs when what is `held` stays and every answer is as long as it may get.
+    ///
+    /// Requests are prefilled one after the other and decoded in groups of [`DECODE_ROWS`]: with the pages of a larger
+    /// batch held, a group of its requests needs what all of them do.
     pub fn need(
         &mut self,
         config: &ModelConfig,
@@ -124,7 +127,8 @@ impl Predictor {
         Ok(runner.ops.meter().most(Purpose::Workspace))
     }
 
-    /// The counter, with everything counted since it was made.
+    /// The counter, with what the last question cost: all the work up to each first token of a batch, and the last
+    /// decode step of each group.
     pub fn counter(&self) -> &Counter {
         &self.runner.ops
     }

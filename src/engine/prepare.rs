@@ -57,6 +57,22 @@ impl Prepared {
         self.prompt_tokens() + self.max_new_tokens - 1
     }
 
+    /// Refuses what the model has no positions for.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] with the numbers.
+    pub fn check_positions(&self, config: &ModelConfig) -> Result<()> {
+        let (prompt, new) = (self.prompt_tokens(), self.max_new_tokens);
+        let limit = config.text.max_positions;
+        if prompt.checked_add(new).is_some_and(|all| all <= limit) {
+            return Ok(());
+        }
+        Err(Error::Capacity(format!(
+            "the prompt has {prompt} tokens and up to {new} new ones are asked for, \
+             the model has {limit} positions: use a smaller budget or fewer new tokens"
+        )))
+    }
+
     /// Ids around the image.
     pub fn prompt(&self) -> llava::Prompt<'_> {
         llava::Prompt { before: &self.before, after: &self.after }
@@ -124,7 +140,7 @@ impl Preparer {
             keep_stages: request.keep_stages,
             took: start.elapsed(),
         };
-        self.check_positions(&prepared)?;
+        prepared.check_positions(&self.config)?;
         Ok(prepared)
     }
 
@@ -141,7 +157,7 @@ impl Preparer {
         if let Some(image) = &mut prepared.image {
             (image.plan, image.layers) = plan(&self.config, &image.tiles.layout, selection)?;
         }
-        self.check_positions(prepared)
+        prepared.check_positions(&self.config)
     }
 
     fn ids(&self, prompt: &Prompt, with_image: bool) -> Result<Vec<u32>> {
@@ -184,18 +200,6 @@ impl Preparer {
                 if with_image { "one image" } else { "no image" },
             ))),
         }
-    }
-
-    fn check_positions(&self, prepared: &Prepared) -> Result<()> {
-        let (prompt, new) = (prepared.prompt_tokens(), prepared.max_new_tokens);
-        let limit = self.config.text.max_positions;
-        if prompt.checked_add(new).is_some_and(|all| all <= limit) {
-            return Ok(());
-        }
-        Err(Error::Capacity(format!(
-            "the prompt has {prompt} tokens and up to {new} new ones are asked for, \
-             the model has {limit} positions: use a smaller budget or fewer new tokens"
-        )))
     }
 }
 

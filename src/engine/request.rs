@@ -1,7 +1,8 @@
 //! What is asked of the engine.
 
+use crate::Result;
 use crate::image::Resample;
-use crate::ops::cuda::launch::Gemm;
+use crate::ops::cuda::launch::{Gemm, Number};
 use crate::ops::footprint::{Card, Footprint};
 use crate::ops::sample::Sampling;
 use crate::select::Selection;
@@ -46,13 +47,25 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// How the executor takes memory. [`Device::Auto`] counts as the CPU: what is planned need not be there.
-    pub(super) fn footprint(&self) -> Footprint {
-        match (self.device, self.dtype) {
-            (Device::Cuda(_), dtype) => {
-                Footprint::Cuda(Card { half: dtype != Some(Dtype::F32), library: false })
+    /// How the executor takes memory. [`Device::Auto`] counts as the CPU: what is planned need not be there. On CUDA a
+    /// library multiplies only if that is demanded, for whether one is installed is not known.
+    pub(super) fn footprint(&self) -> Result<Footprint> {
+        match self.device {
+            Device::Cuda(_) => {
+                let library = self.gemm.library(self.number())? == Some(true);
+                Ok(Footprint::Cuda(Card { half: self.number() == Number::F16, library }))
             }
-            (_, dtype) => Footprint::Cpu { half_cache: dtype == Some(Dtype::F16) },
+            Device::Cpu | Device::Auto => {
+                Ok(Footprint::Cpu { half_cache: self.dtype == Some(Dtype::F16) })
+            }
+        }
+    }
+
+    /// The format on CUDA.
+    pub(super) fn number(&self) -> Number {
+        match self.dtype {
+            Some(Dtype::F32) => Number::F32,
+            Some(Dtype::F16) | None => Number::F16,
         }
     }
 }

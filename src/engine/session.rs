@@ -51,9 +51,6 @@ pub struct Session<O: Ops> {
     pub(super) load: Duration,
 }
 
-/// Stages that come before the first token.
-const BEFORE_FIRST: [Stage; 4] = [Stage::Vision, Stage::Select, Stage::Project, Stage::Prefill];
-
 /// What one request has come to before its first token.
 struct Begun {
     sequence: Sequence,
@@ -218,17 +215,16 @@ impl<O: Ops> Session<O> {
         self.runner.model.require(blocks, &mut self.runner.ops, &self.weights)
     }
 
-    /// Memory and operations to the first token of a batch, the system's memory checked.
-    pub(super) fn need(&mut self, batch: &[Prepared]) -> Result<(Need, u64)> {
+    /// Memory of a batch, the system's memory checked. The predictor's counter then has what the batch costs.
+    pub(super) fn need(&mut self, batch: &[Prepared]) -> Result<Need> {
         for image in batch.iter().filter_map(|p| p.image.as_ref()) {
             self.require(image)?;
         }
-        let before = self.predictor.counter().flops_in(&BEFORE_FIRST);
         let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
         let held = self.held();
         let need = self.predictor.need(config, norm, batch, held)?;
         check_memory(&need, held, self.runner.ops.available())?;
-        Ok((need, self.predictor.counter().flops_in(&BEFORE_FIRST) - before))
+        Ok(need)
     }
 
     /// Plans the memory of a batch and takes the cache.
@@ -243,7 +239,7 @@ impl<O: Ops> Session<O> {
                 wanted * kv::PAGE,
             )));
         }
-        let (need, _) = self.need(batch)?;
+        let need = self.need(batch)?;
         self.runner.ops.meter().restart();
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
         self.runner.reserve(&self.preparer.config, wanted)?;

@@ -1,6 +1,6 @@
 //! What a device can do at most, which is what its work is measured against.
 
-use super::cost::Cost;
+use super::cost::{Cost, Roof};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// The least time for a cost: that of its traffic or of its arithmetic, whichever is longer.
+    /// The least time for a cost, see [`Roof::time`].
     pub fn time(&self, cost: Cost) -> Duration {
-        let traffic = cost.bytes as f64 / self.bytes_per_second;
-        let arithmetic = self.flops_per_second.map_or(0.0, |rate| cost.flops as f64 / rate);
-        Duration::try_from_secs_f64(traffic.max(arithmetic)).unwrap_or_default()
+        let flops = self.flops_per_second.unwrap_or(f64::INFINITY);
+        let roof = Roof { flops, bandwidth: self.bytes_per_second };
+        Duration::try_from_secs_f64(roof.time(cost)).unwrap_or_default()
     }
 
     /// How much of what the ceilings allow was reached, 0 to 1; `None` for what costs nothing.

@@ -24,6 +24,23 @@ impl AddAssign for Cost {
     }
 }
 
+/// The most that a device does in a second.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Roof {
+    /// Operations, a multiply-add being two.
+    pub flops: f64,
+    /// Bytes read from its memory or written to it.
+    pub bandwidth: f64,
+}
+
+impl Roof {
+    /// Seconds that work takes at least: as long as its arithmetic or its traffic, whichever is longer, for a device
+    /// does both at the same time (Williams et al. 2009).
+    pub fn time(&self, cost: Cost) -> f64 {
+        (cost.flops as f64 / self.flops).max(cost.bytes as f64 / self.bandwidth)
+    }
+}
+
 /// Kinds of operations that are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -101,4 +118,20 @@ pub fn decoder(
 /// Pairs of query and key when `rows` queries start at `position` and each sees itself and all before.
 pub fn causal_pairs(position: usize, rows: usize) -> usize {
     rows * position + rows * (rows + 1) / 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_of_arithmetic_and_traffic_counts() {
+        let roof = Roof { flops: 10.0, bandwidth: 2.0 };
+        assert_eq!(roof.time(Cost { flops: 100, bytes: 4 }), 10.0);
+        assert_eq!(roof.time(Cost { flops: 100, bytes: 40 }), 20.0);
+        assert_eq!(roof.time(Cost::default()), 0.0);
+        // What was only measured in arithmetic.
+        let measured = Roof { flops: 10.0, bandwidth: f64::INFINITY };
+        assert_eq!(measured.time(Cost { flops: 5, bytes: u64::MAX }), 0.5);
+    }
 }

@@ -12,6 +12,7 @@ pub mod count;
 pub mod cpu;
 pub mod cuda;
 pub mod footprint;
+pub mod gpu;
 pub mod memory;
 pub mod profile;
 pub mod sample;

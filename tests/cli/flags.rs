@@ -107,7 +107,7 @@ fn a_wrong_value_of_several_lines_is_told_in_one() {
 #[test]
 fn help_and_version_are_results() {
     assert_eq!(printed(&["--version"]), format!("hired {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "select", "inspect", "synth", "devices"] {
+    for command in ["run", "select", "inspect", "plan", "synth", "devices"] {
         assert!(printed(&["--help"]).contains(&format!("  {command} ")));
         assert!(printed(&[command, "--help"]).contains(&format!("Usage: hired {command}")));
     }

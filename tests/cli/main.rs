@@ -7,6 +7,7 @@ mod failures;
 mod fixtures;
 mod flags;
 mod others;
+mod plan;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,27 +1,10 @@
 //! Options of `hired bench`.
 
 use crate::cli::args::{DeviceArgs, SelectionArgs};
-use crate::cli::values;
+use crate::cli::values::{self, TypedBudget};
 use clap::{Args, ValueEnum};
 use hired::checkpoint::synth::Preset;
-use hired::select::Budget;
 use std::path::PathBuf;
-use std::str::FromStr;
-
-/// A budget and how it was typed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TypedBudget {
-    pub typed: String,
-    pub budget: Budget,
-}
-
-impl FromStr for TypedBudget {
-    type Err = hired::Error;
-
-    fn from_str(text: &str) -> hired::Result<Self> {
-        Ok(Self { typed: text.into(), budget: text.parse()? })
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {

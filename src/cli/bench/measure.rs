@@ -1,10 +1,11 @@
 //! Measuring one row of the table.
 
-use super::args::{BenchArgs, TypedBudget};
+use super::args::BenchArgs;
 use super::row::{Row, Sample};
 use crate::cli::Stop;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{self, Steps};
+use crate::cli::values::TypedBudget;
 use hired::engine::{Answer, Engine, Entry, Image, Prompt, Request};
 use std::ops::ControlFlow;
 

@@ -1,7 +1,8 @@
 //! One row of the table: what was asked, what it took, and how that compares.
 
 use super::BEFORE_FIRST;
-use super::args::{BenchArgs, TypedBudget};
+use super::args::BenchArgs;
+use crate::cli::values::TypedBudget;
 use hired::engine::{Answer, Ceiling, Entry, Stage};
 use serde_json::{Map, Value, json};
 use std::time::Duration;

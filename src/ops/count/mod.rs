@@ -48,13 +48,15 @@ impl Counter {
         self.costs.get(&(stage, kind)).copied().unwrap_or_default()
     }
 
-    /// Operations counted in some stages.
-    pub fn flops_in(&self, stages: &[Stage]) -> u64 {
-        self.costs.iter().filter(|((s, _), _)| stages.contains(s)).map(|(_, c)| c.flops).sum()
+    /// Everything that was counted, by stage and kind.
+    pub fn costs(&self) -> impl Iterator<Item = (Stage, Kind, Cost)> + '_ {
+        self.costs.iter().map(|(&(stage, kind), &cost)| (stage, kind, cost))
     }
 
-    /// Forgets earlier maxima of memory. `workspace`: what the executor has taken already and keeps.
+    /// Forgets what was counted and earlier maxima of memory. `workspace`: what the executor has taken already and
+    /// keeps.
     pub fn restart(&mut self, workspace: usize) {
+        self.costs.clear();
         self.arena.restart(workspace);
         self.meter.restart();
     }

@@ -352,13 +352,10 @@ impl Cuda {
 }
 
 fn open_blas(queue: &Queue, options: Options) -> Result<Option<Blas>> {
-    match (options.gemm, options.number) {
-        (Gemm::Own, _) | (Gemm::Auto, Number::F32) => Ok(None),
-        (Gemm::Auto, Number::F16) => Ok(Blas::open(queue).ok()),
-        (Gemm::Cublas, Number::F16) => Blas::open(queue).map(Some),
-        (Gemm::Cublas, Number::F32) => Err(Error::Request(
-            "cuBLAS makes products in f16 only, f32 is the parity mode: use --gemm own or --dtype f16".into(),
-        )),
+    match options.gemm.library(options.number)? {
+        Some(false) => Ok(None),
+        Some(true) => Blas::open(queue).map(Some),
+        None => Ok(Blas::open(queue).ok()),
     }
 }
 

@@ -91,6 +91,12 @@ fn family(path: u32, number: Number) -> &'static Family {
     }
 }
 
+/// Whether the kernels for numbers of a format multiply on the tensor cores of a card of this code path or compute
+/// capability.
+pub fn is_on_tensor_cores(path: u32, number: Number) -> bool {
+    family(path, number).file != FMA.file
+}
+
 impl Tile {
     /// Relative time of a product: that of the multiprocessor with most tiles.
     fn time(&self, product: &Product, processors: usize) -> f64 {
@@ -166,7 +172,10 @@ mod tests {
         assert_eq!(name(80, Number::F16), "gemm_mma16_128x128_f16");
         for path in [61, 75, 80] {
             assert_eq!(name(path, Number::F32), "gemm_fma_128x128_f32");
+            assert!(!is_on_tensor_cores(path, Number::F32));
         }
+        let tensor = [61, 70, 75, 87, 90].map(|card| is_on_tensor_cores(card, Number::F16));
+        assert_eq!(tensor, [false, false, true, true, true]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::abi::{HIRED_NORM_KEPT, HIRED_NORM_THREADS, HIRED_ROW_THREADS};
 use crate::ops::cost::{self, Cost};
+use crate::{Error, Result};
 
 /// Format of numbers on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,23 @@ pub enum Gemm {
     Own,
     /// cuBLAS.
     Cublas,
+}
+
+impl Gemm {
+    /// Whether the library multiplies numbers of a format; `None`: where it is installed.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when it is asked for what it is not used for.
+    pub fn library(self, number: Number) -> Result<Option<bool>> {
+        match (self, number) {
+            (Self::Own, _) | (Self::Auto, Number::F32) => Ok(Some(false)),
+            (Self::Auto, Number::F16) => Ok(None),
+            (Self::Cublas, Number::F16) => Ok(Some(true)),
+            (Self::Cublas, Number::F32) => Err(Error::Request(
+                "cuBLAS makes products in f16 only, f32 is the parity mode: use --gemm own or --dtype f16".into(),
+            )),
+        }
+    }
 }
 
 /// Threads of a warp.

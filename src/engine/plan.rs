@@ -1,0 +1,321 @@
+//! What a card can do with a model, without the card: memory by the engine's own planner, time by the card's roof.
+
+use super::dry_run::{BudgetNeed, DryRun, NEW_TOKENS, Subject};
+use super::limit::{Estimate, Limit, Pace, TooMuch, check_method, floor, largest, largest_budget};
+use super::predict::Held;
+use super::request::{Device, EngineOptions};
+use super::runner::pages;
+use crate::ops::DECODE_ROWS;
+use crate::ops::clock::Stage;
+use crate::ops::cuda::launch::Number;
+use crate::ops::footprint::Footprint;
+use crate::ops::gpu::Gpu;
+use crate::select::{Budget, Selection};
+use crate::{Error, Result};
+use serde::Serialize;
+
+/// The part of the roof's speed that kernels are expected to reach together where fp32 multiply-adds make the products.
+/// Their main loops can reach 90% by their instructions; the last tiles of a product and everything else take their part.
+const FMA_SHARE: f64 = 0.65;
+/// The same where tensor cores make them: 75% by the instructions of the main loops on a T4 or an A100, 55% on Hopper; a
+/// T4 does not hold its boost clock either. Both shares are predictions until a card has shown its own.
+const TENSOR_SHARE: f64 = 0.4;
+/// Seconds that the host takes beside: for the picture, which a 2.5 GHz Xeon under load reads and cuts in as long, the
+/// prompt, and launches that the device waits for.
+const HOST: f64 = 0.05;
+
+/// What one budget comes to on a card.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BudgetPlan {
+    /// Its memory.
+    #[serde(flatten)]
+    pub need: BudgetNeed,
+    /// `peak` is no more than `usable`.
+    pub fits: bool,
+    /// Bytes of the card that are left for the engine.
+    pub usable: usize,
+    /// Seconds to the first token at the very least: the card's own work, at 100% of its roof.
+    pub ttft_floor: f64,
+    /// Seconds to the first token as they are expected: what `--max-ttft` is held against.
+    pub ttft_expected: f64,
+    /// Seconds a token at the very least, for the first one after the prompt.
+    pub decode_floor: f64,
+    /// The most requests of this kind that fit together.
+    pub largest_batch: usize,
+    /// What a larger budget would break, where the largest one was asked for.
+    pub limit: Option<Bound>,
+}
+
+/// What bounds a budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// The card's own memory.
+    Card,
+    /// The memory that was asked for.
+    MaxMemory,
+    /// The time that was asked for.
+    MaxTtft,
+    /// The model's positions, or what its kernels take.
+    Model,
+}
+
+/// A model and a card.
+pub struct Planner {
+    dry_run: DryRun,
+    gpu: &'static Gpu,
+    number: Number,
+    selection: Selection,
+    pace: Pace,
+}
+
+impl Planner {
+    /// Plans for a card, whatever device `options` name. The selection's budget plays no part.
+    ///
+    /// # Errors
+    /// As [`super::Engine::load`] for a folder; [`Error::Request`] for options that contradict each other.
+    pub fn new(
+        subject: Subject<'_>,
+        gpu: &'static Gpu,
+        options: &EngineOptions,
+        selection: &Selection,
+    ) -> Result<Self> {
+        let options = EngineOptions { device: Device::Cuda(None), ..options.clone() };
+        let dry_run = DryRun::new(subject, &options)?;
+        let number = options.number();
+        let library = matches!(dry_run.footprint, Footprint::Cuda(card) if card.library);
+        let share = match gpu.multiplies_on_tensor_cores(number, library) {
+            true => TENSOR_SHARE,
+            false => FMA_SHARE,
+        };
+        let pace = Pace { roof: gpu.roof(number, library), share, host: HOST };
+        Ok(Self { dry_run, gpu, number, selection: selection.clone(), pace })
+    }
+
+    /// What is expected of the card.
+    pub fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    /// What a budget, as typed, comes to.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for what is no budget or comes to no token, [`Error::Capacity`] when the model has too few
+    /// positions.
+    pub fn at(&mut self, budget: &str) -> Result<BudgetPlan> {
+        let selection = Selection { budget: budget.parse()?, ..self.selection.clone() };
+        self.dry_run.request(&selection, NEW_TOKENS)?.check_positions(&self.dry_run.config)?;
+        let need = self.dry_run.budget(budget, &selection)?;
+        let usable = self.gpu.usable();
+        let largest_batch = self.largest_batch(&selection, NEW_TOKENS)?;
+        // The one step of an answer of two tokens is the first after the prompt.
+        let request = self.dry_run.request(&selection, 2)?;
+        self.dry_run.need(std::slice::from_ref(&request), Held::default())?;
+        let (counter, roof) = (self.dry_run.predictor.counter(), &self.pace.roof);
+        Ok(BudgetPlan {
+            fits: need.peak <= usable,
+            need,
+            usable,
+            ttft_floor: floor(counter, roof, |stage| stage != Stage::Decode),
+            ttft_expected: self.pace.first_token(counter),
+            decode_floor: floor(counter, roof, |stage| stage == Stage::Decode),
+            largest_batch,
+            limit: None,
+        })
+    }
+
+    /// The largest count budget that fits the card and keeps what else is demanded: bytes at one moment, seconds to the
+    /// first token.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] when not even one token does; [`Error::Request`] when the method takes no budget.
+    pub fn largest_budget(
+        &mut self,
+        max_memory: Option<usize>,
+        max_ttft: Option<f64>,
+    ) -> Result<BudgetPlan> {
+        check_method(&self.selection)?;
+        let usable = self.gpu.usable();
+        let with = |count| Selection { budget: Budget::Count(count), ..self.selection.clone() };
+        let smallest = self.dry_run.request(&with(1), NEW_TOKENS)?;
+        let image = smallest.image.as_ref().expect("the typical request has an image");
+        let valid = image.plan.geometry.valid();
+        let mut cost = |count| -> Result<Estimate> {
+            let request = self.dry_run.request(&with(count), NEW_TOKENS)?;
+            request.check_positions(&self.dry_run.config)?;
+            let need = self.dry_run.need(std::slice::from_ref(&request), Held::default())?;
+            let ttft = self.pace.first_token(self.dry_run.predictor.counter());
+            Ok(Estimate { peak: need.peak, ttft })
+        };
+        let least = cost(1)?.peak;
+        if least > usable {
+            return Err(Error::Capacity(format!(
+                "even one visual token needs {least} bytes at one moment, the {} has {usable} for it: use a larger \
+                 card or a smaller model{}",
+                self.gpu.name,
+                if self.number == Number::F32 { ", or --dtype f16" } else { "" }
+            )));
+        }
+        let memory = max_memory.map_or(usable, |bytes| bytes.min(usable));
+        let limits = [Some(Limit::Memory(memory)), max_ttft.map(Limit::Ttft)];
+        let limits: Vec<Limit> = limits.into_iter().flatten().collect();
+        let (count, why) = largest_budget(valid, &limits, cost)?;
+        let limit = why.map(|why| match why {
+            TooMuch::For(Limit::Memory(_), _) if max_memory == Some(memory) => Bound::MaxMemory,
+            TooMuch::For(Limit::Memory(_), _) => Bound::Card,
+            TooMuch::For(Limit::Ttft(_), _) => Bound::MaxTtft,
+            TooMuch::Refused(_) => Bound::Model,
+        });
+        Ok(BudgetPlan { limit, ..self.at(&count.to_string())? })
+    }
+
+    /// The most requests of one kind that the card has room for; 0 when it has none for one.
+    fn largest_batch(&mut self, selection: &Selection, new_tokens: usize) -> Result<usize> {
+        let group = (0..DECODE_ROWS)
+            .map(|_| self.dry_run.request(selection, new_tokens))
+            .collect::<Result<Vec<_>>>()?;
+        let each = pages(&group[..1]);
+        // Keys and values alone leave room for no more.
+        let most = self.gpu.usable() / self.dry_run.pages(each);
+        let (count, _) = largest(most, |count| {
+            let held = Held { pages: count * each, ..Held::default() };
+            let need = self.dry_run.need(&group[..count.min(DECODE_ROWS)], held)?;
+            Ok((need.peak > self.gpu.usable()).then_some(()))
+        })?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::synth::Preset;
+    use crate::kv::PAGE;
+
+    fn planner(preset: Preset, gpu: &str, options: &EngineOptions) -> Planner {
+        let gpu = Gpu::named(gpu).unwrap();
+        Planner::new(Subject::Preset(preset), gpu, options, &Selection::default()).unwrap()
+    }
+
+    fn seven(gpu: &str) -> Planner {
+        planner(Preset::Next7b, gpu, &EngineOptions::default())
+    }
+
+    /// Bytes on a device of LLaVA-v1.6-vicuna-7b, from its published shapes: matrices in `number` bytes, vectors in four.
+    fn weights_by_hand(number: usize) -> usize {
+        let (d, inner, h, mlp) = (1024, 4096, 4096, 11008);
+        // 3·14·14 columns fill whole vectors of 16 bytes in both formats once they are 592, or 588.
+        let patch = if number == 2 { 592 } else { 588 };
+        let matrices = [
+            // Of 24 blocks the features need 23.
+            23 * (4 * d * d + 2 * d * inner) + d * patch,
+            d * h + h * h,
+            32 * (4 * h * h + 3 * h * mlp) + 2 * 32064 * h,
+        ];
+        let vectors = [
+            // Class token, positions, first norm; norms and biases of a block.
+            d + 577 * d + 2 * d + 23 * (4 * d + 4 * d + inner + d),
+            // Biases of the projector, newline.
+            2 * h + h,
+            32 * 2 * h + h,
+        ];
+        number * matrices.iter().sum::<usize>() + 4 * vectors.iter().sum::<usize>()
+    }
+
+    /// Two of keys and values, 32 layers, 4096 numbers; and what a decode step reads: frequencies of 64 pairs, three
+    /// words for each of eight rows, their block tables, in regions of 256 bytes.
+    fn cache_by_hand(pages: usize, number: usize) -> usize {
+        let tables = (pages * 8 * 4).next_multiple_of(256);
+        pages * PAGE * 2 * 32 * 4096 * number + 256 + 3 * 256 + tables
+    }
+
+    #[test]
+    fn memory_is_what_a_count_by_hand_gives() {
+        let f32 = EngineOptions { dtype: Some(super::super::Dtype::F32), ..Default::default() };
+        for (options, number) in [(EngineOptions::default(), 2), (f32, 4)] {
+            let mut planner = planner(Preset::Next7b, "h200", &options);
+            // 2880 patches and 48 newlines, or 576 patches; 60 of text; 127 of 128 new tokens are fed back.
+            for (budget, visual) in [("full", 2928), ("20%", 576)] {
+                let plan = planner.at(budget).unwrap();
+                let pages = (visual + 60 + 127usize).div_ceil(PAGE);
+                assert_eq!(plan.need.visual_tokens, visual);
+                assert_eq!(plan.need.weights, weights_by_hand(number), "{budget}");
+                assert_eq!(plan.need.kv, cache_by_hand(pages, number), "{budget}");
+                assert_eq!(plan.need.peak, plan.need.weights + plan.need.kv + plan.need.workspace);
+                assert!(plan.fits && plan.need.mapped == 0);
+            }
+        }
+    }
+
+    /// The roofs by arithmetic over the whole model, in milliseconds: 42.99 and 10.20 · 10¹² operations over the card's
+    /// rate. The planner leaves out what the engine leaves out (the last blocks do less), and adds the traffic of norms
+    /// and copies, which weighs most where arithmetic is fast: within 4%.
+    #[test]
+    fn floors_are_the_roofs() {
+        for (gpu, full, twenty) in
+            [("p40", 3656.0, 867.0), ("t4", 661.0, 157.0), ("h200", 43.5, 10.3)]
+        {
+            let mut planner = seven(gpu);
+            for (budget, wanted) in [("full", full), ("20%", twenty)] {
+                let got = 1e3 * planner.at(budget).unwrap().ttft_floor;
+                assert!((got / wanted - 1.0).abs() < 0.04, "{gpu} {budget}: {got} ms, {wanted}");
+            }
+        }
+        // All weights and the cache once for each token.
+        for (gpu, full, twenty) in [("p40", 23.4, 25.5), ("t4", 21.6, 23.6), ("h200", 325.0, 354.0)]
+        {
+            let mut planner = seven(gpu);
+            for (budget, wanted) in [("full", full), ("20%", twenty)] {
+                let got = 1.0 / planner.at(budget).unwrap().decode_floor;
+                assert!((got / wanted - 1.0).abs() < 0.01, "{gpu} {budget}: {got}/s, {wanted}");
+            }
+        }
+    }
+
+    /// By arithmetic: what 24 GB leave beside the weights and 0.8 GB, over the cache of a prompt. The planner counts
+    /// what drivers leave of the 24, and room for the answer, so with 128 new tokens it is less at small budgets.
+    #[test]
+    fn batches_are_what_the_cache_allows() {
+        let mut planner = seven("p40");
+        for (budget, prompt_alone, with_answer) in [("full", 5, 5), ("20%", 27, 22)] {
+            let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+            assert_eq!(planner.largest_batch(&selection, 1).unwrap(), prompt_alone);
+            let plan = planner.at(budget).unwrap();
+            assert_eq!(plan.largest_batch, with_answer);
+            assert_eq!(planner.largest_batch(&selection, NEW_TOKENS).unwrap(), with_answer);
+        }
+        assert_eq!(seven("t4").at("full").unwrap().largest_batch, 0);
+    }
+
+    /// A group of a larger batch stands for all of it.
+    #[test]
+    fn a_group_with_the_pages_of_all_needs_what_all_need() {
+        for preset in [Preset::Tiny, Preset::Next7b] {
+            let mut planner = planner(preset, "h200", &EngineOptions::default());
+            for budget in ["full", "20%", "1"] {
+                let selection =
+                    Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+                for count in [9, 16, 21] {
+                    let batch: Vec<_> = (0..count)
+                        .map(|_| planner.dry_run.request(&selection, NEW_TOKENS).unwrap())
+                        .collect();
+                    let whole = planner.dry_run.need(&batch, Held::default()).unwrap();
+                    let held = Held { pages: pages(&batch), ..Held::default() };
+                    let group = planner.dry_run.need(&batch[..DECODE_ROWS], held).unwrap();
+                    assert_eq!(group, whole, "{preset} {budget} {count}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_promise_is_expected_slower_than_its_floor() {
+        for (gpu, share) in [("p40", FMA_SHARE), ("t4", TENSOR_SHARE), ("h200", TENSOR_SHARE)] {
+            let plan = seven(gpu).at("20%").unwrap();
+            let expected = HOST + plan.ttft_floor / share;
+            assert!((plan.ttft_expected / expected - 1.0).abs() < 1e-12, "{gpu}");
+        }
+        let f32 = EngineOptions { dtype: Some(super::super::Dtype::F32), ..Default::default() };
+        assert_eq!(planner(Preset::Tiny, "h200", &f32).pace.share, FMA_SHARE);
+    }
+}

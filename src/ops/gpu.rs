@@ -1,0 +1,180 @@
+//! Cards by name: what their data sheets say, for plans without the card.
+//!
+//! Rates are those of dense arithmetic at the boost clock, so no card keeps above them. Half precision counts with sums
+//! in single precision, which is how this crate's kernels add; GeForce cards do that at half the rate on their tensor
+//! cores, and the figure on their boxes is the other one.
+
+use super::cost::Roof;
+use super::cuda::gemm::is_on_tensor_cores;
+use super::cuda::launch::Number;
+
+/// A card.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Gpu {
+    /// As typed.
+    pub name: &'static str,
+    /// Compute capability: 61 is 6.1.
+    pub capability: u32,
+    /// Bytes that a program sees in all (`cuDeviceTotalMem`), with ECC where the card comes with it: the smallest
+    /// of what drivers are known to tell, rounded down. Less than on the box.
+    pub memory: usize,
+    /// The system lives in the same memory.
+    pub is_shared: bool,
+    /// Bytes a second.
+    pub bandwidth: f64,
+    /// Operations a second in single precision, a multiply-add being two.
+    pub fp32: f64,
+    /// The same on tensor cores in half precision, sums in single precision; `None`: the card has none.
+    pub fp16: Option<f64>,
+    /// The same on 8-bit integers: `dp4a`, or tensor cores.
+    pub int8: f64,
+    /// Where arithmetic and bandwidth come from.
+    pub source: &'static str,
+}
+
+/// What the driver's context, the kernels, recorded graphs and libraries take beside what the planner counts: between
+/// 100 MB on Pascal and 500 MB on Hopper. One figure, so that what is said to fit does.
+pub const CONTEXT: usize = 512 << 20;
+
+/// What the system takes of a memory that it shares with the device, and a desktop on it.
+pub const SYSTEM: usize = 2 << 30;
+
+impl Gpu {
+    /// The card of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        GPUS.iter().find(|gpu| gpu.name == name)
+    }
+
+    /// Bytes that are left for weights, cache and workspace.
+    pub fn usable(&self) -> usize {
+        self.memory - CONTEXT - if self.is_shared { SYSTEM } else { 0 }
+    }
+
+    /// Whether products of a format are made on tensor cores. `library`: by cuBLAS, which has kernels for Volta's.
+    pub fn multiplies_on_tensor_cores(&self, number: Number, library: bool) -> bool {
+        let kernels = is_on_tensor_cores(self.capability, number);
+        self.fp16.is_some() && (kernels || (library && number == Number::F16))
+    }
+
+    /// What bounds work on numbers of a format. Where fp16 is not multiplied on tensor cores it is storage: it is
+    /// widened and multiplied in single precision.
+    pub fn roof(&self, number: Number, library: bool) -> Roof {
+        let tensor = self.multiplies_on_tensor_cores(number, library);
+        let flops = self.fp16.filter(|_| tensor).unwrap_or(self.fp32);
+        Roof { flops, bandwidth: self.bandwidth }
+    }
+}
+
+/// GiB; GB/s; 10¹² operations a second in single precision, on tensor cores, on 8-bit integers.
+const fn gpu(
+    name: &'static str,
+    capability: u32,
+    gib: f64,
+    bandwidth: f64,
+    [fp32, fp16, int8]: [f64; 3],
+    source: &'static str,
+) -> Gpu {
+    Gpu {
+        name,
+        capability,
+        memory: (gib * (1u64 << 30) as f64) as usize,
+        // Tegra, of which this one generation is listed.
+        is_shared: capability == 87,
+        bandwidth: bandwidth * 1e9,
+        fp32: fp32 * 1e12,
+        fp16: if fp16 > 0.0 { Some(fp16 * 1e12) } else { None },
+        int8: int8 * 1e12,
+        source,
+    }
+}
+
+/// Every card that has a name here, from the oldest architecture to the newest.
+#[rustfmt::skip]
+pub const GPUS: [Gpu; 22] = [
+    gpu("p4",             61,   7.4,  192.0, [ 5.5,   0.0,   22.0], "data sheet"),
+    gpu("p40",            61,  22.3,  346.0, [11.76,  0.0,   47.0], "data sheet; fp32: 3840 cores at 1531 MHz"),
+    gpu("gtx-1080-ti",    61,  10.9,  484.0, [11.34,  0.0,   45.4], "3584 cores at 1582 MHz; int8: four a multiply-add"),
+    gpu("v100-16",        70,  15.7,  900.0, [15.7, 125.0,   62.8], "data sheet, SXM2; int8: four a multiply-add"),
+    gpu("v100-32",        70,  31.7,  900.0, [15.7, 125.0,   62.8], "data sheet, SXM2; int8: four a multiply-add"),
+    gpu("t4",             75,  14.5,  320.0, [ 8.1,  65.0,  130.0], "data sheet"),
+    gpu("rtx-2080-ti",    75,  10.7,  616.0, [13.4,  53.8,  215.2], "Turing white paper, reference clock"),
+    gpu("a100-40",        80,  39.3, 1555.0, [19.5, 312.0,  624.0], "data sheet"),
+    gpu("a100-80",        80,  79.1, 2039.0, [19.5, 312.0,  624.0], "data sheet, SXM"),
+    gpu("a10",            86,  21.9,  600.0, [31.2, 125.0,  250.0], "data sheet"),
+    gpu("rtx-3060",       86,  11.7,  360.0, [12.7,  25.5,  101.9], "28 multiprocessors at 1777 MHz"),
+    gpu("rtx-3090",       86,  23.6,  936.0, [35.6,  71.0,  284.0], "GA102 white paper"),
+    // The Super modes of JetPack 6.2, the fastest there are.
+    gpu("orin-nano-8",    87,   7.4,  102.0, [ 2.1,  16.7,   33.4], "8 multiprocessors at 1020 MHz"),
+    gpu("orin-nx-16",     87,  15.2,  102.4, [ 2.4,  19.2,   38.4], "8 multiprocessors at 1173 MHz"),
+    gpu("agx-orin-64",    87,  61.3,  204.8, [ 5.3,  42.6,   85.2], "16 multiprocessors at 1300 MHz"),
+    gpu("rtx-4060-ti-16", 89,  15.6,  288.0, [22.1,  44.1,  176.5], "34 multiprocessors at 2535 MHz"),
+    gpu("rtx-4090",       89,  23.5, 1008.0, [82.6, 165.2,  660.6], "Ada white paper"),
+    gpu("l4",             89,  21.9,  300.0, [30.3, 121.0,  242.0], "data sheet"),
+    gpu("l40s",           89,  44.3,  864.0, [91.6, 362.0,  733.0], "data sheet"),
+    gpu("h100-pcie",      90,  79.1, 2000.0, [51.2, 756.0, 1513.0], "data sheet"),
+    gpu("h100-sxm",       90,  79.1, 3350.0, [67.0, 989.0, 1979.0], "data sheet"),
+    gpu("h200",           90, 139.7, 4800.0, [67.0, 989.0, 1979.0], "data sheet, SXM"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Number::{F16, F32};
+
+    fn flops(name: &str, number: Number, library: bool) -> f64 {
+        Gpu::named(name).unwrap().roof(number, library).flops / 1e12
+    }
+
+    #[test]
+    fn the_format_chooses_the_arithmetic() {
+        // fp16 is storage on Pascal, whoever multiplies.
+        assert_eq!([flops("p40", F16, false), flops("p40", F16, true)], [11.76, 11.76]);
+        assert_eq!([flops("t4", F16, false), flops("t4", F32, false)], [65.0, 8.1]);
+        assert_eq!([flops("h200", F16, false), flops("h200", F32, false)], [989.0, 67.0]);
+        // Kernels of this crate have no path for Volta's tensor cores, cuBLAS has.
+        assert_eq!([flops("v100-16", F16, false), flops("v100-16", F16, true)], [15.7, 125.0]);
+        assert_eq!(flops("v100-16", F32, true), 15.7);
+    }
+
+    #[test]
+    fn names_are_their_own() {
+        for gpu in &GPUS {
+            assert_eq!(Gpu::named(gpu.name), Some(gpu));
+            assert!(GPUS.iter().filter(|other| other.name == gpu.name).count() == 1);
+            assert!(
+                gpu.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            );
+        }
+        assert_eq!(Gpu::named("P40"), None);
+    }
+
+    /// Slips of the pen in the table: rates stand in the ratios that their generation has.
+    #[test]
+    fn rates_agree_with_each_other() {
+        for gpu in &GPUS {
+            let Gpu { name, capability, bandwidth, fp32, fp16, int8, .. } = *gpu;
+            // The oldest that there is code for.
+            assert!(capability >= 61, "{name}");
+            assert_eq!(fp16.is_some(), capability >= 70, "{name}");
+            let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.03;
+            match fp16 {
+                // Four products in the place of one.
+                _ if capability < 75 => assert!(near(int8, 4.0 * fp32), "{name}"),
+                // Twice as fast with 8 bits, four times where sums in single precision halve the rate.
+                Some(fp16) if name.starts_with("rtx") => assert!(near(int8, 4.0 * fp16), "{name}"),
+                Some(fp16) => assert!(near(int8, 2.0 * fp16), "{name}"),
+                None => unreachable!("all cards from 7.0 on have tensor cores"),
+            }
+            let ridge = gpu.roof(F16, false).flops / bandwidth;
+            assert!((10.0..450.0).contains(&ridge), "{name}: {ridge}");
+            assert!(gpu.usable() > 4 << 30 && gpu.usable() < gpu.memory, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_shared_memory_leaves_less() {
+        let usable = |name| Gpu::named(name).unwrap().usable();
+        assert_eq!(usable("t4"), (14 << 30) + (512 << 20) - CONTEXT);
+        assert_eq!(usable("orin-nx-16"), (15.2 * 1073741824.0) as usize - CONTEXT - SYSTEM);
+    }
+}
