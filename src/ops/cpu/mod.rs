@@ -15,6 +15,7 @@ pub use buffer::{Buffer, Kept, Weight};
 pub use cache::Cache;
 
 pub(crate) use attention::{decoder_scratch, vision_scratch};
+pub(crate) use buffer::kept_bytes;
 pub(crate) use linear::scratch_bytes as linear_scratch;
 
 use super::clock::{Clock, Stage};
@@ -63,6 +64,7 @@ impl Ops for Cpu {
     type Buffer = Buffer;
     type Weight = Weight;
     type Cache = Cache;
+    type Scores = Buffer;
     type Kept = Kept;
     type Batch = Batch;
 
@@ -188,8 +190,9 @@ impl Ops for Cpu {
         init: Option<&Buffer>,
         scores: Option<&Buffer>,
     ) -> Result<Kept> {
-        let kept = select::choose(plan, numbers(init), numbers(scores))?;
-        Ok(Kept::new(plan, kept))
+        let (init, last) = (numbers(init), numbers(scores));
+        let kept = select::choose(plan, init, last)?;
+        Ok(Kept::new(&self.meter, plan, kept, init, last))
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
@@ -284,6 +287,10 @@ impl Ops for Cpu {
 
     fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
         Ok(kept.kept.clone())
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        Ok(kept.scores.clone())
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

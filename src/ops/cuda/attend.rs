@@ -2,11 +2,11 @@
 
 use super::abi::{ClsScoresParams, DecodeParams, PrefillParams, VisionAttentionParams};
 use super::attention::{self, Heads};
-use super::buffer::{Batch, Buffer, Cache, part};
+use super::buffer::{Batch, Buffer, Cache, Scores, part};
 use super::choice::Kept;
 use super::executor::Cuda;
-use super::launch::Number;
 use super::scratch;
+use super::select::ClsHeads;
 use crate::Result;
 use crate::ops::Span;
 
@@ -16,7 +16,7 @@ fn scale(head_dim: usize) -> f32 {
 }
 
 impl Cuda {
-    /// Attention of class tokens to the patches, summed over the heads.
+    /// Attention of class tokens to the patches, head by head.
     pub(super) fn class_scores(
         &self,
         q: &Buffer,
@@ -24,11 +24,12 @@ impl Cuda {
         k: &Buffer,
         heads: usize,
         [partitions, patches]: [usize; 2],
-    ) -> Result<Buffer> {
+    ) -> Result<Scores> {
         let head_dim = k.cols / heads;
-        let out = self.strided(partitions, patches, patches, Number::F32)?;
         let parts = scratch::scores(partitions, heads, patches);
-        let (_region, address) = self.region(parts.bytes())?;
+        let (place, address) = self.region(parts.bytes())?;
+        let out =
+            ClsHeads { weights: part(address, &parts, 0), sums: part(address, &parts, 1), heads };
         let shape = Heads {
             heads,
             kv_heads: heads,
@@ -36,15 +37,14 @@ impl Cuda {
             number: k.number,
             q_stride: q.stride * q_rows,
             kv_stride: k.stride,
-            out_stride: patches,
+            out_stride: 0,
             aligned: true,
         };
         let params = ClsScoresParams {
             q: q.pointer(),
             k: k.pointer(),
-            weights: part(address, &parts, 0) as *mut f32,
-            sums: part(address, &parts, 1) as *mut f32,
-            out: out.pointer(),
+            weights: out.weights as *mut f32,
+            sums: out.sums as *mut f32,
             patches: patches as u32,
             heads: heads as u32,
             head_dim: head_dim as u32,
@@ -52,11 +52,10 @@ impl Cuda {
             k_stride: k.stride as u32,
             scale: scale(head_dim),
         };
-        for launch in attention::cls_scores(&shape, partitions, patches) {
-            // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
-            unsafe { self.queue.launch(&launch, &params)? };
-        }
-        Ok(out)
+        let launch = attention::cls_scores(&shape, partitions);
+        // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(Scores { _place: place, heads: out })
     }
 
     /// Attention inside each partition, of all rows or of the kept ones.

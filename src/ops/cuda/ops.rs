@@ -4,7 +4,7 @@ use super::abi::{
     GatherParams, HIRED_NEWLINE, InterleaveParams, NormParams, PatchesParams, RopeAppendParams,
     TokensParams,
 };
-use super::buffer::{Batch, Buffer, Cache, Weight, part};
+use super::buffer::{Batch, Buffer, Cache, Scores, Weight, part};
 use super::choice::Kept;
 use super::executor::Cuda;
 use super::launch::{Launch, is_vector, norm as norm_launch, rope, variant};
@@ -25,6 +25,7 @@ impl Ops for Cuda {
     type Buffer = Buffer;
     type Weight = Weight;
     type Cache = Cache;
+    type Scores = Scores;
     type Kept = Kept;
     type Batch = Batch;
 
@@ -151,7 +152,7 @@ impl Ops for Cuda {
         heads: usize,
         partitions: usize,
         patches: usize,
-    ) -> Result<Buffer> {
+    ) -> Result<Scores> {
         self.class_scores(q, q_stride, k, heads, [partitions, patches])
     }
 
@@ -170,8 +171,8 @@ impl Ops for Cuda {
     fn select(
         &mut self,
         plan: &select::Plan,
-        init: Option<&Buffer>,
-        scores: Option<&Buffer>,
+        init: Option<&Scores>,
+        scores: Option<&Scores>,
     ) -> Result<Kept> {
         self.choose(plan, init, scores)
     }
@@ -307,6 +308,10 @@ impl Ops for Cuda {
 
     fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
         self.read_kept(kept)
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        self.read_scores(kept)
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {
