@@ -190,13 +190,12 @@ typedef struct VisionAttentionParams {
     uint32_t reserved;
 } VisionAttentionParams;
 
-/* attention_cls.cu: both kernels of a launch take the same */
+/* attention_cls.cu */
 typedef struct ClsScoresParams {
     const void* q;  /* class queries of the partitions, [heads * head_dim] each, q_stride numbers apart */
     const void* k;  /* [partitions * (patches + 1), heads * head_dim] */
-    float* weights; /* scratch: [partitions, heads, patches + 1] */
-    float* sums;    /* scratch: [partitions, heads] */
-    float* out;     /* [partitions, patches] */
+    float* weights; /* [partitions, heads, patches + 1]: softmax before it is divided by its sum */
+    float* sums;    /* [partitions, heads]: of the weights */
     uint32_t patches;
     uint32_t heads;
     uint32_t head_dim;
@@ -256,8 +255,17 @@ typedef struct SelectArea {
     uint32_t col_end;
 } SelectArea;
 
+/* scores.cuh: CLS attention as attention_cls.cu leaves it, and the scores that its reader makes of it. */
+typedef struct SelectScores {
+    const float* weights; /* [partitions, heads, patch_count + 1] */
+    const float* sums;    /* [partitions, heads] */
+    float* out;           /* [partitions, patch_count] */
+    uint32_t heads;
+    uint32_t reserved;
+} SelectScores;
+
 typedef struct SelectExactParams {
-    const float* init;    /* [patch_count]; not read without sub-images */
+    SelectScores init;    /* of the full image alone; not read without sub-images */
     uint32_t* allocation; /* [partitions] */
     uint32_t* flags;      /* [1]: only ever set */
     /* floor((2^64 - 1) / (fit_rows * fit_cols * valid patches)): a larger sum of 2^24 * init could overflow */
@@ -272,7 +280,7 @@ typedef struct SelectExactParams {
 } SelectExactParams;
 
 typedef struct SelectPaperParams {
-    const float* init;    /* [patch_count]; not read without sub-images */
+    SelectScores init;    /* of the full image alone; not read without sub-images */
     uint32_t* allocation; /* [partitions] */
     uint32_t* flags;      /* [1]: only ever set */
     uint64_t sub_images;  /* tokens to share */
@@ -282,7 +290,7 @@ typedef struct SelectPaperParams {
 } SelectPaperParams;
 
 typedef struct SelectRepoParams {
-    const float* init;    /* [patch_count]; not read without sub-images */
+    SelectScores init;    /* of the full image alone; not read without sub-images */
     uint32_t* allocation; /* [partitions] */
     uint32_t* flags;      /* [1]: only ever set */
     SelectArea area;
@@ -293,7 +301,7 @@ typedef struct SelectRepoParams {
 } SelectRepoParams;
 
 typedef struct SelectTopkParams {
-    const float* scores;        /* [partitions, patch_count] */
+    SelectScores scores;        /* of all partitions */
     const uint32_t* allocation; /* [partitions] */
     uint32_t* ranks;            /* [partitions, patch_count]: place among the partition's kept, or HIRED_DROPPED */
     uint32_t* counts;           /* [partitions]: kept */

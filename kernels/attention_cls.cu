@@ -1,6 +1,7 @@
-// What each patch means to the class token: its attention, softmax over all keys of the partition, summed over heads.
+// What each patch means to the class token: its attention, softmax over all keys of the partition, head by head. The
+// kernels that read scores sum them (scores.cuh).
 //
-// These numbers decide which patches are kept: fp32 and expf in every format, heads added in their order.
+// These numbers decide which patches are kept: fp32 and expf in every format.
 #include "prelude.cuh"
 
 // Over the block; every thread gets the result.
@@ -65,19 +66,3 @@ CLS(vector_f32, float, LANES<float>)
 CLS(vector_f16, Half, LANES<Half>)
 CLS(guarded_f32, float, 1)
 CLS(guarded_f16, Half, 1)
-
-// The class token's own weight is left out.
-// PRECOND: after attention_cls_*; grid of (patches by the block's threads, rounded up; partitions); 1-D block of at
-// most 256.
-extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) attention_cls_sum(ClsScoresParams p)
-{
-    const uint32_t patch = blockIdx.x * blockDim.x + threadIdx.x;
-    if (patch >= p.patches) return;
-    const uint32_t keys = p.patches + 1;
-    const size_t row = static_cast<size_t>(blockIdx.y) * p.heads;
-    const float* weights = p.weights + row * keys + 1 + patch;
-    float total = 0.0f;
-    for (uint32_t head = 0; head < p.heads; head++)
-        total += __fdividef(weights[static_cast<size_t>(head) * keys], p.sums[row + head]);
-    p.out[static_cast<size_t>(blockIdx.y) * p.patches + patch] = total;
-}

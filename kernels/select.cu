@@ -1,13 +1,14 @@
 // Which patches of an image are kept, and where they go. One block for the allocation, then a block for each
 // partition, then one for the order:
 //
-//   select_exact, select_paper or select_repo: init scores -> allocation
-//   select_topk: final scores, allocation -> places of the kept patches in their partition
+//   select_exact, select_paper or select_repo: heads of the init scores -> their sums, allocation
+//   select_topk: heads of the final scores, allocation -> their sums, places of the kept patches in their partition
 //   select_rows: places -> kept rows, partition after partition
 //   select_order: places -> the decoder's order
 //
 // Whatever the scores, every index written is one that exists: wrong scores count as 0 and raise a flag.
 #include "rank.cuh"
+#include "scores.cuh"
 
 constexpr float LARGEST_FLOAT = 3.402823466e38f;
 
@@ -71,7 +72,7 @@ __device__ inline uint32_t share_of(uint32_t strip, uint32_t strips, uint32_t pi
 }
 
 // Attention mass of the picture area that sub-image i shows. A warp together; every lane gets it.
-__device__ inline uint64_t content_of(const SelectExactParams& p, uint32_t i)
+__device__ inline uint64_t content_of(const SelectExactParams& p, const float* init, uint32_t i)
 {
     const SelectArea& area = p.area;
     const uint32_t a = i / area.grid_cols, b = i % area.grid_cols;
@@ -79,7 +80,7 @@ __device__ inline uint64_t content_of(const SelectExactParams& p, uint32_t i)
     for (uint32_t t = threadIdx.x % WARP; t < patch_count(area); t += WARP) {
         const uint64_t r = share_of(a, area.grid_rows, p.pixels, area.side, p.fit_rows, t / area.side);
         const uint64_t c = share_of(b, area.grid_cols, p.pixels, area.side, p.fit_cols, t % area.side);
-        sum += r * mass_of(p.init[t]) * c;
+        sum += r * mass_of(init[t]) * c;
     }
 #pragma unroll
     for (int step = WARP / 2; step > 0; step /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, step);
@@ -87,14 +88,14 @@ __device__ inline uint64_t content_of(const SelectExactParams& p, uint32_t i)
 }
 
 // Raises the flags of the init scores; says whether products of the exact rule can exceed 64 bits.
-__device__ inline bool is_too_large(const SelectExactParams& p)
+__device__ inline bool is_too_large(const SelectExactParams& p, const float* init)
 {
     constexpr uint64_t CAP = uint64_t(1) << 47; // times the most patches it still fits
     bool wrong = false;
     uint64_t sum[2] = {};
     for (uint32_t t = threadIdx.x; t < patch_count(p.area); t += blockDim.x) {
-        const uint64_t mass = mass_of(p.init[t]);
-        wrong |= !is_attention(p.init[t]);
+        const uint64_t mass = mass_of(init[t]);
+        wrong |= !is_attention(init[t]);
         sum[0] += min(mass, CAP);
         sum[1] += mass > CAP;
     }
@@ -121,9 +122,10 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_exact(
     if (threadIdx.x == 0) p.allocation[0] = p.full_image;
     if (count == 0) return;
 
-    const bool large = is_too_large(p);
+    const float* init = sum_heads(p.init, 0, patch_count(p.area));
+    const bool large = is_too_large(p, init);
     for (uint32_t i = threadIdx.x / WARP; i < count; i += blockDim.x / WARP) {
-        const uint64_t content = large ? 0 : content_of(p, i);
+        const uint64_t content = large ? 0 : content_of(p, init, i);
         if (threadIdx.x % WARP == 0) contents[i] = content;
     }
     for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) given[i] = valid_in_sub_image(p.area, i) > 0 ? OPEN : 0;
@@ -195,6 +197,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_paper(
     if (threadIdx.x == 0) p.allocation[0] = p.full_image;
     if (count == 0) return;
 
+    const float* init = sum_heads(p.init, 0, patch_count(area));
     for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
         const uint32_t a = i / area.grid_cols, b = i % area.grid_cols;
         const uint32_t end_row = first_line(a + 1, area.grid_rows, area.side);
@@ -203,7 +206,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_paper(
         double sum = 0.0;
         for (uint32_t y = first_line(a, area.grid_rows, area.side); y < end_row; y++) {
             for (uint32_t x = first_line(b, area.grid_cols, area.side); x < end_col; x++) {
-                const float score = p.init[y * area.side + x];
+                const float score = init[y * area.side + x];
                 wrong |= !is_attention(score);
                 sum += is_attention(score) ? score : 0.0f;
             }
@@ -234,14 +237,14 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_repo(S
     if (threadIdx.x == 0) p.allocation[0] = p.full_image;
     if (count == 0) return;
 
+    const float* init = sum_heads(p.init, 0, patches);
     bool wrong = false;
-    for (uint32_t t = threadIdx.x; t < patches; t += blockDim.x) wrong |= !is_attention(p.init[t]);
+    for (uint32_t t = threadIdx.x; t < patches; t += blockDim.x) wrong |= !is_attention(init[t]);
     raise(p.flags, HIRED_WRONG_INIT, wrong);
     for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) marks[i] = 0;
     __syncthreads();
     if (p.marked > 0) {
-        // Adding 0 makes -0 a tie with 0.
-        const auto key = [&](uint32_t t) { return key_of(is_attention(p.init[t]) ? p.init[t] + 0.0f : 0.0f); };
+        const auto key = [&](uint32_t t) { return key_of(is_attention(init[t]) ? init[t] : 0.0f); };
         const auto all = [](uint32_t) { return 1u; };
         const Prefix prefix = shortest_prefix(patches, key, all, p.marked);
         each_of_prefix(patches, key, all, prefix, [&](uint32_t t, bool is_marked, bool) {
@@ -264,7 +267,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_topk(S
 {
     const uint32_t partition = blockIdx.x;
     const uint32_t patches = patch_count(p.area);
-    const float* scores = p.scores + static_cast<size_t>(partition) * patches;
+    const float* scores = sum_heads(p.scores, partition, patches);
     uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * patches;
 
     const auto takes_part = [&](uint32_t t) -> uint32_t { return p.padding != 0 || is_valid(p.area, partition, t); };
@@ -277,8 +280,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_topk(S
     raise(p.flags, HIRED_WRONG_FINAL, wrong);
     block_sums(candidates);
 
-    // Adding 0 makes -0 a tie with 0.
-    const auto key = [&](uint32_t t) { return key_of(is_attention(scores[t]) ? scores[t] + 0.0f : 0.0f); };
+    const auto key = [&](uint32_t t) { return key_of(is_attention(scores[t]) ? scores[t] : 0.0f); };
     const uint32_t goal = min(p.allocation[partition], candidates[0]);
     Prefix prefix{0xFFFFFFFFu, 0};
     if (goal > 0) prefix = shortest_prefix(patches, key, takes_part, goal);

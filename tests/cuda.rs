@@ -8,7 +8,9 @@ mod emulator;
 
 use common::golden::{Case, Golden, cases, fixture};
 use emulator::{Build, Emulator};
-use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request};
+use hired::engine::{
+    Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request, Stages,
+};
 use hired::ops::cuda::Driver;
 use hired::select::{Rule, Selection};
 use std::ops::ControlFlow;
@@ -16,6 +18,9 @@ use std::time::Instant;
 
 /// Of the largest logit: what f32 sums in another order differ by.
 const RELATIVE: f32 = 1e-4;
+
+/// As the CPU is held to.
+const SCORES: f32 = 1e-5;
 
 fn load(model: &str, dtype: Dtype, no_graph: bool) -> Engine {
     let options = EngineOptions {
@@ -55,6 +60,7 @@ fn check(case: &Case, rule: Rule, budget: &str, asked: usize, answer: &Answer) {
         let visual = answer.visual.as_ref().unwrap();
         let kept: Vec<i64> = visual.kept_indices.iter().flatten().map(|&i| i64::from(i)).collect();
         assert_eq!(kept, golden.i64(&format!("{name}.kept")), "{what}");
+        check_scores(case, &golden, answer.stages.as_ref().unwrap());
     }
     let logits = &answer.stages.as_ref().unwrap().prefill_logits;
     let wanted = golden.f32(&format!("{name}.logits"));
@@ -68,6 +74,21 @@ fn check(case: &Case, rule: Rule, budget: &str, asked: usize, answer: &Answer) {
     assert_eq!(tokens, wanted[..asked.min(wanted.len())], "{what}");
     if std::env::var("HIRED_SEPARATE_BUFFERS").is_err() {
         assert_eq!(answer.memory.peak, answer.memory.predicted_peak, "{what}");
+    }
+}
+
+/// What a selection summed is what transformers has: the full image's content, and the ranking of all partitions.
+fn check_scores(case: &Case, golden: &Golden, stages: &Stages) {
+    let (init, last) = (&stages.cls_attention_init, &stages.cls_attention_final);
+    let (init, last) = (init.as_ref().unwrap(), last.as_ref().unwrap());
+    let patches = if case.grid.is_some() { case.tokens_per_partition } else { 0 };
+    let (full_image, others) = init.split_at(patches);
+    assert!(others.iter().all(|x| x.is_nan()), "{}: layer 0 of sub-images", golden.name);
+    let (all, ranking) = (golden.f32("cls_attention.init"), golden.f32("cls_attention.final"));
+    assert_eq!((init.len(), last.len()), (all.len(), ranking.len()), "{}", golden.name);
+    let pairs = full_image.iter().zip(&all).chain(last.iter().zip(&ranking));
+    for (got, wanted) in pairs {
+        assert!((got - wanted).abs() <= SCORES, "{}: score {got} for {wanted}", golden.name);
     }
 }
 

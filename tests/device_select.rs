@@ -9,7 +9,7 @@ mod support;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
-use hired::ops::cuda::select::Selecting;
+use hired::ops::cuda::select::{ClsHeads, Selecting};
 use hired::select::*;
 use serde::Deserialize;
 use support::{GRIDS, Scores, layout, one_crop, pinpoints};
@@ -20,37 +20,77 @@ const LARGE_INIT: u32 = 4;
 
 const UNWRITTEN: u32 = 0xDEAD_BEEF;
 
+/// CLS attention of some partitions, head by head.
+struct Heads {
+    count: usize,
+    patches: usize,
+    /// `[partitions, heads, T + 1]`; the class token's own are NaN, so that no score can hide one.
+    weights: Vec<f32>,
+    /// `[partitions, heads]`.
+    sums: Vec<f32>,
+}
+
+impl Heads {
+    /// Heads of these weights `[partitions, heads, T]`.
+    fn new(count: usize, patches: usize, weights: &[f32], sums: Vec<f32>) -> Self {
+        let rows = weights.chunks_exact(patches);
+        assert_eq!(rows.len(), sums.len());
+        let weights = rows.flat_map(|row| [&[f32::NAN], row].concat()).collect();
+        Self { count, patches, weights, sums }
+    }
+
+    /// A single head that has these scores `[partitions, T]`.
+    fn single(patches: usize, scores: &[f32]) -> Self {
+        Self::new(1, patches, scores, vec![1.0; scores.len() / patches])
+    }
+
+    /// `[partitions, T]`, as the CPU sums them.
+    fn scores(&self) -> Vec<f32> {
+        let rows: Vec<&[f32]> = self.weights.chunks_exact(self.patches + 1).collect();
+        let partitions = rows.chunks_exact(self.count).zip(self.sums.chunks_exact(self.count));
+        let score = |(rows, sums): (&[&[f32]], &[f32]), patch: usize| {
+            rows.iter().zip(sums).fold(0.0, |score, (row, sum)| score + row[1 + patch] / sum)
+        };
+        partitions.flat_map(|heads| (0..self.patches).map(move |t| score(heads, t))).collect()
+    }
+
+    fn upload(&self, card: &Card) -> ClsHeads {
+        let (weights, sums) = (card.upload(&self.weights), card.upload(&self.sums));
+        ClsHeads { weights, sums, heads: self.count }
+    }
+}
+
 /// The words of the device's block.
 fn on_device(
     selecting: &Selecting,
     plan: &Plan,
-    init: &[f32],
-    scores: &[f32],
+    init: &Heads,
+    last: &Heads,
     order: (i32, u64, u8),
     threads: u32,
 ) -> Vec<u32> {
     let card = Card::new(order);
-    let init = if plan.needs_init() { card.upload(init) } else { 0 };
-    let scores = card.upload(scores);
+    let init = if plan.needs_init() { init.upload(&card) } else { ClsHeads::default() };
+    let last = last.upload(&card);
     let layout = selecting.layout();
     let mut words = vec![UNWRITTEN; layout.words()];
     words[layout.flags.start] = 0;
     let block = card.upload(&words);
-    for (mut launch, params) in selecting.launches(block, init, scores) {
+    for (mut launch, params) in selecting.launches(block, init, last) {
         launch.block = threads;
         card.run(&launch, params.pointer());
     }
     card.download(block, words.len())
 }
 
-/// An image, a request and scores.
+/// An image, a request and CLS attention.
 struct Case {
     name: String,
     layout: hired::image::Layout,
     patch_size: usize,
     selection: Selection,
-    init: Vec<f32>,
-    scores: Vec<f32>,
+    init: Heads,
+    last: Heads,
 }
 
 impl Case {
@@ -63,10 +103,11 @@ impl Case {
             return;
         }
         let selecting = Selecting::new(&plan).unwrap();
-        let block = on_device(&selecting, &plan, &self.init, &self.scores, order, threads);
+        let block = on_device(&selecting, &plan, &self.init, &self.last, order, threads);
         let layout = selecting.layout();
         let delivered = selecting.delivered(&block[layout.head()]);
-        let kept = match choose(&plan, &self.init, &self.scores) {
+        let (init, last) = (self.init.scores(), self.last.scores());
+        let kept = match choose(&plan, &init, &last) {
             Ok(kept) => kept,
             Err(error) => {
                 assert!(delivered.is_err(), "{}: {error}", self.name);
@@ -77,7 +118,11 @@ impl Case {
         assert_eq!(delivered, kept.count(), "{} under {order:?}", self.name);
         assert_eq!(selecting.kept(&block[layout.outcome()]).unwrap(), kept);
         // Beyond what is delivered nothing is written.
-        let expected = selecting.block(&kept);
+        let mut expected = selecting.block(&kept);
+        for (range, scores) in [(&layout.init, &init), (&layout.last, &last)] {
+            let words = scores.iter().map(|score| score.to_bits());
+            expected[range.clone()].iter_mut().zip(words).for_each(|(to, word)| *to = word);
+        }
         let lost = plan.kept - delivered;
         let arrays = [&layout.patches, &layout.rows, &layout.slots];
         let unwritten = |i: usize| arrays.iter().any(|a| (a.end - lost..a.end).contains(&i));
@@ -124,14 +169,14 @@ fn golden_cases() -> Vec<Case> {
                 rule: g.rule.parse().unwrap(),
                 ..Selection::default()
             },
-            init: scores.take(patches),
-            scores: scores.take(partitions * patches),
+            init: Heads::single(patches, &scores.take(patches)),
+            last: Heads::single(patches, &scores.take(partitions * patches)),
         }
     };
     golden.iter().enumerate().map(case).collect()
 }
 
-/// Small pictures of any shape, scores all different, with many ties, sparse, or none at all.
+/// Small pictures of any shape, some or many heads, weights all different, with many ties, sparse, or none at all.
 fn random_case(seed: u64) -> Case {
     let mut numbers = Scores(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
     // Of the generator's squares: low numbers are more likely.
@@ -160,7 +205,7 @@ fn random_case(seed: u64) -> Case {
         newlines: [None, Some(Newlines::All)][below(2)],
         ..Selection::default()
     };
-    let kind = below(4);
+    let (kind, count) = (below(4), [1, 2, 3, 16][below(4)]);
     let patches = (side / patch_size).pow(2);
     let partitions = 1 + layout.grid.map_or(0, |(gh, gw)| gh * gw);
     let mut take = |count| -> Vec<f32> {
@@ -172,9 +217,13 @@ fn random_case(seed: u64) -> Case {
         };
         numbers.take(count).into_iter().enumerate().map(shape).collect()
     };
-    let (init, scores) = (take(patches), take(partitions * patches));
-    let name = format!("random case {seed}: {selection:?} of {layout:?}");
-    Case { name, layout, patch_size, selection, init, scores }
+    let mut heads = |partitions: usize| {
+        let sums = (0..partitions * count).map(|row| [1.0, 0.75, 3.0][row % 3]).collect();
+        Heads::new(count, patches, &take(partitions * count * patches), sums)
+    };
+    let (init, last) = (heads(1), heads(partitions));
+    let name = format!("random case {seed}: {count} heads, {selection:?} of {layout:?}");
+    Case { name, layout, patch_size, selection, init, last }
 }
 
 fn on_emulator(test: &str, cards: &[&str]) {
@@ -194,6 +243,11 @@ fn device_selects_what_the_cpu_selects() {
 #[test]
 fn device_selects_in_blocks_of_three_warps() {
     on_emulator("few_selections_equal", &["61"]);
+}
+
+#[test]
+fn device_adds_heads_in_their_order() {
+    on_emulator("heads_are_added_in_their_order", &["61"]);
 }
 
 #[test]
@@ -222,6 +276,32 @@ fn few_selections_equal() {
 }
 
 #[test]
+#[ignore = "runs on the emulator, started by device_adds_heads_in_their_order"]
+fn heads_are_added_in_their_order() {
+    // One patch of four is kept, by scores that any other order of the heads or any wider sum would change.
+    let half = f32::EPSILON / 2.0;
+    let cases = [
+        // 1 + half + half is 1, half + half + 1 is more.
+        ([[0.0, 1.0, 0.0, half], [0.0, half, 0.0, half], [0.0, half, 0.0, 1.0]], 3),
+        // The same sum, so the lower patch.
+        ([[0.0, 0.25, 0.0, 0.5], [0.0, 0.5, 0.0, 0.25], [0.0, half, 0.0, half]], 1),
+        // Lost in the sum: a tie of all.
+        ([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, half, half], [0.0, 0.0, 0.0, half]], 0),
+    ];
+    let layout = one_crop(14, 14, 14);
+    let selection = Selection { budget: Budget::Count(1), ..Selection::default() };
+    let plan = plan(&Geometry::new(&layout, 7).unwrap(), &selection).unwrap();
+    let selecting = Selecting::new(&plan).unwrap();
+    for (weights, kept) in cases {
+        let heads = || Heads::new(3, 4, weights.as_flattened(), vec![1.0; 3]);
+        let block = on_device(&selecting, &plan, &heads(), &heads(), ORDERS[0], 32);
+        let outcome = selecting.kept(&block[selecting.layout().outcome()]).unwrap();
+        assert_eq!(outcome.indices, [[kept]], "{weights:?}");
+        assert_eq!(outcome, choose(&plan, &[], &heads().scores()).unwrap());
+    }
+}
+
+#[test]
 #[ignore = "runs on the emulator, started by device_flags_what_the_cpu_refuses"]
 fn wrong_scores_are_flagged() {
     let side = 70;
@@ -246,7 +326,10 @@ fn wrong_scores_are_flagged() {
 
                 let large = wrong == f32::MAX;
                 let flags = |init: &[f32], last: &[f32]| {
-                    let block = on_device(&selecting, &plan, init, last, ORDERS[3], 64);
+                    let heads = |scores| Heads::single(25, scores);
+                    let (order, threads) = (ORDERS[3], 64);
+                    let block =
+                        on_device(&selecting, &plan, &heads(init), &heads(last), order, threads);
                     let layout = selecting.layout();
                     let refused = choose(&plan, init, last).is_err();
                     assert_eq!(

@@ -11,6 +11,7 @@ use hired::ops::{Linear, Norm, Ops, Span, Storage, Visual};
 /// What a case works on.
 pub struct Held<O: Ops> {
     buffers: Vec<O::Buffer>,
+    scores: Vec<O::Scores>,
     linears: Vec<Linear<O::Weight>>,
     norms: Vec<Norm<O::Weight>>,
     weights: Vec<O::Weight>,
@@ -72,6 +73,7 @@ impl Case {
         let model = self.model;
         let mut held = Held {
             buffers: Vec::new(),
+            scores: Vec::new(),
             linears: Vec::new(),
             norms: Vec::new(),
             weights: Vec::new(),
@@ -121,9 +123,9 @@ impl Case {
                 let stride = patches + 1;
                 for partitions in [1, PARTITIONS] {
                     let scores = make.ops.cls_scores(&x, stride, &x, heads, partitions, patches)?;
-                    held.buffers.push(scores);
+                    held.scores.push(scores);
                 }
-                let [init, last] = [&held.buffers[0], &held.buffers[1]];
+                let [init, last] = [&held.scores[0], &held.scores[1]];
                 let kept = make.ops.select(&model.plan()?, Some(init), Some(last))?;
                 held.buffers.push(make.ops.gather_kept(&x, &kept)?);
                 held.buffers.push(x);
@@ -220,7 +222,7 @@ impl Case {
         if let (Kind::LinearAdd { .. }, [sum, x]) = (self.kind, &mut held.buffers[..]) {
             return ops.linear_add(sum, x, &held.linears[0]);
         }
-        let Held { buffers, linears, norms, weights, cache, batch, kept, .. } = held;
+        let Held { buffers, scores, linears, norms, weights, cache, batch, kept, .. } = held;
         let result = match self.kind {
             Kind::Patches => {
                 let mut lut = [[0.0; 256]; 3];
@@ -244,24 +246,25 @@ impl Case {
             }
             Kind::Logits { .. } => ops.logits(&buffers[0], &norms[0], &linears[0])?,
             Kind::Scores { partitions } => {
-                ops.cls_scores(&buffers[0], patches + 1, &buffers[0], heads, partitions, patches)?
+                let x = &buffers[0];
+                return ops.cls_scores(x, patches + 1, x, heads, partitions, patches).map(drop);
             }
             Kind::Select => {
-                let (init, last) = (&buffers[0], &buffers[1]);
+                let (init, last) = (&scores[0], &scores[1]);
                 return ops.select(&model.plan()?, Some(init), Some(last)).map(drop);
             }
             Kind::VisionAttention { kept: false } => {
-                let x = &buffers[3];
+                let x = &buffers[1];
                 ops.vision_attention(x, x, x, heads, PARTITIONS, None)?
             }
             Kind::VisionAttention { kept: true } => {
-                let (q, x) = (&buffers[2], &buffers[3]);
+                let (q, x) = (&buffers[0], &buffers[1]);
                 ops.vision_attention(q, x, x, heads, PARTITIONS, kept.as_ref())?
             }
-            Kind::GatherKept => ops.gather_kept(&buffers[3], kept.as_ref().expect("made"))?,
+            Kind::GatherKept => ops.gather_kept(&buffers[1], kept.as_ref().expect("made"))?,
             Kind::Interleave => {
                 let kept = kept.as_ref().expect("made");
-                let visual = Visual { rows: &buffers[4], kept, newline: Some(&weights[1]) };
+                let visual = Visual { rows: &buffers[2], kept, newline: Some(&weights[1]) };
                 let ids: Vec<u32> = (0..30).collect();
                 ops.interleave(&weights[0], &ids, Some(visual), &ids)?
             }

@@ -394,17 +394,14 @@ impl<O: Ops> Session<O> {
         let config = &self.preparer.config;
         let image = prepared.image.as_ref();
         let numbers = image.map_or(0, |i| i.plan.geometry.partitions() * i.plan.geometry.patches());
-        let mut scores = |buffer: Option<&O::Buffer>| -> Result<Option<Vec<f32>>> {
-            let Some(_) = image else { return Ok(None) };
-            let mut all = match buffer {
-                Some(buffer) => ops.download(buffer)?,
-                None => Vec::new(),
-            };
-            all.resize(numbers, f32::NAN);
-            Ok(Some(all))
+        // Of partitions that nothing scored: NaN.
+        let whole = |mut scores: Vec<f32>| {
+            scores.resize(numbers, f32::NAN);
+            scores
         };
-        let cls_attention_init = scores(encoded.and_then(|e| e.init.as_ref()))?;
-        let cls_attention_final = scores(encoded.and_then(|e| e.last.as_ref()))?;
+        let scores = encoded.map(|e| ops.scores(&e.kept)).transpose()?;
+        let (cls_attention_init, cls_attention_final) =
+            scores.map(|scores| (whole(scores.init), whole(scores.last))).unzip();
         let slots = encoded.map_or(0, |e| e.kept.slots());
         let mut input_ids = prepared.before.clone();
         input_ids.extend(std::iter::repeat_n(config.image_token, slots));

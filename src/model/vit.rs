@@ -64,12 +64,8 @@ impl ScoreLayers {
 pub struct Encoded<O: Ops> {
     /// `[kept, D]`, partition after partition.
     pub features: O::Buffer,
-    /// Which patches they are.
+    /// Which patches they are, and by which scores.
     pub kept: O::Kept,
-    /// `[1, T]`, the full image's content scores, if the plan needed them.
-    pub init: Option<O::Buffer>,
-    /// `[P, T]`, the ranking scores, if the plan needed them.
-    pub last: Option<O::Buffer>,
 }
 
 /// How much of a block is needed.
@@ -200,7 +196,7 @@ impl<W> Vit<W> {
                 continue;
             }
 
-            let kept = select(ops, plan, init.as_ref(), last.as_ref())?;
+            let kept = select(ops, plan, init, last)?;
             ops.layer(Some(layer));
             let features = match features {
                 Some(features) => ops.gather_kept(&features, &kept)?,
@@ -226,12 +222,12 @@ impl<W> Vit<W> {
                 }
             };
             report(progress, Stage::Vision, blocks, blocks)?;
-            return Ok(Encoded { features, kept, init, last });
+            return Ok(Encoded { features, kept });
         }
         // No block at all: the features are the embeddings, nothing scores.
         let kept = select(ops, plan, None, None)?;
         let features = ops.gather_kept(&x, &kept)?;
-        Ok(Encoded { features, kept, init, last })
+        Ok(Encoded { features, kept })
     }
 
     /// Patches, class token and positions through the first norm: `[P·(T+1), D]`.
@@ -259,7 +255,7 @@ impl<W> Vit<W> {
         q: Option<&O::Buffer>,
         k: &O::Buffer,
         partitions: usize,
-    ) -> Result<O::Buffer> {
+    ) -> Result<O::Scores> {
         let (heads, patches) = (self.config.heads, self.config.patches());
         if let Some(q) = q {
             return ops.cls_scores(q, patches + 1, k, heads, partitions, patches);
@@ -287,14 +283,15 @@ impl<W> Vit<W> {
     }
 }
 
+/// Selects by scores that nothing else needs: what is kept holds their sums.
 fn select<O: Ops>(
     ops: &mut O,
     plan: &Plan,
-    init: Option<&O::Buffer>,
-    last: Option<&O::Buffer>,
+    init: Option<O::Scores>,
+    last: Option<O::Scores>,
 ) -> Result<O::Kept> {
     ops.enter(Stage::Select)?;
-    let kept = ops.select(plan, init, last)?;
+    let kept = ops.select(plan, init.as_ref(), last.as_ref())?;
     ops.enter(Stage::Vision)?;
     Ok(kept)
 }

@@ -165,15 +165,11 @@ impl Footprint {
         }
     }
 
-    pub(super) fn scores_scratch(
-        self,
-        partitions: usize,
-        heads: usize,
-        patches: usize,
-    ) -> Option<usize> {
+    /// Bytes of scores on their way to a selection: summed over heads, or head by head.
+    pub(super) fn scores(self, partitions: usize, heads: usize, patches: usize) -> usize {
         match self {
-            Self::Cpu { .. } => None,
-            Self::Cuda(_) => Some(scratch::scores(partitions, heads, patches).bytes()),
+            Self::Cpu { .. } => partitions * patches * size_of::<f32>(),
+            Self::Cuda(_) => scratch::scores(partitions, heads, patches).bytes(),
         }
     }
 
@@ -197,9 +193,12 @@ impl Footprint {
         }
     }
 
-    /// Bytes of a selection on the device.
-    pub(super) fn selection(self, plan: &select::Plan) -> Result<Option<usize>> {
-        matches!(self, Self::Cuda(_)).then(|| scratch::selection(plan)).transpose()
+    /// Bytes of a selection with its scores.
+    pub(super) fn selection(self, plan: &select::Plan) -> Result<usize> {
+        match self {
+            Self::Cpu { .. } => Ok(cpu::kept_bytes(plan)),
+            Self::Cuda(_) => scratch::selection(plan),
+        }
     }
 
     /// Bytes of indices that go along with an operation.

@@ -138,7 +138,9 @@ pub trait Ops {
     type Weight;
     /// Keys and values of all layers.
     type Cache;
-    /// Which patches are kept and where they go.
+    /// Attention of class tokens to patches, for [`Ops::select`].
+    type Scores;
+    /// Which patches are kept and where they go, and the scores that decided it.
     type Kept: Chosen;
     /// Rows of sequences that go through the decoder together.
     type Batch;
@@ -210,7 +212,8 @@ pub trait Ops {
         head: &Linear<Self::Weight>,
     ) -> Result<Self::Buffer>;
 
-    /// Attention of the class token to the patches, softmax over all T+1 keys, summed over heads: `[partitions, T]`.
+    /// Attention of the class token to the patches, softmax over all T+1 keys: `[partitions, T]` when the heads are
+    /// summed, which may be left to the selection.
     ///
     /// `q` has the class query of partition p in row `p · q_stride`; `k` is `[≥ partitions·(T+1), D]`.
     fn cls_scores(
@@ -221,7 +224,7 @@ pub trait Ops {
         heads: usize,
         partitions: usize,
         patches: usize,
-    ) -> Result<Self::Buffer>;
+    ) -> Result<Self::Scores>;
     /// Bidirectional attention inside each partition; `q` has all rows `[P·(T+1), D]`, or the kept ones `[kept, D]`.
     fn vision_attention(
         &mut self,
@@ -237,8 +240,8 @@ pub trait Ops {
     fn select(
         &mut self,
         plan: &select::Plan,
-        init: Option<&Self::Buffer>,
-        scores: Option<&Self::Buffer>,
+        init: Option<&Self::Scores>,
+        scores: Option<&Self::Scores>,
     ) -> Result<Self::Kept>;
     /// The rows of `x` `[P·(T+1), D]` that belong to kept patches: `[kept, D]`, partition after partition.
     fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
@@ -295,6 +298,8 @@ pub trait Ops {
     fn download(&mut self, x: &Self::Buffer) -> Result<Vec<f32>>;
     /// The kept patches, for the host.
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
+    /// The scores that the selection looked at, summed over heads, for the host.
+    fn scores(&mut self, kept: &Self::Kept) -> Result<select::Scores>;
 
     /// What follows belongs to `stage`.
     fn enter(&mut self, stage: Stage) -> Result<()>;

@@ -64,6 +64,22 @@ impl Plan {
     pub fn needs_final(&self) -> bool {
         self.rule.is_some()
     }
+
+    /// How many `init` and `final` scores [`choose`] looks at.
+    pub fn scores(&self) -> [usize; 2] {
+        let (partitions, patches) = (self.geometry.partitions(), self.geometry.patches());
+        let count = |needed, rows| if needed { rows * patches } else { 0 };
+        [count(self.needs_init(), 1), count(self.needs_final(), partitions)]
+    }
+}
+
+/// The scores that [`choose`] looks at: empty where the plan needs none.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scores {
+    /// \[T\]: the full image's content.
+    pub init: Vec<f32>,
+    /// \[P, T\]: the ranking in every partition.
+    pub last: Vec<f32>,
 }
 
 /// What is kept of each partition, the full image first.

@@ -5,10 +5,11 @@ use super::rows::layout;
 use hired::image::Layout;
 use hired::kv::{Shape, pages_for};
 use hired::ops::{Chosen, Ops, Span};
-use hired::select::{Geometry, Selection, plan};
+use hired::select::{Geometry, Scores, Selection, plan};
 
-/// Heads and their width: whole vectors, odd halves, the widest, the smallest.
-const HEADS: [(usize, usize); 7] = [(2, 64), (1, 128), (3, 24), (2, 6), (1, 2), (1, 80), (2, 34)];
+/// Heads and their width: whole vectors, odd halves, the widest, the smallest, many.
+const HEADS: [(usize, usize); 8] =
+    [(2, 64), (1, 128), (3, 24), (2, 6), (1, 2), (1, 80), (2, 34), (16, 4)];
 
 /// What sums in another order and other exponentials may differ by.
 fn slack(corpus: &Corpus) -> f32 {
@@ -76,17 +77,15 @@ impl Case for Vision {
         let all = ops.vision_attention(&q, &k, &v, heads, partitions, None)?;
         let mut results = vec![("all", ops.download(&all)?)];
         drop(all);
-        let scores = ops.cls_scores(&q, patches + 1, &k, heads, partitions, patches)?;
-        results.push(("scores", ops.download(&scores)?));
-        drop(scores);
+        let scores = self.scores(ops, &q, patches + 1, &k, partitions)?;
+        results.extend([("init", scores.init), ("scores", scores.last)]);
         // Class queries by themselves, of some partitions.
         let rows: Vec<usize> = (0..partitions.min(2)).map(|p| p * (patches + 1)).collect();
         let class = ops.gather(&q, &rows)?;
-        let scores = ops.cls_scores(&class, 1, &k, heads, rows.len(), patches)?;
-        results.push(("class", ops.download(&scores)?));
-        drop((scores, class));
+        results.push(("class", self.scores(ops, &class, 1, &k, rows.len())?.last));
+        drop(class);
         // A picture that leaves padding, so that partitions keep different numbers; the first keeps all.
-        let grid = partitions.checked_sub(1).filter(|n| *n > 0).map(|n| (1, n));
+        let grid = grid(partitions);
         let layout = Layout {
             fit: (side.div_ceil(2), grid.map_or(side, |(_, n)| n * side)),
             ..layout(side, grid)
@@ -102,6 +101,31 @@ impl Case for Vision {
         results.push(("kept", mixed));
         Ok(results)
     }
+}
+
+impl Vision {
+    /// Scores of the first partitions, as a selection sums them.
+    fn scores<O: Ops>(
+        &self,
+        ops: &mut O,
+        q: &O::Buffer,
+        q_stride: usize,
+        k: &O::Buffer,
+        partitions: usize,
+    ) -> hired::Result<Scores> {
+        let Self { heads, side, .. } = *self;
+        let geometry = Geometry::new(&layout(side, grid(partitions)), 1)?;
+        let selection = Selection { budget: "1".parse()?, ..Selection::default() };
+        let init = ops.cls_scores(q, q_stride, k, heads, 1, side * side)?;
+        let last = ops.cls_scores(q, q_stride, k, heads, partitions, side * side)?;
+        let kept = ops.select(&plan(&geometry, &selection)?, Some(&init), Some(&last))?;
+        ops.scores(&kept)
+    }
+}
+
+/// The full image and a row of others.
+fn grid(partitions: usize) -> Option<(usize, usize)> {
+    (partitions > 1).then(|| (1, partitions - 1))
 }
 
 fn q_width(data: &Data) -> usize {

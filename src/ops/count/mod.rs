@@ -4,7 +4,7 @@
 
 mod sizes;
 
-pub use sizes::{Cache, Planned, Rows, Shape, Size};
+pub use sizes::{Cache, Planned, Rows, Scores, Shape, Size};
 
 use super::arena::Arena;
 use super::ceiling::Ceiling;
@@ -84,7 +84,7 @@ impl Counter {
         self.sized(rows, cols, self.footprint.activation())
     }
 
-    /// Scores and logits are f32 everywhere.
+    /// Logits are f32 everywhere.
     fn wide(&self, rows: usize, cols: usize) -> Size {
         self.sized(rows, cols, size_of::<f32>())
     }
@@ -128,6 +128,7 @@ impl Ops for Counter {
     type Buffer = Size;
     type Weight = Shape;
     type Cache = Cache;
+    type Scores = Scores;
     type Kept = Planned;
     type Batch = Rows;
 
@@ -229,13 +230,11 @@ impl Ops for Counter {
         heads: usize,
         partitions: usize,
         patches: usize,
-    ) -> Result<Size> {
+    ) -> Result<Scores> {
         let activation = self.footprint.activation();
         self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, activation));
-        let out = self.wide(partitions, patches);
-        let scratch = self.footprint.scores_scratch(partitions, heads, patches);
-        drop(scratch.map(|bytes| self.hold(bytes)));
-        Ok(out)
+        let hold = self.hold(self.footprint.scores(partitions, heads, patches));
+        Ok(Scores { _hold: hold })
     }
 
     fn vision_attention(
@@ -259,10 +258,10 @@ impl Ops for Counter {
     fn select(
         &mut self,
         plan: &select::Plan,
-        _: Option<&Size>,
-        _: Option<&Size>,
+        _: Option<&Scores>,
+        _: Option<&Scores>,
     ) -> Result<Planned> {
-        let hold = self.footprint.selection(plan)?.map(|bytes| self.hold(bytes));
+        let hold = self.hold(self.footprint.selection(plan)?);
         Ok(Planned { kept: plan.kept, newlines: plan.newlines, _hold: hold })
     }
 
@@ -345,6 +344,10 @@ impl Ops for Counter {
 
     fn kept(&mut self, _: &Planned) -> Result<select::Kept> {
         Ok(select::Kept { allocation: Vec::new(), indices: Vec::new() })
+    }
+
+    fn scores(&mut self, _: &Planned) -> Result<select::Scores> {
+        Ok(select::Scores::default())
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

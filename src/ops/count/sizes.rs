@@ -40,12 +40,18 @@ pub struct Cache {
     pub(super) _charge: Charge,
 }
 
+/// Scores that are not there.
+#[derive(Debug)]
+pub struct Scores {
+    pub(super) _hold: Hold,
+}
+
 /// A selection before its scores: sizes as planned.
 #[derive(Debug)]
 pub struct Planned {
     pub(super) kept: usize,
     pub(super) newlines: usize,
-    pub(super) _hold: Option<Hold>,
+    pub(super) _hold: Hold,
 }
 
 impl Chosen for Planned {

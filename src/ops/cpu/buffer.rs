@@ -130,10 +130,28 @@ pub struct Kept {
     pub(super) rows: Vec<usize>,
     /// For each row of the prompt the kept row that goes there; `None` is a newline.
     pub(super) slots: Vec<Option<usize>>,
+    pub(super) scores: select::Scores,
+    _charge: Charge,
+}
+
+/// Bytes of a selection: its scores.
+pub(crate) fn kept_bytes(plan: &select::Plan) -> usize {
+    plan.scores().iter().sum::<usize>() * size_of::<f32>()
 }
 
 impl Kept {
-    pub(super) fn new(plan: &select::Plan, kept: select::Kept) -> Self {
+    /// What the plan made of these scores, and a copy of those it needed.
+    pub(super) fn new(
+        meter: &Arc<Meter>,
+        plan: &select::Plan,
+        kept: select::Kept,
+        init: &[f32],
+        last: &[f32],
+    ) -> Self {
+        let counts = plan.scores();
+        let scores =
+            select::Scores { init: init[..counts[0]].to_vec(), last: last[..counts[1]].to_vec() };
+        let charge = meter.charge(Purpose::Workspace, kept_bytes(plan));
         let patches = plan.geometry.patches();
         let mut offsets = vec![0];
         let mut rows = Vec::new();
@@ -151,7 +169,7 @@ impl Kept {
                 }
             })
             .collect();
-        Self { kept, offsets, rows, slots }
+        Self { kept, offsets, rows, slots, scores, _charge: charge }
     }
 }
 

@@ -17,6 +17,7 @@ pub use buffer::{Buffer, Kept, Weight};
 pub use cache::Cache;
 
 pub(crate) use attention::{decoder_scratch, vision_scratch};
+pub(crate) use buffer::kept_bytes;
 pub(crate) use linear::scratch_bytes as linear_scratch;
 
 use super::ceiling::Ceiling;
@@ -108,6 +109,7 @@ impl Ops for Cpu {
     type Buffer = Buffer;
     type Weight = Weight;
     type Cache = Cache;
+    type Scores = Buffer;
     type Kept = Kept;
     type Batch = Batch;
 
@@ -247,13 +249,14 @@ impl Ops for Cpu {
         init: Option<&Buffer>,
         scores: Option<&Buffer>,
     ) -> Result<Kept> {
-        let read = numbers(init).len() + numbers(scores).len();
+        let (init, last) = (numbers(init), numbers(scores));
+        let read = init.len() + last.len();
         self.timed(
             "select",
             || Cost::bytes(read * NUMBER),
-            |_| {
-                let kept = select::choose(plan, numbers(init), numbers(scores))?;
-                Ok(Kept::new(plan, kept))
+            |cpu| {
+                let kept = select::choose(plan, init, last)?;
+                Ok(Kept::new(&cpu.meter, plan, kept, init, last))
             },
         )
     }
@@ -362,6 +365,10 @@ impl Ops for Cpu {
 
     fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
         Ok(kept.kept.clone())
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        Ok(kept.scores.clone())
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

@@ -488,7 +488,6 @@ pub struct ClsScoresParams {
     pub k: *const ::core::ffi::c_void,
     pub weights: *mut f32,
     pub sums: *mut f32,
-    pub out: *mut f32,
     pub patches: u32,
     pub heads: u32,
     pub head_dim: u32,
@@ -498,7 +497,7 @@ pub struct ClsScoresParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ClsScoresParams"][::core::mem::size_of::<ClsScoresParams>() - 64usize];
+    ["Size of ClsScoresParams"][::core::mem::size_of::<ClsScoresParams>() - 56usize];
     [
         "Alignment of ClsScoresParams",
     ][::core::mem::align_of::<ClsScoresParams>() - 8usize];
@@ -515,26 +514,23 @@ const _: () = {
         "Offset of field: ClsScoresParams::sums",
     ][::core::mem::offset_of!(ClsScoresParams, sums) - 24usize];
     [
-        "Offset of field: ClsScoresParams::out",
-    ][::core::mem::offset_of!(ClsScoresParams, out) - 32usize];
-    [
         "Offset of field: ClsScoresParams::patches",
-    ][::core::mem::offset_of!(ClsScoresParams, patches) - 40usize];
+    ][::core::mem::offset_of!(ClsScoresParams, patches) - 32usize];
     [
         "Offset of field: ClsScoresParams::heads",
-    ][::core::mem::offset_of!(ClsScoresParams, heads) - 44usize];
+    ][::core::mem::offset_of!(ClsScoresParams, heads) - 36usize];
     [
         "Offset of field: ClsScoresParams::head_dim",
-    ][::core::mem::offset_of!(ClsScoresParams, head_dim) - 48usize];
+    ][::core::mem::offset_of!(ClsScoresParams, head_dim) - 40usize];
     [
         "Offset of field: ClsScoresParams::q_stride",
-    ][::core::mem::offset_of!(ClsScoresParams, q_stride) - 52usize];
+    ][::core::mem::offset_of!(ClsScoresParams, q_stride) - 44usize];
     [
         "Offset of field: ClsScoresParams::k_stride",
-    ][::core::mem::offset_of!(ClsScoresParams, k_stride) - 56usize];
+    ][::core::mem::offset_of!(ClsScoresParams, k_stride) - 48usize];
     [
         "Offset of field: ClsScoresParams::scale",
-    ][::core::mem::offset_of!(ClsScoresParams, scale) - 60usize];
+    ][::core::mem::offset_of!(ClsScoresParams, scale) - 52usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -705,8 +701,37 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct SelectScores {
+    pub weights: *const f32,
+    pub sums: *const f32,
+    pub out: *mut f32,
+    pub heads: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectScores"][::core::mem::size_of::<SelectScores>() - 32usize];
+    ["Alignment of SelectScores"][::core::mem::align_of::<SelectScores>() - 8usize];
+    [
+        "Offset of field: SelectScores::weights",
+    ][::core::mem::offset_of!(SelectScores, weights) - 0usize];
+    [
+        "Offset of field: SelectScores::sums",
+    ][::core::mem::offset_of!(SelectScores, sums) - 8usize];
+    [
+        "Offset of field: SelectScores::out",
+    ][::core::mem::offset_of!(SelectScores, out) - 16usize];
+    [
+        "Offset of field: SelectScores::heads",
+    ][::core::mem::offset_of!(SelectScores, heads) - 24usize];
+    [
+        "Offset of field: SelectScores::reserved",
+    ][::core::mem::offset_of!(SelectScores, reserved) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct SelectExactParams {
-    pub init: *const f32,
+    pub init: SelectScores,
     pub allocation: *mut u32,
     pub flags: *mut u32,
     pub mass_limit: u64,
@@ -720,7 +745,9 @@ pub struct SelectExactParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectExactParams"][::core::mem::size_of::<SelectExactParams>() - 88usize];
+    [
+        "Size of SelectExactParams",
+    ][::core::mem::size_of::<SelectExactParams>() - 112usize];
     [
         "Alignment of SelectExactParams",
     ][::core::mem::align_of::<SelectExactParams>() - 8usize];
@@ -729,39 +756,39 @@ const _: () = {
     ][::core::mem::offset_of!(SelectExactParams, init) - 0usize];
     [
         "Offset of field: SelectExactParams::allocation",
-    ][::core::mem::offset_of!(SelectExactParams, allocation) - 8usize];
+    ][::core::mem::offset_of!(SelectExactParams, allocation) - 32usize];
     [
         "Offset of field: SelectExactParams::flags",
-    ][::core::mem::offset_of!(SelectExactParams, flags) - 16usize];
+    ][::core::mem::offset_of!(SelectExactParams, flags) - 40usize];
     [
         "Offset of field: SelectExactParams::mass_limit",
-    ][::core::mem::offset_of!(SelectExactParams, mass_limit) - 24usize];
+    ][::core::mem::offset_of!(SelectExactParams, mass_limit) - 48usize];
     [
         "Offset of field: SelectExactParams::area",
-    ][::core::mem::offset_of!(SelectExactParams, area) - 32usize];
+    ][::core::mem::offset_of!(SelectExactParams, area) - 56usize];
     [
         "Offset of field: SelectExactParams::full_image",
-    ][::core::mem::offset_of!(SelectExactParams, full_image) - 64usize];
+    ][::core::mem::offset_of!(SelectExactParams, full_image) - 88usize];
     [
         "Offset of field: SelectExactParams::sub_images",
-    ][::core::mem::offset_of!(SelectExactParams, sub_images) - 68usize];
+    ][::core::mem::offset_of!(SelectExactParams, sub_images) - 92usize];
     [
         "Offset of field: SelectExactParams::pixels",
-    ][::core::mem::offset_of!(SelectExactParams, pixels) - 72usize];
+    ][::core::mem::offset_of!(SelectExactParams, pixels) - 96usize];
     [
         "Offset of field: SelectExactParams::fit_rows",
-    ][::core::mem::offset_of!(SelectExactParams, fit_rows) - 76usize];
+    ][::core::mem::offset_of!(SelectExactParams, fit_rows) - 100usize];
     [
         "Offset of field: SelectExactParams::fit_cols",
-    ][::core::mem::offset_of!(SelectExactParams, fit_cols) - 80usize];
+    ][::core::mem::offset_of!(SelectExactParams, fit_cols) - 104usize];
     [
         "Offset of field: SelectExactParams::reserved",
-    ][::core::mem::offset_of!(SelectExactParams, reserved) - 84usize];
+    ][::core::mem::offset_of!(SelectExactParams, reserved) - 108usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectPaperParams {
-    pub init: *const f32,
+    pub init: SelectScores,
     pub allocation: *mut u32,
     pub flags: *mut u32,
     pub sub_images: u64,
@@ -771,7 +798,7 @@ pub struct SelectPaperParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectPaperParams"][::core::mem::size_of::<SelectPaperParams>() - 72usize];
+    ["Size of SelectPaperParams"][::core::mem::size_of::<SelectPaperParams>() - 96usize];
     [
         "Alignment of SelectPaperParams",
     ][::core::mem::align_of::<SelectPaperParams>() - 8usize];
@@ -780,27 +807,27 @@ const _: () = {
     ][::core::mem::offset_of!(SelectPaperParams, init) - 0usize];
     [
         "Offset of field: SelectPaperParams::allocation",
-    ][::core::mem::offset_of!(SelectPaperParams, allocation) - 8usize];
+    ][::core::mem::offset_of!(SelectPaperParams, allocation) - 32usize];
     [
         "Offset of field: SelectPaperParams::flags",
-    ][::core::mem::offset_of!(SelectPaperParams, flags) - 16usize];
+    ][::core::mem::offset_of!(SelectPaperParams, flags) - 40usize];
     [
         "Offset of field: SelectPaperParams::sub_images",
-    ][::core::mem::offset_of!(SelectPaperParams, sub_images) - 24usize];
+    ][::core::mem::offset_of!(SelectPaperParams, sub_images) - 48usize];
     [
         "Offset of field: SelectPaperParams::area",
-    ][::core::mem::offset_of!(SelectPaperParams, area) - 32usize];
+    ][::core::mem::offset_of!(SelectPaperParams, area) - 56usize];
     [
         "Offset of field: SelectPaperParams::full_image",
-    ][::core::mem::offset_of!(SelectPaperParams, full_image) - 64usize];
+    ][::core::mem::offset_of!(SelectPaperParams, full_image) - 88usize];
     [
         "Offset of field: SelectPaperParams::reserved",
-    ][::core::mem::offset_of!(SelectPaperParams, reserved) - 68usize];
+    ][::core::mem::offset_of!(SelectPaperParams, reserved) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectRepoParams {
-    pub init: *const f32,
+    pub init: SelectScores,
     pub allocation: *mut u32,
     pub flags: *mut u32,
     pub area: SelectArea,
@@ -811,7 +838,7 @@ pub struct SelectRepoParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectRepoParams"][::core::mem::size_of::<SelectRepoParams>() - 72usize];
+    ["Size of SelectRepoParams"][::core::mem::size_of::<SelectRepoParams>() - 96usize];
     [
         "Alignment of SelectRepoParams",
     ][::core::mem::align_of::<SelectRepoParams>() - 8usize];
@@ -820,30 +847,30 @@ const _: () = {
     ][::core::mem::offset_of!(SelectRepoParams, init) - 0usize];
     [
         "Offset of field: SelectRepoParams::allocation",
-    ][::core::mem::offset_of!(SelectRepoParams, allocation) - 8usize];
+    ][::core::mem::offset_of!(SelectRepoParams, allocation) - 32usize];
     [
         "Offset of field: SelectRepoParams::flags",
-    ][::core::mem::offset_of!(SelectRepoParams, flags) - 16usize];
+    ][::core::mem::offset_of!(SelectRepoParams, flags) - 40usize];
     [
         "Offset of field: SelectRepoParams::area",
-    ][::core::mem::offset_of!(SelectRepoParams, area) - 24usize];
+    ][::core::mem::offset_of!(SelectRepoParams, area) - 48usize];
     [
         "Offset of field: SelectRepoParams::full_image",
-    ][::core::mem::offset_of!(SelectRepoParams, full_image) - 56usize];
+    ][::core::mem::offset_of!(SelectRepoParams, full_image) - 80usize];
     [
         "Offset of field: SelectRepoParams::sub_images",
-    ][::core::mem::offset_of!(SelectRepoParams, sub_images) - 60usize];
+    ][::core::mem::offset_of!(SelectRepoParams, sub_images) - 84usize];
     [
         "Offset of field: SelectRepoParams::marked",
-    ][::core::mem::offset_of!(SelectRepoParams, marked) - 64usize];
+    ][::core::mem::offset_of!(SelectRepoParams, marked) - 88usize];
     [
         "Offset of field: SelectRepoParams::reserved",
-    ][::core::mem::offset_of!(SelectRepoParams, reserved) - 68usize];
+    ][::core::mem::offset_of!(SelectRepoParams, reserved) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectTopkParams {
-    pub scores: *const f32,
+    pub scores: SelectScores,
     pub allocation: *const u32,
     pub ranks: *mut u32,
     pub counts: *mut u32,
@@ -854,7 +881,7 @@ pub struct SelectTopkParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectTopkParams"][::core::mem::size_of::<SelectTopkParams>() - 80usize];
+    ["Size of SelectTopkParams"][::core::mem::size_of::<SelectTopkParams>() - 104usize];
     [
         "Alignment of SelectTopkParams",
     ][::core::mem::align_of::<SelectTopkParams>() - 8usize];
@@ -863,25 +890,25 @@ const _: () = {
     ][::core::mem::offset_of!(SelectTopkParams, scores) - 0usize];
     [
         "Offset of field: SelectTopkParams::allocation",
-    ][::core::mem::offset_of!(SelectTopkParams, allocation) - 8usize];
+    ][::core::mem::offset_of!(SelectTopkParams, allocation) - 32usize];
     [
         "Offset of field: SelectTopkParams::ranks",
-    ][::core::mem::offset_of!(SelectTopkParams, ranks) - 16usize];
+    ][::core::mem::offset_of!(SelectTopkParams, ranks) - 40usize];
     [
         "Offset of field: SelectTopkParams::counts",
-    ][::core::mem::offset_of!(SelectTopkParams, counts) - 24usize];
+    ][::core::mem::offset_of!(SelectTopkParams, counts) - 48usize];
     [
         "Offset of field: SelectTopkParams::flags",
-    ][::core::mem::offset_of!(SelectTopkParams, flags) - 32usize];
+    ][::core::mem::offset_of!(SelectTopkParams, flags) - 56usize];
     [
         "Offset of field: SelectTopkParams::area",
-    ][::core::mem::offset_of!(SelectTopkParams, area) - 40usize];
+    ][::core::mem::offset_of!(SelectTopkParams, area) - 64usize];
     [
         "Offset of field: SelectTopkParams::padding",
-    ][::core::mem::offset_of!(SelectTopkParams, padding) - 72usize];
+    ][::core::mem::offset_of!(SelectTopkParams, padding) - 96usize];
     [
         "Offset of field: SelectTopkParams::reserved",
-    ][::core::mem::offset_of!(SelectTopkParams, reserved) - 76usize];
+    ][::core::mem::offset_of!(SelectTopkParams, reserved) - 100usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

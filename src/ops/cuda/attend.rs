@@ -2,11 +2,11 @@
 
 use super::abi::{ClsScoresParams, DecodeParams, PrefillParams, VisionAttentionParams};
 use super::attention::{self, Heads};
-use super::buffer::{Batch, Buffer, Cache, part};
+use super::buffer::{Batch, Buffer, Cache, Scores, part};
 use super::choice::Kept;
 use super::executor::Cuda;
-use super::launch::Number;
 use super::scratch;
+use super::select::ClsHeads;
 use crate::Result;
 use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
@@ -23,7 +23,7 @@ fn decoder_cost(q: &Buffer, cache: &Cache, spans: &[Span]) -> Cost {
 }
 
 impl Cuda {
-    /// Attention of class tokens to the patches, summed over the heads.
+    /// Attention of class tokens to the patches, head by head.
     pub(super) fn class_scores(
         &self,
         q: &Buffer,
@@ -31,11 +31,12 @@ impl Cuda {
         k: &Buffer,
         heads: usize,
         [partitions, patches]: [usize; 2],
-    ) -> Result<Buffer> {
+    ) -> Result<Scores> {
         let head_dim = k.cols / heads;
-        let out = self.strided(partitions, patches, patches, Number::F32)?;
         let parts = scratch::scores(partitions, heads, patches);
-        let (_region, address) = self.region(parts.bytes())?;
+        let (place, address) = self.region(parts.bytes())?;
+        let out =
+            ClsHeads { weights: part(address, &parts, 0), sums: part(address, &parts, 1), heads };
         let shape = Heads {
             heads,
             kv_heads: heads,
@@ -43,15 +44,14 @@ impl Cuda {
             number: k.number,
             q_stride: q.stride * q_rows,
             kv_stride: k.stride,
-            out_stride: patches,
+            out_stride: 0,
             aligned: true,
         };
         let params = ClsScoresParams {
             q: q.pointer(),
             k: k.pointer(),
-            weights: part(address, &parts, 0) as *mut f32,
-            sums: part(address, &parts, 1) as *mut f32,
-            out: out.pointer(),
+            weights: out.weights as *mut f32,
+            sums: out.sums as *mut f32,
             patches: patches as u32,
             heads: heads as u32,
             head_dim: head_dim as u32,
@@ -60,12 +60,14 @@ impl Cuda {
             scale: scale(head_dim),
         };
         let keys = partitions * (patches + 1);
-        let cost = cost::scores(keys, k.cols, k.number.size());
-        for launch in attention::cls_scores(&shape, partitions, patches, cost) {
-            // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
-            unsafe { self.queue.launch(&launch, &params)? };
-        }
-        Ok(out)
+        let launch = attention::cls_scores(&shape, partitions).costing(cost::scores(
+            keys,
+            k.cols,
+            k.number.size(),
+        ));
+        // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(Scores { _place: place, heads: out })
     }
 
     /// Attention inside each partition, of all rows or of the kept ones.

@@ -144,31 +144,24 @@ pub fn decode_scratch(
     [parts * head_dim * size_of::<f32>(), parts * size_of::<[f32; 2]>()]
 }
 
-/// Scores of the class token: weights of each head, and their sum over the heads. `q_stride` and `out_stride` of
-/// `heads` play no part. `cost`: of both together, told with the first.
-pub fn cls_scores(heads: &Heads, partitions: usize, patches: usize, cost: Cost) -> [Launch; 2] {
+/// Attention of the class token, head by head. `q_stride` and `out_stride` of `heads` play no part.
+pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
     assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
     let is_vector = Heads { q_stride: 0, out_stride: 0, ..*heads }.is_vector();
     let variant = if is_vector { "vector" } else { "guarded" };
     let file = "attention_cls";
-    let block = HIRED_ROW_THREADS;
-    let launch = |kernel, grid: [usize; 2]| Launch {
+    Launch {
         file,
-        kernel,
-        grid: [grid[0] as u32, grid[1] as u32, 1],
-        block,
+        kernel: format!("{file}_{variant}_{}", heads.number.name()),
+        grid: [heads.heads as u32, partitions as u32, 1],
+        block: HIRED_ROW_THREADS,
         shared: 0,
         cost: Cost::default(),
-    };
-    [
-        launch(format!("{file}_{variant}_{}", heads.number.name()), [heads.heads, partitions])
-            .costing(cost),
-        launch(format!("{file}_sum"), [patches.div_ceil(block as usize), partitions]),
-    ]
+    }
 }
 
-/// Bytes of scratch of [`cls_scores`]: weights, and their sums.
-pub fn cls_scratch(heads: usize, partitions: usize, patches: usize) -> [usize; 2] {
+/// Bytes of what [`cls_scores`] writes: weights, and their sums.
+pub fn cls_bytes(heads: usize, partitions: usize, patches: usize) -> [usize; 2] {
     let rows = partitions * heads;
     [rows * (patches + 1) * size_of::<f32>(), rows * size_of::<f32>()]
 }
@@ -237,9 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn scratch_has_a_place_for_every_split() {
+    fn there_is_room_for_every_split_and_head() {
         assert_eq!([0, 1, 16, 17].map(splits), [0, 1, 1, 2]);
         assert_eq!(decode_scratch(32, 128, 1, 4), [32 * 4 * 512, 32 * 4 * 8]);
-        assert_eq!(cls_scratch(16, 5, 576), [80 * 577 * 4, 80 * 4]);
+        assert_eq!(cls_bytes(16, 5, 576), [80 * 577 * 4, 80 * 4]);
     }
 }

@@ -3,6 +3,7 @@
 use super::launch::Number;
 use super::queue::Block;
 use super::scratch::Parts;
+use super::select::ClsHeads;
 use crate::kv;
 use crate::ops::arena::Region;
 use crate::ops::{Extent, Span};
@@ -38,6 +39,13 @@ impl Extent for Buffer {
     fn cols(&self) -> usize {
         self.cols
     }
+}
+
+/// Attention of class tokens, whose heads the selection sums.
+#[derive(Debug)]
+pub struct Scores {
+    pub(super) _place: Home,
+    pub(super) heads: ClsHeads,
 }
 
 /// A weight in a block that it keeps alive.

@@ -1,10 +1,10 @@
 //! Selection and sampling on the device.
 
-use super::buffer::{Buffer, Home};
+use super::buffer::{Buffer, Home, Scores};
 use super::executor::Cuda;
 use super::launch::Number;
 use super::sample::Choosing;
-use super::select::Selecting;
+use super::select::{ClsHeads, Selecting};
 use crate::Result;
 use crate::ops::sample::Sampling;
 use crate::ops::{Chosen, Extent};
@@ -23,8 +23,8 @@ pub struct Kept {
     pub(super) slots: u64,
     pub(super) count: usize,
     pub(super) slot_count: usize,
-    /// What the host reads.
-    outcome: u64,
+    /// Where its arrays lie.
+    block: u64,
     selecting: Selecting,
 }
 
@@ -40,19 +40,24 @@ impl Chosen for Kept {
 
 const WORD: usize = size_of::<u32>();
 
+/// Where a word of a block lies.
+fn word(block: u64, index: usize) -> u64 {
+    block + (index * WORD) as u64
+}
+
 impl Cuda {
     /// Which patches are kept, on the device. The host waits only for a number that the plan does not tell.
     pub(super) fn choose(
         &mut self,
         plan: &Plan,
-        init: Option<&Buffer>,
-        scores: Option<&Buffer>,
+        init: Option<&Scores>,
+        scores: Option<&Scores>,
     ) -> Result<Kept> {
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
-        let at = |range: &Range<usize>| block + (range.start * WORD) as u64;
-        let address = |buffer: Option<&Buffer>| buffer.map_or(0, |b| b.address);
+        let at = |range: &Range<usize>| word(block, range.start);
+        let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
         match selecting.known() {
             // SAFETY: the region holds the words.
             Some(words) => unsafe { self.queue.upload(block, &words)? },
@@ -60,8 +65,7 @@ impl Cuda {
                 // SAFETY: the region holds the flags; the launches' arrays are parts of it.
                 unsafe {
                     self.queue.clear(at(&layout.flags), layout.flags.len() * WORD)?;
-                    let (init, scores) = (address(init), address(scores));
-                    for (launch, params) in selecting.launches(block, init, scores) {
+                    for (launch, params) in selecting.launches(block, heads(init), heads(scores)) {
                         self.queue.launch_with(&launch, params.pointer())?;
                     }
                 }
@@ -80,7 +84,7 @@ impl Cuda {
             slots: at(&layout.slots),
             count,
             slot_count: count + plan.newlines,
-            outcome: at(&layout.outcome()),
+            block,
             selecting,
             _place: place,
         })
@@ -88,10 +92,20 @@ impl Cuda {
 
     /// The selection for the host.
     pub(super) fn read_kept(&mut self, kept: &Kept) -> Result<select::Kept> {
-        let words = kept.selecting.layout().outcome().len();
+        let outcome = kept.selecting.layout().outcome();
         // SAFETY: the outcome is a part of the selection's region.
-        let outcome = unsafe { self.queue.download(kept.outcome, words)? };
-        kept.selecting.kept(&outcome)
+        let words = unsafe { self.queue.download(word(kept.block, outcome.start), outcome.len())? };
+        kept.selecting.kept(&words)
+    }
+
+    /// The scores of a selection, for the host.
+    pub(super) fn read_scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        let layout = kept.selecting.layout();
+        let read = |scores: &Range<usize>| {
+            // SAFETY: the scores are a part of the selection's region.
+            unsafe { self.queue.download(word(kept.block, scores.start), scores.len()) }
+        };
+        Ok(select::Scores { init: read(&layout.init)?, last: read(&layout.last)? })
     }
 
     /// A token for each row of logits.

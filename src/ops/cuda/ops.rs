@@ -1,7 +1,7 @@
 //! The executor's side of [`Ops`]: shapes to launches.
 
 use super::abi::{InterleaveParams, PatchesParams, RopeAppendParams, TokensParams};
-use super::buffer::{Batch, Buffer, Cache, Weight, part};
+use super::buffer::{Batch, Buffer, Cache, Scores, Weight, part};
 use super::choice::Kept;
 use super::executor::Cuda;
 use super::launch::{Launch, is_vector, rope, variant};
@@ -26,6 +26,7 @@ impl Ops for Cuda {
     type Buffer = Buffer;
     type Weight = Weight;
     type Cache = Cache;
+    type Scores = Scores;
     type Kept = Kept;
     type Batch = Batch;
 
@@ -162,7 +163,7 @@ impl Ops for Cuda {
         heads: usize,
         partitions: usize,
         patches: usize,
-    ) -> Result<Buffer> {
+    ) -> Result<Scores> {
         self.class_scores(q, q_stride, k, heads, [partitions, patches])
     }
 
@@ -181,8 +182,8 @@ impl Ops for Cuda {
     fn select(
         &mut self,
         plan: &select::Plan,
-        init: Option<&Buffer>,
-        scores: Option<&Buffer>,
+        init: Option<&Scores>,
+        scores: Option<&Scores>,
     ) -> Result<Kept> {
         self.choose(plan, init, scores)
     }
@@ -318,6 +319,10 @@ impl Ops for Cuda {
 
     fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
         self.read_kept(kept)
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        self.read_scores(kept)
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

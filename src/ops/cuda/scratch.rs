@@ -1,4 +1,4 @@
-//! Device memory that operations need beside their operands.
+//! Device memory that is no matrix: what operations need beside their operands, and what they share.
 
 use super::attention;
 use super::sample::Choosing;
@@ -61,7 +61,7 @@ pub fn patches(pixels: usize) -> Parts<2> {
 
 /// Weights of the class token's attention in each head, and their sums.
 pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
-    Parts::of(attention::cls_scratch(heads, partitions, patches))
+    Parts::of(attention::cls_bytes(heads, partitions, patches))
 }
 
 /// Splits of the attention of a decode step: mixed values, greatest scores with sums.
@@ -70,7 +70,7 @@ pub fn decode(shape: kv::Shape, heads: usize, sequences: usize) -> Parts<2> {
     Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, splits))
 }
 
-/// Bytes of a selection.
+/// Bytes of a selection with its scores.
 ///
 /// # Errors
 /// When the plan is more than the kernels take.

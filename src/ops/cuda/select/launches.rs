@@ -8,6 +8,30 @@ use crate::select::Rule;
 use std::ffi::c_void;
 use std::ops::Range;
 
+/// CLS attention in device memory, head by head.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClsHeads {
+    /// `[partitions, heads, T + 1]`: softmax before it is divided by its sum.
+    pub weights: u64,
+    /// `[partitions, heads]`: of the weights.
+    pub sums: u64,
+    /// Their number.
+    pub heads: usize,
+}
+
+impl ClsHeads {
+    /// With the room for their sums.
+    fn scores(self, out: *mut u32) -> abi::SelectScores {
+        abi::SelectScores {
+            weights: self.weights as *const f32,
+            sums: self.sums as *const f32,
+            out: out.cast(),
+            heads: self.heads as u32,
+            reserved: 0,
+        }
+    }
+}
+
 /// The parameters of one of the kernels, for [`Launch`].
 #[derive(Debug, Clone, Copy)]
 pub enum Params {
@@ -40,14 +64,14 @@ impl Params {
 }
 
 impl Selecting {
-    /// The launches, one after another, for a block at address `block` whose flags are zero. `init` `[T]` and `scores`
-    /// `[P, T]` are addresses of what the plan needs; of the others any.
+    /// The launches, one after another, for a block at address `block` whose flags are zero. `init` of the full image and
+    /// `scores` of all partitions are what the plan needs; of the others any.
     ///
     /// None where the plan alone decides.
-    pub fn launches(&self, block: u64, init: u64, scores: u64) -> Vec<(Launch, Params)> {
+    pub fn launches(&self, block: u64, init: ClsHeads, scores: ClsHeads) -> Vec<(Launch, Params)> {
         let Some(rule) = self.plan.rule else { return Vec::new() };
         let at = |range: &Range<usize>| (block + 4 * range.start as u64) as *mut u32;
-        let Layout { flags, offsets, allocation, patches, rows, slots, counts, ranks } =
+        let Layout { flags, offsets, allocation, patches, rows, slots, counts, ranks, .. } =
             &self.layout;
         let area = self.area();
         let partitions = area.partitions;
@@ -60,9 +84,10 @@ impl Selecting {
             shared: shared as u32,
             cost: Cost::default(),
         };
-        let (share, params) = self.share(rule, init as *const f32, at(allocation), at(flags));
+        let init = init.scores(at(&self.layout.init));
+        let (share, params) = self.share(rule, init, at(allocation), at(flags));
         let topk = abi::SelectTopkParams {
-            scores: scores as *const f32,
+            scores: scores.scores(at(&self.layout.last)),
             allocation: at(allocation),
             ranks: at(ranks),
             counts: at(counts),
@@ -118,7 +143,7 @@ impl Selecting {
     fn share(
         &self,
         rule: Rule,
-        init: *const f32,
+        init: abi::SelectScores,
         allocation: *mut u32,
         flags: *mut u32,
     ) -> ((&'static str, usize), Params) {

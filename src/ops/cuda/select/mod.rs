@@ -4,11 +4,12 @@
 //! address is known before any score is. Nothing is read back for a plan whose number of kept patches is known; for
 //! the others, and to look for wrong scores, one copy of the first words serves.
 //!
-//! Four small launches, none of which reads more than the scores: some 20 µs beside the milliseconds of the encoder.
+//! Four small launches, none of which reads more than the heads of the scores, which it sums first: some 20 µs beside the
+//! milliseconds of the encoder.
 
 mod launches;
 
-pub use launches::Params;
+pub use launches::{ClsHeads, Params};
 
 use super::abi;
 use crate::select::{Kept, Plan, Slot, choose, order};
@@ -33,6 +34,10 @@ pub struct Layout {
     /// `[P]` and `[P·T]`: kept patches of each partition; place of each patch among them.
     counts: Range<usize>,
     ranks: Range<usize>,
+    /// `[T]`, f32: the full image's content scores, summed over heads, if the plan needs them.
+    pub init: Range<usize>,
+    /// `[P, T]`, f32: the ranking scores, likewise.
+    pub last: Range<usize>,
 }
 
 /// In the slots: a newline.
@@ -41,6 +46,7 @@ pub const NEWLINE: u32 = abi::HIRED_NEWLINE;
 impl Layout {
     fn new(plan: &Plan) -> Self {
         let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+        let [init, last] = plan.scores();
         let mut end = 0;
         let mut take = |words: usize| {
             let start = end;
@@ -57,12 +63,14 @@ impl Layout {
             slots: take(plan.kept + plan.newlines),
             counts: take(partitions),
             ranks: take(partitions * patches),
+            init: take(init),
+            last: take(last),
         }
     }
 
     /// The words of the block.
     pub fn words(&self) -> usize {
-        self.ranks.end
+        self.last.end
     }
 
     /// What has to be read back where something is: the flags and the offsets.
@@ -122,7 +130,7 @@ impl Selecting {
         Some(self.block(&kept))
     }
 
-    /// The block for an outcome; without flags.
+    /// The block for an outcome; without flags and scores.
     pub fn block(&self, kept: &Kept) -> Vec<u32> {
         let patches = self.plan.geometry.patches();
         let mut block = vec![0; self.layout.words()];
@@ -225,11 +233,15 @@ mod tests {
         let layout = selecting.layout();
         assert_eq!(layout.head(), 0..7);
         assert_eq!(layout.outcome(), 0..7 + 5 + 100);
-        assert_eq!(layout.words(), 7 + 5 + 3 * 100 + 5 + 5 * 576);
-        let launches = selecting.launches(4096, 0, 0);
+        assert_eq!(layout.words(), 7 + 5 + 3 * 100 + 5 + 5 * 576 + 6 * 576);
+        let heads = ClsHeads { weights: 512, sums: 1024, heads: 16 };
+        let launches = selecting.launches(4096, heads, heads);
         let names: Vec<_> = launches.iter().map(|(launch, _)| launch.kernel.as_str()).collect();
         assert_eq!(names, ["select_exact", "select_topk", "select_rows", "select_order"]);
         assert_eq!(launches[0].0.shared, 48);
+        let Params::Topk(topk) = launches[1].1 else { panic!("{launches:?}") };
+        assert_eq!(topk.scores.weights as u64, 512);
+        assert_eq!(topk.scores.out as u64, 4096 + 4 * (layout.words() - 5 * 576) as u64);
         let Params::Order(order) = launches[3].1 else { panic!("{launches:?}") };
         assert_eq!(order.offsets as u64, 4096 + 4);
         assert_eq!(order.slots as u64, 4096 + 4 * layout.slots.start as u64);
@@ -238,7 +250,8 @@ mod tests {
     #[test]
     fn what_needs_no_score_needs_no_launch() {
         let selecting = selecting(Rule::Exact, Budget::Full);
-        assert!(selecting.launches(0, 0, 0).is_empty());
+        let none = ClsHeads::default();
+        assert!(selecting.launches(0, none, none).is_empty());
         let block = selecting.known().unwrap();
         assert_eq!(selecting.delivered(&block[selecting.layout().head()]).unwrap(), 5 * 576);
         let kept = selecting.kept(&block[selecting.layout().outcome()]).unwrap();
