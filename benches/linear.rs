@@ -1,59 +1,56 @@
-//! Matrix products of the CPU executor, weights in f16, against `gemm` itself on f32 at the same shape in the same
-//! run; and the single-row product in bytes of weights per second.
+//! Matrix products of the CPU executor, weights in f16, beside `gemm` itself on f32 at the same shapes. An item is a
+//! floating-point operation; of a single row the bytes of its weights are counted.
 //!
 //!     cargo bench --bench linear
 
+use std::fmt;
+
+use divan::counter::{BytesCount, ItemsCount};
+use divan::{Bencher, black_box};
 use half::f16;
 use hired::checkpoint::Checkpoint;
 use hired::model::Source;
 use hired::ops::cpu::Cpu;
 use hired::ops::{Linear, Ops, Storage};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
-use std::time::{Duration, Instant};
-
-/// Rows, inputs and outputs, and where they occur in LLaVA-v1.6-vicuna-7b.
-const SHAPES: [(usize, usize, usize, &str); 6] = [
-    (2885, 1024, 1024, "vision attention, 5 tiles"),
-    (2885, 1024, 4096, "vision MLP, 5 tiles"),
-    (576, 1024, 4096, "projector at 20%"),
-    (636, 4096, 4096, "decoder attention at 20%"),
-    (636, 4096, 11008, "decoder MLP at 20%"),
-    (64, 4096, 4096, "a short prompt"),
-];
 
 fn main() {
-    // `cargo test --benches` only wants to know that it runs.
-    let quick = std::env::args().any(|arg| arg == "--test");
-    let shapes = if quick { &[(9, 64, 130, "a trial")][..] } else { &SHAPES[..] };
     println!("{} threads", rayon::current_num_threads());
-    println!("| rows | in | out | | gemm f32 GFLOP/s | ours f16 GFLOP/s | ratio |");
-    println!("|---:|---:|---:|---|---:|---:|---:|");
-    for &(m, k, n, what) in shapes {
-        let (plain, ours) = compare(m, k, n, if quick { 1 } else { 5 });
-        let rate = |time: Duration| 2.0 * (m * k * n) as f64 / time.as_secs_f64() / 1e9;
-        let (plain, ours) = (rate(plain), rate(ours));
-        println!("| {m} | {k} | {n} | {what} | {plain:.1} | {ours:.1} | {:.2} |", ours / plain);
-    }
-    let (k, n) = if quick { (64, 130) } else { (4096, 11008) };
-    let time = compare(1, k, n, if quick { 1 } else { 50 }).1;
-    println!("one row, {k} × {n}: {:.1} GB/s", (2 * k * n) as f64 / time.as_secs_f64() / 1e9);
+    divan::main();
 }
 
-/// Best times of `reps` alternating runs.
-fn compare(m: usize, k: usize, n: usize, reps: usize) -> (Duration, Duration) {
-    let numbers = |len: usize, seed: usize| -> Vec<f32> {
-        (0..len).map(|i| ((i * 7919 + seed) % 1999) as f32 / 999.5 - 1.0).collect()
-    };
-    let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
-    let mut y = vec![0.0f32; m * n];
+/// A product of LLaVA-v1.6-vicuna-7b: rows, inputs, outputs, and where it occurs.
+#[derive(Clone, Copy)]
+struct Shape(usize, usize, usize, &'static str);
 
-    let mut ops = Cpu::default();
-    let layer = Linear { weight: f16_weight(&mut ops, &w, n, k), bias: None };
-    let rows = as_rows(&mut ops, &x, m, k);
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(m, k, n, place) = self;
+        write!(f, "{m}×{k}×{n}, {place}")
+    }
+}
 
-    let (mut plain, mut ours) = (Duration::MAX, Duration::MAX);
-    for _ in 0..reps {
-        let start = Instant::now();
+const SHAPES: [Shape; 6] = [
+    Shape(2885, 1024, 1024, "vision attention, 5 tiles"),
+    Shape(2885, 1024, 4096, "vision MLP, 5 tiles"),
+    Shape(576, 1024, 4096, "projector at 20%"),
+    Shape(636, 4096, 4096, "decoder attention at 20%"),
+    Shape(636, 4096, 11008, "decoder MLP at 20%"),
+    Shape(64, 4096, 4096, "a short prompt"),
+];
+const ROW: [Shape; 1] = [Shape(1, 4096, 11008, "a decode step's MLP")];
+
+/// The shapes, or a trial where `cargo test --benches` only wants to know that it runs.
+fn shapes(all: &'static [Shape]) -> &'static [Shape] {
+    const TRIAL: [Shape; 1] = [Shape(9, 64, 130, "a trial")];
+    if std::env::args().any(|arg| arg == "--bench") { all } else { &TRIAL }
+}
+
+#[divan::bench(args = shapes(&SHAPES), sample_count = 7, sample_size = 1)]
+fn gemm_f32(bencher: Bencher, shape: &Shape) {
+    let &Shape(m, k, n, _) = shape;
+    let (x, w, mut y) = (numbers(m * k, 1), numbers(n * k, 2), vec![0.0f32; m * n]);
+    bencher.counter(ItemsCount::new(2 * m * k * n)).bench_local(|| {
         // SAFETY: the three buffers have the sizes given by m, k and n.
         unsafe {
             gemm::gemm(
@@ -78,12 +75,31 @@ fn compare(m: usize, k: usize, n: usize, reps: usize) -> (Duration, Duration) {
                 gemm::Parallelism::Rayon(0),
             );
         }
-        plain = plain.min(start.elapsed());
-        let start = Instant::now();
-        std::hint::black_box(ops.linear(&rows, &layer, None).unwrap());
-        ours = ours.min(start.elapsed());
-    }
-    (plain, ours)
+        black_box(&mut y);
+    });
+}
+
+#[divan::bench(args = shapes(&SHAPES), sample_count = 7, sample_size = 1)]
+fn linear_f16(bencher: Bencher, shape: &Shape) {
+    let &Shape(m, k, n, _) = shape;
+    ours(bencher.counter(ItemsCount::new(2 * m * k * n)), m, k, n);
+}
+
+#[divan::bench(args = shapes(&ROW))]
+fn one_row_f16(bencher: Bencher, shape: &Shape) {
+    let &Shape(_, k, n, _) = shape;
+    ours(bencher.counter(BytesCount::new(2 * k * n)), 1, k, n);
+}
+
+fn ours(bencher: Bencher, m: usize, k: usize, n: usize) {
+    let mut ops = Cpu::default();
+    let layer = Linear { weight: f16_weight(&mut ops, &numbers(n * k, 2), n, k), bias: None };
+    let rows = as_rows(&mut ops, &numbers(m * k, 1), m, k);
+    bencher.bench_local(|| ops.linear(&rows, &layer, None).unwrap());
+}
+
+fn numbers(len: usize, seed: usize) -> Vec<f32> {
+    (0..len).map(|i| ((i * 7919 + seed) % 1999) as f32 / 999.5 - 1.0).collect()
 }
 
 /// A weight in a mapped file, as a checkpoint's are.
