@@ -103,14 +103,20 @@ fn nothing_is_printed_when_nothing_could_be_measured() {
 fn tables_for_spreadsheets_and_for_people() {
     let arguments = [&QUICK[..], &["--budgets", "full,10%", "--batch", "1"]].concat();
     let table = text(&[&arguments[..], &["--format", "csv"]].concat());
-    let mut lines = table.lines();
-    let head: Vec<&str> = lines.next().unwrap().split(',').collect();
-    for key in KEYS {
-        assert!(head.contains(&key), "{key}");
+    let mut reader = csv::Reader::from_reader(table.as_bytes());
+    let head = reader.headers().unwrap().clone();
+    for key in KEYS.into_iter().chain(["build", "model", "device"]) {
+        assert!(head.iter().any(|column| column == key), "{key}");
     }
-    let rows: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+    let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();
     assert_eq!(rows.len(), 2);
-    assert!(rows.iter().all(|row| row.len() == head.len()));
+    let cell = |row: usize, key: &str| {
+        let at = head.iter().position(|column| column == key).unwrap();
+        rows[row][at].to_owned()
+    };
+    assert_eq!([cell(0, "budget"), cell(1, "budget")], ["full", "10%"]);
+    // Commas and all.
+    assert!(cell(1, "device").contains("cores"));
     let table = text(&arguments);
     assert!(table.contains("| full | 1 | 320 of 320 + 16 |"), "{table}");
     assert!(table.contains("10% against full, batch 1: "), "{table}");

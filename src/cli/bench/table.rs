@@ -117,11 +117,20 @@ impl Report<'_> {
         Ok(text)
     }
 
-    /// The rows, and below them the kernels, each table with its head.
+    /// The rows, and below them the kernels, each table with its head and every line with what measured it.
     pub fn csv(&self) -> Result<String, Stop> {
-        let rows: Vec<Value> = self.rows.iter().map(|r| Value::Object(r.columns())).collect();
-        let mut text = csv(&rows)?;
-        let kernels: Vec<Value> = self.kernels.iter().flat_map(Kernels::lines).collect();
+        let measured = |columns: Value| {
+            let mut all = Map::new();
+            all.insert("build".into(), self.build.build.clone().into());
+            all.insert("model".into(), self.build.model.clone().into());
+            all.insert("device".into(), self.build.machine().into());
+            all.extend(columns.as_object().cloned().unwrap_or_default());
+            Value::Object(all)
+        };
+        let rows = self.rows.iter().map(|r| measured(Value::Object(r.columns())));
+        let mut text = csv(&rows.collect::<Vec<_>>())?;
+        let kernels: Vec<Value> =
+            self.kernels.iter().flat_map(Kernels::lines).map(measured).collect();
         if !kernels.is_empty() {
             text.push('\n');
             text += &csv(&kernels)?;
