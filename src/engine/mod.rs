@@ -5,6 +5,7 @@ mod dry_run;
 mod inspect;
 mod limit;
 mod origin;
+mod outcome;
 mod plan;
 mod predict;
 mod prepare;
