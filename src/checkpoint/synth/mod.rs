@@ -66,7 +66,7 @@ pub fn write(
     done
 }
 
-/// The weights that [`write`] would put into a folder, without the folder.
+/// The weights that [`write()`] would put into a folder, without the folder.
 #[derive(Debug, Clone, Copy)]
 pub struct Synthetic {
     /// The architecture.
