@@ -49,7 +49,7 @@ def label(scene):
     signs = scene.signs
     boxes = np.array([s.box() for s in signs])
     centres = np.array([[s.x, s.y] for s in signs])
-    half = np.array([scenes.ADVANCE, 11.0]) / 2
+    half = np.array([scenes.ADVANCE, scenes.TALL]) / 2
     digits = [
         np.concatenate([at - half, at + half], 1)
         for at in (centres + [side * scenes.ADVANCE, 0] for side in (-0.5, 0.5))
@@ -73,7 +73,10 @@ def label(scene):
         if i:  # in the full image numbers are too small to be asked for
             readable = on & seen[owner]
             here[2:4] = np.where(readable, number[owner].T, IGNORED)
-            parts = [covered(move(d)) * PATCH**2 / (scenes.ADVANCE * 11 * fx * fy) for d in digits]
+            parts = [
+                covered(move(d)) * PATCH**2 / (scenes.ADVANCE * scenes.TALL * fx * fy)
+                for d in digits
+            ]
             share = np.stack(parts)  # [2, N, T]: how much of a digit lies in a patch
             best = share.reshape(-1, GRID * GRID).argmax(0)
             shown = share.reshape(-1, GRID * GRID).max(0) > 0.35
@@ -105,7 +108,7 @@ class Tiles:
         self.next += 1
         crowd = i % 100 < 100 * self.crowds
         s = scenes.scene(
-            scenes.TRAINING, self.seed, i, scale=2.0 if i % 6 == 0 else 1.0, crowd=crowd
+            scenes.TRAINING, self.seed, i, scale=2.0 if i % 3 == 0 else 1.0, crowd=crowd
         )
         return list(zip(pixels(s.image), label(s), strict=True)) if s.signs else []
 
@@ -121,9 +124,12 @@ class Tiles:
         return torch.from_numpy(np.stack([t[0] for t in taken])), labels
 
 
-ASKED = dict(number=4, colour=3, shape=1, where=1, count=1)
-# What an answer counts in the loss: with one weight a token, counting would hardly train beside the numbers.
-WEIGHTS = dict(number=1.0, colour=1.5, shape=0.7, where=0.8, count=2.5)
+# Questions of each kind on one image. The list names every sign after its colour: it teaches to find
+# a colour's sign some hundred steps before the questions alone would.
+ASKED = dict(number=4, colour=3, shape=1, where=1, count=1, list=1)
+# What an answer counts in the loss: with one weight a token, counting would hardly train beside numbers.
+WEIGHTS = dict(number=1.0, colour=1.5, shape=0.7, where=0.8, count=2.5, list=4.0)
+SLOT, LIST_SLOT = 10, 35  # ids of a question with its answer but for the last
 
 
 def questions(scene, words, rng, asked=ASKED):
@@ -141,17 +147,25 @@ def questions(scene, words, rng, asked=ASKED):
 
 
 def texts(asked):
-    """ids, ids to predict and their weights, each [B, Q, L]; `asked` has a row of questions per image."""
-    length = max(len(q) + len(a) for row in asked for _, q, a in row) - 1
-    ids = torch.zeros(len(asked), len(asked[0]), length, dtype=torch.long)
+    """ids, ids to predict and their weights, each [B, N], and the lengths of the texts that make N.
+
+    `asked` has a row of questions per image, the same slots in every row.
+    """
+    lengths = [LIST_SLOT if kind == "list" else SLOT for kind, _, _ in asked[0]]
+    starts = np.cumsum([0, *lengths])
+    ids = torch.zeros(len(asked), int(starts[-1]), dtype=torch.long)
     targets = torch.full_like(ids, IGNORED)
     weights = torch.zeros(ids.shape)
     for b, row in enumerate(asked):
-        for j, (kind, q, a) in enumerate(row):
+        for start, length, (kind, q, a) in zip(starts[:-1], lengths, row, strict=True):
             whole = torch.tensor(q + a)
             n = len(whole) - 1
-            ids[b, j, :n] = whole[:-1]
-            targets[b, j, len(q) - 1 : n] = whole[len(q) :]
-            weights[b, j, len(q) - 1 : n] = WEIGHTS[kind] / (len(a) - 1)
-            weights[b, j, n - 1] = 0.05  # the end is learned at once
-    return ids, targets, weights
+            if n > length:
+                raise ValueError(f"{kind}: {n} ids in a slot of {length}")
+            ids[b, start : start + n] = whole[:-1]
+            said = slice(start + len(q) - 1, start + n)
+            targets[b, said] = whole[len(q) :]
+            weights[b, said] = WEIGHTS[kind] / (len(a) - 1)
+            if kind != "list":
+                weights[b, start + n - 1] = 0.05  # the end is learned at once
+    return ids, targets, weights, tuple(lengths)

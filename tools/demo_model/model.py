@@ -29,7 +29,7 @@ BOS, EOS = 1, 2
 # Every word of the prompts and answers becomes one piece; digits stay single characters, as in
 # LLaMA's vocabulary.
 SAID = (
-    "▁USER:▁ What Which Where How ▁number ▁colour ▁shape ▁has ▁is ▁are ▁there? ▁many ▁signs ▁on "
+    "▁USER:▁ What Which Where How Read ▁all ▁signs. ▁number ▁colour ▁shape ▁has ▁is ▁are ▁there? ▁many ▁signs ▁on "
     "▁the ▁sign? ▁sign ▁ASSISTANT: ▁top ▁bottom ▁left ▁right "
     "▁" + " ▁".join([*scenes.NAMES, *scenes.SHAPES])
 )
@@ -206,22 +206,22 @@ class Rotary:
 ROTARY = Rotary()
 
 
-def decode(model, prefix, ids):
-    """Logits [B, Q, L, vocabulary] of Q texts [B, Q, L], each read alone after the prefix [B, P, width].
+def decode(model, prefix, ids, lengths):
+    """Logits [B, N, vocabulary] of texts of the given lengths, N in all, each read alone after the
+    prefix [B, P, width].
 
-    A text sees the prefix and itself; its positions go on from the prefix. So every text gets what a request
-    of its own would give, and the prefix is computed once.
+    A text sees the prefix and itself, and its positions go on from the prefix: so each gets what a
+    request of its own would give, and the prefix is computed once.
     """
     lm = model.model.language_model
-    batch, texts, length = ids.shape
     p = prefix.shape[1]
     before = torch.arange(p)
-    at = (p + torch.arange(length)).repeat(texts)
-    block = torch.arange(texts).repeat_interleave(length)
+    at = p + torch.cat([torch.arange(n) for n in lengths])
+    block = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)])
     own = (block[:, None] == block[None]) & (at[:, None] >= at[None])
-    mask = torch.cat([torch.ones(texts * length, p, dtype=torch.bool), own], 1)
+    mask = torch.cat([torch.ones(len(block), p, dtype=torch.bool), own], 1)
     mask = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))[None, None]
-    x, y = prefix, lm.embed_tokens(ids.flatten(1))
+    x, y = prefix, lm.embed_tokens(ids)
     for i, layer in enumerate(lm.layers):
         a, n = layer.self_attn, layer.input_layernorm
         h, g = n(x), n(y)
@@ -235,4 +235,4 @@ def decode(model, prefix, ids):
             q = ROTARY(split(a.q_proj(h)), before)
             x = x + a.o_proj(merge(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
             x = x + layer.mlp(layer.post_attention_layernorm(x))
-    return model.lm_head(lm.norm(y)).unflatten(1, (texts, length))
+    return model.lm_head(lm.norm(y))

@@ -13,6 +13,7 @@ same command again and it continues, `--decoder-steps` larger than before trains
 import argparse
 import json
 import math
+import shutil
 import time
 from pathlib import Path
 
@@ -220,7 +221,7 @@ class Run:
                 asked_of.append(batches.questions(s, self.words, rng, asked))
         return drawn, torch.from_numpy(np.stack(px)), M.order(*s.image.size), asked_of
 
-    def logits(self, px, order, ids, decode=M.decode):
+    def logits(self, px, order, ids, lengths, decode=M.decode):
         with torch.no_grad():
             f = M.vision(self.tower, px.flatten(0, 1), LAST)[-1][:, 1:].unflatten(0, px.shape[:2])
         seen = M.visual(self.model, f, order)
@@ -228,7 +229,7 @@ class Run:
         text = lambda ids: embed(torch.tensor([ids])).expand(len(px), -1, -1)
         prefix = torch.cat([text(self.words.before), seen, text(self.words.after)], 1)
         torch._dynamo.maybe_mark_dynamic(prefix, 1)
-        return decode(self.model, prefix, ids)
+        return decode(self.model, prefix, ids, lengths)
 
     def train_decoder(self, steps):
         rng = np.random.default_rng([SEED, 5, self.at["decoder"]])
@@ -247,15 +248,15 @@ class Run:
             self.at["scene"], px, order, rows = self.batch(
                 self.at["scene"], scenes.TRAINING, IMAGES, size, scale
             )
-            ids, targets, weights = batches.texts(rows)
-            logits = self.logits(px, order, ids, self.decode)
+            ids, targets, weights, lengths = batches.texts(rows)
+            logits = self.logits(px, order, ids, lengths, self.decode)
             loss = F.cross_entropy(
-                logits.flatten(0, 2), targets.flatten(), ignore_index=-100, reduction="none"
+                logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
             )
             loss = (loss * weights.flatten()).sum() / weights.sum()
             self.step("decoder", loss, cosine(self.at["decoder"], steps, 1.5e-3, 150))
             losses.append(loss.item())
-            tally(rows, logits, targets, right, total)
+            tally(rows, lengths, logits, targets, right, total)
             if self.at["decoder"] % 50 == 0:
                 entry = {k: round(right[k] / total[k], 3) for k in sorted(total)}
                 self.log(loss=round(sum(losses) / len(losses), 3), **entry)
@@ -268,19 +269,20 @@ class Run:
     def evaluate(self, images=20):
         """Teacher-forced exact match (the same as greedy) by kind, on held-out scenes of every size."""
         right, total = {}, {}
-        asked = dict(number=2, colour=2, shape=1, where=1, count=1)
+        asked = dict(number=2, colour=2, shape=1, where=1, count=1, list=1)
         drawn = 0
         for i, size in enumerate(scenes.SIZES):
-            scale = scenes.SCALES[i % 3]
+            scale = scenes.SCALES[i % 2]
             drawn, px, order, rows = self.batch(drawn, scenes.HELD_OUT, images, size, scale, asked)
-            ids, targets, _ = batches.texts(rows)
-            tally(rows, self.logits(px, order, ids), targets, right, total)
+            ids, targets, _, lengths = batches.texts(rows)
+            tally(rows, self.logits(px, order, ids, lengths), targets, right, total)
         return {f"held_out_{k}": round(right[k] / total[k], 3) for k in sorted(total)}
 
 
-def tally(rows, logits, targets, right, total):
+def tally(rows, lengths, logits, targets, right, total):
     """Counts answers of which every id is the likeliest one."""
-    hit = ((logits.argmax(-1) == targets) | (targets == -100)).all(-1)
+    hit = (logits.argmax(-1) == targets) | (targets == batches.IGNORED)
+    hit = torch.stack([part.all(-1) for part in hit.split(lengths, 1)], 1)
     for b, row in enumerate(rows):
         for j, (kind, _, _) in enumerate(row):
             right[kind] = right.get(kind, 0) + hit[b, j].item()
@@ -293,8 +295,8 @@ def main():
         "--state", type=Path, required=True, help="folder for checkpoints and the log"
     )
     arguments.add_argument("--out", type=Path, help="where the model's folder is written")
-    arguments.add_argument("--tower-steps", type=int, default=2300)
-    arguments.add_argument("--decoder-steps", type=int, default=4500)
+    arguments.add_argument("--tower-steps", type=int, default=3500)
+    arguments.add_argument("--decoder-steps", type=int, default=3500)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument(
         "--compile", action="store_true", help="torch.compile: needs g++, twice as fast"
@@ -310,6 +312,7 @@ def main():
     run.log(**run.evaluate())
     if options.out:
         models.write(run.model.eval(), M.MODEL, options.out)
+        shutil.copy(Path(__file__).with_name("MODEL_CARD.md"), options.out / "README.md")
 
 
 if __name__ == "__main__":
