@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+"""Answers a file of questions with transformers and says how many are right, by kind and by grid.
+
+    venv/bin/python tools/demo_model/check.py --model demo/model --questions DIR/questions.jsonl \\
+        [--hired target/release/hired]
+
+With --hired the program answers too, at the full budget, and must say the same as transformers. Weights as
+stored, arithmetic in f32, on the CPU.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+from PIL import Image
+from transformers import AutoProcessor
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from fixtures import models, reference  # noqa: E402
+
+
+@torch.no_grad()
+def answer(model, processor, image, prompt):
+    rendered = reference.render(processor, prompt, True)
+    inputs = processor(images=image, text=rendered, return_tensors="pt")
+    ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)
+    return processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+
+
+def ask_hired(program, model, image, prompt, budget):
+    command = [program, "run", "--model", model, "--image", image, "--prompt", prompt]
+    command += ["--budget", budget, "--device", "cpu", "--max-new-tokens", "8", "--json"]
+    run = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
+    return json.loads(run.stdout)["text"]
+
+
+def same(a, b):
+    return a.strip().lower() == b.strip().lower()
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    arguments.add_argument("--model", type=Path, required=True)
+    arguments.add_argument("--questions", type=Path, required=True)
+    arguments.add_argument("--limit", type=int, help="the first so many questions")
+    arguments.add_argument("--hired", type=Path, help="the program, to be compared with")
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    warnings.filterwarnings("ignore")
+    model = models.read(options.model)
+    processor = AutoProcessor.from_pretrained(options.model, backend="pil")
+    right, total, differing = defaultdict(int), defaultdict(int), 0
+    lines = options.questions.read_text(encoding="utf-8").splitlines()[: options.limit]
+    for line in map(json.loads, lines):
+        path = options.questions.parent / line["image"]
+        said = answer(model, processor, Image.open(path), line["prompt"])
+        if options.hired:
+            theirs = ask_hired(options.hired, options.model, path, line["prompt"], "full")
+            if theirs != said:
+                differing += 1
+                print(f"{line['image']} {line['prompt']}: transformers {said!r}, hired {theirs!r}")
+        for key in (line["kind"], "grid {}x{}".format(*line["grid"]), "all"):
+            total[key] += 1
+            right[key] += same(said, line["answer"])
+    for key in sorted(total):
+        print(f"{key:10} {100 * right[key] / total[key]:5.1f} %  of {total[key]}")
+    if options.hired:
+        print(f"hired differs in {differing} of {len(lines)}")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
