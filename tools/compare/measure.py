@@ -100,8 +100,8 @@ class Subject:
     def full(self, batch, new_tokens, ids, _budget):
         """As anyone asks transformers. Rows of the image, and the answers."""
         inputs = self.inputs(batch)
-        g, rows = published.order(inputs["image_sizes"][0].tolist(), self.model.config)
-        count = len(rows) + len(range(*g.rows))
+        rows, newlines = published.order(inputs["image_sizes"][0].tolist(), self.model.config)
+        count = len(rows) + newlines
         before, after = self.around(ids)
         prompt = torch.tensor([before + [self.token] * count + after] * batch, device=self.device)
         inputs.update(input_ids=prompt, attention_mask=torch.ones_like(prompt))

@@ -10,8 +10,10 @@ that are not square the two differ.
 """
 
 import torch
-
-from fixtures.selection import geometry
+from transformers.models.llava_next.modeling_llava_next import (
+    get_anyres_image_grid_shape,
+    unpad_image,
+)
 
 
 class Watch:
@@ -68,14 +70,15 @@ def choose(init, final, total, alpha):
 
 
 def order(size, config):
-    """Geometry of an image, and its patches as partition·T + patch in transformers' order."""
-    height, width = size
+    """An image's patches as partition·T + patch in transformers' order; rows of the canvas."""
     vision = config.vision_config
-    g = geometry(width, height, vision.image_size, vision.patch_size, config.image_grid_pinpoints)
-    rows = list(range(g.tokens))
-    for line in g.canvas():
-        rows += [partition * g.tokens + patch for _, partition, patch in line]
-    return g, rows
+    side = vision.image_size // vision.patch_size
+    pinpoints = config.image_grid_pinpoints
+    rows, columns = get_anyres_image_grid_shape(size, pinpoints, vision.image_size)
+    patches = torch.arange((1 + rows * columns) * side**2)
+    canvas = patches[side**2 :].view(rows, columns, side, side).transpose(1, 2)
+    shown = unpad_image(canvas.reshape(1, rows * side, columns * side), size)[0]
+    return torch.cat((patches[: side**2], shown.flatten())), len(shown)
 
 
 def embeddings(model, inputs, before, after, budget, alpha, stages):
@@ -100,7 +103,7 @@ def embeddings(model, inputs, before, after, budget, alpha, stages):
     head, tail = embed(before), embed(after)
     sequences = []
     for mask, patches, size in zip(masks, projected, inputs["image_sizes"].tolist(), strict=True):
-        rows = torch.tensor(order(size, config)[1], device=pixels.device)
+        rows = order(size, config)[0].to(pixels.device)
         kept = rows[mask.flatten()[rows]]
         sequences.append(torch.cat((head, patches.flatten(0, 1)[kept], tail)))
     longest = max(map(len, sequences))
