@@ -23,13 +23,6 @@ fn main() {
 #[derive(Clone, Copy)]
 struct Shape(usize, usize, usize, &'static str);
 
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(m, k, n, place) = self;
-        write!(f, "{m}×{k}×{n}, {place}")
-    }
-}
-
 const SHAPES: [Shape; 6] = [
     Shape(2885, 1024, 1024, "vision attention, 5 tiles"),
     Shape(2885, 1024, 4096, "vision MLP, 5 tiles"),
@@ -38,64 +31,91 @@ const SHAPES: [Shape; 6] = [
     Shape(636, 4096, 11008, "decoder MLP at 20%"),
     Shape(64, 4096, 4096, "a short prompt"),
 ];
-const ROW: [Shape; 1] = [Shape(1, 4096, 11008, "a decode step's MLP")];
+const ROW: Shape = Shape(1, 4096, 11008, "a decode step's MLP");
+
+#[derive(Clone, Copy)]
+enum Who {
+    Gemm,
+    Ours,
+}
+
+/// Both sides of a shape have neighbouring names and so are measured one after the other, under the same other load.
+#[derive(Clone, Copy)]
+struct Case(Shape, Who);
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(Shape(m, k, n, place), who) = self;
+        let who = match who {
+            Who::Gemm => "gemm f32",
+            Who::Ours => "ours f16",
+        };
+        write!(f, "{m}×{k}×{n} {place}: {who}")
+    }
+}
 
 /// The shapes, or a trial where `cargo test --benches` only wants to know that it runs.
-fn shapes(all: &'static [Shape]) -> &'static [Shape] {
-    const TRIAL: [Shape; 1] = [Shape(9, 64, 130, "a trial")];
-    if std::env::args().any(|arg| arg == "--bench") { all } else { &TRIAL }
+fn cases(all: &[Shape]) -> impl Iterator<Item = Case> {
+    let whole = std::env::args().any(|arg| arg == "--bench");
+    let shapes = if whole { all.to_vec() } else { vec![Shape(9, 64, 130, "a trial")] };
+    shapes.into_iter().flat_map(|shape| [Who::Gemm, Who::Ours].map(|who| Case(shape, who)))
 }
 
-#[divan::bench(args = shapes(&SHAPES), sample_count = 7, sample_size = 1)]
-fn gemm_f32(bencher: Bencher, shape: &Shape) {
-    let &Shape(m, k, n, _) = shape;
-    let (x, w, mut y) = (numbers(m * k, 1), numbers(n * k, 2), vec![0.0f32; m * n]);
-    bencher.counter(ItemsCount::new(2 * m * k * n)).bench_local(|| {
-        // SAFETY: the three buffers have the sizes given by m, k and n.
-        unsafe {
-            gemm::gemm(
-                m,
-                n,
-                k,
-                y.as_mut_ptr(),
-                1,
-                n as isize,
-                false,
-                x.as_ptr(),
-                1,
-                k as isize,
-                w.as_ptr(),
-                k as isize,
-                1,
-                0.0,
-                1.0,
-                false,
-                false,
-                false,
-                gemm::Parallelism::Rayon(0),
-            );
+#[divan::bench(args = cases(&SHAPES), sample_count = 15, sample_size = 1)]
+fn product(bencher: Bencher, case: Case) {
+    let Shape(m, k, n, _) = case.0;
+    measure(bencher.counter(ItemsCount::new(2 * m * k * n)), case);
+}
+
+#[divan::bench(args = cases(&[ROW]).filter(|case| matches!(case.1, Who::Ours)))]
+fn one_row(bencher: Bencher, case: Case) {
+    let Shape(_, k, n, _) = case.0;
+    measure(bencher.counter(BytesCount::new(2 * k * n)), case);
+}
+
+fn measure(bencher: Bencher, Case(Shape(m, k, n, _), who): Case) {
+    let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
+    match who {
+        Who::Gemm => {
+            let mut y = vec![0.0f32; m * n];
+            bencher.bench_local(|| gemm_f32(&x, &w, black_box(&mut y), (m, k, n)));
         }
-        black_box(&mut y);
-    });
+        Who::Ours => {
+            let mut ops = Cpu::default();
+            let layer = Linear { weight: f16_weight(&mut ops, &w, n, k), bias: None };
+            let rows = as_rows(&mut ops, &x, m, k);
+            bencher.bench_local(|| ops.linear(&rows, &layer, None).unwrap());
+        }
+    }
 }
 
-#[divan::bench(args = shapes(&SHAPES), sample_count = 7, sample_size = 1)]
-fn linear_f16(bencher: Bencher, shape: &Shape) {
-    let &Shape(m, k, n, _) = shape;
-    ours(bencher.counter(ItemsCount::new(2 * m * k * n)), m, k, n);
-}
-
-#[divan::bench(args = shapes(&ROW))]
-fn one_row_f16(bencher: Bencher, shape: &Shape) {
-    let &Shape(_, k, n, _) = shape;
-    ours(bencher.counter(BytesCount::new(2 * k * n)), 1, k, n);
-}
-
-fn ours(bencher: Bencher, m: usize, k: usize, n: usize) {
-    let mut ops = Cpu::default();
-    let layer = Linear { weight: f16_weight(&mut ops, &numbers(n * k, 2), n, k), bias: None };
-    let rows = as_rows(&mut ops, &numbers(m * k, 1), m, k);
-    bencher.bench_local(|| ops.linear(&rows, &layer, None).unwrap());
+/// y \[m, n\] = x \[m, k\] · wᵀ, w \[n, k\].
+fn gemm_f32(x: &[f32], w: &[f32], y: &mut [f32], (m, k, n): (usize, usize, usize)) {
+    assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
+    // SAFETY: the three buffers have the sizes given by m, k and n.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            y.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            x.as_ptr(),
+            1,
+            k as isize,
+            w.as_ptr(),
+            k as isize,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::Rayon(0),
+        );
+    }
 }
 
 fn numbers(len: usize, seed: usize) -> Vec<f32> {
