@@ -9,7 +9,7 @@ use hired::engine::{
     Device, Engine, EngineOptions, Event, FinishReason, Image, Limit, Prompt, Request,
 };
 use hired::ops::sample::Sampling;
-use hired::select::Selection;
+use hired::select::{Method, Newlines, Rule, Selection};
 use std::ops::ControlFlow;
 
 fn go(_: Event<'_>) -> ControlFlow<()> {
@@ -329,4 +329,42 @@ fn cuda_is_refused_with_a_way_out() {
     let options = EngineOptions { device: Device::Cuda(None), ..EngineOptions::default() };
     let error = Engine::load(fixture("models/next-hub"), options).err().unwrap();
     assert!(matches!(error, Error::Device(_)) && error.to_string().contains("cpu"), "{error}");
+}
+
+#[test]
+fn a_sweep_gives_what_every_selection_gives_alone() {
+    let mut engine = load("next-hub");
+    // More than are decoded together.
+    let requests: Vec<Request> = (0..9)
+        .map(|i| Request { max_new_tokens: 3 + i % 5, ..Request::new(format!("Question {i}?")) })
+        .collect();
+    let at = |budget: &str| Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+    let selections = [
+        at("full"),
+        at("20%"),
+        Selection { init_layer: 1, final_layer: Some(-1), ..at("40%") },
+        Selection { rule: Rule::Repo, ..at("30%") },
+        Selection { method: Method::Random, seed: 4, ..at("10%") },
+        Selection { newlines: Some(Newlines::All), ..at("7") },
+    ];
+    let swept = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
+    assert_eq!(swept.len(), selections.len());
+    let memory = swept[0][0].memory;
+    assert!(memory.peak > 0 && memory.peak <= memory.predicted_peak, "{memory:?}");
+    for (selection, answers) in selections.iter().zip(&swept) {
+        assert_eq!(answers.len(), requests.len());
+        for (request, answer) in requests.iter().zip(answers) {
+            let alone = Request { selection: selection.clone(), ..request.clone() };
+            let alone = engine.generate(&alone.with_image(picture(90, 50)), go).unwrap();
+            assert_eq!(answer.token_ids, alone.token_ids, "{selection:?}");
+            assert_eq!(answer.visual, alone.visual);
+            assert_eq!(answer.prompt_tokens, alone.prompt_tokens);
+        }
+    }
+    assert!(engine.sweep(&picture(90, 50), &[], &selections).unwrap().iter().all(Vec::is_empty));
+    assert!(engine.sweep(&picture(90, 50), &requests, &[]).unwrap().is_empty());
+    let impossible = engine.sweep(&picture(90, 50), &requests, &[at("20%"), at("0.001%")]);
+    assert!(matches!(impossible, Err(Error::Request(_))), "{impossible:?}");
+    let again = engine.sweep(&picture(90, 50), &requests[..1], &selections[1..2]).unwrap();
+    assert_eq!(again[0][0].token_ids, swept[1][0].token_ids);
 }

@@ -104,7 +104,7 @@ impl DryRun {
         Ok(Prepared {
             before: vec![0; TEXT_TOKENS],
             after: Vec::new(),
-            image: Some(PreparedImage { tiles, plan, layers }),
+            image: Some(PreparedImage { tiles: tiles.into(), plan, layers }),
             max_new_tokens,
             sampling: Sampling::default(),
             ignore_eos: false,

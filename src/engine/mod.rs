@@ -13,6 +13,7 @@ mod request;
 mod runner;
 mod sequence;
 mod session;
+mod sweep;
 mod taking;
 
 pub use answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
@@ -153,6 +154,21 @@ impl Engine {
     /// As [`Engine::generate_batch`].
     pub fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
         self.session.select(image, selection)
+    }
+
+    /// Answers requests about one picture once under each of `selections`: as [`Engine::generate_batch`] would, but the
+    /// picture is decoded and encoded once for all. The requests' own images and selections play no part; a request's
+    /// time to its first token counts from this call. Answers by selection, then by request.
+    ///
+    /// # Errors
+    /// As [`Engine::generate_batch`].
+    pub fn sweep(
+        &mut self,
+        image: &Image,
+        requests: &[Request],
+        selections: &[Selection],
+    ) -> Result<Vec<Vec<Answer>>> {
+        self.session.sweep(image, requests, selections)
     }
 
     /// The largest count budget that keeps `limit` when each of `requests`, answered as one batch, gets it; their own

@@ -1,11 +1,13 @@
 //! What a batch will need, found by running the model on the executor that only counts.
 
 use super::prepare::{Prepared, PreparedImage};
-use super::runner::{Runner, pages};
+use super::runner::{Runner, images, pages};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::BlockTable;
 use crate::model::Source;
+use crate::model::vit::Survey;
+use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
@@ -22,6 +24,11 @@ pub struct Need {
     pub workspace: usize,
     /// The most of everything at one moment, copied weights included.
     pub peak: usize,
+}
+
+/// Nobody waits for what is only counted.
+fn quiet(_: Stage, _: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 /// What an executor has taken and keeps for the next batch.
@@ -66,15 +73,45 @@ impl Predictor {
         batch: &[Prepared],
         held: Held,
     ) -> Result<Need> {
+        self.restart(config, pages(batch), held)?;
+        self.serve(norm, batch, None)?;
+        Ok(self.spent())
+    }
+
+    /// What `batches` about one image need, one after the other, when it is encoded once for all of them.
+    pub fn sweep_need(
+        &mut self,
+        config: &ModelConfig,
+        norm: &Normalization,
+        batches: &[Vec<Prepared>],
+        held: Held,
+    ) -> Result<Need> {
+        let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
+        self.restart(config, most, held)?;
+        let survey = self.runner.survey(&images(batches), norm, &mut quiet)?;
+        batches.iter().try_for_each(|batch| self.serve(norm, batch, Some(&survey)))?;
+        Ok(self.spent())
+    }
+
+    /// Counts from nothing, with a cache of so many pages or of those held.
+    fn restart(&mut self, config: &ModelConfig, pages: usize, held: Held) -> Result<()> {
+        self.runner.free_cache();
+        self.runner.ops.restart(held.workspace);
+        self.runner.reserve(config, pages.max(held.pages))
+    }
+
+    /// Counts a batch from its first prompt to its longest answers.
+    fn serve(
+        &mut self,
+        norm: &Normalization,
+        batch: &[Prepared],
+        survey: Option<&Survey<Counter>>,
+    ) -> Result<()> {
         let runner = &mut self.runner;
-        runner.free_cache();
-        runner.ops.restart(held.workspace);
-        runner.reserve(config, pages(batch).max(held.pages))?;
-        let mut quiet = |_, _, _| ControlFlow::Continue(());
         let mut tables = Vec::new();
         for prepared in batch {
             let image = prepared.image.as_ref();
-            let encoded = image.map(|i| runner.encode(i, norm, &mut quiet)).transpose()?;
+            let encoded = image.map(|i| runner.encode(i, norm, survey, &mut quiet)).transpose()?;
             let mut table = BlockTable::default();
             let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut quiet)?;
             runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?;
@@ -94,13 +131,17 @@ impl Predictor {
                 runner.ops.sample(&logits, &how)?;
             }
         }
-        let meter = runner.ops.meter();
-        let need = Need {
+        tables.into_iter().for_each(|(_, table)| runner.pool.release(table));
+        Ok(())
+    }
+
+    fn spent(&self) -> Need {
+        let meter = self.runner.ops.meter();
+        Need {
             kv: meter.most(Purpose::Kv),
             workspace: meter.most(Purpose::Workspace),
             peak: meter.peak(),
-        };
-        Ok(need)
+        }
     }
 
     /// What the vision half alone needs.
@@ -113,7 +154,7 @@ impl Predictor {
         let runner = &mut self.runner;
         runner.free_cache();
         runner.ops.restart(held.workspace);
-        runner.encode(image, norm, &mut |_, _, _| ControlFlow::Continue(()))?;
+        runner.encode(image, norm, None, &mut quiet)?;
         let meter = runner.ops.meter();
         Ok(Need { kv: 0, workspace: meter.most(Purpose::Workspace), peak: meter.peak() })
     }

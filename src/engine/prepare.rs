@@ -12,6 +12,7 @@ use crate::text::synth::tokenizer_json;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What turns requests into numbers: a folder's configuration, preprocessing, template and tokenizer.
@@ -40,7 +41,7 @@ pub struct Prepared {
 /// An image in numbers.
 #[derive(Debug)]
 pub struct PreparedImage {
-    pub tiles: Tiles,
+    pub tiles: Arc<Tiles>,
     pub plan: Plan,
     pub layers: ScoreLayers,
 }
@@ -121,14 +122,22 @@ impl Preparer {
 
     pub fn prepare(&self, request: &Request) -> Result<Prepared> {
         let start = Instant::now();
+        let tiles = request.image.as_ref().map(|image| self.tiles(image)).transpose()?;
+        let mut prepared = self.prepare_on(request, tiles)?;
+        prepared.took = start.elapsed();
+        Ok(prepared)
+    }
+
+    /// A request about an image that is cut already, whatever image the request has.
+    pub fn prepare_on(&self, request: &Request, tiles: Option<Arc<Tiles>>) -> Result<Prepared> {
+        let start = Instant::now();
         if request.max_new_tokens == 0 {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
         }
         request.sampling.check()?;
         score_layers(&self.config, &request.selection)?;
-        let ids = self.ids(&request.prompt, request.image.is_some())?;
-        let image =
-            request.image.as_ref().map(|i| self.image(i, &request.selection)).transpose()?;
+        let ids = self.ids(&request.prompt, tiles.is_some())?;
+        let image = tiles.map(|tiles| self.plan(tiles, &request.selection)).transpose()?;
         let (before, after) = self.split(ids, image.is_some())?;
         let prepared = Prepared {
             before,
@@ -145,10 +154,16 @@ impl Preparer {
     }
 
     pub fn image(&self, image: &Image, selection: &Selection) -> Result<PreparedImage> {
-        let pixels = decode(image)?;
-        let layout = Layout::new(pixels.width, pixels.height, &self.config.image)?;
-        let (plan, layers) = plan(&self.config, &layout, selection)?;
-        let tiles = image::tiles(&pixels, &self.config.image, self.resample)?;
+        self.plan(self.tiles(image)?, selection)
+    }
+
+    pub fn tiles(&self, image: &Image) -> Result<Arc<Tiles>> {
+        let tiles = image::tiles(&decode(image)?, &self.config.image, self.resample)?;
+        Ok(Arc::new(tiles))
+    }
+
+    fn plan(&self, tiles: Arc<Tiles>, selection: &Selection) -> Result<PreparedImage> {
+        let (plan, layers) = plan(&self.config, &tiles.layout, selection)?;
         Ok(PreparedImage { tiles, plan, layers })
     }
 

@@ -5,7 +5,7 @@ use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::{self, BlockTable, Pool};
 use crate::model::llava::Llava;
-use crate::model::vit::Encoded;
+use crate::model::vit::{Encoded, Survey};
 use crate::model::{Progress, Source};
 use crate::ops::{Chosen, Ops, Span};
 use crate::{Error, Result};
@@ -50,13 +50,28 @@ impl<O: Ops> Runner<O> {
         self.pool = Pool::new(0);
     }
 
-    /// Kept patches and features of an image.
+    /// What a batch about one picture looks at, whatever each request keeps of it. There is at least one image.
+    pub fn survey(
+        &mut self,
+        images: &[&PreparedImage],
+        norm: &Normalization,
+        progress: &mut Progress<'_>,
+    ) -> Result<Survey<O>> {
+        let selections: Vec<_> = images.iter().map(|i| (&i.plan, i.layers)).collect();
+        self.model.survey(&mut self.ops, &images[0].tiles, norm, &selections, progress)
+    }
+
+    /// Kept patches and features of an image; of its survey if there is one.
     pub fn encode(
         &mut self,
         image: &PreparedImage,
         norm: &Normalization,
+        survey: Option<&Survey<O>>,
         progress: &mut Progress<'_>,
     ) -> Result<Encoded<O>> {
+        if let Some(survey) = survey {
+            return survey.select(&mut self.ops, &image.plan, image.layers);
+        }
         self.model.encode(&mut self.ops, &image.tiles, norm, &image.plan, image.layers, progress)
     }
 
@@ -108,6 +123,11 @@ impl<O: Ops> Runner<O> {
         let cache = self.cache.as_mut().expect("reserved before any work");
         self.model.decode(&mut self.ops, cache, &batch)
     }
+}
+
+/// The images of the requests of a sweep: one picture, whatever each request keeps of it.
+pub fn images(batches: &[Vec<Prepared>]) -> Vec<&PreparedImage> {
+    batches.iter().flatten().filter_map(|p| p.image.as_ref()).collect()
 }
 
 /// Pages that a batch takes when every answer is as long as it may get.

@@ -11,6 +11,7 @@ use super::sequence::Sequence;
 use super::taking::{LoadProgress, Taking};
 use crate::config::ModelConfig;
 use crate::kv::{self, BlockTable, Pool};
+use crate::model::vit::Survey;
 use crate::ops::ceiling::Ceiling;
 use crate::ops::clock::Stage;
 use crate::ops::footprint::Footprint;
@@ -35,6 +36,12 @@ pub trait Serve: Send {
     ) -> Result<Vec<Answer>>;
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
+    fn sweep(
+        &mut self,
+        image: &Image,
+        requests: &[Request],
+        selections: &[Selection],
+    ) -> Result<Vec<Vec<Answer>>>;
     fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)>;
     fn release(&mut self) -> Result<()>;
     fn ceiling(&mut self) -> Result<Ceiling>;
@@ -78,19 +85,18 @@ where
         let batch =
             requests.iter().map(|r| self.preparer.prepare(r)).collect::<Result<Vec<_>>>()?;
         let predicted_peak = self.plan(&batch)?;
-        // A batch that failed may have left a stage begun.
-        self.runner.ops.enter(Stage::Idle)?;
-        self.runner.ops.clock()?.restart();
-        let served = self.serve(&batch, start, on_event);
-        if served.is_err() {
-            // The sequences are gone and their block tables with them.
-            self.runner.pool = Pool::new(self.runner.pool.pages());
-            // What failed is no longer under way. If this fails too, the first failure is the one to tell.
-            let _ = self.runner.ops.enter(Stage::Idle);
-        }
-        debug_assert_eq!(self.runner.pool.free(), self.runner.pool.pages());
+        let served = self.settled(|session| session.serve(&batch, None, start, on_event))?;
         let memory = self.memory(predicted_peak);
-        Ok(served?.into_iter().map(|b| self.answer(b, memory)).collect())
+        Ok(served.into_iter().map(|b| self.answer(b, memory)).collect())
+    }
+
+    fn sweep(
+        &mut self,
+        image: &Image,
+        requests: &[Request],
+        selections: &[Selection],
+    ) -> Result<Vec<Vec<Answer>>> {
+        self.answer_under(image, requests, selections)
     }
 
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
@@ -101,7 +107,7 @@ where
         check_memory(&need, held, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
         let mut quiet = |_, _, _| ControlFlow::Continue(());
-        let encoded = self.runner.encode(&image, &self.preparer.normalization, &mut quiet);
+        let encoded = self.runner.encode(&image, &self.preparer.normalization, None, &mut quiet);
         let idle = self.runner.ops.enter(Stage::Idle);
         let encoded = encoded?;
         idle?;
@@ -174,7 +180,7 @@ impl<O: Ops> Session<O> {
     }
 
     /// What is taken already and serves the next batch too.
-    fn held(&self) -> Held {
+    pub(super) fn held(&self) -> Held {
         let meter = self.runner.ops.meter();
         Held {
             pages: self.runner.pool.pages(),
@@ -183,10 +189,27 @@ impl<O: Ops> Session<O> {
         }
     }
 
+    /// Runs planned work; if it fails, the session is as before.
+    pub(super) fn settled<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // Work that failed may have left a stage begun.
+        self.runner.ops.enter(Stage::Idle)?;
+        self.runner.ops.clock()?.restart();
+        let done = work(self);
+        if done.is_err() {
+            // The sequences are gone and their block tables with them.
+            self.runner.pool = Pool::new(self.runner.pool.pages());
+            // What failed is no longer under way. If this fails too, the first failure is the one to tell.
+            let _ = self.runner.ops.enter(Stage::Idle);
+        }
+        debug_assert_eq!(self.runner.pool.free(), self.runner.pool.pages());
+        done
+    }
+
     /// Runs a planned batch to its end.
-    fn serve(
+    pub(super) fn serve(
         &mut self,
         batch: &[Prepared],
+        survey: Option<&Survey<O>>,
         start: Instant,
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Begun>> {
@@ -196,7 +219,7 @@ impl<O: Ops> Session<O> {
             if flow.is_break() {
                 return Err(Error::Cancelled);
             }
-            let (begun, after) = self.begin(index, prepared, start, on_event)?;
+            let (begun, after) = self.begin(index, prepared, survey, start, on_event)?;
             all.push(begun);
             flow = after;
         }
@@ -214,11 +237,18 @@ impl<O: Ops> Session<O> {
         self.runner.model.require(blocks, &mut self.runner.ops, &self.weights)
     }
 
+    /// Takes the vision blocks that requests need.
+    pub(super) fn require_all<'a>(
+        &mut self,
+        requests: impl IntoIterator<Item = &'a Prepared>,
+    ) -> Result<()> {
+        let mut images = requests.into_iter().filter_map(|p| p.image.as_ref());
+        images.try_for_each(|image| self.require(image))
+    }
+
     /// Memory of a batch, the system's memory checked. The predictor's counter then has what the batch costs.
     pub(super) fn need(&mut self, batch: &[Prepared]) -> Result<Need> {
-        for image in batch.iter().filter_map(|p| p.image.as_ref()) {
-            self.require(image)?;
-        }
+        self.require_all(batch)?;
         let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
         let held = self.held();
         let need = self.predictor.need(config, norm, batch, held)?;
@@ -229,6 +259,14 @@ impl<O: Ops> Session<O> {
     /// Plans the memory of a batch and takes the cache.
     fn plan(&mut self, batch: &[Prepared]) -> Result<usize> {
         let wanted = pages(batch);
+        self.check_cache(wanted)?;
+        let need = self.need(batch)?;
+        self.take(&need, wanted)?;
+        Ok(need.peak)
+    }
+
+    /// Refuses requests that a cache of fixed size has no room for.
+    pub(super) fn check_cache(&self, wanted: usize) -> Result<()> {
         if let Some(tokens) = self.kv_tokens
             && wanted > kv::pages_for(tokens)
         {
@@ -238,11 +276,14 @@ impl<O: Ops> Session<O> {
                 wanted * kv::PAGE,
             )));
         }
-        let need = self.need(batch)?;
+        Ok(())
+    }
+
+    /// Takes the memory of what was planned and a cache of so many pages.
+    pub(super) fn take(&mut self, need: &Need, pages: usize) -> Result<()> {
         self.runner.ops.meter().restart();
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
-        self.runner.reserve(&self.preparer.config, wanted)?;
-        Ok(need.peak)
+        self.runner.reserve(&self.preparer.config, pages)
     }
 
     /// Runs a request up to its first token.
@@ -250,6 +291,7 @@ impl<O: Ops> Session<O> {
         &mut self,
         index: usize,
         prepared: &Prepared,
+        survey: Option<&Survey<O>>,
         start: Instant,
         on_event: &mut Listener<'_>,
     ) -> Result<(Begun, ControlFlow<()>)> {
@@ -258,7 +300,7 @@ impl<O: Ops> Session<O> {
             |stage, done, all| on_event(Event::Progress { request: index, stage, done, all });
         let encoded = match &prepared.image {
             Some(image) => {
-                Some(runner.encode(image, &self.preparer.normalization, &mut progress)?)
+                Some(runner.encode(image, &self.preparer.normalization, survey, &mut progress)?)
             }
             None => None,
         };

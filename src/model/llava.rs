@@ -2,7 +2,7 @@
 
 use super::llama::Llama;
 use super::projector::Projector;
-use super::vit::{Encoded, ScoreLayers, Vit};
+use super::vit::{Encoded, ScoreLayers, Survey, Vit};
 use super::{Loader, Progress, Source};
 use crate::config::{Architecture, ModelConfig};
 use crate::image::{Normalization, Tiles};
@@ -74,6 +74,18 @@ impl<W> Llava<W> {
         progress: &mut Progress<'_>,
     ) -> Result<Encoded<O>> {
         self.vit.encode(ops, tiles, norm, plan, layers, progress)
+    }
+
+    /// The vision half for many selections: every patch's features, and what each selection looks at.
+    pub fn survey<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        tiles: &Tiles,
+        norm: &Normalization,
+        selections: &[(&Plan, ScoreLayers)],
+        progress: &mut Progress<'_>,
+    ) -> Result<Survey<O>> {
+        self.vit.survey(ops, tiles, norm, selections, progress)
     }
 
     /// Rows of a prompt, `[tokens, width]`, with the image's in their place.

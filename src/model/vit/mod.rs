@@ -6,6 +6,10 @@
 //! What is not computed, with the same numbers as a result: blocks after the features' layer (unless one of them
 //! scores), everything but keys and values of unkept patches in the last block, layer 0's scores of sub-images.
 
+mod survey;
+
+pub use survey::Survey;
+
 use super::{Loader, Progress, report};
 use crate::Result;
 use crate::config::{ModelConfig, VisionConfig};
