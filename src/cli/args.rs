@@ -1,6 +1,7 @@
 //! The command line's definition: every option, its default and its unit, once.
 
 use super::bench::BenchArgs;
+use super::eval::EvalArgs;
 use super::values::{self, BudgetArg, TypedBudget};
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
@@ -33,6 +34,8 @@ pub enum Command {
     Synth(SynthArgs),
     /// Measure what a request costs at each budget
     Bench(Box<BenchArgs>),
+    /// Measure how often answers are right, over a file of questions
+    Eval(Box<EvalArgs>),
     /// Show what this machine can run on
     Devices(DevicesArgs),
 }

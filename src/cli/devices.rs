@@ -8,7 +8,7 @@ use serde::Serialize;
 /// The CPU as this program sees it.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
-    name: String,
+    pub name: String,
     /// Threads that run at once.
     cores: usize,
     /// Instruction sets the machine has and the matrix products can use.

@@ -5,8 +5,10 @@
 
 mod args;
 mod bench;
+mod chart;
 mod devices;
 mod dump;
+mod eval;
 mod files;
 mod inspect;
 mod interrupt;
@@ -86,6 +88,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Select(args) => select::select(&args),
         Command::Inspect(args) => inspect::inspect(&args),
         Command::Bench(args) => bench::bench(&args, &interrupt),
+        Command::Eval(args) => eval::eval(&args, &interrupt),
         Command::Plan(args) => plan::plan(&args),
         Command::Synth(args) => synth::synth(&args, &interrupt),
         Command::Devices(args) => devices::devices(&args),

@@ -27,6 +27,19 @@ impl Display for Table {
     }
 }
 
+/// Rows of as many cells as a Markdown table: the first row is the head, the first column to the left.
+pub fn markdown(rows: &[Vec<String>]) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        text += &line(row);
+        if index == 0 {
+            text += &format!("|---|{}\n", "---:|".repeat(row.len().saturating_sub(1)));
+        }
+    }
+    text
+}
+
 /// Bytes as people read them.
 pub struct Size(pub u64);
 

@@ -25,15 +25,25 @@ impl<O: Ops> Session<O> {
             return Ok(vec![Vec::new(); selections.len()]);
         }
         let tiles = self.preparer.tiles(image)?;
-        let mut batches = Vec::new();
+        let mut batches: Vec<Vec<Prepared>> = Vec::new();
+        // For each selection the batches that answer it: those of an equal one before it, or its own.
+        let mut places: Vec<usize> = Vec::new();
+        let groups = requests.len().div_ceil(DECODE_ROWS);
         for selection in selections {
+            let under = |request: &Request| {
+                let request =
+                    Request { selection: selection.clone(), image: None, ..request.clone() };
+                self.preparer.prepare_on(&request, Some(tiles.clone()))
+            };
+            let first = under(&requests[0])?;
+            let equal = |at: &usize| keeps_the_same(&batches[*at], &first);
+            if let Some(place) = (0..batches.len()).step_by(groups).find(equal) {
+                places.push(place);
+                continue;
+            }
+            places.push(batches.len());
             for group in requests.chunks(DECODE_ROWS) {
-                let prepare = |request: &Request| {
-                    let request =
-                        Request { selection: selection.clone(), image: None, ..request.clone() };
-                    self.preparer.prepare_on(&request, Some(tiles.clone()))
-                };
-                batches.push(group.iter().map(prepare).collect::<Result<Vec<Prepared>>>()?);
+                batches.push(group.iter().map(under).collect::<Result<_>>()?);
             }
         }
         let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
@@ -58,7 +68,17 @@ impl<O: Ops> Session<O> {
             Ok(begun)
         })?;
         let memory = self.memory(need.peak);
-        let mut answers = begun.into_iter().map(|b| self.answer(b, memory));
-        Ok(selections.iter().map(|_| answers.by_ref().take(requests.len()).collect()).collect())
+        let answers: Vec<Answer> = begun.into_iter().map(|b| self.answer(b, memory)).collect();
+        let of_place = |place: usize| {
+            let first = place / groups * requests.len();
+            answers[first..first + requests.len()].to_vec()
+        };
+        Ok(places.into_iter().map(of_place).collect())
     }
+}
+
+/// Whether a batch about a picture sees what `request` about it would see.
+fn keeps_the_same(batch: &[Prepared], request: &Prepared) -> bool {
+    let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers.needed(&i.plan)));
+    batch.first().is_some_and(|first| seen(first) == seen(request))
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod endings;
+mod eval;
 mod failures;
 mod fixtures;
 mod flags;

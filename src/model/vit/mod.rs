@@ -58,7 +58,8 @@ impl ScoreLayers {
         init.max(last).map_or(0, |layer| layer + 1)
     }
 
-    fn needed(self, plan: &Plan) -> (Option<usize>, Option<usize>) {
+    /// The blocks that score content and patches, as far as `plan` needs them.
+    pub fn needed(self, plan: &Plan) -> (Option<usize>, Option<usize>) {
         let init = plan.needs_init().then_some(self.init);
         (init, plan.needs_final().then_some(self.last))
     }

@@ -1,0 +1,125 @@
+//! Lines over visual tokens, as SVG.
+
+use super::Stop;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use std::fmt::Display;
+
+/// Of lines: told apart also by those who see few colours (Okabe and Ito).
+pub const COLOURS: [RGBColor; 6] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+];
+pub const GREY: RGBColor = RGBColor(120, 120, 120);
+
+/// A value over visual tokens, and where it may lie.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    pub tokens: f64,
+    pub value: f64,
+    pub interval: Option<[f64; 2]>,
+}
+
+/// A line of points.
+pub struct Series {
+    pub name: String,
+    pub style: ShapeStyle,
+    /// By their tokens.
+    pub points: Vec<Point>,
+}
+
+impl Series {
+    pub fn new(name: String, style: ShapeStyle, points: impl Iterator<Item = Point>) -> Self {
+        let mut points: Vec<_> = points.collect();
+        points.sort_by(|a, b| a.tokens.total_cmp(&b.tokens));
+        Self { name, style, points }
+    }
+
+    /// Of (tokens, value), known without an interval.
+    pub fn line(name: String, style: ShapeStyle, points: impl Iterator<Item = (f64, f64)>) -> Self {
+        let point = |(tokens, value)| Point { tokens, value, interval: None };
+        Self::new(name, style, points.map(point))
+    }
+}
+
+/// One chart of a drawing.
+pub struct Chart<'a> {
+    pub title: &'a str,
+    pub series: &'a [Series],
+    /// Where the lines are named.
+    pub names: SeriesLabelPosition,
+    /// How values are written.
+    pub value: &'a dyn Fn(f64) -> String,
+    /// The upper end; `None`: what the values need.
+    pub top: Option<f64>,
+}
+
+/// Charts below one another.
+pub fn draw_all(size: (u32, u32), title: &str, charts: &[Chart<'_>]) -> Result<String, Stop> {
+    let mut text = String::new();
+    {
+        let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        let drawn = root.fill(&WHITE).map_err(|e| e.to_string()).and_then(|()| {
+            let below = root.titled(title, ("sans-serif", 15)).map_err(|e| e.to_string())?;
+            let areas = below.split_evenly((charts.len(), 1));
+            areas.iter().zip(charts).try_for_each(|(area, chart)| chart.draw(area))?;
+            root.present().map_err(|e| e.to_string())
+        });
+        drawn.map_err(|e| Stop::Failed(format!("cannot draw the plot: {e}")))?;
+    }
+    Ok(text)
+}
+
+impl Chart<'_> {
+    fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), String> {
+        let points = || self.series.iter().flat_map(|series| &series.points);
+        let most = |of: fn(&Point) -> f64| points().map(of).fold(0.0, f64::max);
+        let right = most(|p| p.tokens).max(1.0);
+        let top = self.top.unwrap_or_else(|| most(|p| p.value).max(1e-9) * 1.1);
+        let text = |e: &dyn Display| e.to_string();
+        let mut chart = ChartBuilder::on(area)
+            .caption(self.title, ("sans-serif", 15))
+            .margin(12)
+            .x_label_area_size(36)
+            .y_label_area_size(64)
+            .build_cartesian_2d(0.0..right * 1.05, 0.0..top)
+            .map_err(|e| text(&e))?;
+        chart
+            .configure_mesh()
+            .x_desc("visual tokens")
+            .x_label_formatter(&|x| format!("{x:.0}"))
+            .y_label_formatter(&|y| (self.value)(*y))
+            .max_light_lines(0)
+            .bold_line_style(RGBColor(225, 225, 225))
+            .draw()
+            .map_err(|e| text(&e))?;
+        for Series { name, style, points } in self.series {
+            let style = *style;
+            let at = |point: &Point| (point.tokens, point.value);
+            let dots = points.iter().map(|point| Circle::new(at(point), 3, style.filled()));
+            chart.draw_series(dots).map_err(|e| text(&e))?;
+            let known = points.iter().filter_map(|p| Some((p, p.interval?)));
+            let bars = known.map(|(p, [low, high])| {
+                ErrorBar::new_vertical(p.tokens, low, p.value, high, style, 6)
+            });
+            chart.draw_series(bars).map_err(|e| text(&e))?;
+            chart
+                .draw_series(LineSeries::new(points.iter().map(at), style))
+                .map_err(|e| text(&e))?
+                .label(name)
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(self.names.clone())
+            .border_style(GREY)
+            .background_style(WHITE.mix(0.8))
+            .label_font(("sans-serif", 12))
+            .draw()
+            .map_err(|e| text(&e))
+    }
+}

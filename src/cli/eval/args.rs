@@ -1,0 +1,135 @@
+//! Options of `hired eval`.
+
+use super::metric::Metric;
+use crate::cli::args::{DeviceArgs, ModelArgs};
+use crate::cli::values::{self, TypedBudget};
+use clap::Args;
+use hired::select::{Alpha, Method, Newlines, Rule, Selection};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// JSON lines: {"image": path relative to this file, "prompt": text, "answer": text or [texts]}
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub questions: PathBuf,
+    /// How answers are judged
+    #[arg(long, value_enum, default_value_t = Metric::Exact)]
+    pub metric: Metric,
+    /// The first N questions only
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = values::count)]
+    pub limit: Option<usize>,
+    /// An answer ends after N tokens at the latest
+    #[arg(long, value_name = "N", default_value = "32", allow_hyphen_values = true, value_parser = values::count)]
+    pub max_new_tokens: usize,
+    /// Print a JSON array
+    #[arg(long)]
+    pub json: bool,
+    /// Draw accuracy over visual tokens, a line for each method
+    #[arg(long, value_name = "OUT.svg")]
+    pub plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub compared: ComparedArgs,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+/// What is compared: a row for each combination.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Visual tokens")]
+pub struct ComparedArgs {
+    /// Token-dropping methods: hired, full, spatial, random
+    #[arg(
+        long,
+        visible_alias = "method",
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        default_value = "hired"
+    )]
+    methods: Vec<Method>,
+    /// Budgets, each a count (576), a share of all patches (20%) or full
+    #[arg(
+        long,
+        visible_alias = "budget",
+        value_name = "B,…",
+        value_delimiter = ',',
+        default_value = "full,20%",
+        allow_hyphen_values = true
+    )]
+    budgets: Vec<TypedBudget>,
+    /// How HiRED counts: exact, paper, repo
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "exact")]
+    rule: Vec<Rule>,
+    /// The full image's share of the budget, 0 to 1
+    #[arg(
+        long,
+        value_name = "A,…",
+        value_delimiter = ',',
+        default_value = "0.5",
+        allow_hyphen_values = true
+    )]
+    alpha: Vec<Alpha>,
+    /// Vision layers whose CLS attention scores content; negative counts from the end
+    #[arg(long, value_name = "L,…", value_delimiter = ',', default_value = "0", allow_hyphen_values = true, value_parser = values::layer)]
+    init_layer: Vec<i32>,
+    /// Vision layers whose CLS attention scores importance; negative counts from the end
+    /// [default: the last layer the features need]
+    #[arg(long, value_name = "L,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = values::layer)]
+    final_layer: Vec<i32>,
+    /// image_newline tokens: all, none [default: all at full budget, else none]
+    #[arg(long, value_name = "W,…", value_delimiter = ',')]
+    newlines: Vec<Newlines>,
+    /// Of the method random: same seed, same patches
+    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
+    drop_seed: u64,
+}
+
+/// One combination.
+#[derive(Debug, Clone)]
+pub struct Compared {
+    /// The budget as typed.
+    pub budget: String,
+    pub selection: Selection,
+}
+
+impl ComparedArgs {
+    /// Whether newlines were asked for, rather than left to the budget.
+    pub fn has_newlines(&self) -> bool {
+        !self.newlines.is_empty()
+    }
+
+    /// Every combination, the last option the fastest.
+    pub fn all(&self) -> Vec<Compared> {
+        let mut all = vec![Compared {
+            budget: String::new(),
+            selection: Selection { seed: self.drop_seed, ..Selection::default() },
+        }];
+        spread(&mut all, &self.methods, |c, &method| c.selection.method = method);
+        spread(&mut all, &self.budgets, |c, budget| {
+            (c.budget, c.selection.budget) = (budget.typed.clone(), budget.budget);
+        });
+        spread(&mut all, &self.rule, |c, &rule| c.selection.rule = rule);
+        spread(&mut all, &self.alpha, |c, &alpha| c.selection.alpha = alpha);
+        spread(&mut all, &self.init_layer, |c, &layer| c.selection.init_layer = layer);
+        spread(&mut all, &self.final_layer, |c, &layer| c.selection.final_layer = Some(layer));
+        spread(&mut all, &self.newlines, |c, &newlines| c.selection.newlines = Some(newlines));
+        all
+    }
+}
+
+/// Each combination once with every value; an option that was not given changes nothing.
+fn spread<T>(all: &mut Vec<Compared>, values: &[T], set: impl Fn(&mut Compared, &T)) {
+    if values.is_empty() {
+        return;
+    }
+    let with = |compared: Compared| {
+        let set = &set;
+        values.iter().map(move |value| {
+            let mut compared = compared.clone();
+            set(&mut compared, value);
+            compared
+        })
+    };
+    *all = std::mem::take(all).into_iter().flat_map(with).collect();
+}

@@ -1,0 +1,160 @@
+//! How right an answer is, as the benchmarks define it.
+
+use super::vqa;
+use clap::ValueEnum;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Metric {
+    /// Equal to one of the answers; case and outer blanks do not count
+    Exact,
+    /// VQA and TextVQA: a third for each person who says the same, at most 1
+    Vqa,
+    /// DocVQA: one less the edit distance to the nearest answer, beside the longer one's length; 0 from one half on
+    Anls,
+    /// ChartQA: numbers within 5% of the answer, words equal
+    Relaxed,
+}
+
+impl Metric {
+    /// 0 to 1, against the answers that are right.
+    pub fn score(self, given: &str, right: &[String]) -> f64 {
+        match self {
+            Self::Exact => {
+                let plain = |text: &str| text.trim().to_lowercase();
+                f64::from(u8::from(right.iter().any(|r| plain(r) == plain(given))))
+            }
+            Self::Vqa => vqa::accuracy(given, right),
+            Self::Anls => right.iter().map(|r| similarity(given, r)).fold(0.0, f64::max),
+            Self::Relaxed => f64::from(u8::from(right.iter().any(|r| is_close(given, r)))),
+        }
+    }
+
+    /// As typed.
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or(String::new(), |value| value.get_name().into())
+    }
+
+    /// Whether a score is 0 or 1.
+    fn is_binary(self) -> bool {
+        matches!(self, Self::Exact | Self::Relaxed)
+    }
+
+    /// Mean of the scores and where the true one lies with 95% certainty: Wilson's interval for right or wrong (JASA
+    /// 1927), the normal one for scores in between.
+    pub fn summary(self, scores: &[f64]) -> (f64, [f64; 2]) {
+        const Z: f64 = 1.959_963_984_540_054;
+        let n = scores.len() as f64;
+        if scores.is_empty() {
+            return (0.0, [0.0, 1.0]);
+        }
+        let mean = scores.iter().sum::<f64>() / n;
+        let (middle, reach) = if self.is_binary() {
+            let scale = 1.0 + Z * Z / n;
+            let spread = (mean * (1.0 - mean) / n + Z * Z / (4.0 * n * n)).sqrt();
+            ((mean + Z * Z / (2.0 * n)) / scale, Z * spread / scale)
+        } else {
+            let squares = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>();
+            (mean, Z * (squares / (n - 1.0).max(1.0) / n).sqrt())
+        };
+        // Neither end may pass the mean by rounding.
+        (mean, [(middle - reach).clamp(0.0, mean), (middle + reach).clamp(mean, 1.0)])
+    }
+}
+
+/// Biten et al., "Scene Text Visual Question Answering", ICCV 2019: 1 − the normalised Levenshtein distance, 0 when that
+/// is one half or more.
+fn similarity(given: &str, right: &str) -> f64 {
+    let plain = |text: &str| {
+        let lower = text.trim().to_lowercase();
+        lower.split_whitespace().collect::<Vec<_>>().join(" ").chars().collect::<Vec<char>>()
+    };
+    let (given, right) = (plain(given), plain(right));
+    let longer = given.len().max(right.len());
+    if longer == 0 {
+        return 1.0;
+    }
+    let distance = levenshtein(&given, &right) as f64 / longer as f64;
+    if distance < 0.5 { 1.0 - distance } else { 0.0 }
+}
+
+fn levenshtein(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut before = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let replaced = before + usize::from(x != y);
+            before = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(before + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// Masry et al., "ChartQA", ACL Findings 2022: numbers may be off by 5%, per cent signs as hundredths.
+fn is_close(given: &str, right: &str) -> bool {
+    match (number(given), number(right)) {
+        (Some(given), Some(right)) if right != 0.0 => ((given - right) / right).abs() <= 0.05,
+        _ => given.trim().to_lowercase() == right.trim().to_lowercase(),
+    }
+}
+
+fn number(text: &str) -> Option<f64> {
+    let text = text.trim();
+    match text.strip_suffix('%') {
+        Some(share) => share.trim().parse::<f64>().ok().map(|n| n / 100.0),
+        None => text.parse().ok(),
+    }
+    .filter(|n| n.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn score(metric: Metric, given: &str, right: &[&str]) -> f64 {
+        metric.score(given, &right.iter().map(|r| (*r).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn exact_ignores_case_and_outer_blanks_only() {
+        assert_eq!(score(Metric::Exact, " Red\n", &["blue", "red"]), 1.0);
+        assert_eq!(score(Metric::Exact, "red.", &["red"]), 0.0);
+    }
+
+    #[test]
+    fn edit_distances() {
+        let chars = |text: &str| text.chars().collect::<Vec<_>>();
+        for (a, b, expected) in [("", "abc", 3), ("kitten", "sitting", 3), ("flaw", "lawn", 2)] {
+            assert_eq!(levenshtein(&chars(a), &chars(b)), expected);
+        }
+        assert_eq!(score(Metric::Anls, "Hello  World", &["hello world"]), 1.0);
+        assert_eq!(score(Metric::Anls, "helo", &["hello"]), 0.8);
+        assert_eq!(score(Metric::Anls, "abcd", &["abxy", "zzzz"]), 0.0);
+    }
+
+    #[test]
+    fn numbers_may_be_off_by_a_twentieth() {
+        assert_eq!(score(Metric::Relaxed, "104.9", &["100"]), 1.0);
+        assert_eq!(score(Metric::Relaxed, "105.1", &["100"]), 0.0);
+        assert_eq!(score(Metric::Relaxed, "50%", &["0.5"]), 1.0);
+        assert_eq!(score(Metric::Relaxed, "0", &["0"]), 1.0);
+        assert_eq!(score(Metric::Relaxed, "Yes", &["yes"]), 1.0);
+    }
+
+    #[test]
+    fn intervals_hold_what_is_known_of_them() {
+        let scores =
+            |right: usize| (0..100).map(|i| f64::from(u8::from(i < right))).collect::<Vec<_>>();
+        let (mean, [low, high]) = Metric::Exact.summary(&scores(95));
+        // Wilson's for 95 of 100.
+        assert!(
+            (mean - 0.95).abs() < 1e-9
+                && (low - 0.8882).abs() < 1e-4
+                && (high - 0.9785).abs() < 1e-4
+        );
+        assert_eq!(Metric::Exact.summary(&scores(0)).1[0], 0.0);
+        let (_, [low, high]) = Metric::Anls.summary(&[0.5; 10]);
+        assert_eq!((low, high), (0.5, 0.5));
+    }
+}

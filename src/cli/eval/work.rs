@@ -1,0 +1,176 @@
+//! Asks every question under every selection: an engine for each core, or one card.
+
+use super::args::{Compared, EvalArgs};
+use super::questions::Item;
+use super::row::Outcome;
+use crate::cli::Stop;
+use crate::cli::files::read_image;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::progress::{self, Steps};
+use hired::config::ModelConfig;
+use hired::engine::{Answer, Card, Device, Engine, EngineOptions, Image, Request};
+use hired::select::Selection;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Engines of one model. Small models do not fill all cores with one question, so each engine gets a core.
+pub struct Workers {
+    first: Engine,
+    /// What the others are loaded with.
+    options: EngineOptions,
+    count: usize,
+}
+
+/// Outcomes of an image: by selection, then by question.
+type Outcomes = Vec<Vec<Outcome>>;
+
+impl Workers {
+    pub fn load(args: &EvalArgs, images: usize) -> Result<Self, Stop> {
+        let mut options = args.device.options();
+        let first = Engine::load(&args.model.model, options.clone())?;
+        let count = match first.card() {
+            Some(_) => 1,
+            None => rayon::current_num_threads().min(images).max(1),
+        };
+        if first.card().is_none() {
+            options.device = Device::Cpu;
+        }
+        Ok(Self { first, options, count })
+    }
+
+    pub fn card(&self) -> Option<&Card> {
+        self.first.card()
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        self.first.config()
+    }
+
+    /// Outcomes by selection, then by question, in the order of `items`. The first failure ends the work.
+    pub fn run(
+        self,
+        args: &EvalArgs,
+        items: &[Item],
+        compared: &[Compared],
+        interrupt: &Interrupt,
+    ) -> Result<Outcomes, Stop> {
+        let Self { first, options, count } = self;
+        let pools: Vec<ThreadPool> = match count {
+            1 => Vec::new(),
+            _ => (0..count).map(|_| one_thread()).collect::<Result<_, _>>()?,
+        };
+        let bar = progress::steps(items.len());
+        bar.begin("images");
+        let work = Work {
+            args,
+            items,
+            selections: compared.iter().map(|c| c.selection.clone()).collect(),
+            next: AtomicUsize::new(0),
+            done: Mutex::new(vec![None; items.len()]),
+            bar: &bar,
+            interrupt,
+        };
+        interrupt.heed();
+        std::thread::scope(|scope| {
+            let mut engines = vec![Some(first)];
+            engines.resize_with(count, || None);
+            let workers: Vec<_> = engines
+                .into_iter()
+                .enumerate()
+                .map(|(index, engine)| {
+                    let (work, options, pool) = (&work, options.clone(), pools.get(index));
+                    scope.spawn(move || {
+                        let ended = match pool {
+                            Some(pool) => pool.install(|| work.until_done(engine, options)),
+                            None => work.until_done(engine, options),
+                        };
+                        if ended.is_err() {
+                            // Nobody needs the rest.
+                            work.next.store(work.items.len(), Relaxed);
+                        }
+                        ended
+                    })
+                })
+                .collect();
+            let ended: Vec<_> = workers.into_iter().map(|w| w.join()).collect();
+            ended.into_iter().try_for_each(|ended| {
+                ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })?;
+        let Work { selections, done, .. } = work;
+        let done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut all = vec![Vec::new(); selections.len()];
+        for outcomes in done.into_iter().flatten() {
+            for (all, outcomes) in all.iter_mut().zip(outcomes) {
+                all.extend(outcomes);
+            }
+        }
+        Ok(all)
+    }
+}
+
+fn one_thread() -> Result<ThreadPool, Stop> {
+    let built = ThreadPoolBuilder::new().num_threads(1).build();
+    built.map_err(|e| Stop::Failed(format!("cannot start a thread: {e}")))
+}
+
+/// What the workers share.
+struct Work<'a> {
+    args: &'a EvalArgs,
+    items: &'a [Item],
+    selections: Vec<Selection>,
+    /// The first item that nobody has taken.
+    next: AtomicUsize,
+    done: Mutex<Vec<Option<Outcomes>>>,
+    bar: &'a Steps,
+    interrupt: &'a Interrupt,
+}
+
+impl Work<'_> {
+    /// Takes images until there are none.
+    fn until_done(&self, engine: Option<Engine>, options: EngineOptions) -> Result<(), Stop> {
+        let mut engine = match engine {
+            Some(engine) => engine,
+            None => Engine::load(&self.args.model.model, options)?,
+        };
+        loop {
+            let index = self.next.fetch_add(1, Relaxed);
+            let Some(item) = self.items.get(index) else { return Ok(()) };
+            if self.interrupt.raised() {
+                return Err(Stop::Interrupted);
+            }
+            let outcomes = self.ask(&mut engine, item)?;
+            self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[index] =
+                Some(outcomes);
+            self.bar.end();
+        }
+    }
+
+    /// Everything about one image.
+    fn ask(&self, engine: &mut Engine, item: &Item) -> Result<Outcomes, Stop> {
+        let (name, bytes) = read_image(&item.image)?;
+        let request = |prompt: &str| Request {
+            max_new_tokens: self.args.max_new_tokens,
+            ..Request::new(prompt)
+        };
+        let requests: Vec<Request> = item.questions.iter().map(|q| request(&q.prompt)).collect();
+        let answers = engine
+            .sweep(&Image::Encoded { name, bytes }, &requests, &self.selections)
+            .map_err(|error| match error {
+                // It names no file, and there are many.
+                hired::Error::Request(what) | hired::Error::Capacity(what) => {
+                    Stop::Failed(format!("{}: {what}", item.image.display()))
+                }
+                error => error.into(),
+            })?;
+        let judged = |answers: Vec<Answer>| {
+            let outcome = |(answer, question): (Answer, &super::questions::Question)| Outcome {
+                score: self.args.metric.score(&answer.text, &question.right),
+                visual_tokens: answer.visual.map_or(0, |visual| visual.kept),
+            };
+            answers.into_iter().zip(&item.questions).map(outcome).collect()
+        };
+        Ok(answers.into_iter().map(judged).collect())
+    }
+}
