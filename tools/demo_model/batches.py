@@ -1,5 +1,11 @@
 """What training reads: sub-images with labels for the vision tower, questions for the decoder."""
 
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from itertools import count, islice
+from multiprocessing import get_context
+
 import numpy as np
 import torch
 
@@ -93,29 +99,58 @@ def label(scene):
         )
 
 
+class Painters:
+    """Draws scenes, in processes beside this one if there are `workers`. What is drawn does not depend on them."""
+
+    def __init__(self, workers):
+        self.executor = ProcessPoolExecutor(workers, get_context("spawn")) if workers else None
+        self.ahead = 4 * workers
+
+    def map(self, draw, jobs):
+        """draw(*job) of every job, in order."""
+        return list(self.stream(draw, iter(jobs)))
+
+    def stream(self, draw, jobs):
+        """The same for jobs without an end: some are drawn ahead."""
+        if not self.executor:
+            yield from (draw(*job) for job in jobs)
+            return
+        waiting = deque(self.executor.submit(draw, *job) for job in islice(jobs, self.ahead))
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(self.executor.submit(draw, *job) for job in islice(jobs, 1))
+
+
+def sub_images(seed, index, crowds):
+    """Sub-images of a training scene with their labels; none if it has no sign."""
+    crowd = index % 100 < 100 * crowds
+    scale = 2.0 if index % 3 == 0 else 1.0
+    s = scenes.scene(scenes.TRAINING, seed, index, scale=scale, crowd=crowd)
+    return list(zip(pixels(s.image), label(s), strict=True)) if s.signs else []
+
+
+def scene_pixels(split, seed, index, size, scale):
+    """A scene without its image, and its pixels; None if it has no sign."""
+    s = scenes.scene(split, seed, index, size=size, scale=scale)
+    return (replace(s, image=None), pixels(s.image), s.image.size) if s.signs else None
+
+
 class Tiles:
     """Batches of sub-images: mixed scenes, a share of them crowds. Drawing costs as much as a third of a step,
     so two thirds of each batch come from a pool of those drawn lately."""
 
     POOL = 8000
 
-    def __init__(self, seed, first, crowds):
-        self.seed, self.next, self.crowds, self.pool = seed, first, crowds, []
+    def __init__(self, painters, seed, first, crowds):
+        self.next, self.pool = first, []
+        self.drawn = painters.stream(sub_images, ((seed, i, crowds) for i in count(first)))
         self.rng = np.random.default_rng([seed, first])
-
-    def draw(self):
-        i = self.next
-        self.next += 1
-        crowd = i % 100 < 100 * self.crowds
-        s = scenes.scene(
-            scenes.TRAINING, self.seed, i, scale=2.0 if i % 3 == 0 else 1.0, crowd=crowd
-        )
-        return list(zip(pixels(s.image), label(s), strict=True)) if s.signs else []
 
     def batch(self, size):
         taken = []
         while len(taken) < size // 3:
-            taken += self.draw()
+            taken += next(self.drawn)
+            self.next += 1
         self.pool = (self.pool + taken)[-self.POOL :]
         again = self.rng.integers(0, len(self.pool), max(0, size - len(taken)))
         taken = (taken + [self.pool[i] for i in again])[:size]
@@ -146,7 +181,7 @@ def questions(scene, words, rng, asked=ASKED):
     return out
 
 
-def texts(asked):
+def texts(asked, device):
     """ids, ids to predict and their weights, each [B, N], and the lengths of the texts that make N.
 
     `asked` has a row of questions per image, the same slots in every row.
@@ -168,4 +203,4 @@ def texts(asked):
             weights[b, said] = WEIGHTS[kind] / (len(a) - 1)
             if kind != "list":
                 weights[b, start + n - 1] = 0.05  # the end is learned at once
-    return ids, targets, weights, tuple(lengths)
+    return ids.to(device), targets.to(device), weights.to(device), tuple(lengths)

@@ -199,6 +199,8 @@ class Rotary:
         self.cos, self.sin = angle.cos(), angle.sin()
 
     def __call__(self, x, at):
+        if self.cos.device != x.device:
+            self.cos, self.sin = self.cos.to(x.device), self.sin.to(x.device)
         a, b = x.chunk(2, -1)
         return x * self.cos[at] + torch.cat([-b, a], -1) * self.sin[at]
 
@@ -215,12 +217,12 @@ def decode(model, prefix, ids, lengths):
     """
     lm = model.model.language_model
     p = prefix.shape[1]
-    before = torch.arange(p)
-    at = p + torch.cat([torch.arange(n) for n in lengths])
-    block = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)])
+    before = torch.arange(p, device=prefix.device)
+    at = p + torch.cat([torch.arange(n) for n in lengths]).to(prefix.device)
+    block = torch.cat([torch.full((n,), i) for i, n in enumerate(lengths)]).to(prefix.device)
     own = (block[:, None] == block[None]) & (at[:, None] >= at[None])
-    mask = torch.cat([torch.ones(len(block), p, dtype=torch.bool), own], 1)
-    mask = torch.zeros(mask.shape).masked_fill(~mask, float("-inf"))[None, None]
+    mask = torch.cat([own.new_ones(len(block), p), own], 1)
+    mask = torch.zeros_like(mask, dtype=prefix.dtype).masked_fill(~mask, float("-inf"))[None, None]
     x, y = prefix, lm.embed_tokens(ids)
     for i, layer in enumerate(lm.layers):
         a, n = layer.self_attn, layer.input_layernorm

@@ -8,6 +8,10 @@ First the vision tower alone with labels for every patch and for its CLS token, 
 with the tower frozen. All visual tokens, always: dropping tokens is training-free. Data are drawn as training
 goes, from a split that generate.py never draws from. `--state` keeps everything needed to go on: run the
 same command again and it continues, `--decoder-steps` larger than before trains on.
+
+Needs 2 GB of memory and some hours of one CPU core, with --compile about half of that; with a GPU, drawing scenes
+is what takes time: give it `--workers` (written for one, not yet run on one). The same seed gives the same scenes
+whatever draws them; weights depend on the machine's arithmetic.
 """
 
 import argparse
@@ -90,16 +94,16 @@ def tower_losses(states, heads, labels):
 
 
 @torch.no_grad()
-def tower_report(tower, heads):
+def tower_report(tower, heads, device):
     """On held-out scenes: patches that carry the exact number, and what CLS attention looks at."""
     px, labels = [], []
     for i in range(24):
         s = scenes.scene(scenes.HELD_OUT, SEED, i)
         px.append(batches.pixels(s.image))
         labels += batches.label(s)
-    px = torch.from_numpy(np.concatenate(px))
-    patches = torch.from_numpy(np.stack([l["patches"] for l in labels]))
-    base = torch.tensor([l["base"] for l in labels])
+    px = torch.from_numpy(np.concatenate(px)).to(device)
+    patches = torch.from_numpy(np.stack([l["patches"] for l in labels])).to(device)
+    base = torch.tensor([l["base"] for l in labels], device=device)
     last = M.vision(tower, px, LAST)[-1][:, 1:]
     right = [heads.patch[2 + k](last).argmax(-1) == patches[:, 2 + k] for k in (0, 1)]
     asked = patches[:, 2] >= 0
@@ -138,7 +142,9 @@ class Run:
     def __init__(self, options):
         self.options = options
         torch.manual_seed(SEED)
-        self.model, self.heads, self.words = M.build(), Heads(), M.Words()
+        self.device, self.painters = options.device, batches.Painters(options.workers)
+        self.model, self.heads = M.build().to(self.device), Heads().to(self.device)
+        self.words = M.Words()
         self.tower = self.model.model.vision_tower
         self.at = dict(tower=0, decoder=0, scene=0, seconds=0.0)
         seen = [*self.tower.embeddings.parameters(), *self.tower.pre_layrnorm.parameters()]
@@ -151,7 +157,7 @@ class Run:
         self.file = options.state / "state.pt"
         self.started = time.time()
         if self.file.exists():
-            state = torch.load(self.file)
+            state = torch.load(self.file, map_location=self.device)
             self.model.load_state_dict(state["model"])
             self.heads.load_state_dict(state["heads"])
             for name, o in self.optimizers.items():
@@ -189,10 +195,12 @@ class Run:
         self.at[which] += 1
 
     def train_tower(self, steps):
-        data = batches.Tiles(SEED, self.at["scene"], crowds=0.75)
+        data = batches.Tiles(self.painters, SEED, self.at["scene"], crowds=0.75)
         sums, n = {}, 0
         while self.at["tower"] < steps:
             px, labels = data.batch(TILES)
+            px = px.to(self.device)
+            labels = {k: v.to(self.device) for k, v in labels.items()}
             losses = self.tower_losses(px, labels)
             self.step("tower", sum(losses.values()), cosine(self.at["tower"], steps, 2e-3, 100))
             self.at["scene"] = data.next
@@ -203,7 +211,7 @@ class Run:
                 entry = {k: round(v / n, 3) for k, v in sums.items()}
                 sums, n = {}, 0
                 if self.at["tower"] % 250 == 0 or self.at["tower"] == steps:
-                    entry |= tower_report(self.tower, self.heads)
+                    entry |= tower_report(self.tower, self.heads, self.device)
                     self.save()
                 self.log(**entry)
         self.save()
@@ -214,19 +222,23 @@ class Run:
         rng = np.random.default_rng([split, SEED, drawn, 77])
         px, asked_of = [], []
         while len(px) < images:
-            s = scenes.scene(split, SEED, drawn, size=size, scale=scale)
-            drawn += 1
-            if s.signs:
-                px.append(batches.pixels(s.image))
+            jobs = [(split, SEED, drawn + i, size, scale) for i in range(images - len(px))]
+            drawn += len(jobs)
+            for s, pixels, wide_high in filter(
+                None, self.painters.map(batches.scene_pixels, jobs)
+            ):
+                px.append(pixels)
                 asked_of.append(batches.questions(s, self.words, rng, asked))
-        return drawn, torch.from_numpy(np.stack(px)), M.order(*s.image.size), asked_of
+                order = M.order(*wide_high)
+        px = torch.from_numpy(np.stack(px)).to(self.device)
+        return drawn, px, order.to(self.device), asked_of
 
     def logits(self, px, order, ids, lengths, decode=M.decode):
         with torch.no_grad():
             f = M.vision(self.tower, px.flatten(0, 1), LAST)[-1][:, 1:].unflatten(0, px.shape[:2])
         seen = M.visual(self.model, f, order)
         embed = self.model.model.language_model.embed_tokens
-        text = lambda ids: embed(torch.tensor([ids])).expand(len(px), -1, -1)
+        text = lambda ids: embed(torch.tensor([ids], device=self.device)).expand(len(px), -1, -1)
         prefix = torch.cat([text(self.words.before), seen, text(self.words.after)], 1)
         torch._dynamo.maybe_mark_dynamic(prefix, 1)
         return decode(self.model, prefix, ids, lengths)
@@ -248,7 +260,7 @@ class Run:
             self.at["scene"], px, order, rows = self.batch(
                 self.at["scene"], scenes.TRAINING, IMAGES, size, scale
             )
-            ids, targets, weights, lengths = batches.texts(rows)
+            ids, targets, weights, lengths = batches.texts(rows, self.device)
             logits = self.logits(px, order, ids, lengths, self.decode)
             loss = F.cross_entropy(
                 logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
@@ -274,8 +286,8 @@ class Run:
         for i, size in enumerate(scenes.SIZES):
             scale = scenes.SCALES[i % 2]
             drawn, px, order, rows = self.batch(drawn, scenes.HELD_OUT, images, size, scale, asked)
-            ids, targets, _, lengths = batches.texts(rows)
-            tally(rows, self.logits(px, order, ids, lengths), targets, right, total)
+            ids, targets, _, lengths = batches.texts(rows, self.device)
+            tally(rows, lengths, self.logits(px, order, ids, lengths), targets, right, total)
         return {f"held_out_{k}": round(right[k] / total[k], 3) for k in sorted(total)}
 
 
@@ -299,6 +311,15 @@ def main():
     arguments.add_argument("--decoder-steps", type=int, default=3500)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument(
+        "--device",
+        type=torch.device,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="cpu or cuda [default: cuda if there is one]",
+    )
+    arguments.add_argument(
+        "--workers", type=int, default=0, help="processes that draw scenes; with cuda, one a core"
+    )
+    arguments.add_argument(
         "--compile", action="store_true", help="torch.compile: needs g++, twice as fast"
     )
     options = arguments.parse_args()
@@ -311,7 +332,7 @@ def main():
     run.model.load_state_dict({k: v.half().float() for k, v in run.model.state_dict().items()})
     run.log(**run.evaluate())
     if options.out:
-        models.write(run.model.eval(), M.MODEL, options.out)
+        models.write(run.model.cpu().eval(), M.MODEL, options.out)
         shutil.copy(Path(__file__).with_name("MODEL_CARD.md"), options.out / "README.md")
 
 
