@@ -162,6 +162,7 @@ class Tiles:
 # Questions of each kind on one image. The list names every sign after its colour: it teaches to find
 # a colour's sign some hundred steps before the questions alone would.
 ASKED = dict(number=4, colour=3, shape=1, where=1, count=1, list=1)
+ASKED_AGAIN = dict(number=3, colour=4, shape=1, where=4, count=1, list=1)
 # What an answer counts in the loss: with one weight a token, counting would hardly train beside numbers.
 WEIGHTS = dict(number=1.0, colour=1.5, shape=0.7, where=0.8, count=2.5, list=4.0)
 SLOT, LIST_SLOT = 10, 35  # ids of a question with its answer but for the last

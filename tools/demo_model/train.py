@@ -34,6 +34,7 @@ from fixtures import models
 SEED = 1
 LAST = 4  # hidden state −2 of five layers
 TILES, IMAGES = 60, 8  # sub-images and images a step
+FIRST_CYCLE = 5500  # decoder steps before the learning rate rises once more
 STRIPS = [(224, 56), (56, 224)]
 SIZES = scenes.SIZES + STRIPS
 
@@ -248,8 +249,15 @@ class Run:
         area = np.array([w * h for w, h in SIZES]) / scenes.SIDE**2
         right, total, losses = {}, {}, []
         while self.at["decoder"] < steps:
-            # Few visual tokens are cheap: strips first, then single rows and columns, then all.
-            part = self.at["decoder"] / steps
+            # Few visual tokens are cheap: strips first, then single rows and columns, then all. Where a sign
+            # lies is learned last, so the second cycle asks for it more often.
+            part = self.at["decoder"] / FIRST_CYCLE
+            again = self.at["decoder"] - FIRST_CYCLE
+            asked = batches.ASKED if again < 0 else batches.ASKED_AGAIN
+            if again < 0:
+                lr = cosine(self.at["decoder"], FIRST_CYCLE, 1.5e-3, 150)
+            else:
+                lr = cosine(again, steps - FIRST_CYCLE, 1e-3, 50)
             likely = np.append(scenes.SHARES, [0] * len(STRIPS))
             if part < 0.4:
                 likely = np.where(area <= 1, 1, 0.01 * likely)
@@ -258,7 +266,7 @@ class Run:
             size = SIZES[rng.choice(len(SIZES), p=likely / likely.sum())]
             scale = rng.choice(scenes.SCALES, p=scenes.SCALE_SHARES)
             self.at["scene"], px, order, rows = self.batch(
-                self.at["scene"], scenes.TRAINING, IMAGES, size, scale
+                self.at["scene"], scenes.TRAINING, IMAGES, size, scale, asked
             )
             ids, targets, weights, lengths = batches.texts(rows, self.device)
             logits = self.logits(px, order, ids, lengths, self.decode)
@@ -266,7 +274,7 @@ class Run:
                 logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none"
             )
             loss = (loss * weights.flatten()).sum() / weights.sum()
-            self.step("decoder", loss, cosine(self.at["decoder"], steps, 1.5e-3, 150))
+            self.step("decoder", loss, lr)
             losses.append(loss.item())
             tally(rows, lengths, logits, targets, right, total)
             if self.at["decoder"] % 50 == 0:
@@ -308,7 +316,7 @@ def main():
     )
     arguments.add_argument("--out", type=Path, help="where the model's folder is written")
     arguments.add_argument("--tower-steps", type=int, default=3500)
-    arguments.add_argument("--decoder-steps", type=int, default=3500)
+    arguments.add_argument("--decoder-steps", type=int, default=9000)
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument(
         "--device",
