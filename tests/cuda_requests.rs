@@ -8,7 +8,8 @@ mod emulator;
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
 use hired::engine::{
-    Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Prompt, Request, inspect,
+    Answer, Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Prompt, Request,
+    inspect,
 };
 use hired::ops::sample::Sampling;
 use hired::select::{Method, Newlines, Rule, Selection};
@@ -109,6 +110,19 @@ fn child_requests() {
             assert_eq!(Some(&selected), wanted[0].visual.as_ref(), "batch {i}");
         }
     }
+    // The same words under many selections, the picture encoded once.
+    let Some(picture) = &batches()[1][0].image else { panic!("an image") };
+    let selections: Vec<Selection> =
+        batches()[1..7].iter().map(|b| b[0].selection.clone()).collect();
+    let asked: Vec<Request> = (0..9).map(|i| words(&format!("Question {i}?"))).collect();
+    let swept = cuda.sweep(picture, &asked, &selections).unwrap();
+    let wanted = cpu.sweep(picture, &asked, &selections).unwrap();
+    let told = |all: &[Vec<Answer>]| -> Vec<_> {
+        all.iter().flatten().map(|a| (a.token_ids.clone(), a.visual.clone())).collect()
+    };
+    assert_eq!(told(&swept), told(&wanted));
+    let memory = swept[0][0].memory;
+    assert_eq!(memory.peak, memory.predicted_peak, "{memory:?}");
     // The device's own memory is the limit, and what a refused request leaves is an engine that answers.
     let long = Request { max_new_tokens: 200_000, ..words("And so on?") };
     let refused = cuda.generate(&long, go).unwrap_err().to_string();
