@@ -368,3 +368,31 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
     let again = engine.sweep(&picture(90, 50), &requests[..1], &selections[1..2]).unwrap();
     assert_eq!(again[0][0].token_ids, swept[1][0].token_ids);
 }
+
+#[test]
+fn a_sweep_in_a_small_cache_takes_smaller_batches() {
+    let requests: Vec<Request> = (0..5)
+        .map(|i| Request { max_new_tokens: 4, ..Request::new(format!("Question {i}?")) })
+        .collect();
+    let selections = [Selection { budget: "full".parse().unwrap(), ..Selection::default() }];
+    let mut engine = load("next-hub");
+    let wanted = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
+    let longest = wanted[0].iter().map(|a| a.prompt_tokens + 3).max().unwrap();
+    let with_cache = |tokens| {
+        let options = EngineOptions {
+            device: Device::Cpu,
+            kv_tokens: Some(tokens),
+            ..EngineOptions::default()
+        };
+        Engine::load(fixture("models/next-hub"), options).unwrap()
+    };
+    // Room for two at a time, for one, for none.
+    for room in [2 * longest.next_multiple_of(16), longest] {
+        let swept = with_cache(room).sweep(&picture(90, 50), &requests, &selections).unwrap();
+        for (got, wanted) in swept[0].iter().zip(&wanted[0]) {
+            assert_eq!(got.token_ids, wanted.token_ids);
+        }
+    }
+    let refused = with_cache(longest - 16).sweep(&picture(90, 50), &requests, &selections);
+    assert!(matches!(refused, Err(Error::Capacity(_))), "{refused:?}");
+}

@@ -83,7 +83,7 @@ impl Predictor {
         &mut self,
         config: &ModelConfig,
         norm: &Normalization,
-        batches: &[Vec<Prepared>],
+        batches: &[&[Prepared]],
         held: Held,
     ) -> Result<Need> {
         let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);

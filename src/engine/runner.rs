@@ -126,8 +126,8 @@ impl<O: Ops> Runner<O> {
 }
 
 /// The images of the requests of a sweep: one picture, whatever each request keeps of it.
-pub fn images(batches: &[Vec<Prepared>]) -> Vec<&PreparedImage> {
-    batches.iter().flatten().filter_map(|p| p.image.as_ref()).collect()
+pub fn images<'a>(batches: &[&'a [Prepared]]) -> Vec<&'a PreparedImage> {
+    batches.iter().copied().flatten().filter_map(|p| p.image.as_ref()).collect()
 }
 
 /// Pages that a batch takes when every answer is as long as it may get.

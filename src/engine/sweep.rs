@@ -1,14 +1,14 @@
 //! The same requests under many selections, the picture seen once.
 
 use super::answer::Answer;
-use super::predict::check_memory;
+use super::predict::{Need, check_memory};
 use super::prepare::Prepared;
 use super::request::{Image, Request};
 use super::runner::{images, pages};
 use super::session::Session;
-use crate::Result;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
+use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -25,10 +25,9 @@ impl<O: Ops> Session<O> {
             return Ok(vec![Vec::new(); selections.len()]);
         }
         let tiles = self.preparer.tiles(image)?;
-        let mut batches: Vec<Vec<Prepared>> = Vec::new();
-        // For each selection the batches that answer it: those of an equal one before it, or its own.
-        let mut places: Vec<usize> = Vec::new();
-        let groups = requests.len().div_ceil(DECODE_ROWS);
+        // What is asked under each selection that keeps something else than those before it.
+        let mut asked: Vec<Vec<Prepared>> = Vec::new();
+        let mut places = Vec::with_capacity(selections.len());
         for selection in selections {
             let under = |request: &Request| {
                 let request =
@@ -36,24 +35,15 @@ impl<O: Ops> Session<O> {
                 self.preparer.prepare_on(&request, Some(tiles.clone()))
             };
             let first = under(&requests[0])?;
-            let equal = |at: &usize| keeps_the_same(&batches[*at], &first);
-            if let Some(place) = (0..batches.len()).step_by(groups).find(equal) {
-                places.push(place);
-                continue;
-            }
-            places.push(batches.len());
-            for group in requests.chunks(DECODE_ROWS) {
-                batches.push(group.iter().map(under).collect::<Result<_>>()?);
+            let place = asked.iter().position(|other| keeps_the_same(&other[0], &first));
+            places.push(place.unwrap_or(asked.len()));
+            if place.is_none() {
+                let others = requests[1..].iter().map(under);
+                asked.push(std::iter::once(Ok(first)).chain(others).collect::<Result<_>>()?);
             }
         }
-        let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
-        self.check_cache(most)?;
-        self.require_all(batches.iter().flatten())?;
-        let (config, norm, held) =
-            (&self.preparer.config, &self.preparer.normalization, self.held());
-        let need = self.predictor.sweep_need(config, norm, &batches, held)?;
-        check_memory(&need, held, self.runner.ops.available())?;
-        self.take(&need, most)?;
+        self.require_all(asked.iter().flatten())?;
+        let (batches, need) = self.fitting(&asked)?;
 
         let mut quiet = |_, _, _| ControlFlow::Continue(());
         let begun = self.settled(|session| {
@@ -69,16 +59,37 @@ impl<O: Ops> Session<O> {
         })?;
         let memory = self.memory(need.peak);
         let answers: Vec<Answer> = begun.into_iter().map(|b| self.answer(b, memory)).collect();
-        let of_place = |place: usize| {
-            let first = place / groups * requests.len();
-            answers[first..first + requests.len()].to_vec()
-        };
+        let of_place = |place: usize| answers[place * requests.len()..][..requests.len()].to_vec();
         Ok(places.into_iter().map(of_place).collect())
+    }
+
+    /// Cuts what is asked into batches as large as there is memory for, and takes that memory.
+    fn fitting<'a>(&mut self, asked: &'a [Vec<Prepared>]) -> Result<(Vec<&'a [Prepared]>, Need)> {
+        let mut at_once = DECODE_ROWS;
+        loop {
+            let batches: Vec<&[Prepared]> = asked.iter().flat_map(|a| a.chunks(at_once)).collect();
+            match self.take_for(&batches) {
+                Ok(need) => return Ok((batches, need)),
+                Err(Error::Capacity(_)) if at_once > 1 => at_once /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn take_for(&mut self, batches: &[&[Prepared]]) -> Result<Need> {
+        let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
+        self.check_cache(most)?;
+        let (config, norm, held) =
+            (&self.preparer.config, &self.preparer.normalization, self.held());
+        let need = self.predictor.sweep_need(config, norm, batches, held)?;
+        check_memory(&need, held, self.runner.ops.available())?;
+        self.take(&need, most)?;
+        Ok(need)
     }
 }
 
-/// Whether a batch about a picture sees what `request` about it would see.
-fn keeps_the_same(batch: &[Prepared], request: &Prepared) -> bool {
+/// Whether two requests about one picture see the same of it.
+fn keeps_the_same(one: &Prepared, other: &Prepared) -> bool {
     let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers.needed(&i.plan)));
-    batch.first().is_some_and(|first| seen(first) == seen(request))
+    seen(one) == seen(other)
 }

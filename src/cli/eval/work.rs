@@ -14,7 +14,10 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Engines of one model. Small models do not fill all cores with one question, so each engine gets a core.
+/// Width of a decoder from which one question's matrix products keep all cores busy.
+const WIDE: usize = 1024;
+
+/// Engines of one model: one, or one a core for a model that does not fill all cores with one question.
 pub struct Workers {
     first: Engine,
     /// What the others are loaded with.
@@ -31,6 +34,7 @@ impl Workers {
         let first = Engine::load(&args.model.model, options.clone())?;
         let count = match first.card() {
             Some(_) => 1,
+            None if first.config().text.hidden >= WIDE => 1,
             None => rayon::current_num_threads().min(images).max(1),
         };
         if first.card().is_none() {
