@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the pictures that the demo asks about, with their questions: one of each grid, in high resolution.
 
-    tools/demo_model/pictures.py --out demo
+    python3 tools/demo_model/pictures.py --out demo
 
 Writes DIR/images/grid-RxC.png (rows, columns of sub-images) and DIR/questions.jsonl, in the form that generate.py
 gives them. Of the first 400 scenes of seed 7 those with at least four signs are drawn at two pixels a point; each
