@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """Answers a file of questions with transformers and says how many are right, by kind and by grid.
 
-    venv/bin/python tools/demo_model/check.py --model demo/model --questions DIR/questions.jsonl \\
-        [--hired target/release/hired]
+    venv/bin/python tools/demo_model/check.py --model demo/model --questions demo/questions.jsonl \\
+        [--limit N] [--hired target/release/hired]
 
-With --hired the program answers too, at the full budget, and must say the same as transformers. Weights as
-stored, arithmetic in f32, on the CPU.
+With --hired the program answers too, at the full budget, and every token of every answer must be transformers':
+else the status is 1. Both read the same folder; weights as stored, arithmetic in f32, on the CPU.
 """
 
 import argparse
@@ -24,19 +24,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fixtures import models, reference  # noqa: E402
 
 
+NEW_TOKENS = 16  # at most; the demo model's longest answer has four
+
+
 @torch.no_grad()
 def answer(model, processor, image, prompt):
+    """Ids of transformers' own answer, its end included."""
     rendered = reference.render(processor, prompt, True)
     inputs = processor(images=image, text=rendered, return_tensors="pt")
-    ids = model.generate(**inputs, max_new_tokens=8, do_sample=False)
-    return processor.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    ids = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
+    return ids[0, inputs["input_ids"].shape[1] :].tolist()
 
 
-def ask_hired(program, model, image, prompt, budget):
-    command = [program, "run", "--model", model, "--image", image, "--prompt", prompt]
-    command += ["--budget", budget, "--device", "cpu", "--max-new-tokens", "8", "--json"]
-    run = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=True)
-    return json.loads(run.stdout)["text"]
+def ask_hired(program, model, image, prompt):
+    """Ids of hired's answer with all visual tokens."""
+    command = [program, "run", "--model", model, "--image", image, "--prompt", prompt, "--json"]
+    command += ["--budget", "full", "--device", "cpu", "--dtype", "f32"]
+    command += ["--max-new-tokens", NEW_TOKENS]
+    run = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, text=True)
+    if run.returncode:
+        sys.exit(f"check.py: {program} ended with status {run.returncode}")
+    return json.loads(run.stdout)["token_ids"]
 
 
 def same(a, b):
@@ -54,23 +62,27 @@ def main():
     warnings.filterwarnings("ignore")
     model = models.read(options.model)
     processor = AutoProcessor.from_pretrained(options.model, backend="pil")
+    say = lambda ids: processor.decode(ids, skip_special_tokens=True)
     right, total, differing = defaultdict(int), defaultdict(int), 0
     lines = options.questions.read_text(encoding="utf-8").splitlines()[: options.limit]
+    if not lines:
+        sys.exit(f"check.py: {options.questions}: no question to ask")
     for line in map(json.loads, lines):
         path = options.questions.parent / line["image"]
-        said = answer(model, processor, Image.open(path), line["prompt"])
+        ids = answer(model, processor, Image.open(path), line["prompt"])
         if options.hired:
-            theirs = ask_hired(options.hired, options.model, path, line["prompt"], "full")
-            if theirs != said:
+            theirs = ask_hired(options.hired, options.model, path, line["prompt"])
+            if theirs != ids:
                 differing += 1
-                print(f"{line['image']} {line['prompt']}: transformers {said!r}, hired {theirs!r}")
+                print(f"{line['image']} {line['prompt']}", end=" ")
+                print(f"transformers {say(ids)!r} {ids}, hired {say(theirs)!r} {theirs}")
         for key in (line["kind"], "grid {}x{}".format(*line["grid"]), "all"):
             total[key] += 1
-            right[key] += same(said, line["answer"])
+            right[key] += same(say(ids), line["answer"])
     for key in sorted(total):
         print(f"{key:10} {100 * right[key] / total[key]:5.1f} %  of {total[key]}")
     if options.hired:
-        print(f"hired differs in {differing} of {len(lines)}")
+        print(f"hired's tokens differ from transformers' in {differing} of {len(lines)} answers")
     return 1 if differing else 0
 
 
