@@ -24,14 +24,16 @@ fn python(arguments: &[&str]) -> Option<Output> {
 
 #[test]
 fn every_file_is_python() {
-    let mut files = vec![format!("{TOOLS}/compare_transformers.py")];
-    for entry in std::fs::read_dir(format!("{TOOLS}/compare")).unwrap() {
+    let scripts = ["compare_transformers.py", "accuracy", "make_fixtures.py"];
+    let mut files = scripts.map(|name| format!("{TOOLS}/{name}")).to_vec();
+    let folders = ["compare", "demo_model", "fixtures"].map(|name| format!("{TOOLS}/{name}"));
+    for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "py") {
             files.push(path.to_string_lossy().into_owned());
         }
     }
-    assert!(files.len() > 5, "{files:?}");
+    assert!(files.len() > 15, "{files:?}");
     const COMPILE: &str = "import sys\n\
         for path in sys.argv[1:]: compile(open(path, encoding='utf-8').read(), path, 'exec')";
     let arguments = ["-c", COMPILE].into_iter().chain(files.iter().map(String::as_str));

@@ -1,0 +1,51 @@
+//! The script that makes the accuracy study, on a tiny checkpoint: that it and `hired eval` understand each other.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::golden::fixture;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn the_study_is_made_of_what_eval_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    let questions = dir.path().join("questions.jsonl");
+    let mut lines = String::new();
+    for (kind, prompt) in [("colour", "Which colour?"), ("count", "How many?")] {
+        let image = fixture("images/street-640x427.png");
+        let line = serde_json::json!({
+            "image": image, "prompt": prompt, "answer": "red", "kind": kind, "signs": 1, "grid": [2, 2],
+        });
+        lines += &format!("{line}\n");
+    }
+    std::fs::write(&questions, lines).unwrap();
+    let out = dir.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let run = Command::new("python3")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .arg(root.join("tools/accuracy"))
+        .args(["--hired", env!("CARGO_BIN_EXE_hired"), "--device", "cpu", "--layers", "0,1"])
+        .args(["--no-attention", "--model"])
+        .arg(fixture("models/next-hub"))
+        .arg("--questions")
+        .arg(&questions)
+        .arg("--out")
+        .arg(&out)
+        .output();
+    let Ok(run) = run else {
+        eprintln!("skipped: no python3");
+        return;
+    };
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success(), "{}\n{said}", String::from_utf8_lossy(&run.stdout));
+    let read = |name: &str| std::fs::read_to_string(out.join(name)).unwrap();
+    let document = read("accuracy.md");
+    for part in ["spatial", "| 20%", "repo", "0.25", "newlines", "count"] {
+        assert!(document.contains(part), "{part} is missing in\n{document}");
+    }
+    assert!(read("accuracy.svg").contains("<svg"));
+    let rows: serde_json::Value = serde_json::from_str(&read("accuracy.json")).unwrap();
+    assert!(rows.to_string().contains("\"accuracy\""));
+}
