@@ -160,11 +160,12 @@ class Tiles:
 
 
 # Questions of each kind on one image. The list names every sign after its colour: it teaches to find
-# a colour's sign some hundred steps before the questions alone would.
+# a colour's sign some hundred steps before the questions alone would. So does unit for the second digit of
+# a number, which the questions alone did not teach.
 ASKED = dict(number=4, colour=3, shape=1, where=1, count=1, list=1)
-ASKED_AGAIN = dict(number=3, colour=4, shape=1, where=4, count=1, list=1)
+ASKED_AGAIN = dict(number=3, colour=4, unit=1, shape=1, where=1, count=1, list=1)
 # What an answer counts in the loss: with one weight a token, counting would hardly train beside numbers.
-WEIGHTS = dict(number=1.0, colour=1.5, shape=0.7, where=0.8, count=2.5, list=4.0)
+WEIGHTS = dict(number=1.0, colour=1.5, unit=1.5, shape=0.7, where=0.7, count=2.5, list=4.0)
 SLOT, LIST_SLOT = 10, 35  # ids of a question with its answer but for the last
 
 
@@ -176,7 +177,7 @@ def questions(scene, words, rng, asked=ASKED):
         for t in range(times):
             pairs = (scenes.question(kind, scene, scene.signs[i]) for i in np.roll(turn, -t))
             pair, used = next((p for p in pairs if p), None), kind
-            if not pair:  # every sign lies near a line between quarters
+            if not pair:  # no sign that can be asked for
                 pair, used = scenes.question("count", scene, None), "count"
             out.append((used, words.question(pair[0]), words.answer(pair[1])))
     return out

@@ -182,8 +182,13 @@ def scene(split, seed, index, size=None, scale=None, crowd=False):
         names = [NAMES[i] for i in rng.permutation(len(NAMES))]
         count = int(rng.integers(1, MOST_SIGNS + 1))
         signs = place(rng, count, width, height, region(rng, width, height), names)
-        # Two signs never carry the same number, so that a number names a sign.
-        numbers = rng.choice(NUMBERS, len(signs), replace=False)
+        # Two signs never carry the same number, so that a number names a sign. In half of the training
+        # scenes all begin with the same digit: else the second would hardly ever be needed to tell them apart.
+        likely = NUMBERS
+        if split == TRAINING and rng.uniform() < 0.5:
+            tens = rng.choice(NUMBERS) // 10
+            likely = [n for n in NUMBERS if n // 10 == tens]
+        numbers = rng.choice(likely, len(signs), replace=False)
         for sign, number in zip(signs, numbers, strict=True):
             sign.number = int(number)
     w, h = round(width * scale), round(height * scale)
@@ -196,11 +201,10 @@ def scene(split, seed, index, size=None, scale=None, crowd=False):
 
 
 def where(scene, sign):
-    """The quarter a sign lies in, None near the lines between them."""
-    x, y = sign.x / scene.width, sign.y / scene.height
-    if min(abs(x - 0.5) * scene.width, abs(y - 0.5) * scene.height) < 8:
+    """The half a sign lies in, None near the line between them."""
+    if abs(sign.y - scene.height / 2) < 8:
         return None
-    return ("top " if y < 0.5 else "bottom ") + ("left" if x < 0.5 else "right")
+    return "top" if sign.y < scene.height / 2 else "bottom"
 
 
 KINDS = ["number", "colour", "shape", "where", "count"]  # what generate.py asks
@@ -213,11 +217,15 @@ def question(kind, scene, sign):
     if kind == "list":  # in training only: every sign, in the order of COLOURS
         ordered = sorted(scene.signs, key=lambda s: NAMES.index(s.colour))
         return "Read all signs.", " ".join(f"{s.colour} {s.number} {s.shape}" for s in ordered)
+    if kind == "unit":  # in training only: one half of finding a number
+        unit = sign.number % 10
+        clear = sum(s.number % 10 == unit for s in scene.signs) == 1
+        return (f"Which colour has {unit}?", sign.colour) if clear else None
     if kind == "colour":
         return f"Which colour has number {sign.number}?", sign.colour
     if kind == "number":
         return f"What number is on the {sign.colour} sign?", str(sign.number)
     if kind == "shape":
         return f"What shape is the {sign.colour} sign?", sign.shape
-    quarter = where(scene, sign)
-    return quarter and (f"Where is the {sign.colour} sign?", quarter)
+    half = where(scene, sign)
+    return half and (f"Where is the {sign.colour} sign?", half)

@@ -49,6 +49,10 @@ class Heads(nn.Module):
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n))
             for n in (colours + 1, 2, 10, 10, 10, 20)
         )
+        # Where a patch of the full image lies, and whether it is one.
+        self.lies = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n)) for n in (M.GRID, M.GRID, 2)
+        )
         out = (colours, 1, scenes.MOST_SIGNS + 1, colours * 20)
         self.cls = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n)) for n in out
@@ -77,6 +81,12 @@ def tower_losses(states, heads, labels):
     losses["units"] = entropy(heads.patch[3](last), patches[:, 3])
     losses["digit"] = entropy(heads.patch[4](states[1][:, 1:]), patches[:, 4])
     losses["place"] = entropy(heads.patch[5](states[2][:, 1:]), patches[:, 5])
+    base = labels["base"].long()[:, None].expand(patches.shape[0], patches.shape[2])
+    at = torch.arange(M.GRID**2, device=last.device).expand(base.shape)
+    seen = lambda v: torch.where(base > 0, v, -100)
+    losses["row"] = 0.5 * entropy(heads.lies[0](last), seen(at // M.GRID))
+    losses["column"] = 0.5 * entropy(heads.lies[1](last), seen(at % M.GRID))
+    losses["base"] = 0.3 * entropy(heads.lies[2](last), base)
     present, count = labels["present"], labels["count"]
     log_count = torch.log1p(count)[:, None]
     losses["cls_colours"] = 0.5 * F.binary_cross_entropy_with_logits(heads.cls[0](cls), present)
@@ -249,19 +259,18 @@ class Run:
         area = np.array([w * h for w, h in SIZES]) / scenes.SIDE**2
         right, total, losses = {}, {}, []
         while self.at["decoder"] < steps:
-            # Few visual tokens are cheap: strips first, then single rows and columns, then all. Where a sign
-            # lies is learned last, so the second cycle asks for it more often.
-            part = self.at["decoder"] / FIRST_CYCLE
-            again = self.at["decoder"] - FIRST_CYCLE
-            asked = batches.ASKED if again < 0 else batches.ASKED_AGAIN
-            if again < 0:
-                lr = cosine(self.at["decoder"], FIRST_CYCLE, 1.5e-3, 150)
+            # Few visual tokens are cheap: strips first, then single rows and columns, then all. To find a
+            # number's sign is learned last: the second cycle asks for it more often.
+            if self.at["decoder"] < FIRST_CYCLE:
+                at, cycle, peak, asked = self.at["decoder"], FIRST_CYCLE, 1.5e-3, batches.ASKED
             else:
-                lr = cosine(again, steps - FIRST_CYCLE, 1e-3, 50)
+                at, cycle = self.at["decoder"] - FIRST_CYCLE, steps - FIRST_CYCLE
+                peak, asked = 1.2e-3, batches.ASKED_AGAIN
+            part, lr = at / cycle, cosine(at, cycle, peak, 100)
             likely = np.append(scenes.SHARES, [0] * len(STRIPS))
             if part < 0.4:
                 likely = np.where(area <= 1, 1, 0.01 * likely)
-            elif part < 0.65:
+            elif part < 0.7:
                 likely = np.where(area <= 2, likely + 0.3, 0.1 * likely)
             size = SIZES[rng.choice(len(SIZES), p=likely / likely.sum())]
             scale = rng.choice(scenes.SCALES, p=scenes.SCALE_SHARES)
