@@ -182,12 +182,14 @@ def scene(split, seed, index, size=None, scale=None, crowd=False):
         names = [NAMES[i] for i in rng.permutation(len(NAMES))]
         count = int(rng.integers(1, MOST_SIGNS + 1))
         signs = place(rng, count, width, height, region(rng, width, height), names)
-        # Two signs never carry the same number, so that a number names a sign. In half of the training
-        # scenes all begin with the same digit: else the second would hardly ever be needed to tell them apart.
+        # Two signs never carry the same number, so that a number names a sign. In most training scenes they
+        # share few digits in either place: else one digit nearly always tells them apart.
         likely = NUMBERS
-        if split == TRAINING and rng.uniform() < 0.5:
-            tens = rng.choice(NUMBERS) // 10
-            likely = [n for n in NUMBERS if n // 10 == tens]
+        if split == TRAINING and rng.uniform() < 0.7:
+            count = [(2, 3), (3, 2), (2, 4), (3, 3)][rng.integers(4)]
+            digits = [n // 10 for n in NUMBERS], [n % 10 for n in NUMBERS]
+            tens, units = (rng.choice(sorted(set(d)), n, replace=False) for d, n in zip(digits, count))
+            likely = [n for n in NUMBERS if n // 10 in tens and n % 10 in units]
         numbers = rng.choice(likely, len(signs), replace=False)
         for sign, number in zip(signs, numbers, strict=True):
             sign.number = int(number)
