@@ -9,7 +9,7 @@ use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
 use hired::ops::gpu::Gpu;
 use hired::ops::sample::Sampling;
-use hired::select::{Alpha, Budget, Method, Newlines, Rule, Selection};
+use hired::select::{Alpha, Budget, Heads, Method, Newlines, Rule, Selection};
 use std::path::PathBuf;
 
 /// Answers questions about images with LLaVA models, keeping only the visual tokens worth their cost.
@@ -104,10 +104,10 @@ impl DeviceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct SelectionArgs {
-    /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random
+    /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random, fastervlm
     #[arg(long, value_name = "NAME", default_value_t)]
     pub method: Method,
-    /// How HiRED counts: exact (exactly the budget), paper or repo (as published)
+    /// How HiRED counts: exact (exactly the budget), paper or repo (as published), equal (every partition as many)
     #[arg(long, value_name = "NAME", default_value_t)]
     pub rule: Rule,
     /// The full image's share of the budget, 0 to 1
@@ -120,6 +120,9 @@ pub struct SelectionArgs {
     /// [default: the last layer the features need]
     #[arg(long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
     final_layer: Option<i32>,
+    /// How the heads of these layers become one score: sum, mean, max or the number of one head
+    #[arg(long, value_name = "HOW", default_value_t)]
+    heads: Heads,
     /// Of the method random: same seed, same patches
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
     drop_seed: u64,
@@ -138,6 +141,7 @@ impl SelectionArgs {
             alpha: self.alpha,
             init_layer: self.init_layer,
             final_layer: self.final_layer,
+            heads: self.heads,
             seed: self.drop_seed,
             newlines: self.newlines,
         }

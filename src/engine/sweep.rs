@@ -79,6 +79,6 @@ impl<O: Ops> Session<O> {
 
 /// Whether a batch about a picture sees what `request` about it would see.
 fn keeps_the_same(batch: &[Prepared], request: &Prepared) -> bool {
-    let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers.needed(&i.plan)));
+    let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers));
     batch.first().is_some_and(|first| seen(first) == seen(request))
 }

@@ -4,22 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::budget::{Alpha, Budget};
+use super::heads::Heads;
+use super::method::Method;
 use crate::{Error, Result};
-
-/// How visual tokens are dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Method {
-    /// HiRED (Arif et al., AAAI 2025): the full image's early CLS attention shares the budget out among the
-    /// sub-images, each partition keeps the patches that its late CLS attention ranks highest.
-    #[default]
-    Hired,
-    /// Nothing is dropped; the budget plays no part.
-    Full,
-    /// Patches at even distances in raster order, in proportion to each partition's valid ones: what a method must beat.
-    Spatial,
-    /// Any patches, by [`Selection::seed`], as many of each partition as `spatial`.
-    Random,
-}
 
 /// How HiRED counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +18,8 @@ pub enum Rule {
     Paper,
     /// The published code: the most attended patches of the full image, counted in raster chunks.
     Repo,
+    /// Every partition as many as every other, as far as it has valid patches; exactly min(budget, valid) tokens.
+    Equal,
 }
 
 /// Whether `image_newline` tokens end the canvas rows.
@@ -58,6 +47,8 @@ pub struct Selection {
     /// Vision block whose CLS attention ranks patches; negative counts from the end.
     /// `None`: the last one that the features need.
     pub final_layer: Option<i32>,
+    /// How the heads of these blocks become one score.
+    pub heads: Heads,
     /// Of the method [`Method::Random`]: same seed, same patches.
     pub seed: u64,
     /// Newline tokens. `None`: all when nothing is dropped by request, else none.
@@ -73,6 +64,7 @@ impl Default for Selection {
             alpha: Alpha::default(),
             init_layer: 0,
             final_layer: None,
+            heads: Heads::default(),
             seed: 0,
             newlines: None,
         }
@@ -103,6 +95,14 @@ macro_rules! named {
     };
 }
 
-named!(Method, "method", Hired = "hired", Full = "full", Spatial = "spatial", Random = "random");
-named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo");
+pub(super) use named;
+
+impl Selection {
+    /// Whether nothing is to be dropped.
+    pub fn keeps_everything(&self) -> bool {
+        self.method == Method::Full || self.budget == Budget::Full
+    }
+}
+
+named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo", Equal = "equal");
 named!(Newlines, "newlines", All = "all", None = "none");
