@@ -187,7 +187,7 @@ fn fewer_patches_need_no_more_workspace() {
                 let (counter, kept, _) = count_on(footprint, &config, &selection, most);
                 (kept, counter.meter().most(Purpose::Workspace))
             };
-            for (method, budget) in [Method::Hired, Method::FasterVlm]
+            for (method, budget) in [Method::Hired, Method::PruMergePlus]
                 .into_iter()
                 .flat_map(|method| ["90%", "40%", "20%", "5%"].map(|budget| (method, budget)))
             {

@@ -99,9 +99,19 @@ fn names_as_typed() {
         assert_eq!(name.parse::<Rule>().unwrap().to_string(), name);
     }
     let methods = Method::ALL.iter().map(|method| method.to_string()).collect::<Vec<_>>();
-    assert_eq!(methods.join(" "), "hired full spatial random fastervlm");
+    assert_eq!(
+        methods.join(" "),
+        "hired full spatial random fastervlm prumerge prumerge+ visionzip divprune scope"
+    );
     for (method, name) in Method::ALL.iter().zip(&methods) {
         assert_eq!(name.parse().ok(), Some(*method));
+    }
+    for text in ["0", "1.5", "4294.967295", "0.000001"] {
+        assert_eq!(text.parse::<Factor>().unwrap().to_string(), text);
+    }
+    for text in ["-1", "4295", "nan", "", "inf", "-0.0000001"] {
+        let error = text.parse::<Factor>().unwrap_err().to_string();
+        assert!(error.contains(&format!("`{text}`")), "{error}");
     }
     assert_eq!(
         ("all".parse().ok(), "none".parse().ok()),

@@ -235,6 +235,7 @@ pub fn plan(
 fn check_layers(config: &ModelConfig, selection: &Selection) -> Result<()> {
     resolve(selection.final_layer.into(), config, "final layer")?;
     resolve(Layer::At(selection.init_layer), config, "init layer")?;
+    resolve(selection.tuning.key_layer.into(), config, "key layer")?;
     selection.heads.check(config.vision.heads)
 }
 

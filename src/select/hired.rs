@@ -54,6 +54,11 @@ impl Hired {
         Self::new(&Selection { rule: Rule::Equal, ..selection.clone() })
     }
 
+    /// The `exact` rule, whatever the rule asked for: for methods that borrow HiRED's budgets.
+    pub(super) fn exact(selection: &Selection) -> Self {
+        Self::new(&Selection { rule: Rule::Exact, ..selection.clone() })
+    }
+
     fn count(&self, geometry: &Geometry, budget: usize) -> Ranking {
         let (rule, alpha) = (self.rule, self.alpha);
         let tokens = budget.min(geometry.valid());

@@ -4,10 +4,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use super::divprune::DivPrune;
 use super::dropping::Dropping;
 use super::hired::Hired;
+use super::prumerge::PruMerge;
+use super::scope::Scope;
 use super::selection::Selection;
 use super::uniform::{Full, Uniform};
+use super::visionzip::VisionZip;
 use crate::{Error, Result};
 
 /// One row for each method: its name as typed, and how it is made of a request.
@@ -52,4 +56,14 @@ methods! {
     Random = "random", |selection| Uniform::Random(selection.seed);
     /// FasterVLM (Zhang et al., 2024): HiRED's ranking with equal budgets.
     FasterVlm = "fastervlm", Hired::equal;
+    /// PruMerge (Shang et al., 2024): what stands out, with what is like it merged into it.
+    PruMerge = "prumerge", PruMerge::new;
+    /// PruMerge+: and patches at even distances.
+    PruMergePlus = "prumerge+", PruMerge::plus;
+    /// VisionZip (Yang et al., CVPR 2025): the most attended patches, and rows that sum up the rest.
+    VisionZip = "visionzip", VisionZip::new;
+    /// DivPrune (Alvar et al., CVPR 2025): patches as unlike each other as can be.
+    DivPrune = "divprune", |_| DivPrune;
+    /// SCOPE (Deng et al., NeurIPS 2025): patches that are attended to and stand for many others.
+    Scope = "scope", Scope::new;
 }

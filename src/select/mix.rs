@@ -45,6 +45,11 @@ impl Mix {
         &self.added
     }
 
+    /// Bytes of so many rows made of so many sources.
+    pub(super) fn bytes(rows: usize, sources: usize) -> usize {
+        rows * 2 * size_of::<usize>() + sources * (size_of::<u32>() + size_of::<f32>())
+    }
+
     /// Sources of all rows.
     pub fn sources(&self) -> usize {
         self.sources.len()

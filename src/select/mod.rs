@@ -11,6 +11,8 @@
 //! scores which patches of a partition matter.
 
 mod budget;
+mod cosine;
+mod divprune;
 mod dropping;
 mod exact;
 mod geometry;
@@ -19,12 +21,15 @@ mod hired;
 mod method;
 mod mix;
 mod order;
+mod prumerge;
 mod published;
+mod scope;
 mod selection;
 mod topk;
 mod uniform;
+mod visionzip;
 
-pub use budget::{Alpha, Budget};
+pub use budget::{Alpha, Budget, Factor};
 pub use dropping::{Dropping, Evidence, Layer, Matrix, Needs, Same, Size};
 pub use geometry::Geometry;
 pub use heads::Heads;
@@ -32,7 +37,7 @@ pub use hired::Ranking;
 pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
-pub use selection::{Newlines, Rule, Selection};
+pub use selection::{Counting, Newlines, Rule, Selection, Tuning};
 
 use crate::Result;
 use std::any::Any;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::budget::{Alpha, Budget};
+use super::budget::{Alpha, Budget, Factor};
 use super::heads::Heads;
 use super::method::Method;
 use crate::{Error, Result};
@@ -31,6 +31,47 @@ pub enum Newlines {
     None,
 }
 
+/// How many tokens PruMerge keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counting {
+    /// As many as stand out in each partition, together at most the budget.
+    #[default]
+    Adaptive,
+    /// HiRED's budgets, by its exact rule.
+    Budget,
+}
+
+/// Parameters of single methods; as published by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// PruMerge: how many tokens.
+    pub prumerge: Counting,
+    /// PruMerge: patches merged into each kept one.
+    pub neighbours: usize,
+    /// PruMerge: attention stands out from so many times the distance of the quartiles above the third one on.
+    pub outliers: Factor,
+    /// VisionZip: the contextual rows' share of each partition's rows.
+    pub contextual: Alpha,
+    /// SCOPE: the exponent of attention.
+    pub saliency: Factor,
+    /// The vision block whose keys say what is alike; negative counts from the end. `None`: the last one for PruMerge,
+    /// the last one that the features need for VisionZip.
+    pub key_layer: Option<i32>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            prumerge: Counting::default(),
+            neighbours: 32,
+            outliers: Factor::tenths(15),
+            contextual: Alpha::parts(10, 64),
+            saliency: Factor::tenths(10),
+            key_layer: None,
+        }
+    }
+}
+
 /// What to keep of an image. The default is HiRED's exact rule at a fifth of all patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
@@ -51,6 +92,8 @@ pub struct Selection {
     pub heads: Heads,
     /// Of the method [`Method::Random`]: same seed, same patches.
     pub seed: u64,
+    /// Of single methods.
+    pub tuning: Tuning,
     /// Newline tokens. `None`: all when nothing is dropped by request, else none.
     pub newlines: Option<Newlines>,
 }
@@ -66,6 +109,7 @@ impl Default for Selection {
             final_layer: None,
             heads: Heads::default(),
             seed: 0,
+            tuning: Tuning::default(),
             newlines: None,
         }
     }
@@ -105,4 +149,5 @@ impl Selection {
 }
 
 named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo", Equal = "equal");
+named!(Counting, "count", Adaptive = "adaptive", Budget = "budget");
 named!(Newlines, "newlines", All = "all", None = "none");

@@ -1,7 +1,7 @@
 //! Options of `hired eval`.
 
 use super::metric::Metric;
-use crate::cli::args::{DeviceArgs, ModelArgs};
+use crate::cli::args::{DeviceArgs, ModelArgs, TuningArgs};
 use crate::cli::values::{self, TypedBudget};
 use clap::Args;
 use hired::select::{Alpha, Heads, Method, Newlines, Rule, Selection};
@@ -39,7 +39,7 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct ComparedArgs {
-    /// Token-dropping methods: hired, full, spatial, random, fastervlm
+    /// Token-dropping methods: hired, full, spatial, random, fastervlm, prumerge, prumerge+, visionzip, divprune, scope
     #[arg(
         long,
         visible_alias = "method",
@@ -86,6 +86,8 @@ pub struct ComparedArgs {
     /// Of the method random: same seed, same patches
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
     drop_seed: u64,
+    #[command(flatten)]
+    tuning: TuningArgs,
 }
 
 /// One combination.
@@ -106,7 +108,11 @@ impl ComparedArgs {
     pub fn all(&self) -> Vec<Compared> {
         let mut all = vec![Compared {
             budget: String::new(),
-            selection: Selection { seed: self.drop_seed, ..Selection::default() },
+            selection: Selection {
+                seed: self.drop_seed,
+                tuning: self.tuning.tuning(),
+                ..Selection::default()
+            },
         }];
         spread(&mut all, &self.methods, |c, &method| c.selection.method = method);
         spread(&mut all, &self.budgets, |c, budget| {

@@ -49,7 +49,7 @@ impl Row {
         let (shares, ranks) = match selection.method {
             _ if everything => (false, false),
             Method::Hired => (selection.rule != Rule::Equal, true),
-            Method::FasterVlm => (false, true),
+            Method::FasterVlm | Method::VisionZip | Method::Scope => (false, true),
             _ => (false, false),
         };
         let newlines = if everything { Newlines::All } else { Newlines::None };
