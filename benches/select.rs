@@ -4,7 +4,9 @@ use std::fmt;
 
 use divan::{Bencher, black_box};
 use hired::image::Layout;
-use hired::select::{Budget, Geometry, Plan, Rule, Selection, choose, order, plan};
+use hired::select::{
+    Budget, Evidence, Geometry, Matrix, Method, Plan, Rule, Selection, choose, order, plan,
+};
 
 fn main() {
     divan::main();
@@ -30,13 +32,12 @@ fn cases() -> impl Iterator<Item = Case> {
 }
 
 /// A fifth of the patches of a picture that fills its canvas.
-fn plan_of(case: Case) -> Plan {
-    let (rows, columns) = case.grid;
-    let (height, width) = (rows * 336, columns * 336);
-    let layout = Layout { width, height, side: 336, grid: Some(case.grid), fit: (height, width) };
+fn plan_of(grid: (usize, usize), selection: Selection) -> Plan {
+    let (height, width) = (grid.0 * 336, grid.1 * 336);
+    let layout = Layout { width, height, side: 336, grid: Some(grid), fit: (height, width) };
     let geometry = Geometry::new(&layout, 14).unwrap();
     let budget: Budget = "20%".parse().unwrap();
-    plan(&geometry, &Selection { rule: case.rule, budget, ..Selection::default() }).unwrap()
+    plan(&geometry, &Selection { budget, ..selection }).unwrap()
 }
 
 /// As attention has it: many small scores, few large ones.
@@ -48,11 +49,38 @@ fn scores(count: usize) -> Vec<f32> {
 /// From scores to the rows' order: allocation, the best of each partition, how they enter the decoder.
 #[divan::bench(args = cases())]
 fn choose_and_order(bencher: Bencher, case: Case) {
-    let plan = plan_of(case);
+    let plan = plan_of(case.grid, Selection { rule: case.rule, ..Selection::default() });
     let patches = plan.geometry.patches();
     let (init, last) = (scores(patches), scores(plan.geometry.partitions() * patches));
     bencher.bench(|| {
-        let kept = choose(&plan, black_box(&init), black_box(&last)).unwrap();
+        let kept = choose(&plan, &Evidence::scores(black_box(&init), black_box(&last))).unwrap();
         order(&plan, &kept)
     });
+}
+
+/// Every method on a 672×672 picture, with the widths of LLaVA-v1.6-vicuna-7b: what the host does for it.
+#[divan::bench(args = Method::ALL, sample_count = 10)]
+fn choose_by_method(bencher: Bencher, method: Method) {
+    let plan = plan_of((2, 2), Selection { method, ..Selection::default() });
+    let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+    let (init, last) = (scores(patches), scores(partitions * patches));
+    // Neighbours are alike, as in a picture.
+    let rows = |count: usize, cols: usize| -> Vec<f32> {
+        (0..count * cols).map(|i| ((i / cols) as f32 * 0.01 + (i % cols) as f32).sin()).collect()
+    };
+    let (tower, decoder) = (1024, 4096);
+    let all = partitions * (patches + 1);
+    let (queries, keys) = (rows(partitions, tower), rows(all, tower));
+    let (features, projected) = (rows(all, tower), rows(plan.geometry.valid(), decoder));
+    let matrix = |numbers, cols| Matrix { numbers, cols };
+    let evidence = Evidence {
+        init: &init,
+        last: &last,
+        queries: matrix(&queries, tower),
+        keys: matrix(&keys, tower),
+        heads: 16,
+        features: matrix(&features, tower),
+        projected: matrix(&projected, decoder),
+    };
+    bencher.bench(|| choose(&plan, black_box(&evidence)).unwrap());
 }

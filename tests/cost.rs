@@ -6,7 +6,7 @@ use hired::config::ModelConfig;
 use hired::image::{Layout, Normalization, Resample, Tiles};
 use hired::kv::{Pool, Shape};
 use hired::model::llava::{Llava, Prompt};
-use hired::model::vit::ScoreLayers;
+use hired::model::vit::Layers;
 use hired::model::{Imagined, Source};
 use hired::ops::clock::Stage;
 use hired::ops::cost::Kind;
@@ -14,7 +14,7 @@ use hired::ops::count::Counter;
 use hired::ops::footprint::{Card, Footprint};
 use hired::ops::memory::Purpose;
 use hired::ops::{Ops, Span, Storage};
-use hired::select::{Geometry, Rule, Selection, plan};
+use hired::select::{Geometry, Method, Rule, Selection, plan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -34,21 +34,22 @@ fn count_on(
     most: usize,
 ) -> (Counter, usize, usize) {
     let mut ops = Counter::new(footprint);
-    let model = Llava::load(config, &mut ops, &Imagined(DType::F16)).unwrap();
+    let mut model = Llava::load(config, &mut ops, &Imagined(DType::F16)).unwrap();
     let layout = Layout::new(672, 672, &config.image).unwrap();
     let geometry = Geometry::new(&layout, config.vision.patch_size).unwrap();
     let mut plan = plan(&geometry, selection).unwrap();
-    plan.kept = plan.kept.min(most);
+    plan.rows = plan.rows.min(most);
     let tiles = Tiles { layout, pixels: Vec::new() };
     let norm = Normalization::new(&config.image, Resample::Pillow);
-    let layers = ScoreLayers { init: 0, last: config.feature_blocks - 1 };
+    let layers = Layers::of(&plan.needs, config).unwrap();
+    model.require(layers.blocks(), &mut ops, &Imagined(DType::F16)).unwrap();
     let mut quiet = |_, _, _| ControlFlow::Continue(());
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
     let ids = vec![0; TEXT];
     let prompt = Prompt { before: &ids, after: &[] };
     let rows = model.embed(&mut ops, prompt, Some(&encoded)).unwrap();
 
-    let tokens = TEXT + plan.kept + plan.newlines;
+    let tokens = TEXT + plan.rows + plan.newlines;
     let mut pool = Pool::new(1000);
     let mut table = Default::default();
     pool.append(&mut table, tokens + 1).unwrap();
@@ -60,7 +61,7 @@ fn count_on(
     let span = Span { row: 0, rows: 1, position: tokens, pages };
     let batch = ops.batch(vec![0], vec![span]).unwrap();
     model.decode(&mut ops, &mut cache, &batch).unwrap();
-    (ops, plan.kept, tokens)
+    (ops, plan.rows, tokens)
 }
 
 /// Multiply-adds count as two.
@@ -168,7 +169,7 @@ fn the_layout_is_what_the_model_takes() {
     }
 }
 
-/// The rules that may keep fewer patches than planned fit into the workspace that was planned, wherever its parts then
+/// The rules and methods that may keep fewer patches than planned fit into the workspace that was planned, wherever its parts then
 /// lie.
 #[test]
 fn fewer_patches_need_no_more_workspace() {
@@ -176,8 +177,9 @@ fn fewer_patches_need_no_more_workspace() {
         let config = preset.config().unwrap();
         for half in [true, false] {
             let footprint = Footprint::Cuda(Card { half, library: false });
-            let workspace = |budget: &str, most| {
+            let workspace = |method, budget: &str, most| {
                 let selection = Selection {
+                    method,
                     budget: budget.parse().unwrap(),
                     rule: Rule::Paper,
                     ..Selection::default()
@@ -185,10 +187,13 @@ fn fewer_patches_need_no_more_workspace() {
                 let (counter, kept, _) = count_on(footprint, &config, &selection, most);
                 (kept, counter.meter().most(Purpose::Workspace))
             };
-            for budget in ["90%", "40%", "20%", "5%"] {
-                let (planned, enough) = workspace(budget, usize::MAX);
+            for (method, budget) in [Method::Hired, Method::PruMergePlus]
+                .into_iter()
+                .flat_map(|method| ["90%", "40%", "20%", "5%"].map(|budget| (method, budget)))
+            {
+                let (planned, enough) = workspace(method, budget, usize::MAX);
                 for most in (0..planned).step_by(planned / 40 + 1) {
-                    let (_, needed) = workspace(budget, most);
+                    let (_, needed) = workspace(method, budget, most);
                     assert!(needed <= enough, "{preset} {budget}: {most} need {needed}, {enough}");
                 }
             }

@@ -12,7 +12,7 @@ use hired::engine::{
     inspect,
 };
 use hired::ops::sample::Sampling;
-use hired::select::{Method, Newlines, Rule, Selection};
+use hired::select::{Counting, Heads, Method, Newlines, Rule, Selection, Tuning};
 use std::ops::ControlFlow;
 
 const MODEL: &str = "next-hub";
@@ -57,6 +57,7 @@ fn batches() -> Vec<Vec<Request>> {
         sampling: Sampling { temperature: 0.9, top_k: 40, top_p: 0.95, seed },
         ..about(image(0), at("20%"))
     };
+    let tuning = Tuning { prumerge: Counting::Budget, ..Tuning::default() };
     let nine = (0..9).map(|i| Request {
         max_new_tokens: 2 + i % 4,
         ..about(image(i), at(["20%", "3", "full"][i % 3]))
@@ -73,6 +74,17 @@ fn batches() -> Vec<Vec<Request>> {
             about(image(1), Selection { method: Method::Spatial, ..at("20%") }),
             about(image(2), Selection { method: Method::Random, seed: 9, ..at("30%") }),
         ],
+        vec![
+            about(image(0), Selection { method: Method::FasterVlm, ..at("20%") }),
+            about(image(1), Selection { heads: Heads::Max, ..at("20%") }),
+            about(image(2), Selection { method: Method::DivPrune, ..at("20%") }),
+        ],
+        vec![about(
+            image(0),
+            Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
+        )],
+        vec![about(image(1), Selection { method: Method::Scope, ..at("10%") })],
+        vec![about(image(2), Selection { method: Method::PruMergePlus, tuning, ..at("20%") })],
         vec![drawn(1), drawn(2), words("Nothing to see?")],
         // More than decode together.
         nine.collect(),
@@ -101,6 +113,15 @@ fn child_requests() {
             assert_eq!(got.token_ids, wanted.token_ids, "batch {i}");
             assert_eq!((&got.text, &got.visual), (&wanted.text, &wanted.visual), "batch {i}");
             assert_eq!(got.prompt_tokens, wanted.prompt_tokens, "batch {i}");
+            assert!(!wanted.host_round_trip);
+        }
+        for (request, got) in batch.iter().zip(&got) {
+            let Selection { method, rule, heads, .. } = request.selection;
+            let looks = !matches!(method, Method::Full | Method::Spatial | Method::Random);
+            let kernels =
+                matches!(method, Method::Hired | Method::FasterVlm) && heads == Heads::Sum;
+            let waits = looks && !(kernels && rule == Rule::Exact);
+            assert_eq!(got.host_round_trip, waits && got.visual.is_some(), "batch {i}");
             let memory = got.memory;
             assert_eq!(memory.peak, memory.predicted_peak, "batch {i}: {memory:?}");
             assert_eq!(memory.peak as u64, emulator::stats().device_bytes, "batch {i}");

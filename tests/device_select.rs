@@ -70,11 +70,14 @@ fn on_device(
     threads: u32,
 ) -> Vec<u32> {
     let card = Card::new(order);
-    let init = if plan.needs_init() { init.upload(&card) } else { ClsHeads::default() };
+    let init = if plan.needs.init.is_some() { init.upload(&card) } else { ClsHeads::default() };
     let last = last.upload(&card);
     let layout = selecting.layout();
     let mut words = vec![UNWRITTEN; layout.words()];
     words[layout.flags.start] = 0;
+    if let Some(allocation) = selecting.allocation() {
+        words[layout.allocation.clone()].copy_from_slice(&allocation);
+    }
     let block = card.upload(&words);
     for (mut launch, params) in selecting.launches(block, init, last) {
         launch.block = threads;
@@ -99,7 +102,7 @@ impl Case {
         let geometry = Geometry::new(&self.layout, self.patch_size).unwrap();
         // A share can come to no token.
         let Ok(plan) = plan(&geometry, &self.selection) else { return };
-        if plan.rule.is_none() {
+        if plan.ranking.is_none() {
             return;
         }
         let selecting = Selecting::new(&plan).unwrap();
@@ -107,7 +110,7 @@ impl Case {
         let layout = selecting.layout();
         let delivered = selecting.delivered(&block[layout.head()]);
         let (init, last) = (self.init.scores(), self.last.scores());
-        let kept = match choose(&plan, &init, &last) {
+        let kept = match choose(&plan, &Evidence::scores(&init, &last)) {
             Ok(kept) => kept,
             Err(error) => {
                 assert!(delivered.is_err(), "{}: {error}", self.name);
@@ -117,13 +120,12 @@ impl Case {
         let delivered = delivered.unwrap();
         assert_eq!(delivered, kept.count(), "{} under {order:?}", self.name);
         assert_eq!(selecting.kept(&block[layout.outcome()]).unwrap(), kept);
-        // Beyond what is delivered nothing is written.
-        let mut expected = selecting.block(&kept);
-        for (range, scores) in [(&layout.init, &init), (&layout.last, &last)] {
-            let words = scores.iter().map(|score| score.to_bits());
-            expected[range.clone()].iter_mut().zip(words).for_each(|(to, word)| *to = word);
-        }
-        let lost = plan.kept - delivered;
+        // Beyond what is delivered nothing is written, and scores that are not looked at are not summed.
+        let needed = |scores: Vec<f32>, count: usize| scores[..count].to_vec();
+        let [inits, lasts] = plan.scores();
+        let scores = hired::select::Scores { init: needed(init, inits), last: needed(last, lasts) };
+        let expected = selecting.block(&kept, &scores);
+        let lost = plan.rows - delivered;
         let arrays = [&layout.patches, &layout.rows, &layout.slots];
         let unwritten = |i: usize| arrays.iter().any(|a| (a.end - lost..a.end).contains(&i));
         for (i, (device, cpu)) in block.iter().zip(&expected).enumerate() {
@@ -201,7 +203,7 @@ fn random_case(seed: u64) -> Case {
             _ => Budget::Percent(1_000_000 * (1 + below(100)) as u32),
         },
         alpha: ["0", "1", "0.5", "0.123457", "0.9"][below(5)].parse().unwrap(),
-        rule: [Rule::Exact, Rule::Paper, Rule::Repo][below(3)],
+        rule: [Rule::Exact, Rule::Paper, Rule::Repo, Rule::Equal][below(4)],
         newlines: [None, Some(Newlines::All)][below(2)],
         ..Selection::default()
     };
@@ -297,7 +299,7 @@ fn heads_are_added_in_their_order() {
         let block = on_device(&selecting, &plan, &heads(), &heads(), ORDERS[0], 32);
         let outcome = selecting.kept(&block[selecting.layout().outcome()]).unwrap();
         assert_eq!(outcome.indices, [[kept]], "{weights:?}");
-        assert_eq!(outcome, choose(&plan, &[], &heads().scores()).unwrap());
+        assert_eq!(outcome, choose(&plan, &Evidence::scores(&[], &heads().scores())).unwrap());
     }
 }
 
@@ -331,7 +333,7 @@ fn wrong_scores_are_flagged() {
                     let block =
                         on_device(&selecting, &plan, &heads(init), &heads(last), order, threads);
                     let layout = selecting.layout();
-                    let refused = choose(&plan, init, last).is_err();
+                    let refused = choose(&plan, &Evidence::scores(init, last)).is_err();
                     assert_eq!(
                         selecting.kept(&block[layout.outcome()]).is_err(),
                         refused,
@@ -342,14 +344,14 @@ fn wrong_scores_are_flagged() {
                     assert!(offsets.is_sorted() && offsets[0] == 0, "{rule} {wrong} {offsets:?}");
                     let kept = offsets[partitions] as usize;
                     assert!(
-                        kept == plan.kept || kept < plan.kept && !plan.is_exact(),
+                        kept == plan.rows || kept < plan.rows && !plan.is_exact(),
                         "{rule} {wrong}"
                     );
                     let rows = &block[layout.rows.clone()][..kept];
                     assert!(rows.iter().all(|&row| row < partitions as u32 * 26), "{rows:?}");
                     block[layout.flags.start]
                 };
-                let first = match (large, rule, plan.needs_init()) {
+                let first = match (large, rule, plan.needs.init.is_some()) {
                     (_, _, false) => 0,
                     (false, _, true) => WRONG_INIT,
                     (true, Rule::Exact, true) => LARGE_INIT,

@@ -9,7 +9,7 @@ use hired::engine::{
     Device, Engine, EngineOptions, Event, FinishReason, Image, Limit, Prompt, Request,
 };
 use hired::ops::sample::Sampling;
-use hired::select::{Method, Newlines, Rule, Selection};
+use hired::select::{Counting, Heads, Method, Newlines, Rule, Selection, Tuning};
 use std::ops::ControlFlow;
 
 fn go(_: Event<'_>) -> ControlFlow<()> {
@@ -332,6 +332,62 @@ fn cuda_is_refused_with_a_way_out() {
 }
 
 #[test]
+fn every_method_answers_within_its_budget_and_its_memory() {
+    for model in ["next-hub", "llava15"] {
+        let mut engine = load(model);
+        for &method in Method::ALL {
+            for count in [Counting::Adaptive, Counting::Budget] {
+                let tuning = Tuning { prumerge: count, ..Tuning::default() };
+                let selection = Selection { method, tuning, ..Selection::default() };
+                let answer = engine.generate(&Request { selection, ..question() }, go).unwrap();
+                let visual = answer.visual.unwrap();
+                let rows = visual.kept + visual.merged;
+                assert_eq!(answer.prompt_tokens, visual.newlines + rows + text_tokens(model));
+                let merges = ["prumerge", "prumerge+", "visionzip"].contains(&&*method.to_string());
+                assert_eq!(visual.merged > 0, merges, "{model} {method}: {visual:?}");
+                assert!(!answer.host_round_trip);
+                let (peak, predicted) = (answer.memory.peak, answer.memory.predicted_peak);
+                if count == Counting::Adaptive && method.to_string().starts_with("prumerge") {
+                    assert!(rows <= visual.budget && peak <= predicted, "{model} {method}");
+                } else {
+                    let wanted = if method == Method::Full { visual.valid } else { visual.budget };
+                    assert_eq!(rows, wanted.min(visual.valid), "{model} {method}");
+                    assert_eq!(peak, predicted, "{model} {method}");
+                }
+            }
+        }
+    }
+}
+
+/// Of the question, beside its image.
+fn text_tokens(model: &str) -> usize {
+    let answer = load(model).generate(&question(), go).unwrap();
+    answer.prompt_tokens - answer.visual.unwrap().kept
+}
+
+#[test]
+fn heads_and_layers_that_are_not_there_are_named() {
+    let mut engine = load("next-hub");
+    let heads = engine.config().vision.heads;
+    for (what, selection) in [
+        ("head ", Selection { heads: Heads::One(heads), ..Selection::default() }),
+        (
+            "key layer",
+            Selection {
+                tuning: Tuning { key_layer: Some(-99), ..Tuning::default() },
+                ..Selection::default()
+            },
+        ),
+    ] {
+        let error = engine.generate(&Request { selection, ..question() }, go).unwrap_err();
+        assert!(matches!(error, Error::Request(_)), "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+    }
+    let last = Selection { heads: Heads::One(heads - 1), ..Selection::default() };
+    engine.generate(&Request { selection: last, ..question() }, go).unwrap();
+}
+
+#[test]
 fn a_sweep_gives_what_every_selection_gives_alone() {
     let mut engine = load("next-hub");
     // More than are decoded together.
@@ -346,6 +402,12 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
         Selection { rule: Rule::Repo, ..at("30%") },
         Selection { method: Method::Random, seed: 4, ..at("10%") },
         Selection { newlines: Some(Newlines::All), ..at("7") },
+        Selection { heads: Heads::Max, rule: Rule::Equal, ..at("20%") },
+        Selection { method: Method::DivPrune, ..at("20%") },
+        Selection { method: Method::DivPrune, ..at("5") },
+        Selection { method: Method::PruMergePlus, ..at("40%") },
+        Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
+        Selection { method: Method::Scope, ..at("10%") },
     ];
     let swept = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
     assert_eq!(swept.len(), selections.len());

@@ -14,7 +14,7 @@ use hired::engine::{Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, R
 use hired::image::{Normalization, Resample, decode, tiles};
 use hired::kv::{BlockTable, Pool, Shape, pages_for};
 use hired::model::llava::{self, Llava};
-use hired::model::vit::ScoreLayers;
+use hired::model::vit::Layers;
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
 use hired::ops::cuda::launch::Number;
@@ -80,7 +80,7 @@ impl Asked {
         let geometry = Geometry::new(&tiles.layout, config.vision.patch_size)?;
         let plan = plan(&geometry, &self.selection)?;
         let norm = Normalization::new(&config.image, Resample::Pillow);
-        let layers = ScoreLayers { init: 0, last: config.feature_blocks - 1 };
+        let layers = Layers::of(&plan.needs, &config)?;
         let mut quiet = |_, _, _| ControlFlow::Continue(());
         let encoded = model.encode(ops, &tiles, &norm, &plan, layers, &mut quiet)?;
         let tokens = self.before.len() + encoded.kept.slots() + self.after.len();

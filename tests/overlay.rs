@@ -33,7 +33,7 @@ fn banner() -> Geometry {
 }
 
 fn keep(indices: Vec<Vec<u32>>) -> Kept {
-    Kept { allocation: indices.iter().map(Vec::len).collect(), indices }
+    Kept::of(indices)
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn everything_kept_shows_the_partitions_untouched() {
         Geometry::new(&layout(600, 600, 336, &pinpoints(336)), 14).unwrap(),
     ] {
         let full = Selection { method: Method::Full, ..Selection::default() };
-        let kept = choose(&plan(&geometry, &full).unwrap(), &[], &[]).unwrap();
+        let kept = choose(&plan(&geometry, &full).unwrap(), &Evidence::default()).unwrap();
         let picture = overlay(&tiles(&geometry), &geometry, &kept, "title");
         // Beside two rows of sub-images the full image is twice as large.
         let full_side = if geometry.partitions() == 5 { 672 } else { 336 };

@@ -34,7 +34,7 @@ fn descending(geometry: &Geometry) -> Vec<f32> {
 
 fn allocation(geometry: &Geometry, selection: &Selection, init: &[f32]) -> Vec<usize> {
     let plan = plan(geometry, selection).unwrap();
-    choose(&plan, init, &descending(geometry)).unwrap().allocation
+    choose(&plan, &Evidence::scores(init, &descending(geometry))).unwrap().allocation
 }
 
 /// An init map of 16 patches that is `value` at `patches` and 0 elsewhere.
@@ -76,7 +76,7 @@ fn valid_patches_are_transformers_own() {
         assert_eq!(geometry.valid(), 576 + rows * cols, "{w}x{h}");
         let full = Selection { method: Method::Full, ..Selection::default() };
         let plan = plan(&geometry, &full).unwrap();
-        assert_eq!((plan.kept, plan.newlines), (576 + rows * cols, rows), "{w}x{h}");
+        assert_eq!((plan.rows, plan.newlines), (576 + rows * cols, rows), "{w}x{h}");
     }
 }
 
@@ -173,12 +173,12 @@ fn alpha_spills_both_ways() {
 fn exact_keeps_the_highest_valid_patches() {
     let geometry = banner();
     let plan = plan(&geometry, &ask("20", "0.5", Rule::Exact)).unwrap();
-    let kept = choose(&plan, &UNIFORM, &descending(&geometry)).unwrap();
+    let kept = choose(&plan, &Evidence::scores(&UNIFORM, &descending(&geometry))).unwrap();
     assert_eq!(kept.indices[0], (0..10).collect::<Vec<u32>>());
     // Patch 0 and 4 of the first sub-image are padding, and so is 3 of the last.
     assert_eq!(kept.indices[1..], [vec![1, 2, 3], vec![0, 1, 2, 3], vec![0, 1, 2]]);
     // All scores equal: the same, by position.
-    assert_eq!(choose(&plan, &UNIFORM, &[0.5; 64]).unwrap(), kept);
+    assert_eq!(choose(&plan, &Evidence::scores(&UNIFORM, &[0.5; 64])).unwrap(), kept);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn decoder_order_interleaves_sub_images() {
     let plan = plan(&geometry, &selection).unwrap();
     let allocation = vec![2, 2, 2, 2, 0];
     let indices = vec![vec![3, 9], vec![0, 5], vec![2, 4], vec![0, 15], vec![]];
-    let slots = order(&plan, &Kept { allocation, indices });
+    let slots = order(&plan, &Kept { allocation, indices, mix: None });
     let patch = |partition, patch| Slot::Patch { partition, patch };
     let expected = [
         &[patch(0, 3), patch(0, 9)][..],
@@ -213,8 +213,8 @@ fn thin_images_have_only_the_full_image() {
             assert_eq!(allocation(geometry, &ask("10", alpha, Rule::Exact), &UNIFORM), [10, 0, 0]);
         }
         let full = plan(geometry, &ask("full", "0.5", Rule::Exact)).unwrap();
-        assert_eq!((full.budget, full.kept, full.newlines), (16, 16, newlines));
-        let slots = order(&full, &choose(&full, &[], &[]).unwrap());
+        assert_eq!((full.budget, full.rows, full.newlines), (16, 16, newlines));
+        let slots = order(&full, &choose(&full, &Evidence::default()).unwrap());
         assert_eq!(slots.len(), 16 + newlines);
         assert!(slots[16..].iter().all(|slot| *slot == Slot::Newline));
     }
@@ -232,12 +232,12 @@ fn one_crop_ranks_the_full_image_alone() {
             let mut selection = ask("20%", alpha, rule);
             selection.newlines = Some(Newlines::All);
             let plan = plan(&geometry, &selection).unwrap();
-            assert_eq!((plan.budget, plan.kept, plan.newlines, plan.is_exact()), (3, 3, 0, true));
-            let kept = choose(&plan, &[], &scores).unwrap();
+            assert_eq!((plan.budget, plan.rows, plan.newlines, plan.is_exact()), (3, 3, 0, true));
+            let kept = choose(&plan, &Evidence::scores(&[], &scores)).unwrap();
             assert_eq!((kept.allocation, kept.indices), (vec![3], vec![vec![0, 6, 13]]));
         }
         let more = plan(&geometry, &ask("17", "0.5", rule)).unwrap();
-        assert_eq!((more.budget, more.kept), (17, 16));
+        assert_eq!((more.budget, more.rows), (17, 16));
     }
 }
 
@@ -246,21 +246,21 @@ fn a_budget_beyond_the_valid_patches_keeps_all() {
     let geometry = banner();
     let full = plan(&geometry, &ask("full", "0.5", Rule::Paper)).unwrap();
     let more = plan(&geometry, &ask("1000", "0.1", Rule::Exact)).unwrap();
-    assert_eq!((full.budget, full.kept, full.newlines), (56, 56, 4));
-    assert_eq!((more.budget, more.kept, more.newlines), (1000, 56, 0));
-    let everything = choose(&full, &[], &[]).unwrap();
-    assert_eq!(everything, choose(&more, &UNIFORM, &descending(&geometry)).unwrap());
+    assert_eq!((full.budget, full.rows, full.newlines), (56, 56, 4));
+    assert_eq!((more.budget, more.rows, more.newlines), (1000, 56, 0));
+    let everything = choose(&full, &Evidence::default()).unwrap();
+    assert_eq!(
+        everything,
+        choose(&more, &Evidence::scores(&UNIFORM, &descending(&geometry))).unwrap()
+    );
     // With alpha 0.7 `repo` marks four patches, all in the first chunk.
     for (rule, arriving) in [(Rule::Exact, 56), (Rule::Paper, 56), (Rule::Repo, 28)] {
         let plan = plan(&geometry, &ask(&usize::MAX.to_string(), "0.7", rule)).unwrap();
-        let kept = choose(&plan, &UNIFORM, &descending(&geometry)).unwrap();
-        assert_eq!((plan.kept, kept.count()), (56, arriving), "{rule}");
+        let kept = choose(&plan, &Evidence::scores(&UNIFORM, &descending(&geometry))).unwrap();
+        assert_eq!((plan.rows, kept.count()), (56, arriving), "{rule}");
     }
     let method_full = Selection { method: Method::Full, ..ask("1", "0", Rule::Exact) };
-    assert_eq!(
-        plan(&geometry, &method_full).unwrap(),
-        Plan { alpha: "0".parse().unwrap(), ..full }
-    );
+    assert_eq!(plan(&geometry, &method_full).unwrap(), full);
 }
 
 #[test]
@@ -281,8 +281,8 @@ fn paper_floors_and_loses_the_rest_and_the_padding() {
     // Centres of the four columns lie in cells 0, 1, 1, 2 of three. Of the first sub-image's 3, patch 0 is padding.
     let geometry = banner();
     let plan = plan(&geometry, &paper("24", "0.5")).unwrap();
-    assert_eq!((plan.budget, plan.kept, plan.is_exact()), (24, 24, false));
-    let kept = choose(&plan, &UNIFORM, &descending(&geometry)).unwrap();
+    assert_eq!((plan.budget, plan.rows, plan.is_exact()), (24, 24, false));
+    let kept = choose(&plan, &Evidence::scores(&UNIFORM, &descending(&geometry))).unwrap();
     assert_eq!(kept.allocation, [12, 3, 6, 3]);
     assert_eq!(kept.indices[1..], [vec![1, 2], vec![0, 1, 2, 3, 4, 5], vec![0, 1, 2]]);
     assert_eq!(kept.count(), 23);

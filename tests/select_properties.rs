@@ -47,7 +47,7 @@ fn selections() -> impl Strategy<Value = Selection> {
     ];
     let alpha = prop_oneof![Just(0.0), Just(0.5), Just(1.0), 0.0..=1.0f64]
         .prop_map(|alpha| format!("{alpha:.6}").parse::<Alpha>().unwrap());
-    let rule = prop::sample::select(vec![Rule::Exact, Rule::Paper, Rule::Repo]);
+    let rule = prop::sample::select(vec![Rule::Exact, Rule::Paper, Rule::Repo, Rule::Equal]);
     let newlines = prop::sample::select(vec![None, Some(Newlines::All), Some(Newlines::None)]);
     let method = prop_oneof![
         3 => Just(Method::Hired),
@@ -93,7 +93,7 @@ fn cases() -> impl Strategy<Value = Case> {
 fn select(case: &Case) -> Option<(Plan, Kept)> {
     let geometry = Geometry::new(&case.layout, case.patch_size).unwrap();
     let plan = plan(&geometry, &case.selection).ok()?;
-    let kept = choose(&plan, &case.init, &case.final_scores).unwrap();
+    let kept = choose(&plan, &Evidence::scores(&case.init, &case.final_scores)).unwrap();
     Some((plan, kept))
 }
 
@@ -127,7 +127,7 @@ proptest! {
         let geometry = &plan.geometry;
         let allotted: usize = kept.allocation.iter().sum();
         prop_assert!(allotted <= plan.budget);
-        prop_assert!(kept.count() <= plan.kept && plan.kept <= plan.budget.min(geometry.valid()));
+        prop_assert!(kept.count() <= plan.rows && plan.rows <= plan.budget.min(geometry.valid()));
         prop_assert_eq!(kept.indices.len(), geometry.partitions());
         prop_assert_eq!(kept.allocation.len(), geometry.partitions());
         for (i, indices) in kept.indices.iter().enumerate() {
@@ -136,9 +136,9 @@ proptest! {
             prop_assert!(indices.len() <= kept.allocation[i]);
         }
         if plan.is_exact() {
-            prop_assert_eq!(kept.count(), plan.kept);
+            prop_assert_eq!(kept.count(), plan.rows);
         }
-        if matches!(plan.rule, None | Some(Rule::Exact)) {
+        if plan.ranking.as_ref().is_none_or(|r| matches!(r.rule, Rule::Exact | Rule::Equal)) {
             prop_assert_eq!(kept.count(), plan.budget.min(geometry.valid()));
             prop_assert_eq!(allotted, kept.count());
         }
@@ -147,8 +147,7 @@ proptest! {
     #[test]
     fn each_partition_keeps_its_highest_scores(case in cases()) {
         let Some((plan, kept)) = select(&case) else { return Ok(()) };
-        prop_assert_eq!(plan.uniform.is_some(), plan.rule.is_none() && case.selection.budget != Budget::Full);
-        if plan.uniform.is_some() {
+        if matches!(case.selection.method, Method::Spatial | Method::Random) {
             return Ok(());
         }
         let patches = plan.geometry.patches();
@@ -162,7 +161,7 @@ proptest! {
             let lowest = indices.iter().map(|&p| rank(p as usize)).min_by(|a, b| a.partial_cmp(b).unwrap());
             let highest = (0..patches).filter(dropped).map(rank).max_by(|a, b| a.partial_cmp(b).unwrap());
             if let (Some(lowest), Some(highest)) = (lowest, highest) {
-                prop_assert!(plan.rule.is_some() && lowest > highest);
+                prop_assert!(plan.ranking.is_some() && lowest > highest);
             }
         }
     }
@@ -176,7 +175,7 @@ proptest! {
         for (i, indices) in kept.indices.iter().enumerate() {
             let valid: Vec<u32> =
                 (0..geometry.patches()).filter(|&p| geometry.is_valid(i, p)).map(|p| p as u32).collect();
-            let share = (valid.len() * plan.kept) as f64 / geometry.valid() as f64;
+            let share = (valid.len() * plan.rows) as f64 / geometry.valid() as f64;
             prop_assert!((indices.len() as f64 - share).abs() < 1.0, "{} for {share}", indices.len());
             let places: Vec<usize> =
                 indices.iter().map(|p| valid.binary_search(p).unwrap()).collect();
@@ -203,8 +202,9 @@ proptest! {
         }
         let valid: Vec<f64> = (1..geometry.partitions()).map(|i| geometry.valid_in(i) as f64).collect();
         let holds: f64 = content.iter().zip(&valid).filter(|(s, _)| **s > 0.0).map(|(_, v)| v).sum();
-        let tokens = plan.sub_images as f64;
-        if plan.rule.is_none() || holds < tokens {
+        let Some(ranking) = plan.ranking else { return Ok(()) };
+        let tokens = ranking.sub_images as f64;
+        if holds < tokens {
             return Ok(());
         }
         let quotas = |lambda: f64| content.iter().zip(&valid).map(move |(s, v)| v.min(lambda * s));
@@ -238,6 +238,7 @@ proptest! {
         for slot in slots {
             match slot {
                 Slot::Newline => row += 1,
+                Slot::Merged(_) => prop_assert!(false, "none of these methods merges"),
                 Slot::Patch { partition, patch } => {
                     let (y, x) = (patch as usize / n, patch as usize % n);
                     let place = match partition.checked_sub(1) {

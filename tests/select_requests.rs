@@ -95,19 +95,30 @@ fn a_share_that_comes_to_no_token_fails_the_request() {
 
 #[test]
 fn names_as_typed() {
-    for name in ["exact", "paper", "repo"] {
+    for name in ["exact", "paper", "repo", "equal"] {
         assert_eq!(name.parse::<Rule>().unwrap().to_string(), name);
     }
+    let methods = Method::ALL.iter().map(|method| method.to_string()).collect::<Vec<_>>();
     assert_eq!(
-        ["hired", "full", "spatial", "random"].map(|name| name.parse().ok()),
-        [Method::Hired, Method::Full, Method::Spatial, Method::Random].map(Some)
+        methods.join(" "),
+        "hired full spatial random fastervlm prumerge prumerge+ visionzip divprune scope"
     );
+    for (method, name) in Method::ALL.iter().zip(&methods) {
+        assert_eq!(name.parse().ok(), Some(*method));
+    }
+    for text in ["0", "1.5", "4294.967295", "0.000001"] {
+        assert_eq!(text.parse::<Factor>().unwrap().to_string(), text);
+    }
+    for text in ["-1", "4295", "nan", "", "inf", "-0.0000001"] {
+        let error = text.parse::<Factor>().unwrap_err().to_string();
+        assert!(error.contains(&format!("`{text}`")), "{error}");
+    }
     assert_eq!(
         ("all".parse().ok(), "none".parse().ok()),
         (Some(Newlines::All), Some(Newlines::None))
     );
     let error = "strict".parse::<Rule>().unwrap_err().to_string();
-    assert_eq!(error, "unknown rule `strict`: give one of exact, paper, repo");
+    assert_eq!(error, "unknown rule `strict`: give one of exact, paper, repo, equal");
 }
 
 #[test]
@@ -120,21 +131,30 @@ fn scores_that_no_attention_can_be_are_errors() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -1.0] {
             let mut init = uniform;
             init[7] = bad;
-            let error = choose(&plan, &init, &good).unwrap_err();
+            let error = choose(&plan, &Evidence::scores(&init, &good)).unwrap_err();
             assert!(matches!(error, Error::Numeric(_)), "{error}");
             assert!(error.to_string().contains("init score of partition 0, patch 7"), "{error}");
             // Padding counts too.
             let mut scores = good;
             scores[16] = bad;
-            let error = choose(&plan, &uniform, &scores).unwrap_err();
+            let error = choose(&plan, &Evidence::scores(&uniform, &scores)).unwrap_err();
             assert!(error.to_string().contains("final score of partition 1, patch 0"), "{error}");
         }
-        assert!(matches!(choose(&plan, &uniform[1..], &good), Err(Error::Request(_))));
-        assert!(matches!(choose(&plan, &uniform, &good[1..]), Err(Error::Request(_))));
+        assert!(matches!(
+            choose(&plan, &Evidence::scores(&uniform[1..], &good)),
+            Err(Error::Request(_))
+        ));
+        assert!(matches!(
+            choose(&plan, &Evidence::scores(&uniform, &good[1..])),
+            Err(Error::Request(_))
+        ));
     }
     let exact = plan(&geometry, &ask("10", Rule::Exact)).unwrap();
     for large in [1e9, 1e30, f32::MAX] {
-        assert!(matches!(choose(&exact, &[large; 16], &good), Err(Error::Numeric(_))));
+        assert!(matches!(
+            choose(&exact, &Evidence::scores(&[large; 16], &good)),
+            Err(Error::Numeric(_))
+        ));
     }
 }
 

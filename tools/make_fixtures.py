@@ -33,7 +33,7 @@ from transformers.models.llava_next.modeling_llava_next import (
     unpad_image,
 )
 
-from fixtures import checkpoints, images, pixels, reference, synthetic, text
+from fixtures import checkpoints, images, methods, pixels, reference, synthetic, text
 from fixtures.selection import geometry
 
 TOOLS = Path(__file__).resolve().parent
@@ -205,6 +205,7 @@ def main():
     text.dump(manifest, out / "golden" / "manifest.json", indent=1)
     lines = ",\n".join(synthetic.compact(c) for c in synthetic.cases())
     (out / "golden" / "select.json").write_text(f"[\n{lines}\n]\n")
+    (out / "golden" / "methods.json").write_text(methods.text())
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{len(cases)} cases, {len(entries)} pictures, {size / 1e6:.1f} MB")
     return 0 if size < 10e6 else 1

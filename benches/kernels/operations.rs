@@ -6,7 +6,7 @@ use hired::Result;
 use hired::image::Normalization;
 use hired::kv::{self, PAGE};
 use hired::ops::sample::Sampling;
-use hired::ops::{Linear, Norm, Ops, Span, Storage, Visual};
+use hired::ops::{Evidence, Linear, Norm, Ops, Span, Storage, Visual};
 
 /// What a case works on.
 pub struct Held<O: Ops> {
@@ -126,7 +126,10 @@ impl Case {
                     held.scores.push(scores);
                 }
                 let [init, last] = [&held.scores[0], &held.scores[1]];
-                let kept = make.ops.select(&model.plan()?, Some(init), Some(last))?;
+                let kept = make.ops.select(
+                    &model.plan()?,
+                    Evidence { init: Some(init), last: Some(last), ..Evidence::default() },
+                )?;
                 held.buffers.push(make.ops.gather_kept(&x, &kept)?);
                 held.buffers.push(x);
                 if matches!(self.kind, Kind::Interleave) {
@@ -251,7 +254,12 @@ impl Case {
             }
             Kind::Select => {
                 let (init, last) = (&scores[0], &scores[1]);
-                return ops.select(&model.plan()?, Some(init), Some(last)).map(drop);
+                return ops
+                    .select(
+                        &model.plan()?,
+                        Evidence { init: Some(init), last: Some(last), ..Evidence::default() },
+                    )
+                    .map(drop);
             }
             Kind::VisionAttention { kept: false } => {
                 let x = &buffers[1];

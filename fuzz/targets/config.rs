@@ -55,7 +55,7 @@ fuzz_target!(|data: &[u8]| {
             {
                 let selection = Selection { method, rule, budget, ..Selection::default() };
                 match plan(&geometry, &selection) {
-                    Ok(plan) => assert!(plan.kept <= geometry.valid(), "{plan:?}"),
+                    Ok(plan) => assert!(plan.rows <= geometry.valid(), "{plan:?}"),
                     Err(e) => assert_one_line(&e, "budget"),
                 }
             }

@@ -1,8 +1,9 @@
 //! An answer as JSON, and as one line of statistics.
 
 use super::devices::Cpu;
+use super::select::counted;
 use hired::engine::{Answer, Card, Engine, FinishReason, Memory, Timings, Visual};
-use hired::select::{Budget, Method, Selection};
+use hired::select::{Method, Rule, Selection};
 use serde::Serialize;
 
 /// The JSON object of an answer.
@@ -14,6 +15,7 @@ pub struct Report<'a> {
     finish_reason: FinishReason,
     prompt_tokens: usize,
     visual: Option<&'a Visual>,
+    host_round_trip: bool,
     #[serde(flatten)]
     how: How,
     timings: Timings,
@@ -54,8 +56,8 @@ struct How {
 impl How {
     fn new(selection: &Selection, visual: Option<&Visual>) -> Self {
         let Some(visual) = visual else { return Self::default() };
-        let counts = selection.method == Method::Hired && selection.budget != Budget::Full;
-        let shares = counts && visual.grid.is_some();
+        let counts = selection.method == Method::Hired && !selection.keeps_everything();
+        let shares = counts && selection.rule != Rule::Equal && visual.grid.is_some();
         Self {
             method: Some(selection.method.to_string()),
             rule: counts.then(|| selection.rule.to_string()),
@@ -73,6 +75,7 @@ impl<'a> Report<'a> {
             finish_reason: answer.finish_reason,
             prompt_tokens: answer.prompt_tokens,
             visual: answer.visual.as_ref(),
+            host_round_trip: answer.host_round_trip,
             how: How::new(selection, answer.visual.as_ref()),
             timings: answer.timings,
             memory: answer.memory,
@@ -89,7 +92,10 @@ pub fn statistics(answer: &Answer) -> String {
         line += &format!(", then {rate:.1} a second");
     }
     if let Some(visual) = &answer.visual {
-        line += &format!("; {} of {} visual tokens kept", visual.kept, visual.valid);
+        line += &format!("; {} of {} visual tokens kept", counted(visual), visual.valid);
+    }
+    if answer.host_round_trip {
+        line += "; the device waited for the host to know what is kept";
     }
     line
 }
@@ -97,6 +103,7 @@ pub fn statistics(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hired::select::Budget;
 
     fn visual(grid: Option<[usize; 2]>) -> Visual {
         Visual {
@@ -106,6 +113,7 @@ mod tests {
             valid: 4,
             budget: 1,
             kept: 1,
+            merged: 0,
             newlines: 0,
             allocation: vec![1],
             kept_indices: vec![vec![0]],

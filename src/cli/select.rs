@@ -7,7 +7,7 @@ use super::output::{print, print_json};
 use super::overlay::overlay;
 use hired::engine::{Engine, Image, Visual};
 use hired::image::{RgbImage, decode, tiles};
-use hired::select::{Budget, Geometry, Kept, Method};
+use hired::select::{Geometry, Kept, Method};
 use std::fmt::Write;
 use std::io::Cursor;
 
@@ -34,13 +34,16 @@ fn draw(
     let config = engine.config();
     let tiles = tiles(pixels, &config.image, args.device.resample)?;
     let geometry = Geometry::new(&tiles.layout, config.vision.patch_size)?;
-    let Visual { kept, valid, budget, allocation, kept_indices, .. } = visual;
-    let kept_patches = Kept { allocation: allocation.clone(), indices: kept_indices.clone() };
-    let how = match args.selection.method {
-        Method::Hired if args.budget != Budget::Full => format!("hired ({})", args.selection.rule),
+    let Visual { valid, budget, allocation, kept_indices, .. } = visual;
+    let (allocation, indices) = (allocation.clone(), kept_indices.clone());
+    let kept_patches = Kept { allocation, indices, mix: None };
+    let selection = args.selection.with(args.budget);
+    let how = match selection.method {
+        Method::Hired if !selection.keeps_everything() => format!("hired ({})", selection.rule),
         method => method.to_string(),
     };
-    let title = format!("{how}, budget {budget}: {kept} of {valid} visual tokens kept");
+    let title =
+        format!("{how}, budget {budget}: {} of {valid} visual tokens kept", counted(visual));
     let mut png = Cursor::new(Vec::new());
     overlay(&tiles.pixels, &geometry, &kept_patches, &title)
         .write_to(&mut png, image::ImageFormat::Png)
@@ -48,10 +51,18 @@ fn draw(
     Ok(png.into_inner())
 }
 
+/// How many patches are kept, and how many rows beside them.
+pub fn counted(visual: &Visual) -> String {
+    match visual.merged {
+        0 => visual.kept.to_string(),
+        merged => format!("{} (and {merged} merged)", visual.kept),
+    }
+}
+
 /// A selection for people: a line in all and one for each partition.
 fn table(visual: &Visual) -> String {
-    let Visual { kept, valid, budget, newlines, .. } = visual;
-    let mut text = format!("kept {kept} of {valid} visual tokens, budget {budget}");
+    let Visual { valid, budget, newlines, .. } = visual;
+    let mut text = format!("kept {} of {valid} visual tokens, budget {budget}", counted(visual));
     if *newlines > 0 {
         write!(text, ", and {newlines} newlines").expect("a String takes everything");
     }

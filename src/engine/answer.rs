@@ -65,6 +65,8 @@ pub struct Visual {
     pub budget: usize,
     /// Patches kept.
     pub kept: usize,
+    /// Rows beside them, which the budget counts too: merged of several patches, or not of a patch at all.
+    pub merged: usize,
     /// Newline tokens.
     pub newlines: usize,
     /// Patches allotted to each partition, the full image first.
@@ -84,6 +86,7 @@ impl Visual {
             valid: geometry.valid(),
             budget: plan.budget,
             kept: kept.count(),
+            merged: kept.merged(),
             newlines: plan.newlines,
             allocation: kept.allocation,
             kept_indices: kept.indices,
@@ -169,6 +172,8 @@ pub struct Answer {
     pub prompt_tokens: usize,
     /// What became of the image.
     pub visual: Option<Visual>,
+    /// Whether a device had to wait for the host: to choose what to keep, or to learn how many rows that is.
+    pub host_round_trip: bool,
     /// Time.
     pub timings: Timings,
     /// Memory, of the whole batch.

@@ -130,7 +130,7 @@ impl DryRun {
         let image = request.image.as_ref().expect("the typical request has an image");
         Ok(BudgetNeed {
             budget: typed.into(),
-            visual_tokens: image.plan.kept + image.plan.newlines,
+            visual_tokens: image.plan.rows + image.plan.newlines,
             weights,
             mapped,
             kv: need.kv,

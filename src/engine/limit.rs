@@ -149,7 +149,7 @@ pub fn check_method(selection: &Selection) -> Result<()> {
         Method::Full => Err(Error::Request(
             "the method full keeps everything, whatever the budget: use another method".into(),
         )),
-        Method::Hired | Method::Spatial | Method::Random => Ok(()),
+        _ => Ok(()),
     }
 }
 

@@ -58,7 +58,7 @@ impl Predictor {
 
     /// Takes the shapes of further vision blocks.
     pub fn require(&mut self, image: &PreparedImage, source: &dyn Source<Counter>) -> Result<()> {
-        let blocks = image.layers.blocks(&image.plan);
+        let blocks = image.layers.blocks();
         self.runner.model.require(blocks, &mut self.runner.ops, source)
     }
 

@@ -4,10 +4,10 @@ use super::request::{Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
 use crate::image::{self, Layout, Normalization, Resample, RgbImage, Tiles};
-use crate::model::llava::{self, resolve_layer};
-use crate::model::vit::ScoreLayers;
+use crate::model::llava;
+use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
-use crate::select::{self, Geometry, Plan, Selection};
+use crate::select::{self, Geometry, Layer, Plan, Selection};
 use crate::text::synth::tokenizer_json;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
@@ -43,13 +43,13 @@ pub struct Prepared {
 pub struct PreparedImage {
     pub tiles: Arc<Tiles>,
     pub plan: Plan,
-    pub layers: ScoreLayers,
+    pub layers: Layers,
 }
 
 impl Prepared {
     /// Rows of the prompt; the most there can be when the plan is not exact.
     pub fn prompt_tokens(&self) -> usize {
-        let visual = self.image.as_ref().map_or(0, |i| i.plan.kept + i.plan.newlines);
+        let visual = self.image.as_ref().map_or(0, |i| i.plan.rows + i.plan.newlines);
         self.before.len() + visual + self.after.len()
     }
 
@@ -135,7 +135,7 @@ impl Preparer {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
         }
         request.sampling.check()?;
-        score_layers(&self.config, &request.selection)?;
+        check_layers(&self.config, &request.selection)?;
         let ids = self.ids(&request.prompt, tiles.is_some())?;
         let image = tiles.map(|tiles| self.plan(tiles, &request.selection)).transpose()?;
         let (before, after) = self.split(ids, image.is_some())?;
@@ -223,19 +223,20 @@ pub fn plan(
     config: &ModelConfig,
     layout: &Layout,
     selection: &Selection,
-) -> Result<(Plan, ScoreLayers)> {
+) -> Result<(Plan, Layers)> {
     let geometry = Geometry::new(layout, config.vision.patch_size)?;
     let plan = select::plan(&geometry, selection)?;
-    Ok((plan, score_layers(config, selection)?))
+    check_layers(config, selection)?;
+    let layers = Layers::of(&plan.needs, config)?;
+    Ok((plan, layers))
 }
 
-fn score_layers(config: &ModelConfig, selection: &Selection) -> Result<ScoreLayers> {
-    let last = match selection.final_layer {
-        Some(layer) => resolve_layer(layer, config, "final layer")?,
-        None => config.feature_blocks.saturating_sub(1),
-    };
-    let init = resolve_layer(selection.init_layer, config, "init layer")?;
-    Ok(ScoreLayers { init, last })
+/// Refuses layers and heads that the tower has not, also where they play no part.
+fn check_layers(config: &ModelConfig, selection: &Selection) -> Result<()> {
+    resolve(selection.final_layer.into(), config, "final layer")?;
+    resolve(Layer::At(selection.init_layer), config, "init layer")?;
+    resolve(selection.tuning.key_layer.into(), config, "key layer")?;
+    selection.heads.check(config.vision.heads)
 }
 
 fn decode(image: &Image) -> Result<RgbImage> {

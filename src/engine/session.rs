@@ -17,7 +17,7 @@ use crate::ops::clock::Stage;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
 use crate::ops::profile::Entry;
-use crate::ops::{DECODE_ROWS, Ops};
+use crate::ops::{Chosen, DECODE_ROWS, Ops};
 use crate::select::Selection;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
@@ -62,6 +62,7 @@ pub(super) struct Begun {
     pub sequence: Sequence,
     pub prompt_tokens: usize,
     pub visual: Option<Visual>,
+    pub host_round_trip: bool,
     pub timings: Timings,
     pub stages: Option<Stages>,
 }
@@ -233,7 +234,7 @@ impl<O: Ops> Session<O> {
         let more = self.predictor.weights().0 - self.runner.ops.meter().held(Purpose::Weights);
         check_weights(more, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Weights, more)?;
-        let blocks = image.layers.blocks(&image.plan);
+        let blocks = image.layers.blocks();
         self.runner.model.require(blocks, &mut self.runner.ops, &self.weights)
     }
 
@@ -346,7 +347,8 @@ impl<O: Ops> Session<O> {
             None
         };
         let prompt_tokens = prefilled.tokens;
-        Ok((Begun { sequence, prompt_tokens, visual, timings, stages }, flow))
+        let host_round_trip = encoded.is_some_and(|encoded| encoded.kept.waited());
+        Ok((Begun { sequence, prompt_tokens, visual, host_round_trip, timings, stages }, flow))
     }
 
     /// Draws tokens until every answer has ended.

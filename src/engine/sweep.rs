@@ -90,6 +90,6 @@ impl<O: Ops> Session<O> {
 
 /// Whether two requests about one picture see the same of it.
 fn keeps_the_same(one: &Prepared, other: &Prepared) -> bool {
-    let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers.needed(&i.plan)));
+    let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers));
     seen(one) == seen(other)
 }

@@ -2,14 +2,14 @@
 
 use super::llama::Llama;
 use super::projector::Projector;
-use super::vit::{Encoded, ScoreLayers, Survey, Vit};
+use super::vit::{Encoded, Layers, Survey, Vit};
 use super::{Loader, Progress, Source};
+use crate::Result;
 use crate::config::{Architecture, ModelConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
 use crate::ops::{Extent, Ops, Visual};
 use crate::select::Plan;
-use crate::{Error, Result};
 
 /// All weights of a checkpoint that the engine uses.
 #[derive(Debug)]
@@ -70,22 +70,36 @@ impl<W> Llava<W> {
         tiles: &Tiles,
         norm: &Normalization,
         plan: &Plan,
-        layers: ScoreLayers,
+        layers: Layers,
         progress: &mut Progress<'_>,
     ) -> Result<Encoded<O>> {
+        if plan.needs.rows() {
+            return self
+                .survey(ops, tiles, norm, &[(plan, layers)], progress)?
+                .select(ops, plan, layers);
+        }
         self.vit.encode(ops, tiles, norm, plan, layers, progress)
     }
 
-    /// The vision half for many selections: every patch's features, and what each selection looks at.
+    /// The vision half for many selections, of which there is one: every patch's features, and what each selection
+    /// looks at.
     pub fn survey<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         tiles: &Tiles,
         norm: &Normalization,
-        selections: &[(&Plan, ScoreLayers)],
+        selections: &[(&Plan, Layers)],
         progress: &mut Progress<'_>,
     ) -> Result<Survey<O>> {
-        self.vit.survey(ops, tiles, norm, selections, progress)
+        let layers: Vec<Layers> = selections.iter().map(|(_, layers)| *layers).collect();
+        let mut survey = self.vit.survey(ops, tiles, norm, &layers, progress)?;
+        // Which patches are valid is the image's matter: any of the plans knows.
+        if let Some((plan, _)) = selections.iter().find(|(plan, _)| plan.needs.projected) {
+            ops.enter(Stage::Project)?;
+            let valid = ops.gather(&survey.features, &plan.valid_rows())?;
+            survey.projected = Some(self.projector.forward(ops, &valid)?);
+        }
+        Ok(survey)
     }
 
     /// Rows of a prompt, `[tokens, width]`, with the image's in their place.
@@ -95,10 +109,13 @@ impl<W> Llava<W> {
         prompt: Prompt<'_>,
         image: Option<&Encoded<O>>,
     ) -> Result<O::Buffer> {
-        let rows = image.map(|i| self.projector.forward(ops, &i.features)).transpose()?;
+        let projected = match image {
+            Some(image) if !image.projected => Some(self.projector.forward(ops, &image.features)?),
+            _ => None,
+        };
         ops.enter(Stage::Prefill)?;
-        let visual = image.zip(rows.as_ref()).map(|(image, rows)| Visual {
-            rows,
+        let visual = image.map(|image| Visual {
+            rows: projected.as_ref().unwrap_or(&image.features),
             kept: &image.kept,
             newline: self.newline.as_ref(),
         });
@@ -142,20 +159,4 @@ impl<W> Llava<W> {
             self.llama.forward(ops, rows, cache, batch, &all, Stage::Decode, &mut quiet)
         })
     }
-}
-
-/// Resolves a layer as typed (negative counts from the end) against the tower's blocks.
-///
-/// # Errors
-/// [`Error::Request`] when there is no such block.
-pub fn resolve_layer(layer: i32, config: &ModelConfig, what: &str) -> Result<usize> {
-    let layers = config.vision.layers as i64;
-    let index = if layer < 0 { layers + i64::from(layer) } else { i64::from(layer) };
-    if (0..layers).contains(&index) {
-        return Ok(index as usize);
-    }
-    Err(Error::Request(format!(
-        "{what} {layer}: the vision tower has layers 0 to {} (or -{layers} to -1)",
-        layers - 1
-    )))
 }

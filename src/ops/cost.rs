@@ -66,6 +66,11 @@ pub fn pass(numbers: usize, size: usize) -> Cost {
     Cost::bytes(2 * numbers * size)
 }
 
+/// `rows` of `cols` numbers of `size` bytes, together made of `sources` rows.
+pub fn mix(rows: usize, sources: usize, cols: usize, size: usize) -> Cost {
+    Cost { flops: 2 * (sources * cols) as u64, bytes: ((sources + rows) * cols * size) as u64 }
+}
+
 /// A formula for a product: rows, columns of the result, columns of the factors, bytes of an activation, bytes of the
 /// weights.
 pub type Product = fn(usize, usize, usize, usize, usize) -> Cost;

@@ -165,10 +165,10 @@ impl Footprint {
         }
     }
 
-    /// Bytes of scores on their way to a selection: summed over heads, or head by head.
+    /// Bytes of scores on their way to a selection, head by head.
     pub(super) fn scores(self, partitions: usize, heads: usize, patches: usize) -> usize {
         match self {
-            Self::Cpu { .. } => partitions * patches * size_of::<f32>(),
+            Self::Cpu { .. } => partitions * heads * patches * size_of::<f32>(),
             Self::Cuda(_) => scratch::scores(partitions, heads, patches).bytes(),
         }
     }
@@ -198,6 +198,14 @@ impl Footprint {
         match self {
             Self::Cpu { .. } => Ok(cpu::kept_bytes(plan)),
             Self::Cuda(_) => scratch::selection(plan),
+        }
+    }
+
+    /// Bytes of a choice while it is made, of evidence so wide; what a host holds for a device is not the device's.
+    pub(super) fn choosing(self, plan: &select::Plan, width: usize) -> Option<usize> {
+        match self {
+            Self::Cpu { .. } => Some(plan.scratch(width)),
+            Self::Cuda(_) => None,
         }
     }
 

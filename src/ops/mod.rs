@@ -86,12 +86,52 @@ impl Span {
 
 /// The visual rows of one prompt.
 pub struct Visual<'a, O: Ops + ?Sized> {
-    /// `[kept, hidden]`, projected, in the order of the partitions.
+    /// `[rows, hidden]`, projected, as [`Ops::gather_kept`] has them.
     pub rows: &'a O::Buffer,
     /// Where each of them goes.
     pub kept: &'a O::Kept,
     /// `[hidden]`, put wherever the order has a newline.
     pub newline: Option<&'a O::Weight>,
+}
+
+/// What a selection looks at, as far as it does: see [`select::Evidence`].
+pub struct Evidence<'a, O: Ops + ?Sized> {
+    /// Attention of the full image's class token.
+    pub init: Option<&'a O::Scores>,
+    /// Attention of every partition's class token.
+    pub last: Option<&'a O::Scores>,
+    /// `[P, D]`: queries of the class tokens.
+    pub queries: Option<&'a O::Buffer>,
+    /// `[P·(T+1), D]`: keys of the same block.
+    pub keys: Option<&'a O::Buffer>,
+    /// Heads that a row of keys is cut into.
+    pub heads: usize,
+    /// `[P·(T+1), D]`.
+    pub features: Option<&'a O::Buffer>,
+    /// `[V, H]`: the valid patches, partition after partition.
+    pub projected: Option<&'a O::Buffer>,
+}
+
+impl<O: Ops + ?Sized> Default for Evidence<'_, O> {
+    fn default() -> Self {
+        Self {
+            init: None,
+            last: None,
+            queries: None,
+            keys: None,
+            heads: 0,
+            features: None,
+            projected: None,
+        }
+    }
+}
+
+impl<O: Ops + ?Sized> Evidence<'_, O> {
+    /// The widest row.
+    pub fn width(&self) -> usize {
+        let rows = [self.queries, self.keys, self.features, self.projected];
+        rows.into_iter().flatten().map(Extent::cols).max().unwrap_or(0)
+    }
 }
 
 /// A tensor as a matrix: the first dimension by all others; a vector is one row.
@@ -121,10 +161,12 @@ pub struct Batch {
 
 /// The outcome of a selection, wherever it lives.
 pub trait Chosen {
-    /// Patches kept, over all partitions.
-    fn kept(&self) -> usize;
+    /// Rows kept, over all partitions: patches, and rows beside them.
+    fn rows(&self) -> usize;
     /// Rows they and their newlines take in the decoder's prompt.
     fn slots(&self) -> usize;
+    /// Whether a device had to wait for the host, to choose or to learn how many rows there are.
+    fn waited(&self) -> bool;
 }
 
 /// A decode step in the words of an executor: from its cache to logits.
@@ -212,8 +254,8 @@ pub trait Ops {
         head: &Linear<Self::Weight>,
     ) -> Result<Self::Buffer>;
 
-    /// Attention of the class token to the patches, softmax over all T+1 keys: `[partitions, T]` when the heads are
-    /// summed, which may be left to the selection.
+    /// Attention of the class token to the patches, softmax over all T+1 keys, head by head: what becomes of the heads is
+    /// the selection's word.
     ///
     /// `q` has the class query of partition p in row `p · q_stride`; `k` is `[≥ partitions·(T+1), D]`.
     fn cls_scores(
@@ -236,14 +278,10 @@ pub trait Ops {
         kept: Option<&Self::Kept>,
     ) -> Result<Self::Buffer>;
 
-    /// Chooses the patches to keep; which scores are needed is the plan's word.
-    fn select(
-        &mut self,
-        plan: &select::Plan,
-        init: Option<&Self::Scores>,
-        scores: Option<&Self::Scores>,
-    ) -> Result<Self::Kept>;
-    /// The rows of `x` `[P·(T+1), D]` that belong to kept patches: `[kept, D]`, partition after partition.
+    /// Chooses what to keep; what is looked at is the plan's word.
+    fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Self::Kept>;
+    /// The kept rows of `x` `[P·(T+1), D]` (of `[V, D]` where the plan looks at projected rows): `[rows, D]`, patches
+    /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges.
     fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
     /// The given rows of `x`.
     fn gather(&mut self, x: &Self::Buffer, rows: &[usize]) -> Result<Self::Buffer>;
@@ -298,7 +336,7 @@ pub trait Ops {
     fn download(&mut self, x: &Self::Buffer) -> Result<Vec<f32>>;
     /// The kept patches, for the host.
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
-    /// The scores that the selection looked at, summed over heads, for the host.
+    /// The scores that the selection looked at, its heads become one, for the host.
     fn scores(&mut self, kept: &Self::Kept) -> Result<select::Scores>;
 
     /// What follows belongs to `stage`.

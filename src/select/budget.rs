@@ -122,6 +122,13 @@ impl Alpha {
     }
 }
 
+impl Alpha {
+    /// `count` of `of` equal parts, of which a million is a multiple.
+    pub(super) const fn parts(count: u32, of: u32) -> Self {
+        Alpha(MILLION / of * count)
+    }
+}
+
 impl Default for Alpha {
     fn default() -> Self {
         Alpha(MILLION / 2)
@@ -144,6 +151,44 @@ impl FromStr for Alpha {
 }
 
 impl fmt::Display for Alpha {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Decimal(self.0).fmt(f)
+    }
+}
+
+/// A number of at least 0 in whole millionths. Parses from `1.5`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Factor(u32);
+
+impl Factor {
+    /// This many tenths.
+    pub(super) const fn tenths(tenths: u32) -> Self {
+        Self(tenths * MILLION / 10)
+    }
+
+    /// As a number.
+    pub fn value(self) -> f64 {
+        f64::from(self.0) / f64::from(MILLION)
+    }
+}
+
+impl FromStr for Factor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        // What rounds to zero from below is still below zero.
+        let negative = text.starts_with('-') && text.bytes().any(|b| matches!(b, b'1'..=b'9'));
+        let value = millionths(text).filter(|_| !negative);
+        value.and_then(|value| u32::try_from(value).ok()).map(Self).ok_or_else(|| {
+            Error::Request(format!(
+                "factor `{text}` is not a number from 0 to {}",
+                u32::MAX / MILLION
+            ))
+        })
+    }
+}
+
+impl fmt::Display for Factor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Decimal(self.0).fmt(f)
     }

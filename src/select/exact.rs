@@ -81,7 +81,8 @@ fn fits_64_bits(geometry: &Geometry, mass: &[u64]) -> Result<()> {
 /// one each to the largest remainders, ties to the lower sub-image. No cap can break then: an open sub-image has
 /// left·sᵢ < Vᵢ·Σ, hence ⌊left·sᵢ/Σ⌋ + 1 ≤ Vᵢ.
 ///
-/// When all open sub-images are without content, their valid patches stand in for it.
+/// When all open sub-images are without content, their valid patches stand in for it. Nothing here is about
+/// sub-images alone: any partitions share so.
 pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u64]) -> Vec<usize> {
     let mut allocation = vec![0; valid.len()];
     let mut left = tokens as u64;
@@ -113,4 +114,22 @@ pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u64]) -> Vec<usi
             return allocation;
         }
     }
+}
+
+/// Shares `tokens` ≤ V equally among all partitions: none above its valid patches, what one cannot hold goes to the
+/// others, what is over to the lower ones.
+pub(super) fn equal(geometry: &Geometry, tokens: usize) -> Vec<usize> {
+    let valid = valid(geometry);
+    share(tokens, &valid, &vec![1; valid.len()])
+}
+
+/// Shares `tokens` ≤ V among all partitions in proportion to their valid patches.
+pub(super) fn proportional(geometry: &Geometry, tokens: usize) -> Vec<usize> {
+    let valid = valid(geometry);
+    // Without contents the valid patches stand in for them.
+    share(tokens, &valid, &vec![0; valid.len()])
+}
+
+fn valid(geometry: &Geometry) -> Vec<usize> {
+    (0..geometry.partitions()).map(|i| geometry.valid_in(i)).collect()
 }

@@ -133,6 +133,12 @@ impl Geometry {
         rows.contains(&(patch / self.side)) && cols.contains(&(patch % self.side))
     }
 
+    /// The valid patches of partition `i`, ascending.
+    pub fn valid_patches(&self, i: usize) -> impl Iterator<Item = usize> + Clone {
+        let ((rows, cols), n) = (self.valid_area(i), self.side);
+        rows.flat_map(move |row| cols.clone().map(move |col| row * n + col))
+    }
+
     /// Number of valid patches of partition `i`, *Vᵢ*. V₀ = T; any other may be 0.
     pub fn valid_in(&self, i: usize) -> usize {
         let (rows, cols) = self.valid_area(i);

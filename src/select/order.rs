@@ -1,6 +1,6 @@
 //! The order in which what was kept enters the decoder.
 
-use super::{Kept, Plan};
+use super::{Kept, Mix, Plan};
 
 /// One visual row of the decoder's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +14,14 @@ pub enum Slot {
     },
     /// The learned `image_newline` vector.
     Newline,
+    /// A row beside the kept patches: this one of [`super::Mix::added`].
+    Merged(usize),
 }
 
 /// The visual rows in order: the kept patches of the full image row by row, then those of the whole canvas row by
 /// row, so that left and right sub-images interleave. With newlines, one ends each valid canvas row, also a row
-/// that kept nothing.
+/// that kept nothing. Rows that were added follow what they were added to: the full image's its patches, all others
+/// the canvas.
 pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
     let geometry = &plan.geometry;
     let mut is_kept = vec![vec![false; geometry.patches()]; geometry.partitions()];
@@ -31,13 +34,17 @@ pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
         is_kept[partition][patch].then_some(Slot::Patch { partition, patch: patch as u32 })
     };
 
-    let mut slots = Vec::with_capacity(kept.count() + plan.newlines);
+    let added = kept.mix.as_ref().map_or(&[][..], Mix::added);
+    let of_full_image = added.iter().take_while(|&&partition| partition == 0).count();
+    let mut slots = Vec::with_capacity(kept.count() + added.len() + plan.newlines);
     slots.extend((0..geometry.patches()).filter_map(|patch| slot((0, patch))));
+    slots.extend((0..of_full_image).map(Slot::Merged));
     for row in geometry.rows() {
         slots.extend(geometry.cols().filter_map(|col| slot(geometry.locate(row, col))));
         if plan.newlines > 0 {
             slots.push(Slot::Newline);
         }
     }
+    slots.extend((of_full_image..added.len()).map(Slot::Merged));
     slots
 }

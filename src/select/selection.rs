@@ -3,23 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::budget::{Alpha, Budget};
+use super::budget::{Alpha, Budget, Factor};
+use super::heads::Heads;
+use super::method::Method;
 use crate::{Error, Result};
-
-/// How visual tokens are dropped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Method {
-    /// HiRED (Arif et al., AAAI 2025): the full image's early CLS attention shares the budget out among the
-    /// sub-images, each partition keeps the patches that its late CLS attention ranks highest.
-    #[default]
-    Hired,
-    /// Nothing is dropped; the budget plays no part.
-    Full,
-    /// Patches at even distances in raster order, in proportion to each partition's valid ones: what a method must beat.
-    Spatial,
-    /// Any patches, by [`Selection::seed`], as many of each partition as `spatial`.
-    Random,
-}
 
 /// How HiRED counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,6 +18,8 @@ pub enum Rule {
     Paper,
     /// The published code: the most attended patches of the full image, counted in raster chunks.
     Repo,
+    /// Every partition as many as every other, as far as it has valid patches; exactly min(budget, valid) tokens.
+    Equal,
 }
 
 /// Whether `image_newline` tokens end the canvas rows.
@@ -40,6 +29,47 @@ pub enum Newlines {
     All,
     /// None.
     None,
+}
+
+/// How many tokens PruMerge keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Counting {
+    /// As many as stand out in each partition, together at most the budget.
+    #[default]
+    Adaptive,
+    /// HiRED's budgets, by its exact rule.
+    Budget,
+}
+
+/// Parameters of single methods; as published by default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// PruMerge: how many tokens.
+    pub prumerge: Counting,
+    /// PruMerge: patches merged into each kept one.
+    pub neighbours: usize,
+    /// PruMerge: attention stands out from so many times the distance of the quartiles above the third one on.
+    pub outliers: Factor,
+    /// VisionZip: the contextual rows' share of each partition's rows.
+    pub contextual: Alpha,
+    /// SCOPE: the exponent of attention.
+    pub saliency: Factor,
+    /// The vision block whose keys say what is alike; negative counts from the end. `None`: the last one for PruMerge,
+    /// the last one that the features need for VisionZip.
+    pub key_layer: Option<i32>,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            prumerge: Counting::default(),
+            neighbours: 32,
+            outliers: Factor::tenths(15),
+            contextual: Alpha::parts(10, 64),
+            saliency: Factor::tenths(10),
+            key_layer: None,
+        }
+    }
 }
 
 /// What to keep of an image. The default is HiRED's exact rule at a fifth of all patches.
@@ -58,8 +88,12 @@ pub struct Selection {
     /// Vision block whose CLS attention ranks patches; negative counts from the end.
     /// `None`: the last one that the features need.
     pub final_layer: Option<i32>,
+    /// How the heads of these blocks become one score.
+    pub heads: Heads,
     /// Of the method [`Method::Random`]: same seed, same patches.
     pub seed: u64,
+    /// Of single methods.
+    pub tuning: Tuning,
     /// Newline tokens. `None`: all when nothing is dropped by request, else none.
     pub newlines: Option<Newlines>,
 }
@@ -73,7 +107,9 @@ impl Default for Selection {
             alpha: Alpha::default(),
             init_layer: 0,
             final_layer: None,
+            heads: Heads::default(),
             seed: 0,
+            tuning: Tuning::default(),
             newlines: None,
         }
     }
@@ -103,6 +139,15 @@ macro_rules! named {
     };
 }
 
-named!(Method, "method", Hired = "hired", Full = "full", Spatial = "spatial", Random = "random");
-named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo");
+pub(super) use named;
+
+impl Selection {
+    /// Whether nothing is to be dropped.
+    pub fn keeps_everything(&self) -> bool {
+        self.method == Method::Full || self.budget == Budget::Full
+    }
+}
+
+named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo", Equal = "equal");
+named!(Counting, "count", Adaptive = "adaptive", Budget = "budget");
 named!(Newlines, "newlines", All = "all", None = "none");

@@ -1,9 +1,31 @@
-//! Dropping that looks at nothing: what every method that does look must beat.
+//! Dropping that looks at nothing: what every method that does look must beat. And none at all.
 
-use super::exact;
+use super::dropping::{Dropping, Evidence, Needs, Size};
 use super::geometry::Geometry;
+use super::{Kept, Plan, exact};
+use crate::Result;
 
-/// Which patches are kept without any score.
+/// Nothing is dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full;
+
+impl Dropping for Full {
+    fn needs(&self, _: &Geometry) -> Needs {
+        Needs::default()
+    }
+
+    fn size(&self, geometry: &Geometry, _: usize) -> Size {
+        Size { rows: geometry.valid(), exact: true }
+    }
+
+    fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
+        let geometry = &plan.geometry;
+        let all = |i| geometry.valid_patches(i).map(|patch| patch as u32).collect();
+        Ok(Kept::of((0..geometry.partitions()).map(all).collect()))
+    }
+}
+
+/// Which patches are kept without any score: of each partition as many as its share of the valid ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uniform {
     /// At even distances in raster order.
@@ -12,22 +34,31 @@ pub enum Uniform {
     Random(u64),
 }
 
-/// Shares `tokens` ≤ V among all partitions in proportion to their valid patches, to the last token: the parts are
-/// floored, what is over goes one each to the largest remainders, ties to the lower partition.
-pub(super) fn allocation(geometry: &Geometry, tokens: usize) -> Vec<usize> {
-    let valid: Vec<usize> = (0..geometry.partitions()).map(|i| geometry.valid_in(i)).collect();
-    // Without contents the valid patches stand in for them.
-    exact::share(tokens, &valid, &vec![0; valid.len()])
+impl Dropping for Uniform {
+    fn needs(&self, _: &Geometry) -> Needs {
+        Needs::default()
+    }
+
+    fn size(&self, geometry: &Geometry, budget: usize) -> Size {
+        Size { rows: budget.min(geometry.valid()), exact: true }
+    }
+
+    fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
+        let geometry = &plan.geometry;
+        let counts = exact::proportional(geometry, plan.rows).into_iter().enumerate();
+        let indices = counts.map(|(i, count)| {
+            let valid: Vec<u32> = geometry.valid_patches(i).map(|patch| patch as u32).collect();
+            self.pick(i, &valid, count)
+        });
+        Ok(Kept::of(indices.collect()))
+    }
 }
 
 impl Uniform {
     /// `count` of the `valid` patches of a partition (all ascending), ascending.
-    pub(super) fn choose(self, partition: usize, valid: &[u32], count: usize) -> Vec<u32> {
+    fn pick(self, partition: usize, valid: &[u32], count: usize) -> Vec<u32> {
         match self {
-            // The middles of `count` runs of equal length.
-            Self::Spatial => {
-                (0..count).map(|i| valid[(2 * i + 1) * valid.len() / (2 * count)]).collect()
-            }
+            Self::Spatial => middles(valid.len(), count).map(|i| valid[i]).collect(),
             Self::Random(seed) => {
                 // Every patch draws a number, the lowest are kept: each choice is as likely as any other, and a
                 // patch's number does not depend on how many there are.
@@ -40,6 +71,11 @@ impl Uniform {
             }
         }
     }
+}
+
+/// The middles of `count` runs of equal length of `length` places.
+pub(super) fn middles(length: usize, count: usize) -> impl Iterator<Item = usize> {
+    (0..count).map(move |i| (2 * i + 1) * length / (2 * count))
 }
 
 /// SplitMix64: a full-period step followed by its finaliser.
@@ -57,10 +93,10 @@ mod tests {
     #[test]
     fn even_distances() {
         let valid: Vec<u32> = (10..20).collect();
-        assert_eq!(Uniform::Spatial.choose(0, &valid, 2), [12, 17]);
-        assert_eq!(Uniform::Spatial.choose(0, &valid, 3), [11, 15, 18]);
-        assert_eq!(Uniform::Spatial.choose(0, &valid, 10), valid);
-        assert!(Uniform::Spatial.choose(0, &valid, 0).is_empty());
+        assert_eq!(Uniform::Spatial.pick(0, &valid, 2), [12, 17]);
+        assert_eq!(Uniform::Spatial.pick(0, &valid, 3), [11, 15, 18]);
+        assert_eq!(Uniform::Spatial.pick(0, &valid, 10), valid);
+        assert!(Uniform::Spatial.pick(0, &valid, 0).is_empty());
     }
 
     #[test]
@@ -68,7 +104,7 @@ mod tests {
         let valid: Vec<u32> = (0..20).collect();
         let mut drawn = [0u32; 20];
         for seed in 0..4000 {
-            for patch in Uniform::Random(seed).choose(1, &valid, 5) {
+            for patch in Uniform::Random(seed).pick(1, &valid, 5) {
                 drawn[patch as usize] += 1;
             }
         }
@@ -79,7 +115,7 @@ mod tests {
     #[test]
     fn a_seed_decides() {
         let valid: Vec<u32> = (0..576).collect();
-        let of = |seed, partition| Uniform::Random(seed).choose(partition, &valid, 100);
+        let of = |seed, partition| Uniform::Random(seed).pick(partition, &valid, 100);
         assert_eq!(of(3, 0), of(3, 0));
         assert_ne!(of(3, 0), of(4, 0));
         assert_ne!(of(3, 0), of(3, 1));

@@ -77,6 +77,9 @@ fn every_option_reaches_the_engine() {
         "--alpha 0.25",
         "--init-layer 1",
         "--init-layer -1",
+        "--rule equal",
+        "--heads max",
+        "--heads 1",
         "--final-layer 0",
         "--final-layer -1",
     ] {
@@ -94,6 +97,28 @@ fn every_option_reaches_the_engine() {
         assert_eq!((&all["rule"], &all["alpha"]), (&Value::Null, &Value::Null), "{rest}");
     }
     assert_eq!(visual("--method full").1["method"], "full");
+    assert_eq!(visual("--method fastervlm --rule paper").0, visual("--rule equal").0);
+    assert_eq!(plain["host_round_trip"], false);
+    for (method, rest) in [
+        ("prumerge --prumerge-count budget", "--neighbours 1"),
+        ("prumerge", "--outliers 0"),
+        ("prumerge+", "--prumerge-count budget"),
+        ("visionzip", "--contextual 0.5"),
+        ("prumerge", "--key-layer 0"),
+        ("scope", "--saliency 3"),
+        ("divprune", "--budget 63"),
+    ] {
+        let of = |rest: &str| visual(&format!("--method {method} {rest}"));
+        let ((visual, all), (_, other)) = (of(""), of(rest));
+        assert_ne!(
+            (&all["visual"], &all["text"]),
+            (&other["visual"], &other["text"]),
+            "{method} {rest}"
+        );
+        let rows = visual["kept"].as_u64().unwrap() + visual["merged"].as_u64().unwrap();
+        assert!(rows <= 64 && visual["budget"] == 64, "{visual}");
+        assert_eq!(visual["merged"] == 0, ["scope", "divprune"].contains(&method), "{visual}");
+    }
     assert_eq!(visual("--budget full --newlines none").0["newlines"], 0);
     assert_eq!(visual("--budget 5000").0["budget"], 5000);
     let half = visual("--dtype f16").1;

@@ -108,6 +108,24 @@ fn lists_make_a_row_for_each_combination() {
 }
 
 #[test]
+fn every_method_has_its_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = questions(dir.path(), |_, _| "x".into());
+    let methods = "hired,full,spatial,random,fastervlm,prumerge,prumerge+,visionzip,divprune,scope";
+    let rows =
+        json(&eval(&file, &format!("--json --budgets 20% --methods {methods} --heads sum,max")));
+    let rows = rows.as_array().unwrap();
+    assert_eq!(rows.len(), 2 * 10);
+    for (pair, method) in rows.chunks(2).zip(methods.split(',')) {
+        assert_eq!(pair[0]["method"], method);
+        let ranks = ["hired", "fastervlm", "visionzip", "scope"].contains(&method);
+        let heads = |heads: &str| if ranks { Value::from(heads) } else { Value::Null };
+        assert_eq!((&pair[0]["heads"], &pair[1]["heads"]), (&heads("sum"), &heads("max")));
+        assert!(pair[0]["visual_tokens"].as_f64() > Some(0.0));
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let file = questions(dir.path(), |_, _| "x".into());

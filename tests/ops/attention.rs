@@ -4,7 +4,7 @@ use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use super::rows::layout;
 use hired::image::Layout;
 use hired::kv::{Shape, pages_for};
-use hired::ops::{Chosen, Ops, Span};
+use hired::ops::{Chosen, Evidence, Ops, Span};
 use hired::select::{Geometry, Scores, Selection, plan};
 
 /// Heads and their width: whole vectors, odd halves, the widest, the smallest, many.
@@ -93,11 +93,11 @@ impl Case for Vision {
         let layout = Layout { height: layout.fit.0, width: layout.fit.1, ..layout };
         let geometry = Geometry::new(&layout, 1)?;
         let selection = Selection { budget: "full".parse()?, ..Selection::default() };
-        let kept = ops.select(&plan(&geometry, &selection)?, None, None)?;
+        let kept = ops.select(&plan(&geometry, &selection)?, Evidence::default())?;
         let q = ops.gather_kept(&q, &kept)?;
         let mixed = ops.vision_attention(&q, &k, &v, heads, partitions, Some(&kept))?;
         let mixed = ops.download(&mixed)?;
-        assert_eq!(mixed.len(), kept.kept() * q_width(data));
+        assert_eq!(mixed.len(), kept.rows() * q_width(data));
         results.push(("kept", mixed));
         Ok(results)
     }
@@ -118,7 +118,8 @@ impl Vision {
         let selection = Selection { budget: "1".parse()?, ..Selection::default() };
         let init = ops.cls_scores(q, q_stride, k, heads, 1, side * side)?;
         let last = ops.cls_scores(q, q_stride, k, heads, partitions, side * side)?;
-        let kept = ops.select(&plan(&geometry, &selection)?, Some(&init), Some(&last))?;
+        let seen = Evidence { init: Some(&init), last: Some(&last), ..Evidence::default() };
+        let kept = ops.select(&plan(&geometry, &selection)?, seen)?;
         ops.scores(&kept)
     }
 }

@@ -6,8 +6,10 @@
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use hired::Error;
 use hired::image::Layout;
-use hired::ops::{Extent, Ops, Visual};
-use hired::select::{Budget, Geometry, Newlines, Plan, Rule, Selection, Slot, choose, order, plan};
+use hired::ops::{Evidence, Extent, Ops, Visual};
+use hired::select::{
+    self, Budget, Geometry, Newlines, Plan, Rule, Selection, Slot, choose, order, plan,
+};
 
 /// Numbers of a row, of so many heads.
 const WIDTH: usize = 8;
@@ -75,20 +77,28 @@ fn scores<O: Ops>(ops: &mut O, data: &Data, plan: &Plan) -> hired::Result<Scores
     Ok(Scores { init, last })
 }
 
+/// Scores as a selection gets them.
+fn seen<'a, O: Ops>(init: &'a O::Scores, last: &'a O::Scores) -> Evidence<'a, O> {
+    Evidence { init: Some(init), last: Some(last), ..Evidence::default() }
+}
+
 struct Select(Plan);
 
 impl Case for Select {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let Self(plan) = self;
         let Scores { init, last } = scores(ops, data, plan)?;
-        let kept = ops.select(plan, Some(&init), Some(&last))?;
+        let kept = ops.select(plan, seen(&init, &last))?;
         let outcome = ops.kept(&kept)?;
         let scores = ops.scores(&kept)?;
         drop((init, last));
         // An executor that only counts has no outcome.
         let is_counting = outcome.indices.is_empty();
         if !is_counting {
-            assert_eq!(outcome, choose(plan, &scores.init, &scores.last)?);
+            assert_eq!(
+                outcome,
+                choose(plan, &select::Evidence::scores(&scores.init, &scores.last))?
+            );
             assert_eq!([scores.init.len(), scores.last.len()], plan.scores());
         }
         // How many rows the other rules keep no plan knows, and so not how much memory they take.
@@ -133,7 +143,7 @@ impl Case for Refused {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let Self(plan) = self;
         let Scores { init, last } = scores(ops, data, plan)?;
-        let outcome = ops.select(plan, Some(&init), Some(&last)).and_then(|kept| ops.kept(&kept));
+        let outcome = ops.select(plan, seen(&init, &last)).and_then(|kept| ops.kept(&kept));
         let refused = match outcome {
             Ok(_) => 0.0,
             Err(Error::Numeric(_)) => 1.0,

@@ -2,7 +2,7 @@
 
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use hired::image::{Layout, Normalization, Tiles};
-use hired::ops::{Ops, Visual};
+use hired::ops::{Evidence, Ops, Visual};
 use hired::select::{Geometry, Selection, plan};
 
 /// Widths: one, primes, around the widths of accesses and of blocks.
@@ -113,7 +113,7 @@ impl Case for Interleave {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let geometry = Geometry::new(&layout(2, Some((2, 2))), 1)?;
         let selection = Selection { budget: "full".parse()?, ..Selection::default() };
-        let kept = ops.select(&plan(&geometry, &selection)?, None, None)?;
+        let kept = ops.select(&plan(&geometry, &selection)?, Evidence::default())?;
         let x = data.rows(ops, "x")?;
         let rows = ops.gather_kept(&x, &kept)?;
         let table = data.matrix(ops, "table")?;

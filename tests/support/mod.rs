@@ -44,10 +44,14 @@ pub struct Scores(pub u64);
 
 impl Scores {
     pub fn take(&mut self, count: usize) -> Vec<f32> {
+        self.units(count).into_iter().map(|unit| unit * unit / 64.0).collect()
+    }
+
+    /// The numbers before they are squared, 0 to 1.
+    pub fn units(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            let unit = (self.0 >> 40) as f32 / (1 << 24) as f32;
-            unit * unit / 64.0
+            (self.0 >> 40) as f32 / (1 << 24) as f32
         };
         (0..count).map(|_| next()).collect()
     }

@@ -91,6 +91,8 @@ pub struct Row {
     /// Patch tokens that the budget comes to.
     pub asked: usize,
     pub kept: usize,
+    /// Rows beside the kept patches, which the budget counts too.
+    pub merged: usize,
     pub newlines: usize,
     values: [Option<Spread>; KEYS.len()],
     /// Beside the row of the full budget.
@@ -113,6 +115,7 @@ impl Row {
             new_tokens: args.new_tokens,
             asked: 0,
             kept: 0,
+            merged: 0,
             newlines: 0,
             values: [None; KEYS.len()],
             ratios: [None; KEYS.len()],
@@ -126,12 +129,13 @@ impl Row {
     pub fn describe(&mut self, answer: &Answer) {
         if let Some(visual) = &answer.visual {
             (self.asked, self.kept, self.newlines) = (visual.budget, visual.kept, visual.newlines);
+            self.merged = visual.merged;
         }
     }
 
     /// Rows that the image takes in the prompt.
     pub fn visual_tokens(&self) -> usize {
-        self.kept + self.newlines
+        self.kept + self.merged + self.newlines
     }
 
     pub fn fill(&mut self, samples: &[Sample]) {
@@ -174,6 +178,7 @@ impl Row {
         put("visual_tokens", json!(self.visual_tokens()));
         put("asked", json!(self.asked));
         put("kept", json!(self.kept));
+        put("merged", json!(self.merged));
         put("newlines", json!(self.newlines));
         put("batch", json!(self.batch));
         put("prompt_tokens", json!(self.prompt_tokens));
@@ -231,6 +236,7 @@ pub mod tests {
             new_tokens: 100,
             asked: 10,
             kept: 9,
+            merged: 0,
             newlines: 1,
             values: [Some(spread); KEYS.len()],
             ratios: [None; KEYS.len()],

@@ -198,9 +198,10 @@ fn line(row: &Row) -> String {
     if let Some(why) = &row.failure {
         return format!("| {} | {} | not measured: {why} |\n", row.budget, row.batch);
     }
+    let counted = row.kept + row.merged;
     let tokens = match row.newlines {
-        0 => format!("{} of {}", row.kept, row.asked),
-        newlines => format!("{} of {} + {newlines}", row.kept, row.asked),
+        0 => format!("{counted} of {}", row.asked),
+        newlines => format!("{counted} of {} + {newlines}", row.asked),
     };
     let mut cells = vec![row.budget.clone(), row.batch.to_string(), tokens];
     cells.push(row.spread("ttft").map_or(String::new(), spread));

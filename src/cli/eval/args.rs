@@ -1,10 +1,10 @@
 //! Options of `hired eval`.
 
 use super::metric::Metric;
-use crate::cli::args::{DeviceArgs, ModelArgs};
+use crate::cli::args::{DeviceArgs, ModelArgs, TuningArgs};
 use crate::cli::values::{self, TypedBudget};
 use clap::Args;
-use hired::select::{Alpha, Method, Newlines, Rule, Selection};
+use hired::select::{Alpha, Heads, Method, Newlines, Rule, Selection};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -39,7 +39,7 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct ComparedArgs {
-    /// Token-dropping methods: hired, full, spatial, random
+    /// Token-dropping methods: hired, full, spatial, random, fastervlm, prumerge, prumerge+, visionzip, divprune, scope
     #[arg(
         long,
         visible_alias = "method",
@@ -58,7 +58,7 @@ pub struct ComparedArgs {
         allow_hyphen_values = true
     )]
     budgets: Vec<TypedBudget>,
-    /// How HiRED counts: exact, paper, repo
+    /// How HiRED counts: exact, paper, repo, equal
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "exact")]
     rule: Vec<Rule>,
     /// The full image's share of the budget, 0 to 1
@@ -77,12 +77,17 @@ pub struct ComparedArgs {
     /// [default: the last layer the features need]
     #[arg(long, value_name = "L,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = values::layer)]
     final_layer: Vec<i32>,
+    /// How the heads of these layers become one score: sum, mean, max or the number of one head
+    #[arg(long, value_name = "HOW,…", value_delimiter = ',', default_value = "sum")]
+    heads: Vec<Heads>,
     /// image_newline tokens: all, none [default: all at full budget, else none]
     #[arg(long, value_name = "W,…", value_delimiter = ',')]
     newlines: Vec<Newlines>,
     /// Of the method random: same seed, same patches
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
     drop_seed: u64,
+    #[command(flatten)]
+    tuning: TuningArgs,
 }
 
 /// One combination.
@@ -103,7 +108,11 @@ impl ComparedArgs {
     pub fn all(&self) -> Vec<Compared> {
         let mut all = vec![Compared {
             budget: String::new(),
-            selection: Selection { seed: self.drop_seed, ..Selection::default() },
+            selection: Selection {
+                seed: self.drop_seed,
+                tuning: self.tuning.tuning(),
+                ..Selection::default()
+            },
         }];
         spread(&mut all, &self.methods, |c, &method| c.selection.method = method);
         spread(&mut all, &self.budgets, |c, budget| {
@@ -113,6 +122,7 @@ impl ComparedArgs {
         spread(&mut all, &self.alpha, |c, &alpha| c.selection.alpha = alpha);
         spread(&mut all, &self.init_layer, |c, &layer| c.selection.init_layer = layer);
         spread(&mut all, &self.final_layer, |c, &layer| c.selection.final_layer = Some(layer));
+        spread(&mut all, &self.heads, |c, &heads| c.selection.heads = heads);
         spread(&mut all, &self.newlines, |c, &newlines| c.selection.newlines = Some(newlines));
         all
     }

@@ -4,7 +4,7 @@ use super::args::{Compared, EvalArgs};
 use super::questions::Item;
 use crate::cli::table::markdown;
 use hired::config::ModelConfig;
-use hired::select::{Budget, Method, Newlines};
+use hired::select::{Method, Newlines, Rule};
 use serde::Serialize;
 
 /// A line of the table.
@@ -13,18 +13,19 @@ pub struct Row {
     pub method: String,
     /// As typed.
     pub budget: String,
-    /// `None`, as the next three: it plays no part.
+    /// `None`, as the next four: it plays no part.
     pub rule: Option<String>,
     pub alpha: Option<f64>,
     pub init_layer: Option<i32>,
     pub final_layer: Option<i32>,
+    pub heads: Option<String>,
     pub newlines: String,
     /// Mean score, 0 to 1.
     pub accuracy: f64,
     /// Where it lies with 95% certainty.
     pub interval: [f64; 2],
     pub questions: usize,
-    /// Mean of the patches kept; newlines are not among them.
+    /// Mean of the patches kept and the rows beside them; newlines are not among them.
     pub visual_tokens: f64,
 }
 
@@ -44,8 +45,13 @@ impl Row {
         outcomes: &[Outcome],
     ) -> Self {
         let selection = &compared.selection;
-        let everything = selection.method == Method::Full || selection.budget == Budget::Full;
-        let scored = selection.method == Method::Hired && !everything;
+        let everything = selection.keeps_everything();
+        let (shares, ranks) = match selection.method {
+            _ if everything => (false, false),
+            Method::Hired => (selection.rule != Rule::Equal, true),
+            Method::FasterVlm | Method::VisionZip | Method::Scope => (false, true),
+            _ => (false, false),
+        };
         let newlines = if everything { Newlines::All } else { Newlines::None };
         let scores: Vec<f64> = outcomes.iter().map(|o| o.score).collect();
         let (accuracy, interval) = args.metric.summary(&scores);
@@ -54,10 +60,11 @@ impl Row {
         Self {
             method: selection.method.to_string(),
             budget: compared.budget.clone(),
-            rule: scored.then(|| selection.rule.to_string()),
-            alpha: scored.then(|| selection.alpha.value()),
-            init_layer: scored.then_some(selection.init_layer),
-            final_layer: scored.then_some(selection.final_layer.unwrap_or(last)),
+            rule: (ranks && selection.method == Method::Hired).then(|| selection.rule.to_string()),
+            alpha: shares.then(|| selection.alpha.value()),
+            init_layer: shares.then_some(selection.init_layer),
+            final_layer: ranks.then_some(selection.final_layer.unwrap_or(last)),
+            heads: ranks.then(|| selection.heads.to_string()),
             newlines: selection.newlines.unwrap_or(newlines).to_string(),
             accuracy,
             interval,
@@ -67,7 +74,7 @@ impl Row {
     }
 
     /// What tells rows apart, beside the budget.
-    fn names(&self) -> [(&'static str, String); 6] {
+    fn names(&self) -> [(&'static str, String); 7] {
         fn told(value: Option<impl ToString>) -> String {
             value.map_or(String::new(), |value| value.to_string())
         }
@@ -77,6 +84,7 @@ impl Row {
             ("alpha", told(self.alpha)),
             ("init layer", told(self.init_layer)),
             ("final layer", told(self.final_layer)),
+            ("heads", told(self.heads.as_ref())),
             ("newlines", self.newlines.clone()),
         ]
     }
@@ -91,7 +99,7 @@ fn telling(rows: &[Row]) -> Vec<usize> {
         let first = told.next();
         told.any(|value| Some(value) != first)
     };
-    (0..6).filter(|&column| column == 0 || differ(column)).collect()
+    (0..7).filter(|&column| column == 0 || differ(column)).collect()
 }
 
 /// A name for each row, the same for those that differ in their budget only. Newlines that follow from the budget tell
@@ -100,7 +108,9 @@ pub fn series(rows: &[Row], args: &EvalArgs) -> Vec<String> {
     let columns = telling(rows);
     let name = |row: &Row| {
         let names = row.names();
-        let told = columns.iter().filter(|&&column| column != 5 || args.compared.has_newlines());
+        let told = columns
+            .iter()
+            .filter(|&&column| names[column].0 != "newlines" || args.compared.has_newlines());
         let parts = told.filter_map(|&column| match &names[column] {
             ("method", value) => Some(value.clone()),
             (_, value) if value.is_empty() => None,

@@ -171,7 +171,7 @@ impl Work<'_> {
         let judged = |answers: Vec<Answer>| {
             let outcome = |(answer, question): (Answer, &super::questions::Question)| Outcome {
                 score: self.args.metric.score(&answer.text, &question.right),
-                visual_tokens: answer.visual.map_or(0, |visual| visual.kept),
+                visual_tokens: answer.visual.map_or(0, |visual| visual.kept + visual.merged),
             };
             answers.into_iter().zip(&item.questions).map(outcome).collect()
         };

@@ -3,11 +3,14 @@
 //! Radford et al., "Learning transferable visual models from natural language supervision", 2021; pre-LayerNorm
 //! blocks. Scores are what HiRED lives on: the class token's attention in two of the blocks.
 //!
-//! What is not computed, with the same numbers as a result: blocks after the features' layer (unless one of them
-//! scores), everything but keys and values of unkept patches in the last block, layer 0's scores of sub-images.
+//! What is not computed, with the same numbers as a result: blocks after the features' layer (unless a method looks at
+//! one of them), everything but keys and values of unkept patches in the last block (unless it looks at more than
+//! scores), layer 0's scores of sub-images.
 
+mod layers;
 mod survey;
 
+pub use layers::{Layers, resolve};
 pub use survey::Survey;
 
 use super::{Loader, Progress, report};
@@ -15,8 +18,9 @@ use crate::Result;
 use crate::config::{ModelConfig, VisionConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
-use crate::ops::{Extent, Linear, Norm, Ops};
+use crate::ops::{Evidence, Extent, Linear, Norm, Ops};
 use crate::select::Plan;
+use survey::Seen;
 
 /// The vision tower's weights.
 #[derive(Debug)]
@@ -42,46 +46,14 @@ struct Block<W> {
     fc2: Linear<W>,
 }
 
-/// Which blocks score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ScoreLayers {
-    /// The block whose class attention in the full image scores content.
-    pub init: usize,
-    /// The block whose class attention ranks patches.
-    pub last: usize,
-}
-
-impl ScoreLayers {
-    /// Blocks that must be there to score what `plan` needs.
-    pub fn blocks(self, plan: &Plan) -> usize {
-        let (init, last) = self.needed(plan);
-        init.max(last).map_or(0, |layer| layer + 1)
-    }
-
-    /// The blocks that score content and patches, as far as `plan` needs them.
-    pub fn needed(self, plan: &Plan) -> (Option<usize>, Option<usize>) {
-        let init = plan.needs_init().then_some(self.init);
-        (init, plan.needs_final().then_some(self.last))
-    }
-}
-
 /// What the tower makes of an image.
 pub struct Encoded<O: Ops> {
-    /// `[kept, D]`, partition after partition.
+    /// `[kept, D]`, partition after partition; then rows beside the kept patches, if the method adds any.
     pub features: O::Buffer,
+    /// Whether these have been through the projector already.
+    pub projected: bool,
     /// Which patches they are, and by which scores.
     pub kept: O::Kept,
-}
-
-/// How much of a block is needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extents {
-    /// All rows go on to the next block.
-    Whole,
-    /// The last block of the features: keys and values of all rows, the rest for kept rows.
-    Kept,
-    /// Only the class token's attention.
-    Scores,
 }
 
 impl<W> Vit<W> {
@@ -142,97 +114,152 @@ impl<W> Vit<W> {
         self.blocks.len()
     }
 
-    /// Features of the kept patches; the blocks that score must be there.
+    /// Features of the kept patches, by a plan that looks at nothing but scores; the blocks that score must be there.
     pub fn encode<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         tiles: &Tiles,
         norm: &Normalization,
         plan: &Plan,
-        layers: ScoreLayers,
+        layers: Layers,
         progress: &mut Progress<'_>,
     ) -> Result<Encoded<O>> {
         ops.enter(Stage::Vision)?;
-        let (init_layer, last_layer) = layers.needed(plan);
-        let blocks = self.feature_blocks.max(layers.blocks(plan));
-
+        let blocks = self.feature_blocks.max(layers.blocks());
+        let mut seen = Seen::of([layers]);
         let mut x = self.embed(ops, tiles, norm)?;
-        let (mut init, mut last) = (None, None);
+        let Some(last) = blocks.checked_sub(1) else {
+            // No block at all: the features are the embeddings, nothing scores.
+            let kept = select(ops, plan, Evidence::default())?;
+            return Ok(Encoded { features: ops.gather_kept(&x, &kept)?, projected: false, kept });
+        };
         let mut features = None;
-        for (layer, block) in self.blocks[..blocks].iter().enumerate() {
-            let extents = if layer + 1 == blocks && layer >= self.feature_blocks {
-                Extents::Scores
-            } else if layer + 1 == blocks {
-                Extents::Kept
-            } else {
-                Extents::Whole
-            };
-            if layer == self.feature_blocks {
-                let rows: Vec<usize> = (0..x.rows()).collect();
-                features = Some(ops.gather(&x, &rows)?);
-            }
-
-            ops.layer(Some(layer));
-            let n = ops.layer_norm(&x, &block.norm1)?;
-            let k = ops.linear(&n, &block.k, None)?;
-            let q = match extents {
-                Extents::Whole => Some(ops.linear(&n, &block.q, None)?),
-                _ => None,
-            };
-            if init_layer == Some(layer) || last_layer == Some(layer) {
-                let scores = |ops: &mut O, partitions| {
-                    self.scores(ops, block, &n, q.as_ref(), &k, partitions)
-                };
-                if init_layer == Some(layer) {
-                    init = Some(scores(ops, 1)?);
-                }
-                if last_layer == Some(layer) {
-                    last = Some(scores(ops, tiles.partitions())?);
-                }
-            }
-            if let Some(q) = q {
-                let v = ops.linear(&n, &block.v, None)?;
-                drop(n);
-                let mixed =
-                    ops.vision_attention(&q, &k, &v, self.config.heads, tiles.partitions(), None)?;
-                drop((q, k, v));
-                self.finish(ops, block, &mut x, mixed)?;
-                report(progress, Stage::Vision, layer + 1, blocks)?;
-                continue;
-            }
-
-            let kept = select(ops, plan, init, last)?;
-            ops.layer(Some(layer));
-            let features = match features {
-                Some(features) => ops.gather_kept(&features, &kept)?,
-                None => {
-                    let v = ops.linear(&n, &block.v, None)?;
-                    let kept_n = ops.gather_kept(&n, &kept)?;
-                    drop(n);
-                    let q = ops.linear(&kept_n, &block.q, None)?;
-                    drop(kept_n);
-                    let mixed = ops.vision_attention(
-                        &q,
-                        &k,
-                        &v,
-                        self.config.heads,
-                        tiles.partitions(),
-                        Some(&kept),
-                    )?;
-                    drop((q, k, v));
-                    let mut kept_x = ops.gather_kept(&x, &kept)?;
-                    drop(x);
-                    self.finish(ops, block, &mut kept_x, mixed)?;
-                    kept_x
-                }
-            };
-            report(progress, Stage::Vision, blocks, blocks)?;
-            return Ok(Encoded { features, kept });
+        for layer in 0..last {
+            self.note_features(ops, layer, &x, &mut features)?;
+            self.whole(ops, layer, &mut x, tiles.partitions(), &mut seen)?;
+            report(progress, Stage::Vision, layer + 1, blocks)?;
         }
-        // No block at all: the features are the embeddings, nothing scores.
-        let kept = select(ops, plan, None, None)?;
-        let features = ops.gather_kept(&x, &kept)?;
-        Ok(Encoded { features, kept })
+        self.note_features(ops, last, &x, &mut features)?;
+
+        // The last block: keys and values of all rows, the rest for kept rows, or only the class token's attention.
+        ops.layer(Some(last));
+        let block = &self.blocks[last];
+        let n = ops.layer_norm(&x, &block.norm1)?;
+        let k = ops.linear(&n, &block.k, None)?;
+        self.look(ops, last, &n, None, &k, tiles.partitions(), &mut seen)?;
+        let kept = select(ops, plan, seen.scores(layers))?;
+        drop(seen);
+        ops.layer(Some(last));
+        let features = match features {
+            Some(features) => ops.gather_kept(&features, &kept)?,
+            None => {
+                let v = ops.linear(&n, &block.v, None)?;
+                let kept_n = ops.gather_kept(&n, &kept)?;
+                drop(n);
+                let q = ops.linear(&kept_n, &block.q, None)?;
+                drop(kept_n);
+                let mixed = ops.vision_attention(
+                    &q,
+                    &k,
+                    &v,
+                    self.config.heads,
+                    tiles.partitions(),
+                    Some(&kept),
+                )?;
+                drop((q, k, v));
+                let mut kept_x = ops.gather_kept(&x, &kept)?;
+                drop(x);
+                self.finish(ops, block, &mut kept_x, mixed)?;
+                kept_x
+            }
+        };
+        report(progress, Stage::Vision, blocks, blocks)?;
+        Ok(Encoded { features, projected: false, kept })
+    }
+
+    /// A copy of the features, when `x` is them and further blocks follow.
+    fn note_features<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        x: &O::Buffer,
+        features: &mut Option<O::Buffer>,
+    ) -> Result<()> {
+        if layer == self.feature_blocks {
+            let rows: Vec<usize> = (0..x.rows()).collect();
+            *features = Some(ops.gather(x, &rows)?);
+        }
+        Ok(())
+    }
+
+    /// A block for all rows; notes what is looked at in it.
+    fn whole<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        x: &mut O::Buffer,
+        partitions: usize,
+        seen: &mut Seen<O>,
+    ) -> Result<()> {
+        ops.layer(Some(layer));
+        let block = &self.blocks[layer];
+        let n = ops.layer_norm(x, &block.norm1)?;
+        let k = ops.linear(&n, &block.k, None)?;
+        let q = ops.linear(&n, &block.q, None)?;
+        self.look(ops, layer, &n, Some(&q), &k, partitions, seen)?;
+        let v = ops.linear(&n, &block.v, None)?;
+        drop(n);
+        let mixed = ops.vision_attention(&q, &k, &v, self.config.heads, partitions, None)?;
+        drop((q, v));
+        seen.keep_keys(layer, k);
+        self.finish(ops, block, x, mixed)
+    }
+
+    /// Scores of a block, and its class queries, as far as they are looked at. `n`: its normalised input; `q`: its
+    /// queries, if they are there.
+    #[allow(clippy::too_many_arguments)]
+    fn look<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        n: &O::Buffer,
+        q: Option<&O::Buffer>,
+        k: &O::Buffer,
+        partitions: usize,
+        seen: &mut Seen<O>,
+    ) -> Result<()> {
+        let (heads, patches) = (self.config.heads, self.config.patches());
+        // Scores of so many partitions; the class queries are computed if no others are there.
+        let scores = |ops: &mut O, partitions: usize| match q {
+            Some(q) => ops.cls_scores(q, patches + 1, k, heads, partitions, patches),
+            None => {
+                let q = self.class_queries(ops, layer, n, partitions)?;
+                ops.cls_scores(&q, 1, k, heads, partitions, patches)
+            }
+        };
+        if let Some(init) = seen.init.get_mut(&layer) {
+            *init = Some(scores(ops, 1)?);
+        }
+        if let Some(last) = seen.last.get_mut(&layer) {
+            *last = Some(scores(ops, partitions)?);
+        }
+        if let Some(keys) = seen.keys.get_mut(&layer) {
+            keys.queries = Some(self.class_queries(ops, layer, n, partitions)?);
+        }
+        Ok(())
+    }
+
+    /// Queries of the class tokens of the first `partitions` partitions, `[partitions, D]`.
+    fn class_queries<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        n: &O::Buffer,
+        partitions: usize,
+    ) -> Result<O::Buffer> {
+        let rows: Vec<usize> = (0..partitions).map(|p| p * (self.config.patches() + 1)).collect();
+        let n = ops.gather(n, &rows)?;
+        ops.linear(&n, &self.blocks[layer].q, None)
     }
 
     /// Patches, class token and positions through the first norm: `[P·(T+1), D]`.
@@ -249,26 +276,6 @@ impl<W> Vit<W> {
             ops.vision_tokens(&patches, &self.class, &self.position, tiles.partitions())?;
         drop(patches);
         ops.layer_norm(&tokens, &self.pre_norm)
-    }
-
-    /// Scores of the first `partitions` partitions; computes the class queries if `q` is not there.
-    fn scores<O: Ops<Weight = W>>(
-        &self,
-        ops: &mut O,
-        block: &Block<W>,
-        n: &O::Buffer,
-        q: Option<&O::Buffer>,
-        k: &O::Buffer,
-        partitions: usize,
-    ) -> Result<O::Scores> {
-        let (heads, patches) = (self.config.heads, self.config.patches());
-        if let Some(q) = q {
-            return ops.cls_scores(q, patches + 1, k, heads, partitions, patches);
-        }
-        let class_rows: Vec<usize> = (0..partitions).map(|p| p * (patches + 1)).collect();
-        let n = ops.gather(n, &class_rows)?;
-        let q = ops.linear(&n, &block.q, None)?;
-        ops.cls_scores(&q, 1, k, heads, partitions, patches)
     }
 
     /// The rest of a block after its attention: x += out(mixed), x += mlp(norm(x)).
@@ -288,15 +295,10 @@ impl<W> Vit<W> {
     }
 }
 
-/// Selects by scores that nothing else needs: what is kept holds their sums.
-fn select<O: Ops>(
-    ops: &mut O,
-    plan: &Plan,
-    init: Option<O::Scores>,
-    last: Option<O::Scores>,
-) -> Result<O::Kept> {
+/// Selects in a stage of its own.
+fn select<O: Ops>(ops: &mut O, plan: &Plan, evidence: Evidence<'_, O>) -> Result<O::Kept> {
     ops.enter(Stage::Select)?;
-    let kept = ops.select(plan, init.as_ref(), last.as_ref())?;
+    let kept = ops.select(plan, evidence)?;
     ops.enter(Stage::Vision)?;
     Ok(kept)
 }

@@ -1,80 +1,127 @@
-//! An image seen once for many selections: features of every patch, scores of several blocks.
+//! An image seen as a whole: features of every patch, scores and keys of several blocks, for any number of selections.
 
-use super::{Encoded, ScoreLayers, Vit};
+use super::{Encoded, Layers, Vit};
 use crate::Result;
 use crate::image::{Normalization, Tiles};
 use crate::model::{Progress, report};
 use crate::ops::clock::Stage;
-use crate::ops::{Extent, Ops};
+use crate::ops::{Evidence, Ops};
 use crate::select::Plan;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+/// What is looked at, by block: there once the block has run.
+pub(super) struct Seen<O: Ops> {
+    /// Scores of the full image.
+    pub init: BTreeMap<usize, Option<O::Scores>>,
+    /// Scores of all partitions.
+    pub last: BTreeMap<usize, Option<O::Scores>>,
+    pub keys: BTreeMap<usize, Keys<O>>,
+}
+
+/// Of one block.
+pub(super) struct Keys<O: Ops> {
+    /// `[P, D]`, of the class tokens.
+    pub queries: Option<O::Buffer>,
+    /// `[P·(T+1), D]`.
+    pub keys: Option<O::Buffer>,
+}
+
+impl<O: Ops> Seen<O> {
+    /// Room for what selections look at.
+    pub fn of(selections: impl IntoIterator<Item = Layers>) -> Self {
+        let (mut init, mut last, mut keys) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        for layers in selections {
+            init.extend(layers.init.map(|layer| (layer, None)));
+            last.extend(layers.last.map(|layer| (layer, None)));
+            keys.extend(layers.keys.map(|layer| (layer, Keys { queries: None, keys: None })));
+        }
+        Self { init, last, keys }
+    }
+
+    /// Keeps a block's keys if they are looked at.
+    pub fn keep_keys(&mut self, layer: usize, k: O::Buffer) {
+        if let Some(keys) = self.keys.get_mut(&layer) {
+            keys.keys = Some(k);
+        }
+    }
+
+    /// What a selection looks at in the blocks.
+    pub fn scores(&self, layers: Layers) -> Evidence<'_, O> {
+        fn find<T>(seen: &BTreeMap<usize, Option<T>>, layer: Option<usize>) -> Option<&T> {
+            seen.get(&layer?)?.as_ref()
+        }
+        let keys = layers.keys.and_then(|layer| self.keys.get(&layer));
+        Evidence {
+            init: find(&self.init, layers.init),
+            last: find(&self.last, layers.last),
+            queries: keys.and_then(|keys| keys.queries.as_ref()),
+            keys: keys.and_then(|keys| keys.keys.as_ref()),
+            ..Evidence::default()
+        }
+    }
+}
 
 /// What the tower makes of an image, whatever is kept of it.
 pub struct Survey<O: Ops> {
     /// `[P·(T+1), D]`.
-    features: O::Buffer,
-    /// By block: of the full image.
-    init: BTreeMap<usize, O::Scores>,
-    /// By block: of all partitions.
-    last: BTreeMap<usize, O::Scores>,
+    pub features: O::Buffer,
+    /// `[V, H]`: the valid patches through the projector, if a selection looks at them.
+    pub projected: Option<O::Buffer>,
+    seen: Seen<O>,
+    heads: usize,
 }
 
 impl<W> Vit<W> {
-    /// Features of every patch, and the scores that each of `selections` needs; the blocks that score must be there.
+    /// Features of every patch, and what `selections` look at in the blocks, which must be there.
     pub fn survey<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         tiles: &Tiles,
         norm: &Normalization,
-        selections: &[(&Plan, ScoreLayers)],
+        selections: &[Layers],
         progress: &mut Progress<'_>,
     ) -> Result<Survey<O>> {
         ops.enter(Stage::Vision)?;
         let partitions = tiles.partitions();
-        let needed = || selections.iter().map(|(plan, layers)| layers.needed(plan));
-        let init_layers: BTreeSet<usize> = needed().filter_map(|(init, _)| init).collect();
-        let last_layers: BTreeSet<usize> = needed().filter_map(|(_, last)| last).collect();
-        let scoring = selections.iter().map(|(plan, layers)| layers.blocks(plan)).max();
-        let blocks = self.feature_blocks.max(scoring.unwrap_or(0));
-
+        let looked_at = selections.iter().map(Layers::blocks).max();
+        let blocks = self.feature_blocks.max(looked_at.unwrap_or(0));
+        let mut seen = Seen::of(selections.iter().copied());
         let mut x = self.embed(ops, tiles, norm)?;
-        let (mut init, mut last) = (BTreeMap::new(), BTreeMap::new());
         let mut features = None;
-        for (layer, block) in self.blocks[..blocks].iter().enumerate() {
-            if layer == self.feature_blocks {
-                let rows: Vec<usize> = (0..x.rows()).collect();
-                features = Some(ops.gather(&x, &rows)?);
+        for layer in 0..blocks {
+            self.note_features(ops, layer, &x, &mut features)?;
+            if layer + 1 == blocks && layer >= self.feature_blocks {
+                // Nothing but its scores and keys is looked at.
+                ops.layer(Some(layer));
+                let block = &self.blocks[layer];
+                let n = ops.layer_norm(&x, &block.norm1)?;
+                let k = ops.linear(&n, &block.k, None)?;
+                self.look(ops, layer, &n, None, &k, partitions, &mut seen)?;
+                seen.keep_keys(layer, k);
+            } else {
+                self.whole(ops, layer, &mut x, partitions, &mut seen)?;
             }
-            ops.layer(Some(layer));
-            let n = ops.layer_norm(&x, &block.norm1)?;
-            let k = ops.linear(&n, &block.k, None)?;
-            let q = ops.linear(&n, &block.q, None)?;
-            if init_layers.contains(&layer) {
-                init.insert(layer, self.scores(ops, block, &n, Some(&q), &k, 1)?);
-            }
-            if last_layers.contains(&layer) {
-                last.insert(layer, self.scores(ops, block, &n, Some(&q), &k, partitions)?);
-            }
-            let v = ops.linear(&n, &block.v, None)?;
-            drop(n);
-            let mixed = ops.vision_attention(&q, &k, &v, self.config.heads, partitions, None)?;
-            drop((q, k, v));
-            self.finish(ops, block, &mut x, mixed)?;
             report(progress, Stage::Vision, layer + 1, blocks)?;
         }
-        Ok(Survey { features: features.unwrap_or(x), init, last })
+        let features = features.unwrap_or(x);
+        Ok(Survey { features, projected: None, seen, heads: self.config.heads })
     }
 }
 
 impl<O: Ops> Survey<O> {
     /// What encoding for this selection alone would give. It must be one of those surveyed for.
-    pub fn select(&self, ops: &mut O, plan: &Plan, layers: ScoreLayers) -> Result<Encoded<O>> {
+    pub fn select(&self, ops: &mut O, plan: &Plan, layers: Layers) -> Result<Encoded<O>> {
         ops.enter(Stage::Select)?;
-        let (init, last) = layers.needed(plan);
-        let init = init.and_then(|layer| self.init.get(&layer));
-        let last = last.and_then(|layer| self.last.get(&layer));
-        let kept = ops.select(plan, init, last)?;
-        let features = ops.gather_kept(&self.features, &kept)?;
-        Ok(Encoded { features, kept })
+        let needs = &plan.needs;
+        let projected = self.projected.as_ref().filter(|_| needs.projected);
+        let evidence = Evidence {
+            heads: self.heads,
+            features: needs.features.then_some(&self.features),
+            projected,
+            ..self.seen.scores(layers)
+        };
+        let kept = ops.select(plan, evidence)?;
+        let features = ops.gather_kept(projected.unwrap_or(&self.features), &kept)?;
+        Ok(Encoded { features, projected: projected.is_some(), kept })
     }
 }

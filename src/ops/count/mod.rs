@@ -14,7 +14,7 @@ use super::footprint::{Footprint, Hold};
 use super::memory::{Meter, Purpose};
 use super::profile::Entry;
 use super::sample::Sampling;
-use super::{Batch, Chosen, DECODE_ROWS, Linear, Norm, Ops, Span, Storage, Visual, Work};
+use super::{Batch, Chosen, DECODE_ROWS, Evidence, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::checkpoint::synth::Recipe;
 use crate::checkpoint::{DType, Tensor};
 use crate::config::Activation;
@@ -255,19 +255,16 @@ impl Ops for Counter {
         Ok(out)
     }
 
-    fn select(
-        &mut self,
-        plan: &select::Plan,
-        _: Option<&Scores>,
-        _: Option<&Scores>,
-    ) -> Result<Planned> {
+    fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Planned> {
+        let scratch = self.footprint.choosing(plan, evidence.width());
+        drop(scratch.map(|bytes| self.hold(bytes)));
         let hold = self.hold(self.footprint.selection(plan)?);
-        Ok(Planned { kept: plan.kept, newlines: plan.newlines, _hold: hold })
+        Ok(Planned { rows: plan.rows, newlines: plan.newlines, _hold: hold })
     }
 
     fn gather_kept(&mut self, x: &Size, kept: &Planned) -> Result<Size> {
-        self.pass(kept.kept * x.cols);
-        Ok(self.buffer(kept.kept, x.cols))
+        self.pass(kept.rows * x.cols);
+        Ok(self.buffer(kept.rows, x.cols))
     }
 
     fn gather(&mut self, x: &Size, rows: &[usize]) -> Result<Size> {
@@ -343,7 +340,7 @@ impl Ops for Counter {
     }
 
     fn kept(&mut self, _: &Planned) -> Result<select::Kept> {
-        Ok(select::Kept { allocation: Vec::new(), indices: Vec::new() })
+        Ok(select::Kept::of(Vec::new()))
     }
 
     fn scores(&mut self, _: &Planned) -> Result<select::Scores> {

@@ -49,18 +49,22 @@ pub struct Scores {
 /// A selection before its scores: sizes as planned.
 #[derive(Debug)]
 pub struct Planned {
-    pub(super) kept: usize,
+    pub(super) rows: usize,
     pub(super) newlines: usize,
     pub(super) _hold: Hold,
 }
 
 impl Chosen for Planned {
-    fn kept(&self) -> usize {
-        self.kept
+    fn rows(&self) -> usize {
+        self.rows
     }
 
     fn slots(&self) -> usize {
-        self.kept + self.newlines
+        self.rows + self.newlines
+    }
+
+    fn waited(&self) -> bool {
+        false
     }
 }
 

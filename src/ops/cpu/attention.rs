@@ -183,27 +183,18 @@ pub(super) fn vision(
     );
 }
 
-/// Softmax of the class query over all keys of its partition, class column dropped, summed over heads.
-pub(super) fn cls_scores(
-    q: &Buffer,
-    q_stride: usize,
-    k: &Buffer,
-    heads: usize,
-    patches: usize,
-    out: &mut Buffer,
-) {
-    let keys = patches + 1;
+/// Softmax of the class query over all keys of its partition, class column dropped: `[partitions · heads, T]`.
+pub(super) fn cls_scores(q: &Buffer, q_stride: usize, k: &Buffer, heads: usize, out: &mut Buffer) {
+    let keys = out.cols() + 1;
     let width = k.cols() / heads;
     let scale = 1.0 / (width as f32).sqrt();
     let mut row = vec![0.0f32; keys];
-    for partition in 0..out.rows() {
+    for partition in 0..out.rows() / heads {
         for head in 0..heads {
             let query = View::head(q, partition * q_stride, 1, head, width);
             scores(query, View::head(k, partition * keys, keys, head, width), scale, &mut row);
             softmax(&mut row);
-            for (sum, score) in out.row_mut(partition).iter_mut().zip(&row[1..]) {
-                *sum += score;
-            }
+            out.row_mut(partition * heads + head).copy_from_slice(&row[1..]);
         }
     }
 }

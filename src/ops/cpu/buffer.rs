@@ -120,13 +120,28 @@ fn copy(tensor: &Tensor) -> Data {
     }
 }
 
+/// Attention of class tokens, head by head.
+#[derive(Debug)]
+pub struct Scores {
+    /// `[partitions · heads, T]`.
+    pub(super) rows: Buffer,
+    pub(super) heads: usize,
+}
+
+impl Scores {
+    /// `[partitions, T]`, the heads become one as a plan has it.
+    pub(super) fn of(&self, plan: &select::Plan) -> Vec<f32> {
+        plan.needs.heads.scores(&self.rows.data, self.heads, self.rows.cols)
+    }
+}
+
 /// Kept patches on the host.
 #[derive(Debug)]
 pub struct Kept {
     pub(super) kept: select::Kept,
     /// First kept row of each partition, and their number at the end.
     pub(super) offsets: Vec<usize>,
-    /// Rows of `[P·(T+1)]`, partition after partition.
+    /// Rows of the kept patches where they are taken from, partition after partition.
     pub(super) rows: Vec<usize>,
     /// For each row of the prompt the kept row that goes there; `None` is a newline.
     pub(super) slots: Vec<Option<usize>>,
@@ -140,45 +155,45 @@ pub(crate) fn kept_bytes(plan: &select::Plan) -> usize {
 }
 
 impl Kept {
-    /// What the plan made of these scores, and a copy of those it needed.
+    /// What the plan made of these scores and whatever else it looked at.
     pub(super) fn new(
         meter: &Arc<Meter>,
         plan: &select::Plan,
         kept: select::Kept,
-        init: &[f32],
-        last: &[f32],
+        scores: select::Scores,
     ) -> Self {
-        let counts = plan.scores();
-        let scores =
-            select::Scores { init: init[..counts[0]].to_vec(), last: last[..counts[1]].to_vec() };
         let charge = meter.charge(Purpose::Workspace, kept_bytes(plan));
-        let patches = plan.geometry.patches();
         let mut offsets = vec![0];
-        let mut rows = Vec::new();
-        for (partition, indices) in kept.indices.iter().enumerate() {
-            rows.extend(indices.iter().map(|&i| partition * (patches + 1) + 1 + i as usize));
-            offsets.push(rows.len());
+        for indices in &kept.indices {
+            offsets.push(offsets[offsets.len() - 1] + indices.len());
         }
+        let place = |partition: usize, patch: u32| {
+            let among = kept.indices[partition].binary_search(&patch);
+            offsets[partition] + among.expect("the order holds kept patches only")
+        };
         let slots = select::order(plan, &kept)
             .into_iter()
             .map(|slot| match slot {
                 select::Slot::Newline => None,
-                select::Slot::Patch { partition, patch } => {
-                    let row = partition * (patches + 1) + 1 + patch as usize;
-                    Some(rows.binary_search(&row).expect("the order holds kept patches only"))
-                }
+                select::Slot::Patch { partition, patch } => Some(place(partition, patch)),
+                select::Slot::Merged(added) => Some(kept.count() + added),
             })
             .collect();
+        let rows = plan.rows_of(&kept.indices);
         Self { kept, offsets, rows, slots, scores, _charge: charge }
     }
 }
 
 impl Chosen for Kept {
-    fn kept(&self) -> usize {
-        self.rows.len()
+    fn rows(&self) -> usize {
+        self.rows.len() + self.kept.merged()
     }
 
     fn slots(&self) -> usize {
         self.slots.len()
+    }
+
+    fn waited(&self) -> bool {
+        false
     }
 }

@@ -13,7 +13,7 @@ mod profile;
 mod rows;
 mod system;
 
-pub use buffer::{Buffer, Kept, Weight};
+pub use buffer::{Buffer, Kept, Scores, Weight};
 pub use cache::Cache;
 
 pub(crate) use attention::{decoder_scratch, vision_scratch};
@@ -26,7 +26,7 @@ use super::cost::{self, Cost};
 use super::memory::{Meter, Purpose};
 use super::profile::Entry;
 use super::sample::{self, Sampling};
-use super::{Batch, Extent, Linear, Norm, Ops, Span, Storage, Visual, Work};
+use super::{Batch, Evidence, Extent, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::checkpoint::Tensor;
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
@@ -101,15 +101,15 @@ impl Cpu {
     }
 }
 
-fn numbers(x: Option<&Buffer>) -> &[f32] {
-    x.map_or(&[], |x| &x.data)
+fn rows(x: Option<&Buffer>) -> select::Matrix<'_> {
+    x.map_or_else(Default::default, |x| select::Matrix { numbers: &x.data, cols: x.cols() })
 }
 
 impl Ops for Cpu {
     type Buffer = Buffer;
     type Weight = Weight;
     type Cache = Cache;
-    type Scores = Buffer;
+    type Scores = Scores;
     type Kept = Kept;
     type Batch = Batch;
 
@@ -215,12 +215,12 @@ impl Ops for Cpu {
         heads: usize,
         partitions: usize,
         patches: usize,
-    ) -> Result<Buffer> {
+    ) -> Result<Scores> {
         let cost = || cost::scores(partitions * (patches + 1), k.cols(), NUMBER);
         self.timed("cls_scores", cost, |cpu| {
-            let mut out = cpu.buffer(partitions, patches);
-            attention::cls_scores(q, q_stride, k, heads, patches, &mut out);
-            Ok(out)
+            let mut out = cpu.buffer(partitions * heads, patches);
+            attention::cls_scores(q, q_stride, k, heads, &mut out);
+            Ok(Scores { rows: out, heads })
         })
     }
 
@@ -243,26 +243,52 @@ impl Ops for Cpu {
         })
     }
 
-    fn select(
-        &mut self,
-        plan: &select::Plan,
-        init: Option<&Buffer>,
-        scores: Option<&Buffer>,
-    ) -> Result<Kept> {
-        let (init, last) = (numbers(init), numbers(scores));
-        let read = init.len() + last.len();
+    fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
+        let Evidence { init, last, queries, keys, features, projected, .. } = evidence;
+        let looked_at =
+            [init.map(|s| &s.rows), last.map(|s| &s.rows), queries, keys, features, projected];
+        let read: usize = looked_at.into_iter().flatten().map(|x| x.data.len()).sum();
         self.timed(
             "select",
             || Cost::bytes(read * NUMBER),
             |cpu| {
-                let kept = select::choose(plan, init, last)?;
-                Ok(Kept::new(&cpu.meter, plan, kept, init, last))
+                let _scratch = cpu.meter.charge(Purpose::Workspace, plan.scratch(evidence.width()));
+                let scores = |scores: Option<&Scores>, layer: Option<_>| match layer.and(scores) {
+                    Some(scores) => scores.of(plan),
+                    None => Vec::new(),
+                };
+                let needs = &plan.needs;
+                let scores = select::Scores {
+                    init: scores(init, needs.init),
+                    last: scores(last, needs.last),
+                };
+                let seen = select::Evidence {
+                    init: &scores.init,
+                    last: &scores.last,
+                    queries: rows(queries),
+                    keys: rows(keys),
+                    heads: evidence.heads,
+                    features: rows(features),
+                    projected: rows(projected),
+                };
+                let kept = select::choose(plan, &seen)?;
+                Ok(Kept::new(&cpu.meter, plan, kept, scores))
             },
         )
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
-        self.gather(x, &kept.rows)
+        let Some(mix) = &kept.kept.mix else { return self.gather(x, &kept.rows) };
+        let cols = x.cols();
+        self.timed(
+            "mix",
+            || cost::mix(mix.rows(), mix.sources(), cols, NUMBER),
+            |cpu| {
+                let mut out = cpu.buffer(mix.rows(), cols);
+                mix.apply(&x.data, cols, &mut out.data);
+                Ok(out)
+            },
+        )
     }
 
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {

@@ -7,8 +7,8 @@ use super::sample::Choosing;
 use super::select::{ClsHeads, Selecting};
 use crate::Result;
 use crate::ops::sample::Sampling;
-use crate::ops::{Chosen, Extent};
-use crate::select::{self, Plan};
+use crate::ops::{Chosen, Evidence, Extent};
+use crate::select::{self, Mix, Plan};
 use std::ops::Range;
 
 /// A selection in device memory.
@@ -23,18 +23,25 @@ pub struct Kept {
     pub(super) slots: u64,
     pub(super) count: usize,
     pub(super) slot_count: usize,
+    /// What the rows are made of, if not copied.
+    pub(super) mix: Option<Mix>,
+    waited: bool,
     /// Where its arrays lie.
     block: u64,
     selecting: Selecting,
 }
 
 impl Chosen for Kept {
-    fn kept(&self) -> usize {
+    fn rows(&self) -> usize {
         self.count
     }
 
     fn slots(&self) -> usize {
         self.slot_count
+    }
+
+    fn waited(&self) -> bool {
+        self.waited
     }
 }
 
@@ -46,37 +53,44 @@ fn word(block: u64, index: usize) -> u64 {
 }
 
 impl Cuda {
-    /// Which patches are kept, on the device. The host waits only for a number that the plan does not tell.
-    pub(super) fn choose(
-        &mut self,
-        plan: &Plan,
-        init: Option<&Scores>,
-        scores: Option<&Scores>,
-    ) -> Result<Kept> {
+    /// What is kept: chosen on the device by what its kernels know, else by the host. The host waits only for what it
+    /// chooses by, or for a number that the plan does not tell.
+    pub(super) fn choose(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
         let at = |range: &Range<usize>| word(block, range.start);
-        let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
-        match selecting.known() {
+        let mut mix = None;
+        let mut waited = false;
+        let count = if selecting.ranking().is_none() {
+            waited = !selecting.is_known();
+            let (chosen, words) = self.choose_on_host(&selecting, evidence)?;
             // SAFETY: the region holds the words.
-            Some(words) => unsafe { self.queue.upload(block, &words)? },
-            None => {
-                // SAFETY: the region holds the flags; the launches' arrays are parts of it.
-                unsafe {
-                    self.queue.clear(at(&layout.flags), layout.flags.len() * WORD)?;
-                    for (launch, params) in selecting.launches(block, heads(init), heads(scores)) {
-                        self.queue.launch_with(&launch, params.pointer())?;
-                    }
+            unsafe { self.queue.upload(block, &words)? };
+            let count = chosen.count() + chosen.merged();
+            mix = chosen.mix;
+            count
+        } else {
+            let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
+            let (init, last) = (heads(evidence.init), heads(evidence.last));
+            // SAFETY: the region holds the flags and the allocation; the launches' arrays are parts of it.
+            unsafe {
+                self.queue.clear(at(&layout.flags), layout.flags.len() * WORD)?;
+                if let Some(words) = selecting.allocation() {
+                    self.queue.upload(at(&layout.allocation), &words)?;
+                }
+                for (launch, params) in selecting.launches(block, init, last) {
+                    self.queue.launch_with(&launch, params.pointer())?;
                 }
             }
-        }
-        let count = if plan.is_exact() {
-            plan.kept
-        } else {
-            let head = layout.head();
-            // SAFETY: the head is a part of the region.
-            selecting.delivered(&unsafe { self.queue.download(at(&head), head.len())? })?
+            if plan.is_exact() {
+                plan.rows
+            } else {
+                waited = true;
+                let head = layout.head();
+                // SAFETY: the head is a part of the region.
+                selecting.delivered(&unsafe { self.queue.download(at(&head), head.len())? })?
+            }
         };
         Ok(Kept {
             offsets: at(&layout.offsets),
@@ -84,10 +98,96 @@ impl Cuda {
             slots: at(&layout.slots),
             count,
             slot_count: count + plan.newlines,
+            mix,
+            waited,
             block,
             selecting,
             _place: place,
         })
+    }
+
+    /// A choice by the functions of [`select`] on copies of what is looked at, and the words of its block.
+    fn choose_on_host(
+        &self,
+        selecting: &Selecting,
+        evidence: Evidence<'_, Self>,
+    ) -> Result<(select::Kept, Vec<u32>)> {
+        let plan = selecting.plan();
+        let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+        let scores = |scores: Option<&Scores>, layer: Option<_>, partitions| match layer.and(scores)
+        {
+            Some(scores) => {
+                let heads = self.read_heads(scores, partitions, patches)?;
+                Ok(plan.needs.heads.scores(&heads, scores.heads.heads, patches))
+            }
+            None => Ok(Vec::new()),
+        };
+        let init = scores(evidence.init, plan.needs.init, 1)?;
+        let last = scores(evidence.last, plan.needs.last, partitions)?;
+        let scores = select::Scores { init, last };
+        let read =
+            |x: Option<&Buffer>| x.map_or(Ok((Vec::new(), 0)), |x| Ok((self.read(x)?, x.cols)));
+        let queries = read(evidence.queries)?;
+        let keys = read(evidence.keys)?;
+        let features = read(evidence.features)?;
+        let projected = read(evidence.projected)?;
+        fn rows((numbers, cols): &(Vec<f32>, usize)) -> select::Matrix<'_> {
+            select::Matrix { numbers, cols: *cols }
+        }
+        let seen = select::Evidence {
+            init: &scores.init,
+            last: &scores.last,
+            queries: rows(&queries),
+            keys: rows(&keys),
+            heads: evidence.heads,
+            features: rows(&features),
+            projected: rows(&projected),
+        };
+        let chosen = select::choose(plan, &seen)?;
+        let words = selecting.block(&chosen, &scores);
+        Ok((chosen, words))
+    }
+
+    /// Attention of class tokens to the patches, `[partitions, heads, T]`.
+    fn read_heads(&self, scores: &Scores, partitions: usize, patches: usize) -> Result<Vec<f32>> {
+        let ClsHeads { weights, sums, heads } = scores.heads;
+        let rows = partitions * heads;
+        // SAFETY: the scores have so many weights, the class token's before the patches', and as many sums as rows.
+        let (weights, sums) = unsafe {
+            let weights = self.queue.download::<f32>(weights, rows * (patches + 1))?;
+            (weights, self.queue.download::<f32>(sums, rows)?)
+        };
+        let rows = weights.chunks_exact(patches + 1).zip(sums);
+        Ok(rows.flat_map(|(row, sum)| row[1..].iter().map(move |weight| weight / sum)).collect())
+    }
+
+    /// The kept rows of `x`. Combinations are made by the host, as [`Mix::apply`] does.
+    pub(super) fn take_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
+        let out = self.strided(kept.count, x.cols, x.stride, x.number)?;
+        let Some(mix) = &kept.mix else {
+            self.gather_rows(x, kept.rows, &out)?;
+            return Ok(out);
+        };
+        let mut rows = vec![0.0; kept.count * x.cols];
+        mix.apply(&self.read(x)?, x.cols, &mut rows);
+        let mut padded = vec![0.0; kept.count * x.stride];
+        for (to, from) in
+            padded.chunks_exact_mut(x.stride.max(1)).zip(rows.chunks_exact(x.cols.max(1)))
+        {
+            to[..x.cols].copy_from_slice(from);
+        }
+        // SAFETY: the buffer has so many numbers.
+        unsafe {
+            match x.number {
+                Number::F32 => self.queue.upload(out.address, &padded)?,
+                Number::F16 => {
+                    let half: Vec<half::f16> =
+                        padded.into_iter().map(half::f16::from_f32).collect();
+                    self.queue.upload(out.address, &half)?;
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// The selection for the host.
@@ -95,7 +195,8 @@ impl Cuda {
         let outcome = kept.selecting.layout().outcome();
         // SAFETY: the outcome is a part of the selection's region.
         let words = unsafe { self.queue.download(word(kept.block, outcome.start), outcome.len())? };
-        kept.selecting.kept(&words)
+        let outcome = kept.selecting.kept(&words)?;
+        Ok(select::Kept { mix: kept.mix.clone(), ..outcome })
     }
 
     /// The scores of a selection, for the host.

@@ -17,7 +17,7 @@ use crate::ops::cost::{self, Cost};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::profile::Entry;
 use crate::ops::sample::Sampling;
-use crate::ops::{Linear, Norm, Ops, Span, Storage, Visual, Work};
+use crate::ops::{Evidence, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::select;
 use crate::{Error, Result};
 use std::sync::Arc;
@@ -179,19 +179,12 @@ impl Ops for Cuda {
         self.mix_partitions(q, k, v, heads, partitions, kept)
     }
 
-    fn select(
-        &mut self,
-        plan: &select::Plan,
-        init: Option<&Scores>,
-        scores: Option<&Scores>,
-    ) -> Result<Kept> {
-        self.choose(plan, init, scores)
+    fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
+        self.choose(plan, evidence)
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
-        let out = self.strided(kept.count, x.cols, x.stride, x.number)?;
-        self.gather_rows(x, kept.rows, &out)?;
-        Ok(out)
+        self.take_kept(x, kept)
     }
 
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {

@@ -4,7 +4,7 @@ use super::{Layout, Selecting};
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi;
 use crate::ops::cuda::launch::Launch;
-use crate::select::Rule;
+use crate::select::{Ranking, Rule};
 use std::ffi::c_void;
 use std::ops::Range;
 
@@ -64,12 +64,12 @@ impl Params {
 }
 
 impl Selecting {
-    /// The launches, one after another, for a block at address `block` whose flags are zero. `init` of the full image and
-    /// `scores` of all partitions are what the plan needs; of the others any.
+    /// The launches, one after another, for a block at address `block` whose flags are zero and whose allocation is there
+    /// if it is known. `init` of the full image and `scores` of all partitions are what the plan needs; of the others any.
     ///
-    /// None where the plan alone decides.
+    /// None where the host chooses.
     pub fn launches(&self, block: u64, init: ClsHeads, scores: ClsHeads) -> Vec<(Launch, Params)> {
-        let Some(rule) = self.plan.rule else { return Vec::new() };
+        let Some(ranking) = self.ranking() else { return Vec::new() };
         let at = |range: &Range<usize>| (block + 4 * range.start as u64) as *mut u32;
         let Layout { flags, offsets, allocation, patches, rows, slots, counts, ranks, .. } =
             &self.layout;
@@ -85,7 +85,6 @@ impl Selecting {
             cost: Cost::default(),
         };
         let init = init.scores(at(&self.layout.init));
-        let (share, params) = self.share(rule, init, at(allocation), at(flags));
         let topk = abi::SelectTopkParams {
             scores: scores.scores(at(&self.layout.last)),
             allocation: at(allocation),
@@ -93,7 +92,7 @@ impl Selecting {
             counts: at(counts),
             flags: at(flags),
             area,
-            padding: (rule != Rule::Exact).into(),
+            padding: matches!(ranking.rule, Rule::Paper | Rule::Repo).into(),
             reserved: 0,
         };
         let kept_rows = abi::SelectRowsParams {
@@ -115,12 +114,17 @@ impl Selecting {
         };
         // Scores read, ranks written; the other kernels' words are fewer.
         let scored = cost::pass((partitions * patch_count) as usize, size_of::<f32>());
-        vec![
-            (launch(share.0, 1, share.1 * (partitions as usize - 1)), params),
+        let mut launches = Vec::new();
+        if ranking.allocation.is_none() {
+            let (share, params) = self.share(ranking, init, at(allocation), at(flags));
+            launches.push((launch(share.0, 1, share.1 * (partitions as usize - 1)), params));
+        }
+        launches.extend([
             (launch("topk", partitions, 0).costing(scored), Params::Topk(topk)),
             (launch("rows", partitions, 0), Params::Rows(kept_rows)),
             (launch("order", 1, 0), Params::Order(order)),
-        ]
+        ]);
+        launches
     }
 
     fn area(&self) -> abi::SelectArea {
@@ -142,17 +146,17 @@ impl Selecting {
     /// The kernel of the allocation with its bytes of shared memory for each sub-image, and its parameters.
     fn share(
         &self,
-        rule: Rule,
+        ranking: &Ranking,
         init: abi::SelectScores,
         allocation: *mut u32,
         flags: *mut u32,
     ) -> ((&'static str, usize), Params) {
-        let plan = &self.plan;
-        let geometry = &plan.geometry;
+        let geometry = &self.plan.geometry;
         let area = self.area();
-        let full_image = plan.full_image as u32;
-        match rule {
-            Rule::Exact => {
+        let full_image = ranking.full_image as u32;
+        match ranking.rule {
+            // Equal shares are known.
+            Rule::Exact | Rule::Equal => {
                 let (fit_rows, fit_cols) = geometry.fit();
                 // Floors of floors are the floor of the whole quotient.
                 let mass_limit = [fit_rows, fit_cols, geometry.valid()]
@@ -165,7 +169,7 @@ impl Selecting {
                     mass_limit,
                     area,
                     full_image,
-                    sub_images: plan.sub_images as u32,
+                    sub_images: ranking.sub_images as u32,
                     pixels: (geometry.side() * geometry.patch_size()) as u32,
                     fit_rows: fit_rows as u32,
                     fit_cols: fit_cols as u32,
@@ -174,7 +178,7 @@ impl Selecting {
                 (("exact", 12), Params::Exact(params))
             }
             Rule::Paper => {
-                let sub_images = plan.sub_images as u64;
+                let sub_images = ranking.sub_images as u64;
                 let params = abi::SelectPaperParams {
                     init,
                     allocation,
@@ -187,14 +191,14 @@ impl Selecting {
                 (("paper", 8), Params::Paper(params))
             }
             Rule::Repo => {
-                let unmarked = plan.alpha.millionths() as usize;
+                let unmarked = ranking.alpha.millionths() as usize;
                 let params = abi::SelectRepoParams {
                     init,
                     allocation,
                     flags,
                     area,
                     full_image,
-                    sub_images: plan.sub_images as u32,
+                    sub_images: ranking.sub_images as u32,
                     marked: (geometry.patches() * (1_000_000 - unmarked) / 1_000_000) as u32,
                     reserved: 0,
                 };

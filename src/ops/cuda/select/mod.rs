@@ -4,6 +4,9 @@
 //! address is known before any score is. Nothing is read back for a plan whose number of kept patches is known; for
 //! the others, and to look for wrong scores, one copy of the first words serves.
 //!
+//! There are kernels for HiRED's counting, its ranks and their order. What else there is to look at goes to the host,
+//! which chooses by the same functions and sends the block.
+//!
 //! Four small launches, none of which reads more than the heads of the scores, which it sums first: some 20 µs beside the
 //! milliseconds of the encoder.
 
@@ -12,7 +15,7 @@ mod launches;
 pub use launches::{ClsHeads, Params};
 
 use super::abi;
-use crate::select::{Kept, Plan, Slot, choose, order};
+use crate::select::{Heads, Kept, Plan, Ranking, Scores, Slot, order};
 use crate::{Error, Result};
 use std::ops::Range;
 
@@ -25,16 +28,16 @@ pub struct Layout {
     pub offsets: Range<usize>,
     /// `[P]`: tokens allotted to each partition.
     pub allocation: Range<usize>,
-    /// `[kept]`: patches kept, ascending in each partition.
+    /// `[rows]`: patches kept, ascending in each partition.
     pub patches: Range<usize>,
-    /// `[kept]`: their rows in `[P·(T+1), D]`.
+    /// `[rows]`: where they are taken from, [`Plan::rows_of`].
     pub rows: Range<usize>,
-    /// `[kept + newlines]`: kept row for each row of the prompt, or [`NEWLINE`].
+    /// `[rows + newlines]`: kept row for each row of the prompt, or [`NEWLINE`].
     pub slots: Range<usize>,
     /// `[P]` and `[P·T]`: kept patches of each partition; place of each patch among them.
     counts: Range<usize>,
     ranks: Range<usize>,
-    /// `[T]`, f32: the full image's content scores, summed over heads, if the plan needs them.
+    /// `[T]`, f32: the full image's content scores, the heads become one, if the plan needs them.
     pub init: Range<usize>,
     /// `[P, T]`, f32: the ranking scores, likewise.
     pub last: Range<usize>,
@@ -58,9 +61,9 @@ impl Layout {
             flags: take(1),
             offsets: take(partitions + 1),
             allocation: take(partitions),
-            patches: take(plan.kept),
-            rows: take(plan.kept),
-            slots: take(plan.kept + plan.newlines),
+            patches: take(plan.rows),
+            rows: take(plan.rows),
+            slots: take(plan.rows + plan.newlines),
             counts: take(partitions),
             ranks: take(partitions * patches),
             init: take(init),
@@ -99,21 +102,45 @@ impl Selecting {
     pub fn new(plan: &Plan) -> Result<Self> {
         let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
         let most = [abi::HIRED_SUB_IMAGES, abi::HIRED_PATCHES].map(|n| n as usize);
-        // Without a rule the host decides.
-        if plan.rule.is_some() && partitions - 1 > most[0] {
+        let selecting = Self { plan: plan.clone(), layout: Layout::new(plan) };
+        if selecting.ranking().is_none() {
+            return Ok(selecting);
+        }
+        if partitions - 1 > most[0] {
             return Err(Error::Request(format!(
                 "{} sub-images: on a CUDA device an image may have {} (use the CPU, --device cpu, or smaller pinpoints)",
                 partitions - 1,
                 most[0]
             )));
         }
-        if plan.rule.is_some() && patches > most[1] {
+        if patches > most[1] {
             return Err(Error::Request(format!(
                 "{patches} patches in a partition: on a CUDA device it may have {} (use the CPU, --device cpu)",
                 most[1]
             )));
         }
-        Ok(Self { plan: plan.clone(), layout: Layout::new(plan) })
+        Ok(selecting)
+    }
+
+    /// What the kernels do; `None`: the host chooses. Their scores are sums over heads.
+    pub fn ranking(&self) -> Option<&Ranking> {
+        self.plan.ranking.as_ref().filter(|_| self.plan.needs.heads == Heads::Sum)
+    }
+
+    /// Whether nothing is looked at.
+    pub fn is_known(&self) -> bool {
+        self.plan.needs.nothing()
+    }
+
+    /// The words of the allocation, where they are known before the launches.
+    pub fn allocation(&self) -> Option<Vec<u32>> {
+        let known = self.ranking()?.allocation.as_ref()?;
+        Some(known.iter().map(|&count| count as u32).collect())
+    }
+
+    /// What is planned.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
     }
 
     /// Where the arrays lie.
@@ -121,17 +148,8 @@ impl Selecting {
         &self.layout
     }
 
-    /// The whole block, where the plan alone decides and nothing is launched.
-    pub fn known(&self) -> Option<Vec<u32>> {
-        if self.plan.rule.is_some() {
-            return None;
-        }
-        let kept = choose(&self.plan, &[], &[]).expect("without a rule no score is looked at");
-        Some(self.block(&kept))
-    }
-
-    /// The block for an outcome; without flags and scores.
-    pub fn block(&self, kept: &Kept) -> Vec<u32> {
+    /// The block for an outcome and its scores; without flags.
+    pub fn block(&self, kept: &Kept, scores: &Scores) -> Vec<u32> {
         let patches = self.plan.geometry.patches();
         let mut block = vec![0; self.layout.words()];
         let mut put = |range: &Range<usize>, values: &mut dyn Iterator<Item = u32>| {
@@ -139,9 +157,7 @@ impl Selecting {
         };
         let counts = || kept.indices.iter().map(|indices| indices.len() as u32);
         let offsets: Vec<u32> = (0..=kept.indices.len()).map(|i| counts().take(i).sum()).collect();
-        let rows = kept.indices.iter().enumerate().flat_map(|(partition, indices)| {
-            indices.iter().map(move |&patch| (partition * (patches + 1) + 1) as u32 + patch)
-        });
+        let rows = self.plan.rows_of(&kept.indices).into_iter().map(|row| row as u32);
         let mut ranks = vec![abi::HIRED_DROPPED; self.layout.ranks.len()];
         for (partition, indices) in kept.indices.iter().enumerate() {
             for (rank, &patch) in indices.iter().enumerate() {
@@ -150,6 +166,7 @@ impl Selecting {
         }
         let slots = order(&self.plan, kept).into_iter().map(|slot| match slot {
             Slot::Newline => NEWLINE,
+            Slot::Merged(added) => (kept.count() + added) as u32,
             Slot::Patch { partition, patch } => {
                 offsets[partition] + ranks[partition * patches + patch as usize]
             }
@@ -161,6 +178,8 @@ impl Selecting {
         put(&self.layout.counts, &mut counts());
         put(&self.layout.offsets, &mut offsets.iter().copied());
         put(&self.layout.ranks, &mut ranks.iter().copied());
+        put(&self.layout.init, &mut scores.init.iter().map(|score| score.to_bits()));
+        put(&self.layout.last, &mut scores.last.iter().map(|score| score.to_bits()));
         block
     }
 
@@ -183,7 +202,7 @@ impl Selecting {
         let patches = &outcome[self.layout.patches.clone()];
         let indices = offsets.windows(2).map(|w| patches[w[0] as usize..w[1] as usize].to_vec());
         let allocation = outcome[self.layout.allocation.clone()].iter().map(|&n| n as usize);
-        Ok(Kept { allocation: allocation.collect(), indices: indices.collect() })
+        Ok(Kept { allocation: allocation.collect(), indices: indices.collect(), mix: None })
     }
 }
 
@@ -214,7 +233,7 @@ pub fn check(flags: u32) -> Result<()> {
 mod tests {
     use super::*;
     use crate::image;
-    use crate::select::{Budget, Geometry, Rule, Selection, plan};
+    use crate::select::{Budget, Evidence, Geometry, Rule, Selection, choose, plan};
 
     fn geometry(grid: (usize, usize), side: usize) -> Geometry {
         let (width, height) = (grid.1 * side, grid.0 * side);
@@ -252,10 +271,11 @@ mod tests {
         let selecting = selecting(Rule::Exact, Budget::Full);
         let none = ClsHeads::default();
         assert!(selecting.launches(0, none, none).is_empty());
-        let block = selecting.known().unwrap();
+        let chosen = choose(selecting.plan(), &Evidence::default()).unwrap();
+        let block = selecting.block(&chosen, &Scores::default());
         assert_eq!(selecting.delivered(&block[selecting.layout().head()]).unwrap(), 5 * 576);
         let kept = selecting.kept(&block[selecting.layout().outcome()]).unwrap();
-        assert_eq!(kept, choose(&selecting.plan, &[], &[]).unwrap());
+        assert_eq!(kept, chosen);
         assert_eq!(block[selecting.layout().slots.end - 1], NEWLINE);
     }
 

@@ -1,0 +1,57 @@
+//! Which blocks a selection looks into.
+
+use crate::config::ModelConfig;
+use crate::select::{Layer, Needs};
+use crate::{Error, Result};
+
+/// The blocks that a plan looks into, as far as it does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// The block whose class attention in the full image scores content.
+    pub init: Option<usize>,
+    /// The block whose class attention ranks patches.
+    pub last: Option<usize>,
+    /// The block whose keys are looked at.
+    pub keys: Option<usize>,
+}
+
+impl Layers {
+    /// The blocks of a tower.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a block that it has not.
+    pub fn of(needs: &Needs, config: &ModelConfig) -> Result<Self> {
+        let find = |layer: Option<Layer>, what| layer.map(|l| resolve(l, config, what)).transpose();
+        Ok(Self {
+            init: find(needs.init, "init layer")?,
+            last: find(needs.last, "final layer")?,
+            keys: find(needs.keys, "key layer")?,
+        })
+    }
+
+    /// Blocks that must be there.
+    pub fn blocks(&self) -> usize {
+        [self.init, self.last, self.keys].into_iter().flatten().max().map_or(0, |layer| layer + 1)
+    }
+}
+
+/// The number of a block.
+///
+/// # Errors
+/// [`Error::Request`] when there is no such block.
+pub fn resolve(layer: Layer, config: &ModelConfig, what: &str) -> Result<usize> {
+    let layers = config.vision.layers as i64;
+    let index = match layer {
+        Layer::Features => return Ok(config.feature_blocks.saturating_sub(1)),
+        Layer::At(layer) if layer < 0 => layers + i64::from(layer),
+        Layer::At(layer) => i64::from(layer),
+    };
+    if (0..layers).contains(&index) {
+        return Ok(index as usize);
+    }
+    let Layer::At(layer) = layer else { unreachable!("the features' layer has returned") };
+    Err(Error::Request(format!(
+        "{what} {layer}: the vision tower has layers 0 to {} (or -{layers} to -1)",
+        layers - 1
+    )))
+}

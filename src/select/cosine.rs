@@ -1,0 +1,174 @@
+//! Likeness of rows: cosines, many at a time.
+
+use super::dropping::Matrix;
+use rayon::prelude::*;
+
+/// Rows that a thread compares at a time.
+const BLOCK: usize = 64;
+
+/// Rows of length 1; a row of zeros stays one and is like nothing.
+pub(super) struct Units {
+    numbers: Vec<f32>,
+    cols: usize,
+}
+
+impl Units {
+    /// The given rows of a matrix.
+    pub fn of(x: Matrix<'_>, rows: impl IntoIterator<Item = usize>) -> Self {
+        let mut numbers = Vec::new();
+        rows.into_iter().for_each(|row| numbers.extend_from_slice(x.row(row)));
+        Self::new(numbers, x.cols)
+    }
+
+    /// Of rows of any length.
+    pub fn new(mut numbers: Vec<f32>, cols: usize) -> Self {
+        numbers.par_chunks_mut(cols.max(1)).for_each(|row| {
+            let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
+            if length > 0.0 {
+                row.iter_mut().for_each(|x| *x = (f64::from(*x) / length) as f32);
+            }
+        });
+        Self { numbers, cols }
+    }
+
+    /// Bytes of so many rows.
+    pub fn bytes(rows: usize, cols: usize) -> usize {
+        rows * cols * size_of::<f32>()
+    }
+
+    /// Rows.
+    pub fn len(&self) -> usize {
+        self.numbers.len() / self.cols.max(1)
+    }
+
+    fn rows(&self, first: usize, count: usize) -> &[f32] {
+        &self.numbers[first * self.cols..][..count * self.cols]
+    }
+
+    /// Cosines of every row with every other: `[n, n]`.
+    pub fn cosines(&self) -> Vec<f32> {
+        let n = self.len();
+        let mut out = vec![0.0; n * n];
+        out.par_chunks_mut((BLOCK * n).max(1)).enumerate().for_each(|(block, out)| {
+            products(self.rows(BLOCK * block, out.len() / n), &self.numbers, self.cols, out);
+        });
+        out
+    }
+
+    /// Cosines of one row with every row.
+    pub fn cosines_with(&self, row: usize, out: &mut [f32]) {
+        let other = self.rows(row, 1);
+        out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
+            products(self.rows(BLOCK * block, out.len()), other, self.cols, out);
+        });
+    }
+
+    /// Of every row the cosine with the row most like it; −1 for a row that is alone.
+    pub fn nearest(&self) -> Vec<f32> {
+        let n = self.len();
+        let mut nearest = vec![-1.0f32; n];
+        nearest.par_chunks_mut(BLOCK).enumerate().for_each_init(
+            || vec![0.0; BLOCK * n],
+            |cosines, (block, nearest)| {
+                let first = BLOCK * block;
+                let cosines = &mut cosines[..nearest.len() * n];
+                products(self.rows(first, nearest.len()), &self.numbers, self.cols, cosines);
+                for (i, (nearest, row)) in
+                    nearest.iter_mut().zip(cosines.chunks_exact(n)).enumerate()
+                {
+                    let others = row.iter().enumerate().filter(|(j, _)| *j != first + i);
+                    *nearest = others.fold(-1.0, |most, (_, &cosine)| most.max(cosine));
+                }
+            },
+        );
+        nearest
+    }
+
+    /// Bytes of scratch of [`Units::nearest`].
+    pub fn nearest_scratch(rows: usize) -> usize {
+        rayon::current_num_threads().min(rows.div_ceil(BLOCK)) * BLOCK * rows * size_of::<f32>()
+    }
+}
+
+/// `a` `[m, cols]` · `b` `[n, cols]`ᵀ, where `out` holds m·n numbers.
+fn products(a: &[f32], b: &[f32], cols: usize, out: &mut [f32]) {
+    let (m, n) = (a.len() / cols.max(1), b.len() / cols.max(1));
+    assert!(out.len() == m * n, "a product of {m} and {n} rows into {} numbers", out.len());
+    // SAFETY: the slices hold m, n rows of `cols` numbers and their m·n products, as was just checked.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            cols,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            1,
+            cols as isize,
+            b.as_ptr(),
+            cols as isize,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// The first of the greatest, among those that `open` says.
+pub(super) fn greatest<T: PartialOrd + Copy>(
+    values: &[T],
+    open: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let mut best: Option<usize> = None;
+    for (i, value) in values.iter().enumerate().filter(|(i, _)| open(*i)) {
+        if best.is_none_or(|best| *value > values[best]) {
+            best = Some(i);
+        }
+    }
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cosines_are_those_of_angles() {
+        // More than a block, at angles of whole degrees, of any length; and one row of nothing.
+        let angles: Vec<f32> = (0..100).map(|i| (i as f32 * 3.0).to_radians()).collect();
+        let numbers = angles.iter().enumerate().flat_map(|(i, angle)| {
+            let length = 0.5 + i as f32;
+            [length * angle.cos(), length * angle.sin()]
+        });
+        let units = Units::new(numbers.chain([0.0, 0.0]).collect(), 2);
+        let all = units.cosines();
+        assert_eq!((units.len(), all.len()), (101, 101 * 101));
+        let mut one = vec![0.0; 101];
+        for i in 0..100 {
+            units.cosines_with(i, &mut one);
+            for j in 0..100 {
+                let expected = (angles[i] - angles[j]).cos();
+                assert!((all[i * 101 + j] - expected).abs() < 1e-5, "{i} {j}");
+                assert!((one[j] - expected).abs() < 1e-5, "{i} {j}");
+            }
+            assert_eq!((all[i * 101 + 100], one[100]), (0.0, 0.0));
+        }
+        let nearest = units.nearest();
+        assert!(nearest[..100].iter().all(|x| (x - 3f32.to_radians().cos()).abs() < 1e-5));
+        assert_eq!(nearest[100], 0.0);
+        assert_eq!(Units::new(vec![3.0, 4.0], 2).nearest(), [-1.0]);
+    }
+
+    #[test]
+    fn the_first_of_the_greatest() {
+        assert_eq!(greatest(&[1.0, 3.0, 3.0], |_| true), Some(1));
+        assert_eq!(greatest(&[1.0, 3.0, 3.0], |i| i != 1), Some(2));
+        assert_eq!(greatest(&[1.0], |_| false), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! VisionZip (Yang et al., "VisionZip: longer is better but not necessary in vision language models", CVPR 2025):
+//! dominant tokens, and contextual ones that sum up the rest.
+//!
+//! Every partition gets an equal share of the budget, n rows. Of these c = ⌊share·n⌋ are contextual; the published
+//! split of 54 dominant and 10 contextual tokens is the share 10/64. The dominant ones are the class token and the
+//! n − c − 1 patches that it attends to most (no class token where that would leave no patch). Of what remains every
+//! ⌊remaining/c⌋-th patch is a target; each other one goes to the target most like it, by the cosine of keys averaged
+//! over heads. A contextual row is its target plus the mean of what went to it.
+
+use super::budget::Alpha;
+use super::cosine::{Units, greatest};
+use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
+use super::geometry::Geometry;
+use super::heads::Heads;
+use super::selection::Selection;
+use super::topk::highest;
+use super::{Kept, Mix, Plan, exact};
+use crate::Result;
+
+/// VisionZip with its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VisionZip {
+    last: Layer,
+    heads: Heads,
+    keys: Layer,
+    contextual: Alpha,
+}
+
+/// The rows of one partition, by patches.
+struct Rows {
+    dominant: Vec<u32>,
+    class: bool,
+    /// Each target with what went to it.
+    contextual: Vec<(usize, Vec<usize>)>,
+}
+
+impl VisionZip {
+    pub(super) fn new(selection: &Selection) -> Self {
+        let Selection { final_layer, heads, tuning, .. } = selection;
+        Self {
+            last: (*final_layer).into(),
+            heads: *heads,
+            keys: tuning.key_layer.into(),
+            contextual: tuning.contextual,
+        }
+    }
+
+    /// What `count` ≤ Vᵢ rows of partition `i` are made of.
+    fn rows(&self, geometry: &Geometry, evidence: &Evidence<'_>, i: usize, count: usize) -> Rows {
+        let patches = geometry.patches();
+        let contexts = self.contextual.of(count);
+        let class = count >= contexts + 2;
+        let scores = &evidence.last[i * patches..][..patches];
+        let most = count - contexts - usize::from(class);
+        let dominant = highest(scores, geometry.valid_patches(i), most);
+        if contexts == 0 {
+            return Rows { dominant, class, contextual: Vec::new() };
+        }
+        let is_left = |patch: &usize| dominant.binary_search(&(*patch as u32)).is_err();
+        let left: Vec<usize> = geometry.valid_patches(i).filter(is_left).collect();
+        let rows = left.iter().map(|patch| i * (patches + 1) + 1 + patch);
+        let width = evidence.keys.cols / evidence.heads;
+        let mean = |row: usize| {
+            let key = evidence.keys.row(row);
+            let number =
+                move |j: usize| key[j..].iter().step_by(width).sum::<f32>() / evidence.heads as f32;
+            (0..width).map(number)
+        };
+        let units = Units::new(rows.flat_map(mean).collect(), width);
+        // At least as many are left as there are targets: the rows are no more than the valid patches.
+        let step = (left.len() / contexts).max(1);
+        let mut contextual: Vec<(usize, Vec<usize>)> =
+            (0..contexts).map(|target| (left[target * step], Vec::new())).collect();
+        let mut likeness = vec![0.0; left.len()];
+        for (place, &patch) in left.iter().enumerate() {
+            if place % step == 0 && place / step < contexts {
+                continue;
+            }
+            units.cosines_with(place, &mut likeness);
+            let of_targets: Vec<f32> = (0..contexts).map(|t| likeness[t * step]).collect();
+            if let Some(target) = greatest(&of_targets, |_| true) {
+                contextual[target].1.push(patch);
+            }
+        }
+        Rows { dominant, class, contextual }
+    }
+}
+
+impl Dropping for VisionZip {
+    fn needs(&self, _: &Geometry) -> Needs {
+        Needs {
+            last: Some(self.last),
+            heads: self.heads,
+            keys: Some(self.keys),
+            ..Needs::default()
+        }
+    }
+
+    fn size(&self, geometry: &Geometry, budget: usize) -> Size {
+        Size { rows: budget.min(geometry.valid()), exact: true }
+    }
+
+    /// Rows beside the patches come as published: the full image's class token and contextual rows, then the class
+    /// tokens of all sub-images, then their contextual rows.
+    fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
+        let geometry = &plan.geometry;
+        let counts = exact::equal(geometry, plan.rows).into_iter().enumerate();
+        let all: Vec<Rows> = counts.map(|(i, n)| self.rows(geometry, evidence, i, n)).collect();
+        let mut mix = Mix::default();
+        let row = |i: usize, patch: usize| i * (geometry.patches() + 1) + 1 + patch;
+        for (i, rows) in all.iter().enumerate() {
+            rows.dominant.iter().for_each(|&patch| mix.push([(row(i, patch as usize), 1.0)]));
+        }
+        for group in [0..1, 1..all.len()] {
+            for i in group.clone().filter(|&i| all[i].class) {
+                mix.push_added(i, [(row(i, 0) - 1, 1.0)]);
+            }
+            for i in group {
+                for (target, others) in &all[i].contextual {
+                    let share = 1.0 / others.len() as f32;
+                    let others = others.iter().map(|&patch| (row(i, patch), share));
+                    mix.push_added(i, [(row(i, *target), 1.0)].into_iter().chain(others));
+                }
+            }
+        }
+        let kept = Kept::of(all.into_iter().map(|rows| rows.dominant).collect());
+        Ok(Kept { mix: Some(mix), ..kept })
+    }
+
+    fn scratch(&self, plan: &Plan, width: usize) -> usize {
+        // Whole keys are more than their mean over heads: how many those are is not known here.
+        Units::bytes(plan.geometry.patches(), width)
+            + Mix::bytes(plan.rows, plan.geometry.valid() + plan.rows)
+    }
+}
