@@ -10,6 +10,7 @@ mod error;
 mod files;
 pub mod image;
 pub mod kv;
+mod matrix;
 pub mod model;
 pub mod ops;
 pub mod select;

@@ -1,6 +1,7 @@
 //! Likeness of rows: cosines, many at a time.
 
 use super::dropping::Matrix;
+use crate::matrix::{View, similarities};
 use rayon::prelude::*;
 
 /// Rows that a thread compares at a time.
@@ -41,8 +42,8 @@ impl Units {
         self.numbers.len() / self.cols.max(1)
     }
 
-    fn rows(&self, first: usize, count: usize) -> &[f32] {
-        &self.numbers[first * self.cols..][..count * self.cols]
+    fn all(&self) -> View<'_> {
+        View::dense(&self.numbers, self.cols)
     }
 
     /// Cosines of every row with every other: `[n, n]`.
@@ -50,16 +51,16 @@ impl Units {
         let n = self.len();
         let mut out = vec![0.0; n * n];
         out.par_chunks_mut((BLOCK * n).max(1)).enumerate().for_each(|(block, out)| {
-            products(self.rows(BLOCK * block, out.len() / n), &self.numbers, self.cols, out);
+            similarities(self.all().rows(BLOCK * block, out.len() / n), self.all(), 1.0, out);
         });
         out
     }
 
     /// Cosines of one row with every row.
     pub fn cosines_with(&self, row: usize, out: &mut [f32]) {
-        let other = self.rows(row, 1);
+        let other = self.all().rows(row, 1);
         out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
-            products(self.rows(BLOCK * block, out.len()), other, self.cols, out);
+            similarities(self.all().rows(BLOCK * block, out.len()), other, 1.0, out);
         });
     }
 
@@ -72,7 +73,7 @@ impl Units {
             |cosines, (block, nearest)| {
                 let first = BLOCK * block;
                 let cosines = &mut cosines[..nearest.len() * n];
-                products(self.rows(first, nearest.len()), &self.numbers, self.cols, cosines);
+                similarities(self.all().rows(first, nearest.len()), self.all(), 1.0, cosines);
                 for (i, (nearest, row)) in
                     nearest.iter_mut().zip(cosines.chunks_exact(n)).enumerate()
                 {
@@ -87,36 +88,6 @@ impl Units {
     /// Bytes of scratch of [`Units::nearest`].
     pub fn nearest_scratch(rows: usize) -> usize {
         rayon::current_num_threads().min(rows.div_ceil(BLOCK)) * BLOCK * rows * size_of::<f32>()
-    }
-}
-
-/// `a` `[m, cols]` · `b` `[n, cols]`ᵀ, where `out` holds m·n numbers.
-fn products(a: &[f32], b: &[f32], cols: usize, out: &mut [f32]) {
-    let (m, n) = (a.len() / cols.max(1), b.len() / cols.max(1));
-    assert!(out.len() == m * n, "a product of {m} and {n} rows into {} numbers", out.len());
-    // SAFETY: the slices hold m, n rows of `cols` numbers and their m·n products, as was just checked.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            cols,
-            out.as_mut_ptr(),
-            1,
-            n as isize,
-            false,
-            a.as_ptr(),
-            1,
-            cols as isize,
-            b.as_ptr(),
-            cols as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
     }
 }
 

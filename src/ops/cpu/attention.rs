@@ -4,6 +4,7 @@ use super::buffer::{Buffer, Kept};
 use super::cache::Cache;
 use super::columns::Columns;
 use crate::kv;
+use crate::matrix::{View, similarities};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{Extent, Span};
 use rayon::prelude::*;
@@ -31,59 +32,10 @@ fn largest(spans: &[Span]) -> (usize, usize) {
     (context, spans.iter().map(|s| s.rows.min(BLOCK)).max().unwrap_or(0))
 }
 
-/// A matrix inside a larger one: `rows × cols`, rows `stride` apart.
-#[derive(Clone, Copy)]
-struct View<'a> {
-    data: &'a [f32],
-    rows: usize,
-    cols: usize,
-    stride: usize,
-}
-
-impl<'a> View<'a> {
-    fn new(data: &'a [f32], rows: usize, cols: usize, stride: usize) -> Self {
-        assert!(rows == 0 || (rows - 1) * stride + cols <= data.len(), "a view leaves its buffer");
-        Self { data, rows, cols, stride }
-    }
-
-    /// Columns `head·width..` of some rows of a buffer.
-    fn head(x: &'a Buffer, first: usize, rows: usize, head: usize, width: usize) -> Self {
-        let data = if rows == 0 { &[][..] } else { &x.data[first * x.cols() + head * width..] };
-        Self::new(data, rows, width, x.cols())
-    }
-
-    fn rows(&self, first: usize, rows: usize) -> Self {
-        Self::new(&self.data[first * self.stride..], rows, self.cols, self.stride)
-    }
-}
-
-/// out[i, j] = scale · Σ a[i, :] · b[j, :], `out` row-major and dense.
-fn scores(a: View<'_>, b: View<'_>, scale: f32, out: &mut [f32]) {
-    assert!(a.cols == b.cols && out.len() >= a.rows * b.rows);
-    // SAFETY: the views are checked against their buffers, `out` holds a.rows × b.rows numbers.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.rows,
-            a.cols,
-            out.as_mut_ptr(),
-            1,
-            b.rows as isize,
-            false,
-            a.data.as_ptr(),
-            1,
-            a.stride as isize,
-            b.data.as_ptr(),
-            b.stride as isize,
-            1,
-            0.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+/// Columns `head·width..` of some rows of a buffer.
+fn head_of(x: &Buffer, first: usize, rows: usize, head: usize, width: usize) -> View<'_> {
+    let data = if rows == 0 { &[][..] } else { &x.data[first * x.cols() + head * width..] };
+    View::new(data, rows, width, x.cols())
 }
 
 /// out[i, :] = Σ p[i, j] · v[j, :] for `rows` rows of `out`, `stride` apart.
@@ -170,11 +122,11 @@ pub(super) fn vision(
                 Some(kept) => (kept.offsets[partition], kept.offsets[partition + 1]),
                 None => (partition * keys, (partition + 1) * keys),
             };
-            let k = View::head(k, partition * keys, keys, head, width);
-            let v = View::head(v, partition * keys, keys, head, width);
+            let k = head_of(k, partition * keys, keys, head, width);
+            let v = head_of(v, partition * keys, keys, head, width);
             for first in (start..end).step_by(BLOCK) {
                 let rows = BLOCK.min(end - first);
-                scores(View::head(q, first, rows, head, width), k, scale, block);
+                similarities(head_of(q, first, rows, head, width), k, scale, block);
                 block[..rows * keys].chunks_exact_mut(keys).for_each(softmax);
                 // SAFETY: these rows of this partition and these columns of this head are this task's alone.
                 unsafe { mix(block, rows, v, base.get().add(first * cols + head * width), cols) };
@@ -191,8 +143,8 @@ pub(super) fn cls_scores(q: &Buffer, q_stride: usize, k: &Buffer, heads: usize, 
     let mut row = vec![0.0f32; keys];
     for partition in 0..out.rows() / heads {
         for head in 0..heads {
-            let query = View::head(q, partition * q_stride, 1, head, width);
-            scores(query, View::head(k, partition * keys, keys, head, width), scale, &mut row);
+            let query = head_of(q, partition * q_stride, 1, head, width);
+            similarities(query, head_of(k, partition * keys, keys, head, width), scale, &mut row);
             softmax(&mut row);
             out.row_mut(partition * heads + head).copy_from_slice(&row[1..]);
         }
@@ -233,8 +185,8 @@ pub(super) fn decoder(
                     let rows = BLOCK.min(span.rows - first);
                     // Keys that the last query of the block may see; earlier ones see fewer.
                     let seen = span.position + first + rows;
-                    let query = View::head(q, span.row + first, rows, head, width);
-                    scores(query, k.rows(0, seen), scale, block);
+                    let query = head_of(q, span.row + first, rows, head, width);
+                    similarities(query, k.rows(0, seen), scale, block);
                     for (i, row) in block[..rows * seen].chunks_exact_mut(seen).enumerate() {
                         let (visible, hidden) = row.split_at_mut(span.position + first + i + 1);
                         softmax(visible);

@@ -6,11 +6,13 @@ mod attention;
 mod buffer;
 mod cache;
 mod ceiling;
+mod choice;
 mod columns;
 mod dot;
 mod linear;
 mod profile;
 mod rows;
+
 mod system;
 
 pub use buffer::{Buffer, Kept, Scores, Weight};
@@ -99,10 +101,6 @@ impl Cpu {
         let cost = || of(x.rows(), n, k, NUMBER, layer.weight.bytes());
         self.timed(name, cost, |cpu| linear(&cpu.meter, x, layer, out, epilogue))
     }
-}
-
-fn rows(x: Option<&Buffer>) -> select::Matrix<'_> {
-    x.map_or_else(Default::default, |x| select::Matrix { numbers: &x.data, cols: x.cols() })
 }
 
 impl Ops for Cpu {
@@ -244,51 +242,14 @@ impl Ops for Cpu {
     }
 
     fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
-        let Evidence { init, last, queries, keys, features, projected, .. } = evidence;
-        let looked_at =
-            [init.map(|s| &s.rows), last.map(|s| &s.rows), queries, keys, features, projected];
-        let read: usize = looked_at.into_iter().flatten().map(|x| x.data.len()).sum();
-        self.timed(
-            "select",
-            || Cost::bytes(read * NUMBER),
-            |cpu| {
-                let _scratch = cpu.meter.charge(Purpose::Workspace, plan.scratch(evidence.width()));
-                let scores = |scores: Option<&Scores>, layer: Option<_>| match layer.and(scores) {
-                    Some(scores) => scores.of(plan),
-                    None => Vec::new(),
-                };
-                let needs = &plan.needs;
-                let scores = select::Scores {
-                    init: scores(init, needs.init),
-                    last: scores(last, needs.last),
-                };
-                let seen = select::Evidence {
-                    init: &scores.init,
-                    last: &scores.last,
-                    queries: rows(queries),
-                    keys: rows(keys),
-                    heads: evidence.heads,
-                    features: rows(features),
-                    projected: rows(projected),
-                };
-                let kept = select::choose(plan, &seen)?;
-                Ok(Kept::new(&cpu.meter, plan, kept, scores))
-            },
-        )
+        self.choose(plan, evidence)
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
-        let Some(mix) = &kept.kept.mix else { return self.gather(x, &kept.rows) };
-        let cols = x.cols();
-        self.timed(
-            "mix",
-            || cost::mix(mix.rows(), mix.sources(), cols, NUMBER),
-            |cpu| {
-                let mut out = cpu.buffer(mix.rows(), cols);
-                mix.apply(&x.data, cols, &mut out.data);
-                Ok(out)
-            },
-        )
+        match &kept.kept.mix {
+            None => self.gather(x, &kept.rows),
+            Some(mix) => self.mix(x, mix),
+        }
     }
 
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {

@@ -1,0 +1,68 @@
+//! Selection and merging, as the pure functions of [`crate::select`] have them.
+
+use super::{Buffer, Cpu, Kept, NUMBER, Scores};
+use crate::Result;
+use crate::ops::cost::{self, Cost};
+use crate::ops::memory::Purpose;
+use crate::ops::{Evidence, Extent};
+use crate::select;
+
+impl Cpu {
+    /// Chooses by the method's own pure function.
+    pub(super) fn choose(
+        &mut self,
+        plan: &select::Plan,
+        evidence: Evidence<'_, Self>,
+    ) -> Result<Kept> {
+        let Evidence { init, last, queries, keys, features, projected, .. } = evidence;
+        let looked_at =
+            [init.map(|s| &s.rows), last.map(|s| &s.rows), queries, keys, features, projected];
+        let read: usize = looked_at.into_iter().flatten().map(|x| x.data.len()).sum();
+        self.timed(
+            "select",
+            || Cost::bytes(read * NUMBER),
+            |cpu| {
+                let _scratch = cpu.meter.charge(Purpose::Workspace, plan.scratch(evidence.width()));
+                let scores = |scores: Option<&Scores>, layer: Option<_>| match layer.and(scores) {
+                    Some(scores) => scores.of(plan),
+                    None => Vec::new(),
+                };
+                let needs = &plan.needs;
+                let scores = select::Scores {
+                    init: scores(init, needs.init),
+                    last: scores(last, needs.last),
+                };
+                let seen = select::Evidence {
+                    init: &scores.init,
+                    last: &scores.last,
+                    queries: matrix(queries),
+                    keys: matrix(keys),
+                    heads: evidence.heads,
+                    features: matrix(features),
+                    projected: matrix(projected),
+                };
+                let kept = select::choose(plan, &seen)?;
+                Ok(Kept::new(&cpu.meter, plan, kept, scores))
+            },
+        )
+    }
+
+    /// Combines rows of `x` as a method that merges wants them.
+    pub(super) fn mix(&mut self, x: &Buffer, mix: &select::Mix) -> Result<Buffer> {
+        let cols = x.cols();
+        self.timed(
+            "mix",
+            || cost::mix(mix.rows(), mix.sources(), cols, NUMBER),
+            |cpu| {
+                let mut out = cpu.buffer(mix.rows(), cols);
+                mix.apply(&x.data, cols, &mut out.data);
+                Ok(out)
+            },
+        )
+    }
+}
+
+/// A buffer as methods see it; empty where there is none.
+fn matrix(x: Option<&Buffer>) -> select::Matrix<'_> {
+    x.map_or_else(Default::default, |x| select::Matrix { numbers: &x.data, cols: x.cols() })
+}
