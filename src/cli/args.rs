@@ -2,6 +2,7 @@
 
 use super::bench::BenchArgs;
 use super::eval::EvalArgs;
+use super::selection::SelectionArgs;
 use super::values::{self, BudgetArg, TypedBudget};
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
@@ -9,9 +10,7 @@ use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
 use hired::ops::gpu::Gpu;
 use hired::ops::sample::Sampling;
-use hired::select::{
-    Alpha, Budget, Counting, Factor, Heads, Method, Newlines, Rule, Selection, Tuning,
-};
+use hired::select::Budget;
 use std::path::PathBuf;
 
 /// Answers questions about images with LLaVA models, keeping only the visual tokens worth their cost.
@@ -98,98 +97,6 @@ impl DeviceArgs {
             no_graph: self.no_graph,
             gemm: self.gemm,
             ..EngineOptions::default()
-        }
-    }
-}
-
-/// Options that say how visual tokens are chosen, whatever their number.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Visual tokens")]
-pub struct SelectionArgs {
-    /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random, fastervlm,
-    /// prumerge, prumerge+, visionzip, divprune or scope
-    #[arg(long, value_name = "NAME", default_value_t)]
-    pub method: Method,
-    /// How HiRED counts: exact (exactly the budget), paper or repo (as published), equal (every partition as many)
-    #[arg(long, value_name = "NAME", default_value_t)]
-    pub rule: Rule,
-    /// The full image's share of the budget, 0 to 1
-    #[arg(long, value_name = "A", default_value_t, allow_hyphen_values = true)]
-    pub alpha: Alpha,
-    /// Vision layer whose CLS attention scores content; negative counts from the end
-    #[arg(long, value_name = "L", default_value = "0", allow_hyphen_values = true, value_parser = values::layer)]
-    init_layer: i32,
-    /// Vision layer whose CLS attention scores importance; negative counts from the end
-    /// [default: the last layer the features need]
-    #[arg(long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
-    final_layer: Option<i32>,
-    /// How the heads of these layers become one score: sum, mean, max or the number of one head
-    #[arg(long, value_name = "HOW", default_value_t, allow_hyphen_values = true)]
-    heads: Heads,
-    /// Of the method random: same seed, same patches
-    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
-    drop_seed: u64,
-    /// image_newline tokens, never counted in the budget: all or none [default: all at full budget, else none]
-    #[arg(long, value_name = "W")]
-    newlines: Option<Newlines>,
-    #[command(flatten)]
-    pub tuning: TuningArgs,
-}
-
-/// Parameters of single methods.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Parameters of methods")]
-pub struct TuningArgs {
-    /// How many tokens prumerge and prumerge+ keep: adaptive (as many as stand out, together at most the budget) or
-    /// budget (shared out as hired does)
-    #[arg(long, value_name = "NAME", default_value_t)]
-    prumerge_count: Counting,
-    /// Of prumerge, prumerge+: patches merged into each kept one
-    #[arg(long, value_name = "N", default_value_t = 32, allow_hyphen_values = true)]
-    neighbours: usize,
-    /// Of prumerge, prumerge+: attention stands out that is so many times the distance of the quartiles above the third
-    #[arg(long, value_name = "F", default_value_t = Tuning::default().outliers, allow_hyphen_values = true)]
-    outliers: Factor,
-    /// Of visionzip: the contextual tokens' share of each partition's tokens, 0 to 1
-    #[arg(long, value_name = "A", default_value_t = Tuning::default().contextual, allow_hyphen_values = true)]
-    contextual: Alpha,
-    /// Of scope: the exponent of attention
-    #[arg(long, value_name = "F", default_value_t = Tuning::default().saliency, allow_hyphen_values = true)]
-    saliency: Factor,
-    /// Of prumerge, prumerge+ and visionzip: vision layer whose keys say what is alike; negative counts from the end
-    /// [default: the last, for visionzip the last that the features need]
-    #[arg(long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
-    key_layer: Option<i32>,
-}
-
-impl TuningArgs {
-    /// As the library takes them.
-    pub fn tuning(&self) -> Tuning {
-        Tuning {
-            prumerge: self.prumerge_count,
-            neighbours: self.neighbours,
-            outliers: self.outliers,
-            contextual: self.contextual,
-            saliency: self.saliency,
-            key_layer: self.key_layer,
-        }
-    }
-}
-
-impl SelectionArgs {
-    /// The selection with a budget.
-    pub fn with(&self, budget: Budget) -> Selection {
-        Selection {
-            method: self.method,
-            budget,
-            rule: self.rule,
-            alpha: self.alpha,
-            init_layer: self.init_layer,
-            final_layer: self.final_layer,
-            heads: self.heads,
-            seed: self.drop_seed,
-            tuning: self.tuning.tuning(),
-            newlines: self.newlines,
         }
     }
 }

@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod run;
 mod select;
+mod selection;
 mod synth;
 mod table;
 mod values;

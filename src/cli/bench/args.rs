@@ -1,6 +1,7 @@
 //! Options of `hired bench`.
 
-use crate::cli::args::{DeviceArgs, SelectionArgs};
+use crate::cli::args::DeviceArgs;
+use crate::cli::selection::SelectionArgs;
 use crate::cli::values::{self, TypedBudget};
 use clap::{Args, ValueEnum};
 use hired::checkpoint::synth::Preset;

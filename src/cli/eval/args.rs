@@ -1,7 +1,8 @@
 //! Options of `hired eval`.
 
 use super::metric::Metric;
-use crate::cli::args::{DeviceArgs, ModelArgs, TuningArgs};
+use crate::cli::args::{DeviceArgs, ModelArgs};
+use crate::cli::selection::TuningArgs;
 use crate::cli::values::{self, TypedBudget};
 use clap::Args;
 use hired::select::{Alpha, Heads, Method, Newlines, Rule, Selection};
