@@ -1,0 +1,78 @@
+//! The same requests under many selections, the picture seen once.
+
+use super::{fixture, go, load, picture};
+use hired::Error;
+use hired::engine::{Device, Engine, EngineOptions, Request};
+use hired::select::{Heads, Method, Newlines, Rule, Selection};
+
+#[test]
+fn a_sweep_gives_what_every_selection_gives_alone() {
+    let mut engine = load("next-hub");
+    // More than are decoded together.
+    let requests: Vec<Request> = (0..9)
+        .map(|i| Request { max_new_tokens: 3 + i % 5, ..Request::new(format!("Question {i}?")) })
+        .collect();
+    let at = |budget: &str| Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+    let selections = [
+        at("full"),
+        at("20%"),
+        Selection { init_layer: 1, final_layer: Some(-1), ..at("40%") },
+        Selection { rule: Rule::Repo, ..at("30%") },
+        Selection { method: Method::Random, seed: 4, ..at("10%") },
+        Selection { newlines: Some(Newlines::All), ..at("7") },
+        Selection { heads: Heads::Max, rule: Rule::Equal, ..at("20%") },
+        Selection { method: Method::DivPrune, ..at("20%") },
+        Selection { method: Method::DivPrune, ..at("5") },
+        Selection { method: Method::PruMergePlus, ..at("40%") },
+        Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
+        Selection { method: Method::Scope, ..at("10%") },
+    ];
+    let swept = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
+    assert_eq!(swept.len(), selections.len());
+    let memory = swept[0][0].memory;
+    assert!(memory.peak > 0 && memory.peak <= memory.predicted_peak, "{memory:?}");
+    for (selection, answers) in selections.iter().zip(&swept) {
+        assert_eq!(answers.len(), requests.len());
+        for (request, answer) in requests.iter().zip(answers) {
+            let alone = Request { selection: selection.clone(), ..request.clone() };
+            let alone = engine.generate(&alone.with_image(picture(90, 50)), go).unwrap();
+            assert_eq!(answer.token_ids, alone.token_ids, "{selection:?}");
+            assert_eq!(answer.visual, alone.visual);
+            assert_eq!(answer.prompt_tokens, alone.prompt_tokens);
+        }
+    }
+    assert!(engine.sweep(&picture(90, 50), &[], &selections).unwrap().iter().all(Vec::is_empty));
+    assert!(engine.sweep(&picture(90, 50), &requests, &[]).unwrap().is_empty());
+    let impossible = engine.sweep(&picture(90, 50), &requests, &[at("20%"), at("0.001%")]);
+    assert!(matches!(impossible, Err(Error::Request(_))), "{impossible:?}");
+    let again = engine.sweep(&picture(90, 50), &requests[..1], &selections[1..2]).unwrap();
+    assert_eq!(again[0][0].token_ids, swept[1][0].token_ids);
+}
+
+#[test]
+fn a_sweep_in_a_small_cache_takes_smaller_batches() {
+    let requests: Vec<Request> = (0..5)
+        .map(|i| Request { max_new_tokens: 4, ..Request::new(format!("Question {i}?")) })
+        .collect();
+    let selections = [Selection { budget: "full".parse().unwrap(), ..Selection::default() }];
+    let mut engine = load("next-hub");
+    let wanted = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
+    let longest = wanted[0].iter().map(|a| a.prompt_tokens + 3).max().unwrap();
+    let with_cache = |tokens| {
+        let options = EngineOptions {
+            device: Device::Cpu,
+            kv_tokens: Some(tokens),
+            ..EngineOptions::default()
+        };
+        Engine::load(fixture("models/next-hub"), options).unwrap()
+    };
+    // Room for two at a time, for one, for none.
+    for room in [2 * longest.next_multiple_of(16), longest] {
+        let swept = with_cache(room).sweep(&picture(90, 50), &requests, &selections).unwrap();
+        for (got, wanted) in swept[0].iter().zip(&wanted[0]) {
+            assert_eq!(got.token_ids, wanted.token_ids);
+        }
+    }
+    let refused = with_cache(longest - 16).sweep(&picture(90, 50), &requests, &selections);
+    assert!(matches!(refused, Err(Error::Capacity(_))), "{refused:?}");
+}
