@@ -99,8 +99,8 @@ fn names_as_typed() {
         assert_eq!(name.parse::<Rule>().unwrap().to_string(), name);
     }
     assert_eq!(
-        ["hired", "full", "spatial", "random"].map(|name| name.parse().ok()),
-        [Method::Hired, Method::Full, Method::Spatial, Method::Random].map(Some)
+        ["hired", "full", "spatial", "random", "fastv"].map(|name| name.parse().ok()),
+        [Method::Hired, Method::Full, Method::Spatial, Method::Random, Method::FastV].map(Some)
     );
     assert_eq!(
         ("all".parse().ok(), "none".parse().ok()),

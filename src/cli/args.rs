@@ -104,7 +104,8 @@ impl DeviceArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct SelectionArgs {
-    /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random
+    /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random, fastv
+    /// (inside the language model, by the question)
     #[arg(long, value_name = "NAME", default_value_t)]
     pub method: Method,
     /// How HiRED counts: exact (exactly the budget), paper or repo (as published)
@@ -123,6 +124,9 @@ pub struct SelectionArgs {
     /// Of the method random: same seed, same patches
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
     drop_seed: u64,
+    /// Of the method fastv: the language model's layers that see every visual token, at least 1
+    #[arg(long, value_name = "K", default_value = "2")]
+    fastv_layer: usize,
     /// image_newline tokens, never counted in the budget: all or none [default: all at full budget, else none]
     #[arg(long, value_name = "W")]
     newlines: Option<Newlines>,
@@ -139,6 +143,7 @@ impl SelectionArgs {
             init_layer: self.init_layer,
             final_layer: self.final_layer,
             seed: self.drop_seed,
+            fastv_layer: self.fastv_layer,
             newlines: self.newlines,
         }
     }

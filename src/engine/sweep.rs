@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::predict::check_memory;
 use super::prepare::Prepared;
 use super::request::{Image, Request};
-use super::runner::{images, pages};
+use super::runner::{images, room};
 use super::session::Session;
 use crate::Result;
 use crate::ops::{DECODE_ROWS, Ops};
@@ -46,14 +46,13 @@ impl<O: Ops> Session<O> {
                 batches.push(group.iter().map(under).collect::<Result<_>>()?);
             }
         }
-        let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
-        self.check_cache(most)?;
+        let room = self.room(room(batches.iter().map(Vec::as_slice)))?;
         self.require_all(batches.iter().flatten())?;
         let (config, norm, held) =
             (&self.preparer.config, &self.preparer.normalization, self.held());
-        let need = self.predictor.sweep_need(config, norm, &batches, held)?;
+        let need = self.predictor.sweep_need(config, norm, &batches, &room, held)?;
         check_memory(&need, held, self.runner.ops.available())?;
-        self.take(&need, most)?;
+        self.take(&need, &room)?;
 
         let mut quiet = |_, _, _| ControlFlow::Continue(());
         let begun = self.settled(|session| {

@@ -11,6 +11,7 @@
 mod budget;
 mod exact;
 mod geometry;
+mod late;
 mod order;
 mod published;
 mod selection;
@@ -19,9 +20,12 @@ mod uniform;
 
 pub use budget::{Alpha, Budget};
 pub use geometry::Geometry;
+pub use late::Late;
 pub use order::{Slot, order};
 pub use selection::{Method, Newlines, Rule, Selection};
 pub use uniform::Uniform;
+
+pub(crate) use topk::highest;
 
 use crate::{Error, Result};
 
@@ -44,8 +48,10 @@ pub struct Plan {
     pub sub_images: usize,
     /// How many patches are kept: exactly this many if [`Plan::is_exact`], else at most.
     pub kept: usize,
-    /// Newline tokens, which no budget counts.
+    /// Newline tokens, which no budget counts but one inside the language model.
     pub newlines: usize,
+    /// What is dropped inside the language model of what enters it.
+    pub late: Option<Late>,
 }
 
 impl Plan {
@@ -112,6 +118,7 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
         Method::Hired | Method::Full => (Some(selection.rule), None),
         Method::Spatial => (None, Some(Uniform::Spatial)),
         Method::Random => (None, Some(Uniform::Random(selection.seed))),
+        Method::FastV => (None, None),
     };
     let alpha = selection.alpha;
     let (full_image, sub_images) = match rule {
@@ -124,14 +131,27 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
         Some(Rule::Paper) => published::paper_split(geometry, alpha, budget),
         Some(Rule::Repo) => published::repo_split(geometry, alpha, budget),
     };
-    let default_newlines = if everything { Newlines::All } else { Newlines::None };
-    let newlines = match selection.newlines.unwrap_or(default_newlines) {
+    let newlines = match selection.newlines() {
         Newlines::All => geometry.rows().len(),
         Newlines::None => 0,
     };
     let kept = full_image + sub_images.min(geometry.valid_in_sub_images());
+    // At the budget `full` as many rows may stay as there are.
+    let stay = if everything { usize::MAX } else { budget };
+    let late = Late::of(selection, geometry, newlines, stay);
     let geometry = geometry.clone();
-    Ok(Plan { geometry, rule, uniform, alpha, budget, full_image, sub_images, kept, newlines })
+    Ok(Plan {
+        geometry,
+        rule,
+        uniform,
+        alpha,
+        budget,
+        full_image,
+        sub_images,
+        kept,
+        newlines,
+        late,
+    })
 }
 
 /// Chooses the patches to keep.

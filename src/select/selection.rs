@@ -19,6 +19,8 @@ pub enum Method {
     Spatial,
     /// Any patches, by [`Selection::seed`], as many of each partition as `spatial`.
     Random,
+    /// FastV (Chen et al., "An image is worth 1/2 tokens after layer 2", ECCV 2024): see [`super::Late`].
+    FastV,
 }
 
 /// How HiRED counts.
@@ -60,7 +62,9 @@ pub struct Selection {
     pub final_layer: Option<i32>,
     /// Of the method [`Method::Random`]: same seed, same patches.
     pub seed: u64,
-    /// Newline tokens. `None`: all when nothing is dropped by request, else none.
+    /// Of the method [`Method::FastV`]: the decoder's layers before the drop, 1 or more.
+    pub fastv_layer: usize,
+    /// Newline tokens. `None`: all when every patch enters the decoder by request, else none.
     pub newlines: Option<Newlines>,
 }
 
@@ -74,8 +78,22 @@ impl Default for Selection {
             init_layer: 0,
             final_layer: None,
             seed: 0,
+            fastv_layer: 2,
             newlines: None,
         }
+    }
+}
+
+impl Selection {
+    /// Whether every patch enters the decoder by request.
+    pub fn enters_whole(&self) -> bool {
+        matches!(self.method, Method::Full | Method::FastV) || self.budget == Budget::Full
+    }
+
+    /// Newline tokens, as asked for or by default.
+    pub fn newlines(&self) -> Newlines {
+        let default = if self.enters_whole() { Newlines::All } else { Newlines::None };
+        self.newlines.unwrap_or(default)
     }
 }
 
@@ -103,6 +121,14 @@ macro_rules! named {
     };
 }
 
-named!(Method, "method", Hired = "hired", Full = "full", Spatial = "spatial", Random = "random");
+named!(
+    Method,
+    "method",
+    Hired = "hired",
+    Full = "full",
+    Spatial = "spatial",
+    Random = "random",
+    FastV = "fastv"
+);
 named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo");
 named!(Newlines, "newlines", All = "all", None = "none");

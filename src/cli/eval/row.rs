@@ -4,7 +4,7 @@ use super::args::{Compared, EvalArgs};
 use super::questions::Item;
 use crate::cli::table::markdown;
 use hired::config::ModelConfig;
-use hired::select::{Budget, Method, Newlines};
+use hired::select::{Budget, Method};
 use serde::Serialize;
 
 /// A line of the table.
@@ -46,7 +46,6 @@ impl Row {
         let selection = &compared.selection;
         let everything = selection.method == Method::Full || selection.budget == Budget::Full;
         let scored = selection.method == Method::Hired && !everything;
-        let newlines = if everything { Newlines::All } else { Newlines::None };
         let scores: Vec<f64> = outcomes.iter().map(|o| o.score).collect();
         let (accuracy, interval) = args.metric.summary(&scores);
         let tokens: usize = outcomes.iter().map(|o| o.visual_tokens).sum();
@@ -58,7 +57,7 @@ impl Row {
             alpha: scored.then(|| selection.alpha.value()),
             init_layer: scored.then_some(selection.init_layer),
             final_layer: scored.then_some(selection.final_layer.unwrap_or(last)),
-            newlines: selection.newlines.unwrap_or(newlines).to_string(),
+            newlines: selection.newlines().to_string(),
             accuracy,
             interval,
             questions: outcomes.len(),
