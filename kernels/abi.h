@@ -129,7 +129,8 @@ typedef struct RopeAppendParams {
     const void* v;              /* [rows, kv_heads * head_dim] */
     void* cache;                /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
     const float* frequencies;   /* [head_dim / 2] */
-    const uint32_t* positions;  /* [rows]: position in the row's sequence */
+    const uint32_t* positions;  /* [rows]: position in the row's sequence, by which it turns */
+    const uint32_t* slots;      /* [rows]: place in the cache */
     const uint32_t* sequences;  /* [rows]: the sequence, a row of tables */
     const uint32_t* tables;     /* [sequences, table_stride]: pages of each sequence */
     uint32_t rows;
@@ -209,9 +210,9 @@ typedef struct PrefillParams {
     const void* q;         /* [rows, heads * head_dim]: the span's rows */
     const void* cache;     /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim], the span's keys among them */
     void* out;             /* [rows, heads * head_dim] */
-    const uint32_t* pages; /* the sequence's pages, for position + rows positions */
+    const uint32_t* pages; /* the sequence's pages, for slot + rows slots */
     uint32_t rows;
-    uint32_t position; /* of the first row */
+    uint32_t slot;     /* of the first row's own key */
     uint32_t heads;    /* a multiple of kv_heads */
     uint32_t kv_heads;
     uint32_t head_dim;
@@ -220,7 +221,7 @@ typedef struct PrefillParams {
     float scale;
 } PrefillParams;
 
-/* Positions of the cache that one block of attention_decode sees. */
+/* Slots of the cache that one block of attention_decode sees. */
 #define HIRED_SPLIT 256
 
 /* attention_decode.cu: both kernels of a launch take the same */
@@ -228,11 +229,11 @@ typedef struct DecodeParams {
     const void* q;             /* [sequences, heads * head_dim] */
     const void* cache;         /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
     void* out;                 /* [sequences, heads * head_dim] */
-    const uint32_t* positions; /* [sequences]: of the query; it sees the keys up to its own */
+    const uint32_t* slots;     /* [sequences]: of the query's own key; it sees the keys up to it */
     const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
     float* mixed;              /* scratch: [sequences, heads, splits, head_dim] */
     float* weights;            /* scratch: [sequences, heads, splits]: greatest score and sum, two numbers each */
-    uint32_t splits;           /* HIRED_SPLIT positions each, for the longest context that may come */
+    uint32_t splits;           /* HIRED_SPLIT slots each, for the longest context that may come */
     uint32_t heads;            /* a multiple of kv_heads */
     uint32_t kv_heads;
     uint32_t head_dim;
@@ -241,6 +242,38 @@ typedef struct DecodeParams {
     uint32_t out_stride;
     float scale;
 } DecodeParams;
+
+/* Most threads in the block of retain. */
+#define HIRED_RETAIN_THREADS 1024
+
+/* attention_last.cu */
+typedef struct LastRowParams {
+    const void* q;         /* [heads * head_dim]: a prompt's last row */
+    const void* cache;     /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
+    const uint32_t* pages; /* the sequence's pages, for all keys */
+    float* weights;        /* [heads, keys]: softmax before it is divided by its sum */
+    float* sums;           /* [heads]: of the weights */
+    uint32_t keys;
+    uint32_t heads;    /* a multiple of kv_heads */
+    uint32_t kv_heads;
+    uint32_t head_dim;
+    float scale;
+    uint32_t reserved;
+} LastRowParams;
+
+/* retain.cu */
+typedef struct RetainParams {
+    const float* weights; /* [heads, rows] */
+    const float* sums;    /* [heads] */
+    float* scores;        /* [candidates]: scratch */
+    uint32_t* out;        /* [rows - candidates + keep]: rows that go on, ascending */
+    uint32_t heads;
+    uint32_t rows;
+    uint32_t first;      /* of the candidates */
+    uint32_t candidates; /* consecutive rows */
+    uint32_t keep;       /* at most candidates */
+    uint32_t reserved;
+} RetainParams;
 
 /* select.cu: the patches of one image. Partition 0 is the full image, valid throughout; sub-image (a, b) is
  * partition 1 + a * grid_cols + b. The valid canvas is rows [row_begin, row_end), likewise columns, in patches. */

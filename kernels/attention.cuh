@@ -75,7 +75,7 @@ struct DenseKeys {
     }
 };
 
-// One head's keys and values in the pages of a sequence: a query sees those up to its own position.
+// One head's keys and values in the pages of a sequence: a query sees those up to its own.
 template <typename T>
 struct PagedKeys {
     const T* keys;
@@ -83,12 +83,12 @@ struct PagedKeys {
     const uint32_t* pages;
     uint32_t page_stride; // numbers of a page: keys and values of all heads
     uint32_t head_dim;
-    uint32_t position; // of the block's first row
+    uint32_t slot; // of the own key of the block's first row
 
     // PRECOND: cache is one layer; kv_head is one of kv_heads.
     __device__ PagedKeys(const void* cache, const uint32_t* pages, uint32_t kv_heads, uint32_t kv_head,
-                         uint32_t head_dim, uint32_t position)
-        : pages(pages), head_dim(head_dim), position(position)
+                         uint32_t head_dim, uint32_t slot)
+        : pages(pages), head_dim(head_dim), slot(slot)
     {
         const uint32_t head_page = HIRED_PAGE * head_dim;
         page_stride = 2 * kv_heads * head_page;
@@ -101,6 +101,6 @@ struct PagedKeys {
     }
     __device__ uint32_t seen_by(uint32_t i) const
     {
-        return position + i + 1;
+        return slot + i + 1;
     }
 };

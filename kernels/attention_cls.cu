@@ -4,17 +4,6 @@
 // These numbers decide which patches are kept: fp32 and expf in every format.
 #include "prelude.cuh"
 
-// Over the block; every thread gets the result.
-__device__ inline float block_max(float x)
-{
-    __shared__ float greatest[WARP];
-    const uint32_t lane = threadIdx.x % WARP;
-    x = warp_max(x);
-    if (lane == 0) greatest[threadIdx.x / WARP] = x;
-    __syncthreads();
-    return warp_max(lane < blockDim.x / WARP ? greatest[lane] : -INFINITY);
-}
-
 // One head of one partition, a key a thread: weights not yet divided by their sum, and the sum.
 template <typename T, int N>
 __device__ void cls_weights(const ClsScoresParams& p)

@@ -1,7 +1,7 @@
 // Attention of one new row of each sequence to its cache, the keys split between blocks.
 //
-// A split has a fixed number of positions, so the bits of a row depend on its own length alone, neither on the batch
-// nor on the capacity that the grid is made for. Position and block table are read from memory: a captured graph is
+// A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch
+// nor on the capacity that the grid is made for. Slot and block table are read from memory: a captured graph is
 // replayed unchanged while they advance.
 #include "attention.cuh"
 
@@ -56,7 +56,7 @@ __device__ void decode(const DecodeParams& p)
     __shared__ float mixed[WARPS][G][D];
 
     const uint32_t split = blockIdx.x, sequence = blockIdx.z;
-    const uint32_t context = p.positions[sequence] + 1, start = split * HIRED_SPLIT;
+    const uint32_t context = p.slots[sequence] + 1, start = split * HIRED_SPLIT;
     if (start >= context) return;
     const uint32_t count = min(context - start, static_cast<uint32_t>(HIRED_SPLIT));
     const uint32_t group = p.heads / p.kv_heads, parts = (group + G - 1) / G;
@@ -156,7 +156,7 @@ template <typename T>
 __device__ void merge(const DecodeParams& p)
 {
     const uint32_t head = blockIdx.x, sequence = blockIdx.y;
-    const uint32_t splits = p.positions[sequence] / HIRED_SPLIT + 1;
+    const uint32_t splits = p.slots[sequence] / HIRED_SPLIT + 1;
     const size_t row = (static_cast<size_t>(sequence) * p.heads + head) * p.splits;
     const float2* weights = reinterpret_cast<const float2*>(p.weights) + row;
     float top = -INFINITY;
@@ -173,7 +173,7 @@ __device__ void merge(const DecodeParams& p)
 }
 
 // PRECOND: grid of (splits, kv_heads * (heads / kv_heads by the heads in the name, rounded up), sequences); block of
-// 128 threads; head_dim even, at most 128 (64 where the name says so); every position below splits * HIRED_SPLIT;
+// 128 threads; head_dim even, at most 128 (64 where the name says so); every slot below splits * HIRED_SPLIT;
 // the tables hold its pages, its own key and value in them.
 // vector: q and cache multiples of 16, q_stride and head_dim whole vectors of 16 bytes. guarded: any.
 #define DECODE(name, T, D, N, G)                                                                           \

@@ -20,7 +20,7 @@ template <typename T>
 __device__ PagedKeys<T> prefill_keys(const PrefillParams& p, uint32_t first)
 {
     const uint32_t kv_head = blockIdx.y / (p.heads / p.kv_heads);
-    return PagedKeys<T>(p.cache, p.pages, p.kv_heads, kv_head, p.head_dim, p.position + first);
+    return PagedKeys<T>(p.cache, p.pages, p.kv_heads, kv_head, p.head_dim, p.slot + first);
 }
 
 template <typename T, int D, int N>
@@ -42,7 +42,7 @@ __device__ void prefill_mma(const PrefillParams& p)
 }
 
 // PRECOND: grid of (rows by the tile's, rounded up; heads); block of 128 threads; head_dim even, at most the number
-// in the name; pages hold position + rows positions.
+// in the name; pages hold slot + rows slots.
 // fma64: tile of 64 queries; fma128: of 32; mma64: of 128, mma128: of 64, for cards with mma;
 // q, cache and out multiples of 16, strides and head_dim whole vectors of 16 bytes.
 // guarded: tile of 32; head_dim at most 128, any alignment.

@@ -155,6 +155,20 @@ __device__ inline float warp_max(float x)
 
 // Over the block; every thread gets the result.
 // PRECOND: 1-D block of whole warps, all of whose threads arrive.
+__device__ inline float block_max(float x)
+{
+    __shared__ float greatest[WARP];
+    const uint32_t lane = threadIdx.x % WARP;
+    x = warp_max(x);
+    if (lane == 0) greatest[threadIdx.x / WARP] = x;
+    __syncthreads();
+    x = warp_max(lane < blockDim.x / WARP ? greatest[lane] : -INFINITY);
+    // The next call may not write what a slow warp still reads.
+    __syncthreads();
+    return x;
+}
+
+// The same for the sum.
 __device__ inline float block_sum(float x)
 {
     __shared__ float sums[WARP];

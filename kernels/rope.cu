@@ -1,6 +1,6 @@
 // Rotary positions, and keys and values into the paged cache.
 //
-// Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Position and block table are
+// Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Position, slot and block table are
 // read from memory: a captured graph is replayed unchanged while they advance.
 #include "prelude.cuh"
 
@@ -10,7 +10,7 @@ __device__ void rope_append(const RopeAppendParams& p)
 {
     DYN_SHARED(float2, turns); // [head_dim / 2]: cosine and sine
     const uint32_t row = blockIdx.x;
-    const uint32_t position = p.positions[row];
+    const uint32_t position = p.positions[row], slot = p.slots[row];
     const uint32_t half = p.head_dim / 2;
     for (uint32_t j = threadIdx.x; j < half; j += blockDim.x) {
         float sine, cosine;
@@ -19,9 +19,9 @@ __device__ void rope_append(const RopeAppendParams& p)
     }
     __syncthreads();
 
-    const size_t page = p.tables[p.sequences[row] * static_cast<size_t>(p.table_stride) + position / HIRED_PAGE];
+    const size_t page = p.tables[p.sequences[row] * static_cast<size_t>(p.table_stride) + slot / HIRED_PAGE];
     const size_t head_page = static_cast<size_t>(HIRED_PAGE) * p.head_dim;
-    T* keys = static_cast<T*>(p.cache) + 2 * page * p.kv_heads * head_page + position % HIRED_PAGE * p.head_dim;
+    T* keys = static_cast<T*>(p.cache) + 2 * page * p.kv_heads * head_page + slot % HIRED_PAGE * p.head_dim;
     T* values = keys + p.kv_heads * head_page;
     T* q = static_cast<T*>(p.q) + static_cast<size_t>(row) * p.heads * p.head_dim;
     const size_t kv_row = static_cast<size_t>(row) * p.kv_heads * p.head_dim;
@@ -66,7 +66,7 @@ __device__ void rope_append(const RopeAppendParams& p)
 }
 
 // PRECOND: grid of (rows, any); 1-D block of at most 256 threads; head_dim / 2 float2 of dynamic shared memory;
-// head_dim even; no two rows at one position of one sequence; the tables hold each row's page.
+// head_dim even; no two rows in one slot of one sequence; the tables hold each row's page.
 // vector: q, k, v and cache multiples of 16; head_dim / 2 a multiple of 16 bytes.
 #define ROPE(dtype, T)                                                                             \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) rope_append_vector_##dtype(RopeAppendParams p) \

@@ -4,7 +4,8 @@ use hired::checkpoint::synth::Preset;
 use hired::checkpoint::{DType, layout};
 use hired::config::ModelConfig;
 use hired::image::{Layout, Normalization, Resample, Tiles};
-use hired::kv::{Pool, Shape};
+use hired::kv::{Pools, Room};
+use hired::model::llama::Thinning;
 use hired::model::llava::{Llava, Prompt};
 use hired::model::vit::Layers;
 use hired::model::{Imagined, Source};
@@ -14,7 +15,7 @@ use hired::ops::count::Counter;
 use hired::ops::footprint::{Card, Footprint};
 use hired::ops::memory::Purpose;
 use hired::ops::{Ops, Span, Storage};
-use hired::select::{Geometry, Method, Rule, Selection, plan};
+use hired::select::{Geometry, Method, Rule, Selection, Tuning, plan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -49,18 +50,31 @@ fn count_on(
     let prompt = Prompt { before: &ids, after: &[] };
     let rows = model.embed(&mut ops, prompt, Some(&encoded)).unwrap();
 
-    let tokens = TEXT + plan.rows + plan.newlines;
-    let mut pool = Pool::new(1000);
-    let mut table = Default::default();
-    pool.append(&mut table, tokens + 1).unwrap();
-    let mut cache = ops.cache(Shape::new(&config.text, 1000)).unwrap();
-    let pages = table.pages().to_vec();
-    let span = Span { row: 0, rows: tokens, position: 0, pages: pages.clone() };
-    let batch = ops.batch(Vec::new(), vec![span]).unwrap();
-    model.prefill(&mut ops, rows, &mut cache, &batch, &mut quiet).unwrap();
-    let span = Span { row: 0, rows: 1, position: tokens, pages };
-    let batch = ops.batch(vec![0], vec![span]).unwrap();
-    model.decode(&mut ops, &mut cache, &batch).unwrap();
+    let visual = plan.rows + plan.newlines;
+    let tokens = TEXT + visual;
+    // Of the prompt as each group of layers has it.
+    let left = [tokens, TEXT + plan.late.map_or(0, |late| late.rows)];
+    let firsts = [0].into_iter().chain(plan.late.map(|late| late.layer));
+    let room = Room::new(firsts, |_| 1000);
+    let (mut pools, shapes) = (Pools::new(&room), room.shapes(&config.text));
+    let mut tables = pools.tables();
+    pools.append(&mut tables, |group| left[group] + 1).unwrap();
+    let mut caches: Vec<_> = shapes.into_iter().map(|s| ops.cache(s).unwrap()).collect();
+    let pages: Vec<Vec<u32>> = tables.iter().map(|t| t.pages().to_vec()).collect();
+    let thinning = plan.late.map(|late| Thinning {
+        among: TEXT..tokens - 1,
+        keep: late.rows - 1,
+        pages: pages[1..].to_vec(),
+    });
+    let span = Span { row: 0, rows: tokens, slot: 0, position: 0, pages: pages[0].clone() };
+    let batch = [ops.batch(&caches[0], Vec::new(), vec![span]).unwrap()];
+    model.prefill(&mut ops, rows, &mut caches, &batch, thinning.as_ref(), &mut quiet).unwrap();
+    let mut batches = Vec::new();
+    for ((cache, slot), pages) in caches.iter().zip(left).zip(pages) {
+        let span = Span { row: 0, rows: 1, slot, position: tokens, pages };
+        batches.push(ops.batch(cache, vec![0], vec![span]).unwrap());
+    }
+    model.decode(&mut ops, &mut caches, &batches).unwrap();
     (ops, plan.rows, tokens)
 }
 
@@ -116,6 +130,43 @@ fn full_budget() {
 #[test]
 fn twenty_percent() {
     check("20%", 576, 0, true);
+}
+
+/// FastV at half the visual tokens behind each possible layer of a small model.
+#[test]
+fn dropping_on_the_way() {
+    let config = Preset::Tiny.config().unwrap();
+    let text = &config.text;
+    let (h, mlp, layers) = (text.hidden, text.intermediate, text.layers);
+    let kv = text.kv_heads * text.head_dim;
+    for layer in 1..layers {
+        let (method, budget) = (Method::FastV, "50%".parse().unwrap());
+        let tuning = Tuning { fastv_layer: layer, ..Tuning::default() };
+        let selection = Selection { method, budget, tuning, ..Selection::default() };
+        let (counter, kept, n) = count(&config, &selection);
+        // 5 tiles of 64 patches, of which half may stay, newlines among them.
+        assert_eq!((kept, n), (320, TEXT + 320 + 16));
+        let m = TEXT + 160;
+        let flops = |stage, kind| counter.cost(stage, kind).flops;
+        let qkv = |n| linear(n, h, h) + 2 * linear(n, kv, h);
+        let rest = |n| linear(n, h, h) + 3 * linear(n, mlp, h);
+        // Layers of all rows; the one that decides; those of the rows left, of which the last ends with one row.
+        let (whole, thin) = (layer as u64 - 1, (layers - layer) as u64 - 1);
+        let linears = whole * (qkv(n) + rest(n))
+            + (qkv(n) + rest(m))
+            + thin * (qkv(m) + rest(m))
+            + (qkv(m) + rest(1));
+        assert_eq!(flops(Stage::Prefill, Kind::Linear), linears + linear(1, text.vocab, h));
+        let pairs = layer * n * (n + 1) / 2 + (layers - layer) * m * (m + 1) / 2;
+        assert_eq!(flops(Stage::Prefill, Kind::Attention), 4 * (pairs * h) as u64);
+        assert_eq!(flops(Stage::Prefill, Kind::Scores), 2 * (n * h) as u64);
+        let seen = layer * (n + 1) + (layers - layer) * (m + 1);
+        assert_eq!(flops(Stage::Decode, Kind::Attention), 4 * (seen * h) as u64);
+        // The tower scores nothing and the projector takes every patch.
+        assert_eq!(flops(Stage::Vision, Kind::Scores), 0);
+        let d = config.vision.hidden;
+        assert_eq!(flops(Stage::Project, Kind::Linear), linear(320, h, d) + linear(320, h, h));
+    }
 }
 
 /// The figures of the README: operations to the first token in 10¹²; and 13.2 GB of weights a token.

@@ -84,6 +84,11 @@ fn batches() -> Vec<Vec<Request>> {
             Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
         )],
         vec![about(image(1), Selection { method: Method::Scope, ..at("10%") })],
+        vec![
+            about(image(2), at("10%")),
+            about(image(1), Selection { method: Method::FastV, ..at("20%") }),
+            words("No picture?"),
+        ],
         vec![about(image(2), Selection { method: Method::PruMergePlus, tuning, ..at("20%") })],
         vec![drawn(1), drawn(2), words("Nothing to see?")],
         // More than decode together.
@@ -117,7 +122,8 @@ fn child_requests() {
         }
         for (request, got) in batch.iter().zip(&got) {
             let Selection { method, rule, heads, .. } = request.selection;
-            let looks = !matches!(method, Method::Full | Method::Spatial | Method::Random);
+            let looks =
+                !matches!(method, Method::Full | Method::Spatial | Method::Random | Method::FastV);
             let kernels =
                 matches!(method, Method::Hired | Method::FasterVlm) && heads == Heads::Sum;
             let waits = looks && !(kernels && rule == Rule::Exact);

@@ -88,21 +88,22 @@ impl Asked {
         let mut pool = Pool::new(pages);
         let mut table = BlockTable::default();
         pool.append(&mut table, tokens + STEPS)?;
-        let mut cache = ops.cache(Shape::new(&config.text, pages))?;
-        let span =
-            |position, rows| vec![Span { row: 0, rows, position, pages: table.pages().to_vec() }];
+        let mut caches = [ops.cache(Shape::new(&config.text, pages))?];
+        let span = |slot, rows| {
+            vec![Span { row: 0, rows, slot, position: slot, pages: table.pages().to_vec() }]
+        };
         let prompt = llava::Prompt { before: &self.before, after: &self.after };
         let rows = model.embed(ops, prompt, Some(&encoded))?;
         let kept = ops.kept(&encoded.kept)?.indices;
         drop(encoded);
-        let batch = ops.batch(Vec::new(), span(0, tokens))?;
-        let first = model.prefill(ops, rows, &mut cache, &batch, &mut quiet)?;
+        let batch = [ops.batch(&caches[0], Vec::new(), span(0, tokens))?];
+        let first = model.prefill(ops, rows, &mut caches, &batch, None, &mut quiet)?.logits;
         drop(batch);
         let mut logits = vec![ops.download(&first)?];
         drop(first);
         for (i, &token) in self.tokens[..self.tokens.len() - 1].iter().enumerate() {
-            let batch = ops.batch(vec![token], span(tokens + i, 1))?;
-            let next = model.decode(ops, &mut cache, &batch)?;
+            let batch = ops.batch(&caches[0], vec![token], span(tokens + i, 1))?;
+            let next = model.decode(ops, &mut caches, &[batch])?;
             logits.push(ops.download(&next)?);
         }
         Ok((kept, logits))

@@ -33,7 +33,7 @@ from transformers.models.llava_next.modeling_llava_next import (
     unpad_image,
 )
 
-from fixtures import checkpoints, images, methods, pixels, reference, synthetic, text
+from fixtures import checkpoints, fastv, images, methods, pixels, reference, synthetic, text
 from fixtures.selection import geometry
 
 TOOLS = Path(__file__).resolve().parent
@@ -143,6 +143,18 @@ def make_model(model, out):
     return cases, noise
 
 
+def make_fastv(out):
+    """Answers of a decoder that drops tokens on the way."""
+    kinds = {m.name: m for m in checkpoints.MODELS}
+    entries = []
+    for name, *case in fastv.CASES:
+        folder = out / "models" / name
+        entry, tensors = fastv.make_case(kinds[name], folder, out / "images", *case)
+        save_file(tensors, out / "golden" / entry["golden"])
+        entries.append(entry)
+    text.dump(entries, out / "golden" / "fastv.json", indent=1)
+
+
 def add_pillow_12(cases, out, python):
     """The older Pillow's pixels; our own pipeline must first agree with transformers under this one."""
     kinds = {m.name: m for m in checkpoints.MODELS}
@@ -193,6 +205,7 @@ def main():
         cases += made
         noise = max(noise, seen)
         asked += prompts(model, out / "models" / model.name)
+    make_fastv(out)
     older = add_pillow_12(cases, out, options.pillow12)
     manifest = {
         "images": entries,

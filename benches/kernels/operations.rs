@@ -61,10 +61,10 @@ impl<O: Ops> Maker<'_, O> {
     }
 }
 
-fn span(row: usize, rows: usize, position: usize, first_page: usize) -> Span {
-    let pages = kv::pages_for(position + rows);
+fn span(row: usize, rows: usize, slot: usize, first_page: usize) -> Span {
+    let pages = kv::pages_for(slot + rows);
     let pages = (first_page..first_page + pages).map(|page| page as u32).collect();
-    Span { row, rows, position, pages }
+    Span { row, rows, slot, position: slot, pages }
 }
 
 impl Case {
@@ -143,8 +143,9 @@ impl Case {
                 for _ in 0..3 {
                     held.buffers.push(make.rows(rows, model.width)?);
                 }
-                held.cache = Some(make.ops.cache(self.cache(1, rows))?);
-                held.batch = Some(make.ops.batch(Vec::new(), vec![span(0, rows, 0, 0)])?);
+                let cache = make.ops.cache(self.cache(1, rows))?;
+                held.batch = Some(make.ops.batch(&cache, Vec::new(), vec![span(0, rows, 0, 0)])?);
+                held.cache = Some(cache);
                 self.append(make.ops, &mut held)?;
             }
             Kind::RopeStep { sequences } => {
@@ -155,10 +156,11 @@ impl Case {
             }
             Kind::Embed { sequences } => {
                 held.weights.push(make.matrix(model.vocabulary, model.width)?);
-                held.cache = Some(make.ops.cache(self.cache(sequences, 1))?);
+                let cache = make.ops.cache(self.cache(sequences, 1))?;
                 let spans = (0..sequences).map(|row| span(row, 1, 0, row)).collect();
                 let tokens = (0..sequences as u32).map(|row| row * 7 + 3).collect();
-                held.batch = Some(make.ops.batch(tokens, spans)?);
+                held.batch = Some(make.ops.batch(&cache, tokens, spans)?);
+                held.cache = Some(cache);
             }
             Kind::Sample { sequences, .. } => {
                 let x = make.rows(sequences, model.width)?;
@@ -188,13 +190,17 @@ impl Case {
         let pages = kv::pages_for(context);
         held.cache = Some(make.ops.cache(self.cache(sequences, context))?);
         let width = self.model.width;
+        let ready = |ops: &mut O, held: &Held<O>, tokens, spans| match &held.cache {
+            Some(cache) => ops.batch(cache, tokens, spans),
+            None => unreachable!("made above"),
+        };
         for sequence in 0..sequences {
             held.buffers.clear();
             for _ in 0..3 {
                 held.buffers.push(make.rows(context, width)?);
             }
             let whole = vec![span(0, context, 0, sequence * pages)];
-            held.batch = Some(make.ops.batch(Vec::new(), whole)?);
+            held.batch = Some(ready(make.ops, held, Vec::new(), whole)?);
             self.append(make.ops, held)?;
         }
         held.buffers.clear();
@@ -203,7 +209,7 @@ impl Case {
         }
         let spans = (0..sequences).map(|row| span(row, 1, context - 1, row * pages)).collect();
         held.batch = None;
-        held.batch = Some(make.ops.batch(vec![0; sequences], spans)?);
+        held.batch = Some(ready(make.ops, held, vec![0; sequences], spans)?);
         Ok(())
     }
 

@@ -64,6 +64,9 @@ pub struct TuningArgs {
     /// [default: the last, for visionzip the last that the features need]
     #[arg(long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
     key_layer: Option<i32>,
+    /// Of fastv: the language model's layers that see every visual token, at least 1
+    #[arg(long, value_name = "K", default_value_t = Tuning::default().fastv_layer)]
+    fastv_layer: usize,
 }
 
 impl TuningArgs {
@@ -76,6 +79,7 @@ impl TuningArgs {
             contextual: self.contextual,
             saliency: self.saliency,
             key_layer: self.key_layer,
+            fastv_layer: self.fastv_layer,
         }
     }
 }

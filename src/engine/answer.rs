@@ -1,7 +1,7 @@
 //! What the engine gives back.
 
 use crate::ops::clock::Stage;
-use crate::select::{Kept, Plan};
+use crate::select::{Kept, Plan, Slot, order};
 use serde::Serialize;
 
 /// News while requests are served. Returning [`std::ops::ControlFlow::Break`] stops the work.
@@ -91,6 +91,25 @@ impl Visual {
             allocation: kept.allocation,
             kept_indices: kept.indices,
         }
+    }
+
+    /// The report of a selection of which the decoder dropped some. `rows` are those of the prompt that were left; the
+    /// image's begin at row `first`.
+    pub fn thinned(plan: &Plan, kept: &Kept, first: usize, rows: &[u32]) -> Self {
+        let mut indices = vec![Vec::new(); plan.geometry.partitions()];
+        let (mut newlines, mut merged) = (0, 0);
+        let slots = order(plan, kept);
+        let left = rows.iter().filter_map(|&row| (row as usize).checked_sub(first));
+        for slot in left.filter_map(|slot| slots.get(slot)) {
+            match *slot {
+                Slot::Patch { partition, patch } => indices[partition].push(patch),
+                Slot::Newline => newlines += 1,
+                Slot::Merged(_) => merged += 1,
+            }
+        }
+        // Sub-images take turns in the decoder's order; in each, patches come row by row.
+        let allocation = indices.iter().map(Vec::len).collect();
+        Self { newlines, merged, ..Self::new(plan, Kept { allocation, indices, mix: None }) }
     }
 }
 

@@ -3,12 +3,13 @@
 use super::predict::{Held, Need, Predictor};
 use super::prepare::{Prepared, PreparedImage, plan};
 use super::request::EngineOptions;
+use super::runner::room;
 use crate::Result;
 use crate::checkpoint::synth::Preset;
 use crate::checkpoint::{Checkpoint, DType};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::image::{Layout, Normalization, Resample, Tiles};
-use crate::kv;
+use crate::kv::{Room, Shape};
 use crate::model::{Imagined, Source};
 use crate::ops::count::Counter;
 use crate::ops::footprint::Footprint;
@@ -114,18 +115,23 @@ impl DryRun {
     }
 
     /// What requests need together; the predictor's counter then has what they cost.
-    pub fn need(&mut self, batch: &[Prepared], held: Held) -> Result<Need> {
+    pub fn need(&mut self, batch: &[Prepared]) -> Result<Need> {
+        self.need_in(batch, &room([batch].into_iter()))
+    }
+
+    /// The same in caches of this room.
+    pub fn need_in(&mut self, batch: &[Prepared], room: &Room) -> Result<Need> {
         for image in batch.iter().filter_map(|p| p.image.as_ref()) {
             self.predictor.require(image, &*self.source)?;
         }
-        self.predictor.need(&self.config, &self.norm, batch, held)
+        self.predictor.need(&self.config, &self.norm, batch, room, Held::default())
     }
 
     /// What the typical request needs at a budget.
     pub fn budget(&mut self, typed: &str, selection: &Selection) -> Result<BudgetNeed> {
         let selection = Selection { budget: typed.parse::<Budget>()?, ..selection.clone() };
         let request = self.request(&selection, NEW_TOKENS)?;
-        let need = self.need(std::slice::from_ref(&request), Held::default())?;
+        let need = self.need(std::slice::from_ref(&request))?;
         let (weights, mapped) = self.predictor.weights();
         let image = request.image.as_ref().expect("the typical request has an image");
         Ok(BudgetNeed {
@@ -139,8 +145,10 @@ impl DryRun {
         })
     }
 
-    /// Bytes of keys and values in so many pages of the cache.
-    pub fn pages(&self, pages: usize) -> usize {
-        kv::Shape::new(&self.config.text, pages).elements() * self.footprint.cache_number()
+    /// Bytes of the keys and values that there is room for.
+    pub fn bytes(&self, room: &Room) -> usize {
+        let shapes = room.shapes(&self.config.text);
+        let numbers: usize = shapes.iter().map(Shape::elements).sum();
+        numbers * self.footprint.cache_number()
     }
 }

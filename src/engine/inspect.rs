@@ -4,7 +4,7 @@ use super::dry_run::{BudgetNeed, DryRun};
 use super::request::EngineOptions;
 use crate::checkpoint::{Checkpoint, DType};
 use crate::config::{Architecture, ModelFolder};
-use crate::kv;
+use crate::kv::{PAGE, Room};
 use crate::select::Selection;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -70,7 +70,7 @@ pub fn inspect(
         parameters,
         dtype: formats.iter().max_by_key(|(_, bytes)| **bytes).map_or("none", |(name, _)| name),
         bytes: formats.values().sum(),
-        kv_bytes_per_token: dry_run.pages(1) / kv::PAGE,
+        kv_bytes_per_token: dry_run.bytes(&Room::whole(1)) / PAGE,
         budgets,
     })
 }

@@ -2,9 +2,8 @@
 
 use super::dry_run::{BudgetNeed, DryRun, NEW_TOKENS, Subject};
 use super::limit::{Estimate, Limit, Pace, TooMuch, check_method, floor, largest, largest_budget};
-use super::predict::Held;
 use super::request::{Device, EngineOptions};
-use super::runner::pages;
+use super::runner::room;
 use crate::ops::DECODE_ROWS;
 use crate::ops::clock::Stage;
 use crate::ops::cuda::launch::Number;
@@ -110,7 +109,7 @@ impl Planner {
         let largest_batch = self.largest_batch(&selection, NEW_TOKENS)?;
         // The one step of an answer of two tokens is the first after the prompt.
         let request = self.dry_run.request(&selection, 2)?;
-        self.dry_run.need(std::slice::from_ref(&request), Held::default())?;
+        self.dry_run.need(std::slice::from_ref(&request))?;
         let (counter, roof) = (self.dry_run.predictor.counter(), &self.pace.roof);
         Ok(BudgetPlan {
             fits: need.peak <= usable,
@@ -143,7 +142,7 @@ impl Planner {
         let mut cost = |count| -> Result<Estimate> {
             let request = self.dry_run.request(&with(count), NEW_TOKENS)?;
             request.check_positions(&self.dry_run.config)?;
-            let need = self.dry_run.need(std::slice::from_ref(&request), Held::default())?;
+            let need = self.dry_run.need(std::slice::from_ref(&request))?;
             let ttft = self.pace.first_token(self.dry_run.predictor.counter());
             Ok(Estimate { peak: need.peak, ttft })
         };
@@ -174,12 +173,12 @@ impl Planner {
         let group = (0..DECODE_ROWS)
             .map(|_| self.dry_run.request(selection, new_tokens))
             .collect::<Result<Vec<_>>>()?;
-        let each = pages(&group[..1]);
+        let each = room([&group[..1]].into_iter());
         // Keys and values alone leave room for no more.
-        let most = self.gpu.usable() / self.dry_run.pages(each);
+        let most = self.gpu.usable() / self.dry_run.bytes(&each);
         let (count, _) = largest(most, |count| {
-            let held = Held { pages: count * each, ..Held::default() };
-            let need = self.dry_run.need(&group[..count.min(DECODE_ROWS)], held)?;
+            let all = each.with(|pages| count * pages);
+            let need = self.dry_run.need_in(&group[..count.min(DECODE_ROWS)], &all)?;
             Ok((need.peak > self.gpu.usable()).then_some(()))
         })?;
         Ok(count)
@@ -299,9 +298,9 @@ mod tests {
                     let batch: Vec<_> = (0..count)
                         .map(|_| planner.dry_run.request(&selection, NEW_TOKENS).unwrap())
                         .collect();
-                    let whole = planner.dry_run.need(&batch, Held::default()).unwrap();
-                    let held = Held { pages: pages(&batch), ..Held::default() };
-                    let group = planner.dry_run.need(&batch[..DECODE_ROWS], held).unwrap();
+                    let whole = planner.dry_run.need(&batch).unwrap();
+                    let all = room([&batch[..]].into_iter());
+                    let group = planner.dry_run.need_in(&batch[..DECODE_ROWS], &all).unwrap();
                     assert_eq!(group, whole, "{preset} {budget} {count}");
                 }
             }

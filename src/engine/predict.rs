@@ -1,10 +1,10 @@
 //! What a batch will need, found by running the model on the executor that only counts.
 
 use super::prepare::{Prepared, PreparedImage};
-use super::runner::{Runner, images, pages};
+use super::runner::{Runner, images};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
-use crate::kv::BlockTable;
+use crate::kv::{Room, Tables};
 use crate::model::Source;
 use crate::model::vit::Survey;
 use crate::ops::clock::Stage;
@@ -31,14 +31,12 @@ fn quiet(_: Stage, _: usize, _: usize) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// What an executor has taken and keeps for the next batch.
+/// Bytes that an executor has taken and keeps for the next batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Pages of the cache.
-    pub pages: usize,
-    /// Their bytes.
+    /// Keys and values.
     pub kv: usize,
-    /// Bytes of workspace.
+    /// Workspace.
     pub workspace: usize,
 }
 
@@ -62,42 +60,45 @@ impl Predictor {
         self.runner.model.require(blocks, &mut self.runner.ops, source)
     }
 
-    /// What `batch` needs when what is `held` stays and every answer is as long as it may get.
+    /// What `batch` needs in caches of this `room` when what is `held` stays and every answer is as long as it may get.
     ///
-    /// Requests are prefilled one after the other and decoded in groups of [`DECODE_ROWS`]: with the pages of a larger
-    /// batch held, a group of its requests needs what all of them do.
+    /// Requests are prefilled one after the other and decoded in groups of [`DECODE_ROWS`]: with the room of a larger
+    /// batch, a group of its requests needs what all of them do.
     pub fn need(
         &mut self,
         config: &ModelConfig,
         norm: &Normalization,
         batch: &[Prepared],
+        room: &Room,
         held: Held,
     ) -> Result<Need> {
-        self.restart(config, pages(batch), held)?;
+        self.restart(config, room, held)?;
         self.serve(norm, batch, None)?;
         Ok(self.spent())
     }
 
     /// What `batches` about one image need, one after the other, when it is encoded once for all of them.
+    ///
+    /// As [`Predictor::need`].
     pub fn sweep_need(
         &mut self,
         config: &ModelConfig,
         norm: &Normalization,
         batches: &[&[Prepared]],
+        room: &Room,
         held: Held,
     ) -> Result<Need> {
-        let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
-        self.restart(config, most, held)?;
+        self.restart(config, room, held)?;
         let survey = self.runner.survey(&images(batches), norm, &mut quiet)?;
         batches.iter().try_for_each(|batch| self.serve(norm, batch, Some(&survey)))?;
         Ok(self.spent())
     }
 
-    /// Counts from nothing, with a cache of so many pages or of those held.
-    fn restart(&mut self, config: &ModelConfig, pages: usize, held: Held) -> Result<()> {
-        self.runner.free_cache();
+    /// Counts from nothing.
+    fn restart(&mut self, config: &ModelConfig, room: &Room, held: Held) -> Result<()> {
+        self.runner.free_caches();
         self.runner.ops.restart(held.workspace);
-        self.runner.reserve(config, pages.max(held.pages))
+        self.runner.reserve(config, room)
     }
 
     /// Counts a batch from its first prompt to its longest answers.
@@ -112,26 +113,26 @@ impl Predictor {
         for prepared in batch {
             let image = prepared.image.as_ref();
             let encoded = image.map(|i| runner.encode(i, norm, survey, &mut quiet)).transpose()?;
-            let mut table = BlockTable::default();
-            let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut quiet)?;
+            let mut own = runner.pools.tables();
+            let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut own, &mut quiet)?;
             runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?;
-            tables.push((prepared, table));
+            tables.push((prepared, own));
         }
         // The last step of each group is its most expensive one.
         for group in tables.chunks_mut(DECODE_ROWS) {
-            for (prepared, table) in group.iter_mut() {
-                let more = prepared.positions() - table.len();
-                runner.pool.append(table, more.saturating_sub(1))?;
+            for (prepared, tables) in group.iter_mut() {
+                let more = prepared.positions() - tables.positions();
+                runner.pools.append(tables, |_| more.saturating_sub(1))?;
             }
             let longer = group.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1);
-            let (how, mut longer): (Vec<_>, Vec<(u32, &mut BlockTable)>) =
-                longer.map(|(prepared, table)| ((prepared.sampling, 1), (0, table))).unzip();
+            let (how, mut longer): (Vec<_>, Vec<(u32, &mut Tables)>) =
+                longer.map(|(prepared, tables)| ((prepared.sampling, 1), (0, tables))).unzip();
             if !longer.is_empty() {
                 let logits = runner.step(&mut longer)?;
                 runner.ops.sample(&logits, &how)?;
             }
         }
-        tables.into_iter().for_each(|(_, table)| runner.pool.release(table));
+        tables.into_iter().for_each(|(_, tables)| runner.pools.release(tables));
         Ok(())
     }
 
@@ -152,7 +153,7 @@ impl Predictor {
         held: Held,
     ) -> Result<Need> {
         let runner = &mut self.runner;
-        runner.free_cache();
+        runner.free_caches();
         runner.ops.restart(held.workspace);
         runner.encode(image, norm, None, &mut quiet)?;
         let meter = runner.ops.meter();
@@ -162,7 +163,7 @@ impl Predictor {
     /// Workspace of the piece of work that measures a machine.
     pub fn probe_need(&mut self, tokens: &[u32]) -> Result<usize> {
         let runner = &mut self.runner;
-        runner.free_cache();
+        runner.free_caches();
         runner.ops.restart(0);
         runner.model.probe(&mut runner.ops, tokens)?;
         Ok(runner.ops.meter().most(Purpose::Workspace))

@@ -4,10 +4,11 @@ use super::request::{Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
 use crate::image::{self, Layout, Normalization, Resample, RgbImage, Tiles};
+use crate::model::llama::Thinning;
 use crate::model::llava;
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
-use crate::select::{self, Geometry, Layer, Plan, Selection};
+use crate::select::{self, Geometry, Late, Layer, Method, Plan, Selection};
 use crate::text::synth::tokenizer_json;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
@@ -53,9 +54,34 @@ impl Prepared {
         self.before.len() + visual + self.after.len()
     }
 
-    /// Positions in the cache when the answer is as long as it may get. The last token drawn is not fed back.
+    /// Positions when the answer is as long as it may get. The last token drawn is not fed back.
     pub fn positions(&self) -> usize {
         self.prompt_tokens() + self.max_new_tokens - 1
+    }
+
+    /// What the decoder drops of the image.
+    pub fn late(&self) -> Option<Late> {
+        self.image.as_ref().and_then(|image| image.plan.late)
+    }
+
+    /// Rows of the prompt that a layer of the decoder does not see.
+    pub fn dropped(&self, layer: usize) -> usize {
+        match (&self.image, self.late()) {
+            (Some(image), Some(late)) if layer >= late.layer => {
+                image.plan.rows + image.plan.newlines - late.rows
+            }
+            _ => 0,
+        }
+    }
+
+    /// How the decoder drops some of the image's `slots` rows; the later groups' pages are to be named.
+    pub fn thinning(&self, slots: usize) -> Option<Thinning> {
+        let late = self.late()?;
+        let first = self.before.len();
+        // The answer begins with the prompt's last row, so that stays, also where it is the image's.
+        let last = usize::from(self.after.is_empty());
+        let among = first..first + slots - last;
+        Some(Thinning { among, keep: late.rows - last, pages: Vec::new() })
     }
 
     /// Refuses what the model has no positions for.
@@ -231,12 +257,30 @@ pub fn plan(
     Ok((plan, layers))
 }
 
-/// Refuses layers and heads that the tower has not, also where they play no part.
+/// Refuses layers and heads that the model has not, also where they play no part.
 fn check_layers(config: &ModelConfig, selection: &Selection) -> Result<()> {
     resolve(selection.final_layer.into(), config, "final layer")?;
     resolve(Layer::At(selection.init_layer), config, "init layer")?;
     resolve(selection.tuning.key_layer.into(), config, "key layer")?;
-    selection.heads.check(config.vision.heads)
+    selection.heads.check(config.vision.heads)?;
+    check_late(config, selection)
+}
+
+/// Refuses to drop rows where no layer decides, or none is left.
+fn check_late(config: &ModelConfig, selection: &Selection) -> Result<()> {
+    let (layer, layers) = (selection.tuning.fastv_layer, config.text.layers);
+    if selection.method != Method::FastV || (1..layers).contains(&layer) {
+        return Ok(());
+    }
+    Err(Error::Request(match layers {
+        0 | 1 => format!(
+            "fastv drops tokens between two layers, the decoder has {layers}: use another method"
+        ),
+        _ => format!(
+            "fastv after layer {layer}: the decoder has {layers} layers, of which 1 to {} can come before the drop",
+            layers - 1
+        ),
+    }))
 }
 
 fn decode(image: &Image) -> Result<RgbImage> {

@@ -1,21 +1,25 @@
-//! A model on an executor, with its cache.
+//! A model on an executor, with its caches.
 
 use super::prepare::{Prepared, PreparedImage};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
-use crate::kv::{self, BlockTable, Pool};
+use crate::kv::{self, Pools, Room, Tables};
+use crate::model::llama::Forwarded;
 use crate::model::llava::Llava;
 use crate::model::vit::{Encoded, Survey};
 use crate::model::{Progress, Source};
 use crate::ops::{Chosen, Ops, Span};
 use crate::{Error, Result};
+use std::collections::BTreeSet;
 
-/// Weights, executor and cache. The same code serves requests and, on the counter, predicts their cost.
+/// Weights, executor and caches. The same code serves requests and, on the counter, predicts their cost.
 pub struct Runner<O: Ops> {
     pub ops: O,
     pub model: Llava<O::Weight>,
-    pub pool: Pool,
-    cache: Option<O::Cache>,
+    pub pools: Pools,
+    room: Room,
+    /// One for each group of layers; none when nothing is taken.
+    caches: Vec<O::Cache>,
 }
 
 /// The prompt's outcome.
@@ -26,28 +30,45 @@ pub struct Prefilled<O: Ops> {
     pub visual_rows: Option<O::Buffer>,
     /// Rows of the prompt.
     pub tokens: usize,
+    /// Those of them that were left in the end, if the decoder dropped some.
+    pub retained: Option<O::Retained>,
 }
 
 impl<O: Ops> Runner<O> {
     pub fn load(config: &ModelConfig, mut ops: O, source: &dyn Source<O>) -> Result<Self> {
         let model = Llava::load(config, &mut ops, source)?;
-        Ok(Self { ops, model, pool: Pool::new(0), cache: None })
+        let (pools, room) = (Pools::default(), Room::default());
+        Ok(Self { ops, model, pools, room, caches: Vec::new() })
     }
 
-    /// Makes the cache hold at least `pages` pages; nobody may hold any.
-    pub fn reserve(&mut self, config: &ModelConfig, pages: usize) -> Result<()> {
-        if self.cache.is_none() || self.pool.pages() < pages {
-            self.free_cache();
-            self.cache = Some(self.ops.cache(kv::Shape::new(&config.text, pages))?);
-            self.pool = Pool::new(pages);
+    /// The caches that there are.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Takes caches unless there is room already; nobody may hold any page.
+    pub fn reserve(&mut self, config: &ModelConfig, room: &Room) -> Result<()> {
+        if !self.room.holds(room) {
+            self.free_caches();
+            for shape in room.shapes(&config.text) {
+                self.caches.push(self.ops.cache(shape)?);
+            }
+            self.room = room.clone();
+            self.forget_sequences();
         }
         Ok(())
     }
 
-    /// Gives the cache back.
-    pub fn free_cache(&mut self) {
-        self.cache = None;
-        self.pool = Pool::new(0);
+    /// Gives the caches back.
+    pub fn free_caches(&mut self) {
+        self.caches.clear();
+        self.room = Room::default();
+        self.forget_sequences();
+    }
+
+    /// All pages are free, whoever held them.
+    pub fn forget_sequences(&mut self) {
+        self.pools = Pools::new(&self.room);
     }
 
     /// What a batch about one picture looks at, whatever each request keeps of it. There is at least one image.
@@ -80,7 +101,7 @@ impl<O: Ops> Runner<O> {
         &mut self,
         prepared: &Prepared,
         image: Option<&Encoded<O>>,
-        table: &mut BlockTable,
+        tables: &mut Tables,
         progress: &mut Progress<'_>,
     ) -> Result<Prefilled<O>> {
         let slots = image.map_or(0, |i| i.kept.slots());
@@ -91,7 +112,8 @@ impl<O: Ops> Runner<O> {
                     .into(),
             ));
         }
-        self.pool.append(table, tokens)?;
+        let firsts: Vec<usize> = self.room.firsts().collect();
+        self.pools.append(tables, |group| tokens - prepared.dropped(firsts[group]))?;
         let rows = self.model.embed(&mut self.ops, prepared.prompt(), image)?;
         let visual_rows = (prepared.keep_stages && image.is_some())
             .then(|| {
@@ -100,28 +122,42 @@ impl<O: Ops> Runner<O> {
                 self.ops.gather(&rows, &visual)
             })
             .transpose()?;
-        let span = Span { row: 0, rows: tokens, position: 0, pages: table.pages().to_vec() };
-        let batch = self.ops.batch(Vec::new(), vec![span])?;
-        let cache = self.cache.as_mut().expect("reserved before any work");
-        let logits = self.model.prefill(&mut self.ops, rows, cache, &batch, progress)?;
-        Ok(Prefilled { logits, visual_rows, tokens })
+        let mut batches = Vec::new();
+        let mut thinning = prepared.thinning(slots);
+        for ((table, cache), first) in tables.iter().zip(&self.caches).zip(firsts) {
+            let pages = table.pages().to_vec();
+            match &mut thinning {
+                Some(thinning) if prepared.dropped(first) > 0 => thinning.pages.push(pages),
+                _ => {
+                    let span = Span { row: 0, rows: tokens, slot: 0, position: 0, pages };
+                    batches.push(self.ops.batch(cache, Vec::new(), vec![span])?);
+                }
+            }
+        }
+        let (ops, caches) = (&mut self.ops, &mut self.caches);
+        let Forwarded { logits, retained } =
+            self.model.prefill(ops, rows, caches, &batches, thinning.as_ref(), progress)?;
+        Ok(Prefilled { logits, visual_rows, tokens, retained })
     }
 
     /// Feeds one token to each sequence; logits `[sequences, V]`.
-    pub fn step(&mut self, sequences: &mut [(u32, &mut BlockTable)]) -> Result<O::Buffer> {
+    pub fn step(&mut self, sequences: &mut [(u32, &mut Tables)]) -> Result<O::Buffer> {
         let tokens: Vec<u32> = sequences.iter().map(|(token, _)| *token).collect();
-        for (_, table) in sequences.iter_mut() {
-            self.pool.append(table, 1)?;
+        // The rows of the step for each group: a sequence has a place of its own in each, and one position.
+        let mut spans: Vec<Vec<Span>> = self.caches.iter().map(|_| Vec::new()).collect();
+        for (row, (_, tables)) in sequences.iter_mut().enumerate() {
+            let position = tables.positions();
+            self.pools.append(tables, |_| 1)?;
+            for (spans, table) in spans.iter_mut().zip(tables.iter()) {
+                let (slot, pages) = (table.len() - 1, table.pages().to_vec());
+                spans.push(Span { row, rows: 1, slot, position, pages });
+            }
         }
-        let spans = sequences.iter().enumerate().map(|(row, (_, table))| Span {
-            row,
-            rows: 1,
-            position: table.len() - 1,
-            pages: table.pages().to_vec(),
-        });
-        let batch = self.ops.batch(tokens, spans.collect())?;
-        let cache = self.cache.as_mut().expect("reserved before any work");
-        self.model.decode(&mut self.ops, cache, &batch)
+        let mut batches = Vec::new();
+        for (spans, cache) in spans.into_iter().zip(&self.caches) {
+            batches.push(self.ops.batch(cache, tokens.clone(), spans)?);
+        }
+        self.model.decode(&mut self.ops, &mut self.caches, &batches)
     }
 }
 
@@ -130,7 +166,15 @@ pub fn images<'a>(batches: &[&'a [Prepared]]) -> Vec<&'a PreparedImage> {
     batches.iter().copied().flatten().filter_map(|p| p.image.as_ref()).collect()
 }
 
-/// Pages that a batch takes when every answer is as long as it may get.
-pub fn pages(batch: &[Prepared]) -> usize {
-    batch.iter().map(|p| kv::pages_for(p.positions())).sum()
+/// What batches take, one after the other, when every answer is as long as it may get.
+pub fn room<'a>(batches: impl Iterator<Item = &'a [Prepared]> + Clone) -> Room {
+    let drops = batches.clone().flatten().filter_map(Prepared::late).map(|late| late.layer);
+    let firsts: BTreeSet<usize> = drops.chain([0]).collect();
+    let rows = |request: &Prepared, first| request.positions() - request.dropped(first);
+    Room::new(firsts, |first| {
+        let pages = |batch: &[Prepared]| {
+            batch.iter().map(|request| kv::pages_for(rows(request, first))).sum()
+        };
+        batches.clone().map(pages).max().unwrap_or(0)
+    })
 }

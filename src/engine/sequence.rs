@@ -2,7 +2,7 @@
 
 use super::answer::{Event, FinishReason};
 use crate::Result;
-use crate::kv::BlockTable;
+use crate::kv::Tables;
 use crate::ops::sample::Sampling;
 use crate::text::{Detokenizer, Tokenizer};
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// A request that is being answered.
 pub struct Sequence {
     pub request: usize,
-    pub table: BlockTable,
+    pub tables: Tables,
     pub tokens: Vec<u32>,
     pub text: String,
     pub finished: Option<FinishReason>,
@@ -28,7 +28,7 @@ impl Sequence {
     /// A sequence before its first token; one of `eos` ends it.
     pub fn new(
         request: usize,
-        table: BlockTable,
+        tables: Tables,
         tokenizer: &Tokenizer,
         sampling: Sampling,
         max_new_tokens: usize,
@@ -37,7 +37,7 @@ impl Sequence {
         let now = Instant::now();
         Self {
             request,
-            table,
+            tables,
             tokens: Vec::new(),
             text: String::new(),
             finished: None,

@@ -6,11 +6,11 @@ use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_memory, check_weights};
 use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
-use super::runner::{Runner, pages};
+use super::runner::{Runner, room};
 use super::sequence::Sequence;
 use super::taking::{LoadProgress, Taking};
 use crate::config::ModelConfig;
-use crate::kv::{self, BlockTable, Pool};
+use crate::kv::{self, Room, Tables};
 use crate::model::vit::Survey;
 use crate::ops::ceiling::Ceiling;
 use crate::ops::clock::Stage;
@@ -102,6 +102,12 @@ where
 
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
         let image = self.preparer.image(image, selection)?;
+        if image.plan.late.is_some() {
+            return Err(Error::Request(format!(
+                "the method {} chooses inside the language model, by the question: ask one to see what is kept",
+                selection.method
+            )));
+        }
         self.require(&image)?;
         let held = self.held();
         let need = self.predictor.vision_need(&self.preparer.normalization, &image, held)?;
@@ -165,7 +171,7 @@ impl<O: Ops> Session<O> {
         let mut runner = Runner::load(config, ops, &Taking::new(weights, &mut told))?;
         let kv_tokens = options.kv_tokens;
         if let Some(tokens) = kv_tokens {
-            runner.reserve(config, kv::pages_for(tokens))?;
+            runner.reserve(config, &Room::whole(kv::pages_for(tokens)))?;
         }
         let (preparer, weights) = origin.into_parts(options.resample)?;
         let load = start.elapsed();
@@ -175,7 +181,7 @@ impl<O: Ops> Session<O> {
     /// Gives back what earlier batches took and the next need not have; a cache of fixed size stays.
     pub(super) fn release_memory(&mut self) -> Result<()> {
         if self.kv_tokens.is_none() {
-            self.runner.free_cache();
+            self.runner.free_caches();
         }
         self.runner.ops.reserve(Purpose::Workspace, 0)
     }
@@ -183,11 +189,7 @@ impl<O: Ops> Session<O> {
     /// What is taken already and serves the next batch too.
     pub(super) fn held(&self) -> Held {
         let meter = self.runner.ops.meter();
-        Held {
-            pages: self.runner.pool.pages(),
-            kv: meter.held(Purpose::Kv),
-            workspace: meter.held(Purpose::Workspace),
-        }
+        Held { kv: meter.held(Purpose::Kv), workspace: meter.held(Purpose::Workspace) }
     }
 
     /// Runs planned work; if it fails, the session is as before.
@@ -198,11 +200,11 @@ impl<O: Ops> Session<O> {
         let done = work(self);
         if done.is_err() {
             // The sequences are gone and their block tables with them.
-            self.runner.pool = Pool::new(self.runner.pool.pages());
+            self.runner.forget_sequences();
             // What failed is no longer under way. If this fails too, the first failure is the one to tell.
             let _ = self.runner.ops.enter(Stage::Idle);
         }
-        debug_assert_eq!(self.runner.pool.free(), self.runner.pool.pages());
+        debug_assert!(self.runner.pools.is_whole());
         done
     }
 
@@ -247,44 +249,54 @@ impl<O: Ops> Session<O> {
         images.try_for_each(|image| self.require(image))
     }
 
-    /// Memory of a batch, the system's memory checked. The predictor's counter then has what the batch costs.
-    pub(super) fn need(&mut self, batch: &[Prepared]) -> Result<Need> {
+    /// Memory of a batch in such a room, the system's memory checked. The predictor's counter then has what the batch costs.
+    pub(super) fn need(&mut self, batch: &[Prepared], room: &Room) -> Result<Need> {
         self.require_all(batch)?;
         let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
         let held = self.held();
-        let need = self.predictor.need(config, norm, batch, held)?;
+        let need = self.predictor.need(config, norm, batch, room, held)?;
         check_memory(&need, held, self.runner.ops.available())?;
         Ok(need)
     }
 
-    /// Plans the memory of a batch and takes the cache.
+    /// Plans the memory of a batch and takes the caches.
     fn plan(&mut self, batch: &[Prepared]) -> Result<usize> {
-        let wanted = pages(batch);
-        self.check_cache(wanted)?;
-        let need = self.need(batch)?;
-        self.take(&need, wanted)?;
+        let room = self.room(room([batch].into_iter()))?;
+        let need = self.need(batch, &room)?;
+        self.take(&need, &room)?;
         Ok(need.peak)
     }
 
-    /// Refuses requests that a cache of fixed size has no room for.
-    pub(super) fn check_cache(&self, wanted: usize) -> Result<()> {
-        if let Some(tokens) = self.kv_tokens
-            && wanted > kv::pages_for(tokens)
-        {
+    /// The caches for requests that want such ones: as large as the engine was told, or those that are there, or new
+    /// ones.
+    ///
+    /// # Errors
+    /// [`Error::Capacity`] when caches of fixed size have no place for the requests.
+    pub(super) fn room(&self, wanted: Room) -> Result<Room> {
+        let Some(tokens) = self.kv_tokens else {
+            let there = self.runner.room();
+            return Ok(if there.holds(&wanted) { there.clone() } else { wanted });
+        };
+        let fixed = wanted.with(|_| kv::pages_for(tokens));
+        if !fixed.holds(&wanted) {
             return Err(Error::Capacity(format!(
                 "the requests need a cache of {} tokens, the engine was given {tokens}: \
                  lower the budget, the new tokens or the number of requests, or raise kv_tokens",
-                wanted * kv::PAGE,
+                wanted.pages().max().unwrap_or(0) * kv::PAGE,
             )));
         }
-        Ok(())
+        Ok(fixed)
     }
 
-    /// Takes the memory of what was planned and a cache of so many pages.
-    pub(super) fn take(&mut self, need: &Need, pages: usize) -> Result<()> {
+    /// Takes the memory of what was planned and the caches.
+    pub(super) fn take(&mut self, need: &Need, room: &Room) -> Result<()> {
+        if !self.runner.room().holds(room) {
+            // What goes was never there together with what comes.
+            self.runner.free_caches();
+        }
         self.runner.ops.meter().restart();
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
-        self.runner.reserve(&self.preparer.config, pages)
+        self.runner.reserve(&self.preparer.config, room)
     }
 
     /// Runs a request up to its first token.
@@ -305,21 +317,27 @@ impl<O: Ops> Session<O> {
             }
             None => None,
         };
-        let mut table = BlockTable::default();
-        let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut table, &mut progress)?;
+        let mut tables = runner.pools.tables();
+        let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut tables, &mut progress)?;
         let first = runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?[0];
         runner.ops.enter(Stage::Idle)?;
         // Before the token is told: this is where scores that are none come to light.
         let visual = match (&prepared.image, &encoded) {
             (Some(image), Some(encoded)) => {
-                Some(Visual::new(&image.plan, runner.ops.kept(&encoded.kept)?))
+                let kept = runner.ops.kept(&encoded.kept)?;
+                let retained = prefilled.retained.as_ref();
+                let rows = retained.map(|rows| runner.ops.retained(rows)).transpose()?;
+                Some(match rows {
+                    Some(rows) => Visual::thinned(&image.plan, &kept, prepared.before.len(), &rows),
+                    None => Visual::new(&image.plan, kept),
+                })
             }
             _ => None,
         };
 
         let mut sequence = Sequence::new(
             index,
-            table,
+            tables,
             &self.preparer.tokenizer,
             prepared.sampling,
             prepared.max_new_tokens,
@@ -367,7 +385,7 @@ impl<O: Ops> Session<O> {
                 }
                 match sequence.finished {
                     Some(_) => {
-                        self.runner.pool.release(std::mem::take(&mut sequence.table));
+                        self.runner.pools.release(std::mem::take(&mut sequence.tables));
                     }
                     None => live.push(sequence),
                 }
@@ -377,9 +395,9 @@ impl<O: Ops> Session<O> {
                 return Ok(());
             }
             for group in live.chunks_mut(DECODE_ROWS) {
-                let mut rows: Vec<(u32, &mut BlockTable)> = group
+                let mut rows: Vec<(u32, &mut Tables)> = group
                     .iter_mut()
-                    .map(|s| (*s.tokens.last().expect("begun with a token"), &mut s.table))
+                    .map(|s| (*s.tokens.last().expect("begun with a token"), &mut s.tables))
                     .collect();
                 let logits = self.runner.step(&mut rows)?;
                 let how: Vec<_> = group.iter().map(|s| (s.sampling, s.tokens.len())).collect();

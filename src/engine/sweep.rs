@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::predict::{Need, check_memory};
 use super::prepare::Prepared;
 use super::request::{Image, Request};
-use super::runner::{images, pages};
+use super::runner::{images, room};
 use super::session::Session;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
@@ -77,13 +77,12 @@ impl<O: Ops> Session<O> {
     }
 
     fn take_for(&mut self, batches: &[&[Prepared]]) -> Result<Need> {
-        let most = batches.iter().map(|batch| pages(batch)).max().unwrap_or(0);
-        self.check_cache(most)?;
+        let room = self.room(room(batches.iter().copied()))?;
         let (config, norm, held) =
             (&self.preparer.config, &self.preparer.normalization, self.held());
-        let need = self.predictor.sweep_need(config, norm, batches, held)?;
+        let need = self.predictor.sweep_need(config, norm, batches, &room, held)?;
         check_memory(&need, held, self.runner.ops.available())?;
-        self.take(&need, most)?;
+        self.take(&need, &room)?;
         Ok(need)
     }
 }

@@ -1,8 +1,12 @@
-//! Pages of keys and values: who holds which, and where a position lies.
+//! Pages of keys and values: who holds which, and where a row lies.
 //!
-//! The cache of a model is one array `[layer][page][k|v][kv_head][slot][head_dim]` that the
-//! executor owns. This module only hands out page numbers: a sequence has a block table, and
-//! position `t` of it lies in slot `t % PAGE` of page `table[t / PAGE]`, in every layer.
+//! A cache is one array `[layer][page][k|v][kv_head][slot][head_dim]` that the executor owns, of all layers or of a
+//! group of them ([`Room`]). This module only hands out page numbers: a sequence has a block table, and row `t` of it
+//! lies in slot `t % PAGE` of page `table[t / PAGE]`, in every layer of the cache.
+
+mod groups;
+
+pub use groups::{Pools, Room, Tables};
 
 use crate::config::TextConfig;
 use crate::{Error, Result};
@@ -61,7 +65,7 @@ pub struct Pool {
     pages: usize,
 }
 
-/// The pages of one sequence, in order of position, and how many positions are in use.
+/// The pages of one sequence in order, and how many of their slots are in use.
 ///
 /// Must go back to its pool by [`Pool::release`]; a dropped table loses its pages.
 #[derive(Debug, Default)]
@@ -112,17 +116,17 @@ impl Pool {
 }
 
 impl BlockTable {
-    /// Page numbers in order of position.
+    /// Page numbers in order.
     pub fn pages(&self) -> &[u32] {
         &self.pages
     }
 
-    /// Positions in use.
+    /// Slots in use.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// No position is in use.
+    /// No slot is in use.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -4,7 +4,8 @@ use super::{Loader, Progress, report};
 use crate::Result;
 use crate::config::{ModelConfig, TextConfig};
 use crate::ops::clock::Stage;
-use crate::ops::{Extent, Linear, Norm, Ops};
+use crate::ops::{Extent, Layers, Linear, Norm, Ops};
+use std::ops::Range;
 
 /// The decoder's weights.
 #[derive(Debug)]
@@ -28,6 +29,26 @@ struct Block<W> {
     gate: Linear<W>,
     up: Linear<W>,
     down: Linear<W>,
+}
+
+/// How a prompt loses rows on its way (FastV): after the attention of the last group's last layer that has a batch, by
+/// that attention. What follows it in that layer is computed for the rows that are left.
+#[derive(Debug, Clone)]
+pub struct Thinning {
+    /// Rows of which some are dropped.
+    pub among: Range<usize>,
+    /// How many of them stay.
+    pub keep: usize,
+    /// The sequence's pages in the caches of the later groups.
+    pub pages: Vec<Vec<u32>>,
+}
+
+/// What comes out of the decoder.
+pub struct Forwarded<O: Ops> {
+    /// `[last rows, vocabulary]`.
+    pub logits: O::Buffer,
+    /// The rows that were left, if some were dropped.
+    pub retained: Option<O::Retained>,
 }
 
 impl<W> Llama<W> {
@@ -77,38 +98,65 @@ impl<W> Llama<W> {
 
     /// Logits of `last_rows`, `[last rows, vocabulary]`, from rows of embeddings `[rows, width]`.
     ///
-    /// Keys and values of all rows go into the cache; after the last attention only the last rows go on.
+    /// The caches are of all layers, one group after the other; keys and values of a group's rows go into its cache.
+    /// There is a batch for each, or with `thinning` for those before the drop. After the last attention only the last
+    /// rows go on, counted among those that are left.
     #[allow(clippy::too_many_arguments)]
     pub fn forward<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         mut x: O::Buffer,
-        cache: &mut O::Cache,
-        batch: &O::Batch,
+        caches: &mut [O::Cache],
+        batches: &[O::Batch],
+        thinning: Option<&Thinning>,
         last_rows: &[usize],
         stage: Stage,
         progress: &mut Progress<'_>,
-    ) -> Result<O::Buffer> {
-        for (layer, block) in self.blocks.iter().enumerate() {
-            ops.layer(Some(layer));
-            let products = [&block.q, &block.k, &block.v];
-            let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
-            ops.rope_append(&mut q, &mut k, &v, cache, layer, batch, self.config.rope_theta)?;
-            drop((k, v));
-            let mut mixed = ops.attention(&q, cache, layer, batch)?;
-            drop(q);
-            if layer + 1 == self.blocks.len() && last_rows.len() < x.rows() {
-                mixed = ops.gather(&mixed, last_rows)?;
-                x = ops.gather(&x, last_rows)?;
+    ) -> Result<Forwarded<O>> {
+        let mut retained = None;
+        let mut thinned = Vec::new();
+        let mut blocks = self.blocks.iter().enumerate();
+        for (group, cache) in caches.iter_mut().enumerate() {
+            let layers = cache.layers();
+            for (index, (layer, block)) in blocks.by_ref().take(layers).enumerate() {
+                let batch = match batches.get(group) {
+                    Some(batch) => batch,
+                    None => &thinned[group - batches.len()],
+                };
+                ops.layer(Some(layer));
+                let products = [&block.q, &block.k, &block.v];
+                let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
+                ops.rope_append(&mut q, &mut k, &v, cache, index, batch, self.config.rope_theta)?;
+                drop((k, v));
+                let mut mixed = ops.attention(&q, cache, index, batch)?;
+                let drops = (group + 1, index + 1) == (batches.len(), layers);
+                let thinning = thinning.filter(|_| drops);
+                let rows = thinning
+                    .map(|t| ops.retain(&q, cache, index, batch, t.among.clone(), t.keep))
+                    .transpose()?;
+                drop(q);
+                if let Some((thinning, rows)) = thinning.zip(rows) {
+                    mixed = ops.gather_retained(&mixed, &rows)?;
+                    x = ops.gather_retained(&x, &rows)?;
+                    for pages in &thinning.pages {
+                        thinned.push(ops.retained_batch(&rows, pages.clone())?);
+                    }
+                    retained = Some(rows);
+                }
+                if layer + 1 == self.blocks.len() && last_rows.len() < x.rows() {
+                    mixed = ops.gather(&mixed, last_rows)?;
+                    x = ops.gather(&x, last_rows)?;
+                }
+                ops.linear_add(&mut x, &mixed, &block.out)?;
+                drop(mixed);
+                let inner = ops.normed_swiglu(&x, &block.post_norm, &block.gate, &block.up)?;
+                ops.linear_add(&mut x, &inner, &block.down)?;
+                drop(inner);
+                report(progress, stage, layer + 1, self.blocks.len())?;
             }
-            ops.linear_add(&mut x, &mixed, &block.out)?;
-            drop(mixed);
-            let inner = ops.normed_swiglu(&x, &block.post_norm, &block.gate, &block.up)?;
-            ops.linear_add(&mut x, &inner, &block.down)?;
-            drop(inner);
-            report(progress, stage, layer + 1, self.blocks.len())?;
         }
         ops.layer(None);
-        ops.logits(&x, &self.norm, self.head.as_ref().unwrap_or(&self.embedding))
+        let logits = ops.logits(&x, &self.norm, self.head.as_ref().unwrap_or(&self.embedding))?;
+        Ok(Forwarded { logits, retained })
     }
 }

@@ -1,6 +1,6 @@
 //! LLaVA: the vision tower's kept patches, projected, take the image's place in the decoder's prompt.
 
-use super::llama::Llama;
+use super::llama::{Forwarded, Llama, Thinning};
 use super::projector::Projector;
 use super::vit::{Encoded, Layers, Survey, Vit};
 use super::{Loader, Progress, Source};
@@ -130,33 +130,40 @@ impl<W> Llava<W> {
         ops.download(&first).map(|_| ())
     }
 
-    /// Logits of a prompt's last row, `[1, vocabulary]`, from all its rows `[tokens, width]`.
+    /// Logits of a prompt's last row, `[1, vocabulary]`, from all its rows `[tokens, width]`; caches, batches and
+    /// thinning as [`Llama::forward`] takes them.
     pub fn prefill<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         rows: O::Buffer,
-        cache: &mut O::Cache,
-        batch: &O::Batch,
+        caches: &mut [O::Cache],
+        batches: &[O::Batch],
+        thinning: Option<&Thinning>,
         progress: &mut Progress<'_>,
-    ) -> Result<O::Buffer> {
+    ) -> Result<Forwarded<O>> {
         ops.enter(Stage::Prefill)?;
-        let last = [rows.rows() - 1];
-        self.llama.forward(ops, rows, cache, batch, &last, Stage::Prefill, progress)
+        let dropped = thinning.map_or(0, |thinning| thinning.among.len() - thinning.keep);
+        let last = [rows.rows() - dropped - 1];
+        let stage = Stage::Prefill;
+        self.llama.forward(ops, rows, caches, batches, thinning, &last, stage, progress)
     }
 
-    /// Logits after one more token of each sequence: `[tokens, vocabulary]`.
+    /// Logits after one more token of each sequence, `[tokens, vocabulary]`, with a batch for each cache.
     pub fn decode<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
-        cache: &mut O::Cache,
-        batch: &O::Batch,
+        caches: &mut [O::Cache],
+        batches: &[O::Batch],
     ) -> Result<O::Buffer> {
         ops.enter(Stage::Decode)?;
-        ops.step(batch, cache, &mut |ops, cache| {
-            let rows = ops.embed(self.llama.embedding(), batch)?;
+        ops.step(batches, caches, &mut |ops, caches| {
+            let rows = ops.embed(self.llama.embedding(), &batches[0])?;
             let all: Vec<usize> = (0..rows.rows()).collect();
             let mut quiet = |_, _, _| std::ops::ControlFlow::Continue(());
-            self.llama.forward(ops, rows, cache, batch, &all, Stage::Decode, &mut quiet)
+            let stage = Stage::Decode;
+            let out =
+                self.llama.forward(ops, rows, caches, batches, None, &all, stage, &mut quiet)?;
+            Ok(out.logits)
         })
     }
 }

@@ -48,7 +48,7 @@ pub enum Kind {
     Linear,
     /// Q·Kᵀ and P·V.
     Attention,
-    /// The class token's scores.
+    /// Scores that decide what is kept: of the class token, or of a prompt's last row.
     Scores,
     /// Everything else: norms, copies, selection.
     Other,
@@ -102,6 +102,14 @@ pub fn scores(keys: usize, width: usize, activation: usize) -> Cost {
     }
 }
 
+/// Scores of a prompt's last query against the keys of its cache, all heads of queries together `width` wide.
+pub fn last_row(keys: usize, width: usize, shape: kv::Shape, stored: usize) -> Cost {
+    Cost {
+        flops: 2 * (keys * width) as u64,
+        bytes: (keys * shape.kv_heads * shape.head_dim * stored) as u64,
+    }
+}
+
 /// Causal attention of spans to a cache of numbers of `stored` bytes, all heads of queries together `width` wide.
 pub fn decoder(
     spans: &[Span],
@@ -113,16 +121,16 @@ pub fn decoder(
     let key_and_value = 2 * shape.kv_heads * shape.head_dim * stored;
     let mut cost = Cost::default();
     for span in spans {
-        let pairs = causal_pairs(span.position, span.rows);
+        let pairs = causal_pairs(span.slot, span.rows);
         let bytes = span.context() * key_and_value + 2 * span.rows * width * activation;
         cost += attention(pairs, width, bytes);
     }
     cost
 }
 
-/// Pairs of query and key when `rows` queries start at `position` and each sees itself and all before.
-pub fn causal_pairs(position: usize, rows: usize) -> usize {
-    rows * position + rows * (rows + 1) / 2
+/// Pairs of query and key when `rows` queries follow `before` others and each sees itself and all before.
+pub fn causal_pairs(before: usize, rows: usize) -> usize {
+    rows * before + rows * (rows + 1) / 2
 }
 
 #[cfg(test)]

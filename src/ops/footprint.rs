@@ -193,6 +193,20 @@ impl Footprint {
         }
     }
 
+    /// Bytes that the scores of a prompt's rows take while `among` of them are ranked.
+    pub(super) fn retain_scratch(
+        self,
+        shape: kv::Shape,
+        heads: usize,
+        rows: usize,
+        among: usize,
+    ) -> usize {
+        match self {
+            Self::Cpu { .. } => cpu::last_row_scratch(shape, rows),
+            Self::Cuda(_) => scratch::retain(heads, rows, among).bytes(),
+        }
+    }
+
     /// Bytes of a selection with its scores.
     pub(super) fn selection(self, plan: &select::Plan) -> Result<usize> {
         match self {

@@ -29,6 +29,7 @@ use clock::{Clock, Stage};
 use memory::{Meter, Purpose};
 use profile::Entry;
 use sample::Sampling;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Sequences decoded together: up to this many rows an executor gives every row of a matrix product
@@ -64,23 +65,26 @@ pub struct Norm<W> {
     pub eps: f32,
 }
 
-/// Consecutive positions of one sequence inside a batch of rows.
+/// Consecutive rows of one sequence inside a batch of rows.
 #[derive(Debug, Clone)]
 pub struct Span {
     /// First row of the batch that belongs to the sequence.
     pub row: usize,
     /// Rows.
     pub rows: usize,
-    /// Position of the first row in its sequence.
+    /// Place of the first row in the sequence's cache, where the others follow it.
+    pub slot: usize,
+    /// Position of the first row in its sequence, by which it is rotated; the others follow it. It is beyond `slot` by
+    /// the rows of the sequence that this cache has never seen.
     pub position: usize,
-    /// The sequence's pages, long enough for `position + rows`.
+    /// The sequence's pages, long enough for `slot + rows`.
     pub pages: Vec<u32>,
 }
 
 impl Span {
-    /// Positions that the last row of the span may see, itself included.
+    /// Keys that the last row of the span may see, its own included.
     pub fn context(&self) -> usize {
-        self.position + self.rows
+        self.slot + self.rows
     }
 }
 
@@ -150,6 +154,12 @@ pub trait Extent {
     fn cols(&self) -> usize;
 }
 
+/// Layers of a cache.
+pub trait Layers {
+    /// Their number.
+    fn layers(&self) -> usize;
+}
+
 /// Rows of sequences on the host.
 #[derive(Debug)]
 pub struct Batch {
@@ -157,6 +167,16 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// The sequences' rows.
     pub spans: Vec<Span>,
+    /// Of each row: the position that it is rotated by.
+    pub positions: Vec<usize>,
+}
+
+impl Batch {
+    /// Rows at the positions that the spans name.
+    pub fn new(tokens: Vec<u32>, spans: Vec<Span>) -> Self {
+        let positions = spans.iter().flat_map(|s| s.position..s.position + s.rows).collect();
+        Self { tokens, spans, positions }
+    }
 }
 
 /// The outcome of a selection, wherever it lives.
@@ -169,8 +189,9 @@ pub trait Chosen {
     fn waited(&self) -> bool;
 }
 
-/// A decode step in the words of an executor: from its cache to logits.
-pub type Work<'a, O> = dyn FnMut(&mut O, &mut <O as Ops>::Cache) -> Result<<O as Ops>::Buffer> + 'a;
+/// A decode step in the words of an executor: from its caches to logits.
+pub type Work<'a, O> =
+    dyn FnMut(&mut O, &mut [<O as Ops>::Cache]) -> Result<<O as Ops>::Buffer> + 'a;
 
 /// An executor.
 pub trait Ops {
@@ -178,14 +199,16 @@ pub trait Ops {
     type Buffer: Extent;
     /// A weight, ready for use.
     type Weight;
-    /// Keys and values of all layers.
-    type Cache;
+    /// Keys and values of consecutive layers.
+    type Cache: Layers;
     /// Attention of class tokens to patches, for [`Ops::select`].
     type Scores;
     /// Which patches are kept and where they go, and the scores that decided it.
     type Kept: Chosen;
     /// Rows of sequences that go through the decoder together.
     type Batch;
+    /// Rows of a prompt that go on where others are dropped.
+    type Retained;
 
     /// Takes a tensor of the checkpoint.
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Self::Weight>;
@@ -294,22 +317,28 @@ pub trait Ops {
         visual: Option<Visual<'_, Self>>,
         after: &[u32],
     ) -> Result<Self::Buffer>;
-    /// Readies rows that go through the decoder together. `tokens` are their ids if [`Ops::embed`] is to be asked for
-    /// them: one for each span, and every span then has one row.
-    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Self::Batch>;
+    /// Readies rows that go through the layers of a cache together. `tokens` are their ids in a decode step, of which
+    /// every span has one row: one for each span. Without them every span is at its slots' own positions.
+    fn batch(
+        &mut self,
+        cache: &Self::Cache,
+        tokens: Vec<u32>,
+        spans: Vec<Span>,
+    ) -> Result<Self::Batch>;
     /// Embeddings of a batch's tokens: `[spans, width]`.
     fn embed(&mut self, table: &Self::Weight, batch: &Self::Batch) -> Result<Self::Buffer>;
-    /// Runs a decode step: logits `[spans, vocabulary]`.
+    /// Runs a decode step: logits `[spans, vocabulary]`. There is a batch for each cache, of the same tokens.
     ///
-    /// `work` does the same with every batch of as many tokens, so an executor may record it once and repeat what it
+    /// `work` does the same with all batches of as many tokens, so an executor may record it once and repeat what it
     /// recorded. It waits for nothing and uploads nothing.
     fn step(
         &mut self,
-        batch: &Self::Batch,
-        cache: &mut Self::Cache,
+        batches: &[Self::Batch],
+        caches: &mut [Self::Cache],
         work: &mut Work<'_, Self>,
     ) -> Result<Self::Buffer>;
-    /// Rotates `q` and `k` by their positions and puts `k` and `v` into the cache; `k` is undefined afterwards.
+    /// Rotates `q` and `k` by their positions and puts `k` and `v` into a layer of the cache; `k` is undefined
+    /// afterwards.
     #[allow(clippy::too_many_arguments)]
     fn rope_append(
         &mut self,
@@ -329,6 +358,29 @@ pub trait Ops {
         layer: usize,
         batch: &Self::Batch,
     ) -> Result<Self::Buffer>;
+    /// Rows of a prompt that go on behind a layer: of the rows `among` the `keep` that its last row attends to most,
+    /// by the sum over heads (which ranks as their mean does) of the softmax over all keys, ties to the lower row; and
+    /// all others. The prompt is the one span of `batch` and begins its sequence; `q` is rotated, its keys are in the
+    /// cache. `keep` ≤ rows `among`.
+    fn retain(
+        &mut self,
+        q: &Self::Buffer,
+        cache: &Self::Cache,
+        layer: usize,
+        batch: &Self::Batch,
+        among: Range<usize>,
+        keep: usize,
+    ) -> Result<Self::Retained>;
+    /// The retained rows of `x`, in their order.
+    fn gather_retained(
+        &mut self,
+        x: &Self::Buffer,
+        retained: &Self::Retained,
+    ) -> Result<Self::Buffer>;
+    /// Readies retained rows for the layers of a cache that has these `pages` for the sequence: in slots from 0 on, at
+    /// the positions that they have had all along. They must stay as long as the batch is used.
+    fn retained_batch(&mut self, retained: &Self::Retained, pages: Vec<u32>)
+    -> Result<Self::Batch>;
     /// One token for each row of logits; the pair says how, and the how-manieth of its answer it is.
     fn sample(&mut self, logits: &Self::Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>>;
 
@@ -338,6 +390,8 @@ pub trait Ops {
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
     /// The scores that the selection looked at, its heads become one, for the host.
     fn scores(&mut self, kept: &Self::Kept) -> Result<select::Scores>;
+    /// The retained rows' numbers in the prompt, ascending, for the host.
+    fn retained(&mut self, retained: &Self::Retained) -> Result<Vec<u32>>;
 
     /// What follows belongs to `stage`.
     fn enter(&mut self, stage: Stage) -> Result<()>;

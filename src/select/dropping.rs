@@ -32,6 +32,11 @@ pub trait Dropping: Any + Debug + Send + Sync + Same {
         None
     }
 
+    /// What the decoder drops of the rows that enter it, the image's newlines among them.
+    fn late(&self, _: &Geometry, _newlines: usize, _budget: usize) -> Option<Late> {
+        None
+    }
+
     /// Bytes that [`Dropping::choose`] takes at one moment beside the evidence, of which a row has `width` numbers.
     fn scratch(&self, _: &Plan, _width: usize) -> usize {
         0
@@ -101,6 +106,19 @@ pub struct Size {
     pub rows: usize,
     /// Whether no evidence changes the number.
     pub exact: bool,
+}
+
+/// Dropping inside the language model.
+///
+/// The first layers see every visual row. Then those stay that the prompt's last token attends to most in the last of
+/// these layers, by the mean over heads of its attention weights; ties go to the earlier row. What stays keeps its
+/// position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// Layers that see every row, at least 1: of K such layers the one numbered K − 1 decides.
+    pub layer: usize,
+    /// How many visual rows stay, fewer than there are.
+    pub rows: usize,
 }
 
 /// Rows of numbers.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::divprune::DivPrune;
 use super::dropping::Dropping;
+use super::fastv::FastV;
 use super::hired::Hired;
 use super::prumerge::PruMerge;
 use super::scope::Scope;
@@ -66,4 +67,7 @@ methods! {
     DivPrune = "divprune", |_| DivPrune;
     /// SCOPE (Deng et al., NeurIPS 2025): patches that are attended to and stand for many others.
     Scope = "scope", Scope::new;
+    /// FastV (Chen et al., ECCV 2024): every patch enters the language model, whose later layers see those that the
+    /// prompt's last token attends to most.
+    FastV = "fastv", FastV::new;
 }

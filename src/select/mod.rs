@@ -15,6 +15,7 @@ mod cosine;
 mod divprune;
 mod dropping;
 mod exact;
+mod fastv;
 mod geometry;
 mod heads;
 mod hired;
@@ -30,7 +31,7 @@ mod uniform;
 mod visionzip;
 
 pub use budget::{Alpha, Budget, Factor};
-pub use dropping::{Dropping, Evidence, Layer, Matrix, Needs, Same, Size};
+pub use dropping::{Dropping, Evidence, Late, Layer, Matrix, Needs, Same, Size};
 pub use geometry::Geometry;
 pub use heads::Heads;
 pub use hired::Ranking;
@@ -38,6 +39,8 @@ pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
 pub use selection::{Counting, Newlines, Rule, Selection, Tuning};
+
+pub(crate) use topk::highest;
 
 use crate::Result;
 use std::any::Any;
@@ -58,8 +61,10 @@ pub struct Plan {
     /// How many rows enter the decoder, newlines apart: exactly this many if [`Plan::is_exact`], else at most.
     pub rows: usize,
     exact: bool,
-    /// Newline tokens, which no budget counts.
+    /// Newline tokens, which no budget counts but one inside the language model.
     pub newlines: usize,
+    /// What is dropped inside the language model of what enters it.
+    pub late: Option<Late>,
 }
 
 /// Equal plans choose the same of the same evidence.
@@ -170,16 +175,16 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
     };
     let valid = geometry.valid();
     let budget = wanted.tokens(geometry.partitions(), geometry.patches(), valid)?;
-    let default_newlines = if everything { Newlines::All } else { Newlines::None };
-    let newlines = match selection.newlines.unwrap_or(default_newlines) {
+    let newlines = match selection.newlines() {
         Newlines::All => geometry.rows().len(),
         Newlines::None => 0,
     };
     let dropping = method.with(selection);
     let Size { rows, exact } = dropping.size(geometry, budget);
     let (needs, ranking) = (dropping.needs(geometry), dropping.ranking(geometry, budget));
+    let late = dropping.late(geometry, newlines, budget);
     let geometry = geometry.clone();
-    Ok(Plan { geometry, dropping, needs, ranking, budget, rows, exact, newlines })
+    Ok(Plan { geometry, dropping, needs, ranking, budget, rows, exact, newlines, late })
 }
 
 /// Chooses what to keep. Evidence that the plan does not need ([`Plan::needs`]) is not looked at and may be left empty.

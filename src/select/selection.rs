@@ -57,6 +57,8 @@ pub struct Tuning {
     /// The vision block whose keys say what is alike; negative counts from the end. `None`: the last one for PruMerge,
     /// the last one that the features need for VisionZip.
     pub key_layer: Option<i32>,
+    /// FastV: the decoder's layers that see every visual row, 1 or more.
+    pub fastv_layer: usize,
 }
 
 impl Default for Tuning {
@@ -68,6 +70,7 @@ impl Default for Tuning {
             contextual: Alpha::parts(10, 64),
             saliency: Factor::tenths(10),
             key_layer: None,
+            fastv_layer: 2,
         }
     }
 }
@@ -94,7 +97,7 @@ pub struct Selection {
     pub seed: u64,
     /// Of single methods.
     pub tuning: Tuning,
-    /// Newline tokens. `None`: all when nothing is dropped by request, else none.
+    /// Newline tokens. `None`: all when every patch enters the decoder by request, else none.
     pub newlines: Option<Newlines>,
 }
 
@@ -112,6 +115,24 @@ impl Default for Selection {
             tuning: Tuning::default(),
             newlines: None,
         }
+    }
+}
+
+impl Selection {
+    /// Whether nothing is to be dropped.
+    pub fn keeps_everything(&self) -> bool {
+        self.method == Method::Full || self.budget == Budget::Full
+    }
+
+    /// Whether every patch enters the decoder by request.
+    pub fn enters_whole(&self) -> bool {
+        self.keeps_everything() || self.method == Method::FastV
+    }
+
+    /// Newline tokens, as asked for or by default.
+    pub fn newlines(&self) -> Newlines {
+        let default = if self.enters_whole() { Newlines::All } else { Newlines::None };
+        self.newlines.unwrap_or(default)
     }
 }
 
@@ -140,13 +161,6 @@ macro_rules! named {
 }
 
 pub(super) use named;
-
-impl Selection {
-    /// Whether nothing is to be dropped.
-    pub fn keeps_everything(&self) -> bool {
-        self.method == Method::Full || self.budget == Budget::Full
-    }
-}
 
 named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo", Equal = "equal");
 named!(Counting, "count", Adaptive = "adaptive", Budget = "budget");

@@ -2,7 +2,7 @@
 
 /// The `count` candidates with the highest scores, ties to the lower candidate, in ascending order of position;
 /// all of them when there are fewer. `candidates` index the finite `scores`.
-pub(super) fn highest(
+pub(crate) fn highest(
     scores: &[f32],
     candidates: impl IntoIterator<Item = usize>,
     count: usize,

@@ -45,8 +45,12 @@ pub struct Golden {
 
 impl Golden {
     pub fn open(case: &Case) -> Self {
-        let bytes = std::fs::read(fixture("golden").join(&case.golden)).unwrap();
-        Self { name: format!("{} {}", case.model, case.image), bytes }
+        Self::read(format!("{} {}", case.model, case.image), &case.golden)
+    }
+
+    /// A file of the golden folder, and how to call it.
+    pub fn read(name: String, file: &str) -> Self {
+        Self { name, bytes: std::fs::read(fixture("golden").join(file)).unwrap() }
     }
 
     pub fn has(&self, name: &str) -> bool {

@@ -26,6 +26,7 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
         Selection { method: Method::PruMergePlus, ..at("40%") },
         Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
         Selection { method: Method::Scope, ..at("10%") },
+        Selection { method: Method::FastV, ..at("20%") },
     ];
     let swept = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
     assert_eq!(swept.len(), selections.len());

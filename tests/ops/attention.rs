@@ -161,10 +161,10 @@ impl Case for Decoder<'_> {
         let mut row = 0;
         for (rows, table) in prompts.iter().zip(&tables) {
             let cut = rows / 3;
-            for (position, rows) in [(0, cut), (cut, rows - cut)] {
+            for (slot, rows) in [(0, cut), (cut, rows - cut)] {
                 if rows > 0 {
-                    let span = Span { row: 0, rows, position, pages: table.clone() };
-                    let batch = ops.batch(Vec::new(), vec![span])?;
+                    let span = Span { row: 0, rows, slot, position: slot, pages: table.clone() };
+                    let batch = ops.batch(&cache, Vec::new(), vec![span])?;
                     let which: Vec<usize> = (row..row + rows).collect();
                     let mixed = self.attend(ops, [&q, &k, &v], &which, &mut cache, &batch)?;
                     results.push(("prompt", mixed));
@@ -172,10 +172,16 @@ impl Case for Decoder<'_> {
                 }
             }
         }
-        let spans = (prompts.iter().zip(&tables).enumerate())
-            .map(|(row, (&position, pages))| Span { row, rows: 1, position, pages: pages.clone() });
+        // Every other sequence has rows that this cache has never seen: its position is beyond its slot.
+        let spans = (prompts.iter().zip(&tables).enumerate()).map(|(row, (&slot, pages))| Span {
+            row,
+            rows: 1,
+            slot,
+            position: slot + row % 2 * 100,
+            pages: pages.clone(),
+        });
         let tokens: Vec<u32> = (0..prompts.len() as u32).collect();
-        let batch = ops.batch(tokens, spans.collect())?;
+        let batch = ops.batch(&cache, tokens, spans.collect())?;
         let table = data.matrix(ops, "table")?;
         let embedded = ops.embed(&table, &batch)?;
         results.push(("embedded", ops.download(&embedded)?));

@@ -10,6 +10,7 @@ mod choice;
 mod corpus;
 mod decode;
 mod products;
+mod retain;
 mod rows;
 
 use corpus::Corpus;
@@ -23,6 +24,7 @@ fn all(number: Number, gemm: Gemm) {
     rows::cases(&mut corpus);
     attention::cases(&mut corpus);
     decode::cases(&mut corpus);
+    retain::cases(&mut corpus);
     choice::cases(&mut corpus);
     products::cases(&mut corpus);
     corpus.report();

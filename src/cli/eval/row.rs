@@ -4,7 +4,7 @@ use super::args::{Compared, EvalArgs};
 use super::questions::Item;
 use crate::cli::table::markdown;
 use hired::config::ModelConfig;
-use hired::select::{Method, Newlines, Rule};
+use hired::select::{Method, Rule};
 use serde::Serialize;
 
 /// A line of the table.
@@ -45,14 +45,12 @@ impl Row {
         outcomes: &[Outcome],
     ) -> Self {
         let selection = &compared.selection;
-        let everything = selection.keeps_everything();
         let (shares, ranks) = match selection.method {
-            _ if everything => (false, false),
+            _ if selection.keeps_everything() => (false, false),
             Method::Hired => (selection.rule != Rule::Equal, true),
             Method::FasterVlm | Method::VisionZip | Method::Scope => (false, true),
             _ => (false, false),
         };
-        let newlines = if everything { Newlines::All } else { Newlines::None };
         let scores: Vec<f64> = outcomes.iter().map(|o| o.score).collect();
         let (accuracy, interval) = args.metric.summary(&scores);
         let tokens: usize = outcomes.iter().map(|o| o.visual_tokens).sum();
@@ -65,7 +63,7 @@ impl Row {
             init_layer: shares.then_some(selection.init_layer),
             final_layer: ranks.then_some(selection.final_layer.unwrap_or(last)),
             heads: ranks.then(|| selection.heads.to_string()),
-            newlines: selection.newlines.unwrap_or(newlines).to_string(),
+            newlines: selection.newlines().to_string(),
             accuracy,
             interval,
             questions: outcomes.len(),

@@ -4,7 +4,7 @@
 
 mod sizes;
 
-pub use sizes::{Cache, Planned, Rows, Scores, Shape, Size};
+pub use sizes::{Cache, Planned, Retained, Rows, Scores, Shape, Size};
 
 use super::arena::Arena;
 use super::ceiling::Ceiling;
@@ -23,6 +23,7 @@ use crate::kv;
 use crate::select;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Counts for an executor.
@@ -131,6 +132,7 @@ impl Ops for Counter {
     type Scores = Scores;
     type Kept = Planned;
     type Batch = Rows;
+    type Retained = Retained;
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Shape> {
         Ok(self.weight(&tensor.shape, tensor.dtype, storage, tensor.is_aligned()))
@@ -289,8 +291,8 @@ impl Ops for Counter {
         Ok(out)
     }
 
-    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Rows> {
-        let batch = Batch { tokens, spans };
+    fn batch(&mut self, _: &Cache, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Rows> {
+        let batch = Batch::new(tokens, spans);
         let hold = self.footprint.batch(&batch).map(|bytes| self.hold(bytes));
         Ok(Rows { batch, _hold: hold })
     }
@@ -301,8 +303,13 @@ impl Ops for Counter {
         Ok(out)
     }
 
-    fn step(&mut self, _: &Rows, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Size> {
-        work(self, cache)
+    fn step(
+        &mut self,
+        _: &[Rows],
+        caches: &mut [Cache],
+        work: &mut Work<'_, Self>,
+    ) -> Result<Size> {
+        work(self, caches)
     }
 
     fn rope_append(
@@ -330,6 +337,38 @@ impl Ops for Counter {
         Ok(out)
     }
 
+    fn retain(
+        &mut self,
+        q: &Size,
+        cache: &Cache,
+        _: usize,
+        batch: &Rows,
+        among: Range<usize>,
+        keep: usize,
+    ) -> Result<Retained> {
+        let (shape, rows) = (cache.shape, batch.batch.positions.len());
+        let dropped = among.len() - keep;
+        let hold = self.footprint.indices(rows - dropped).map(|bytes| self.hold(bytes));
+        let heads = q.cols / shape.head_dim;
+        drop(self.hold(self.footprint.retain_scratch(shape, heads, rows, among.len())));
+        let stored = self.footprint.cache_number();
+        self.count(Kind::Scores, cost::last_row(rows, q.cols, shape, stored));
+        Ok(Retained { rows: rows - dropped, _hold: hold })
+    }
+
+    fn gather_retained(&mut self, x: &Size, retained: &Retained) -> Result<Size> {
+        self.pass(retained.rows * x.cols);
+        Ok(self.buffer(retained.rows, x.cols))
+    }
+
+    fn retained_batch(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Rows> {
+        let rows = retained.rows;
+        let batch =
+            Batch::new(Vec::new(), vec![Span { row: 0, rows, slot: 0, position: 0, pages }]);
+        let hold = self.footprint.batch(&batch).map(|bytes| self.hold(bytes));
+        Ok(Rows { batch, _hold: hold })
+    }
+
     fn sample(&mut self, logits: &Size, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
         drop(self.footprint.sample_scratch(logits.cols, how).map(|bytes| self.hold(bytes)));
         Ok(vec![0; how.len()])
@@ -345,6 +384,10 @@ impl Ops for Counter {
 
     fn scores(&mut self, _: &Planned) -> Result<select::Scores> {
         Ok(select::Scores::default())
+    }
+
+    fn retained(&mut self, _: &Retained) -> Result<Vec<u32>> {
+        Ok(Vec::new())
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

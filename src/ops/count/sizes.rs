@@ -3,7 +3,7 @@
 use crate::kv;
 use crate::ops::footprint::Hold;
 use crate::ops::memory::Charge;
-use crate::ops::{Batch, Chosen, Extent};
+use crate::ops::{Batch, Chosen, Extent, Layers};
 
 /// A buffer that is not there.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ pub struct Cache {
     pub(super) _charge: Charge,
 }
 
+impl Layers for Cache {
+    fn layers(&self) -> usize {
+        self.shape.layers
+    }
+}
+
 /// Scores that are not there.
 #[derive(Debug)]
 pub struct Scores {
@@ -72,5 +78,12 @@ impl Chosen for Planned {
 #[derive(Debug)]
 pub struct Rows {
     pub(super) batch: Batch,
+    pub(super) _hold: Option<Hold>,
+}
+
+/// Retained rows: their number, as planned.
+#[derive(Debug)]
+pub struct Retained {
+    pub(super) rows: usize,
     pub(super) _hold: Option<Hold>,
 }

@@ -184,11 +184,11 @@ pub(super) fn decoder(
                 for first in (0..span.rows).step_by(BLOCK) {
                     let rows = BLOCK.min(span.rows - first);
                     // Keys that the last query of the block may see; earlier ones see fewer.
-                    let seen = span.position + first + rows;
+                    let seen = span.slot + first + rows;
                     let query = head_of(q, span.row + first, rows, head, width);
                     similarities(query, k.rows(0, seen), scale, block);
                     for (i, row) in block[..rows * seen].chunks_exact_mut(seen).enumerate() {
-                        let (visible, hidden) = row.split_at_mut(span.position + first + i + 1);
+                        let (visible, hidden) = row.split_at_mut(span.slot + first + i + 1);
                         softmax(visible);
                         hidden.fill(0.0);
                     }
@@ -199,4 +199,35 @@ pub(super) fn decoder(
             }
         },
     );
+}
+
+/// Bytes of scratch of [`last_row`]: one head's keys, and its weights and their sum.
+pub(crate) fn last_row_scratch(cache: kv::Shape, keys: usize) -> usize {
+    keys * (cache.head_dim + 2) * size_of::<f32>()
+}
+
+/// Softmax of the last row's query over all keys of its sequence, summed over heads: one number for each key.
+pub(super) fn last_row(
+    meter: &Arc<Meter>,
+    q: &Buffer,
+    cache: &Cache,
+    layer: usize,
+    span: &Span,
+) -> Vec<f32> {
+    let (kv_heads, width) = (cache.shape.kv_heads, cache.shape.head_dim);
+    let (keys, group) = (span.context(), q.cols() / width / kv_heads);
+    let scale = 1.0 / (width as f32).sqrt();
+    let _scratch = meter.charge(Purpose::Workspace, last_row_scratch(cache.shape, keys));
+    let mut k = vec![0.0f32; keys * width];
+    let (mut weights, mut sums) = (vec![0.0f32; keys], vec![0.0f32; keys]);
+    for head in 0..kv_heads * group {
+        if head % group == 0 {
+            cache.read(layer, &span.pages, head / group, false, &mut k);
+        }
+        let query = head_of(q, span.row + span.rows - 1, 1, head, width);
+        similarities(query, View::new(&k, keys, width, width), scale, &mut weights);
+        softmax(&mut weights);
+        sums.iter_mut().zip(&weights).for_each(|(sum, weight)| *sum += weight);
+    }
+    sums
 }

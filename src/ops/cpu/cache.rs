@@ -2,8 +2,8 @@
 
 use super::buffer::Buffer;
 use crate::kv::{PAGE, Shape};
-use crate::ops::Span;
 use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::ops::{Layers, Span};
 use crate::{Error, Result};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -47,15 +47,15 @@ impl Cache {
         Ok(Self { shape, data, _charge: meter.charge(Purpose::Kv, bytes) })
     }
 
-    /// Puts row `i` of `x` into position `span.position + i` of the span's sequence, head by head.
+    /// Puts row `i` of `x` into slot `span.slot + i` of the span's sequence, head by head.
     pub(super) fn write(&mut self, layer: usize, span: &Span, values: bool, x: &Buffer) {
         let (shape, width) = (self.shape, self.shape.head_dim);
         for i in 0..span.rows {
-            let position = span.position + i;
-            let page = span.pages[position / PAGE] as usize;
+            let slot = span.slot + i;
+            let page = span.pages[slot / PAGE] as usize;
             let row = x.row(span.row + i);
             for head in 0..shape.kv_heads {
-                let at = shape.offset(layer, page, values, head) + position % PAGE * width;
+                let at = shape.offset(layer, page, values, head) + slot % PAGE * width;
                 let from = &row[head * width..][..width];
                 match &mut self.data {
                     Data::F32(data) => data[at..][..width].copy_from_slice(from),
@@ -65,7 +65,7 @@ impl Cache {
         }
     }
 
-    /// One head's keys or values of the first positions of a sequence, as many as `out` holds.
+    /// One head's keys or values in the first slots of a sequence, as many as `out` holds.
     pub(super) fn read(
         &self,
         layer: usize,
@@ -84,23 +84,26 @@ impl Cache {
     }
 }
 
+impl Layers for Cache {
+    fn layers(&self) -> usize {
+        self.shape.layers
+    }
+}
+
 /// Rotates each head of each row by its position: pairs (j, j + width/2), angle position · θ^(−2j/width).
 ///
 /// Frequencies, angles, sine and cosine in f32, as transformers computes them.
-pub(super) fn rope(x: &mut Buffer, spans: &[Span], width: usize, theta: f32) {
+pub(super) fn rope(x: &mut Buffer, positions: &[usize], width: usize, theta: f32) {
     let half = width / 2;
     let frequencies: Vec<f32> =
         (0..half).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();
-    for span in spans {
-        for i in 0..span.rows {
-            let position = (span.position + i) as f32;
-            let turns: Vec<(f32, f32)> =
-                frequencies.iter().map(|f| (position * f).sin_cos()).collect();
-            for head in x.row_mut(span.row + i).chunks_exact_mut(width) {
-                let (low, high) = head.split_at_mut(half);
-                for ((a, b), (sin, cos)) in low.iter_mut().zip(high).zip(&turns) {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                }
+    for (row, &position) in positions.iter().enumerate() {
+        let turns: Vec<(f32, f32)> =
+            frequencies.iter().map(|f| (position as f32 * f).sin_cos()).collect();
+        for head in x.row_mut(row).chunks_exact_mut(width) {
+            let (low, high) = head.split_at_mut(half);
+            for ((a, b), (sin, cos)) in low.iter_mut().zip(high).zip(&turns) {
+                (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
             }
         }
     }

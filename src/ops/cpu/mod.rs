@@ -11,14 +11,16 @@ mod columns;
 mod dot;
 mod linear;
 mod profile;
+mod retain;
 mod rows;
 
 mod system;
 
 pub use buffer::{Buffer, Kept, Scores, Weight};
 pub use cache::Cache;
+pub use retain::Retained;
 
-pub(crate) use attention::{decoder_scratch, vision_scratch};
+pub(crate) use attention::{decoder_scratch, last_row_scratch, vision_scratch};
 pub(crate) use buffer::kept_bytes;
 pub(crate) use linear::scratch_bytes as linear_scratch;
 
@@ -37,6 +39,7 @@ use crate::select;
 use crate::{Error, Result};
 use linear::{Epilogue, linear};
 use profile::Profile;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The CPU executor.
@@ -110,6 +113,7 @@ impl Ops for Cpu {
     type Scores = Scores;
     type Kept = Kept;
     type Batch = Batch;
+    type Retained = Retained;
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
         Ok(Weight::new(&self.meter, tensor, storage))
@@ -277,16 +281,21 @@ impl Ops for Cpu {
         })
     }
 
-    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
-        Ok(Batch { tokens, spans })
+    fn batch(&mut self, _: &Cache, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
+        Ok(Batch::new(tokens, spans))
     }
 
     fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
         self.interleave(table, &batch.tokens, None, &[])
     }
 
-    fn step(&mut self, _: &Batch, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<Buffer> {
-        work(self, cache)
+    fn step(
+        &mut self,
+        _: &[Batch],
+        caches: &mut [Cache],
+        work: &mut Work<'_, Self>,
+    ) -> Result<Buffer> {
+        work(self, caches)
     }
 
     fn rope_append(
@@ -305,8 +314,8 @@ impl Ops for Cpu {
             "rope_append",
             || cost::pass(numbers, NUMBER),
             |_| {
-                cache::rope(q, &batch.spans, width, theta);
-                cache::rope(k, &batch.spans, width, theta);
+                cache::rope(q, &batch.positions, width, theta);
+                cache::rope(k, &batch.positions, width, theta);
                 for span in &batch.spans {
                     cache.write(layer, span, false, k);
                     cache.write(layer, span, true, v);
@@ -330,6 +339,32 @@ impl Ops for Cpu {
             attention::decoder(&cpu.meter, q, cache, layer, &batch.spans, &mut out);
             Ok(out)
         })
+    }
+
+    fn retain(
+        &mut self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+        among: Range<usize>,
+        keep: usize,
+    ) -> Result<Retained> {
+        let span = &batch.spans[0];
+        let number = if self.half_cache { NUMBER / 2 } else { NUMBER };
+        let cost = || cost::last_row(span.context(), q.cols(), cache.shape, number);
+        self.timed("retain", cost, |cpu| {
+            let scores = attention::last_row(&cpu.meter, q, cache, layer, span);
+            Ok(Retained::new(&scores, among, keep))
+        })
+    }
+
+    fn gather_retained(&mut self, x: &Buffer, retained: &Retained) -> Result<Buffer> {
+        self.gather(x, &retained.rows)
+    }
+
+    fn retained_batch(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Batch> {
+        Ok(retained.batch(pages))
     }
 
     fn sample(&mut self, logits: &Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
@@ -356,6 +391,10 @@ impl Ops for Cpu {
 
     fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
         Ok(kept.scores.clone())
+    }
+
+    fn retained(&mut self, retained: &Retained) -> Result<Vec<u32>> {
+        Ok(retained.rows.iter().map(|&row| row as u32).collect())
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

@@ -27,6 +27,7 @@ pub const HIRED_GEMV_ROWS: u32 = 8;
 pub const HIRED_GEMV_THREADS: u32 = 128;
 pub const HIRED_GEMV_COLS: u32 = 4;
 pub const HIRED_SPLIT: u32 = 256;
+pub const HIRED_RETAIN_THREADS: u32 = 1024;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct NormParams {
@@ -245,6 +246,7 @@ pub struct RopeAppendParams {
     pub cache: *mut ::core::ffi::c_void,
     pub frequencies: *const f32,
     pub positions: *const u32,
+    pub slots: *const u32,
     pub sequences: *const u32,
     pub tables: *const u32,
     pub rows: u32,
@@ -256,7 +258,7 @@ pub struct RopeAppendParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of RopeAppendParams"][::core::mem::size_of::<RopeAppendParams>() - 88usize];
+    ["Size of RopeAppendParams"][::core::mem::size_of::<RopeAppendParams>() - 96usize];
     [
         "Alignment of RopeAppendParams",
     ][::core::mem::align_of::<RopeAppendParams>() - 8usize];
@@ -279,29 +281,32 @@ const _: () = {
         "Offset of field: RopeAppendParams::positions",
     ][::core::mem::offset_of!(RopeAppendParams, positions) - 40usize];
     [
+        "Offset of field: RopeAppendParams::slots",
+    ][::core::mem::offset_of!(RopeAppendParams, slots) - 48usize];
+    [
         "Offset of field: RopeAppendParams::sequences",
-    ][::core::mem::offset_of!(RopeAppendParams, sequences) - 48usize];
+    ][::core::mem::offset_of!(RopeAppendParams, sequences) - 56usize];
     [
         "Offset of field: RopeAppendParams::tables",
-    ][::core::mem::offset_of!(RopeAppendParams, tables) - 56usize];
+    ][::core::mem::offset_of!(RopeAppendParams, tables) - 64usize];
     [
         "Offset of field: RopeAppendParams::rows",
-    ][::core::mem::offset_of!(RopeAppendParams, rows) - 64usize];
+    ][::core::mem::offset_of!(RopeAppendParams, rows) - 72usize];
     [
         "Offset of field: RopeAppendParams::heads",
-    ][::core::mem::offset_of!(RopeAppendParams, heads) - 68usize];
+    ][::core::mem::offset_of!(RopeAppendParams, heads) - 76usize];
     [
         "Offset of field: RopeAppendParams::kv_heads",
-    ][::core::mem::offset_of!(RopeAppendParams, kv_heads) - 72usize];
+    ][::core::mem::offset_of!(RopeAppendParams, kv_heads) - 80usize];
     [
         "Offset of field: RopeAppendParams::head_dim",
-    ][::core::mem::offset_of!(RopeAppendParams, head_dim) - 76usize];
+    ][::core::mem::offset_of!(RopeAppendParams, head_dim) - 84usize];
     [
         "Offset of field: RopeAppendParams::table_stride",
-    ][::core::mem::offset_of!(RopeAppendParams, table_stride) - 80usize];
+    ][::core::mem::offset_of!(RopeAppendParams, table_stride) - 88usize];
     [
         "Offset of field: RopeAppendParams::reserved",
-    ][::core::mem::offset_of!(RopeAppendParams, reserved) - 84usize];
+    ][::core::mem::offset_of!(RopeAppendParams, reserved) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -540,7 +545,7 @@ pub struct PrefillParams {
     pub out: *mut ::core::ffi::c_void,
     pub pages: *const u32,
     pub rows: u32,
-    pub position: u32,
+    pub slot: u32,
     pub heads: u32,
     pub kv_heads: u32,
     pub head_dim: u32,
@@ -568,8 +573,8 @@ const _: () = {
         "Offset of field: PrefillParams::rows",
     ][::core::mem::offset_of!(PrefillParams, rows) - 32usize];
     [
-        "Offset of field: PrefillParams::position",
-    ][::core::mem::offset_of!(PrefillParams, position) - 36usize];
+        "Offset of field: PrefillParams::slot",
+    ][::core::mem::offset_of!(PrefillParams, slot) - 36usize];
     [
         "Offset of field: PrefillParams::heads",
     ][::core::mem::offset_of!(PrefillParams, heads) - 40usize];
@@ -595,7 +600,7 @@ pub struct DecodeParams {
     pub q: *const ::core::ffi::c_void,
     pub cache: *const ::core::ffi::c_void,
     pub out: *mut ::core::ffi::c_void,
-    pub positions: *const u32,
+    pub slots: *const u32,
     pub tables: *const u32,
     pub mixed: *mut f32,
     pub weights: *mut f32,
@@ -622,8 +627,8 @@ const _: () = {
         "Offset of field: DecodeParams::out",
     ][::core::mem::offset_of!(DecodeParams, out) - 16usize];
     [
-        "Offset of field: DecodeParams::positions",
-    ][::core::mem::offset_of!(DecodeParams, positions) - 24usize];
+        "Offset of field: DecodeParams::slots",
+    ][::core::mem::offset_of!(DecodeParams, slots) - 24usize];
     [
         "Offset of field: DecodeParams::tables",
     ][::core::mem::offset_of!(DecodeParams, tables) - 32usize];
@@ -657,6 +662,108 @@ const _: () = {
     [
         "Offset of field: DecodeParams::scale",
     ][::core::mem::offset_of!(DecodeParams, scale) - 84usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct LastRowParams {
+    pub q: *const ::core::ffi::c_void,
+    pub cache: *const ::core::ffi::c_void,
+    pub pages: *const u32,
+    pub weights: *mut f32,
+    pub sums: *mut f32,
+    pub keys: u32,
+    pub heads: u32,
+    pub kv_heads: u32,
+    pub head_dim: u32,
+    pub scale: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of LastRowParams"][::core::mem::size_of::<LastRowParams>() - 64usize];
+    ["Alignment of LastRowParams"][::core::mem::align_of::<LastRowParams>() - 8usize];
+    [
+        "Offset of field: LastRowParams::q",
+    ][::core::mem::offset_of!(LastRowParams, q) - 0usize];
+    [
+        "Offset of field: LastRowParams::cache",
+    ][::core::mem::offset_of!(LastRowParams, cache) - 8usize];
+    [
+        "Offset of field: LastRowParams::pages",
+    ][::core::mem::offset_of!(LastRowParams, pages) - 16usize];
+    [
+        "Offset of field: LastRowParams::weights",
+    ][::core::mem::offset_of!(LastRowParams, weights) - 24usize];
+    [
+        "Offset of field: LastRowParams::sums",
+    ][::core::mem::offset_of!(LastRowParams, sums) - 32usize];
+    [
+        "Offset of field: LastRowParams::keys",
+    ][::core::mem::offset_of!(LastRowParams, keys) - 40usize];
+    [
+        "Offset of field: LastRowParams::heads",
+    ][::core::mem::offset_of!(LastRowParams, heads) - 44usize];
+    [
+        "Offset of field: LastRowParams::kv_heads",
+    ][::core::mem::offset_of!(LastRowParams, kv_heads) - 48usize];
+    [
+        "Offset of field: LastRowParams::head_dim",
+    ][::core::mem::offset_of!(LastRowParams, head_dim) - 52usize];
+    [
+        "Offset of field: LastRowParams::scale",
+    ][::core::mem::offset_of!(LastRowParams, scale) - 56usize];
+    [
+        "Offset of field: LastRowParams::reserved",
+    ][::core::mem::offset_of!(LastRowParams, reserved) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct RetainParams {
+    pub weights: *const f32,
+    pub sums: *const f32,
+    pub scores: *mut f32,
+    pub out: *mut u32,
+    pub heads: u32,
+    pub rows: u32,
+    pub first: u32,
+    pub candidates: u32,
+    pub keep: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of RetainParams"][::core::mem::size_of::<RetainParams>() - 56usize];
+    ["Alignment of RetainParams"][::core::mem::align_of::<RetainParams>() - 8usize];
+    [
+        "Offset of field: RetainParams::weights",
+    ][::core::mem::offset_of!(RetainParams, weights) - 0usize];
+    [
+        "Offset of field: RetainParams::sums",
+    ][::core::mem::offset_of!(RetainParams, sums) - 8usize];
+    [
+        "Offset of field: RetainParams::scores",
+    ][::core::mem::offset_of!(RetainParams, scores) - 16usize];
+    [
+        "Offset of field: RetainParams::out",
+    ][::core::mem::offset_of!(RetainParams, out) - 24usize];
+    [
+        "Offset of field: RetainParams::heads",
+    ][::core::mem::offset_of!(RetainParams, heads) - 32usize];
+    [
+        "Offset of field: RetainParams::rows",
+    ][::core::mem::offset_of!(RetainParams, rows) - 36usize];
+    [
+        "Offset of field: RetainParams::first",
+    ][::core::mem::offset_of!(RetainParams, first) - 40usize];
+    [
+        "Offset of field: RetainParams::candidates",
+    ][::core::mem::offset_of!(RetainParams, candidates) - 44usize];
+    [
+        "Offset of field: RetainParams::keep",
+    ][::core::mem::offset_of!(RetainParams, keep) - 48usize];
+    [
+        "Offset of field: RetainParams::reserved",
+    ][::core::mem::offset_of!(RetainParams, reserved) - 52usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -12,7 +12,7 @@ use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
 
 /// 1/√head_dim, what scores are multiplied by.
-fn scale(head_dim: usize) -> f32 {
+pub(super) fn scale(head_dim: usize) -> f32 {
     1.0 / (head_dim as f32).sqrt()
 }
 
@@ -147,14 +147,14 @@ impl Cuda {
             let aligned = first(q).is_multiple_of(16) && first(&out).is_multiple_of(16);
             let heads = Heads { aligned, ..heads };
             let table = batch.tables + (sequence * batch.stride * size_of::<u32>()) as u64;
-            let Span { rows, position, .. } = *span;
+            let Span { rows, slot, .. } = *span;
             let params = PrefillParams {
                 q: first(q) as *const _,
                 cache: cache.layer(layer, q.number),
                 out: first(&out) as *mut _,
                 pages: table as *const u32,
                 rows: rows as u32,
-                position: position as u32,
+                slot: slot as u32,
                 heads: heads.heads as u32,
                 kv_heads: heads.kv_heads as u32,
                 head_dim: heads.head_dim as u32,
@@ -167,7 +167,7 @@ impl Cuda {
                 cache,
                 std::slice::from_ref(span),
             ));
-            // SAFETY: the table names the pages of all positions up to the span's last.
+            // SAFETY: the table names the pages of all slots up to the span's last.
             unsafe { self.queue.launch(&launch, &params)? };
         }
         Ok(out)
@@ -190,7 +190,7 @@ impl Cuda {
             q: q.pointer(),
             cache: cache.layer(layer, q.number),
             out: out.pointer(),
-            positions: batch.positions as *const u32,
+            slots: batch.slots as *const u32,
             tables: batch.tables as *const u32,
             mixed: part(address, &parts, 0) as *mut f32,
             weights: part(address, &parts, 1) as *mut f32,
@@ -205,7 +205,7 @@ impl Cuda {
         };
         let cost = decoder_cost(q, cache, &batch.spans);
         for launch in attention::decode(&heads, q.rows, splits, cost) {
-            // SAFETY: the tables name the pages of all positions; the scratch has a place for every split.
+            // SAFETY: the tables name the pages of all slots; the scratch has a place for every split.
             unsafe { self.queue.launch(&launch, &params)? };
         }
         Ok(out)

@@ -5,7 +5,7 @@
 use super::abi::{
     HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_PAGE, HIRED_ROW_THREADS, HIRED_SPLIT,
 };
-use super::launch::{Launch, Number};
+use super::launch::{Launch, Number, is_vector, variant};
 use crate::ops::cost::Cost;
 
 /// Heads and how their rows lie. Strides count numbers.
@@ -154,6 +154,21 @@ pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
         file,
         kernel: format!("{file}_{variant}_{}", heads.number.name()),
         grid: [heads.heads as u32, partitions as u32, 1],
+        block: HIRED_ROW_THREADS,
+        shared: 0,
+        cost: Cost::default(),
+    }
+}
+
+/// Attention of a prompt's last row, head by head.
+pub fn last_row(number: Number, heads: usize, head_dim: usize) -> Launch {
+    assert!(head_dim <= HIRED_HEAD_DIM as usize, "heads of {head_dim} numbers");
+    let file = "attention_last";
+    let variant = variant(is_vector(number, head_dim, head_dim));
+    Launch {
+        file,
+        kernel: format!("{file}_{variant}_{}", number.name()),
+        grid: [heads as u32, 1, 1],
         block: HIRED_ROW_THREADS,
         shared: 0,
         cost: Cost::default(),

@@ -6,7 +6,7 @@ use super::scratch::Parts;
 use super::select::ClsHeads;
 use crate::kv;
 use crate::ops::arena::Region;
-use crate::ops::{Extent, Span};
+use crate::ops::{Extent, Layers, Span};
 use std::sync::Arc;
 
 /// Device memory for a while.
@@ -64,6 +64,17 @@ pub struct Weight {
 pub struct Cache {
     pub(super) block: Arc<Block>,
     pub(super) shape: kv::Shape,
+    /// Where in the block that lies, see [`super::scratch::step`].
+    pub(super) step: u64,
+    pub(super) parts: Parts<5>,
+    /// Whose frequencies are there.
+    pub(super) theta: Option<f32>,
+}
+
+impl Layers for Cache {
+    fn layers(&self) -> usize {
+        self.shape.layers
+    }
 }
 
 /// A batch of rows: arrays in device memory and what the host knows of them.
@@ -72,7 +83,10 @@ pub struct Batch {
     pub(super) spans: Vec<Span>,
     /// A decode step: one row for each span, `tokens` on the device.
     pub(super) tokens: Option<u64>,
+    /// By which rows are rotated.
     pub(super) positions: u64,
+    /// Where their keys and values go.
+    pub(super) slots: u64,
     pub(super) sequences: u64,
     pub(super) tables: u64,
     /// Pages from one table to the next.

@@ -7,7 +7,7 @@ use super::device::{Device, Driver};
 use super::graph::Graph;
 use super::launch::{Gemm, Launch, Number};
 use super::queue::{Block, Queue};
-use super::scratch::{self, Parts};
+use super::scratch;
 use super::staging::{Place, Staging};
 use super::watch::Watch;
 use crate::checkpoint::Tensor;
@@ -22,7 +22,7 @@ use crate::{Error, Result};
 use cudarc::driver::sys::CUdevice_attribute;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// How the executor is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,6 @@ pub struct Cuda {
     staging: Option<Staging>,
     weights: Option<Room>,
     workspace: Option<Workspace>,
-    pub(super) step: Option<StepMemory>,
     pub(super) meter: Arc<Meter>,
     pub(super) queue: Queue,
     pub(super) options: Options,
@@ -108,19 +107,6 @@ struct Workspace {
     arena: Arena,
 }
 
-/// What a decode step reads, at the end of the cache's block.
-#[derive(Debug)]
-pub(super) struct StepMemory {
-    /// The cache's, which owns it.
-    pub block: Weak<Block>,
-    pub address: u64,
-    pub parts: Parts<5>,
-    /// Pages of the cache: block tables lie so far apart.
-    pub pages: usize,
-    /// Whose frequencies are there.
-    pub theta: Option<f32>,
-}
-
 impl Cuda {
     /// Opens a device.
     ///
@@ -159,7 +145,6 @@ impl Cuda {
             staging: None,
             weights: None,
             workspace: None,
-            step: None,
             meter: Arc::default(),
             queue,
             options,
@@ -336,18 +321,11 @@ impl Cuda {
     /// A cache with what decode steps read beside it.
     pub(super) fn take_cache(&mut self, shape: kv::Shape) -> Result<super::buffer::Cache> {
         self.graphs.clear();
-        self.step = None;
         let parts = scratch::step(shape);
         let pages = rounded(shape.elements() * self.options.number.size());
         let block = Arc::new(self.queue.block(&self.meter, Purpose::Kv, pages + parts.bytes())?);
-        self.step = Some(StepMemory {
-            block: Arc::downgrade(&block),
-            address: block.address() + pages as u64,
-            parts,
-            pages: shape.pages,
-            theta: None,
-        });
-        Ok(super::buffer::Cache { block, shape })
+        let step = block.address() + pages as u64;
+        Ok(super::buffer::Cache { block, shape, step, parts, theta: None })
     }
 }
 

@@ -45,6 +45,8 @@ mod profile;
 #[cfg(feature = "cuda")]
 mod queue;
 #[cfg(feature = "cuda")]
+mod retain;
+#[cfg(feature = "cuda")]
 mod rows;
 #[cfg(feature = "cuda")]
 mod staging;

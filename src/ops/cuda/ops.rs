@@ -5,6 +5,7 @@ use super::buffer::{Batch, Buffer, Cache, Scores, Weight, part};
 use super::choice::Kept;
 use super::executor::Cuda;
 use super::launch::{Launch, is_vector, rope, variant};
+use super::retain::Retained;
 use super::scratch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
@@ -20,6 +21,7 @@ use crate::ops::sample::Sampling;
 use crate::ops::{Evidence, Linear, Norm, Ops, Span, Storage, Visual, Work};
 use crate::select;
 use crate::{Error, Result};
+use std::ops::Range;
 use std::sync::Arc;
 
 impl Ops for Cuda {
@@ -29,6 +31,7 @@ impl Ops for Cuda {
     type Scores = Scores;
     type Kept = Kept;
     type Batch = Batch;
+    type Retained = Retained;
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
         self.take_weight(tensor, storage)
@@ -226,8 +229,11 @@ impl Ops for Cuda {
         Ok(out)
     }
 
-    fn batch(&mut self, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
-        if tokens.is_empty() { self.prompt_batch(spans) } else { self.step_batch(&tokens, spans) }
+    fn batch(&mut self, cache: &Cache, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
+        if tokens.is_empty() {
+            return self.prompt_batch(spans);
+        }
+        self.step_batch(cache, &tokens, spans)
     }
 
     fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
@@ -246,12 +252,12 @@ impl Ops for Cuda {
 
     fn step(
         &mut self,
-        batch: &Batch,
-        cache: &mut Cache,
+        batches: &[Batch],
+        caches: &mut [Cache],
         work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
-        self.watch.ranges.step(Some(batch.spans.len()));
-        let logits = self.replay(batch, cache, work);
+        self.watch.ranges.step(batches.first().map(|batch| batch.spans.len()));
+        let logits = self.replay(batches, caches, work);
         self.watch.ranges.step(None);
         logits
     }
@@ -274,8 +280,9 @@ impl Ops for Cuda {
             k: k.pointer(),
             v: v.pointer(),
             cache: cache.layer(layer, q.number),
-            frequencies: self.frequencies(head_dim, theta)?,
+            frequencies: self.frequencies(cache, theta)?,
             positions: batch.positions as *const u32,
+            slots: batch.slots as *const u32,
             sequences: batch.sequences as *const u32,
             tables: batch.tables as *const u32,
             rows: q.rows as u32,
@@ -285,7 +292,7 @@ impl Ops for Cuda {
             table_stride: batch.stride as u32,
             reserved: 0,
         };
-        // SAFETY: the batch's tables hold the pages of all its positions, which are distinct.
+        // SAFETY: the batch's tables hold the pages of all its slots, which are distinct.
         unsafe { self.queue.launch(&launch, &params) }
     }
 
@@ -302,6 +309,28 @@ impl Ops for Cuda {
         }
     }
 
+    fn retain(
+        &mut self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+        among: Range<usize>,
+        keep: usize,
+    ) -> Result<Retained> {
+        self.rank_rows(q, cache, layer, batch, among, keep)
+    }
+
+    fn gather_retained(&mut self, x: &Buffer, retained: &Retained) -> Result<Buffer> {
+        let out = self.strided(retained.count, x.cols, x.stride, x.number)?;
+        self.gather_rows(x, retained.rows, &out)?;
+        Ok(out)
+    }
+
+    fn retained_batch(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Batch> {
+        self.rows_left(retained, pages)
+    }
+
     fn sample(&mut self, logits: &Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
         self.draw(logits, how)
     }
@@ -316,6 +345,11 @@ impl Ops for Cuda {
 
     fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
         self.read_scores(kept)
+    }
+
+    fn retained(&mut self, retained: &Retained) -> Result<Vec<u32>> {
+        // SAFETY: there are so many rows.
+        unsafe { self.queue.download(retained.rows, retained.count) }
     }
 
     fn enter(&mut self, stage: Stage) -> Result<()> {

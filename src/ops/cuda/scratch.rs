@@ -42,16 +42,16 @@ impl<const N: usize> Parts<N> {
 
 const WORD: usize = size_of::<u32>();
 
-/// Positions and sequence of each row, and the sequences' block tables.
+/// Slot and sequence of each row, and the sequences' block tables.
 pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {
     Parts::of([rows * WORD, rows * WORD, sequences * pages * WORD])
 }
 
-/// Beside the cache: rotation frequencies, and what a decode step reads, at one place for all steps: positions,
-/// sequences, tokens and block tables.
+/// Beside the cache: rotation frequencies, and what a decode step reads, at one place for all steps: positions and
+/// slots, sequences, tokens and block tables.
 pub fn step(shape: kv::Shape) -> Parts<5> {
     let row = DECODE_ROWS * WORD;
-    Parts::of([shape.head_dim / 2 * size_of::<f32>(), row, row, row, shape.pages * row])
+    Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, shape.pages * row])
 }
 
 /// The table of normalised values and the bytes of all tiles.
@@ -68,6 +68,13 @@ pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
 pub fn decode(shape: kv::Shape, heads: usize, sequences: usize) -> Parts<2> {
     let splits = attention::splits(shape.pages);
     Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, splits))
+}
+
+/// Of a prompt's last row: its weights to all `rows` in each head, their sums, and the scores of the rows `among` which
+/// some are dropped.
+pub fn retain(heads: usize, rows: usize, among: usize) -> Parts<3> {
+    let number = size_of::<f32>();
+    Parts::of([heads * rows * number, heads * number, among * number])
 }
 
 /// Bytes of a selection with its scores.

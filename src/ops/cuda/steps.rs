@@ -17,17 +17,21 @@ const TABLES: usize = 4;
 const WORD: usize = size_of::<u32>();
 
 impl Cuda {
-    /// A prompt's rows, in the workspace.
+    /// A prompt's rows, in the workspace. Its positions are its slots: the batch of a prompt that has lost rows is
+    /// [`Cuda::rows_left`].
     pub(super) fn prompt_batch(&mut self, spans: Vec<Span>) -> Result<Batch> {
+        if spans.iter().any(|s| s.position != s.slot) {
+            return Err(Error::Device("a prompt is at its slots' own positions: the rows left of one have a batch of their own".into()));
+        }
         let rows: usize = spans.iter().map(|s| s.rows).sum();
         let stride = spans.iter().map(|s| s.pages.len()).max().unwrap_or(0);
         let parts = scratch::rows(rows, spans.len(), stride);
         let (place, address) = self.region(parts.bytes())?;
         let at = |index| part(address, &parts, index);
-        let (positions, sequences) = arrays(&spans);
+        let Arrays { slots, sequences, .. } = Arrays::of(&spans);
         // SAFETY: the region has a part for each array.
         unsafe {
-            self.queue.upload(at(0), &positions)?;
+            self.queue.upload(at(0), &slots)?;
             self.queue.upload(at(1), &sequences)?;
             self.queue.upload(at(2), &tables(&spans, stride))?;
         }
@@ -35,6 +39,7 @@ impl Cuda {
             spans,
             tokens: None,
             positions: at(0),
+            slots: at(0),
             sequences: at(1),
             tables: at(2),
             stride,
@@ -44,54 +49,61 @@ impl Cuda {
     }
 
     /// A decode step's rows, where every step has them.
-    pub(super) fn step_batch(&mut self, tokens: &[u32], spans: Vec<Span>) -> Result<Batch> {
+    pub(super) fn step_batch(
+        &mut self,
+        cache: &Cache,
+        tokens: &[u32],
+        spans: Vec<Span>,
+    ) -> Result<Batch> {
         let wrong = |what: &str| Error::Device(format!("a decode step {what}"));
-        let memory = self.step.as_ref().ok_or_else(|| wrong("needs a cache"))?;
-        let block = memory.block.upgrade().ok_or_else(|| wrong("needs its cache"))?;
+        let pages = cache.shape.pages;
         if tokens.len() != spans.len() || spans.len() > DECODE_ROWS {
             return Err(wrong("takes a token of up to eight sequences"));
         }
-        if spans.iter().any(|s| s.rows != 1 || s.pages.len() > memory.pages) {
+        if spans.iter().any(|s| s.rows != 1 || s.pages.len() > pages) {
             return Err(wrong("takes one row of a sequence in the cache"));
         }
-        let at = |index| part(memory.address, &memory.parts, index);
+        let at = |index| part(cache.step, &cache.parts, index);
         // One copy for all: the arrays lie side by side.
-        let first = memory.parts.offset(POSITIONS);
-        let mut words = vec![0u32; (memory.parts.offset(TABLES) - first) / WORD];
-        let (positions, sequences) = arrays(&spans);
-        for (index, values) in
-            [(POSITIONS, &positions[..]), (SEQUENCES, &sequences[..]), (TOKENS, tokens)]
-        {
-            let start = (memory.parts.offset(index) - first) / WORD;
+        let first = cache.parts.offset(POSITIONS);
+        let mut words = vec![0u32; (cache.parts.offset(TABLES) - first) / WORD];
+        let Arrays { positions, slots, sequences } = Arrays::of(&spans);
+        for (index, after, values) in [
+            (POSITIONS, 0, &positions[..]),
+            (POSITIONS, DECODE_ROWS, &slots[..]),
+            (SEQUENCES, 0, &sequences[..]),
+            (TOKENS, 0, tokens),
+        ] {
+            let start = (cache.parts.offset(index) - first) / WORD + after;
             words[start..][..values.len()].copy_from_slice(values);
         }
-        words.extend(tables(&spans, memory.pages));
+        words.extend(tables(&spans, pages));
         // SAFETY: the cache's block has room for the arrays behind its pages.
         unsafe { self.queue.upload(at(POSITIONS), &words)? };
         Ok(Batch {
             tokens: Some(at(TOKENS)),
             positions: at(POSITIONS),
+            slots: at(POSITIONS) + (DECODE_ROWS * WORD) as u64,
             sequences: at(SEQUENCES),
             tables: at(TABLES),
-            stride: memory.pages,
+            stride: pages,
             spans,
             _place: None,
-            _block: Some(block),
+            _block: Some(cache.block.clone()),
         })
     }
 
     /// Rotation frequencies θ^(−2j/width) in device memory.
-    pub(super) fn frequencies(&mut self, width: usize, theta: f32) -> Result<*const f32> {
-        let memory =
-            self.step.as_mut().ok_or_else(|| Error::Device("a rotation needs a cache".into()))?;
-        let address = part(memory.address, &memory.parts, FREQUENCIES);
-        if memory.theta != Some(theta) {
+    pub(super) fn frequencies(&self, cache: &mut Cache, theta: f32) -> Result<*const f32> {
+        let address = part(cache.step, &cache.parts, FREQUENCIES);
+        if cache.theta != Some(theta) {
+            let width = cache.shape.head_dim;
             // In f32 and on the host, as the CPU computes them.
             let frequencies: Vec<f32> =
                 (0..width / 2).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();
             // SAFETY: the part is made for them.
             unsafe { self.queue.upload(address, &frequencies)? };
-            memory.theta = Some(theta);
+            cache.theta = Some(theta);
         }
         Ok(address as *const f32)
     }
@@ -100,22 +112,22 @@ impl Cuda {
     /// and must not have to while it records; the second is recorded. Without graphs every step just runs.
     pub(super) fn replay(
         &mut self,
-        batch: &Batch,
-        cache: &mut Cache,
+        batches: &[Batch],
+        caches: &mut [Cache],
         work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
         // A graph goes by addresses: they are the same again only if the workspace was empty both times.
         if !self.records() {
-            return work(self, cache);
+            return work(self, caches);
         }
-        let rows = batch.spans.len();
+        let rows = batches.first().map_or(0, |batch| batch.spans.len());
         match self.graphs.get(&rows) {
             None => {
-                let logits = work(self, cache)?;
+                let logits = work(self, caches)?;
                 self.graphs.insert(rows, None);
                 return Ok(logits);
             }
-            Some(None) => self.record(rows, cache, work)?,
+            Some(None) => self.record(rows, caches, work)?,
             Some(Some(_)) => {}
         }
         let Some(Some(recorded)) = self.graphs.get(&rows) else {
@@ -137,9 +149,14 @@ impl Cuda {
         })
     }
 
-    fn record(&mut self, rows: usize, cache: &mut Cache, work: &mut Work<'_, Self>) -> Result<()> {
+    fn record(
+        &mut self,
+        rows: usize,
+        caches: &mut [Cache],
+        work: &mut Work<'_, Self>,
+    ) -> Result<()> {
         let recording = Graph::begin(&self.queue)?;
-        let outcome = work(self, cache);
+        let outcome = work(self, caches);
         let (graph, logits) = recording.end(&self.queue, outcome)?;
         let recorded =
             Recorded { graph, offset: self.offset(&logits), rows: logits.rows, cols: logits.cols };
@@ -149,12 +166,25 @@ impl Cuda {
     }
 }
 
-/// Position and sequence of every row.
-fn arrays(spans: &[Span]) -> (Vec<u32>, Vec<u32>) {
-    let rows = spans.iter().enumerate().flat_map(|(sequence, span)| {
-        (0..span.rows).map(move |i| ((span.position + i) as u32, sequence as u32))
-    });
-    rows.unzip()
+/// Of every row: position, slot and sequence.
+#[derive(Default)]
+struct Arrays {
+    positions: Vec<u32>,
+    slots: Vec<u32>,
+    sequences: Vec<u32>,
+}
+
+impl Arrays {
+    fn of(spans: &[Span]) -> Self {
+        let mut arrays = Self::default();
+        for (sequence, span) in spans.iter().enumerate() {
+            let from = |first: usize| (first..first + span.rows).map(|i| i as u32);
+            arrays.positions.extend(from(span.position));
+            arrays.slots.extend(from(span.slot));
+            arrays.sequences.extend(std::iter::repeat_n(sequence as u32, span.rows));
+        }
+        arrays
+    }
 }
 
 /// Block tables, `stride` apart. What lies behind a table's end is read by nobody.

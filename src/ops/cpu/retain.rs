@@ -1,0 +1,45 @@
+//! Which rows of a prompt go on.
+
+use crate::ops::{Batch, Span};
+use crate::select;
+use std::ops::Range;
+
+/// Retained rows on the host.
+#[derive(Debug)]
+pub struct Retained {
+    /// Rows of the prompt, ascending.
+    pub(super) rows: Vec<usize>,
+}
+
+impl Retained {
+    /// The `keep` rows `among` with the highest scores, of which there is one for each row, and all others.
+    pub(super) fn new(scores: &[f32], among: Range<usize>, keep: usize) -> Self {
+        let rows = scores.len();
+        let mut retained: Vec<usize> = (0..among.start).collect();
+        let kept = select::highest(scores, among.clone(), keep);
+        retained.extend(kept.into_iter().map(|row| row as usize));
+        retained.extend(among.end..rows);
+        Self { rows: retained }
+    }
+
+    /// The rows in slots from 0 on, at the positions that are their numbers.
+    pub(super) fn batch(&self, pages: Vec<u32>) -> Batch {
+        let span = Span { row: 0, rows: self.rows.len(), slot: 0, position: 0, pages };
+        Batch { tokens: Vec::new(), spans: vec![span], positions: self.rows.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_outside_stay_whatever_their_scores() {
+        let scores = [0.0, 0.1, 0.5, 0.3, 0.5, 0.5, 0.0];
+        let rows = |among, keep| Retained::new(&scores, among, keep).rows;
+        assert_eq!(rows(1..6, 2), [0, 2, 4, 6]);
+        assert_eq!(rows(1..6, 0), [0, 6]);
+        assert_eq!(rows(1..6, 5), [0, 1, 2, 3, 4, 5, 6]);
+        assert_eq!(rows(0..6, 1), [2, 6]);
+    }
+}

@@ -1,0 +1,92 @@
+//! Which rows of a prompt go on, on the device: the host knows their number, not which they are.
+
+use super::abi::{HIRED_RETAIN_THREADS, LastRowParams, RetainParams};
+use super::attend::scale;
+use super::attention;
+use super::buffer::{Batch, Buffer, Cache, Home, part};
+use super::executor::Cuda;
+use super::launch::{Launch, WARP};
+use super::scratch;
+use crate::Result;
+use crate::ops::Span;
+use crate::ops::cost::{self, Cost};
+use std::ops::Range;
+
+/// Retained rows in device memory.
+#[derive(Debug)]
+pub struct Retained {
+    _place: Home,
+    /// Rows of the prompt, ascending: also their positions.
+    pub(super) rows: u64,
+    pub(super) count: usize,
+}
+
+impl Cuda {
+    /// See [`crate::ops::Ops::retain`].
+    pub(super) fn rank_rows(
+        &self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+        among: Range<usize>,
+        keep: usize,
+    ) -> Result<Retained> {
+        let (span, shape) = (&batch.spans[0], &cache.shape);
+        let (rows, candidates) = (span.context(), among.len());
+        let count = rows - (candidates - keep);
+        let (place, out) = self.region(count * size_of::<u32>())?;
+        let heads = q.cols / shape.head_dim;
+        let parts = scratch::retain(heads, rows, candidates);
+        let (_region, address) = self.region(parts.bytes())?;
+        let at = |index| part(address, &parts, index);
+        let last = (span.row + span.rows - 1) * q.stride * q.number.size();
+        let params = LastRowParams {
+            q: (q.address + last as u64) as *const _,
+            cache: cache.layer(layer, q.number),
+            pages: batch.tables as *const u32,
+            weights: at(0) as *mut f32,
+            sums: at(1) as *mut f32,
+            keys: rows as u32,
+            heads: heads as u32,
+            kv_heads: shape.kv_heads as u32,
+            head_dim: shape.head_dim as u32,
+            scale: scale(shape.head_dim),
+            reserved: 0,
+        };
+        let cost = cost::last_row(rows, q.cols, *shape, q.number.size());
+        let launch = attention::last_row(q.number, heads, shape.head_dim).costing(cost);
+        // SAFETY: the table names the pages of all keys; the scratch has a place for each of them in every head.
+        unsafe { self.queue.launch(&launch, &params)? };
+        let params = RetainParams {
+            weights: at(0) as *const f32,
+            sums: at(1) as *const f32,
+            scores: at(2) as *mut f32,
+            out: out as *mut u32,
+            heads: heads as u32,
+            rows: rows as u32,
+            first: among.start as u32,
+            candidates: candidates as u32,
+            keep: keep as u32,
+            reserved: 0,
+        };
+        let launch = Launch {
+            file: "retain",
+            kernel: "retain".into(),
+            grid: [1; 3],
+            block: (candidates as u32).clamp(1, HIRED_RETAIN_THREADS).next_multiple_of(WARP),
+            shared: 0,
+            cost: Cost::bytes(heads * candidates * size_of::<f32>()),
+        };
+        // SAFETY: the candidates are rows of the prompt; there is a place for each row that goes on.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(Retained { _place: place, rows: out, count })
+    }
+
+    /// The batch of retained rows, whose positions are theirs.
+    pub(super) fn rows_left(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Batch> {
+        let span = Span { row: 0, rows: retained.count, slot: 0, position: 0, pages };
+        let batch = self.prompt_batch(vec![span])?;
+        Ok(Batch { positions: retained.rows, ..batch })
+    }
+}
