@@ -12,6 +12,7 @@ mod prepare;
 mod request;
 mod runner;
 mod sequence;
+mod serving;
 mod session;
 mod sweep;
 mod taking;

@@ -1,6 +1,6 @@
 //! Serving requests on one executor.
 
-use super::answer::{Answer, Event, FinishReason, Stages, Timings, Visual};
+use super::answer::{Answer, Event, Stages, Timings, Visual};
 use super::limit::Limit;
 use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_memory, check_weights};
@@ -10,14 +10,13 @@ use super::runner::{Runner, room};
 use super::sequence::Sequence;
 use super::taking::{LoadProgress, Taking};
 use crate::config::ModelConfig;
-use crate::kv::{self, Room, Tables};
-use crate::model::vit::Survey;
+use crate::kv::{self, Room};
+use crate::ops::Ops;
 use crate::ops::ceiling::Ceiling;
 use crate::ops::clock::Stage;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
 use crate::ops::profile::Entry;
-use crate::ops::{Chosen, DECODE_ROWS, Ops};
 use crate::select::Selection;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
@@ -208,28 +207,6 @@ impl<O: Ops> Session<O> {
         done
     }
 
-    /// Runs a planned batch to its end.
-    pub(super) fn serve(
-        &mut self,
-        batch: &[Prepared],
-        survey: Option<&Survey<O>>,
-        start: Instant,
-        on_event: &mut Listener<'_>,
-    ) -> Result<Vec<Begun>> {
-        let mut all = Vec::with_capacity(batch.len());
-        let mut flow = ControlFlow::Continue(());
-        for (index, prepared) in batch.iter().enumerate() {
-            if flow.is_break() {
-                return Err(Error::Cancelled);
-            }
-            let (begun, after) = self.begin(index, prepared, survey, start, on_event)?;
-            all.push(begun);
-            flow = after;
-        }
-        self.decode(&mut all, flow, start, on_event)?;
-        Ok(all)
-    }
-
     /// Takes the weights of vision blocks that only scoring needs.
     fn require(&mut self, image: &PreparedImage) -> Result<()> {
         self.predictor.require(image, &self.weights)?;
@@ -297,117 +274,5 @@ impl<O: Ops> Session<O> {
         self.runner.ops.meter().restart();
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
         self.runner.reserve(&self.preparer.config, room)
-    }
-
-    /// Runs a request up to its first token.
-    fn begin(
-        &mut self,
-        index: usize,
-        prepared: &Prepared,
-        survey: Option<&Survey<O>>,
-        start: Instant,
-        on_event: &mut Listener<'_>,
-    ) -> Result<(Begun, ControlFlow<()>)> {
-        let runner = &mut self.runner;
-        let mut progress =
-            |stage, done, all| on_event(Event::Progress { request: index, stage, done, all });
-        let encoded = match &prepared.image {
-            Some(image) => {
-                Some(runner.encode(image, &self.preparer.normalization, survey, &mut progress)?)
-            }
-            None => None,
-        };
-        let mut tables = runner.pools.tables();
-        let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut tables, &mut progress)?;
-        let first = runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?[0];
-        runner.ops.enter(Stage::Idle)?;
-        // Before the token is told: this is where scores that are none come to light.
-        let visual = match (&prepared.image, &encoded) {
-            (Some(image), Some(encoded)) => {
-                let kept = runner.ops.kept(&encoded.kept)?;
-                let retained = prefilled.retained.as_ref();
-                let rows = retained.map(|rows| runner.ops.retained(rows)).transpose()?;
-                Some(match rows {
-                    Some(rows) => Visual::thinned(&image.plan, &kept, prepared.before.len(), &rows),
-                    None => Visual::new(&image.plan, kept),
-                })
-            }
-            _ => None,
-        };
-
-        let mut sequence = Sequence::new(
-            index,
-            tables,
-            &self.preparer.tokenizer,
-            prepared.sampling,
-            prepared.max_new_tokens,
-            if prepared.ignore_eos { Vec::new() } else { self.preparer.config.eos.clone() },
-        );
-        let flow = sequence.push(first, start, on_event)?;
-        let runner = &mut self.runner;
-        let clock = runner.ops.clock()?;
-        let mut seconds = |stage| clock.take(stage).as_secs_f64();
-        let timings = Timings {
-            load: self.load.as_secs_f64(),
-            preprocess: prepared.took.as_secs_f64(),
-            upload: seconds(Stage::Upload),
-            vision: seconds(Stage::Vision),
-            select: seconds(Stage::Select),
-            project: seconds(Stage::Project),
-            prefill: seconds(Stage::Prefill),
-            ttft: sequence.ttft.as_secs_f64(),
-            ..Timings::default()
-        };
-        let stages = if prepared.keep_stages {
-            let rows = prefilled.visual_rows.as_ref();
-            Some(self.stages(prepared, encoded.as_ref(), rows, &prefilled.logits)?)
-        } else {
-            None
-        };
-        let prompt_tokens = prefilled.tokens;
-        let host_round_trip = encoded.is_some_and(|encoded| encoded.kept.waited());
-        Ok((Begun { sequence, prompt_tokens, visual, host_round_trip, timings, stages }, flow))
-    }
-
-    /// Draws tokens until every answer has ended.
-    fn decode(
-        &mut self,
-        begun: &mut [Begun],
-        mut flow: ControlFlow<()>,
-        start: Instant,
-        on_event: &mut Listener<'_>,
-    ) -> Result<()> {
-        loop {
-            let mut live: Vec<&mut Sequence> = Vec::new();
-            for sequence in begun.iter_mut().map(|b| &mut b.sequence) {
-                if flow.is_break() && sequence.finished.is_none() {
-                    let _ = sequence.finish(FinishReason::Cancelled, on_event)?;
-                }
-                match sequence.finished {
-                    Some(_) => {
-                        self.runner.pools.release(std::mem::take(&mut sequence.tables));
-                    }
-                    None => live.push(sequence),
-                }
-            }
-            if live.is_empty() {
-                self.runner.ops.enter(Stage::Idle)?;
-                return Ok(());
-            }
-            for group in live.chunks_mut(DECODE_ROWS) {
-                let mut rows: Vec<(u32, &mut Tables)> = group
-                    .iter_mut()
-                    .map(|s| (*s.tokens.last().expect("begun with a token"), &mut s.tables))
-                    .collect();
-                let logits = self.runner.step(&mut rows)?;
-                let how: Vec<_> = group.iter().map(|s| (s.sampling, s.tokens.len())).collect();
-                let tokens = self.runner.ops.sample(&logits, &how)?;
-                for (sequence, token) in group.iter_mut().zip(tokens) {
-                    if sequence.push(token, start, on_event)?.is_break() {
-                        flow = ControlFlow::Break(());
-                    }
-                }
-            }
-        }
     }
 }

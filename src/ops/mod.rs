@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod memory;
 pub mod profile;
 pub mod sample;
+mod visual;
 
 use crate::Result;
 use crate::checkpoint::Tensor;
@@ -31,6 +32,8 @@ use profile::Entry;
 use sample::Sampling;
 use std::ops::Range;
 use std::sync::Arc;
+
+pub use visual::{Chosen, Evidence, Visual};
 
 /// Sequences decoded together: up to this many rows an executor gives every row of a matrix product
 /// the bits it has alone.
@@ -88,56 +91,6 @@ impl Span {
     }
 }
 
-/// The visual rows of one prompt.
-pub struct Visual<'a, O: Ops + ?Sized> {
-    /// `[rows, hidden]`, projected, as [`Ops::gather_kept`] has them.
-    pub rows: &'a O::Buffer,
-    /// Where each of them goes.
-    pub kept: &'a O::Kept,
-    /// `[hidden]`, put wherever the order has a newline.
-    pub newline: Option<&'a O::Weight>,
-}
-
-/// What a selection looks at, as far as it does: see [`select::Evidence`].
-pub struct Evidence<'a, O: Ops + ?Sized> {
-    /// Attention of the full image's class token.
-    pub init: Option<&'a O::Scores>,
-    /// Attention of every partition's class token.
-    pub last: Option<&'a O::Scores>,
-    /// `[P, D]`: queries of the class tokens.
-    pub queries: Option<&'a O::Buffer>,
-    /// `[P·(T+1), D]`: keys of the same block.
-    pub keys: Option<&'a O::Buffer>,
-    /// Heads that a row of keys is cut into.
-    pub heads: usize,
-    /// `[P·(T+1), D]`.
-    pub features: Option<&'a O::Buffer>,
-    /// `[V, H]`: the valid patches, partition after partition.
-    pub projected: Option<&'a O::Buffer>,
-}
-
-impl<O: Ops + ?Sized> Default for Evidence<'_, O> {
-    fn default() -> Self {
-        Self {
-            init: None,
-            last: None,
-            queries: None,
-            keys: None,
-            heads: 0,
-            features: None,
-            projected: None,
-        }
-    }
-}
-
-impl<O: Ops + ?Sized> Evidence<'_, O> {
-    /// The widest row.
-    pub fn width(&self) -> usize {
-        let rows = [self.queries, self.keys, self.features, self.projected];
-        rows.into_iter().flatten().map(Extent::cols).max().unwrap_or(0)
-    }
-}
-
 /// A tensor as a matrix: the first dimension by all others; a vector is one row.
 fn extent(shape: &[usize]) -> (usize, usize) {
     match shape {
@@ -177,16 +130,6 @@ impl Batch {
         let positions = spans.iter().flat_map(|s| s.position..s.position + s.rows).collect();
         Self { tokens, spans, positions }
     }
-}
-
-/// The outcome of a selection, wherever it lives.
-pub trait Chosen {
-    /// Rows kept, over all partitions: patches, and rows beside them.
-    fn rows(&self) -> usize;
-    /// Rows they and their newlines take in the decoder's prompt.
-    fn slots(&self) -> usize;
-    /// Whether a device had to wait for the host, to choose or to learn how many rows there are.
-    fn waited(&self) -> bool;
 }
 
 /// A decode step in the words of an executor: from its caches to logits.

@@ -1,0 +1,63 @@
+//! What is looked at to choose visual rows, what is chosen, and the rows themselves.
+
+use super::{Extent, Ops};
+
+/// The visual rows of one prompt.
+pub struct Visual<'a, O: Ops + ?Sized> {
+    /// `[rows, hidden]`, projected, as [`Ops::gather_kept`] has them.
+    pub rows: &'a O::Buffer,
+    /// Where each of them goes.
+    pub kept: &'a O::Kept,
+    /// `[hidden]`, put wherever the order has a newline.
+    pub newline: Option<&'a O::Weight>,
+}
+
+/// What a selection looks at, as far as it does: see [`crate::select::Evidence`].
+pub struct Evidence<'a, O: Ops + ?Sized> {
+    /// Attention of the full image's class token.
+    pub init: Option<&'a O::Scores>,
+    /// Attention of every partition's class token.
+    pub last: Option<&'a O::Scores>,
+    /// `[P, D]`: queries of the class tokens.
+    pub queries: Option<&'a O::Buffer>,
+    /// `[P·(T+1), D]`: keys of the same block.
+    pub keys: Option<&'a O::Buffer>,
+    /// Heads that a row of keys is cut into.
+    pub heads: usize,
+    /// `[P·(T+1), D]`.
+    pub features: Option<&'a O::Buffer>,
+    /// `[V, H]`: the valid patches, partition after partition.
+    pub projected: Option<&'a O::Buffer>,
+}
+
+impl<O: Ops + ?Sized> Default for Evidence<'_, O> {
+    fn default() -> Self {
+        Self {
+            init: None,
+            last: None,
+            queries: None,
+            keys: None,
+            heads: 0,
+            features: None,
+            projected: None,
+        }
+    }
+}
+
+impl<O: Ops + ?Sized> Evidence<'_, O> {
+    /// The widest row.
+    pub fn width(&self) -> usize {
+        let rows = [self.queries, self.keys, self.features, self.projected];
+        rows.into_iter().flatten().map(Extent::cols).max().unwrap_or(0)
+    }
+}
+
+/// The outcome of a selection, wherever it lives.
+pub trait Chosen {
+    /// Rows kept, over all partitions: patches, and rows beside them.
+    fn rows(&self) -> usize;
+    /// Rows they and their newlines take in the decoder's prompt.
+    fn slots(&self) -> usize;
+    /// Whether a device had to wait for the host, to choose or to learn how many rows there are.
+    fn waited(&self) -> bool;
+}
