@@ -11,7 +11,7 @@ use hired::select::{
 #[command(next_help_heading = "Visual tokens")]
 pub struct SelectionArgs {
     /// Token-dropping method: hired, full to keep everything, spatial (patches at even distances), random, fastervlm,
-    /// prumerge, prumerge+, visionzip, divprune or scope
+    /// prumerge, prumerge+, visionzip, divprune, scope, or fastv (inside the language model, by the question)
     #[arg(long, value_name = "NAME", default_value_t)]
     pub method: Method,
     /// How HiRED counts: exact (exactly the budget), paper or repo (as published), equal (every partition as many)
@@ -33,7 +33,7 @@ pub struct SelectionArgs {
     /// Of the method random: same seed, same patches
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
     drop_seed: u64,
-    /// image_newline tokens, never counted in the budget: all or none [default: all at full budget, else none]
+    /// image_newline tokens, which only the budget of fastv counts: all or none [default: all at full budget and with fastv, else none]
     #[arg(long, value_name = "W")]
     newlines: Option<Newlines>,
     #[command(flatten)]

@@ -81,7 +81,7 @@ pub struct ComparedArgs {
     /// How the heads of these layers become one score: sum, mean, max or the number of one head
     #[arg(long, value_name = "HOW,…", value_delimiter = ',', default_value = "sum")]
     heads: Vec<Heads>,
-    /// image_newline tokens: all, none [default: all at full budget, else none]
+    /// image_newline tokens: all, none [default: all at full budget and with fastv, else none]
     #[arg(long, value_name = "W,…", value_delimiter = ',')]
     newlines: Vec<Newlines>,
     /// Of the method random: same seed, same patches
