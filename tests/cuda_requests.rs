@@ -142,8 +142,8 @@ fn child_requests() {
     let selections: Vec<Selection> =
         batches()[1..7].iter().map(|b| b[0].selection.clone()).collect();
     let asked: Vec<Request> = (0..9).map(|i| words(&format!("Question {i}?"))).collect();
-    let swept = cuda.sweep(picture, &asked, &selections).unwrap();
-    let wanted = cpu.sweep(picture, &asked, &selections).unwrap();
+    let swept = cuda.sweep(picture, &asked, &selections, || ControlFlow::Continue(())).unwrap();
+    let wanted = cpu.sweep(picture, &asked, &selections, || ControlFlow::Continue(())).unwrap();
     let told = |all: &[Vec<Answer>]| -> Vec<_> {
         all.iter().flatten().map(|a| (a.token_ids.clone(), a.visual.clone())).collect()
     };

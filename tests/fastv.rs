@@ -160,7 +160,7 @@ fn sweeps(engine: &mut Engine) {
         .collect();
     let selections: Vec<Selection> = mixed().into_iter().map(|r| r.selection).collect();
     let image = picture("portrait-70x110.png");
-    let swept = engine.sweep(&image, &requests, &selections).unwrap();
+    let swept = engine.sweep(&image, &requests, &selections, || ControlFlow::Continue(())).unwrap();
     for (selection, answers) in selections.iter().zip(&swept) {
         for (request, answer) in requests.iter().zip(answers) {
             let request = Request {

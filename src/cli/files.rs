@@ -15,8 +15,8 @@ fn failed(path: &Path, what: impl std::fmt::Display) -> Stop {
 /// Name and bytes of an image file, which is decoded with the request.
 pub fn read_image(path: &Path) -> Result<(String, Vec<u8>), Stop> {
     let refused = |error: io::Error| match error.kind() {
-        ErrorKind::NotFound => failed(path, "no such file: give an image to --image"),
-        ErrorKind::IsADirectory => failed(path, "this is a folder: give an image file to --image"),
+        ErrorKind::NotFound => failed(path, "no such file: name an image file"),
+        ErrorKind::IsADirectory => failed(path, "this is a folder: name an image file"),
         _ => failed(path, error),
     };
     let file = File::open(path).map_err(refused)?;

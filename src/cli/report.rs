@@ -3,7 +3,7 @@
 use super::devices::Cpu;
 use super::select::counted;
 use hired::engine::{Answer, Card, Engine, FinishReason, Memory, Timings, Visual};
-use hired::select::{Method, Rule, Selection};
+use hired::select::Selection;
 use serde::Serialize;
 
 /// The JSON object of an answer.
@@ -56,11 +56,11 @@ struct How {
 impl How {
     fn new(selection: &Selection, visual: Option<&Visual>) -> Self {
         let Some(visual) = visual else { return Self::default() };
-        let counts = selection.method == Method::Hired && !selection.keeps_everything();
-        let shares = counts && selection.rule != Rule::Equal && visual.grid.is_some();
+        let parts = selection.parts();
+        let shares = parts.shares && visual.grid.is_some();
         Self {
             method: Some(selection.method.to_string()),
-            rule: counts.then(|| selection.rule.to_string()),
+            rule: parts.rule.then(|| selection.rule.to_string()),
             alpha: shares.then(|| selection.alpha.value()),
         }
     }
@@ -103,7 +103,7 @@ pub fn statistics(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hired::select::Budget;
+    use hired::select::{Budget, Method};
 
     fn visual(grid: Option<[usize; 2]>) -> Visual {
         Visual {

@@ -76,6 +76,11 @@ pub struct Visual {
 }
 
 impl Visual {
+    /// What the decoder sees of the image: patches kept, rows beside them, newlines.
+    pub fn tokens(&self) -> usize {
+        self.kept + self.merged + self.newlines
+    }
+
     /// The report of a selection.
     pub fn new(plan: &Plan, kept: Kept) -> Self {
         let geometry = &plan.geometry;

@@ -159,17 +159,19 @@ impl Engine {
 
     /// Answers requests about one picture once under each of `selections`: as [`Engine::generate_batch`] would, but the
     /// picture is decoded and encoded once for all. The requests' own images and selections play no part; a request's
-    /// time to its first token counts from this call. Answers by selection, then by request.
+    /// time to its first token counts from this call. Answers by selection, then by request. `go_on` is asked at every
+    /// layer and token, and must then keep to its answer.
     ///
     /// # Errors
-    /// As [`Engine::generate_batch`].
+    /// As [`Engine::generate_batch`]; [`crate::Error::Cancelled`] whenever stopped, with no answer.
     pub fn sweep(
         &mut self,
         image: &Image,
         requests: &[Request],
         selections: &[Selection],
+        mut go_on: impl FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Answer>>> {
-        self.session.sweep(image, requests, selections)
+        self.session.sweep(image, requests, selections, &mut go_on)
     }
 
     /// The largest count budget that keeps `limit` when each of `requests`, answered as one batch, gets it; their own

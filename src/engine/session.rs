@@ -40,6 +40,7 @@ pub trait Serve: Send {
         image: &Image,
         requests: &[Request],
         selections: &[Selection],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Answer>>>;
     fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)>;
     fn release(&mut self) -> Result<()>;
@@ -95,8 +96,9 @@ where
         image: &Image,
         requests: &[Request],
         selections: &[Selection],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Answer>>> {
-        self.answer_under(image, requests, selections)
+        self.answer_under(image, requests, selections, go_on)
     }
 
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {

@@ -19,6 +19,7 @@ impl<O: Ops> Session<O> {
         image: &Image,
         requests: &[Request],
         selections: &[Selection],
+        go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Answer>>> {
         let start = Instant::now();
         if requests.is_empty() || selections.is_empty() {
@@ -45,15 +46,16 @@ impl<O: Ops> Session<O> {
         self.require_all(asked.iter().flatten())?;
         let (batches, need) = self.fitting(&asked)?;
 
-        let mut quiet = |_, _, _| ControlFlow::Continue(());
         let begun = self.settled(|session| {
             let norm = &session.preparer.normalization;
-            let survey = session.runner.survey(&images(&batches), norm, &mut quiet)?;
+            let mut layer = |_, _, _| go_on();
+            let survey = session.runner.survey(&images(&batches), norm, &mut layer)?;
             let mut begun = Vec::with_capacity(batches.len());
             for batch in &batches {
-                let served =
-                    session.serve(batch, Some(&survey), start, &mut |_| ControlFlow::Continue(()));
-                begun.extend(served?);
+                begun.extend(session.serve(batch, Some(&survey), start, &mut |_| go_on())?);
+                if go_on().is_break() {
+                    return Err(Error::Cancelled);
+                }
             }
             Ok(begun)
         })?;

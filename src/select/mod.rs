@@ -38,7 +38,7 @@ pub use hired::Ranking;
 pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
-pub use selection::{Counting, Newlines, Rule, Selection, Tuning};
+pub use selection::{Counting, Newlines, Parts, Rule, Selection, Tuning};
 
 pub(crate) use topk::highest;
 

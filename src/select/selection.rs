@@ -118,7 +118,43 @@ impl Default for Selection {
     }
 }
 
+/// Which options of a [`Selection`] play a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// [`Selection::rule`].
+    pub rule: bool,
+    /// [`Selection::alpha`] and [`Selection::init_layer`], where there are sub-images.
+    pub shares: bool,
+    /// [`Selection::final_layer`].
+    pub ranks: bool,
+    /// [`Selection::heads`].
+    pub heads: bool,
+}
+
 impl Selection {
+    /// Which options play a part in what is kept.
+    pub fn parts(&self) -> Parts {
+        let none = Parts { rule: false, shares: false, ranks: false, heads: false };
+        if self.keeps_everything() {
+            return none;
+        }
+        match self.method {
+            Method::Hired => {
+                Parts { rule: true, shares: self.rule != Rule::Equal, ranks: true, heads: true }
+            }
+            Method::FasterVlm | Method::VisionZip | Method::Scope => {
+                Parts { ranks: true, heads: true, ..none }
+            }
+            Method::PruMerge | Method::PruMergePlus => {
+                let shares = self.tuning.prumerge == Counting::Budget;
+                Parts { shares, heads: shares, ..none }
+            }
+            Method::Full | Method::Spatial | Method::Random | Method::DivPrune | Method::FastV => {
+                none
+            }
+        }
+    }
+
     /// Whether nothing is to be dropped.
     pub fn keeps_everything(&self) -> bool {
         self.method == Method::Full || self.budget == Budget::Full

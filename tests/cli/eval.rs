@@ -1,6 +1,7 @@
 //! `eval`: how often answers are right.
 
 use super::{failure, json, printed, words};
+use hired::select::Method;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -31,7 +32,8 @@ fn said(image: &str, prompt: &str, budget: &str) -> (String, u64) {
     let prompt = prompt.replace(' ', "~");
     let line = format!("run --model {MODEL} --image {image} --budget {budget} --max-new-tokens 6");
     let answer = json(&words(&format!("{line} --device cpu --json --prompt {prompt}")));
-    (answer["text"].as_str().unwrap().into(), answer["visual"]["kept"].as_u64().unwrap())
+    let count = |key: &str| answer["visual"][key].as_u64().unwrap();
+    (answer["text"].as_str().unwrap().into(), count("kept") + count("newlines"))
 }
 
 fn eval(file: &str, rest: &str) -> Vec<String> {
@@ -111,11 +113,11 @@ fn lists_make_a_row_for_each_combination() {
 fn every_method_has_its_row() {
     let dir = tempfile::tempdir().unwrap();
     let file = questions(dir.path(), |_, _| "x".into());
-    let methods = "hired,full,spatial,random,fastervlm,prumerge,prumerge+,visionzip,divprune,scope";
+    let methods = Method::ALL.iter().map(|method| method.to_string()).collect::<Vec<_>>().join(",");
     let rows =
         json(&eval(&file, &format!("--json --budgets 20% --methods {methods} --heads sum,max")));
     let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 2 * 10);
+    assert_eq!(rows.len(), 2 * Method::ALL.len());
     for (pair, method) in rows.chunks(2).zip(methods.split(',')) {
         assert_eq!(pair[0]["method"], method);
         let ranks = ["hired", "fastervlm", "visionzip", "scope"].contains(&method);
@@ -123,6 +125,11 @@ fn every_method_has_its_row() {
         assert_eq!((&pair[0]["heads"], &pair[1]["heads"]), (&heads("sum"), &heads("max")));
         assert!(pair[0]["visual_tokens"].as_f64() > Some(0.0));
     }
+    // PruMerge with HiRED's budgets has their parameters too.
+    let lists = "--json --budgets 20% --methods prumerge --prumerge-count budget --alpha 0,1";
+    let rows = json(&eval(&file, lists));
+    let alphas: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["alpha"].as_f64()).collect();
+    assert_eq!(alphas, [Some(0.0), Some(1.0)]);
 }
 
 #[test]

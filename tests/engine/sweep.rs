@@ -4,6 +4,11 @@ use super::{fixture, go, load, picture};
 use hired::Error;
 use hired::engine::{Device, Engine, EngineOptions, Request};
 use hired::select::{Heads, Method, Newlines, Rule, Selection};
+use std::ops::ControlFlow;
+
+fn on() -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
 
 #[test]
 fn a_sweep_gives_what_every_selection_gives_alone() {
@@ -28,7 +33,7 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
         Selection { method: Method::Scope, ..at("10%") },
         Selection { method: Method::FastV, ..at("20%") },
     ];
-    let swept = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
+    let swept = engine.sweep(&picture(90, 50), &requests, &selections, on).unwrap();
     assert_eq!(swept.len(), selections.len());
     let memory = swept[0][0].memory;
     assert!(memory.peak > 0 && memory.peak <= memory.predicted_peak, "{memory:?}");
@@ -42,11 +47,13 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
             assert_eq!(answer.prompt_tokens, alone.prompt_tokens);
         }
     }
-    assert!(engine.sweep(&picture(90, 50), &[], &selections).unwrap().iter().all(Vec::is_empty));
-    assert!(engine.sweep(&picture(90, 50), &requests, &[]).unwrap().is_empty());
-    let impossible = engine.sweep(&picture(90, 50), &requests, &[at("20%"), at("0.001%")]);
+    assert!(
+        engine.sweep(&picture(90, 50), &[], &selections, on).unwrap().iter().all(Vec::is_empty)
+    );
+    assert!(engine.sweep(&picture(90, 50), &requests, &[], on).unwrap().is_empty());
+    let impossible = engine.sweep(&picture(90, 50), &requests, &[at("20%"), at("0.001%")], on);
     assert!(matches!(impossible, Err(Error::Request(_))), "{impossible:?}");
-    let again = engine.sweep(&picture(90, 50), &requests[..1], &selections[1..2]).unwrap();
+    let again = engine.sweep(&picture(90, 50), &requests[..1], &selections[1..2], on).unwrap();
     assert_eq!(again[0][0].token_ids, swept[1][0].token_ids);
 }
 
@@ -57,7 +64,7 @@ fn a_sweep_in_a_small_cache_takes_smaller_batches() {
         .collect();
     let selections = [Selection { budget: "full".parse().unwrap(), ..Selection::default() }];
     let mut engine = load("next-hub");
-    let wanted = engine.sweep(&picture(90, 50), &requests, &selections).unwrap();
+    let wanted = engine.sweep(&picture(90, 50), &requests, &selections, on).unwrap();
     let longest = wanted[0].iter().map(|a| a.prompt_tokens + 3).max().unwrap();
     let with_cache = |tokens| {
         let options = EngineOptions {
@@ -69,11 +76,34 @@ fn a_sweep_in_a_small_cache_takes_smaller_batches() {
     };
     // Room for two at a time, for one, for none.
     for room in [2 * longest.next_multiple_of(16), longest] {
-        let swept = with_cache(room).sweep(&picture(90, 50), &requests, &selections).unwrap();
+        let swept = with_cache(room).sweep(&picture(90, 50), &requests, &selections, on).unwrap();
         for (got, wanted) in swept[0].iter().zip(&wanted[0]) {
             assert_eq!(got.token_ids, wanted.token_ids);
         }
     }
-    let refused = with_cache(longest - 16).sweep(&picture(90, 50), &requests, &selections);
+    let refused = with_cache(longest - 16).sweep(&picture(90, 50), &requests, &selections, on);
     assert!(matches!(refused, Err(Error::Capacity(_))), "{refused:?}");
+}
+
+#[test]
+fn a_sweep_stops_where_it_is_told_to() {
+    let requests = [Request { max_new_tokens: 4, ..Request::new("What?") }];
+    let selections = [Selection::default(), Selection { seed: 1, ..Selection::default() }];
+    let mut engine = load("next-hub");
+    let mut asked = 0usize;
+    let whole = engine.sweep(&picture(90, 50), &requests, &selections, || {
+        asked += 1;
+        ControlFlow::Continue(())
+    });
+    let whole = whole.unwrap();
+    for last in [1, asked / 2, asked] {
+        let mut left = last;
+        let stopped = engine.sweep(&picture(90, 50), &requests, &selections, || {
+            left = left.saturating_sub(1);
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(matches!(stopped, Err(Error::Cancelled)), "{last} of {asked}: {stopped:?}");
+    }
+    let again = engine.sweep(&picture(90, 50), &requests, &selections, on).unwrap();
+    assert_eq!(again[1][0].token_ids, whole[1][0].token_ids);
 }

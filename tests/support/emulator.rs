@@ -88,7 +88,11 @@ impl Emulator {
             // The test program itself ends without freeing what its harness holds.
             command.env("ASAN_OPTIONS", "detect_leaks=0");
         }
-        command.output().expect("the child starts")
+        let output = command.output().expect("the child starts");
+        // A name that no test has is no failure to the harness.
+        let began = String::from_utf8_lossy(&output.stdout);
+        assert!(began.contains("running 1 test\n"), "no test {name}: {began}");
+        output
     }
 }
 

@@ -66,6 +66,10 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
         let image = folder.join(line.image);
         let place = *places.entry(image.clone()).or_insert(items.len());
         if place == items.len() {
+            if !image.exists() {
+                let missing = format!("line {}: {}: no such file", index + 1, image.display());
+                return Err(failed(missing));
+            }
             items.push(Item { image, questions: Vec::new() });
         }
         items[place].questions.push(Question { prompt: line.prompt, right });
@@ -83,6 +87,9 @@ mod tests {
     fn read_text(text: &str, limit: Option<usize>) -> Result<Vec<Item>, String> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("questions.jsonl");
+        for image in ["a.png", "b.png"] {
+            std::fs::write(dir.path().join(image), "").unwrap();
+        }
         std::fs::write(&path, text).unwrap();
         match read(&path, limit) {
             Ok(items) => Ok(items),
@@ -108,12 +115,13 @@ mod tests {
 
     #[test]
     fn what_is_no_question_is_told_by_its_line() {
-        let good = "{\"image\":\"a\",\"prompt\":\"p\",\"answer\":\"x\"}\n";
+        let good = "{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":\"x\"}\n";
         for (bad, word) in [
             ("{}", "line 2"),
+            ("{\"image\":\"c.png\",\"prompt\":\"p\",\"answer\":\"x\"}", "no such file"),
             ("x", "line 2"),
-            ("{\"image\":\"a\",\"prompt\":\"p\",\"answer\":[]}", "no answer"),
-            ("{\"image\":\"a\",\"prompt\":\"\",\"answer\":\"x\"}", "words"),
+            ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":[]}", "no answer"),
+            ("{\"image\":\"a.png\",\"prompt\":\"\",\"answer\":\"x\"}", "words"),
         ] {
             let why = read_text(&format!("{good}{bad}\n"), None).unwrap_err();
             assert!(why.contains(word), "{why}");

@@ -4,7 +4,6 @@ use super::args::{Compared, EvalArgs};
 use super::questions::Item;
 use crate::cli::table::markdown;
 use hired::config::ModelConfig;
-use hired::select::{Method, Rule};
 use serde::Serialize;
 
 /// A line of the table.
@@ -25,9 +24,12 @@ pub struct Row {
     /// Where it lies with 95% certainty.
     pub interval: [f64; 2],
     pub questions: usize,
-    /// Mean of the patches kept and the rows beside them; newlines are not among them.
+    /// Mean of what the decoder sees of an image: patches kept, rows beside them, newlines.
     pub visual_tokens: f64,
 }
+
+/// Columns that tell rows apart, beside the budget.
+const COLUMNS: usize = 7;
 
 /// What an answer was worth, and what it cost.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -45,12 +47,7 @@ impl Row {
         outcomes: &[Outcome],
     ) -> Self {
         let selection = &compared.selection;
-        let (shares, ranks) = match selection.method {
-            _ if selection.keeps_everything() => (false, false),
-            Method::Hired => (selection.rule != Rule::Equal, true),
-            Method::FasterVlm | Method::VisionZip | Method::Scope => (false, true),
-            _ => (false, false),
-        };
+        let parts = selection.parts();
         let scores: Vec<f64> = outcomes.iter().map(|o| o.score).collect();
         let (accuracy, interval) = args.metric.summary(&scores);
         let tokens: usize = outcomes.iter().map(|o| o.visual_tokens).sum();
@@ -58,11 +55,11 @@ impl Row {
         Self {
             method: selection.method.to_string(),
             budget: compared.budget.clone(),
-            rule: (ranks && selection.method == Method::Hired).then(|| selection.rule.to_string()),
-            alpha: shares.then(|| selection.alpha.value()),
-            init_layer: shares.then_some(selection.init_layer),
-            final_layer: ranks.then_some(selection.final_layer.unwrap_or(last)),
-            heads: ranks.then(|| selection.heads.to_string()),
+            rule: parts.rule.then(|| selection.rule.to_string()),
+            alpha: parts.shares.then(|| selection.alpha.value()),
+            init_layer: parts.shares.then_some(selection.init_layer),
+            final_layer: parts.ranks.then_some(selection.final_layer.unwrap_or(last)),
+            heads: parts.heads.then(|| selection.heads.to_string()),
             newlines: selection.newlines().to_string(),
             accuracy,
             interval,
@@ -71,8 +68,8 @@ impl Row {
         }
     }
 
-    /// What tells rows apart, beside the budget.
-    fn names(&self) -> [(&'static str, String); 7] {
+    /// What tells rows apart: titles and values.
+    fn names(&self) -> [(&'static str, String); COLUMNS] {
         fn told(value: Option<impl ToString>) -> String {
             value.map_or(String::new(), |value| value.to_string())
         }
@@ -97,7 +94,7 @@ fn telling(rows: &[Row]) -> Vec<usize> {
         let first = told.next();
         told.any(|value| Some(value) != first)
     };
-    (0..7).filter(|&column| column == 0 || differ(column)).collect()
+    (0..COLUMNS).filter(|&column| column == 0 || differ(column)).collect()
 }
 
 /// A name for each row, the same for those that differ in their budget only. Newlines that follow from the budget tell

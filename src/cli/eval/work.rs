@@ -11,6 +11,7 @@ use hired::config::ModelConfig;
 use hired::engine::{Answer, Card, Device, Engine, EngineOptions, Image, Request};
 use hired::select::Selection;
 use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -159,8 +160,12 @@ impl Work<'_> {
             ..Request::new(prompt)
         };
         let requests: Vec<Request> = item.questions.iter().map(|q| request(&q.prompt)).collect();
+        let go_on = || match self.interrupt.raised() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        };
         let answers = engine
-            .sweep(&Image::Encoded { name, bytes }, &requests, &self.selections)
+            .sweep(&Image::Encoded { name, bytes }, &requests, &self.selections, go_on)
             .map_err(|error| match error {
                 // It names no file, and there are many.
                 hired::Error::Request(what) | hired::Error::Capacity(what) => {
@@ -171,7 +176,7 @@ impl Work<'_> {
         let judged = |answers: Vec<Answer>| {
             let outcome = |(answer, question): (Answer, &super::questions::Question)| Outcome {
                 score: self.args.metric.score(&answer.text, &question.right),
-                visual_tokens: answer.visual.map_or(0, |visual| visual.kept + visual.merged),
+                visual_tokens: answer.visual.map_or(0, |visual| visual.tokens()),
             };
             answers.into_iter().zip(&item.questions).map(outcome).collect()
         };
