@@ -12,7 +12,7 @@ use emulator::{Build, Emulator};
 use hired::ops::cuda::select::{ClsHeads, Selecting};
 use hired::select::*;
 use serde::Deserialize;
-use support::{GRIDS, Scores, layout, one_crop, pinpoints};
+use support::{GRIDS, Picture, Scores, layout, one_crop, pinpoints};
 
 const WRONG_INIT: u32 = 1;
 const WRONG_FINAL: u32 = 2;
@@ -137,11 +137,8 @@ impl Case {
 
 #[derive(Deserialize)]
 struct Golden {
-    width: usize,
-    height: usize,
-    image_size: usize,
-    patch_size: usize,
-    pinpoints: Option<Vec<(usize, usize)>>,
+    #[serde(flatten)]
+    picture: Picture,
     budget: String,
     alpha: String,
     rule: String,
@@ -154,17 +151,13 @@ fn golden_cases() -> Vec<Case> {
     let golden: Vec<Golden> = serde_json::from_str(&text).unwrap();
     assert!(golden.len() >= 50, "only {} cases", golden.len());
     let case = |(number, g): (usize, &Golden)| {
-        let layout = match &g.pinpoints {
-            Some(pinpoints) => layout(g.width, g.height, g.image_size, pinpoints),
-            None => one_crop(g.width, g.height, g.image_size),
-        };
-        let patches = (g.image_size / g.patch_size).pow(2);
-        let partitions = 1 + layout.grid.map_or(0, |(gh, gw)| gh * gw);
+        let geometry = g.picture.geometry();
+        let (partitions, patches) = (geometry.partitions(), geometry.patches());
         let mut scores = Scores(g.seed);
         Case {
             name: format!("golden case {number}"),
-            layout,
-            patch_size: g.patch_size,
+            layout: g.picture.layout(),
+            patch_size: g.picture.patch_size,
             selection: Selection {
                 budget: g.budget.parse().unwrap(),
                 alpha: g.alpha.parse().unwrap(),

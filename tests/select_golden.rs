@@ -5,15 +5,12 @@ mod support;
 use hired::select::*;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use support::{Scores, layout, one_crop};
+use support::{Picture, Scores};
 
 #[derive(Deserialize)]
 struct Case {
-    width: usize,
-    height: usize,
-    image_size: usize,
-    patch_size: usize,
-    pinpoints: Option<Vec<(usize, usize)>>,
+    #[serde(flatten)]
+    picture: Picture,
     budget: String,
     alpha: String,
     rule: String,
@@ -50,11 +47,7 @@ fn selections_equal_those_of_the_reference() {
     assert!(cases.len() >= 50, "only {} cases", cases.len());
     for (number, case) in cases.iter().enumerate() {
         let name = format!("case {number}: {} {} at {}", case.rule, case.budget, case.alpha);
-        let layout = match &case.pinpoints {
-            Some(pinpoints) => layout(case.width, case.height, case.image_size, pinpoints),
-            None => one_crop(case.width, case.height, case.image_size),
-        };
-        let geometry = Geometry::new(&layout, case.patch_size).unwrap();
+        let geometry = case.picture.geometry();
         let (partitions, patches) = (geometry.partitions(), geometry.patches());
         assert_eq!(geometry.grid(), case.grid, "{name}");
         let valid: Vec<usize> = (0..partitions).map(|i| geometry.valid_in(i)).collect();

@@ -6,7 +6,7 @@ mod support;
 use hired::select::*;
 use proptest::prelude::*;
 use serde::Deserialize;
-use support::{Scores, layout, one_crop, pinpoints};
+use support::{Picture, Scores, layout, one_crop, pinpoints};
 
 const HEADS: usize = 4;
 const WIDTH: usize = 8;
@@ -56,11 +56,8 @@ struct Case {
     rule: String,
     heads: String,
     count: String,
-    width: usize,
-    height: usize,
-    image_size: usize,
-    patch_size: usize,
-    pinpoints: Option<Vec<(usize, usize)>>,
+    #[serde(flatten)]
+    picture: Picture,
     budget: String,
     seed: u64,
     kept_indices: Vec<Vec<u32>>,
@@ -83,11 +80,7 @@ fn choices_equal_those_of_the_reference() {
     assert!(cases.len() >= 50, "only {} cases", cases.len());
     for (number, case) in cases.iter().enumerate() {
         let name = format!("case {number}: {} at {}", case.method, case.budget);
-        let layout = match &case.pinpoints {
-            Some(pinpoints) => layout(case.width, case.height, case.image_size, pinpoints),
-            None => one_crop(case.width, case.height, case.image_size),
-        };
-        let geometry = Geometry::new(&layout, case.patch_size).unwrap();
+        let geometry = case.picture.geometry();
         let selection = Selection {
             method: case.method.parse().unwrap(),
             budget: case.budget.parse().unwrap(),

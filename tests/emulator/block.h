@@ -1,6 +1,8 @@
 // The state of the one block that runs, shared by the scheduler, the fault handler and the race
 // detector.
 #pragma once
+#include <cstring>
+
 #include "fiber.h"
 #include "library.h"
 #include "schedule.h"
@@ -58,12 +60,23 @@ struct Block {
 
 extern Block block;
 
+inline Thread& current() { return *block.current; }
+
+// Of a path in a report.
+inline const char* base_name(const char* file)
+{
+    const char* slash = strrchr(file, '/');
+    return slash ? slash + 1 : file;
+}
+
 // First and last of the kernels' objects at link time: between them lies every static __shared__
 // array.
 extern "C" char emu_shared_begin[], emu_shared_end[];
 
 // Notes the first failure of a launch; the thread, if there is one, goes on.
 void fail_block(int code, const char* format, ...) __attribute__((format(printf, 2, 3)));
+// The thread has left the kernel: a collective that lacked only it runs.
+void leave(Thread& thread);
 // Turns a fault inside a kernel into a failed launch.
 void catch_faults();
 

@@ -5,7 +5,6 @@
 #include <ucontext.h>
 
 #include <cstdio>
-#include <cstring>
 
 #include "block.h"
 
@@ -91,8 +90,7 @@ struct TypeMismatch {
 
 [[noreturn]] void undefined(const Place& place, const char* what)
 {
-    const char* slash = strrchr(place.file, '/');
-    emu::fail(719, "%s (%s:%u)", what, slash ? slash + 1 : place.file, place.line);
+    emu::fail(719, "%s (%s:%u)", what, emu::base_name(place.file), place.line);
 }
 
 } // namespace

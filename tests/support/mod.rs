@@ -2,6 +2,8 @@
 #![allow(dead_code)] // each test file uses a part
 
 use hired::image::Layout;
+use hired::select::Geometry;
+use serde::Deserialize;
 
 /// Canvases as (rows, columns) of sub-images, in the order LLaVA-v1.6 lists them.
 pub const GRIDS: [(usize, usize); 5] = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)];
@@ -37,6 +39,29 @@ pub fn layout(width: usize, height: usize, side: usize, pinpoints: &[(usize, usi
 /// The layout of a model without sub-images.
 pub fn one_crop(width: usize, height: usize, side: usize) -> Layout {
     Layout { width, height, side, grid: None, fit: (side, side) }
+}
+
+/// What a golden case says of its picture and of the model that sees it, in pixels; no pinpoints: no sub-images.
+#[derive(Deserialize)]
+pub struct Picture {
+    width: usize,
+    height: usize,
+    image_size: usize,
+    pub patch_size: usize,
+    pinpoints: Option<Vec<(usize, usize)>>,
+}
+
+impl Picture {
+    pub fn layout(&self) -> Layout {
+        match &self.pinpoints {
+            Some(pinpoints) => layout(self.width, self.height, self.image_size, pinpoints),
+            None => one_crop(self.width, self.height, self.image_size),
+        }
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        Geometry::new(&self.layout(), self.patch_size).unwrap()
+    }
 }
 
 /// Scores that are the same in every language: a 64-bit congruential generator's upper bits, squared in f32.
