@@ -242,7 +242,7 @@ fn products() -> [u64; 4] {
     let last = 2 * linear(rows, s.vision, s.vision)
         + 2 * linear(KEPT, s.vision, s.vision)
         + 2 * linear(KEPT, s.vision_inner, s.vision)
-        + linear(PARTITIONS, s.vision, s.vision);
+        + linear(1 + PARTITIONS, s.vision, s.vision);
     let patches = linear(PARTITIONS * (s.tokens - 1), s.vision, 3 * 14 * 14);
     let projector = linear(KEPT, s.width, s.vision) + linear(KEPT, s.width, s.width);
     let qkv = |n| linear(n, s.width + 2 * s.kv, s.width);

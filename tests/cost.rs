@@ -94,14 +94,14 @@ fn check(budget: &str, kept: usize, newlines: usize, scored: bool) {
     let (d, inner, rows) = (1024, 4096, 5 * 577);
     let whole = 4 * linear(rows, d, d) + 2 * linear(rows, inner, d);
     let last = 2 * linear(rows, d, d) + 2 * linear(kept, d, d) + 2 * linear(kept, inner, d);
-    let class_queries = if scored { linear(5, d, d) } else { 0 };
+    // Layer 0 is scored for the full image only, layer 22 for all five.
+    let class_queries = if scored { linear(1, d, d) + linear(5, d, d) } else { 0 };
     assert_eq!(
         flops(Stage::Vision, Kind::Linear),
         linear(5 * 576, d, 3 * 14 * 14) + 22 * whole + last + class_queries
     );
     let attention = |queries: usize| 4 * (queries * 577 * d) as u64;
     assert_eq!(flops(Stage::Vision, Kind::Attention), 22 * attention(rows) + attention(kept));
-    // Layer 0 is scored for the full image only, layer 22 for all five.
     let scores = if scored { 2 * (6 * 577 * d) as u64 } else { 0 };
     assert_eq!(flops(Stage::Vision, Kind::Scores), scores);
 

@@ -9,7 +9,7 @@ mod emulator;
 use common::golden::{Golden, fixture};
 use hired::Error;
 use hired::engine::{
-    Answer, Device, Dtype, Engine, EngineOptions, Event, FinishReason, Gemm, Image, Prompt, Request,
+    Answer, Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Prompt, Request,
 };
 use hired::kv::{PAGE, pages_for};
 use hired::select::{Method, Newlines, Selection, Tuning};
@@ -64,7 +64,9 @@ fn fastv(layer: usize, budget: &str) -> Selection {
 }
 
 fn about(image: &str, selection: Selection) -> Request {
-    Request { selection, max_new_tokens: 8, ..Request::new("What is it?") }
+    // As long as planned, so that memory is as predicted.
+    let ignore_eos = true;
+    Request { selection, max_new_tokens: 8, ignore_eos, ..Request::new("What is it?") }
         .with_image(picture(image))
 }
 
@@ -76,6 +78,7 @@ impl Case {
             prompt: Prompt::User(self.prompt.clone()),
             max_new_tokens: 32,
             keep_stages: true,
+            ignore_eos: false,
             ..about(&self.image, selection)
         }
     }
@@ -126,7 +129,7 @@ fn outcome(answer: &Answer) -> (&[u32], usize, Option<&hired::engine::Visual>) {
 fn mixed() -> Vec<Request> {
     let hired = Selection { budget: "20%".parse().unwrap(), ..Selection::default() };
     let full = Selection { method: Method::Full, ..Selection::default() };
-    let words = Request { max_new_tokens: 5, ..Request::new("Good morning") };
+    let words = Request { max_new_tokens: 5, ignore_eos: true, ..Request::new("Good morning") };
     vec![
         about("photo-60x44.png", fastv(2, "20%")),
         about("photo-60x44.png", hired),
@@ -144,12 +147,8 @@ fn batches(engine: &mut Engine) {
     for (request, batched) in requests.iter().zip(&together) {
         let alone = engine.generate(request, go).unwrap();
         assert_eq!(outcome(&alone), outcome(batched));
-        if alone.finish_reason == FinishReason::Length {
-            check_memory(&alone);
-        }
-    }
-    if together.iter().all(|a| a.finish_reason == FinishReason::Length) {
-        together.iter().for_each(check_memory);
+        check_memory(&alone);
+        check_memory(batched);
     }
 }
 
@@ -170,6 +169,7 @@ fn sweeps(engine: &mut Engine) {
             };
             let alone = engine.generate(&request, go).unwrap();
             assert_eq!(outcome(&alone), outcome(answer), "{selection:?}");
+            check_memory(answer);
         }
     }
 }
@@ -251,6 +251,16 @@ fn a_cache_of_fixed_size_serves_both_ways() {
     let long = Request { max_new_tokens: 100, ..about("photo-60x44.png", fastv(2, "1")) };
     let refused = fixed.generate(&long, go).unwrap_err();
     assert!(matches!(refused, Error::Capacity(_)) && refused.to_string().contains("160"));
+}
+
+/// The search for a budget ends where nothing is dropped, newlines counted.
+#[test]
+fn the_largest_budget_keeps_everything() {
+    let mut engine = load("next-hub", Device::Cpu);
+    let request = about("photo-60x44.png", fastv(2, "1"));
+    let most = engine.largest_budget(std::slice::from_ref(&request), Limit::Ttft(1e6)).unwrap();
+    let full = Request { selection: fastv(2, "full"), ..request };
+    assert_eq!(most, engine.generate(&full, go).unwrap().visual.unwrap().tokens());
 }
 
 #[test]

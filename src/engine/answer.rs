@@ -50,7 +50,7 @@ pub enum FinishReason {
     Cancelled,
 }
 
-/// What became of an image's patches.
+/// What became of an image's patches: what entered the decoder, or what was left where it drops some itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Visual {
     /// Sub-images as [rows, columns]; `None` for a model without them.
@@ -69,7 +69,7 @@ pub struct Visual {
     pub merged: usize,
     /// Newline tokens.
     pub newlines: usize,
-    /// Patches allotted to each partition, the full image first.
+    /// Patches allotted to each partition, the full image first; those left, where the decoder drops.
     pub allocation: Vec<usize>,
     /// Patches kept of each partition, ascending.
     pub kept_indices: Vec<Vec<u32>>,

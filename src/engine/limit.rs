@@ -174,7 +174,7 @@ impl<O: Ops> Session<O> {
             .map(|r| self.preparer.prepare(&Request { selection: with(r, 1), ..r.clone() }))
             .collect::<Result<Vec<_>>>()?;
         let images = batch.iter().filter_map(|p| p.image.as_ref());
-        let valid = images.map(|i| i.plan.geometry.valid()).max().unwrap_or(0);
+        let most = images.map(|i| i.plan.most()).max().unwrap_or(0);
         let host = batch.iter().map(|p| p.took.as_secs_f64()).sum();
         let pace = match limit {
             Limit::Memory(_) => None,
@@ -182,7 +182,7 @@ impl<O: Ops> Session<O> {
                 Some(Pace { roof: self.measured_roof()?, share: MEASURED_SHARE, host })
             }
         };
-        let (count, _) = largest_budget(valid, &[limit], |count| {
+        let (count, _) = largest_budget(most, &[limit], |count| {
             for (prepared, request) in batch.iter_mut().zip(requests) {
                 self.preparer.plan_again(prepared, &with(request, count))?;
             }

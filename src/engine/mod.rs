@@ -152,7 +152,8 @@ impl Engine {
     /// The vision half only: which patches of an image would be kept.
     ///
     /// # Errors
-    /// As [`Engine::generate_batch`].
+    /// As [`Engine::generate_batch`]; [`crate::Error::Request`] for a method that drops inside the language model, which
+    /// no vision tower can tell.
     pub fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
         self.session.select(image, selection)
     }

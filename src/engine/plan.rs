@@ -138,7 +138,7 @@ impl Planner {
         let with = |count| Selection { budget: Budget::Count(count), ..self.selection.clone() };
         let smallest = self.dry_run.request(&with(1), NEW_TOKENS)?;
         let image = smallest.image.as_ref().expect("the typical request has an image");
-        let valid = image.plan.geometry.valid();
+        let most = image.plan.most();
         let mut cost = |count| -> Result<Estimate> {
             let request = self.dry_run.request(&with(count), NEW_TOKENS)?;
             request.check_positions(&self.dry_run.config)?;
@@ -158,7 +158,7 @@ impl Planner {
         let memory = max_memory.map_or(usable, |bytes| bytes.min(usable));
         let limits = [Some(Limit::Memory(memory)), max_ttft.map(Limit::Ttft)];
         let limits: Vec<Limit> = limits.into_iter().flatten().collect();
-        let (count, why) = largest_budget(valid, &limits, cost)?;
+        let (count, why) = largest_budget(most, &limits, cost)?;
         let limit = why.map(|why| match why {
             TooMuch::For(Limit::Memory(_), _) if max_memory == Some(memory) => Bound::MaxMemory,
             TooMuch::For(Limit::Memory(_), _) => Bound::Card,

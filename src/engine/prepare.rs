@@ -161,7 +161,9 @@ impl Preparer {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
         }
         request.sampling.check()?;
-        check_layers(&self.config, &request.selection)?;
+        if tiles.is_none() {
+            check_layers(&self.config, &request.selection)?;
+        }
         let ids = self.ids(&request.prompt, tiles.is_some())?;
         let image = tiles.map(|tiles| self.plan(tiles, &request.selection)).transpose()?;
         let (before, after) = self.split(ids, image.is_some())?;
@@ -250,14 +252,14 @@ pub fn plan(
     layout: &Layout,
     selection: &Selection,
 ) -> Result<(Plan, Layers)> {
+    check_layers(config, selection)?;
     let geometry = Geometry::new(layout, config.vision.patch_size)?;
     let plan = select::plan(&geometry, selection)?;
-    check_layers(config, selection)?;
     let layers = Layers::of(&plan.needs, config)?;
     Ok((plan, layers))
 }
 
-/// Refuses layers and heads that the model has not, also where they play no part.
+/// Refuses layers and heads that the model has not, also the tower's where they play no part.
 fn check_layers(config: &ModelConfig, selection: &Selection) -> Result<()> {
     resolve(selection.final_layer.into(), config, "final layer")?;
     resolve(Layer::At(selection.init_layer), config, "init layer")?;

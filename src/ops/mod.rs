@@ -77,8 +77,9 @@ pub struct Span {
     pub rows: usize,
     /// Place of the first row in the sequence's cache, where the others follow it.
     pub slot: usize,
-    /// Position of the first row in its sequence, by which it is rotated; the others follow it. It is beyond `slot` by
-    /// the rows of the sequence that this cache has never seen.
+    /// Position of the first row in its sequence, by which it is rotated. It is beyond `slot` by the rows of the sequence
+    /// that this cache has never seen. The others follow it, but in the batch of [`Ops::retained_batch`], whose rows
+    /// keep the positions they had.
     pub position: usize,
     /// The sequence's pages, long enough for `slot + rows`.
     pub pages: Vec<u32>,

@@ -7,7 +7,8 @@ use crate::{Error, Result};
 
 const MILLION: u32 = 1_000_000;
 
-/// How many visual patch tokens may enter the decoder, over all partitions. Newline tokens do not count.
+/// How many visual tokens may enter the decoder, over all partitions; newline tokens do not count. Where tokens are
+/// dropped inside the decoder: how many of those that entered may stay, newlines among them.
 ///
 /// Parses from `576`, `20%` and `full`, and prints the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -84,6 +84,11 @@ impl Plan {
         self.exact
     }
 
+    /// The budget from which on nothing is dropped.
+    pub fn most(&self) -> usize {
+        self.late.map_or(self.geometry.valid(), |_| self.rows + self.newlines)
+    }
+
     /// How many `init` and `final` scores [`choose`] looks at.
     pub fn scores(&self) -> [usize; 2] {
         let (partitions, patches) = (self.geometry.partitions(), self.geometry.patches());

@@ -40,16 +40,12 @@ impl Layers {
 /// # Errors
 /// [`Error::Request`] when there is no such block.
 pub fn resolve(layer: Layer, config: &ModelConfig, what: &str) -> Result<usize> {
+    let Layer::At(layer) = layer else { return Ok(config.feature_blocks.saturating_sub(1)) };
     let layers = config.vision.layers as i64;
-    let index = match layer {
-        Layer::Features => return Ok(config.feature_blocks.saturating_sub(1)),
-        Layer::At(layer) if layer < 0 => layers + i64::from(layer),
-        Layer::At(layer) => i64::from(layer),
-    };
+    let index = i64::from(layer) + if layer < 0 { layers } else { 0 };
     if (0..layers).contains(&index) {
         return Ok(index as usize);
     }
-    let Layer::At(layer) = layer else { unreachable!("the features' layer has returned") };
     Err(Error::Request(format!(
         "{what} {layer}: the vision tower has layers 0 to {} (or -{layers} to -1)",
         layers - 1

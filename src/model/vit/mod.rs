@@ -146,7 +146,7 @@ impl<W> Vit<W> {
         let block = &self.blocks[last];
         let n = ops.layer_norm(&x, &block.norm1)?;
         let k = ops.linear(&n, &block.k, None)?;
-        self.look(ops, last, &n, None, &k, tiles.partitions(), &mut seen)?;
+        self.look(ops, last, &n, &k, tiles.partitions(), &mut seen)?;
         let kept = select(ops, plan, seen.scores(layers))?;
         drop(seen);
         ops.layer(Some(last));
@@ -205,8 +205,8 @@ impl<W> Vit<W> {
         let block = &self.blocks[layer];
         let n = ops.layer_norm(x, &block.norm1)?;
         let k = ops.linear(&n, &block.k, None)?;
+        self.look(ops, layer, &n, &k, partitions, seen)?;
         let q = ops.linear(&n, &block.q, None)?;
-        self.look(ops, layer, &n, Some(&q), &k, partitions, seen)?;
         let v = ops.linear(&n, &block.v, None)?;
         drop(n);
         let mixed = ops.vision_attention(&q, &k, &v, self.config.heads, partitions, None)?;
@@ -215,36 +215,34 @@ impl<W> Vit<W> {
         self.finish(ops, block, x, mixed)
     }
 
-    /// Scores of a block, and its class queries, as far as they are looked at. `n`: its normalised input; `q`: its
-    /// queries, if they are there.
-    #[allow(clippy::too_many_arguments)]
+    /// Scores of a block, and its class queries, as far as they are looked at. `n`: its normalised input.
+    ///
+    /// The queries are always computed by themselves, whoever else looks: near ties must go the same way in a sweep as
+    /// in a request alone.
     fn look<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         layer: usize,
         n: &O::Buffer,
-        q: Option<&O::Buffer>,
         k: &O::Buffer,
         partitions: usize,
         seen: &mut Seen<O>,
     ) -> Result<()> {
         let (heads, patches) = (self.config.heads, self.config.patches());
-        // Scores of so many partitions; the class queries are computed if no others are there.
-        let scores = |ops: &mut O, partitions: usize| match q {
-            Some(q) => ops.cls_scores(q, patches + 1, k, heads, partitions, patches),
-            None => {
-                let q = self.class_queries(ops, layer, n, partitions)?;
-                ops.cls_scores(&q, 1, k, heads, partitions, patches)
-            }
-        };
         if let Some(init) = seen.init.get_mut(&layer) {
-            *init = Some(scores(ops, 1)?);
+            let q = self.class_queries(ops, layer, n, 1)?;
+            *init = Some(ops.cls_scores(&q, 1, k, heads, 1, patches)?);
         }
-        if let Some(last) = seen.last.get_mut(&layer) {
-            *last = Some(scores(ops, partitions)?);
+        let (last, keys) = (seen.last.get_mut(&layer), seen.keys.get_mut(&layer));
+        if last.is_none() && keys.is_none() {
+            return Ok(());
         }
-        if let Some(keys) = seen.keys.get_mut(&layer) {
-            keys.queries = Some(self.class_queries(ops, layer, n, partitions)?);
+        let q = self.class_queries(ops, layer, n, partitions)?;
+        if let Some(last) = last {
+            *last = Some(ops.cls_scores(&q, 1, k, heads, partitions, patches)?);
+        }
+        if let Some(keys) = keys {
+            keys.queries = Some(q);
         }
         Ok(())
     }

@@ -96,7 +96,7 @@ impl<W> Vit<W> {
                 let block = &self.blocks[layer];
                 let n = ops.layer_norm(&x, &block.norm1)?;
                 let k = ops.linear(&n, &block.k, None)?;
-                self.look(ops, layer, &n, None, &k, partitions, &mut seen)?;
+                self.look(ops, layer, &n, &k, partitions, &mut seen)?;
                 seen.keep_keys(layer, k);
             } else {
                 self.whole(ops, layer, &mut x, partitions, &mut seen)?;
