@@ -56,6 +56,8 @@ struct Case {
     rule: String,
     heads: String,
     count: String,
+    /// Of the method `spatial`.
+    spatial: Option<String>,
     width: usize,
     height: usize,
     image_size: usize,
@@ -93,7 +95,11 @@ fn choices_equal_those_of_the_reference() {
             budget: case.budget.parse().unwrap(),
             rule: case.rule.parse().unwrap(),
             heads: case.heads.parse().unwrap(),
-            tuning: Tuning { prumerge: case.count.parse().unwrap(), ..Tuning::default() },
+            tuning: Tuning {
+                prumerge: case.count.parse().unwrap(),
+                spatial: case.spatial.as_ref().map_or(Spacing::Even, |name| name.parse().unwrap()),
+                ..Tuning::default()
+            },
             ..Selection::default()
         };
         let plan = plan(&geometry, &selection).unwrap();
@@ -143,11 +149,12 @@ fn selections() -> impl Strategy<Value = Selection> {
         (1u32..=100).prop_map(|percent| Budget::Percent(1_000_000 * percent)),
     ];
     let counting = prop::sample::select(vec![Counting::Adaptive, Counting::Budget]);
+    let spacing = prop::sample::select(vec![Spacing::Even, Spacing::Stride]);
     let share = prop::sample::select(vec!["0", "0.15625", "0.5", "1"]);
-    (prop::sample::select(Method::ALL), budget, counting, share, 0usize..80).prop_map(
-        |(method, budget, prumerge, share, neighbours)| {
+    (prop::sample::select(Method::ALL), budget, counting, spacing, share, 0usize..80).prop_map(
+        |(method, budget, prumerge, spatial, share, neighbours)| {
             let contextual = share.parse().unwrap();
-            let tuning = Tuning { prumerge, contextual, neighbours, ..Tuning::default() };
+            let tuning = Tuning { prumerge, spatial, contextual, neighbours, ..Tuning::default() };
             Selection { method, budget, tuning, ..Selection::default() }
         },
     )
@@ -166,11 +173,16 @@ proptest! {
         let seen = Seen::new(&geometry, selection.heads, seed);
         let kept = choose(&plan, &seen.evidence()).unwrap();
         let rows = kept.count() + kept.merged();
-        prop_assert!(rows <= plan.rows && plan.rows <= plan.budget.min(geometry.valid()));
+        let strided = selection.method == Method::Spatial && selection.tuning.spatial == Spacing::Stride;
+        // The distance is rounded down; each partition keeps a patch at least.
+        let most = if strided { 2 * plan.budget.max(geometry.partitions()) } else { plan.budget };
+        prop_assert!(rows <= plan.rows && plan.rows <= most.min(geometry.valid()));
         let adaptive = matches!(selection.method, Method::PruMerge | Method::PruMergePlus)
             && selection.tuning.prumerge == Counting::Adaptive;
         prop_assert_eq!(plan.is_exact(), !adaptive);
-        if !adaptive {
+        if strided {
+            prop_assert_eq!(rows, plan.rows);
+        } else if !adaptive {
             prop_assert_eq!(rows, plan.budget.min(geometry.valid()), "{:?}", selection);
         }
         prop_assert!(rows > 0);

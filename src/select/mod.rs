@@ -37,7 +37,7 @@ pub use hired::Ranking;
 pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
-pub use selection::{Counting, Newlines, Rule, Selection, Tuning};
+pub use selection::{Counting, Newlines, Rule, Selection, Spacing, Tuning};
 
 use crate::Result;
 use std::any::Any;
@@ -133,7 +133,7 @@ pub struct Scores {
 /// What is kept of each partition, the full image first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// Patches allotted to each partition. `paper` and `repo` may lose some of them to padding.
+    /// Patches allotted to each partition. `paper`, `repo` and [`Spacing::Stride`] may lose some of them to padding.
     pub allocation: Vec<usize>,
     /// Patches that arrive, ascending in each partition.
     pub indices: Vec<Vec<u32>>,
