@@ -156,6 +156,27 @@ impl Kept {
     pub fn merged(&self) -> usize {
         self.mix.as_ref().map_or(0, |mix| mix.added().len())
     }
+
+    /// Patches of each partition that are not kept, but part of a row; ascending.
+    pub fn merged_patches(&self, geometry: &Geometry) -> Vec<Vec<u32>> {
+        let mut all = vec![Vec::new(); self.indices.len()];
+        let Some(mix) = &self.mix else { return all };
+        let rows = geometry.patches() + 1;
+        for (source, _) in (0..mix.rows()).flat_map(|row| mix.row(row)) {
+            // The first row of a partition is its class token.
+            let (i, Some(patch)) = (source / rows, (source % rows).checked_sub(1)) else {
+                continue;
+            };
+            if self.indices[i].binary_search(&(patch as u32)).is_err() {
+                all[i].push(patch as u32);
+            }
+        }
+        for patches in &mut all {
+            patches.sort_unstable();
+            patches.dedup();
+        }
+        all
+    }
 }
 
 /// Plans `selection` on the patches of an image.
