@@ -16,6 +16,7 @@ pub fn draw(build: &Build, rows: &[Row], peers: &[Peer]) -> Result<String, Stop>
     // The names of the lines where the lines are not: times grow with the tokens, rates fall.
     let times = Chart {
         title: "seconds to the first token",
+        along: "visual tokens",
         series: &series("ttft", rows, peers),
         names: SeriesLabelPosition::UpperLeft,
         value: &digits,
