@@ -83,6 +83,53 @@ fn every_budget_and_batch_is_a_line_with_its_ratios() {
 }
 
 #[test]
+fn methods_are_measured_beside_each_other() {
+    let methods =
+        ["--methods", "hired,visionzip,prumerge", "--budgets", "full,20%", "--batch", "1"];
+    let lines = quick(&methods);
+    let rows = &lines[1..];
+    let asked: Vec<_> = rows.iter().map(|r| [&r["method"], &r["budget"]]).collect();
+    // The full budget once.
+    let expected = [["hired", "full"], ["hired", "20%"], ["visionzip", "20%"], ["prumerge", "20%"]];
+    assert_eq!(asked, expected);
+    for row in rows {
+        let number = |key: &str| row[key].as_f64().unwrap();
+        let ratio = number("select_of_vision");
+        assert!((ratio - number("select") / number("vision")).abs() < 1e-9, "{row}");
+        let full = &rows[0];
+        let times = number("ttft_vs_full") * full["ttft"].as_f64().unwrap();
+        assert!((times - number("ttft")).abs() < 1e-9, "{row}");
+        assert!(number("peak_memory") <= number("predicted_peak"), "{row}");
+        assert_eq!(row["host_round_trip"], false);
+    }
+    assert_eq!((&rows[2]["visual_tokens"], &rows[2]["merged"].as_u64()), (&64.into(), &Some(14)));
+    assert!(rows[3]["visual_tokens"].as_u64() < Some(64));
+    // Of other methods it is the same work: what is chosen and predicted says so.
+    let alone = quick(&["--method", "visionzip", "--budgets", "20%", "--batch", "1"]);
+    for key in ["method", "visual_tokens", "kept", "merged", "predicted_peak"] {
+        assert_eq!(alone[1][key], rows[2][key], "{key}");
+    }
+
+    let table = text(&[&QUICK[..], &methods].concat());
+    for part in [
+        "| method | budget | batch |",
+        "| visionzip | 20% | 1 | 64 of 64 |",
+        "visionzip 20% against full, batch 1: ",
+        "### What choosing costs",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    let heads = table.lines().filter(|line| line.starts_with("| method "));
+    let columns = |line: &str| line.matches('|').count();
+    assert_eq!(heads.map(columns).collect::<Vec<_>>(), [16, 13]);
+    let lines = table.lines().filter(|line| line.starts_with("| prumerge "));
+    assert_eq!(lines.map(columns).collect::<Vec<_>>(), [16, 13]);
+    let table = text(&[&QUICK[..], &["--format", "csv"], &methods].concat());
+    let rows = csv::Reader::from_reader(table.as_bytes()).into_records().count();
+    assert_eq!(rows, 4);
+}
+
+#[test]
 fn without_a_full_row_there_are_no_ratios() {
     let lines = quick(&["--budgets", "20%", "--batch", "1", "--method", "full"]);
     assert!(lines[1]["ttft_vs_full"].is_null());
@@ -158,6 +205,8 @@ fn a_wrong_command_line_is_told_before_any_work() {
         (&["--synthetic", "tiny", "--budgets", "full,0"], "0"),
         (&["--synthetic", "tiny", "--batch", "0"], "0"),
         (&["--synthetic", "tiny", "--format", "xml"], "xml"),
+        (&["--synthetic", "tiny", "--methods", "magic"], "magic"),
+        (&["--synthetic", "tiny", "--methods", "scope", "--method", "scope"], "--methods"),
     ] {
         let output = bench(arguments);
         let told = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -56,6 +56,8 @@ struct Case {
     rule: String,
     heads: String,
     count: String,
+    /// Of the method `spatial`.
+    spatial: Option<String>,
     #[serde(flatten)]
     picture: Picture,
     budget: String,
@@ -86,7 +88,11 @@ fn choices_equal_those_of_the_reference() {
             budget: case.budget.parse().unwrap(),
             rule: case.rule.parse().unwrap(),
             heads: case.heads.parse().unwrap(),
-            tuning: Tuning { prumerge: case.count.parse().unwrap(), ..Tuning::default() },
+            tuning: Tuning {
+                prumerge: case.count.parse().unwrap(),
+                spatial: case.spatial.as_ref().map_or(Spacing::Even, |name| name.parse().unwrap()),
+                ..Tuning::default()
+            },
             ..Selection::default()
         };
         let plan = plan(&geometry, &selection).unwrap();
@@ -136,11 +142,12 @@ fn selections() -> impl Strategy<Value = Selection> {
         (1u32..=100).prop_map(|percent| Budget::Percent(1_000_000 * percent)),
     ];
     let counting = prop::sample::select(vec![Counting::Adaptive, Counting::Budget]);
+    let spacing = prop::sample::select(vec![Spacing::Even, Spacing::Stride]);
     let share = prop::sample::select(vec!["0", "0.15625", "0.5", "1"]);
-    (prop::sample::select(Method::ALL), budget, counting, share, 0usize..80).prop_map(
-        |(method, budget, prumerge, share, neighbours)| {
+    (prop::sample::select(Method::ALL), budget, counting, spacing, share, 0usize..80).prop_map(
+        |(method, budget, prumerge, spatial, share, neighbours)| {
             let contextual = share.parse().unwrap();
-            let tuning = Tuning { prumerge, contextual, neighbours, ..Tuning::default() };
+            let tuning = Tuning { prumerge, spatial, contextual, neighbours, ..Tuning::default() };
             Selection { method, budget, tuning, ..Selection::default() }
         },
     )
@@ -159,17 +166,25 @@ proptest! {
         let seen = Seen::new(&geometry, selection.heads, seed);
         let kept = choose(&plan, &seen.evidence()).unwrap();
         let rows = kept.count() + kept.merged();
+        let strided = selection.method == Method::Spatial && selection.tuning.spatial == Spacing::Stride;
         // What drops inside the language model lets everything in.
         let late = selection.method == Method::FastV;
-        let wanted = if late { geometry.valid() } else { plan.budget.min(geometry.valid()) };
-        prop_assert!(rows <= plan.rows && plan.rows <= wanted);
+        let most = match () {
+            // The distance is rounded down; each partition keeps a patch at least.
+            () if strided => 2 * plan.budget.max(geometry.partitions()),
+            () if late => geometry.valid(),
+            () => plan.budget,
+        };
+        prop_assert!(rows <= plan.rows && plan.rows <= most.min(geometry.valid()));
         let staying = (late && plan.budget < rows + plan.newlines).then_some(plan.budget);
         prop_assert_eq!(plan.late.map(|late| late.rows), staying);
         let adaptive = matches!(selection.method, Method::PruMerge | Method::PruMergePlus)
             && selection.tuning.prumerge == Counting::Adaptive;
         prop_assert_eq!(plan.is_exact(), !adaptive);
-        if !adaptive {
-            prop_assert_eq!(rows, wanted, "{:?}", selection);
+        if strided {
+            prop_assert_eq!(rows, plan.rows);
+        } else if !adaptive {
+            prop_assert_eq!(rows, most.min(geometry.valid()), "{:?}", selection);
         }
         prop_assert!(rows > 0);
         for (i, indices) in kept.indices.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Lines over visual tokens, as SVG.
+//! Lines, as SVG.
 
 use super::Stop;
 use plotters::coord::Shift;
@@ -16,10 +16,13 @@ pub const COLOURS: [RGBColor; 6] = [
 ];
 pub const GREY: RGBColor = RGBColor(120, 120, 120);
 
-/// A value over visual tokens, and where it may lie.
+/// Points of a line up to which each is marked: more of them hide the line.
+const MARKED: usize = 60;
+
+/// A value over something, and where it may lie.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    pub tokens: f64,
+    pub x: f64,
     pub value: f64,
     pub interval: Option<[f64; 2]>,
 }
@@ -28,20 +31,20 @@ pub struct Point {
 pub struct Series {
     pub name: String,
     pub style: ShapeStyle,
-    /// By their tokens.
+    /// From left to right.
     pub points: Vec<Point>,
 }
 
 impl Series {
     pub fn new(name: String, style: ShapeStyle, points: impl Iterator<Item = Point>) -> Self {
         let mut points: Vec<_> = points.collect();
-        points.sort_by(|a, b| a.tokens.total_cmp(&b.tokens));
+        points.sort_by(|a, b| a.x.total_cmp(&b.x));
         Self { name, style, points }
     }
 
-    /// Of (tokens, value), known without an interval.
+    /// Of (x, value), known without an interval.
     pub fn line(name: String, style: ShapeStyle, points: impl Iterator<Item = (f64, f64)>) -> Self {
-        let point = |(tokens, value)| Point { tokens, value, interval: None };
+        let point = |(x, value)| Point { x, value, interval: None };
         Self::new(name, style, points.map(point))
     }
 }
@@ -49,6 +52,8 @@ impl Series {
 /// One chart of a drawing.
 pub struct Chart<'a> {
     pub title: &'a str,
+    /// What the values are over.
+    pub along: &'a str,
     pub series: &'a [Series],
     /// Where the lines are named.
     pub names: SeriesLabelPosition,
@@ -78,7 +83,7 @@ impl Chart<'_> {
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), String> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let most = |of: fn(&Point) -> f64| points().map(of).fold(0.0, f64::max);
-        let right = most(|p| p.tokens).max(1.0);
+        let right = most(|p| p.x).max(1.0);
         let top = self.top.unwrap_or_else(|| most(|p| p.value).max(1e-9) * 1.1);
         let text = |e: &dyn Display| e.to_string();
         let mut chart = ChartBuilder::on(area)
@@ -90,7 +95,7 @@ impl Chart<'_> {
             .map_err(|e| text(&e))?;
         chart
             .configure_mesh()
-            .x_desc("visual tokens")
+            .x_desc(self.along)
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|y| (self.value)(*y))
             .max_light_lines(0)
@@ -99,13 +104,13 @@ impl Chart<'_> {
             .map_err(|e| text(&e))?;
         for Series { name, style, points } in self.series {
             let style = *style;
-            let at = |point: &Point| (point.tokens, point.value);
-            let dots = points.iter().map(|point| Circle::new(at(point), 3, style.filled()));
+            let at = |point: &Point| (point.x, point.value);
+            let marked = if points.len() > MARKED { &[] } else { &points[..] };
+            let dots = marked.iter().map(|point| Circle::new(at(point), 3, style.filled()));
             chart.draw_series(dots).map_err(|e| text(&e))?;
             let known = points.iter().filter_map(|p| Some((p, p.interval?)));
-            let bars = known.map(|(p, [low, high])| {
-                ErrorBar::new_vertical(p.tokens, low, p.value, high, style, 6)
-            });
+            let bars = known
+                .map(|(p, [low, high])| ErrorBar::new_vertical(p.x, low, p.value, high, style, 6));
             chart.draw_series(bars).map_err(|e| text(&e))?;
             chart
                 .draw_series(LineSeries::new(points.iter().map(at), style))

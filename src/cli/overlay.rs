@@ -1,4 +1,4 @@
-//! The picture of a selection: one panel per partition, dropped patches dimmed.
+//! The picture of a selection: one panel per partition, dropped patches dimmed, merged ones tinted.
 
 use std::convert::Infallible;
 
@@ -9,7 +9,8 @@ use embedded_graphics::pixelcolor::Rgb888;
 use embedded_graphics::prelude::*;
 use embedded_graphics::primitives::{PrimitiveStyle, Rectangle};
 use embedded_graphics::text::{Baseline, Text};
-use hired::select::{Geometry, Kept};
+use hired::engine::Visual;
+use hired::select::Geometry;
 use image::{Rgb, RgbImage};
 
 const BACKGROUND: Rgb888 = Rgb888::new(24, 24, 28);
@@ -31,18 +32,20 @@ const PANEL_SIDE: usize = 336;
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Kept,
+    Merged,
     Dropped,
     Padding,
 }
 
-/// Draws which patches of each partition are kept.
+/// Draws what became of the patches of each partition.
 ///
 /// The full image's panel comes first, the sub-images follow as they lie on the grid. Kept patches keep their
-/// colours, outlined where they meet others; dropped ones are dark and grey; padding is hatched. Each caption gives
-/// kept / valid patches, and how many of its tokens a partition lost to padding, if any.
+/// colours, outlined where they meet others; those that went into other rows are blue, the legend counts the rows that
+/// a method added; dropped ones are dark and grey; padding is hatched. Each caption gives kept / valid patches, and how
+/// many of its tokens a partition lost to padding, if any.
 ///
-/// `tiles`: u8 \[P, 3, S, S\], the pixels of the partitions that `geometry` and `kept` are about.
-pub fn overlay(tiles: &[u8], geometry: &Geometry, kept: &Kept, title: &str) -> RgbImage {
+/// `tiles`: u8 \[P, 3, S, S\], the pixels of the partitions that `geometry` and `visual` are about.
+pub fn overlay(tiles: &[u8], geometry: &Geometry, visual: &Visual, title: &str) -> RgbImage {
     let pixels = geometry.side() * geometry.patch_size();
     let (gh, gw) = geometry.grid().unwrap_or((1, 0));
     let scale = ((PANEL_SIDE + pixels / 2) / pixels).max(1);
@@ -50,7 +53,7 @@ pub fn overlay(tiles: &[u8], geometry: &Geometry, kept: &Kept, title: &str) -> R
     let full_scale = scale * gh.min(2);
 
     let captions: Vec<String> =
-        (0..geometry.partitions()).map(|i| caption(geometry, kept, i)).collect();
+        (0..geometry.partitions()).map(|i| caption(geometry, visual, i)).collect();
     let caption_width = |text: &String| text_width(&CAPTION, text);
     let full_width = caption_width(&captions[0]).max(pixels * full_scale);
     let cell_width = captions[1..].iter().map(caption_width).fold(pixels * scale, usize::max);
@@ -58,13 +61,16 @@ pub fn overlay(tiles: &[u8], geometry: &Geometry, kept: &Kept, title: &str) -> R
     let head = MARGIN + TITLE_HEIGHT + LEGEND_HEIGHT;
     let panels_width = full_width + gw * (GAP + cell_width);
     let panels_height = (gh * (cell_height + GAP) - GAP).max(CAPTION_HEIGHT + pixels * full_scale);
-    let width = panels_width.max(text_width(&TITLE, title)).max(legend_width());
+    let states: Vec<_> = (0..captions.len()).map(|i| states(geometry, visual, i)).collect();
+    let shown = |state: State| states.iter().flatten().any(|&s| s == state);
+    let mut legend = legend(visual);
+    legend.retain(|&(state, _)| shown(state) || state == State::Merged && visual.merged > 0);
+    let legend_width = legend.iter().map(|(_, name)| legend_item_width(name)).sum();
+    let width = panels_width.max(text_width(&TITLE, title)).max(legend_width);
 
     let mut canvas = Canvas::new(width + 2 * MARGIN, head + panels_height + MARGIN);
     canvas.text(&TITLE, (MARGIN, MARGIN), title);
-    let states: Vec<_> = (0..captions.len()).map(|i| states(geometry, kept, i)).collect();
-    let present = LEGEND.iter().filter(|(state, _)| states.iter().flatten().any(|s| s == state));
-    canvas.legend((MARGIN, MARGIN + TITLE_HEIGHT), present);
+    canvas.legend((MARGIN, MARGIN + TITLE_HEIGHT), &legend);
     for (i, (tile, text)) in tiles.chunks_exact(3 * pixels * pixels).zip(&captions).enumerate() {
         let (x, y, scale) = match i.checked_sub(1) {
             None => (0, 0, full_scale),
@@ -81,24 +87,26 @@ pub fn overlay(tiles: &[u8], geometry: &Geometry, kept: &Kept, title: &str) -> R
     canvas.0
 }
 
-fn caption(geometry: &Geometry, kept: &Kept, i: usize) -> String {
+fn caption(geometry: &Geometry, visual: &Visual, i: usize) -> String {
     let name = match (i.checked_sub(1), geometry.grid()) {
         (Some(sub), Some((_, gw))) => format!("({},{})", sub / gw, sub % gw),
         _ => "full image".into(),
     };
-    let arriving = kept.indices[i].len();
-    let lost = match kept.allocation[i].saturating_sub(arriving) {
+    let arriving = visual.kept_indices[i].len();
+    let lost = match visual.allocation[i].saturating_sub(arriving) {
         0 => String::new(),
         lost => format!(", {lost} lost"),
     };
     format!("{name} {arriving}/{}{lost}", geometry.valid_in(i))
 }
 
-fn states(geometry: &Geometry, kept: &Kept, i: usize) -> Vec<State> {
+fn states(geometry: &Geometry, visual: &Visual, i: usize) -> Vec<State> {
     let unkept = |patch| if geometry.is_valid(i, patch) { State::Dropped } else { State::Padding };
     let mut states: Vec<State> = (0..geometry.patches()).map(unkept).collect();
-    for &patch in &kept.indices[i] {
-        states[patch as usize] = State::Kept;
+    for (indices, state) in
+        [(&visual.merged_indices, State::Merged), (&visual.kept_indices, State::Kept)]
+    {
+        indices[i].iter().for_each(|&patch| states[patch as usize] = state);
     }
     states
 }
@@ -107,27 +115,44 @@ fn text_width(font: &MonoFont, text: &str) -> usize {
     text.chars().count() * (font.character_size.width + font.character_spacing) as usize
 }
 
-const LEGEND: [(State, &str); 3] =
-    [(State::Kept, "kept"), (State::Dropped, "dropped"), (State::Padding, "padding")];
 const SWATCH: usize = 14;
 
-fn legend_width() -> usize {
-    LEGEND.iter().map(|(_, name)| legend_item_width(name)).sum()
+fn legend(visual: &Visual) -> Vec<(State, String)> {
+    let merged = match visual.merged {
+        0 => "merged".into(),
+        1 => "merged, 1 row added".into(),
+        rows => format!("merged, {rows} rows added"),
+    };
+    vec![
+        (State::Kept, "kept".into()),
+        (State::Merged, merged),
+        (State::Dropped, "dropped".into()),
+        (State::Padding, "padding".into()),
+    ]
 }
 
 fn legend_item_width(name: &str) -> usize {
     SWATCH + 8 + text_width(&CAPTION, name) + 24
 }
 
+fn grey([r, g, b]: [u8; 3]) -> u32 {
+    (299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b)) / 1000
+}
+
 /// Dark and nearly grey, but still recognisable.
-fn dimmed([r, g, b]: [u8; 3]) -> [u8; 3] {
-    let grey = (299 * u32::from(r) + 587 * u32::from(g) + 114 * u32::from(b)) / 1000;
-    [r, g, b].map(|c| ((u32::from(c) + 4 * grey) * 32 / 500 + 8) as u8)
+fn dimmed(pixel: [u8; 3]) -> [u8; 3] {
+    pixel.map(|c| ((u32::from(c) + 4 * grey(pixel)) * 32 / 500 + 8) as u8)
+}
+
+/// Grey on blue, darker than what is kept.
+fn tinted(pixel: [u8; 3]) -> [u8; 3] {
+    [(10, 22), (36, 34), (76, 46)].map(|(base, share)| (base + grey(pixel) * share / 100) as u8)
 }
 
 fn shown(state: State, pixel: [u8; 3], x: usize, y: usize) -> [u8; 3] {
     match state {
         State::Kept => pixel,
+        State::Merged => tinted(pixel),
         State::Dropped => dimmed(pixel),
         State::Padding => rgb(HATCH[usize::from((x + y) % 10 >= 3)]),
     }
@@ -151,12 +176,9 @@ impl Canvas {
         let Ok(_) = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
     }
 
-    fn legend<'a>(
-        &mut self,
-        (mut x, y): (usize, usize),
-        entries: impl Iterator<Item = &'a (State, &'static str)>,
-    ) {
-        for &(state, name) in entries {
+    fn legend(&mut self, (mut x, y): (usize, usize), entries: &[(State, String)]) {
+        for (state, name) in entries {
+            let state = *state;
             for (dx, dy) in (0..SWATCH * SWATCH).map(|i| (i % SWATCH, i / SWATCH)) {
                 // A sky and a meadow stand for a picture.
                 let pixel = if dy < SWATCH / 2 { [120, 190, 255] } else { [110, 200, 90] };

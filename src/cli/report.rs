@@ -117,6 +117,7 @@ mod tests {
             newlines: 0,
             allocation: vec![1],
             kept_indices: vec![vec![0]],
+            merged_indices: vec![vec![]],
         }
     }
 

@@ -7,7 +7,7 @@ use super::output::{print, print_json};
 use super::overlay::overlay;
 use hired::engine::{Engine, Image, Visual};
 use hired::image::{RgbImage, decode, tiles};
-use hired::select::{Geometry, Kept, Method};
+use hired::select::{Geometry, Method};
 use std::fmt::Write;
 use std::io::Cursor;
 
@@ -34,9 +34,7 @@ fn draw(
     let config = engine.config();
     let tiles = tiles(pixels, &config.image, args.device.resample)?;
     let geometry = Geometry::new(&tiles.layout, config.vision.patch_size)?;
-    let Visual { valid, budget, allocation, kept_indices, .. } = visual;
-    let (allocation, indices) = (allocation.clone(), kept_indices.clone());
-    let kept_patches = Kept { allocation, indices, mix: None };
+    let Visual { valid, budget, .. } = visual;
     let selection = args.selection.with(args.budget);
     let how = match selection.method {
         Method::Hired if !selection.keeps_everything() => format!("hired ({})", selection.rule),
@@ -45,7 +43,7 @@ fn draw(
     let title =
         format!("{how}, budget {budget}: {} of {valid} visual tokens kept", counted(visual));
     let mut png = Cursor::new(Vec::new());
-    overlay(&tiles.pixels, &geometry, &kept_patches, &title)
+    overlay(&tiles.pixels, &geometry, visual, &title)
         .write_to(&mut png, image::ImageFormat::Png)
         .map_err(|error| Stop::Failed(format!("--overlay: {error}")))?;
     Ok(png.into_inner())

@@ -3,7 +3,7 @@
 use super::values;
 use clap::Args;
 use hired::select::{
-    Alpha, Budget, Counting, Factor, Heads, Method, Newlines, Rule, Selection, Tuning,
+    Alpha, Budget, Counting, Factor, Heads, Method, Newlines, Rule, Selection, Spacing, Tuning,
 };
 
 /// Options that say how visual tokens are chosen, whatever their number.
@@ -44,6 +44,10 @@ pub struct SelectionArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Parameters of methods")]
 pub struct TuningArgs {
+    /// Which patches spatial keeps: even (exactly the budget, at even distances among those that show the picture) or
+    /// stride (every so many-th of each partition, as HiRED's published code does: up to twice the budget)
+    #[arg(long, value_name = "NAME", default_value_t)]
+    spatial: Spacing,
     /// How many tokens prumerge and prumerge+ keep: adaptive (as many as stand out, together at most the budget) or
     /// budget (shared out as hired does)
     #[arg(long, value_name = "NAME", default_value_t)]
@@ -73,6 +77,7 @@ impl TuningArgs {
     /// As the library takes them.
     pub fn tuning(&self) -> Tuning {
         Tuning {
+            spatial: self.spatial,
             prumerge: self.prumerge_count,
             neighbours: self.neighbours,
             outliers: self.outliers,

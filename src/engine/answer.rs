@@ -73,6 +73,8 @@ pub struct Visual {
     pub allocation: Vec<usize>,
     /// Patches kept of each partition, ascending.
     pub kept_indices: Vec<Vec<u32>>,
+    /// Patches of each partition that are not kept, but part of a merged row or of a kept patch's; ascending.
+    pub merged_indices: Vec<Vec<u32>>,
 }
 
 impl Visual {
@@ -93,6 +95,7 @@ impl Visual {
             kept: kept.count(),
             merged: kept.merged(),
             newlines: plan.newlines,
+            merged_indices: kept.merged_patches(geometry),
             allocation: kept.allocation,
             kept_indices: kept.indices,
         }

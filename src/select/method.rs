@@ -51,9 +51,10 @@ methods! {
     Hired = "hired", Hired::new;
     /// Nothing is dropped; the budget plays no part.
     Full = "full", |_| Full;
-    /// Patches at even distances in raster order, in proportion to each partition's valid ones: what a method must beat.
-    Spatial = "spatial", |_| Uniform::Spatial;
-    /// Any patches, by [`Selection::seed`], as many of each partition as `spatial`.
+    /// Patches at even distances in raster order, [`Tuning::spatial`](super::Tuning::spatial) says which: what a method
+    /// must beat.
+    Spatial = "spatial", Uniform::spatial;
+    /// Any patches, by [`Selection::seed`], as many of each partition as `spatial` by default.
     Random = "random", |selection| Uniform::Random(selection.seed);
     /// FasterVLM (Zhang et al., 2024): HiRED's ranking with equal budgets.
     FasterVlm = "fastervlm", Hired::equal;

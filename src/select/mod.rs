@@ -38,7 +38,7 @@ pub use hired::Ranking;
 pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
-pub use selection::{Counting, Newlines, Parts, Rule, Selection, Tuning};
+pub use selection::{Counting, Newlines, Parts, Rule, Selection, Spacing, Tuning};
 
 pub(crate) use topk::highest;
 
@@ -143,7 +143,7 @@ pub struct Scores {
 /// What is kept of each partition, the full image first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
-    /// Patches allotted to each partition. `paper` and `repo` may lose some of them to padding.
+    /// Patches allotted to each partition. `paper`, `repo` and [`Spacing::Stride`] may lose some of them to padding.
     pub allocation: Vec<usize>,
     /// Patches that arrive, ascending in each partition.
     pub indices: Vec<Vec<u32>>,
@@ -165,6 +165,27 @@ impl Kept {
     /// Rows that stand for no single kept patch: merged of several, or not of a patch at all.
     pub fn merged(&self) -> usize {
         self.mix.as_ref().map_or(0, |mix| mix.added().len())
+    }
+
+    /// Patches of each partition that are not kept, but part of a row; ascending.
+    pub fn merged_patches(&self, geometry: &Geometry) -> Vec<Vec<u32>> {
+        let mut all = vec![Vec::new(); self.indices.len()];
+        let Some(mix) = &self.mix else { return all };
+        let rows = geometry.patches() + 1;
+        for (source, _) in (0..mix.rows()).flat_map(|row| mix.row(row)) {
+            // The first row of a partition is its class token.
+            let (i, Some(patch)) = (source / rows, (source % rows).checked_sub(1)) else {
+                continue;
+            };
+            if self.indices[i].binary_search(&(patch as u32)).is_err() {
+                all[i].push(patch as u32);
+            }
+        }
+        for patches in &mut all {
+            patches.sort_unstable();
+            patches.dedup();
+        }
+        all
     }
 }
 

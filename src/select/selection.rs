@@ -41,9 +41,22 @@ pub enum Counting {
     Budget,
 }
 
+/// Which patches `spatial` keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Spacing {
+    /// Exactly the budget, at even distances among the valid patches.
+    #[default]
+    Even,
+    /// Every so many-th patch of each partition, padding among them, as HiRED's published code does: what falls into
+    /// padding is lost, and up to twice the budget is kept.
+    Stride,
+}
+
 /// Parameters of single methods; as published by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tuning {
+    /// `spatial`: which patches.
+    pub spatial: Spacing,
     /// PruMerge: how many tokens.
     pub prumerge: Counting,
     /// PruMerge: patches merged into each kept one.
@@ -64,6 +77,7 @@ pub struct Tuning {
 impl Default for Tuning {
     fn default() -> Self {
         Self {
+            spatial: Spacing::default(),
             prumerge: Counting::default(),
             neighbours: 32,
             outliers: Factor::tenths(15),
@@ -200,4 +214,5 @@ pub(super) use named;
 
 named!(Rule, "rule", Exact = "exact", Paper = "paper", Repo = "repo", Equal = "equal");
 named!(Counting, "count", Adaptive = "adaptive", Budget = "budget");
+named!(Spacing, "spacing", Even = "even", Stride = "stride");
 named!(Newlines, "newlines", All = "all", None = "none");

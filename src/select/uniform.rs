@@ -2,6 +2,7 @@
 
 use super::dropping::{Dropping, Evidence, Needs, Size};
 use super::geometry::Geometry;
+use super::selection::{Selection, Spacing};
 use super::{Kept, Plan, exact};
 use crate::Result;
 
@@ -25,13 +26,28 @@ impl Dropping for Full {
     }
 }
 
-/// Which patches are kept without any score: of each partition as many as its share of the valid ones.
+/// Which patches are kept without any score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uniform {
-    /// At even distances in raster order.
-    Spatial,
-    /// Any, by this seed.
+    /// At even distances in raster order, of each partition as many as its share of the valid ones.
+    Even,
+    /// Every s-th of a partition's T patches from the first on, as HiRED's published code samples for its baseline:
+    /// s = ⌊T / ⌊B/P⌋⌋. Because s is rounded down this is up to twice the budget *B* (288 of 576 at 40%, where s = 2).
+    /// What falls into padding is lost. A budget of less than a patch for each partition, for which that code has no
+    /// answer, counts as one.
+    Stride,
+    /// Any, by this seed, of each partition as many as its share of the valid ones.
     Random(u64),
+}
+
+impl Uniform {
+    /// [`Uniform::Even`] or [`Uniform::Stride`], as the request says.
+    pub(super) fn spatial(selection: &Selection) -> Self {
+        match selection.tuning.spatial {
+            Spacing::Even => Self::Even,
+            Spacing::Stride => Self::Stride,
+        }
+    }
 }
 
 impl Dropping for Uniform {
@@ -40,37 +56,66 @@ impl Dropping for Uniform {
     }
 
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
-        Size { rows: budget.min(geometry.valid()), exact: true }
+        let rows = match self {
+            Self::Even | Self::Random(_) => budget.min(geometry.valid()),
+            Self::Stride => {
+                let stride = stride(geometry, budget);
+                (0..geometry.partitions()).map(|i| multiples(geometry, stride, i).count()).sum()
+            }
+        };
+        Size { rows, exact: true }
     }
 
     fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
         let geometry = &plan.geometry;
-        let counts = exact::proportional(geometry, plan.rows).into_iter().enumerate();
-        let indices = counts.map(|(i, count)| {
-            let valid: Vec<u32> = geometry.valid_patches(i).map(|patch| patch as u32).collect();
-            self.pick(i, &valid, count)
-        });
-        Ok(Kept::of(indices.collect()))
+        Ok(match *self {
+            Self::Even => shared_out(plan, |_, valid, count| even(valid, count)),
+            Self::Random(seed) => shared_out(plan, |i, valid, count| drawn(seed, i, valid, count)),
+            Self::Stride => {
+                let stride = stride(geometry, plan.budget);
+                let of = |i| multiples(geometry, stride, i).map(|patch| patch as u32).collect();
+                let indices: Vec<_> = (0..geometry.partitions()).map(of).collect();
+                let allocation = vec![geometry.patches().div_ceil(stride); indices.len()];
+                Kept { allocation, indices, mix: None }
+            }
+        })
     }
 }
 
-impl Uniform {
-    /// `count` of the `valid` patches of a partition (all ascending), ascending.
-    fn pick(self, partition: usize, valid: &[u32], count: usize) -> Vec<u32> {
-        match self {
-            Self::Spatial => middles(valid.len(), count).map(|i| valid[i]).collect(),
-            Self::Random(seed) => {
-                // Every patch draws a number, the lowest are kept: each choice is as likely as any other, and a
-                // patch's number does not depend on how many there are.
-                let draw = |&patch: &u32| mix(mix(mix(seed) ^ partition as u64) ^ u64::from(patch));
-                let mut drawn = valid.to_vec();
-                drawn.sort_by_key(draw);
-                drawn.truncate(count);
-                drawn.sort_unstable();
-                drawn
-            }
-        }
-    }
+/// Of each partition as many as its share of the valid patches; `pick` takes so many of its valid ones, ascending.
+fn shared_out(plan: &Plan, pick: impl Fn(usize, Vec<u32>, usize) -> Vec<u32>) -> Kept {
+    let geometry = &plan.geometry;
+    let counts = exact::proportional(geometry, plan.rows).into_iter().enumerate();
+    let indices = counts.map(|(i, count)| {
+        let valid = geometry.valid_patches(i).map(|patch| patch as u32).collect();
+        pick(i, valid, count)
+    });
+    Kept::of(indices.collect())
+}
+
+fn even(valid: Vec<u32>, count: usize) -> Vec<u32> {
+    middles(valid.len(), count).map(|i| valid[i]).collect()
+}
+
+/// Every patch draws a number, the lowest are kept: each choice is as likely as any other, and a patch's number does
+/// not depend on how many there are.
+fn drawn(seed: u64, partition: usize, mut valid: Vec<u32>, count: usize) -> Vec<u32> {
+    let draw = |&patch: &u32| mix(mix(mix(seed) ^ partition as u64) ^ u64::from(patch));
+    valid.sort_by_key(draw);
+    valid.truncate(count);
+    valid.sort_unstable();
+    valid
+}
+
+/// The distance of [`Uniform::Stride`].
+fn stride(geometry: &Geometry, budget: usize) -> usize {
+    let (patches, each) = (geometry.patches(), budget / geometry.partitions());
+    patches / each.clamp(1, patches)
+}
+
+/// Valid patches of partition `i` that are multiples of `stride`, ascending.
+fn multiples(geometry: &Geometry, stride: usize, i: usize) -> impl Iterator<Item = usize> {
+    geometry.valid_patches(i).filter(move |patch| patch.is_multiple_of(stride))
 }
 
 /// The middles of `count` runs of equal length of `length` places.
@@ -89,33 +134,49 @@ fn mix(x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::Layout;
 
     #[test]
     fn even_distances() {
         let valid: Vec<u32> = (10..20).collect();
-        assert_eq!(Uniform::Spatial.pick(0, &valid, 2), [12, 17]);
-        assert_eq!(Uniform::Spatial.pick(0, &valid, 3), [11, 15, 18]);
-        assert_eq!(Uniform::Spatial.pick(0, &valid, 10), valid);
-        assert!(Uniform::Spatial.pick(0, &valid, 0).is_empty());
+        assert_eq!(even(valid.clone(), 2), [12, 17]);
+        assert_eq!(even(valid.clone(), 3), [11, 15, 18]);
+        assert_eq!(even(valid.clone(), 10), valid);
+        assert!(even(valid.clone(), 0).is_empty());
+    }
+
+    /// The published code at 40%, 20% and 10% of 24×24 patches, and where it has no answer.
+    #[test]
+    fn the_published_stride() {
+        let layout =
+            Layout { width: 672, height: 672, side: 336, grid: Some((2, 2)), fit: (672, 672) };
+        let geometry = Geometry::new(&layout, 14).unwrap();
+        for (budget, expected, kept) in
+            [(1152, 2, 5 * 288), (576, 5, 5 * 116), (288, 10, 5 * 58), (4, 576, 5), (2880, 1, 2880)]
+        {
+            assert_eq!(stride(&geometry, budget), expected, "{budget}");
+            let size = Uniform::Stride.size(&geometry, budget);
+            assert_eq!(size, Size { rows: kept, exact: true }, "{budget}");
+        }
     }
 
     #[test]
     fn every_patch_is_drawn_equally_often() {
         let valid: Vec<u32> = (0..20).collect();
-        let mut drawn = [0u32; 20];
+        let mut times = [0u32; 20];
         for seed in 0..4000 {
-            for patch in Uniform::Random(seed).pick(1, &valid, 5) {
-                drawn[patch as usize] += 1;
+            for patch in drawn(seed, 1, valid.clone(), 5) {
+                times[patch as usize] += 1;
             }
         }
         // 1000 each; a binomial's deviation is 27.
-        assert!(drawn.iter().all(|n| n.abs_diff(1000) < 110), "{drawn:?}");
+        assert!(times.iter().all(|n| n.abs_diff(1000) < 110), "{times:?}");
     }
 
     #[test]
     fn a_seed_decides() {
         let valid: Vec<u32> = (0..576).collect();
-        let of = |seed, partition| Uniform::Random(seed).pick(partition, &valid, 100);
+        let of = |seed, partition| drawn(seed, partition, valid.clone(), 100);
         assert_eq!(of(3, 0), of(3, 0));
         assert_ne!(of(3, 0), of(4, 0));
         assert_ne!(of(3, 0), of(3, 1));

@@ -86,6 +86,30 @@ fn it_judges_what_run_answers() {
 }
 
 #[test]
+fn token_counts_of_every_image_are_drawn() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = questions(dir.path(), |_, _| "x".into());
+    let plot = dir.path().join("tokens.svg");
+    let lists = "--methods hired,prumerge --budgets full,40%,20%";
+    printed(&eval(&file, &format!("{lists} --plot-tokens {}", plot.display())));
+    let svg = fs::read_to_string(plot).unwrap();
+    for (name, times) in [
+        ("full", 1),
+        ("hired, 40%", 1),
+        ("hired, 20%", 1),
+        ("prumerge, 40%", 1),
+        ("prumerge, 20%", 1),
+        ("hired, full", 0),
+    ] {
+        let labels = svg.lines().filter(|line| line.trim() == name);
+        assert_eq!(labels.count(), times, "{name}: {svg}");
+    }
+    // A mark for each of two images on each of five lines, not for each of three questions.
+    assert_eq!(svg.matches("<circle").count(), 2 * 5);
+    assert!(svg.contains(": 2 images"));
+}
+
+#[test]
 fn lists_make_a_row_for_each_combination() {
     let dir = tempfile::tempdir().unwrap();
     let file = questions(dir.path(), |_, _| vec!["nothing", "no such thing"].into());

@@ -11,6 +11,7 @@ fn every_wrong_value_is_refused_with_its_option() {
         ("--rule", "EXACT best"),
         ("--newlines", "some 1"),
         ("--heads", "all -1 1.5 Sum"),
+        ("--spatial", "Even every 2"),
         ("--prumerge-count", "some 3"),
         ("--neighbours", "-1 few"),
         ("--outliers", "-1 nan inf 5000"),

@@ -5,6 +5,7 @@ use crate::cli::selection::SelectionArgs;
 use crate::cli::values::{self, TypedBudget};
 use clap::{Args, ValueEnum};
 use hired::checkpoint::synth::Preset;
+use hired::select::{Budget, Method};
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -29,6 +30,10 @@ pub struct BenchArgs {
     /// PNG, JPEG, WebP, BMP or GIF (first frame) [default: a fixed picture of 672×672 pixels]
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
+    /// Token-dropping methods to measure beside each other, in place of --method: hired, full, spatial, random, fastervlm,
+    /// prumerge, prumerge+, visionzip, divprune, scope. The full budget, the same with all of them, is measured once
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "method")]
+    methods: Vec<Method>,
     /// Budgets to measure, each a count (576), a share of all patches (20%) or full
     #[arg(
         long,
@@ -69,4 +74,31 @@ pub struct BenchArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+impl BenchArgs {
+    /// Whether rows of more than one method are measured.
+    pub fn compares_methods(&self) -> bool {
+        self.methods.len() > 1
+    }
+
+    /// What is measured at each batch: each method with each budget.
+    pub fn asked(&self) -> Vec<(Method, &TypedBudget)> {
+        let methods = match &self.methods[..] {
+            [] => std::slice::from_ref(&self.selection.method),
+            methods => methods,
+        };
+        let mut asked: Vec<(Method, &TypedBudget)> = Vec::new();
+        for &method in methods {
+            for budget in &self.budgets {
+                let is_full = |budget: &TypedBudget| budget.budget == Budget::Full;
+                let once = is_full(budget)
+                    && asked.iter().any(|&(other, b)| other != method && is_full(b));
+                if !once {
+                    asked.push((method, budget));
+                }
+            }
+        }
+        asked
+    }
 }

@@ -16,6 +16,7 @@ pub fn draw(build: &Build, rows: &[Row], peers: &[Peer]) -> Result<String, Stop>
     // The names of the lines where the lines are not: times grow with the tokens, rates fall.
     let times = Chart {
         title: "seconds to the first token",
+        along: "visual tokens",
         series: &series("ttft", rows, peers),
         names: SeriesLabelPosition::UpperLeft,
         value: &digits,
@@ -34,15 +35,22 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
     let mut batches: Vec<usize> = rows.iter().map(|row| row.batch).collect();
     batches.sort_unstable();
     batches.dedup();
+    let mut methods: Vec<&str> = rows.iter().map(|row| &row.method[..]).collect();
+    methods.dedup();
     let mut all = Vec::new();
-    for (index, &batch) in batches.iter().enumerate() {
-        let of_batch = || rows.iter().filter(move |row| row.batch == batch);
+    let lines = methods.iter().flat_map(|method| batches.iter().map(move |batch| (method, batch)));
+    for (index, (&method, &batch)) in lines.enumerate() {
+        // The full budget is measured once, whatever the method.
+        let is_of =
+            move |row: &&Row| row.batch == batch && (row.method == method || row.budget == "full");
+        let of_line = || rows.iter().filter(is_of);
         let colour = COLOURS[index % COLOURS.len()];
-        let points = of_batch().filter_map(|r| Some((r.visual_tokens() as f64, r.median(key)?)));
-        let name = format!("hired, batch {batch}");
-        all.push(Series::line(name, colour.stroke_width(2), points));
+        let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.median(key)?)));
+        // The engine's name stands for the only method, which is its own unless told otherwise.
+        let name = if methods.len() > 1 { method } else { "hired" };
+        all.push(Series::line(format!("{name}, batch {batch}"), colour.stroke_width(2), points));
         if key == "ttft" && index == 0 {
-            let points = of_batch().filter_map(|r| Some((r.visual_tokens() as f64, r.ttft_floor?)));
+            let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.ttft_floor?)));
             let name = format!("floor, batch {batch}");
             all.push(Series::line(name, GREY.stroke_width(1), points));
         }
@@ -53,7 +61,7 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
     for (index, engine) in engines.into_iter().enumerate() {
         let rows = peers.iter().filter(|peer| peer.text("engine") == engine);
         let points = rows.filter_map(|p| Some((p.number("visual_tokens")?, p.number(key)?)));
-        let colour = COLOURS[(batches.len() + index) % COLOURS.len()];
+        let colour = COLOURS[(methods.len() * batches.len() + index) % COLOURS.len()];
         all.push(Series::line(engine.into(), colour.stroke_width(2), points));
     }
     all.retain(|series| !series.points.is_empty());

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 /// The kernels of one row, the longest first.
 pub struct Kernels {
+    /// The row's.
+    name: String,
+    method: String,
     budget: String,
     batch: usize,
     ceiling: Ceiling,
@@ -47,7 +50,8 @@ impl Kernels {
             kernel.cost += entry.cost;
         }
         all.sort_by_key(|kernel| std::cmp::Reverse(kernel.took));
-        Self { budget: row.budget.clone(), batch: row.batch, ceiling, all }
+        let Row { name, method, budget, batch, .. } = row.clone();
+        Self { name, method, budget, batch, ceiling, all }
     }
 
     /// One object for each kernel.
@@ -58,6 +62,7 @@ impl Kernels {
             json!({
                 "kernel": name,
                 "stage": stage.name(),
+                "method": self.method,
                 "budget": self.budget,
                 "batch": self.batch,
                 "calls": calls,
@@ -79,7 +84,7 @@ impl Kernels {
         let mut text = format!(
             "### Kernels at {}, batch {}\n\n| kernel | stage | calls | ms | of all | GB/s | TFLOP/s | of the ceiling{mark} |\n\
              |---|---|---:|---:|---:|---:|---:|---:|\n",
-            self.budget, self.batch
+            self.name, self.batch
         );
         for kernel in &self.all {
             let Kernel { name, stage, calls, took, cost } = kernel;

@@ -7,6 +7,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{self, Steps};
 use crate::cli::values::TypedBudget;
 use hired::engine::{Answer, Engine, Entry, Image, Prompt, Request};
+use hired::select::{Method, Selection};
 use std::ops::ControlFlow;
 
 /// Tokens of the answer that is not counted: on a card a decode step is recorded at its second run.
@@ -28,16 +29,21 @@ impl<'a> Bench<'a> {
         image: Image,
         interrupt: &'a Interrupt,
     ) -> Self {
-        let all = args.budgets.len() * args.batch.len() * (args.reps + 1);
+        let all = args.asked().len() * args.batch.len() * (args.reps + 1);
         Self { engine, args, image, interrupt, steps: progress::steps(all) }
     }
 
-    /// Measures a budget; a batch that there is no memory for is a row that says so.
-    pub fn row(&mut self, budget: &TypedBudget, batch: usize) -> Result<(Row, Vec<Request>), Stop> {
-        let requests = vec![self.request(budget); batch];
+    /// Measures a method at a budget; a batch that there is no memory for is a row that says so.
+    pub fn row(
+        &mut self,
+        method: Method,
+        budget: &TypedBudget,
+        batch: usize,
+    ) -> Result<(Row, Vec<Request>), Stop> {
+        let requests = vec![self.request(method, budget); batch];
         // What an earlier row took is no part of this one.
         self.engine.release()?;
-        let mut row = Row::new(self.args, budget, batch);
+        let mut row = Row::new(self.args, method, budget, batch);
         let samples = self.samples(&requests, &mut row);
         self.steps.skip_to_row_end(self.args.reps + 1);
         match samples {
@@ -64,7 +70,7 @@ impl<'a> Bench<'a> {
     }
 
     fn run(&mut self, requests: &[Request], row: &Row) -> Result<Vec<Answer>, Stop> {
-        self.steps.begin(&format!("{} × {}", row.budget, row.batch));
+        self.steps.begin(&format!("{} × {}", row.name, row.batch));
         self.interrupt.heed();
         let interrupt = self.interrupt;
         let answers = self.engine.generate_batch(requests, |_| match interrupt.raised() {
@@ -92,7 +98,7 @@ impl<'a> Bench<'a> {
     }
 
     /// A prompt of so many tokens around the image, answered to the last token asked for.
-    fn request(&self, budget: &TypedBudget) -> Request {
+    fn request(&self, method: Method, budget: &TypedBudget) -> Request {
         let config = self.engine.config();
         let words = (0..self.args.prompt_tokens).map(|i| {
             // Any ids do, as long as they are words: the first few of a vocabulary are not.
@@ -105,7 +111,7 @@ impl<'a> Bench<'a> {
         Request {
             prompt: Prompt::Ids(ids),
             image: Some(self.image.clone()),
-            selection: self.args.selection.with(budget.budget),
+            selection: Selection { method, ..self.args.selection.with(budget.budget) },
             max_new_tokens: self.args.new_tokens,
             ignore_eos: true,
             ..Request::new("")

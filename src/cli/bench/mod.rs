@@ -4,6 +4,7 @@ mod args;
 mod chart;
 mod kernels;
 mod measure;
+mod methods;
 mod peers;
 mod picture;
 mod row;
@@ -44,9 +45,9 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let mut rows = Vec::new();
     let mut profiles = Vec::new();
     let profiled = args.kernels || plot.is_some() || timeline.is_some();
-    for budget in &args.budgets {
+    for (method, budget) in args.asked() {
         for &batch in &args.batch {
-            let (row, requests) = bench.row(budget, batch)?;
+            let (row, requests) = bench.row(method, budget, batch)?;
             if profiled && row.failure.is_none() {
                 profiles.push((rows.len(), bench.profile(&requests)?));
             }

@@ -46,13 +46,14 @@ impl Peer {
         self.0.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A line of the table of rows.
-    pub fn markdown(&self) -> String {
+    /// A line of the table of rows, which has a column for the method or not.
+    pub fn markdown(&self, has_method: bool) -> String {
         let figure = |key: &str| self.number(key).map_or(String::new(), digits);
         let memory =
             self.number("peak_memory").map_or(String::new(), |v| format!("{:.3}", v / 1e9));
+        let method = if has_method { "|  " } else { "" };
         format!(
-            "| {}, {} | {} | {} | {} | {} |  | {} |  |  | {} | {} | {} | {memory} |  |\n",
+            "{method}| {}, {} | {} | {} | {} | {} |  | {} |  |  | {} | {} | {} | {memory} |  |\n",
             self.text("engine"),
             self.text("budget"),
             self.number("batch").unwrap_or(1.0),

@@ -4,6 +4,7 @@ use super::BEFORE_FIRST;
 use super::args::BenchArgs;
 use crate::cli::values::TypedBudget;
 use hired::engine::{Answer, Ceiling, Entry, Stage};
+use hired::select::Method;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
@@ -78,10 +79,12 @@ impl Spread {
     }
 }
 
-/// A budget and a batch.
+/// A method, a budget and a batch.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub method: String,
+    /// What tells it apart from the others, the batch aside: the budget, and the method where there are several.
+    pub name: String,
     /// As typed.
     pub budget: String,
     pub batch: usize,
@@ -94,6 +97,8 @@ pub struct Row {
     /// Rows beside the kept patches, which the budget counts too.
     pub merged: usize,
     pub newlines: usize,
+    /// Whether the device waited for the host to choose.
+    pub host_round_trip: bool,
     values: [Option<Spread>; KEYS.len()],
     /// Beside the row of the full budget.
     ratios: [Option<f64>; KEYS.len()],
@@ -105,9 +110,13 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn new(args: &BenchArgs, budget: &TypedBudget, batch: usize) -> Self {
+    pub fn new(args: &BenchArgs, method: Method, budget: &TypedBudget, batch: usize) -> Self {
         Self {
-            method: args.selection.method.to_string(),
+            method: method.to_string(),
+            name: match args.compares_methods() {
+                true => format!("{method} {}", budget.typed),
+                false => budget.typed.clone(),
+            },
             budget: budget.typed.clone(),
             batch,
             reps: args.reps,
@@ -117,6 +126,7 @@ impl Row {
             kept: 0,
             merged: 0,
             newlines: 0,
+            host_round_trip: false,
             values: [None; KEYS.len()],
             ratios: [None; KEYS.len()],
             ttft_floor: None,
@@ -127,6 +137,7 @@ impl Row {
 
     /// Takes down what became of the image.
     pub fn describe(&mut self, answer: &Answer) {
+        self.host_round_trip = answer.host_round_trip;
         if let Some(visual) = &answer.visual {
             (self.asked, self.kept, self.newlines) = (visual.budget, visual.kept, visual.newlines);
             self.merged = visual.merged;
@@ -163,6 +174,12 @@ impl Row {
         self.spread(name).map(|spread| spread.median)
     }
 
+    /// Time of choosing beside the encoder's.
+    pub fn select_of_vision(&self) -> Option<f64> {
+        let vision = self.median("vision").filter(|&vision| vision > 0.0)?;
+        Some(self.median("select")? / vision)
+    }
+
     pub fn ratio(&self, name: &str) -> Option<f64> {
         self.ratios[key(name)]
     }
@@ -194,6 +211,8 @@ impl Row {
         for (name, ratio) in KEYS.iter().zip(&self.ratios) {
             put(&format!("{name}_vs_full"), json!(ratio));
         }
+        put("select_of_vision", json!(self.select_of_vision()));
+        put("host_round_trip", json!(self.host_round_trip));
         put("ttft_floor", json!(self.ttft_floor));
         put("decode_floor", json!(self.decode_floor));
         put("failure", json!(self.failure));
@@ -229,6 +248,7 @@ pub mod tests {
         let spread = Spread { least: value, median: value, most: value };
         Row {
             method: "hired".into(),
+            name: budget.into(),
             budget: budget.into(),
             batch,
             reps: 1,
@@ -238,6 +258,7 @@ pub mod tests {
             kept: 9,
             merged: 0,
             newlines: 1,
+            host_round_trip: false,
             values: [Some(spread); KEYS.len()],
             ratios: [None; KEYS.len()],
             ttft_floor: None,

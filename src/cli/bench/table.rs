@@ -2,6 +2,7 @@
 
 use super::args::BenchArgs;
 use super::kernels::Kernels;
+use super::methods;
 use super::peers::Peer;
 use super::row::{Row, Spread};
 use crate::cli::Stop;
@@ -147,23 +148,41 @@ impl Report<'_> {
             build.machine(),
             build.ceilings()
         );
+        let several = self.compares_methods();
+        if several {
+            text += "| method ";
+        }
         text += "| budget | batch | visual tokens | first token, s | preprocess | upload | vision | select | project | \
                  prefill | decode, tokens/s | with prefill, tokens/s | peak memory, GB | predicted |\n";
+        if several {
+            text += "|---";
+        }
         text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n";
         for row in self.rows {
+            if several {
+                text += &format!("| {} ", row.method);
+            }
             text += &line(row);
         }
         for peer in self.peers {
-            text += &peer.markdown();
+            text += &peer.markdown(several);
         }
         text += "\nMedians; in brackets the least and the greatest. Times in seconds, of the whole batch. Visual tokens: \
                  delivered of those asked for, newlines apart.\n";
         text += &self.claims();
+        if several {
+            text.push('\n');
+            text += &methods::markdown(self.rows);
+        }
         for kernels in self.kernels {
             text.push('\n');
             text += &kernels.markdown();
         }
         text
+    }
+
+    fn compares_methods(&self) -> bool {
+        self.rows.iter().any(|row| row.method != self.rows[0].method)
     }
 
     /// How each budget compares with the full one, as papers put it.
@@ -184,7 +203,7 @@ impl Report<'_> {
                 text,
                 "\n{} against full, batch {}: {times:.2} times the throughput, {seconds:+.3} s to the first token, \
                  {}{} GB.",
-                row.budget,
+                row.name,
                 row.batch,
                 if bytes < 0.0 { "−" } else { "+" },
                 digits(bytes.abs() / 1e9)

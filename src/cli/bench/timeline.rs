@@ -35,7 +35,7 @@ pub fn draw(build: &Build, row: &Row, entries: &[Entry]) -> Result<String, Stop>
         let title = format!(
             "{}, {}, batch {}: {} ms. {}",
             build.model,
-            row.budget,
+            row.name,
             row.batch,
             digits((end - start).as_secs_f64() * 1e3),
             build.machine()

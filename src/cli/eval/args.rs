@@ -30,6 +30,9 @@ pub struct EvalArgs {
     /// Draw accuracy over visual tokens, a line for each method
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
+    /// Draw how many visual tokens each image takes, a line for each method and budget
+    #[arg(long, value_name = "OUT.svg")]
+    pub plot_tokens: Option<PathBuf>,
     #[command(flatten)]
     pub compared: ComparedArgs,
     #[command(flatten)]

@@ -18,7 +18,7 @@ pub fn draw(rows: &[Row], args: &EvalArgs) -> Result<String, Stop> {
         }
         let colour = COLOURS[lines.len() % COLOURS.len()];
         let points = rows.iter().zip(&names).filter(|(_, other)| *other == name).map(|(row, _)| {
-            Point { tokens: row.visual_tokens, value: row.accuracy, interval: Some(row.interval) }
+            Point { x: row.visual_tokens, value: row.accuracy, interval: Some(row.interval) }
         });
         lines.push(Series::new(name.clone(), colour.stroke_width(2), points));
     }
@@ -26,6 +26,7 @@ pub fn draw(rows: &[Row], args: &EvalArgs) -> Result<String, Stop> {
     let title = format!("{}: {questions} questions", args.model.model.display());
     let chart = Chart {
         title: "accuracy, with 95% intervals",
+        along: "visual tokens",
         series: &lines,
         names: SeriesLabelPosition::LowerRight,
         value: &|value| format!("{:.0}%", 100.0 * value),

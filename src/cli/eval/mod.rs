@@ -5,6 +5,7 @@ mod chart;
 mod metric;
 mod questions;
 mod row;
+mod tokens;
 mod vqa;
 mod work;
 
@@ -21,6 +22,7 @@ use work::Workers;
 pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let items = questions::read(&args.questions, args.limit)?;
     let plot = args.plot.as_deref().map(Output::at).transpose()?;
+    let token_plot = args.plot_tokens.as_deref().map(Output::at).transpose()?;
     let compared = args.compared.all();
     let workers = Workers::load(args, items.len())?;
     let machine = match workers.card() {
@@ -36,6 +38,9 @@ pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         .collect();
     if let Some(plot) = plot {
         plot.write(chart::draw(&rows, args)?.as_bytes())?;
+    }
+    if let Some(plot) = token_plot {
+        plot.write(tokens::draw(&rows, &outcomes, &items, args)?.as_bytes())?;
     }
     if args.json { print_json(&rows) } else { print(&row::report(&rows, args, &items, &machine)) }
 }
