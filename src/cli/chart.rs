@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use std::fmt::Display;
 
 /// Of lines: told apart also by those who see few colours (Okabe and Ito).
-pub const COLOURS: [RGBColor; 6] = [
+const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
     RGBColor(0, 158, 115),
@@ -14,7 +14,33 @@ pub const COLOURS: [RGBColor; 6] = [
     RGBColor(230, 159, 0),
     RGBColor(86, 180, 233),
 ];
-pub const GREY: RGBColor = RGBColor(120, 120, 120);
+const GREY: RGBColor = RGBColor(120, 120, 120);
+
+/// What tells a line apart: its colour, and whether it is dashed, as every second round through the colours is.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    style: ShapeStyle,
+    dashed: bool,
+}
+
+impl Look {
+    /// Of line number `index`.
+    pub fn nth(index: usize) -> Self {
+        Self::shade(index, 1.0)
+    }
+
+    /// Of line number `index`, paler: 0 is nothing, 1 all of it.
+    pub fn shade(index: usize, strength: f64) -> Self {
+        let colour = COLOURS[index % COLOURS.len()].mix(strength);
+        let dashed = !(index / COLOURS.len()).is_multiple_of(2);
+        Self { style: colour.stroke_width(2), dashed }
+    }
+
+    /// Of what the others are held against.
+    pub fn grey(width: u32) -> Self {
+        Self { style: GREY.stroke_width(width), dashed: false }
+    }
+}
 
 /// Points of a line up to which each is marked: more of them hide the line.
 const MARKED: usize = 60;
@@ -30,22 +56,22 @@ pub struct Point {
 /// A line of points.
 pub struct Series {
     pub name: String,
-    pub style: ShapeStyle,
+    pub look: Look,
     /// From left to right.
     pub points: Vec<Point>,
 }
 
 impl Series {
-    pub fn new(name: String, style: ShapeStyle, points: impl Iterator<Item = Point>) -> Self {
+    pub fn new(name: String, look: Look, points: impl Iterator<Item = Point>) -> Self {
         let mut points: Vec<_> = points.collect();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));
-        Self { name, style, points }
+        Self { name, look, points }
     }
 
     /// Of (x, value), known without an interval.
-    pub fn line(name: String, style: ShapeStyle, points: impl Iterator<Item = (f64, f64)>) -> Self {
+    pub fn line(name: String, look: Look, points: impl Iterator<Item = (f64, f64)>) -> Self {
         let point = |(x, value)| Point { x, value, interval: None };
-        Self::new(name, style, points.map(point))
+        Self::new(name, look, points.map(point))
     }
 }
 
@@ -102,8 +128,8 @@ impl Chart<'_> {
             .bold_line_style(RGBColor(225, 225, 225))
             .draw()
             .map_err(|e| text(&e))?;
-        for Series { name, style, points } in self.series {
-            let style = *style;
+        for Series { name, look: Look { style, dashed }, points } in self.series {
+            let (style, dashed) = (*style, *dashed);
             let at = |point: &Point| (point.x, point.value);
             let marked = if points.len() > MARKED { &[] } else { &points[..] };
             let dots = marked.iter().map(|point| Circle::new(at(point), 3, style.filled()));
@@ -112,11 +138,16 @@ impl Chart<'_> {
             let bars = known
                 .map(|(p, [low, high])| ErrorBar::new_vertical(p.x, low, p.value, high, style, 6));
             chart.draw_series(bars).map_err(|e| text(&e))?;
-            chart
-                .draw_series(LineSeries::new(points.iter().map(at), style))
-                .map_err(|e| text(&e))?
-                .label(name)
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+            let line = points.iter().map(at);
+            let drawn = match dashed {
+                true => chart.draw_series(DashedLineSeries::new(line, 6, 4, style)),
+                false => chart.draw_series(LineSeries::new(line, style)),
+            };
+            let ends = if dashed { [(0, 6), (10, 16)] } else { [(0, 8), (8, 16)] };
+            drawn.map_err(|e| text(&e))?.label(name).legend(move |(x, y)| {
+                let piece = |(from, to)| PathElement::new([(x + from, y), (x + to, y)], style);
+                EmptyElement::at((0, 0)) + piece(ends[0]) + piece(ends[1])
+            });
         }
         chart
             .configure_series_labels()

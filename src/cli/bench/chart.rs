@@ -4,7 +4,7 @@ use super::peers::Peer;
 use super::row::Row;
 use super::table::{Build, digits};
 use crate::cli::Stop;
-use crate::cli::chart::{COLOURS, Chart, GREY, Series, draw_all};
+use crate::cli::chart::{Chart, Look, Series, draw_all};
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 720);
@@ -44,15 +44,14 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
         let is_of =
             move |row: &&Row| row.batch == batch && (row.method == method || row.budget == "full");
         let of_line = || rows.iter().filter(is_of);
-        let colour = COLOURS[index % COLOURS.len()];
         let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.median(key)?)));
         // The engine's name stands for the only method, which is its own unless told otherwise.
         let name = if methods.len() > 1 { method } else { "hired" };
-        all.push(Series::line(format!("{name}, batch {batch}"), colour.stroke_width(2), points));
+        all.push(Series::line(format!("{name}, batch {batch}"), Look::nth(index), points));
         if key == "ttft" && index == 0 {
             let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.ttft_floor?)));
             let name = format!("floor, batch {batch}");
-            all.push(Series::line(name, GREY.stroke_width(1), points));
+            all.push(Series::line(name, Look::grey(1), points));
         }
     }
     let mut engines: Vec<&str> = peers.iter().map(|peer| peer.text("engine")).collect();
@@ -61,8 +60,8 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
     for (index, engine) in engines.into_iter().enumerate() {
         let rows = peers.iter().filter(|peer| peer.text("engine") == engine);
         let points = rows.filter_map(|p| Some((p.number("visual_tokens")?, p.number(key)?)));
-        let colour = COLOURS[(methods.len() * batches.len() + index) % COLOURS.len()];
-        all.push(Series::line(engine.into(), colour.stroke_width(2), points));
+        let look = Look::nth(methods.len() * batches.len() + index);
+        all.push(Series::line(engine.into(), look, points));
     }
     all.retain(|series| !series.points.is_empty());
     all

@@ -27,7 +27,7 @@ pub struct EvalArgs {
     /// Print a JSON array
     #[arg(long)]
     pub json: bool,
-    /// Draw accuracy over visual tokens, a line for each method
+    /// Draw accuracy over visual tokens, a line for all that differs in its budget only
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
     /// Draw how many visual tokens each image takes, a line for each method and budget
@@ -43,7 +43,8 @@ pub struct EvalArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct ComparedArgs {
-    /// Token-dropping methods: hired, full, spatial, random, fastervlm, prumerge, prumerge+, visionzip, divprune, scope
+    /// Token-dropping methods: hired, full, spatial, random, fastervlm, prumerge, prumerge+, visionzip, divprune, scope,
+    /// fastv
     #[arg(
         long,
         visible_alias = "method",

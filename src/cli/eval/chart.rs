@@ -3,29 +3,35 @@
 use super::args::EvalArgs;
 use super::row::{Row, series};
 use crate::cli::Stop;
-use crate::cli::chart::{COLOURS, Chart, Point, Series, draw_all};
+use crate::cli::chart::{Chart, Look, Point, Series, draw_all};
 use plotters::prelude::*;
+use std::collections::BTreeSet;
 
 const SIZE: (u32, u32) = (960, 540);
+/// Lines up to which intervals are drawn: those of more hide each other.
+const WITH_INTERVALS: usize = 4;
 
-/// A line for everything that is compared at several budgets, with 95% intervals.
+/// A line for everything that differs in its budget only, with 95% intervals if there are few.
 pub fn draw(rows: &[Row], args: &EvalArgs) -> Result<String, Stop> {
     let names = series(rows, args);
+    let few = names.iter().collect::<BTreeSet<_>>().len() <= WITH_INTERVALS;
     let mut lines: Vec<Series> = Vec::new();
     for name in &names {
         if lines.iter().any(|line| line.name == *name) {
             continue;
         }
-        let colour = COLOURS[lines.len() % COLOURS.len()];
-        let points = rows.iter().zip(&names).filter(|(_, other)| *other == name).map(|(row, _)| {
-            Point { x: row.visual_tokens, value: row.accuracy, interval: Some(row.interval) }
-        });
-        lines.push(Series::new(name.clone(), colour.stroke_width(2), points));
+        let points =
+            rows.iter().zip(&names).filter(|(_, other)| *other == name).map(|(row, _)| Point {
+                x: row.visual_tokens,
+                value: row.accuracy,
+                interval: few.then_some(row.interval),
+            });
+        lines.push(Series::new(name.clone(), Look::nth(lines.len()), points));
     }
     let questions = rows.first().map_or(0, |row| row.questions);
     let title = format!("{}: {questions} questions", args.model.model.display());
     let chart = Chart {
-        title: "accuracy, with 95% intervals",
+        title: if few { "accuracy, with 95% intervals" } else { "accuracy" },
         along: "visual tokens",
         series: &lines,
         names: SeriesLabelPosition::LowerRight,

@@ -4,7 +4,7 @@ use super::args::EvalArgs;
 use super::questions::Item;
 use super::row::{Outcome, Row, series};
 use crate::cli::Stop;
-use crate::cli::chart::{COLOURS, Chart, GREY, Series, draw_all};
+use crate::cli::chart::{Chart, Look, Series, draw_all};
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 540);
@@ -25,8 +25,8 @@ pub fn draw(
     let mut lines: Vec<Series> = Vec::new();
     for ((row, method), counts) in rows.iter().zip(series(rows, args)).zip(counts) {
         let everything = row.method == "full" || row.budget == "full";
-        let (name, style) = if everything {
-            ("full".to_owned(), GREY.stroke_width(2))
+        let (name, look) = if everything {
+            ("full".to_owned(), Look::grey(2))
         } else {
             let index = methods.iter().position(|other| *other == method).unwrap_or_else(|| {
                 methods.push(method.clone());
@@ -35,18 +35,17 @@ pub fn draw(
             });
             let shade = SHADES[shades[index] % SHADES.len()];
             shades[index] += 1;
-            let colour = COLOURS[index % COLOURS.len()].mix(shade);
-            (format!("{method}, {}", row.budget), colour.stroke_width(2))
+            (format!("{method}, {}", row.budget), Look::shade(index, shade))
         };
         if lines.iter().any(|line| line.name == name) {
             continue;
         }
         let points = counts.into_iter().enumerate().map(|(i, n)| ((i + 1) as f64, n as f64));
-        lines.push(Series::line(name, style, points));
+        lines.push(Series::line(name, look, points));
     }
     let title = format!("{}: {} images", args.model.model.display(), items.len());
     let chart = Chart {
-        title: "visual tokens of an image, newlines apart",
+        title: "visual tokens of an image",
         along: "images, on each line from the fewest tokens to the most",
         series: &lines,
         names: SeriesLabelPosition::UpperLeft,
