@@ -3,7 +3,7 @@
 use super::predict::{Held, Need, Predictor};
 use super::prepare::{Prepared, PreparedImage, plan};
 use super::request::EngineOptions;
-use super::runner::room;
+use super::runner::room_for;
 use crate::Result;
 use crate::checkpoint::synth::Preset;
 use crate::checkpoint::{Checkpoint, DType};
@@ -116,7 +116,7 @@ impl DryRun {
 
     /// What requests need together; the predictor's counter then has what they cost.
     pub fn need(&mut self, batch: &[Prepared]) -> Result<Need> {
-        self.need_in(batch, &room([batch].into_iter()))
+        self.need_in(batch, &room_for([batch].into_iter()))
     }
 
     /// The same in caches of this room.

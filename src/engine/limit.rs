@@ -2,7 +2,7 @@
 
 use super::predict::Need;
 use super::request::Request;
-use super::runner::room;
+use super::runner::room_for;
 use super::session::Session;
 use crate::ops::Ops;
 use crate::ops::clock::Stage;
@@ -186,7 +186,7 @@ impl<O: Ops> Session<O> {
             for (prepared, request) in batch.iter_mut().zip(requests) {
                 self.preparer.plan_again(prepared, &with(request, count))?;
             }
-            let room = self.room(room([&batch[..]].into_iter()))?;
+            let room = self.granted(room_for([&batch[..]].into_iter()))?;
             let Need { peak, .. } = self.need(&batch, &room)?;
             let ttft = pace.map_or(0.0, |pace| pace.first_token(self.predictor.counter()));
             Ok(Estimate { peak, ttft })

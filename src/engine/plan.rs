@@ -3,7 +3,7 @@
 use super::dry_run::{BudgetNeed, DryRun, NEW_TOKENS, Subject};
 use super::limit::{Estimate, Limit, Pace, TooMuch, check_method, floor, largest, largest_budget};
 use super::request::{Device, EngineOptions};
-use super::runner::room;
+use super::runner::room_for;
 use crate::ops::DECODE_ROWS;
 use crate::ops::clock::Stage;
 use crate::ops::cuda::launch::Number;
@@ -173,7 +173,7 @@ impl Planner {
         let group = (0..DECODE_ROWS)
             .map(|_| self.dry_run.request(selection, new_tokens))
             .collect::<Result<Vec<_>>>()?;
-        let each = room([&group[..1]].into_iter());
+        let each = room_for([&group[..1]].into_iter());
         // Keys and values alone leave room for no more.
         let most = self.gpu.usable() / self.dry_run.bytes(&each);
         let (count, _) = largest(most, |count| {
@@ -299,7 +299,7 @@ mod tests {
                         .map(|_| planner.dry_run.request(&selection, NEW_TOKENS).unwrap())
                         .collect();
                     let whole = planner.dry_run.need(&batch).unwrap();
-                    let all = room([&batch[..]].into_iter());
+                    let all = room_for([&batch[..]].into_iter());
                     let group = planner.dry_run.need_in(&batch[..DECODE_ROWS], &all).unwrap();
                     assert_eq!(group, whole, "{preset} {budget} {count}");
                 }

@@ -4,7 +4,6 @@ use super::request::{Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
 use crate::image::{self, Layout, Normalization, Resample, RgbImage, Tiles};
-use crate::model::llama::Thinning;
 use crate::model::llava;
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
@@ -12,6 +11,7 @@ use crate::select::{self, Geometry, Late, Layer, Method, Plan, Selection};
 use crate::text::synth::tokenizer_json;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -74,14 +74,13 @@ impl Prepared {
         }
     }
 
-    /// How the decoder drops some of the image's `slots` rows; the later groups' pages are to be named.
-    pub fn thinning(&self, slots: usize) -> Option<Thinning> {
+    /// The rows of the prompt of which the decoder drops some, and how many of them stay. The image has `slots` rows.
+    pub fn thinned(&self, slots: usize) -> Option<(Range<usize>, usize)> {
         let late = self.late()?;
         let first = self.before.len();
         // The answer begins with the prompt's last row, so that stays, also where it is the image's.
         let last = usize::from(self.after.is_empty());
-        let among = first..first + slots - last;
-        Some(Thinning { among, keep: late.rows - last, pages: Vec::new() })
+        Some((first..first + slots - last, late.rows - last))
     }
 
     /// Refuses what the model has no positions for.

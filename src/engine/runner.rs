@@ -4,7 +4,7 @@ use super::prepare::{Prepared, PreparedImage};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::{self, Pools, Room, Tables};
-use crate::model::llama::Forwarded;
+use crate::model::llama::{Forwarded, Thinning};
 use crate::model::llava::Llava;
 use crate::model::vit::{Encoded, Survey};
 use crate::model::{Progress, Source};
@@ -123,17 +123,18 @@ impl<O: Ops> Runner<O> {
             })
             .transpose()?;
         let mut batches = Vec::new();
-        let mut thinning = prepared.thinning(slots);
+        let mut later = Vec::new();
         for ((table, cache), first) in tables.iter().zip(&self.caches).zip(firsts) {
             let pages = table.pages().to_vec();
-            match &mut thinning {
-                Some(thinning) if prepared.dropped(first) > 0 => thinning.pages.push(pages),
-                _ => {
-                    let span = Span { row: 0, rows: tokens, slot: 0, position: 0, pages };
-                    batches.push(self.ops.batch(cache, Vec::new(), vec![span])?);
-                }
+            if prepared.dropped(first) > 0 {
+                later.push(pages);
+                continue;
             }
+            let span = Span { row: 0, rows: tokens, slot: 0, position: 0, pages };
+            batches.push(self.ops.batch(cache, Vec::new(), vec![span])?);
         }
+        let thinned = prepared.thinned(slots);
+        let thinning = thinned.map(|(among, keep)| Thinning { among, keep, pages: later });
         let (ops, caches) = (&mut self.ops, &mut self.caches);
         let Forwarded { logits, retained } =
             self.model.prefill(ops, rows, caches, &batches, thinning.as_ref(), progress)?;
@@ -167,7 +168,7 @@ pub fn images<'a>(batches: &[&'a [Prepared]]) -> Vec<&'a PreparedImage> {
 }
 
 /// What batches take, one after the other, when every answer is as long as it may get.
-pub fn room<'a>(batches: impl Iterator<Item = &'a [Prepared]> + Clone) -> Room {
+pub fn room_for<'a>(batches: impl Iterator<Item = &'a [Prepared]> + Clone) -> Room {
     let drops = batches.clone().flatten().filter_map(Prepared::late).map(|late| late.layer);
     let firsts: BTreeSet<usize> = drops.chain([0]).collect();
     let rows = |request: &Prepared, first| request.positions() - request.dropped(first);

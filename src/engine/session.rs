@@ -6,7 +6,7 @@ use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_memory, check_weights};
 use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
-use super::runner::{Runner, room};
+use super::runner::{Runner, room_for};
 use super::sequence::Sequence;
 use super::taking::{LoadProgress, Taking};
 use crate::config::ModelConfig;
@@ -240,7 +240,7 @@ impl<O: Ops> Session<O> {
 
     /// Plans the memory of a batch and takes the caches.
     fn plan(&mut self, batch: &[Prepared]) -> Result<usize> {
-        let room = self.room(room([batch].into_iter()))?;
+        let room = self.granted(room_for([batch].into_iter()))?;
         let need = self.need(batch, &room)?;
         self.take(&need, &room)?;
         Ok(need.peak)
@@ -251,7 +251,7 @@ impl<O: Ops> Session<O> {
     ///
     /// # Errors
     /// [`Error::Capacity`] when caches of fixed size have no place for the requests.
-    pub(super) fn room(&self, wanted: Room) -> Result<Room> {
+    pub(super) fn granted(&self, wanted: Room) -> Result<Room> {
         let Some(tokens) = self.kv_tokens else {
             let there = self.runner.room();
             return Ok(if there.holds(&wanted) { there.clone() } else { wanted });

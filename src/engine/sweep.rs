@@ -4,7 +4,7 @@ use super::answer::Answer;
 use super::predict::{Need, check_memory};
 use super::prepare::Prepared;
 use super::request::{Image, Request};
-use super::runner::{images, room};
+use super::runner::{images, room_for};
 use super::session::Session;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
@@ -79,7 +79,7 @@ impl<O: Ops> Session<O> {
     }
 
     fn take_for(&mut self, batches: &[&[Prepared]]) -> Result<Need> {
-        let room = self.room(room(batches.iter().copied()))?;
+        let room = self.granted(room_for(batches.iter().copied()))?;
         let (config, norm, held) =
             (&self.preparer.config, &self.preparer.normalization, self.held());
         let need = self.predictor.sweep_need(config, norm, batches, &room, held)?;

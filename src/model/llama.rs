@@ -4,7 +4,7 @@ use super::{Loader, Progress, report};
 use crate::Result;
 use crate::config::{ModelConfig, TextConfig};
 use crate::ops::clock::Stage;
-use crate::ops::{Extent, Layers, Linear, Norm, Ops};
+use crate::ops::{Extent, Layered, Linear, Norm, Ops};
 use std::ops::Range;
 
 /// The decoder's weights.
@@ -45,7 +45,7 @@ pub struct Thinning {
 
 /// What comes out of the decoder.
 pub struct Forwarded<O: Ops> {
-    /// `[last rows, vocabulary]`.
+    /// `[rows, vocabulary]`.
     pub logits: O::Buffer,
     /// The rows that were left, if some were dropped.
     pub retained: Option<O::Retained>,
@@ -96,11 +96,11 @@ impl<W> Llama<W> {
         ops.normed_swiglu(x, &block.post_norm, &block.gate, &block.up)
     }
 
-    /// Logits of `last_rows`, `[last rows, vocabulary]`, from rows of embeddings `[rows, width]`.
+    /// Logits from rows of embeddings `[rows, width]`: `[rows, vocabulary]`, or `[1, vocabulary]` of the last row only,
+    /// which alone goes on after the last attention.
     ///
     /// The caches are of all layers, one group after the other; keys and values of a group's rows go into its cache.
-    /// There is a batch for each, or with `thinning` for those before the drop. After the last attention only the last
-    /// rows go on, counted among those that are left.
+    /// There is a batch for each, or with `thinning` for those before the drop.
     #[allow(clippy::too_many_arguments)]
     pub fn forward<O: Ops<Weight = W>>(
         &self,
@@ -109,7 +109,7 @@ impl<W> Llama<W> {
         caches: &mut [O::Cache],
         batches: &[O::Batch],
         thinning: Option<&Thinning>,
-        last_rows: &[usize],
+        last_only: bool,
         stage: Stage,
         progress: &mut Progress<'_>,
     ) -> Result<Forwarded<O>> {
@@ -143,9 +143,10 @@ impl<W> Llama<W> {
                     }
                     retained = Some(rows);
                 }
-                if layer + 1 == self.blocks.len() && last_rows.len() < x.rows() {
-                    mixed = ops.gather(&mixed, last_rows)?;
-                    x = ops.gather(&x, last_rows)?;
+                if last_only && layer + 1 == self.blocks.len() && x.rows() > 1 {
+                    let last = [x.rows() - 1];
+                    mixed = ops.gather(&mixed, &last)?;
+                    x = ops.gather(&x, &last)?;
                 }
                 ops.linear_add(&mut x, &mixed, &block.out)?;
                 drop(mixed);

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::config::{Architecture, ModelConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
-use crate::ops::{Extent, Ops, Visual};
+use crate::ops::{Ops, Visual};
 use crate::select::Plan;
 
 /// All weights of a checkpoint that the engine uses.
@@ -142,10 +142,8 @@ impl<W> Llava<W> {
         progress: &mut Progress<'_>,
     ) -> Result<Forwarded<O>> {
         ops.enter(Stage::Prefill)?;
-        let dropped = thinning.map_or(0, |thinning| thinning.among.len() - thinning.keep);
-        let last = [rows.rows() - dropped - 1];
         let stage = Stage::Prefill;
-        self.llama.forward(ops, rows, caches, batches, thinning, &last, stage, progress)
+        self.llama.forward(ops, rows, caches, batches, thinning, true, stage, progress)
     }
 
     /// Logits after one more token of each sequence, `[tokens, vocabulary]`, with a batch for each cache.
@@ -158,11 +156,10 @@ impl<W> Llava<W> {
         ops.enter(Stage::Decode)?;
         ops.step(batches, caches, &mut |ops, caches| {
             let rows = ops.embed(self.llama.embedding(), &batches[0])?;
-            let all: Vec<usize> = (0..rows.rows()).collect();
             let mut quiet = |_, _, _| std::ops::ControlFlow::Continue(());
             let stage = Stage::Decode;
             let out =
-                self.llama.forward(ops, rows, caches, batches, None, &all, stage, &mut quiet)?;
+                self.llama.forward(ops, rows, caches, batches, None, false, stage, &mut quiet)?;
             Ok(out.logits)
         })
     }

@@ -109,7 +109,7 @@ pub trait Extent {
 }
 
 /// Layers of a cache.
-pub trait Layers {
+pub trait Layered {
     /// Their number.
     fn layers(&self) -> usize;
 }
@@ -144,7 +144,7 @@ pub trait Ops {
     /// A weight, ready for use.
     type Weight;
     /// Keys and values of consecutive layers.
-    type Cache: Layers;
+    type Cache: Layered;
     /// Attention of class tokens to patches, for [`Ops::select`].
     type Scores;
     /// Which patches are kept and where they go, and the scores that decided it.

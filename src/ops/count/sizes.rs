@@ -3,7 +3,7 @@
 use crate::kv;
 use crate::ops::footprint::Hold;
 use crate::ops::memory::Charge;
-use crate::ops::{Batch, Chosen, Extent, Layers};
+use crate::ops::{Batch, Chosen, Extent, Layered};
 
 /// A buffer that is not there.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Cache {
     pub(super) _charge: Charge,
 }
 
-impl Layers for Cache {
+impl Layered for Cache {
     fn layers(&self) -> usize {
         self.shape.layers
     }

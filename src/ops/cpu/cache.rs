@@ -3,7 +3,7 @@
 use super::buffer::Buffer;
 use crate::kv::{PAGE, Shape};
 use crate::ops::memory::{Charge, Meter, Purpose};
-use crate::ops::{Layers, Span};
+use crate::ops::{Layered, Span};
 use crate::{Error, Result};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -84,7 +84,7 @@ impl Cache {
     }
 }
 
-impl Layers for Cache {
+impl Layered for Cache {
     fn layers(&self) -> usize {
         self.shape.layers
     }

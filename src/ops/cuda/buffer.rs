@@ -6,7 +6,7 @@ use super::scratch::Parts;
 use super::select::ClsHeads;
 use crate::kv;
 use crate::ops::arena::Region;
-use crate::ops::{Extent, Layers, Span};
+use crate::ops::{Extent, Layered, Span};
 use std::sync::Arc;
 
 /// Device memory for a while.
@@ -71,7 +71,7 @@ pub struct Cache {
     pub(super) theta: Option<f32>,
 }
 
-impl Layers for Cache {
+impl Layered for Cache {
     fn layers(&self) -> usize {
         self.shape.layers
     }
