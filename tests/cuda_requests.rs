@@ -12,7 +12,7 @@ use hired::engine::{
     inspect,
 };
 use hired::ops::sample::Sampling;
-use hired::select::{Counting, Heads, Method, Newlines, Rule, Selection, Tuning};
+use hired::select::{Counting, Heads, Method, Newlines, Rule, Selection, Spacing, Tuning};
 use std::ops::ControlFlow;
 
 const MODEL: &str = "next-hub";
@@ -58,6 +58,7 @@ fn batches() -> Vec<Vec<Request>> {
         ..about(image(0), at("20%"))
     };
     let tuning = Tuning { prumerge: Counting::Budget, ..Tuning::default() };
+    let strided = Tuning { spatial: Spacing::Stride, ..Tuning::default() };
     let nine = (0..9).map(|i| Request {
         max_new_tokens: 2 + i % 4,
         ..about(image(i), at(["20%", "3", "full"][i % 3]))
@@ -71,7 +72,8 @@ fn batches() -> Vec<Vec<Request>> {
         vec![about(image(2), Selection { method: Method::Full, ..at("20%") })],
         vec![about(image(3), Selection { rule: Rule::Repo, ..at("1") })],
         vec![
-            about(image(1), Selection { method: Method::Spatial, ..at("20%") }),
+            // More patches than the budget.
+            about(image(1), Selection { method: Method::Spatial, tuning: strided, ..at("40%") }),
             about(image(2), Selection { method: Method::Random, seed: 9, ..at("30%") }),
         ],
         vec![

@@ -201,7 +201,7 @@ pub struct SelectArgs {
     /// Print the selection as a JSON object
     #[arg(long)]
     pub json: bool,
-    /// Write a PNG that shows each partition with its dropped patches dimmed
+    /// Write a PNG that shows each partition with its merged patches blue and its dropped ones dimmed
     #[arg(long, value_name = "OUT.png")]
     pub overlay: Option<PathBuf>,
     #[command(flatten)]

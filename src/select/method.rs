@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// One row for each method: its name as typed, and how it is made of a request.
 macro_rules! methods {
     ($($(#[$about:meta])+ $variant:ident = $name:literal, $make:expr;)+) => {
-        /// How visual tokens are dropped.
+        /// How visual tokens are dropped; the repository's `docs/methods.md` puts the methods beside each other.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         pub enum Method {
             $($(#[$about])+ $variant),+

@@ -108,6 +108,7 @@ fn every_option_reaches_the_engine() {
         ("scope", "--saliency 3"),
         ("divprune", "--budget 63"),
         ("fastv", "--fastv-layer 1"),
+        ("spatial", "--spatial stride"),
     ] {
         let of = |rest: &str| visual(&format!("--method {method} {rest}"));
         let ((visual, all), (_, other)) = (of(""), of(rest));
@@ -118,11 +119,10 @@ fn every_option_reaches_the_engine() {
         );
         let rows = visual["kept"].as_u64().unwrap() + visual["merged"].as_u64().unwrap();
         assert!(rows <= 64 && visual["budget"] == 64, "{visual}");
-        assert_eq!(
-            visual["merged"] == 0,
-            ["scope", "divprune", "fastv"].contains(&method),
-            "{visual}"
-        );
+        let nothing = ["scope", "divprune", "spatial", "fastv"].contains(&method);
+        assert_eq!(visual["merged"] == 0, nothing, "{visual}");
+        let mut merged = visual["merged_indices"].as_array().unwrap().iter();
+        assert_eq!(merged.all(|patches| patches == &json!([])), nothing, "{visual}");
     }
     assert_eq!(visual("--budget full --newlines none").0["newlines"], 0);
     assert_eq!(visual("--budget 5000").0["budget"], 5000);
