@@ -15,7 +15,7 @@ impl Dropping for Full {
     }
 
     fn size(&self, geometry: &Geometry, _: usize) -> Size {
-        Size { rows: geometry.valid(), exact: true }
+        Size { rows: geometry.valid(), exact: true, sources: 0 }
     }
 
     fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
@@ -40,7 +40,7 @@ impl Dropping for Uniform {
     }
 
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
-        Size { rows: budget.min(geometry.valid()), exact: true }
+        Size { rows: budget.min(geometry.valid()), exact: true, sources: 0 }
     }
 
     fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
