@@ -39,7 +39,7 @@ __device__ inline void block_sums(Sum (&x)[N])
 }
 
 // The largest over the block; every thread gets it.
-__device__ inline uint64_t block_max(uint64_t x)
+__device__ inline uint64_t block_max_key(uint64_t x)
 {
     __shared__ uint64_t largest[WARP];
     const uint32_t lane = threadIdx.x % WARP;
@@ -125,7 +125,7 @@ __device__ Prefix shortest_prefix(uint32_t count, Key key, Weight weight, Sum go
             each = max(each, static_cast<uint64_t>(w));
     });
     block_sums(above);
-    const Sum one = static_cast<Sum>(block_max(each));
+    const Sum one = static_cast<Sum>(block_max_key(each));
     // Never 0, unless the goal was beyond reach.
     const Sum step = one > 0 ? one : 1;
     return Prefix{found, static_cast<uint32_t>((goal - above[0] + step - 1) / step)};

@@ -31,7 +31,7 @@ __device__ inline uint32_t most_likely(const float* logits, uint32_t cols, uint3
         }
     }
     if (wrong) atomicOr(flag, HIRED_WRONG_LOGITS);
-    return 0xFFFFFFFFu - static_cast<uint32_t>(block_max(best));
+    return 0xFFFFFFFFu - static_cast<uint32_t>(block_max_key(best));
 }
 
 // Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): a number in
@@ -101,7 +101,7 @@ __device__ inline uint32_t draw(const float* logits, const SampleHow& how, uint6
     each_of_prefix(cols, key, weight, until, [&](uint32_t i, bool, bool is_last) {
         if (is_last) chosen = i;
     });
-    return static_cast<uint32_t>(block_max(chosen));
+    return static_cast<uint32_t>(block_max_key(chosen));
 }
 
 // One block fills a multiprocessor: aiming at two, sm_70 spills.

@@ -3,21 +3,50 @@
 
 #include "prelude.cuh"
 
-// A partition's scores: its heads, each divided by the sum of its weights, added in their order. The class token's own
-// weight is left out. Never -0, for the sum begins with 0. Returns the row of scores.out that the block has written and
-// all its threads may read.
-// PRECOND: 1-D block, all of whose threads arrive; no other block sums this partition.
-__device__ inline const float* sum_heads(const SelectScores& scores, uint32_t partition, uint32_t patches)
+constexpr float LARGEST_FLOAT = 3.402823466e38f;
+
+__device__ inline bool is_attention(float score)
+{
+    return score >= 0.0f && score <= LARGEST_FLOAT;
+}
+
+// Raises a flag of the launch when any thread asks.
+__device__ inline void raise(uint32_t* flags, uint32_t flag, bool asked)
+{
+    if (asked) atomicOr(flags, flag);
+}
+
+// A patch's score from its heads' attention, of which `of` gives one: taken in the order of the heads. Never -0, for
+// sums and maxima begin with 0. A maximum keeps what is no number, so that it is seen.
+template <typename Of>
+__device__ inline float join_heads(uint32_t how, uint32_t heads, Of of)
+{
+    if (how >= HIRED_ONE_HEAD) return of(how - HIRED_ONE_HEAD) + 0.0f;
+    float total = 0.0f;
+    for (uint32_t head = 0; head < heads; head++) {
+        const float x = of(head);
+        if (how == HIRED_MAX_HEADS)
+            total = x > total || x != x ? x : total;
+        else
+            total += x;
+    }
+    return how == HIRED_MEAN_HEADS ? __fdividef(total, static_cast<float>(heads)) : total;
+}
+
+// A partition's scores: its heads, each divided by the sum of its weights, become one. The class token's own weight is
+// left out. Returns the row of scores.out that the block has written and all its threads may read.
+// PRECOND: 1-D block, all of whose threads arrive; no other block scores this partition.
+__device__ inline const float* score(const SelectScores& scores, uint32_t partition, uint32_t patches)
 {
     const uint32_t keys = patches + 1;
     const size_t row = static_cast<size_t>(partition) * scores.heads;
     const float* weights = scores.weights + row * keys + 1;
     float* out = scores.out + static_cast<size_t>(partition) * patches;
+    if (scores.heads == 0) return out;
     for (uint32_t patch = threadIdx.x; patch < patches; patch += blockDim.x) {
-        float total = 0.0f;
-        for (uint32_t head = 0; head < scores.heads; head++)
-            total += __fdividef(weights[static_cast<size_t>(head) * keys + patch], scores.sums[row + head]);
-        out[patch] = total;
+        out[patch] = join_heads(scores.how, scores.heads, [&](uint32_t head) {
+            return __fdividef(weights[static_cast<size_t>(head) * keys + patch], scores.sums[row + head]);
+        });
     }
     __syncthreads();
     return out;

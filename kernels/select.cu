@@ -1,27 +1,14 @@
 // Which patches of an image are kept, and where they go. One block for the allocation, then a block for each
 // partition, then one for the order:
 //
-//   select_exact, select_paper or select_repo: heads of the init scores -> their sums, allocation
-//   select_topk: heads of the final scores, allocation -> their sums, places of the kept patches in their partition
+//   select_exact, select_paper or select_repo: heads of the init scores -> scores, allocation
+//   select_topk: heads of the final scores, allocation -> scores, places of the kept patches in their partition
 //   select_rows: places -> kept rows, partition after partition
 //   select_order: places -> the decoder's order
 //
 // Whatever the scores, every index written is one that exists: wrong scores count as 0 and raise a flag.
 #include "rank.cuh"
 #include "scores.cuh"
-
-constexpr float LARGEST_FLOAT = 3.402823466e38f;
-
-__device__ inline bool is_attention(float score)
-{
-    return score >= 0.0f && score <= LARGEST_FLOAT;
-}
-
-// Raises a flag of the launch when any thread asks.
-__device__ inline void raise(uint32_t* flags, uint32_t flag, bool asked)
-{
-    if (asked) atomicOr(flags, flag);
-}
 
 __device__ inline uint32_t patch_count(const SelectArea& area)
 {
@@ -122,7 +109,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_exact(
     if (threadIdx.x == 0) p.allocation[0] = p.full_image;
     if (count == 0) return;
 
-    const float* init = sum_heads(p.init, 0, patch_count(p.area));
+    const float* init = score(p.init, 0, patch_count(p.area));
     const bool large = is_too_large(p, init);
     for (uint32_t i = threadIdx.x / WARP; i < count; i += blockDim.x / WARP) {
         const uint64_t content = large ? 0 : content_of(p, init, i);
@@ -197,7 +184,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_paper(
     if (threadIdx.x == 0) p.allocation[0] = p.full_image;
     if (count == 0) return;
 
-    const float* init = sum_heads(p.init, 0, patch_count(area));
+    const float* init = score(p.init, 0, patch_count(area));
     for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
         const uint32_t a = i / area.grid_cols, b = i % area.grid_cols;
         const uint32_t end_row = first_line(a + 1, area.grid_rows, area.side);
@@ -237,7 +224,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_repo(S
     if (threadIdx.x == 0) p.allocation[0] = p.full_image;
     if (count == 0) return;
 
-    const float* init = sum_heads(p.init, 0, patches);
+    const float* init = score(p.init, 0, patches);
     bool wrong = false;
     for (uint32_t t = threadIdx.x; t < patches; t += blockDim.x) wrong |= !is_attention(init[t]);
     raise(p.flags, HIRED_WRONG_INIT, wrong);
@@ -267,7 +254,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_topk(S
 {
     const uint32_t partition = blockIdx.x;
     const uint32_t patches = patch_count(p.area);
-    const float* scores = sum_heads(p.scores, partition, patches);
+    const float* scores = score(p.scores, partition, patches);
     uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * patches;
 
     const auto takes_part = [&](uint32_t t) -> uint32_t { return p.padding != 0 || is_valid(p.area, partition, t); };
@@ -303,19 +290,31 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(S
     block_sums(before);
     if (threadIdx.x == 0) {
         p.offsets[partition] = before[0];
-        if (partition + 1 == p.partitions) p.offsets[p.partitions] = before[0] + p.counts[partition];
+        if (partition + 1 == p.area.partitions) p.offsets[partition + 1] = before[0] + p.counts[partition];
     }
-    const uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * p.patch_count;
-    for (uint32_t t = threadIdx.x; t < p.patch_count; t += blockDim.x) {
-        if (ranks[t] == HIRED_DROPPED) continue;
+    const uint32_t patches = patch_count(p.area);
+    const uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * patches;
+    uint32_t first[1] = {}; // valid patches of the partitions before
+    if (p.projected != 0) {
+        for (uint32_t i = threadIdx.x; i < partition; i += blockDim.x)
+            first[0] += i == 0 ? patches : valid_in_sub_image(p.area, i - 1);
+        block_sums(first);
+    }
+    uint32_t valid = 0;
+    for (uint32_t begin = 0; begin < patches; begin += blockDim.x) {
+        const uint32_t t = begin + threadIdx.x;
+        uint32_t place = 0;
+        if (p.projected != 0) place = first[0] + block_rank(t < patches && is_valid(p.area, partition, t), valid);
+        if (t >= patches || ranks[t] == HIRED_DROPPED) continue;
         const uint32_t row = before[0] + ranks[t];
         p.patches[row] = t;
-        p.rows[row] = partition * (p.patch_count + 1) + 1 + t;
+        p.rows[row] = p.projected != 0 ? place : partition * (patches + 1) + 1 + t;
     }
 }
 
 // The full image's kept patches, then those of the whole canvas row by row, so that left and right sub-images
-// interleave; a newline after each valid canvas row, if asked for, also after one that kept nothing.
+// interleave; a newline after each valid canvas row, if asked for, also after one that kept nothing. Rows beside the
+// kept patches follow what they were added to: the full image's its patches, all others the canvas.
 // PRECOND: grid of 1; 1-D block of whole warps, at most 256 threads; partitions * (patch_count + 1) below 2^32.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_order(SelectOrderParams p)
 {
@@ -323,7 +322,11 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_order(
     const uint32_t patches = patch_count(area);
     const uint32_t cols = area.col_end - area.col_begin;
     const uint32_t steps = cols + (p.newlines != 0 ? 1 : 0); // of a canvas row
-    const uint32_t end = patches + (area.row_end - area.row_begin) * steps;
+    const uint32_t own = p.added != nullptr ? p.added[0] : 0;
+    const uint32_t others = p.added != nullptr ? p.added[1] - own : 0;
+    const uint32_t canvas = patches + own;
+    const uint32_t behind = canvas + (area.row_end - area.row_begin) * steps;
+    const uint32_t end = behind + others;
     uint32_t written = 0;
     for (uint32_t first = 0; first < end; first += blockDim.x) {
         const uint32_t at = first + threadIdx.x;
@@ -331,9 +334,11 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_order(
         bool is_slot = at < end;
         uint32_t partition = 0, patch = at;
         bool is_patch = at < patches;
-        if (is_slot && !is_patch) {
-            const uint32_t row = area.row_begin + (at - patches) / steps;
-            const uint32_t step = (at - patches) % steps;
+        if (at >= patches && (at < canvas || at >= behind)) {
+            slot = p.offsets[area.partitions] + (at < canvas ? at - patches : own + at - behind);
+        } else if (is_slot && !is_patch) {
+            const uint32_t row = area.row_begin + (at - canvas) / steps;
+            const uint32_t step = (at - canvas) % steps;
             const uint32_t col = area.col_begin + step;
             is_patch = step < cols;
             partition = 1 + row / area.side * area.grid_cols + col / area.side;

@@ -91,7 +91,10 @@ fn batches() -> Vec<Vec<Request>> {
             about(image(1), Selection { method: Method::FastV, ..at("20%") }),
             words("No picture?"),
         ],
-        vec![about(image(2), Selection { method: Method::PruMergePlus, tuning, ..at("20%") })],
+        vec![
+            about(image(2), Selection { method: Method::PruMergePlus, tuning, ..at("20%") }),
+            about(image(0), Selection { method: Method::PruMerge, ..at("20%") }),
+        ],
         vec![drawn(1), drawn(2), words("Nothing to see?")],
         // More than decode together.
         nine.collect(),
@@ -123,12 +126,13 @@ fn child_requests() {
             assert!(!wanted.host_round_trip);
         }
         for (request, got) in batch.iter().zip(&got) {
-            let Selection { method, rule, heads, .. } = request.selection;
-            let looks =
-                !matches!(method, Method::Full | Method::Spatial | Method::Random | Method::FastV);
-            let kernels =
-                matches!(method, Method::Hired | Method::FasterVlm) && heads == Heads::Sum;
-            let waits = looks && !(kernels && rule == Rule::Exact);
+            let Selection { method, rule, tuning, .. } = &request.selection;
+            // Where the number of rows is what the picture says.
+            let waits = match method {
+                Method::Hired => matches!(rule, Rule::Paper | Rule::Repo),
+                Method::PruMerge | Method::PruMergePlus => tuning.prumerge == Counting::Adaptive,
+                _ => false,
+            };
             assert_eq!(got.host_round_trip, waits && got.visual.is_some(), "batch {i}");
             let memory = got.memory;
             assert_eq!(memory.peak, memory.predicted_peak, "batch {i}: {memory:?}");
@@ -142,7 +146,7 @@ fn child_requests() {
     // The same words under many selections, the picture encoded once.
     let Some(picture) = &batches()[1][0].image else { panic!("an image") };
     let selections: Vec<Selection> =
-        batches()[1..7].iter().map(|b| b[0].selection.clone()).collect();
+        batches()[1..11].iter().map(|b| b[0].selection.clone()).collect();
     let asked: Vec<Request> = (0..9).map(|i| words(&format!("Question {i}?"))).collect();
     let swept = cuda.sweep(picture, &asked, &selections, || ControlFlow::Continue(())).unwrap();
     let wanted = cpu.sweep(picture, &asked, &selections, || ControlFlow::Continue(())).unwrap();

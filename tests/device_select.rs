@@ -9,7 +9,7 @@ mod support;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
-use hired::ops::cuda::select::{ClsHeads, Selecting};
+use hired::ops::cuda::select::{ClsHeads, Seen, Selecting};
 use hired::select::*;
 use serde::Deserialize;
 use support::{GRIDS, Picture, Scores, layout, one_crop, pinpoints};
@@ -44,14 +44,11 @@ impl Heads {
         Self::new(1, patches, scores, vec![1.0; scores.len() / patches])
     }
 
-    /// `[partitions, T]`, as the CPU sums them.
-    fn scores(&self) -> Vec<f32> {
-        let rows: Vec<&[f32]> = self.weights.chunks_exact(self.patches + 1).collect();
-        let partitions = rows.chunks_exact(self.count).zip(self.sums.chunks_exact(self.count));
-        let score = |(rows, sums): (&[&[f32]], &[f32]), patch: usize| {
-            rows.iter().zip(sums).fold(0.0, |score, (row, sum)| score + row[1 + patch] / sum)
-        };
-        partitions.flat_map(|heads| (0..self.patches).map(move |t| score(heads, t))).collect()
+    /// `[partitions, T]`, as the CPU has them.
+    fn scores(&self, how: hired::select::Heads) -> Vec<f32> {
+        let rows = self.weights.chunks_exact(self.patches + 1).zip(&self.sums);
+        let shares = rows.flat_map(|(row, sum)| row[1..].iter().map(move |weight| weight / sum));
+        how.scores(&shares.collect::<Vec<_>>(), self.count, self.patches)
     }
 
     fn upload(&self, card: &Card) -> ClsHeads {
@@ -79,7 +76,8 @@ fn on_device(
         words[layout.allocation.clone()].copy_from_slice(&allocation);
     }
     let block = card.upload(&words);
-    for (mut launch, params) in selecting.launches(block, init, last) {
+    let seen = Seen { init, last, ..Seen::default() };
+    for (mut launch, params) in selecting.launches(block, 0, &seen, 1) {
         launch.block = threads;
         card.run(&launch, params.pointer());
     }
@@ -102,14 +100,12 @@ impl Case {
         let geometry = Geometry::new(&self.layout, self.patch_size).unwrap();
         // A share can come to no token.
         let Ok(plan) = plan(&geometry, &self.selection) else { return };
-        if plan.ranking.is_none() {
-            return;
-        }
         let selecting = Selecting::new(&plan).unwrap();
         let block = on_device(&selecting, &plan, &self.init, &self.last, order, threads);
         let layout = selecting.layout();
         let delivered = selecting.delivered(&block[layout.head()]);
-        let (init, last) = (self.init.scores(), self.last.scores());
+        let how = plan.needs.heads;
+        let (init, last) = (self.init.scores(how), self.last.scores(how));
         let kept = match choose(&plan, &Evidence::scores(&init, &last)) {
             Ok(kept) => kept,
             Err(error) => {
@@ -201,6 +197,9 @@ fn random_case(seed: u64) -> Case {
         ..Selection::default()
     };
     let (kind, count) = (below(4), [1, 2, 3, 16][below(4)]);
+    use hired::select::Heads as How;
+    let heads = [How::Sum, How::Mean, How::Max, How::One(below(count))][below(4)];
+    let selection = Selection { heads, ..selection };
     let patches = (side / patch_size).pow(2);
     let partitions = 1 + layout.grid.map_or(0, |(gh, gw)| gh * gw);
     let mut take = |count| -> Vec<f32> {
@@ -292,7 +291,10 @@ fn heads_are_added_in_their_order() {
         let block = on_device(&selecting, &plan, &heads(), &heads(), ORDERS[0], 32);
         let outcome = selecting.kept(&block[selecting.layout().outcome()]).unwrap();
         assert_eq!(outcome.indices, [[kept]], "{weights:?}");
-        assert_eq!(outcome, choose(&plan, &Evidence::scores(&[], &heads().scores())).unwrap());
+        assert_eq!(
+            outcome,
+            choose(&plan, &Evidence::scores(&[], &heads().scores(plan.needs.heads))).unwrap()
+        );
     }
 }
 

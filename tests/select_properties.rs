@@ -138,7 +138,7 @@ proptest! {
         if plan.is_exact() {
             prop_assert_eq!(kept.count(), plan.rows);
         }
-        if plan.ranking.as_ref().is_none_or(|r| matches!(r.rule, Rule::Exact | Rule::Equal)) {
+        if plan.ranking().is_none_or(|r| matches!(r.rule, Rule::Exact | Rule::Equal)) {
             prop_assert_eq!(kept.count(), plan.budget.min(geometry.valid()));
             prop_assert_eq!(allotted, kept.count());
         }
@@ -161,7 +161,7 @@ proptest! {
             let lowest = indices.iter().map(|&p| rank(p as usize)).min_by(|a, b| a.partial_cmp(b).unwrap());
             let highest = (0..patches).filter(dropped).map(rank).max_by(|a, b| a.partial_cmp(b).unwrap());
             if let (Some(lowest), Some(highest)) = (lowest, highest) {
-                prop_assert!(plan.ranking.is_some() && lowest > highest);
+                prop_assert!(plan.ranking().is_some() && lowest > highest);
             }
         }
     }
@@ -202,7 +202,7 @@ proptest! {
         }
         let valid: Vec<f64> = (1..geometry.partitions()).map(|i| geometry.valid_in(i) as f64).collect();
         let holds: f64 = content.iter().zip(&valid).filter(|(s, _)| **s > 0.0).map(|(_, v)| v).sum();
-        let Some(ranking) = plan.ranking else { return Ok(()) };
+        let Some(ranking) = plan.ranking() else { return Ok(()) };
         let tokens = ranking.sub_images as f64;
         if holds < tokens {
             return Ok(());

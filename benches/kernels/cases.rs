@@ -4,7 +4,7 @@ use hired::Result;
 use hired::config::Activation;
 use hired::image::{Layout, Tiles};
 use hired::ops::sample::Sampling;
-use hired::select::{Geometry, Plan, Selection, plan};
+use hired::select::{Counting, Geometry, Method, Plan, Selection, Tuning, plan};
 
 /// Sizes of a model, and of what it is asked.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +61,10 @@ pub const SMALL: Model = Model {
 /// The full image and four parts of it.
 pub const PARTITIONS: usize = 5;
 
+/// Methods that compare rows.
+const COMPARING: [Method; 4] =
+    [Method::VisionZip, Method::DivPrune, Method::Scope, Method::PruMergePlus];
+
 /// An operation to time.
 #[derive(Debug, Clone)]
 pub struct Case {
@@ -88,6 +92,7 @@ pub enum Kind {
     Scores { partitions: usize },
     VisionAttention { kept: bool },
     Select,
+    Choose(Method),
     GatherKept,
     Interleave,
     Rope { rows: usize },
@@ -160,6 +165,10 @@ pub fn cases(model: Model) -> Vec<Case> {
         Kind::Scores { partitions: PARTITIONS },
     );
     add("select", format!("{kept} of {}", PARTITIONS * kept), Kind::Select);
+    for method in COMPARING {
+        let name = format!("select: {method}, and its rows");
+        add(&name, format!("{kept} of {}", PARTITIONS * kept), Kind::Choose(method));
+    }
     add("gather of kept rows", format!("{kept} × {vision}"), Kind::GatherKept);
     add(
         "vision: attention of kept rows",
@@ -266,8 +275,10 @@ impl Model {
         Layout { width: fit.1, height: fit.0, side: self.side, grid: Some((2, 2)), fit }
     }
 
-    pub fn plan(&self) -> Result<Plan> {
-        let selection = Selection { budget: "20%".parse()?, ..Selection::default() };
+    pub fn plan(&self, method: Method) -> Result<Plan> {
+        let tuning = Tuning { prumerge: Counting::Budget, ..Tuning::default() };
+        let selection =
+            Selection { method, tuning, budget: "20%".parse()?, ..Selection::default() };
         plan(&Geometry::new(&self.layout(), self.patch)?, &selection)
     }
 

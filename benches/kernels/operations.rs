@@ -7,6 +7,7 @@ use hired::image::Normalization;
 use hired::kv::{self, PAGE};
 use hired::ops::sample::Sampling;
 use hired::ops::{Evidence, Linear, Norm, Ops, Span, Storage, Visual};
+use hired::select::Method;
 
 /// What a case works on.
 pub struct Held<O: Ops> {
@@ -127,7 +128,7 @@ impl Case {
                 }
                 let [init, last] = [&held.scores[0], &held.scores[1]];
                 let kept = make.ops.select(
-                    &model.plan()?,
+                    &model.plan(Method::Hired)?,
                     Evidence { init: Some(init), last: Some(last), ..Evidence::default() },
                 )?;
                 held.buffers.push(make.ops.gather_kept(&x, &kept)?);
@@ -138,6 +139,18 @@ impl Case {
                     held.weights.push(make.vector(model.width)?);
                 }
                 held.kept = Some(kept);
+            }
+            Kind::Choose(_) => {
+                let x = make.rows(model.rows(), model.vision)?;
+                let (heads, patches) = (model.vision_heads, model.patches());
+                for partitions in [1, PARTITIONS] {
+                    let scores =
+                        make.ops.cls_scores(&x, patches + 1, &x, heads, partitions, patches)?;
+                    held.scores.push(scores);
+                }
+                held.buffers.push(make.rows(PARTITIONS, model.vision)?);
+                held.buffers.push(make.rows(PARTITIONS * patches, model.width)?);
+                held.buffers.push(x);
             }
             Kind::Rope { rows } | Kind::Prefill { rows } => {
                 for _ in 0..3 {
@@ -262,10 +275,25 @@ impl Case {
                 let (init, last) = (&scores[0], &scores[1]);
                 return ops
                     .select(
-                        &model.plan()?,
+                        &model.plan(Method::Hired)?,
                         Evidence { init: Some(init), last: Some(last), ..Evidence::default() },
                     )
                     .map(drop);
+            }
+            Kind::Choose(method) => {
+                let [queries, projected, x] = &buffers[..] else { unreachable!("three are made") };
+                let plan = model.plan(method)?;
+                let evidence = Evidence {
+                    init: Some(&scores[0]),
+                    last: Some(&scores[1]),
+                    queries: Some(queries),
+                    keys: Some(x),
+                    heads,
+                    features: Some(x),
+                    projected: Some(projected),
+                };
+                let kept = ops.select(&plan, evidence)?;
+                ops.gather_kept(if plan.needs.projected { projected } else { x }, &kept)?
             }
             Kind::VisionAttention { kept: false } => {
                 let x = &buffers[1];

@@ -71,6 +71,11 @@ pub fn mix(rows: usize, sources: usize, cols: usize, size: usize) -> Cost {
     Cost { flops: 2 * (sources * cols) as u64, bytes: ((sources + rows) * cols * size) as u64 }
 }
 
+/// Patches chosen one after another, each by a look at `numbers` of 4 bytes that takes `flops` operations.
+pub fn picks(picks: usize, numbers: usize, flops: usize) -> Cost {
+    Cost { flops: (picks * flops) as u64, bytes: (picks * numbers * size_of::<f32>()) as u64 }
+}
+
 /// A formula for a product: rows, columns of the result, columns of the factors, bytes of an activation, bytes of the
 /// weights.
 pub type Product = fn(usize, usize, usize, usize, usize) -> Cost;

@@ -5,7 +5,7 @@ use super::cpu;
 use super::cuda::scratch;
 use super::memory::{Charge, Meter, Purpose};
 use super::sample::Sampling;
-use super::{Batch, DECODE_ROWS, Storage};
+use super::{Batch, DECODE_ROWS, Storage, Widths};
 use crate::Result;
 use crate::checkpoint::DType;
 use crate::kv;
@@ -215,11 +215,11 @@ impl Footprint {
         }
     }
 
-    /// Bytes of a choice while it is made, of evidence so wide; what a host holds for a device is not the device's.
-    pub(super) fn choosing(self, plan: &select::Plan, width: usize) -> Option<usize> {
+    /// Bytes beside these while it is made, of evidence so wide; what a host holds for a device is not the device's.
+    pub(super) fn choosing(self, plan: &select::Plan, widths: Widths) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => Some(plan.scratch(width)),
-            Self::Cuda(_) => None,
+            Self::Cpu { .. } => Some(plan.scratch(widths.widest())),
+            Self::Cuda(_) => scratch::choosing(plan, widths),
         }
     }
 

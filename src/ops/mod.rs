@@ -33,7 +33,7 @@ use sample::Sampling;
 use std::ops::Range;
 use std::sync::Arc;
 
-pub use visual::{Chosen, Evidence, Visual};
+pub use visual::{Chosen, Evidence, Visual, Widths};
 
 /// Sequences decoded together: up to this many rows an executor gives every row of a matrix product
 /// the bits it has alone.

@@ -45,10 +45,35 @@ impl<O: Ops + ?Sized> Default for Evidence<'_, O> {
 }
 
 impl<O: Ops + ?Sized> Evidence<'_, O> {
+    /// Numbers in its rows.
+    pub fn widths(&self) -> Widths {
+        let cols = |x: Option<&O::Buffer>| x.map_or(0, Extent::cols);
+        Widths {
+            heads: self.heads,
+            keys: cols(self.keys),
+            features: cols(self.features),
+            projected: cols(self.projected),
+        }
+    }
+}
+
+/// Numbers in the rows of [`Evidence`]; 0 where it has none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Widths {
+    /// Heads that a row of keys is cut into.
+    pub heads: usize,
+    /// Of keys and queries.
+    pub keys: usize,
+    /// Of features.
+    pub features: usize,
+    /// Of projected features.
+    pub projected: usize,
+}
+
+impl Widths {
     /// The widest row.
-    pub fn width(&self) -> usize {
-        let rows = [self.queries, self.keys, self.features, self.projected];
-        rows.into_iter().flatten().map(Extent::cols).max().unwrap_or(0)
+    pub fn widest(&self) -> usize {
+        self.keys.max(self.features).max(self.projected)
     }
 }
 

@@ -8,6 +8,7 @@
 use super::cosine::{Units, greatest};
 use super::dropping::{Dropping, Evidence, Needs, Size};
 use super::geometry::Geometry;
+use super::program::Program;
 use super::{Kept, Plan};
 use crate::Result;
 
@@ -21,7 +22,7 @@ impl Dropping for DivPrune {
     }
 
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
-        Size { rows: budget.min(geometry.valid()), exact: true }
+        Size { rows: budget.min(geometry.valid()), exact: true, sources: 0 }
     }
 
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
@@ -50,6 +51,10 @@ impl Dropping for DivPrune {
             marked.map(|(patch, _)| patch as u32).collect()
         };
         Ok(Kept::of((0..geometry.partitions()).map(of_partition).collect()))
+    }
+
+    fn program(&self, _: &Geometry, _: usize) -> Option<Program> {
+        Some(Program::Spread)
     }
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use super::geometry::Geometry;
 use super::heads::Heads;
-use super::hired::Ranking;
+use super::program::Program;
 use super::{Kept, Plan};
 use crate::{Error, Result};
 
@@ -26,9 +26,9 @@ pub trait Dropping: Any + Debug + Send + Sync + Same {
     /// [`Error::Numeric`] for evidence that cannot be what it should be.
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept>;
 
-    /// HiRED's counting, where that and the scores' ranks are all there is to the method: an executor with its own
-    /// kernels for them needs no [`Dropping::choose`].
-    fn ranking(&self, _: &Geometry, _budget: usize) -> Option<Ranking> {
+    /// What a device runs instead of [`Dropping::choose`], where its kernels have the steps and the number of rows is
+    /// known before. `None`: the host chooses.
+    fn program(&self, _: &Geometry, _budget: usize) -> Option<Program> {
         None
     }
 
@@ -106,6 +106,8 @@ pub struct Size {
     pub rows: usize,
     /// Whether no evidence changes the number.
     pub exact: bool,
+    /// Sources of all rows at most, where each is a combination of others; 0 where each is a copy.
+    pub sources: usize,
 }
 
 /// Dropping inside the language model.

@@ -32,7 +32,8 @@ impl Heads {
                 Self::Max => {
                     of_heads.fold(0.0, |most, x| if x > most || x.is_nan() { x } else { most })
                 }
-                Self::One(head) => of_heads.nth(head).unwrap_or(f32::NAN),
+                // Like the others never −0.
+                Self::One(head) => of_heads.nth(head).map_or(f32::NAN, |x| x + 0.0),
             }
         };
         partitions.flat_map(|p| (0..patches).map(move |patch| score(p, patch))).collect()

@@ -9,6 +9,7 @@ use super::budget::Alpha;
 use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
+use super::program::Program;
 use super::selection::{Rule, Selection};
 use super::{Kept, Plan, exact, published, topk};
 use crate::Result;
@@ -59,7 +60,7 @@ impl Hired {
         Self::new(&Selection { rule: Rule::Exact, ..selection.clone() })
     }
 
-    fn count(&self, geometry: &Geometry, budget: usize) -> Ranking {
+    pub(super) fn count(&self, geometry: &Geometry, budget: usize) -> Ranking {
         let (rule, alpha) = (self.rule, self.alpha);
         let tokens = budget.min(geometry.valid());
         let allocation = (rule == Rule::Equal).then(|| exact::equal(geometry, tokens));
@@ -117,6 +118,7 @@ impl Dropping for Hired {
         Size {
             rows: full_image + sub_images.min(geometry.valid_in_sub_images()),
             exact: matches!(self.rule, Rule::Exact | Rule::Equal) || sub_images == 0,
+            sources: 0,
         }
     }
 
@@ -137,7 +139,7 @@ impl Dropping for Hired {
         Ok(Kept { allocation, indices, mix: None })
     }
 
-    fn ranking(&self, geometry: &Geometry, budget: usize) -> Option<Ranking> {
-        Some(self.count(geometry, budget))
+    fn program(&self, geometry: &Geometry, budget: usize) -> Option<Program> {
+        Some(Program::Rank(self.count(geometry, budget)))
     }
 }

@@ -1,6 +1,7 @@
 //! Rows that are no plain patch: sums of weighted feature rows.
 
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// What enters the decoder when a method merges: each row a combination of rows \[P·(T+1), D\] of the vision tower.
 ///
@@ -55,10 +56,15 @@ impl Mix {
         self.sources.len()
     }
 
+    /// Where a row's sources lie among all.
+    pub fn span(&self, row: usize) -> Range<usize> {
+        let begin = if row == 0 { 0 } else { self.ends[row - 1] };
+        begin..self.ends[row]
+    }
+
     /// Sources and weights of a row.
     pub fn row(&self, row: usize) -> impl Iterator<Item = (usize, f32)> {
-        let begin = if row == 0 { 0 } else { self.ends[row - 1] };
-        let range = begin..self.ends[row];
+        let range = self.span(row);
         let weights = &self.weights[range.clone()];
         self.sources[range].iter().zip(weights).map(|(&source, &weight)| (source as usize, weight))
     }

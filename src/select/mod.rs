@@ -22,6 +22,7 @@ mod hired;
 mod method;
 mod mix;
 mod order;
+mod program;
 mod prumerge;
 mod published;
 mod scope;
@@ -38,6 +39,7 @@ pub use hired::Ranking;
 pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
+pub use program::{Contextual, Program};
 pub use selection::{Counting, Newlines, Parts, Rule, Selection, Spacing, Tuning};
 
 pub(crate) use topk::highest;
@@ -54,13 +56,15 @@ pub struct Plan {
     dropping: Arc<dyn Dropping>,
     /// What [`choose`] looks at.
     pub needs: Needs,
-    /// How HiRED counts, where that is all; see [`Dropping::ranking`].
-    pub ranking: Option<Ranking>,
+    /// What a device runs, see [`Dropping::program`].
+    pub program: Option<Program>,
     /// The budget *B* as asked for, as a count; it may exceed the valid patches.
     pub budget: usize,
     /// How many rows enter the decoder, newlines apart: exactly this many if [`Plan::is_exact`], else at most.
     pub rows: usize,
     exact: bool,
+    /// Sources of all rows at most, where rows are combinations; else 0.
+    pub sources: usize,
     /// Newline tokens, which no budget counts but one inside the language model.
     pub newlines: usize,
     /// What is dropped inside the language model of what enters it.
@@ -79,6 +83,14 @@ impl PartialEq for Plan {
 }
 
 impl Plan {
+    /// How HiRED counts, where that and the scores' ranks are all there is to the method.
+    pub fn ranking(&self) -> Option<&Ranking> {
+        match &self.program {
+            Some(Program::Rank(ranking)) => Some(ranking),
+            _ => None,
+        }
+    }
+
     /// Whether [`Plan::rows`] is the number itself, whatever the evidence.
     pub fn is_exact(&self) -> bool {
         self.exact
@@ -206,11 +218,11 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
         Newlines::None => 0,
     };
     let dropping = method.with(selection);
-    let Size { rows, exact } = dropping.size(geometry, budget);
-    let (needs, ranking) = (dropping.needs(geometry), dropping.ranking(geometry, budget));
+    let Size { rows, exact, sources } = dropping.size(geometry, budget);
+    let (needs, program) = (dropping.needs(geometry), dropping.program(geometry, budget));
     let late = dropping.late(geometry, newlines, budget);
     let geometry = geometry.clone();
-    Ok(Plan { geometry, dropping, needs, ranking, budget, rows, exact, newlines, late })
+    Ok(Plan { geometry, dropping, needs, program, budget, rows, exact, sources, newlines, late })
 }
 
 /// Chooses what to keep. Evidence that the plan does not need ([`Plan::needs`]) is not looked at and may be left empty.

@@ -20,6 +20,7 @@ use super::cosine::Units;
 use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
 use super::geometry::Geometry;
 use super::hired::Hired;
+use super::program::Program;
 use super::selection::{Counting, Selection};
 use super::topk::highest;
 use super::uniform::middles;
@@ -181,7 +182,10 @@ impl Dropping for PruMerge {
             Some(_) => geometry.valid(),
             None => (0..geometry.partitions()).map(most).sum(),
         };
-        Size { rows: budget.min(rows), exact: self.budgets.is_some() }
+        let rows = budget.min(rows);
+        let near = self.neighbours.min(geometry.patches() - 1);
+        let sources = rows * (1 + near) + geometry.valid();
+        Size { rows, exact: self.budgets.is_some(), sources }
     }
 
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
@@ -219,9 +223,14 @@ impl Dropping for PruMerge {
         Ok(Kept { mix: Some(mix), ..kept })
     }
 
+    /// Adaptive counting leaves the number of rows to the evidence.
+    fn program(&self, geometry: &Geometry, budget: usize) -> Option<Program> {
+        let ranking = self.budgets.as_ref()?.count(geometry, budget);
+        let neighbours = self.neighbours.min(geometry.patches() - 1);
+        Some(Program::Merge { ranking, spatial: self.spatial, neighbours })
+    }
+
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
-        let (rows, valid) = (plan.rows, plan.geometry.valid());
-        Units::bytes(plan.geometry.patches(), width)
-            + Mix::bytes(rows, rows * (1 + self.neighbours) + valid)
+        Units::bytes(plan.geometry.patches(), width) + Mix::bytes(plan.rows, plan.sources)
     }
 }

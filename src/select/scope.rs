@@ -14,6 +14,7 @@ use super::cosine::{Units, greatest};
 use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
+use super::program::Program;
 use super::selection::Selection;
 use super::{Kept, Plan, exact};
 use crate::Result;
@@ -40,7 +41,7 @@ impl Dropping for Scope {
     }
 
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
-        Size { rows: budget.min(geometry.valid()), exact: true }
+        Size { rows: budget.min(geometry.valid()), exact: true, sources: 0 }
     }
 
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
@@ -58,6 +59,11 @@ impl Dropping for Scope {
             kept.into_iter().map(|place| valid[place] as u32).collect()
         });
         Ok(Kept::of(indices.collect()))
+    }
+
+    fn program(&self, geometry: &Geometry, budget: usize) -> Option<Program> {
+        let counts = exact::equal(geometry, budget.min(geometry.valid()));
+        Some(Program::Cover { counts, exponent: self.exponent.value() })
     }
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {

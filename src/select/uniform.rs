@@ -16,7 +16,7 @@ impl Dropping for Full {
     }
 
     fn size(&self, geometry: &Geometry, _: usize) -> Size {
-        Size { rows: geometry.valid(), exact: true }
+        Size { rows: geometry.valid(), exact: true, sources: 0 }
     }
 
     fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
@@ -63,7 +63,7 @@ impl Dropping for Uniform {
                 (0..geometry.partitions()).map(|i| multiples(geometry, stride, i).count()).sum()
             }
         };
-        Size { rows, exact: true }
+        Size { rows, exact: true, sources: 0 }
     }
 
     fn choose(&self, plan: &Plan, _: &Evidence<'_>) -> Result<Kept> {
@@ -156,7 +156,7 @@ mod tests {
         {
             assert_eq!(stride(&geometry, budget), expected, "{budget}");
             let size = Uniform::Stride.size(&geometry, budget);
-            assert_eq!(size, Size { rows: kept, exact: true }, "{budget}");
+            assert_eq!(size, Size { rows: kept, exact: true, sources: 0 }, "{budget}");
         }
     }
 

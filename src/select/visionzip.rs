@@ -12,6 +12,7 @@ use super::cosine::{Units, greatest};
 use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
+use super::program::{Contextual, Program};
 use super::selection::Selection;
 use super::topk::highest;
 use super::{Kept, Mix, Plan, exact};
@@ -45,14 +46,19 @@ impl VisionZip {
         }
     }
 
+    /// What `count` rows of a partition are.
+    fn split(&self, count: usize) -> Contextual {
+        let contexts = self.contextual.of(count);
+        let class = count >= contexts + 2;
+        Contextual { dominant: count - contexts - usize::from(class), class, contexts }
+    }
+
     /// What `count` ≤ Vᵢ rows of partition `i` are made of.
     fn rows(&self, geometry: &Geometry, evidence: &Evidence<'_>, i: usize, count: usize) -> Rows {
         let patches = geometry.patches();
-        let contexts = self.contextual.of(count);
-        let class = count >= contexts + 2;
+        let Contextual { dominant, class, contexts } = self.split(count);
         let scores = &evidence.last[i * patches..][..patches];
-        let most = count - contexts - usize::from(class);
-        let dominant = highest(scores, geometry.valid_patches(i), most);
+        let dominant = highest(scores, geometry.valid_patches(i), dominant);
         if contexts == 0 {
             return Rows { dominant, class, contextual: Vec::new() };
         }
@@ -97,7 +103,13 @@ impl Dropping for VisionZip {
     }
 
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
-        Size { rows: budget.min(geometry.valid()), exact: true }
+        let rows = budget.min(geometry.valid());
+        let counts = exact::equal(geometry, rows).into_iter().enumerate();
+        let sources = counts.map(|(i, count)| {
+            let split = self.split(count);
+            split.dominant + split.sources(geometry.valid_in(i))
+        });
+        Size { rows, exact: true, sources: sources.sum() }
     }
 
     /// Rows beside the patches come as published: the full image's class token and contextual rows, then the class
@@ -127,9 +139,13 @@ impl Dropping for VisionZip {
         Ok(Kept { mix: Some(mix), ..kept })
     }
 
+    fn program(&self, geometry: &Geometry, budget: usize) -> Option<Program> {
+        let counts = exact::equal(geometry, budget.min(geometry.valid()));
+        Some(Program::Contexts(counts.into_iter().map(|count| self.split(count)).collect()))
+    }
+
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
         // Whole keys are more than their mean over heads: how many those are is not known here.
-        Units::bytes(plan.geometry.patches(), width)
-            + Mix::bytes(plan.rows, plan.geometry.valid() + plan.rows)
+        Units::bytes(plan.geometry.patches(), width) + Mix::bytes(plan.rows, plan.sources)
     }
 }

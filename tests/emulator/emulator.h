@@ -75,6 +75,8 @@ EMU_WORD float __uint_as_float(unsigned x) { return emu_bits<float>(x); }
 EMU_WORD unsigned __float_as_uint(float x) { return emu_bits<unsigned>(x); }
 EMU_WORD float __int_as_float(int x) { return emu_bits<float>(x); }
 EMU_WORD int __float_as_int(float x) { return emu_bits<int>(x); }
+EMU_WORD double __longlong_as_double(long long x) { return emu_bits<double>(x); }
+EMU_WORD long long __double_as_longlong(double x) { return emu_bits<long long>(x); }
 EMU_WORD int __popc(unsigned x) { return __builtin_popcount(x); }
 EMU_WORD int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
 EMU_WORD int __clz(int x) { return x ? __builtin_clz(x) : 32; }

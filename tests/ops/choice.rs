@@ -8,7 +8,8 @@ use hired::Error;
 use hired::image::Layout;
 use hired::ops::{Evidence, Extent, Ops, Visual};
 use hired::select::{
-    self, Budget, Geometry, Newlines, Plan, Rule, Selection, Slot, choose, order, plan,
+    self, Budget, Counting, Geometry, Method, Newlines, Plan, Rule, Selection, Slot, Tuning,
+    choose, order, plan,
 };
 
 /// Numbers of a row, of so many heads.
@@ -31,6 +32,7 @@ pub fn cases(corpus: &mut Corpus) {
         picture(10, 30, 6, (3, 1), (18, 6)),
         picture(200, 3, 5, (3, 1), (1, 5)),
     ];
+    comparing(corpus, &layouts);
     let exact = Selection::default();
     let selections = [
         exact.clone(),
@@ -63,17 +65,112 @@ pub fn cases(corpus: &mut Corpus) {
     }
 }
 
+/// Methods that compare rows, as far as they choose on the device: what they choose is `device_methods`' matter, here it is
+/// what becomes of it and the memory that it takes.
+fn comparing(corpus: &mut Corpus, layouts: &[Layout]) {
+    let methods = [
+        Method::VisionZip,
+        Method::DivPrune,
+        Method::Scope,
+        Method::PruMerge,
+        Method::PruMergePlus,
+    ];
+    let countings = [Counting::Budget, Counting::Adaptive];
+    for layout in layouts {
+        for (method, prumerge) in methods.iter().flat_map(|m| countings.map(|c| (*m, c))) {
+            let adaptive = prumerge == Counting::Adaptive;
+            let prumerges = matches!(method, Method::PruMerge | Method::PruMergePlus);
+            if adaptive && !prumerges {
+                continue;
+            }
+            let tuning = Tuning { prumerge, ..Tuning::default() };
+            let newlines = adaptive.then_some(Newlines::All);
+            let selection = Selection { method, tuning, newlines, ..Selection::default() };
+            let geometry = Geometry::new(layout, 1).unwrap();
+            let plan = plan(&geometry, &selection).unwrap();
+            let rows = geometry.partitions() * (geometry.patches() + 1);
+            // A width that whole vectors reach, and one that they do not.
+            for (width, heads) in [(WIDTH, HEADS), (10, 1)] {
+                let data = Tensors::default()
+                    .random("q", &[rows, width], 1.0)
+                    .random("k", &[rows, width], 2.0)
+                    .random("queries", &[geometry.partitions(), width], 4.0)
+                    .random("projected", &[geometry.valid(), 2 * width], 1.0)
+                    .stored(corpus.stored());
+                let what = format!("{selection:?} of {layout:?}, {width} wide");
+                corpus.check("choose and mix", &what, 64.0, &Compare(plan.clone(), heads), &data);
+            }
+        }
+    }
+}
+
+/// With keys of so many heads.
+struct Compare(Plan, usize);
+
+impl Case for Compare {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let &Self(ref plan, heads) = self;
+        let Scores { init, last } = scores(ops, data, plan, heads)?;
+        let (keys, features) = (data.rows(ops, "k")?, data.rows(ops, "q")?);
+        let (queries, projected) = (data.rows(ops, "queries")?, data.rows(ops, "projected")?);
+        let evidence = Evidence {
+            init: Some(&init),
+            last: Some(&last),
+            queries: Some(&queries),
+            keys: Some(&keys),
+            heads,
+            features: Some(&features),
+            projected: Some(&projected),
+        };
+        let kept = ops.select(plan, evidence)?;
+        let outcome = ops.kept(&kept)?;
+        drop((init, last, queries));
+        // How many rows adaptive counting keeps no plan knows, and so not how much memory they take.
+        if !plan.is_exact() {
+            return Ok(Vec::new());
+        }
+        let x = if plan.needs.projected { projected } else { features };
+        let rows = ops.gather_kept(&x, &kept)?;
+        let numbers = ops.download(&rows)?;
+        // An executor that only counts has no outcome.
+        if outcome.indices.is_empty() {
+            return Ok(Vec::new());
+        }
+        let cols = x.cols();
+        let from = ops.download(&x)?;
+        let mut wanted = vec![0.0; numbers.len()];
+        match &outcome.mix {
+            Some(mix) => mix.apply(&from, cols, &mut wanted),
+            None => {
+                let rows = plan.rows_of(&outcome.indices);
+                let rows = rows.iter().flat_map(|row| &from[row * cols..][..cols]);
+                wanted = rows.copied().collect();
+            }
+        }
+        assert_eq!((rows.rows(), numbers.len()), (plan.rows, wanted.len()));
+        let largest = wanted.iter().fold(1.0f32, |most, x| most.max(x.abs()));
+        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 1e-3 * largest;
+        assert!(!numbers.iter().zip(&wanted).any(differs), "{plan:?}");
+        Ok(Vec::new())
+    }
+}
+
 struct Scores<S> {
     init: S,
     last: S,
 }
 
 /// Scores as the vision tower has them.
-fn scores<O: Ops>(ops: &mut O, data: &Data, plan: &Plan) -> hired::Result<Scores<O::Scores>> {
+fn scores<O: Ops>(
+    ops: &mut O,
+    data: &Data,
+    plan: &Plan,
+    heads: usize,
+) -> hired::Result<Scores<O::Scores>> {
     let (q, k) = (data.rows(ops, "q")?, data.rows(ops, "k")?);
     let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
-    let init = ops.cls_scores(&q, patches + 1, &k, HEADS, 1, patches)?;
-    let last = ops.cls_scores(&q, patches + 1, &k, HEADS, partitions, patches)?;
+    let init = ops.cls_scores(&q, patches + 1, &k, heads, 1, patches)?;
+    let last = ops.cls_scores(&q, patches + 1, &k, heads, partitions, patches)?;
     Ok(Scores { init, last })
 }
 
@@ -87,7 +184,7 @@ struct Select(Plan);
 impl Case for Select {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let Self(plan) = self;
-        let Scores { init, last } = scores(ops, data, plan)?;
+        let Scores { init, last } = scores(ops, data, plan, HEADS)?;
         let kept = ops.select(plan, seen(&init, &last))?;
         let outcome = ops.kept(&kept)?;
         let scores = ops.scores(&kept)?;
@@ -142,7 +239,7 @@ struct Refused(Plan);
 impl Case for Refused {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let Self(plan) = self;
-        let Scores { init, last } = scores(ops, data, plan)?;
+        let Scores { init, last } = scores(ops, data, plan, HEADS)?;
         let outcome = ops.select(plan, seen(&init, &last)).and_then(|kept| ops.kept(&kept));
         let refused = match outcome {
             Ok(_) => 0.0,

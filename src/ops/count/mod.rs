@@ -20,7 +20,7 @@ use crate::checkpoint::{DType, Tensor};
 use crate::config::Activation;
 use crate::image::{Normalization, Tiles};
 use crate::kv;
-use crate::select;
+use crate::select::{self, Plan};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -257,15 +257,22 @@ impl Ops for Counter {
         Ok(out)
     }
 
-    fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Planned> {
-        let scratch = self.footprint.choosing(plan, evidence.width());
-        drop(scratch.map(|bytes| self.hold(bytes)));
+    fn select(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Planned> {
         let hold = self.hold(self.footprint.selection(plan)?);
-        Ok(Planned { rows: plan.rows, newlines: plan.newlines, _hold: hold })
+        let scratch = self.footprint.choosing(plan, evidence.widths());
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let Plan { rows, newlines, sources, .. } = *plan;
+        Ok(Planned { rows, newlines, sources, _hold: hold })
     }
 
     fn gather_kept(&mut self, x: &Size, kept: &Planned) -> Result<Size> {
-        self.pass(kept.rows * x.cols);
+        match kept.sources {
+            0 => self.pass(kept.rows * x.cols),
+            sources => {
+                let number = self.footprint.activation();
+                self.count(Kind::Other, cost::mix(kept.rows, sources, x.cols, number));
+            }
+        }
         Ok(self.buffer(kept.rows, x.cols))
     }
 

@@ -57,6 +57,8 @@ pub struct Scores {
 pub struct Planned {
     pub(super) rows: usize,
     pub(super) newlines: usize,
+    /// Of combinations at most.
+    pub(super) sources: usize,
     pub(super) _hold: Hold,
 }
 

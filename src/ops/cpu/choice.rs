@@ -22,7 +22,8 @@ impl Cpu {
             "select",
             || Cost::bytes(read * NUMBER),
             |cpu| {
-                let _scratch = cpu.meter.charge(Purpose::Workspace, plan.scratch(evidence.width()));
+                let _scratch =
+                    cpu.meter.charge(Purpose::Workspace, plan.scratch(evidence.widths().widest()));
                 let scores = |scores: Option<&Scores>, layer: Option<_>| match layer.and(scores) {
                     Some(scores) => scores.of(plan),
                     None => Vec::new(),

@@ -7,8 +7,15 @@ pub const HIRED_WRONG_INIT: u32 = 1;
 pub const HIRED_WRONG_FINAL: u32 = 2;
 pub const HIRED_LARGE_INIT: u32 = 4;
 pub const HIRED_WRONG_LOGITS: u32 = 8;
+pub const HIRED_WRONG_ROWS: u32 = 16;
 pub const HIRED_SELECT_THREADS: u32 = 256;
+pub const HIRED_GREEDY_THREADS: u32 = 1024;
 pub const HIRED_SAMPLE_THREADS: u32 = 1024;
+pub const HIRED_COSINES: u32 = 67108864;
+pub const HIRED_SUM_HEADS: u32 = 0;
+pub const HIRED_MEAN_HEADS: u32 = 1;
+pub const HIRED_MAX_HEADS: u32 = 2;
+pub const HIRED_ONE_HEAD: u32 = 3;
 pub const HIRED_SUB_IMAGES: u32 = 4000;
 pub const HIRED_PATCHES: u32 = 65536;
 pub const HIRED_ROW_THREADS: u32 = 256;
@@ -813,7 +820,7 @@ pub struct SelectScores {
     pub sums: *const f32,
     pub out: *mut f32,
     pub heads: u32,
-    pub reserved: u32,
+    pub how: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -832,8 +839,8 @@ const _: () = {
         "Offset of field: SelectScores::heads",
     ][::core::mem::offset_of!(SelectScores, heads) - 24usize];
     [
-        "Offset of field: SelectScores::reserved",
-    ][::core::mem::offset_of!(SelectScores, reserved) - 28usize];
+        "Offset of field: SelectScores::how",
+    ][::core::mem::offset_of!(SelectScores, how) - 28usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1025,12 +1032,13 @@ pub struct SelectRowsParams {
     pub offsets: *mut u32,
     pub patches: *mut u32,
     pub rows: *mut u32,
-    pub partitions: u32,
-    pub patch_count: u32,
+    pub area: SelectArea,
+    pub projected: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectRowsParams"][::core::mem::size_of::<SelectRowsParams>() - 48usize];
+    ["Size of SelectRowsParams"][::core::mem::size_of::<SelectRowsParams>() - 80usize];
     [
         "Alignment of SelectRowsParams",
     ][::core::mem::align_of::<SelectRowsParams>() - 8usize];
@@ -1050,17 +1058,21 @@ const _: () = {
         "Offset of field: SelectRowsParams::rows",
     ][::core::mem::offset_of!(SelectRowsParams, rows) - 32usize];
     [
-        "Offset of field: SelectRowsParams::partitions",
-    ][::core::mem::offset_of!(SelectRowsParams, partitions) - 40usize];
+        "Offset of field: SelectRowsParams::area",
+    ][::core::mem::offset_of!(SelectRowsParams, area) - 40usize];
     [
-        "Offset of field: SelectRowsParams::patch_count",
-    ][::core::mem::offset_of!(SelectRowsParams, patch_count) - 44usize];
+        "Offset of field: SelectRowsParams::projected",
+    ][::core::mem::offset_of!(SelectRowsParams, projected) - 72usize];
+    [
+        "Offset of field: SelectRowsParams::reserved",
+    ][::core::mem::offset_of!(SelectRowsParams, reserved) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct SelectOrderParams {
     pub ranks: *const u32,
     pub offsets: *const u32,
+    pub added: *const u32,
     pub slots: *mut u32,
     pub area: SelectArea,
     pub newlines: u32,
@@ -1068,7 +1080,7 @@ pub struct SelectOrderParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectOrderParams"][::core::mem::size_of::<SelectOrderParams>() - 64usize];
+    ["Size of SelectOrderParams"][::core::mem::size_of::<SelectOrderParams>() - 72usize];
     [
         "Alignment of SelectOrderParams",
     ][::core::mem::align_of::<SelectOrderParams>() - 8usize];
@@ -1079,17 +1091,516 @@ const _: () = {
         "Offset of field: SelectOrderParams::offsets",
     ][::core::mem::offset_of!(SelectOrderParams, offsets) - 8usize];
     [
+        "Offset of field: SelectOrderParams::added",
+    ][::core::mem::offset_of!(SelectOrderParams, added) - 16usize];
+    [
         "Offset of field: SelectOrderParams::slots",
-    ][::core::mem::offset_of!(SelectOrderParams, slots) - 16usize];
+    ][::core::mem::offset_of!(SelectOrderParams, slots) - 24usize];
     [
         "Offset of field: SelectOrderParams::area",
-    ][::core::mem::offset_of!(SelectOrderParams, area) - 24usize];
+    ][::core::mem::offset_of!(SelectOrderParams, area) - 32usize];
     [
         "Offset of field: SelectOrderParams::newlines",
-    ][::core::mem::offset_of!(SelectOrderParams, newlines) - 56usize];
+    ][::core::mem::offset_of!(SelectOrderParams, newlines) - 64usize];
     [
         "Offset of field: SelectOrderParams::reserved",
-    ][::core::mem::offset_of!(SelectOrderParams, reserved) - 60usize];
+    ][::core::mem::offset_of!(SelectOrderParams, reserved) - 68usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectPart {
+    pub cosines: u64,
+    pub first: u32,
+    pub count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectPart"][::core::mem::size_of::<SelectPart>() - 16usize];
+    ["Alignment of SelectPart"][::core::mem::align_of::<SelectPart>() - 8usize];
+    [
+        "Offset of field: SelectPart::cosines",
+    ][::core::mem::offset_of!(SelectPart, cosines) - 0usize];
+    [
+        "Offset of field: SelectPart::first",
+    ][::core::mem::offset_of!(SelectPart, first) - 8usize];
+    [
+        "Offset of field: SelectPart::count",
+    ][::core::mem::offset_of!(SelectPart, count) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectMix {
+    pub spans: *mut u32,
+    pub sources: *mut u32,
+    pub weights: *mut f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectMix"][::core::mem::size_of::<SelectMix>() - 24usize];
+    ["Alignment of SelectMix"][::core::mem::align_of::<SelectMix>() - 8usize];
+    [
+        "Offset of field: SelectMix::spans",
+    ][::core::mem::offset_of!(SelectMix, spans) - 0usize];
+    [
+        "Offset of field: SelectMix::sources",
+    ][::core::mem::offset_of!(SelectMix, sources) - 8usize];
+    [
+        "Offset of field: SelectMix::weights",
+    ][::core::mem::offset_of!(SelectMix, weights) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct UnitRowsParams {
+    pub x: *const ::core::ffi::c_void,
+    pub rows: *const u32,
+    pub out: *mut f32,
+    pub flags: *mut u32,
+    pub heads: u32,
+    pub width: u32,
+    pub x_stride: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of UnitRowsParams"][::core::mem::size_of::<UnitRowsParams>() - 48usize];
+    ["Alignment of UnitRowsParams"][::core::mem::align_of::<UnitRowsParams>() - 8usize];
+    [
+        "Offset of field: UnitRowsParams::x",
+    ][::core::mem::offset_of!(UnitRowsParams, x) - 0usize];
+    [
+        "Offset of field: UnitRowsParams::rows",
+    ][::core::mem::offset_of!(UnitRowsParams, rows) - 8usize];
+    [
+        "Offset of field: UnitRowsParams::out",
+    ][::core::mem::offset_of!(UnitRowsParams, out) - 16usize];
+    [
+        "Offset of field: UnitRowsParams::flags",
+    ][::core::mem::offset_of!(UnitRowsParams, flags) - 24usize];
+    [
+        "Offset of field: UnitRowsParams::heads",
+    ][::core::mem::offset_of!(UnitRowsParams, heads) - 32usize];
+    [
+        "Offset of field: UnitRowsParams::width",
+    ][::core::mem::offset_of!(UnitRowsParams, width) - 36usize];
+    [
+        "Offset of field: UnitRowsParams::x_stride",
+    ][::core::mem::offset_of!(UnitRowsParams, x_stride) - 40usize];
+    [
+        "Offset of field: UnitRowsParams::reserved",
+    ][::core::mem::offset_of!(UnitRowsParams, reserved) - 44usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ClassAttentionParams {
+    pub q: *const ::core::ffi::c_void,
+    pub k: *const ::core::ffi::c_void,
+    pub logits: *mut f64,
+    pub out: *mut f32,
+    pub flags: *mut u32,
+    pub scale: f64,
+    pub patch_count: u32,
+    pub width: u32,
+    pub q_stride: u32,
+    pub k_stride: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of ClassAttentionParams",
+    ][::core::mem::size_of::<ClassAttentionParams>() - 64usize];
+    [
+        "Alignment of ClassAttentionParams",
+    ][::core::mem::align_of::<ClassAttentionParams>() - 8usize];
+    [
+        "Offset of field: ClassAttentionParams::q",
+    ][::core::mem::offset_of!(ClassAttentionParams, q) - 0usize];
+    [
+        "Offset of field: ClassAttentionParams::k",
+    ][::core::mem::offset_of!(ClassAttentionParams, k) - 8usize];
+    [
+        "Offset of field: ClassAttentionParams::logits",
+    ][::core::mem::offset_of!(ClassAttentionParams, logits) - 16usize];
+    [
+        "Offset of field: ClassAttentionParams::out",
+    ][::core::mem::offset_of!(ClassAttentionParams, out) - 24usize];
+    [
+        "Offset of field: ClassAttentionParams::flags",
+    ][::core::mem::offset_of!(ClassAttentionParams, flags) - 32usize];
+    [
+        "Offset of field: ClassAttentionParams::scale",
+    ][::core::mem::offset_of!(ClassAttentionParams, scale) - 40usize];
+    [
+        "Offset of field: ClassAttentionParams::patch_count",
+    ][::core::mem::offset_of!(ClassAttentionParams, patch_count) - 48usize];
+    [
+        "Offset of field: ClassAttentionParams::width",
+    ][::core::mem::offset_of!(ClassAttentionParams, width) - 52usize];
+    [
+        "Offset of field: ClassAttentionParams::q_stride",
+    ][::core::mem::offset_of!(ClassAttentionParams, q_stride) - 56usize];
+    [
+        "Offset of field: ClassAttentionParams::k_stride",
+    ][::core::mem::offset_of!(ClassAttentionParams, k_stride) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct MixRowsParams {
+    pub x: *const ::core::ffi::c_void,
+    pub out: *mut ::core::ffi::c_void,
+    pub mix: SelectMix,
+    pub cols: u32,
+    pub x_stride: u32,
+    pub out_stride: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of MixRowsParams"][::core::mem::size_of::<MixRowsParams>() - 56usize];
+    ["Alignment of MixRowsParams"][::core::mem::align_of::<MixRowsParams>() - 8usize];
+    [
+        "Offset of field: MixRowsParams::x",
+    ][::core::mem::offset_of!(MixRowsParams, x) - 0usize];
+    [
+        "Offset of field: MixRowsParams::out",
+    ][::core::mem::offset_of!(MixRowsParams, out) - 8usize];
+    [
+        "Offset of field: MixRowsParams::mix",
+    ][::core::mem::offset_of!(MixRowsParams, mix) - 16usize];
+    [
+        "Offset of field: MixRowsParams::cols",
+    ][::core::mem::offset_of!(MixRowsParams, cols) - 40usize];
+    [
+        "Offset of field: MixRowsParams::x_stride",
+    ][::core::mem::offset_of!(MixRowsParams, x_stride) - 44usize];
+    [
+        "Offset of field: MixRowsParams::out_stride",
+    ][::core::mem::offset_of!(MixRowsParams, out_stride) - 48usize];
+    [
+        "Offset of field: MixRowsParams::reserved",
+    ][::core::mem::offset_of!(MixRowsParams, reserved) - 52usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectContext {
+    pub contexts: u32,
+    pub class_row: u32,
+    pub context_row: u32,
+    pub source: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SelectContext"][::core::mem::size_of::<SelectContext>() - 16usize];
+    ["Alignment of SelectContext"][::core::mem::align_of::<SelectContext>() - 4usize];
+    [
+        "Offset of field: SelectContext::contexts",
+    ][::core::mem::offset_of!(SelectContext, contexts) - 0usize];
+    [
+        "Offset of field: SelectContext::class_row",
+    ][::core::mem::offset_of!(SelectContext, class_row) - 4usize];
+    [
+        "Offset of field: SelectContext::context_row",
+    ][::core::mem::offset_of!(SelectContext, context_row) - 8usize];
+    [
+        "Offset of field: SelectContext::source",
+    ][::core::mem::offset_of!(SelectContext, source) - 12usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectContextsParams {
+    pub mix: SelectMix,
+    pub cosines: *const f32,
+    pub valid: *const u32,
+    pub parts: *const SelectPart,
+    pub contexts: *const SelectContext,
+    pub ranks: *const u32,
+    pub offsets: *const u32,
+    pub rows: *const u32,
+    pub left: *mut u32,
+    pub patch_count: u32,
+    pub valid_count: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of SelectContextsParams",
+    ][::core::mem::size_of::<SelectContextsParams>() - 96usize];
+    [
+        "Alignment of SelectContextsParams",
+    ][::core::mem::align_of::<SelectContextsParams>() - 8usize];
+    [
+        "Offset of field: SelectContextsParams::mix",
+    ][::core::mem::offset_of!(SelectContextsParams, mix) - 0usize];
+    [
+        "Offset of field: SelectContextsParams::cosines",
+    ][::core::mem::offset_of!(SelectContextsParams, cosines) - 24usize];
+    [
+        "Offset of field: SelectContextsParams::valid",
+    ][::core::mem::offset_of!(SelectContextsParams, valid) - 32usize];
+    [
+        "Offset of field: SelectContextsParams::parts",
+    ][::core::mem::offset_of!(SelectContextsParams, parts) - 40usize];
+    [
+        "Offset of field: SelectContextsParams::contexts",
+    ][::core::mem::offset_of!(SelectContextsParams, contexts) - 48usize];
+    [
+        "Offset of field: SelectContextsParams::ranks",
+    ][::core::mem::offset_of!(SelectContextsParams, ranks) - 56usize];
+    [
+        "Offset of field: SelectContextsParams::offsets",
+    ][::core::mem::offset_of!(SelectContextsParams, offsets) - 64usize];
+    [
+        "Offset of field: SelectContextsParams::rows",
+    ][::core::mem::offset_of!(SelectContextsParams, rows) - 72usize];
+    [
+        "Offset of field: SelectContextsParams::left",
+    ][::core::mem::offset_of!(SelectContextsParams, left) - 80usize];
+    [
+        "Offset of field: SelectContextsParams::patch_count",
+    ][::core::mem::offset_of!(SelectContextsParams, patch_count) - 88usize];
+    [
+        "Offset of field: SelectContextsParams::valid_count",
+    ][::core::mem::offset_of!(SelectContextsParams, valid_count) - 92usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectOutstandingParams {
+    pub attention: *const f32,
+    pub valid: *const u32,
+    pub parts: *const SelectPart,
+    pub allocation: *const u32,
+    pub ranks: *mut u32,
+    pub counts: *mut u32,
+    pub merged: *mut u32,
+    pub patch_count: u32,
+    pub spatial: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of SelectOutstandingParams",
+    ][::core::mem::size_of::<SelectOutstandingParams>() - 64usize];
+    [
+        "Alignment of SelectOutstandingParams",
+    ][::core::mem::align_of::<SelectOutstandingParams>() - 8usize];
+    [
+        "Offset of field: SelectOutstandingParams::attention",
+    ][::core::mem::offset_of!(SelectOutstandingParams, attention) - 0usize];
+    [
+        "Offset of field: SelectOutstandingParams::valid",
+    ][::core::mem::offset_of!(SelectOutstandingParams, valid) - 8usize];
+    [
+        "Offset of field: SelectOutstandingParams::parts",
+    ][::core::mem::offset_of!(SelectOutstandingParams, parts) - 16usize];
+    [
+        "Offset of field: SelectOutstandingParams::allocation",
+    ][::core::mem::offset_of!(SelectOutstandingParams, allocation) - 24usize];
+    [
+        "Offset of field: SelectOutstandingParams::ranks",
+    ][::core::mem::offset_of!(SelectOutstandingParams, ranks) - 32usize];
+    [
+        "Offset of field: SelectOutstandingParams::counts",
+    ][::core::mem::offset_of!(SelectOutstandingParams, counts) - 40usize];
+    [
+        "Offset of field: SelectOutstandingParams::merged",
+    ][::core::mem::offset_of!(SelectOutstandingParams, merged) - 48usize];
+    [
+        "Offset of field: SelectOutstandingParams::patch_count",
+    ][::core::mem::offset_of!(SelectOutstandingParams, patch_count) - 56usize];
+    [
+        "Offset of field: SelectOutstandingParams::spatial",
+    ][::core::mem::offset_of!(SelectOutstandingParams, spatial) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectMergedParams {
+    pub mix: SelectMix,
+    pub cosines: *const f32,
+    pub attention: *const f32,
+    pub valid: *const u32,
+    pub parts: *const SelectPart,
+    pub ranks: *const u32,
+    pub offsets: *const u32,
+    pub rows: *const u32,
+    pub merged: *const u32,
+    pub added: *mut u32,
+    pub partitions: u32,
+    pub patch_count: u32,
+    pub neighbours: u32,
+    pub source: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of SelectMergedParams",
+    ][::core::mem::size_of::<SelectMergedParams>() - 112usize];
+    [
+        "Alignment of SelectMergedParams",
+    ][::core::mem::align_of::<SelectMergedParams>() - 8usize];
+    [
+        "Offset of field: SelectMergedParams::mix",
+    ][::core::mem::offset_of!(SelectMergedParams, mix) - 0usize];
+    [
+        "Offset of field: SelectMergedParams::cosines",
+    ][::core::mem::offset_of!(SelectMergedParams, cosines) - 24usize];
+    [
+        "Offset of field: SelectMergedParams::attention",
+    ][::core::mem::offset_of!(SelectMergedParams, attention) - 32usize];
+    [
+        "Offset of field: SelectMergedParams::valid",
+    ][::core::mem::offset_of!(SelectMergedParams, valid) - 40usize];
+    [
+        "Offset of field: SelectMergedParams::parts",
+    ][::core::mem::offset_of!(SelectMergedParams, parts) - 48usize];
+    [
+        "Offset of field: SelectMergedParams::ranks",
+    ][::core::mem::offset_of!(SelectMergedParams, ranks) - 56usize];
+    [
+        "Offset of field: SelectMergedParams::offsets",
+    ][::core::mem::offset_of!(SelectMergedParams, offsets) - 64usize];
+    [
+        "Offset of field: SelectMergedParams::rows",
+    ][::core::mem::offset_of!(SelectMergedParams, rows) - 72usize];
+    [
+        "Offset of field: SelectMergedParams::merged",
+    ][::core::mem::offset_of!(SelectMergedParams, merged) - 80usize];
+    [
+        "Offset of field: SelectMergedParams::added",
+    ][::core::mem::offset_of!(SelectMergedParams, added) - 88usize];
+    [
+        "Offset of field: SelectMergedParams::partitions",
+    ][::core::mem::offset_of!(SelectMergedParams, partitions) - 96usize];
+    [
+        "Offset of field: SelectMergedParams::patch_count",
+    ][::core::mem::offset_of!(SelectMergedParams, patch_count) - 100usize];
+    [
+        "Offset of field: SelectMergedParams::neighbours",
+    ][::core::mem::offset_of!(SelectMergedParams, neighbours) - 104usize];
+    [
+        "Offset of field: SelectMergedParams::source",
+    ][::core::mem::offset_of!(SelectMergedParams, source) - 108usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SpreadParams {
+    pub cosines: *const f32,
+    pub nearest: *mut f32,
+    pub marks: *mut u32,
+    pub count: u32,
+    pub picks: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of SpreadParams"][::core::mem::size_of::<SpreadParams>() - 32usize];
+    ["Alignment of SpreadParams"][::core::mem::align_of::<SpreadParams>() - 8usize];
+    [
+        "Offset of field: SpreadParams::cosines",
+    ][::core::mem::offset_of!(SpreadParams, cosines) - 0usize];
+    [
+        "Offset of field: SpreadParams::nearest",
+    ][::core::mem::offset_of!(SpreadParams, nearest) - 8usize];
+    [
+        "Offset of field: SpreadParams::marks",
+    ][::core::mem::offset_of!(SpreadParams, marks) - 16usize];
+    [
+        "Offset of field: SpreadParams::count",
+    ][::core::mem::offset_of!(SpreadParams, count) - 24usize];
+    [
+        "Offset of field: SpreadParams::picks",
+    ][::core::mem::offset_of!(SpreadParams, picks) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CoverParams {
+    pub scores: SelectScores,
+    pub cosines: *const f32,
+    pub valid: *const u32,
+    pub parts: *const SelectPart,
+    pub picks: *const u32,
+    pub saliency: *mut f64,
+    pub marks: *mut u32,
+    pub flags: *mut u32,
+    pub exponent: f64,
+    pub patch_count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CoverParams"][::core::mem::size_of::<CoverParams>() - 104usize];
+    ["Alignment of CoverParams"][::core::mem::align_of::<CoverParams>() - 8usize];
+    [
+        "Offset of field: CoverParams::scores",
+    ][::core::mem::offset_of!(CoverParams, scores) - 0usize];
+    [
+        "Offset of field: CoverParams::cosines",
+    ][::core::mem::offset_of!(CoverParams, cosines) - 32usize];
+    [
+        "Offset of field: CoverParams::valid",
+    ][::core::mem::offset_of!(CoverParams, valid) - 40usize];
+    [
+        "Offset of field: CoverParams::parts",
+    ][::core::mem::offset_of!(CoverParams, parts) - 48usize];
+    [
+        "Offset of field: CoverParams::picks",
+    ][::core::mem::offset_of!(CoverParams, picks) - 56usize];
+    [
+        "Offset of field: CoverParams::saliency",
+    ][::core::mem::offset_of!(CoverParams, saliency) - 64usize];
+    [
+        "Offset of field: CoverParams::marks",
+    ][::core::mem::offset_of!(CoverParams, marks) - 72usize];
+    [
+        "Offset of field: CoverParams::flags",
+    ][::core::mem::offset_of!(CoverParams, flags) - 80usize];
+    [
+        "Offset of field: CoverParams::exponent",
+    ][::core::mem::offset_of!(CoverParams, exponent) - 88usize];
+    [
+        "Offset of field: CoverParams::patch_count",
+    ][::core::mem::offset_of!(CoverParams, patch_count) - 96usize];
+    [
+        "Offset of field: CoverParams::reserved",
+    ][::core::mem::offset_of!(CoverParams, reserved) - 100usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct SelectMarkedParams {
+    pub marks: *const u32,
+    pub valid: *const u32,
+    pub parts: *const SelectPart,
+    pub ranks: *mut u32,
+    pub counts: *mut u32,
+    pub patch_count: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of SelectMarkedParams",
+    ][::core::mem::size_of::<SelectMarkedParams>() - 48usize];
+    [
+        "Alignment of SelectMarkedParams",
+    ][::core::mem::align_of::<SelectMarkedParams>() - 8usize];
+    [
+        "Offset of field: SelectMarkedParams::marks",
+    ][::core::mem::offset_of!(SelectMarkedParams, marks) - 0usize];
+    [
+        "Offset of field: SelectMarkedParams::valid",
+    ][::core::mem::offset_of!(SelectMarkedParams, valid) - 8usize];
+    [
+        "Offset of field: SelectMarkedParams::parts",
+    ][::core::mem::offset_of!(SelectMarkedParams, parts) - 16usize];
+    [
+        "Offset of field: SelectMarkedParams::ranks",
+    ][::core::mem::offset_of!(SelectMarkedParams, ranks) - 24usize];
+    [
+        "Offset of field: SelectMarkedParams::counts",
+    ][::core::mem::offset_of!(SelectMarkedParams, counts) - 32usize];
+    [
+        "Offset of field: SelectMarkedParams::patch_count",
+    ][::core::mem::offset_of!(SelectMarkedParams, patch_count) - 40usize];
+    [
+        "Offset of field: SelectMarkedParams::reserved",
+    ][::core::mem::offset_of!(SelectMarkedParams, reserved) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

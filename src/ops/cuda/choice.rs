@@ -4,11 +4,11 @@ use super::buffer::{Buffer, Home, Scores};
 use super::executor::Cuda;
 use super::launch::Number;
 use super::sample::Choosing;
-use super::select::{ClsHeads, Selecting};
+use super::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
 use crate::Result;
 use crate::ops::sample::Sampling;
 use crate::ops::{Chosen, Evidence, Extent};
-use crate::select::{self, Mix, Plan};
+use crate::select::{self, Plan};
 use std::ops::Range;
 
 /// A selection in device memory.
@@ -23,8 +23,6 @@ pub struct Kept {
     pub(super) slots: u64,
     pub(super) count: usize,
     pub(super) slot_count: usize,
-    /// What the rows are made of, if not copied.
-    pub(super) mix: Option<Mix>,
     waited: bool,
     /// Where its arrays lie.
     block: u64,
@@ -52,6 +50,26 @@ fn word(block: u64, index: usize) -> u64 {
     block + (index * WORD) as u64
 }
 
+/// What is looked at, by its addresses.
+fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
+    let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
+    let rows = |x: Option<&Buffer>| {
+        x.map_or_else(Rows::default, |x| {
+            let Buffer { address, cols, stride, number, .. } = *x;
+            Rows { address, cols, stride, number }
+        })
+    };
+    Seen {
+        init: heads(evidence.init),
+        last: heads(evidence.last),
+        queries: rows(evidence.queries),
+        keys: rows(evidence.keys),
+        heads: evidence.heads,
+        features: rows(evidence.features),
+        projected: rows(evidence.projected),
+    }
+}
+
 impl Cuda {
     /// What is kept: chosen on the device by what its kernels know, else by the host. The host waits only for what it
     /// chooses by, or for a number that the plan does not tell.
@@ -60,26 +78,28 @@ impl Cuda {
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
         let at = |range: &Range<usize>| word(block, range.start);
-        let mut mix = None;
         let mut waited = false;
-        let count = if selecting.ranking().is_none() {
+        let count = if selecting.program().is_none() {
             waited = !selecting.is_known();
             let (chosen, words) = self.choose_on_host(&selecting, evidence)?;
             // SAFETY: the region holds the words.
             unsafe { self.queue.upload(block, &words)? };
-            let count = chosen.count() + chosen.merged();
-            mix = chosen.mix;
-            count
+            chosen.count() + chosen.merged()
         } else {
-            let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
-            let (init, last) = (heads(evidence.init), heads(evidence.last));
-            // SAFETY: the region holds the flags and the allocation; the launches' arrays are parts of it.
+            let seen = seen(&evidence);
+            let scratch = Scratch::of(&selecting, seen.widths());
+            let room = scratch.as_ref().map(|parts| self.region(parts.bytes())).transpose()?;
+            let (_room, room) = room.map_or((None, 0), |(place, at)| (Some(place), at));
+            // SAFETY: the regions hold the flags, the allocation and the tables; the launches' arrays are parts of them.
             unsafe {
                 self.queue.clear(at(&layout.flags), layout.flags.len() * WORD)?;
                 if let Some(words) = selecting.allocation() {
                     self.queue.upload(at(&layout.allocation), &words)?;
                 }
-                for (launch, params) in selecting.launches(block, init, last) {
+                if let Some(parts) = &scratch {
+                    self.queue.upload(room, &parts.tables(plan))?;
+                }
+                for (launch, params) in selecting.launches(block, room, &seen, self.processors) {
                     self.queue.launch_with(&launch, params.pointer())?;
                 }
             }
@@ -98,7 +118,6 @@ impl Cuda {
             slots: at(&layout.slots),
             count,
             slot_count: count + plan.newlines,
-            mix,
             waited,
             block,
             selecting,
@@ -161,42 +180,29 @@ impl Cuda {
         Ok(rows.flat_map(|(row, sum)| row[1..].iter().map(move |weight| weight / sum)).collect())
     }
 
-    /// The kept rows of `x`. Combinations are made by the host, as [`Mix::apply`] does.
+    /// The kept rows of `x`.
     pub(super) fn take_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
         let out = self.strided(kept.count, x.cols, x.stride, x.number)?;
-        let Some(mix) = &kept.mix else {
-            self.gather_rows(x, kept.rows, &out)?;
-            return Ok(out);
-        };
-        let mut rows = vec![0.0; kept.count * x.cols];
-        mix.apply(&self.read(x)?, x.cols, &mut rows);
-        let mut padded = vec![0.0; kept.count * x.stride];
-        for (to, from) in
-            padded.chunks_exact_mut(x.stride.max(1)).zip(rows.chunks_exact(x.cols.max(1)))
-        {
-            to[..x.cols].copy_from_slice(from);
-        }
-        // SAFETY: the buffer has so many numbers.
-        unsafe {
-            match x.number {
-                Number::F32 => self.queue.upload(out.address, &padded)?,
-                Number::F16 => {
-                    let half: Vec<half::f16> =
-                        padded.into_iter().map(half::f16::from_f32).collect();
-                    self.queue.upload(out.address, &half)?;
-                }
-            }
+        match kept.selecting.mix_at(kept.block) {
+            None => self.gather_rows(x, kept.rows, &out)?,
+            Some(mix) => self.mix_rows(x, mix, kept.selecting.plan().sources, &out)?,
         }
         Ok(out)
     }
 
     /// The selection for the host.
     pub(super) fn read_kept(&mut self, kept: &Kept) -> Result<select::Kept> {
-        let outcome = kept.selecting.layout().outcome();
-        // SAFETY: the outcome is a part of the selection's region.
-        let words = unsafe { self.queue.download(word(kept.block, outcome.start), outcome.len())? };
-        let outcome = kept.selecting.kept(&words)?;
-        Ok(select::Kept { mix: kept.mix.clone(), ..outcome })
+        let layout = kept.selecting.layout();
+        let read = |words: Range<usize>| {
+            // SAFETY: the outcome and the mix are parts of the selection's region.
+            unsafe { self.queue.download(word(kept.block, words.start), words.len()) }
+        };
+        let outcome = kept.selecting.kept(&read(layout.outcome())?)?;
+        if kept.selecting.mix_at(kept.block).is_none() {
+            return Ok(outcome);
+        }
+        let mix = kept.selecting.mix(outcome.count(), kept.count, &read(layout.mix())?);
+        Ok(select::Kept { mix: Some(mix), ..outcome })
     }
 
     /// The scores of a selection, for the host.

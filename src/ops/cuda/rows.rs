@@ -1,6 +1,8 @@
 //! Norms and copies of rows on the device.
 
-use super::abi::{GatherParams, HIRED_NEWLINE, InterleaveParams, NormParams};
+use super::abi::{
+    GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, SelectMix,
+};
 use super::buffer::{Buffer, Weight};
 use super::executor::Cuda;
 use super::launch::{Launch, is_vector, norm as norm_launch, variant};
@@ -46,6 +48,32 @@ impl Cuda {
             row_bytes: bytes as u32,
         };
         // SAFETY: the indices are rows of x; out has a row for each.
+        unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    /// Combinations of rows of `x`, of `sources` in all at most, described in device memory.
+    pub(super) fn mix_rows(
+        &self,
+        x: &Buffer,
+        mix: SelectMix,
+        sources: usize,
+        out: &Buffer,
+    ) -> Result<()> {
+        // With the padding, which is zero.
+        let vector = is_vector(x.number, x.stride, out.stride);
+        let kernel = format!("mix_rows_{}_{}", variant(vector), x.number.name());
+        let launch = Launch::rows("merge", kernel, out.rows, x.stride, self.lanes(vector))
+            .costing(cost::mix(out.rows, sources, x.cols, x.number.size()));
+        let params = MixRowsParams {
+            x: x.pointer(),
+            out: out.pointer(),
+            mix,
+            cols: x.stride as u32,
+            x_stride: x.stride as u32,
+            out_stride: out.stride as u32,
+            reserved: 0,
+        };
+        // SAFETY: the sources are rows of x; out has a row for each span.
         unsafe { self.queue.launch(&launch, &params) }
     }
 

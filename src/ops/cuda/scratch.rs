@@ -2,12 +2,12 @@
 
 use super::attention;
 use super::sample::Choosing;
-use super::select::Selecting;
+use super::select::{Scratch, Selecting};
 use crate::Result;
 use crate::kv;
-use crate::ops::DECODE_ROWS;
 use crate::ops::arena::rounded;
 use crate::ops::sample::Sampling;
+use crate::ops::{DECODE_ROWS, Widths};
 use crate::select;
 
 /// Parts of one region, each aligned as a region is.
@@ -83,6 +83,11 @@ pub fn retain(heads: usize, rows: usize, among: usize) -> Parts<3> {
 /// When the plan is more than the kernels take.
 pub fn selection(plan: &select::Plan) -> Result<usize> {
     Ok(Selecting::new(plan)?.layout().words() * WORD)
+}
+
+/// Bytes beside it while it is made, of evidence so wide; `None` where nothing is compared.
+pub fn choosing(plan: &select::Plan, widths: Widths) -> Option<usize> {
+    Some(Scratch::of(&Selecting::new(plan).ok()?, widths)?.bytes())
 }
 
 /// Bytes of a choice of tokens among `vocab`.

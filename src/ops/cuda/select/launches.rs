@@ -1,12 +1,13 @@
 //! The kernels of a selection with their parameters.
 
-use super::{Layout, Selecting};
+use super::looking::Looking;
+use super::{Block, Scratch, Selecting};
+use crate::ops::Widths;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi;
-use crate::ops::cuda::launch::Launch;
-use crate::select::{Ranking, Rule};
+use crate::ops::cuda::launch::{Launch, Number};
+use crate::select::{Heads, Program, Ranking, Rule};
 use std::ffi::c_void;
-use std::ops::Range;
 
 /// CLS attention in device memory, head by head.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,111 +21,241 @@ pub struct ClsHeads {
 }
 
 impl ClsHeads {
-    /// With the room for their sums.
-    fn scores(self, out: *mut u32) -> abi::SelectScores {
+    /// With the room for the scores that become of them.
+    fn scores(self, how: Heads, out: *mut u32) -> abi::SelectScores {
         abi::SelectScores {
             weights: self.weights as *const f32,
             sums: self.sums as *const f32,
             out: out.cast(),
             heads: self.heads as u32,
-            reserved: 0,
+            how: match how {
+                Heads::Sum => abi::HIRED_SUM_HEADS,
+                Heads::Mean => abi::HIRED_MEAN_HEADS,
+                Heads::Max => abi::HIRED_MAX_HEADS,
+                Heads::One(head) => abi::HIRED_ONE_HEAD + head as u32,
+            },
         }
     }
 }
 
-/// The parameters of one of the kernels, for [`Launch`].
+/// Rows in device memory.
 #[derive(Debug, Clone, Copy)]
-pub enum Params {
-    /// `select_exact`.
-    Exact(abi::SelectExactParams),
-    /// `select_paper`.
-    Paper(abi::SelectPaperParams),
-    /// `select_repo`.
-    Repo(abi::SelectRepoParams),
-    /// `select_topk`.
-    Topk(abi::SelectTopkParams),
-    /// `select_rows`.
-    Rows(abi::SelectRowsParams),
-    /// `select_order`.
-    Order(abi::SelectOrderParams),
+pub struct Rows {
+    /// Of the first number.
+    pub address: u64,
+    /// Numbers in a row.
+    pub cols: usize,
+    /// Numbers from row to row.
+    pub stride: usize,
+    /// Their format.
+    pub number: Number,
 }
 
-impl Params {
-    /// Where the struct is.
-    pub fn pointer(&self) -> *const c_void {
-        match self {
-            Self::Exact(p) => (&raw const *p).cast(),
-            Self::Paper(p) => (&raw const *p).cast(),
-            Self::Repo(p) => (&raw const *p).cast(),
-            Self::Topk(p) => (&raw const *p).cast(),
-            Self::Rows(p) => (&raw const *p).cast(),
-            Self::Order(p) => (&raw const *p).cast(),
+impl Default for Rows {
+    fn default() -> Self {
+        Self { address: 0, cols: 0, stride: 0, number: Number::F32 }
+    }
+}
+
+/// What a selection looks at, in device memory, as far as the plan needs it: see [`crate::select::Evidence`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Seen {
+    /// Of the full image.
+    pub init: ClsHeads,
+    /// Of all partitions.
+    pub last: ClsHeads,
+    /// `[P, D]`.
+    pub queries: Rows,
+    /// `[P·(T+1), D]`.
+    pub keys: Rows,
+    /// Heads that a row of keys is cut into.
+    pub heads: usize,
+    /// `[P·(T+1), D]`.
+    pub features: Rows,
+    /// `[V, H]`.
+    pub projected: Rows,
+}
+
+impl Seen {
+    /// Numbers in the rows.
+    pub fn widths(&self) -> Widths {
+        Widths {
+            heads: self.heads,
+            keys: self.keys.cols,
+            features: self.features.cols,
+            projected: self.projected.cols,
         }
+    }
+}
+
+macro_rules! params {
+    ($($(#[$about:meta])+ $kernel:ident: $params:ident),+) => {
+        /// The parameters of one of the kernels, for [`Launch`].
+        #[derive(Debug, Clone, Copy)]
+        pub enum Params {
+            $($(#[$about])+ $kernel(abi::$params)),+
+        }
+
+        impl Params {
+            /// Where the struct is.
+            pub fn pointer(&self) -> *const c_void {
+                match self {
+                    $(Self::$kernel(p) => (&raw const *p).cast()),+
+                }
+            }
+        }
+    };
+}
+
+params! {
+    /// `select_exact`.
+    Exact: SelectExactParams,
+    /// `select_paper`.
+    Paper: SelectPaperParams,
+    /// `select_repo`.
+    Repo: SelectRepoParams,
+    /// `select_topk`.
+    Topk: SelectTopkParams,
+    /// `select_rows`.
+    Rows: SelectRowsParams,
+    /// `select_order`.
+    Order: SelectOrderParams,
+    /// `select_marked`.
+    Marked: SelectMarkedParams,
+    /// `select_contexts`.
+    Contexts: SelectContextsParams,
+    /// `select_outstanding`.
+    Outstanding: SelectOutstandingParams,
+    /// `select_neighbours` and `select_rest`.
+    Merged: SelectMergedParams,
+    /// `unit_rows`.
+    Units: UnitRowsParams,
+    /// `class_attention`.
+    Attention: ClassAttentionParams,
+    /// A matrix product.
+    Gemm: GemmParams,
+    /// `spread_nearest` and `spread_pick`.
+    Spread: SpreadParams,
+    /// `cover_pick`.
+    Cover: CoverParams
+}
+
+/// Launches, one after another.
+pub type Launches = Vec<(Launch, Params)>;
+
+/// A launch of blocks of [`abi::HIRED_SELECT_THREADS`].
+pub(super) fn launch(file: &'static str, kernel: impl Into<String>, blocks: usize) -> Launch {
+    Launch {
+        file,
+        kernel: kernel.into(),
+        grid: [blocks as u32, 1, 1],
+        block: abi::HIRED_SELECT_THREADS,
+        shared: 0,
+        cost: Cost::default(),
     }
 }
 
 impl Selecting {
     /// The launches, one after another, for a block at address `block` whose flags are zero and whose allocation is there
-    /// if it is known. `init` of the full image and `scores` of all partitions are what the plan needs; of the others any.
+    /// if it is known, and a region at `scratch` with its tables, where there is one. `processors`: of the card.
     ///
     /// None where the host chooses.
-    pub fn launches(&self, block: u64, init: ClsHeads, scores: ClsHeads) -> Vec<(Launch, Params)> {
-        let Some(ranking) = self.ranking() else { return Vec::new() };
-        let at = |range: &Range<usize>| (block + 4 * range.start as u64) as *mut u32;
-        let Layout { flags, offsets, allocation, patches, rows, slots, counts, ranks, .. } =
-            &self.layout;
+    pub fn launches(&self, block: u64, scratch: u64, seen: &Seen, processors: usize) -> Launches {
+        let Some(program) = self.program() else { return Vec::new() };
+        let at = Block { layout: &self.layout, block };
+        let needs = &self.plan.needs;
+        let init = seen.init.scores(needs.heads, at.word(&self.layout.init));
+        let last = seen.last.scores(needs.heads, at.word(&self.layout.last));
+        let parts = Scratch::of(self, seen.widths()).map(|parts| Looking {
+            selecting: self,
+            at,
+            parts,
+            scratch,
+            seen,
+            processors,
+        });
+        let looking = || parts.as_ref().expect("what compares has room for it");
+        let mut all = Vec::new();
+        match program {
+            Program::Rank(ranking) => {
+                if ranking.allocation.is_none() {
+                    all.push(self.share(ranking, init, at));
+                }
+                let padding = matches!(ranking.rule, Rule::Paper | Rule::Repo);
+                all.extend([self.topk(last, padding, at), self.rows(at)]);
+            }
+            Program::Contexts(_) => {
+                all.extend([self.topk(last, false, at), self.rows(at)]);
+                looking().contexts(&mut all);
+            }
+            Program::Spread => {
+                looking().spread(&mut all);
+                all.push(self.rows(at));
+            }
+            Program::Cover { counts, exponent } => {
+                looking().cover(last, counts, *exponent, &mut all);
+                all.push(self.rows(at));
+            }
+            Program::Merge { ranking, spatial, neighbours } => {
+                all.push(self.share(ranking, init, at));
+                looking().merge(*spatial, *neighbours, &mut all);
+            }
+        }
+        let added = match program {
+            Program::Contexts(_) | Program::Merge { .. } => looking().added(),
+            _ => std::ptr::null(),
+        };
+        all.push(self.order(added, at));
+        all
+    }
+
+    /// The highest scores, as many as are allotted.
+    fn topk(&self, scores: abi::SelectScores, padding: bool, at: Block<'_>) -> (Launch, Params) {
         let area = self.area();
-        let partitions = area.partitions;
-        let patch_count = self.plan.geometry.patches() as u32;
-        let launch = |kernel: &str, blocks: u32, shared: usize| Launch {
-            file: "select",
-            kernel: format!("select_{kernel}"),
-            grid: [blocks, 1, 1],
-            block: abi::HIRED_SELECT_THREADS,
-            shared: shared as u32,
-            cost: Cost::default(),
-        };
-        let init = init.scores(at(&self.layout.init));
-        let topk = abi::SelectTopkParams {
-            scores: scores.scores(at(&self.layout.last)),
-            allocation: at(allocation),
-            ranks: at(ranks),
-            counts: at(counts),
-            flags: at(flags),
+        let params = abi::SelectTopkParams {
+            scores,
+            allocation: at.word(&at.layout.allocation),
+            ranks: at.word(&at.layout.ranks),
+            counts: at.word(&at.layout.counts),
+            flags: at.word(&at.layout.flags),
             area,
-            padding: matches!(ranking.rule, Rule::Paper | Rule::Repo).into(),
-            reserved: 0,
-        };
-        let kept_rows = abi::SelectRowsParams {
-            ranks: at(ranks),
-            counts: at(counts),
-            offsets: at(offsets),
-            patches: at(patches),
-            rows: at(rows),
-            partitions,
-            patch_count,
-        };
-        let order = abi::SelectOrderParams {
-            ranks: at(ranks),
-            offsets: at(offsets),
-            slots: at(slots),
-            area,
-            newlines: (self.plan.newlines > 0).into(),
+            padding: padding.into(),
             reserved: 0,
         };
         // Scores read, ranks written; the other kernels' words are fewer.
-        let scored = cost::pass((partitions * patch_count) as usize, size_of::<f32>());
-        let mut launches = Vec::new();
-        if ranking.allocation.is_none() {
-            let (share, params) = self.share(ranking, init, at(allocation), at(flags));
-            launches.push((launch(share.0, 1, share.1 * (partitions as usize - 1)), params));
-        }
-        launches.extend([
-            (launch("topk", partitions, 0).costing(scored), Params::Topk(topk)),
-            (launch("rows", partitions, 0), Params::Rows(kept_rows)),
-            (launch("order", 1, 0), Params::Order(order)),
-        ]);
-        launches
+        let scored = cost::pass(at.layout.ranks.len(), size_of::<f32>());
+        let blocks = area.partitions as usize;
+        (launch("select", "select_topk", blocks).costing(scored), Params::Topk(params))
+    }
+
+    /// Where kept patches are taken from.
+    pub(super) fn rows(&self, at: Block<'_>) -> (Launch, Params) {
+        let area = self.area();
+        let params = abi::SelectRowsParams {
+            ranks: at.word(&at.layout.ranks),
+            counts: at.word(&at.layout.counts),
+            offsets: at.word(&at.layout.offsets),
+            patches: at.word(&at.layout.patches),
+            rows: at.word(&at.layout.rows),
+            area,
+            projected: self.plan.needs.projected.into(),
+            reserved: 0,
+        };
+        (launch("select", "select_rows", area.partitions as usize), Params::Rows(params))
+    }
+
+    /// Where they go.
+    fn order(&self, added: *const u32, at: Block<'_>) -> (Launch, Params) {
+        let params = abi::SelectOrderParams {
+            ranks: at.word(&at.layout.ranks),
+            offsets: at.word(&at.layout.offsets),
+            added,
+            slots: at.word(&at.layout.slots),
+            area: self.area(),
+            newlines: (self.plan.newlines > 0).into(),
+            reserved: 0,
+        };
+        (launch("select", "select_order", 1), Params::Order(params))
     }
 
     fn area(&self) -> abi::SelectArea {
@@ -143,18 +274,15 @@ impl Selecting {
         }
     }
 
-    /// The kernel of the allocation with its bytes of shared memory for each sub-image, and its parameters.
-    fn share(
-        &self,
-        ranking: &Ranking,
-        init: abi::SelectScores,
-        allocation: *mut u32,
-        flags: *mut u32,
-    ) -> ((&'static str, usize), Params) {
+    /// The allocation.
+    fn share(&self, ranking: &Ranking, init: abi::SelectScores, at: Block<'_>) -> (Launch, Params) {
+        let allocation = at.word(&at.layout.allocation);
+        let flags = at.word(&at.layout.flags);
         let geometry = &self.plan.geometry;
         let area = self.area();
         let full_image = ranking.full_image as u32;
-        match ranking.rule {
+        // The kernel and its bytes of shared memory for each sub-image.
+        let ((kernel, shared), params) = match ranking.rule {
             // Equal shares are known.
             Rule::Exact | Rule::Equal => {
                 let (fit_rows, fit_cols) = geometry.fit();
@@ -175,7 +303,7 @@ impl Selecting {
                     fit_cols: fit_cols as u32,
                     reserved: 0,
                 };
-                (("exact", 12), Params::Exact(params))
+                (("select_exact", 12), Params::Exact(params))
             }
             Rule::Paper => {
                 let sub_images = ranking.sub_images as u64;
@@ -188,7 +316,7 @@ impl Selecting {
                     full_image,
                     reserved: 0,
                 };
-                (("paper", 8), Params::Paper(params))
+                (("select_paper", 8), Params::Paper(params))
             }
             Rule::Repo => {
                 let unmarked = ranking.alpha.millionths() as usize;
@@ -202,8 +330,10 @@ impl Selecting {
                     marked: (geometry.patches() * (1_000_000 - unmarked) / 1_000_000) as u32,
                     reserved: 0,
                 };
-                (("repo", 4), Params::Repo(params))
+                (("select_repo", 4), Params::Repo(params))
             }
-        }
+        };
+        let shared = shared * (geometry.partitions() as u32 - 1);
+        (Launch { shared, ..launch("select", kernel, 1) }, params)
     }
 }

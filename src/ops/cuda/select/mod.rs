@@ -4,88 +4,27 @@
 //! address is known before any score is. Nothing is read back for a plan whose number of kept patches is known; for
 //! the others, and to look for wrong scores, one copy of the first words serves.
 //!
-//! There are kernels for HiRED's counting, its ranks and their order. What else there is to look at goes to the host,
-//! which chooses by the same functions and sends the block.
+//! There are kernels for every [`Program`]. What has none, for its number of rows is the evidence's word, or which has more
+//! pairs to compare than the kernels take, goes to the host, which chooses by the same functions and sends the block.
 //!
-//! Four small launches, none of which reads more than the heads of the scores, which it sums first: some 20 µs beside the
-//! milliseconds of the encoder.
+//! HiRED is four small launches, none of which reads more than the heads of the scores, of which it makes one first: some
+//! 20 µs beside the milliseconds of the encoder. Methods that compare rows add a product and picks that wait for one
+//! another, see `kernels/diverse.cu` and `kernels/merge.cu`.
 
 mod launches;
+mod layout;
+mod looking;
+mod scratch;
 
-pub use launches::{ClsHeads, Params};
+pub use launches::{ClsHeads, Launches, Params, Rows, Seen};
+pub use layout::{Layout, NEWLINE};
+pub use scratch::Scratch;
 
 use super::abi;
-use crate::select::{Heads, Kept, Plan, Ranking, Scores, Slot, order};
+use crate::select::{Kept, Mix, Plan, Program, Scores, Slot, order};
 use crate::{Error, Result};
+use layout::Block;
 use std::ops::Range;
-
-/// Where the arrays of a selection lie, in words from the start of its block.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// One word: what is wrong with the scores. Zero before the launches.
-    pub flags: Range<usize>,
-    /// `[P + 1]`: first kept row of each partition, and their number at the end.
-    pub offsets: Range<usize>,
-    /// `[P]`: tokens allotted to each partition.
-    pub allocation: Range<usize>,
-    /// `[rows]`: patches kept, ascending in each partition.
-    pub patches: Range<usize>,
-    /// `[rows]`: where they are taken from, [`Plan::rows_of`].
-    pub rows: Range<usize>,
-    /// `[rows + newlines]`: kept row for each row of the prompt, or [`NEWLINE`].
-    pub slots: Range<usize>,
-    /// `[P]` and `[P·T]`: kept patches of each partition; place of each patch among them.
-    counts: Range<usize>,
-    ranks: Range<usize>,
-    /// `[T]`, f32: the full image's content scores, the heads become one, if the plan needs them.
-    pub init: Range<usize>,
-    /// `[P, T]`, f32: the ranking scores, likewise.
-    pub last: Range<usize>,
-}
-
-/// In the slots: a newline.
-pub const NEWLINE: u32 = abi::HIRED_NEWLINE;
-
-impl Layout {
-    fn new(plan: &Plan) -> Self {
-        let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
-        let [init, last] = plan.scores();
-        let mut end = 0;
-        let mut take = |words: usize| {
-            let start = end;
-            end += words;
-            start..end
-        };
-        // Flags and offsets first: one copy brings both.
-        Self {
-            flags: take(1),
-            offsets: take(partitions + 1),
-            allocation: take(partitions),
-            patches: take(plan.rows),
-            rows: take(plan.rows),
-            slots: take(plan.rows + plan.newlines),
-            counts: take(partitions),
-            ranks: take(partitions * patches),
-            init: take(init),
-            last: take(last),
-        }
-    }
-
-    /// The words of the block.
-    pub fn words(&self) -> usize {
-        self.last.end
-    }
-
-    /// What has to be read back where something is: the flags and the offsets.
-    pub fn head(&self) -> Range<usize> {
-        self.flags.start..self.offsets.end
-    }
-
-    /// All that the host needs to know the outcome, the head among it.
-    pub fn outcome(&self) -> Range<usize> {
-        self.flags.start..self.patches.end
-    }
-}
 
 /// A selection on the device, before it has an address.
 #[derive(Debug, Clone)]
@@ -103,7 +42,7 @@ impl Selecting {
         let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
         let most = [abi::HIRED_SUB_IMAGES, abi::HIRED_PATCHES].map(|n| n as usize);
         let selecting = Self { plan: plan.clone(), layout: Layout::new(plan) };
-        if selecting.ranking().is_none() {
+        if plan.ranking().is_none() {
             return Ok(selecting);
         }
         if partitions - 1 > most[0] {
@@ -122,9 +61,14 @@ impl Selecting {
         Ok(selecting)
     }
 
-    /// What the kernels do; `None`: the host chooses. Their scores are sums over heads.
-    pub fn ranking(&self) -> Option<&Ranking> {
-        self.plan.ranking.as_ref().filter(|_| self.plan.needs.heads == Heads::Sum)
+    /// What the kernels do; `None`: the host chooses.
+    pub fn program(&self) -> Option<&Program> {
+        let geometry = &self.plan.geometry;
+        let cosines = scratch::cosines(&scratch::compared(&self.plan));
+        let fits = cosines[cosines.len() - 1] <= abi::HIRED_COSINES as usize
+            && geometry.partitions() - 1 <= abi::HIRED_SUB_IMAGES as usize
+            && geometry.patches() <= abi::HIRED_PATCHES as usize;
+        self.plan.program.as_ref().filter(|_| fits)
     }
 
     /// Whether nothing is looked at.
@@ -134,8 +78,19 @@ impl Selecting {
 
     /// The words of the allocation, where they are known before the launches.
     pub fn allocation(&self) -> Option<Vec<u32>> {
-        let known = self.ranking()?.allocation.as_ref()?;
-        Some(known.iter().map(|&count| count as u32).collect())
+        let known: Vec<usize> = match self.program()? {
+            Program::Rank(ranking) => ranking.allocation.clone()?,
+            Program::Contexts(shares) => shares.iter().map(|share| share.dominant).collect(),
+            Program::Cover { counts, .. } => counts.clone(),
+            Program::Spread | Program::Merge { .. } => return None,
+        };
+        Some(known.into_iter().map(|count| count as u32).collect())
+    }
+
+    /// What the rows of a block at this address are made of; `None`: copies.
+    pub fn mix_at(&self, block: u64) -> Option<abi::SelectMix> {
+        let layout = &self.layout;
+        (!layout.sources.is_empty()).then(|| Block { layout, block }.mix())
     }
 
     /// What is planned.
@@ -178,6 +133,14 @@ impl Selecting {
         put(&self.layout.counts, &mut counts());
         put(&self.layout.offsets, &mut offsets.iter().copied());
         put(&self.layout.ranks, &mut ranks.iter().copied());
+        if let Some(mix) = &kept.mix {
+            let ends = (0..mix.rows())
+                .flat_map(|row| <[usize; 2]>::from((mix.span(row).start, mix.span(row).end)));
+            let sources = || (0..mix.rows()).flat_map(|row| mix.row(row));
+            put(&self.layout.spans, &mut ends.map(|end| end as u32));
+            put(&self.layout.sources, &mut sources().map(|(source, _)| source as u32));
+            put(&self.layout.weights, &mut sources().map(|(_, weight)| weight.to_bits()));
+        }
         put(&self.layout.init, &mut scores.init.iter().map(|score| score.to_bits()));
         put(&self.layout.last, &mut scores.last.iter().map(|score| score.to_bits()));
         block
@@ -192,7 +155,7 @@ impl Selecting {
         Ok(head[self.layout.offsets.end - 1] as usize)
     }
 
-    /// The outcome, from the words of [`Layout::outcome`].
+    /// The outcome, from the words of [`Layout::outcome`]; what its rows are made of is [`Selecting::mix`].
     ///
     /// # Errors
     /// [`Error::Numeric`] for scores that no attention can be.
@@ -201,8 +164,34 @@ impl Selecting {
         let offsets = &outcome[self.layout.offsets.clone()];
         let patches = &outcome[self.layout.patches.clone()];
         let indices = offsets.windows(2).map(|w| patches[w[0] as usize..w[1] as usize].to_vec());
-        let allocation = outcome[self.layout.allocation.clone()].iter().map(|&n| n as usize);
-        Ok(Kept { allocation: allocation.collect(), indices: indices.collect(), mix: None })
+        let kept = Kept::of(indices.collect());
+        Ok(match self.program() {
+            Some(Program::Rank(_)) | None => {
+                let allocation = outcome[self.layout.allocation.clone()].iter();
+                Kept { allocation: allocation.map(|&n| n as usize).collect(), ..kept }
+            }
+            Some(_) => kept,
+        })
+    }
+
+    /// What `rows` rows, of which the first are `kept`, are made of, from the words of [`Layout::mix`].
+    pub fn mix(&self, kept: usize, rows: usize, words: &[u32]) -> Mix {
+        let (spans, made) = words.split_at(self.layout.spans.len());
+        let (sources, weights) = made.split_at(self.layout.sources.len());
+        let tokens = self.plan.geometry.patches() + 1;
+        let mut mix = Mix::default();
+        for (row, span) in spans.chunks_exact(2).take(rows).enumerate() {
+            let span = span[0] as usize..span[1] as usize;
+            let weights = weights[span.clone()].iter().map(|&weight| f32::from_bits(weight));
+            let sources = sources[span].iter().map(|&source| source as usize);
+            match sources.clone().next() {
+                Some(source) if row >= kept => {
+                    mix.push_added(source / tokens, sources.zip(weights))
+                }
+                _ => mix.push(sources.zip(weights)),
+            }
+        }
+        mix
     }
 }
 
@@ -215,6 +204,13 @@ pub fn check(flags: u32) -> Result<()> {
         0 => return Ok(()),
         f if f & abi::HIRED_WRONG_INIT != 0 => "an init score",
         f if f & abi::HIRED_WRONG_FINAL != 0 => "a final score",
+        f if f & abi::HIRED_WRONG_ROWS != 0 => {
+            return Err(Error::Numeric(
+                "the rows that are compared are not finite: the vision tower overflowed or its weights are damaged; try \
+                 f32 or another copy of the checkpoint"
+                    .into(),
+            ));
+        }
         _ => {
             return Err(Error::Numeric(
                 "the content scores of the full image are too large to be CLS attention, which sums to at most 1 for \
@@ -233,7 +229,9 @@ pub fn check(flags: u32) -> Result<()> {
 mod tests {
     use super::*;
     use crate::image;
-    use crate::select::{Budget, Evidence, Geometry, Rule, Selection, choose, plan};
+    use crate::select::{
+        Budget, Counting, Evidence, Geometry, Rule, Selection, Tuning, choose, plan,
+    };
 
     fn geometry(grid: (usize, usize), side: usize) -> Geometry {
         let (width, height) = (grid.1 * side, grid.0 * side);
@@ -254,7 +252,8 @@ mod tests {
         assert_eq!(layout.outcome(), 0..7 + 5 + 100);
         assert_eq!(layout.words(), 7 + 5 + 3 * 100 + 5 + 5 * 576 + 6 * 576);
         let heads = ClsHeads { weights: 512, sums: 1024, heads: 16 };
-        let launches = selecting.launches(4096, heads, heads);
+        let seen = Seen { init: heads, last: heads, ..Seen::default() };
+        let launches = selecting.launches(4096, 0, &seen, 1);
         let names: Vec<_> = launches.iter().map(|(launch, _)| launch.kernel.as_str()).collect();
         assert_eq!(names, ["select_exact", "select_topk", "select_rows", "select_order"]);
         assert_eq!(launches[0].0.shared, 48);
@@ -269,8 +268,7 @@ mod tests {
     #[test]
     fn what_needs_no_score_needs_no_launch() {
         let selecting = selecting(Rule::Exact, Budget::Full);
-        let none = ClsHeads::default();
-        assert!(selecting.launches(0, none, none).is_empty());
+        assert!(selecting.launches(0, 0, &Seen::default(), 1).is_empty());
         let chosen = choose(selecting.plan(), &Evidence::default()).unwrap();
         let block = selecting.block(&chosen, &Scores::default());
         assert_eq!(selecting.delivered(&block[selecting.layout().head()]).unwrap(), 5 * 576);
@@ -280,11 +278,33 @@ mod tests {
     }
 
     #[test]
+    fn more_pairs_than_the_kernels_take_are_the_hosts() {
+        let program = |side, method: &str, prumerge| {
+            let tuning = Tuning { prumerge, ..Tuning::default() };
+            let method = method.parse().unwrap();
+            let selection = Selection { method, tuning, ..Selection::default() };
+            let plan = plan(&geometry((1, 1), side), &selection).unwrap();
+            Selecting::new(&plan).unwrap().program().is_some()
+        };
+        for method in ["visionzip", "divprune", "scope", "prumerge", "prumerge+"] {
+            // 2 · 64² patches are 8192, whose square is the limit; partitions of 96² are above it by themselves.
+            assert!(program(64, method, Counting::Budget), "{method}");
+            assert!(!program(96, method, Counting::Budget), "{method}");
+        }
+        assert!(
+            !program(65, "divprune", Counting::Budget) && program(65, "scope", Counting::Budget)
+        );
+        assert!(program(96, "fastervlm", Counting::Budget));
+        assert!(!program(4, "prumerge", Counting::Adaptive));
+    }
+
+    #[test]
     fn flags_are_errors() {
         let message = |flags| check(flags).unwrap_err().to_string();
         check(0).unwrap();
         assert!(message(abi::HIRED_WRONG_INIT | abi::HIRED_WRONG_FINAL).contains("init score"));
         assert!(message(abi::HIRED_WRONG_FINAL).contains("final score"));
+        assert!(message(abi::HIRED_WRONG_ROWS).contains("rows"));
         assert!(message(abi::HIRED_LARGE_INIT).contains("too large"));
     }
 
