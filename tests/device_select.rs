@@ -101,6 +101,9 @@ impl Case {
         // A share can come to no token.
         let Ok(plan) = plan(&geometry, &self.selection) else { return };
         let selecting = Selecting::new(&plan).unwrap();
+        if selecting.program().is_none() {
+            return;
+        }
         let block = on_device(&selecting, &plan, &self.init, &self.last, order, threads);
         let layout = selecting.layout();
         let delivered = selecting.delivered(&block[layout.head()]);
