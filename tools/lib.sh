@@ -1,7 +1,8 @@
 # Functions that the tools share. Sourced, not run.
 
-# Where the tools keep what they fetch; build.rs looks for nvcc in the same place.
+# Where the tools keep what they fetch, and in it tools/setup-cuda's nvcc; build.rs looks there too.
 HIRED_CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/hired"
+HIRED_CUDA="$HIRED_CACHE/cuda-11.8"
 
 say() { printf '%s\n' "$*" >&2; }
 die() {
@@ -48,14 +49,39 @@ need_libclang() {
 # A heading between the parts of a long run.
 step() { printf '\n== %s\n' "$*"; }
 
-# Rust and the linker it needs.
+# Rust, as new as Cargo.toml asks for, and the linker it needs.
 need_rust() {
-    command -v cargo >/dev/null || die "cargo is missing: install Rust 1.88 or newer (https://rustup.rs)"
+    local asked version
+    asked=$(sed -nE 's/^rust-version = "(.*)"$/\1/p' "${BASH_SOURCE[0]%/*}/../Cargo.toml")
+    local way="install Rust $asked or newer (https://rustup.rs)"
+    command -v cargo >/dev/null || die "cargo is missing: $way"
+    version=$(cargo --version) || die "cargo cannot say its version: $way"
+    version=$(cut -d' ' -f2 <<<"$version")
+    [ "$(printf '%s\n' "$asked" "$version" | sort -V | head -n 1)" = "$asked" ] ||
+        die "cargo $version is too old: $way"
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
 # Rust's formatter and lints.
 need_rust_tools() {
-    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
-    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    command -v rustup >/dev/null || die "cargo fmt and clippy are missing: install them, or Rust by https://rustup.rs"
+    rustup component add rustfmt clippy
+}
+
+# Whether build.rs will find an nvcc: it searches the same places (build/toolkit.rs).
+has_nvcc() {
+    local home
+    [ "${HIRED_NO_CUDA:-}" != 1 ] || return 1
+    [ -z "${NVCC:-}" ] || return 0
+    for home in "${CUDA_HOME:-}" "${CUDA_PATH:-}" "$HIRED_CUDA"; do
+        [ -z "$home" ] || [ ! -f "$home/bin/nvcc" ] || return 0
+    done
+    command -v nvcc >/dev/null
+}
+
+# What `cargo build` needs: where there is an nvcc it compiles the kernels, which takes a C++ compiler.
+need_build() {
+    need_rust
+    if has_nvcc; then need_gxx; fi
 }

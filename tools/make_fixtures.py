@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Makes everything under tests/fixtures from nothing: pictures, tiny checkpoints, golden data.
 
-    python3 -m venv venv && venv/bin/pip install -r tools/requirements-fixtures.txt
-    python3 -m venv venv12 && venv12/bin/pip install Pillow==12.1.1 numpy==2.4.6
-    venv/bin/python tools/make_fixtures.py --pillow12 venv12/bin/python
+    python3 -m venv target/venv && target/venv/bin/pip install -r tools/requirements-fixtures.txt
+    python3 -m venv target/venv12 && target/venv12/bin/pip install Pillow==12.1.1 numpy==2.4.6
+    target/venv/bin/python tools/make_fixtures.py --pillow12 target/venv12/bin/python
 
 The second environment only shows what an older Pillow resizes to. A run takes about two minutes on
 one core and gives the same bytes every time with the pinned versions. `--out DIR` writes elsewhere.

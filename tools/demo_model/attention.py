@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Which partitions the decoder's most attended visual tokens come from: the paper's Table 2, over many scenes.
 
-    venv/bin/python tools/demo_model/attention.py --model demo/model --questions DIR/questions.jsonl \\
+    target/venv/bin/python tools/demo_model/attention.py --model demo/model --questions DIR/questions.jsonl \\
         [--limit N] [--json FILE]
 
 transformers answers every question about an image of the 2×2 grid with all visual tokens. Counted is attention
@@ -32,6 +32,8 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoProcessor
+
+import questions
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fixtures import models, reference  # noqa: E402
@@ -163,25 +165,25 @@ def summarise(rows, budget):
 
 
 def measure(options):
+    asked = questions.read(options.questions, options.limit)
     model = models.read(options.model)
     processor = AutoProcessor.from_pretrained(options.model, backend="pil")
     rng = np.random.default_rng(0)
-    rows, asked = [], 0
-    lines = options.questions.read_text(encoding="utf-8").splitlines()
-    for line in map(json.loads, lines):
-        path = options.questions.parent / line["image"]
-        image = Image.open(path)
+    rows = []
+    for line in asked:
+        image = Image.open(options.questions.parent / line["image"])
         g = shape(model, image)
-        if g.grid != GRID or asked == options.limit:
+        if g.grid != GRID:
             continue
-        asked += 1
         rendered = reference.render(processor, line["prompt"], True)
         inputs = processor(images=image, text=rendered, return_tensors="pt")
         with torch.no_grad():
             init, attention = content(model, inputs["pixel_values"]), received(model, inputs)
         rows.append({**line, **count(g, init, attention, rng)})
         if sys.stderr.isatty():
-            print(f"\r{asked} questions", end="", file=sys.stderr)
+            print(f"\r{len(rows)} questions", end="", file=sys.stderr)
+    if not rows:
+        raise ValueError(f"{options.questions}: no question about an image of the 2×2 grid")
     return rows
 
 
@@ -233,7 +235,7 @@ def show(rows, summaries):
     for budget in BUDGETS:
         lines.append([named[budget], *map(str, row[budget]["counts"])])
         lines.append(["HiRED's allocation", *map(str, row[budget]["allocation"])])
-    print(f"The first of them, {row['image']}, “{row['prompt']}” ({row['answer']}):\n")
+    print(f"The first of them, {Path(row['image']).name}, “{row['prompt']}” ({questions.answers(row)[0]}):\n")
     table(["", *POSITIONS], lines)
 
 
@@ -241,14 +243,15 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--model", type=Path, required=True)
     arguments.add_argument("--questions", type=Path, required=True)
-    arguments.add_argument("--limit", type=int, help="the first so many questions about the grid")
+    arguments.add_argument("--limit", type=questions.count, help="the first so many questions")
     arguments.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
-    rows = measure(options)
-    if not rows:
-        sys.exit(f"attention.py: {options.questions}: no question about an image of the 2×2 grid")
+    try:
+        rows = measure(options)
+    except (OSError, ValueError) as failure:
+        sys.exit(f"attention.py: {failure}")
     summaries = {budget: summarise(rows, budget) for budget in BUDGETS}
     show(rows, summaries)
     if options.json:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Answers a file of questions with transformers and says how many are right, by kind and by grid.
 
-    venv/bin/python tools/demo_model/check.py --model demo/model --questions demo/questions.jsonl \\
+    target/venv/bin/python tools/demo_model/check.py --model demo/model --questions demo/questions.jsonl \\
         [--limit N] [--hired target/release/hired]
 
 With --hired the program answers too, at the full budget, and every token of every answer must be transformers':
@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 from transformers import AutoProcessor
+
+import questions
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from fixtures import models, reference  # noqa: E402
@@ -47,27 +49,43 @@ def ask_hired(program, model, image, prompt):
     return json.loads(run.stdout)["token_ids"]
 
 
-def same(a, b):
-    return a.strip().lower() == b.strip().lower()
+def right(said, question):
+    plain = lambda text: text.strip().lower()
+    return plain(said) in map(plain, questions.answers(question))
+
+
+def groups(question):
+    """What a question is counted under; only what its line tells."""
+    if "kind" in question:
+        yield str(question["kind"])
+    if isinstance(question.get("grid"), list):
+        yield "grid " + "x".join(map(str, question["grid"]))
+    yield "all"
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--model", type=Path, required=True)
     arguments.add_argument("--questions", type=Path, required=True)
-    arguments.add_argument("--limit", type=int, help="the first so many questions")
+    arguments.add_argument("--limit", type=questions.count, help="the first so many questions")
     arguments.add_argument("--hired", type=Path, help="the program, to be compared with")
     options = arguments.parse_args()
+    try:
+        return compare(options)
+    except (OSError, ValueError) as failure:
+        sys.exit(f"check.py: {failure}")
+
+
+def compare(options):
+    """The status: 1 where an answer differs."""
+    asked = questions.read(options.questions, options.limit)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     model = models.read(options.model)
     processor = AutoProcessor.from_pretrained(options.model, backend="pil")
     say = lambda ids: processor.decode(ids, skip_special_tokens=True)
-    right, total, differing = defaultdict(int), defaultdict(int), 0
-    lines = options.questions.read_text(encoding="utf-8").splitlines()[: options.limit]
-    if not lines:
-        sys.exit(f"check.py: {options.questions}: no question to ask")
-    for line in map(json.loads, lines):
+    hits, total, differing = defaultdict(int), defaultdict(int), 0
+    for line in asked:
         path = options.questions.parent / line["image"]
         ids = answer(model, processor, Image.open(path), line["prompt"])
         if options.hired:
@@ -76,13 +94,13 @@ def main():
                 differing += 1
                 print(f"{line['image']} {line['prompt']}", end=" ")
                 print(f"transformers {say(ids)!r} {ids}, hired {say(theirs)!r} {theirs}")
-        for key in (line["kind"], "grid {}x{}".format(*line["grid"]), "all"):
+        for key in groups(line):
             total[key] += 1
-            right[key] += same(say(ids), line["answer"])
+            hits[key] += right(say(ids), line)
     for key in sorted(total):
-        print(f"{key:10} {100 * right[key] / total[key]:5.1f} %  of {total[key]}")
+        print(f"{key:10} {100 * hits[key] / total[key]:5.1f} %  of {total[key]}")
     if options.hired:
-        print(f"hired's tokens differ from transformers' in {differing} of {len(lines)} answers")
+        print(f"hired's tokens differ from transformers' in {differing} of {len(asked)} answers")
     return 1 if differing else 0
 
 

@@ -13,23 +13,20 @@ Pillow's own font. train.py draws from another split, so no seed here shows it a
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 
 import scenes
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from fixtures.selection import geometry  # noqa: E402
 
-def best_grid(width, height):
-    """Rows and columns of the canvas LLaVA-NeXT chooses: the most picture, then the least waste."""
 
-    def rank(grid):
-        rows, columns = grid
-        scale = min(columns * scenes.SIDE / width, rows * scenes.SIDE / height)
-        picture = min(int(width * scale) * int(height * scale), width * height)
-        return -picture, rows * columns * scenes.SIDE**2 - picture
-
-    return min(scenes.GRIDS, key=rank)
+def grid(image):
+    """Rows and columns of the sub-images that LLaVA-NeXT cuts an image into."""
+    return geometry(*image.size, scenes.SIDE, scenes.PATCH, scenes.PINPOINTS).grid
 
 
 def lines(scene, image, seed, index):
@@ -46,7 +43,7 @@ def lines(scene, image, seed, index):
                 "prompt": pair[0],
                 "answer": pair[1],
                 "kind": kind,
-                "grid": best_grid(*scene.image.size),
+                "grid": grid(scene.image),
                 "signs": len(scene.signs),
             }
 

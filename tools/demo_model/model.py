@@ -20,7 +20,7 @@ import scenes  # noqa: E402
 from fixtures import checkpoints, models, text  # noqa: E402
 from fixtures.selection import geometry  # noqa: E402
 
-SIDE, PATCH = scenes.SIDE, 14
+SIDE, PATCH = scenes.SIDE, scenes.PATCH
 GRID = SIDE // PATCH  # patches a row of a sub-image
 WIDTH, HEADS = 128, 4
 VOCABULARY = 448

@@ -47,7 +47,7 @@ def main():
         for size in SIZES:
             index, scene, content = smallest(size, taken)
             taken.add(index)
-            name = "images/grid-{}x{}.png".format(*generate.best_grid(*scene.image.size))
+            name = "images/grid-{}x{}.png".format(*generate.grid(scene.image))
             (options.out / name).write_bytes(content)
             for line in generate.lines(scene, name, SEED, index):
                 file.write(json.dumps(line) + "\n")

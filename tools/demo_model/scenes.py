@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE = 112  # points of a sub-image
+SIDE, PATCH = 112, 14  # points of a sub-image and of a patch
 GRIDS = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)]  # (rows, columns), LLaVA-NeXT's order
 PINPOINTS = [[rows * SIDE, columns * SIDE] for rows, columns in GRIDS]
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains the demo model and writes its folder.
 
-    python3 -m venv venv && venv/bin/pip install -r tools/requirements-fixtures.txt
-    OMP_NUM_THREADS=1 venv/bin/python tools/demo_model/train.py --state STATE --out demo/model
+    python3 -m venv target/venv && target/venv/bin/pip install -r tools/requirements-fixtures.txt
+    OMP_NUM_THREADS=1 target/venv/bin/python tools/demo_model/train.py --state STATE --out demo/model
 
 First the vision tower alone with labels for every patch and for its CLS token, then projector and decoder
 with the tower frozen. All visual tokens, always: dropping tokens is training-free. Data are drawn as training
