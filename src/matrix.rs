@@ -1,4 +1,4 @@
-//! The one product of dense f32 matrices that several parts need.
+//! Products A·Bᵀ of dense f32 matrices, for likenesses and logits of attention.
 
 use gemm::Parallelism;
 

@@ -143,8 +143,9 @@ fn selections() -> impl Strategy<Value = Selection> {
     ];
     let counting = prop::sample::select(vec![Counting::Adaptive, Counting::Budget]);
     let spacing = prop::sample::select(vec![Spacing::Even, Spacing::Stride]);
+    let neighbours = prop_oneof![0usize..80, Just(usize::MAX)];
     let share = prop::sample::select(vec!["0", "0.15625", "0.5", "1"]);
-    (prop::sample::select(Method::ALL), budget, counting, spacing, share, 0usize..80).prop_map(
+    (prop::sample::select(Method::ALL), budget, counting, spacing, share, neighbours).prop_map(
         |(method, budget, prumerge, spatial, share, neighbours)| {
             let contextual = share.parse().unwrap();
             let tuning = Tuning { prumerge, spatial, contextual, neighbours, ..Tuning::default() };

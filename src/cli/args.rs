@@ -198,6 +198,9 @@ pub struct SelectArgs {
     /// PNG, JPEG, WebP, BMP or GIF (first frame)
     #[arg(long, value_name = "FILE")]
     pub image: PathBuf,
+    /// The question, for a method that chooses by it (fastv): it is asked to the first token of its answer
+    #[arg(long, value_name = "TEXT")]
+    pub prompt: Option<String>,
     /// Print the selection as a JSON object
     #[arg(long)]
     pub json: bool,

@@ -5,11 +5,12 @@ use super::args::SelectArgs;
 use super::files::{Output, read_image};
 use super::output::{print, print_json};
 use super::overlay::overlay;
-use hired::engine::{Engine, Image, Visual};
+use hired::engine::{Engine, Image, Request, Visual};
 use hired::image::{RgbImage, decode, tiles};
 use hired::select::{Geometry, Method};
 use std::fmt::Write;
 use std::io::Cursor;
+use std::ops::ControlFlow;
 
 pub fn select(args: &SelectArgs) -> Result<(), Stop> {
     let (name, bytes) = read_image(&args.image)?;
@@ -17,7 +18,16 @@ pub fn select(args: &SelectArgs) -> Result<(), Stop> {
     let mut engine = Engine::load(&args.model.model, args.device.options())?;
     let pixels = picture.is_some().then(|| decode(&bytes, &name)).transpose()?;
     let image = Image::Encoded { name, bytes };
-    let visual = engine.select(&image, &args.selection.with(args.budget))?;
+    let selection = args.selection.with(args.budget);
+    let visual = match &args.prompt {
+        Some(prompt) => {
+            let request = Request { selection, max_new_tokens: 1, ..Request::new(prompt) };
+            let answer =
+                engine.generate(&request.with_image(image), |_| ControlFlow::Continue(()))?;
+            answer.visual.expect("an answer about an image tells of it")
+        }
+        None => engine.select(&image, &selection)?,
+    };
     if let Some((picture, pixels)) = picture.zip(pixels) {
         picture.write(&draw(args, &engine, &pixels, &visual)?)?;
     }

@@ -53,7 +53,7 @@ pub struct TuningArgs {
     #[arg(long, value_name = "NAME", default_value_t)]
     prumerge_count: Counting,
     /// Of prumerge, prumerge+: patches merged into each kept one
-    #[arg(long, value_name = "N", default_value_t = 32, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", default_value_t = Tuning::default().neighbours, allow_hyphen_values = true)]
     neighbours: usize,
     /// Of prumerge, prumerge+: attention stands out that is so many times the distance of the quartiles above the third
     #[arg(long, value_name = "F", default_value_t = Tuning::default().outliers, allow_hyphen_values = true)]

@@ -105,7 +105,7 @@ where
         let image = self.preparer.image(image, selection)?;
         if image.plan.late.is_some() {
             return Err(Error::Request(format!(
-                "the method {} chooses inside the language model, by the question: ask one to see what is kept",
+                "the method {} chooses inside the language model, by the question: give one to see what is kept (--prompt)",
                 selection.method
             )));
         }

@@ -15,9 +15,10 @@ pub(super) struct Units {
 
 impl Units {
     /// The given rows of a matrix.
-    pub fn of(x: Matrix<'_>, rows: impl IntoIterator<Item = usize>) -> Self {
-        let mut numbers = Vec::new();
-        rows.into_iter().for_each(|row| numbers.extend_from_slice(x.row(row)));
+    pub fn of(x: Matrix<'_>, rows: impl ExactSizeIterator<Item = usize>) -> Self {
+        // No more than [`Units::bytes`] says.
+        let mut numbers = Vec::with_capacity(rows.len() * x.cols);
+        rows.for_each(|row| numbers.extend_from_slice(x.row(row)));
         Self::new(numbers, x.cols)
     }
 
@@ -35,6 +36,11 @@ impl Units {
     /// Bytes of so many rows.
     pub fn bytes(rows: usize, cols: usize) -> usize {
         rows * cols * size_of::<f32>()
+    }
+
+    /// Bytes of [`Units::cosines`] of so many rows.
+    pub fn cosine_bytes(rows: usize) -> usize {
+        rows * rows * size_of::<f32>()
     }
 
     /// Rows.
@@ -62,32 +68,6 @@ impl Units {
         out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
             similarities(self.all().rows(BLOCK * block, out.len()), other, 1.0, out);
         });
-    }
-
-    /// Of every row the cosine with the row most like it; −1 for a row that is alone.
-    pub fn nearest(&self) -> Vec<f32> {
-        let n = self.len();
-        let mut nearest = vec![-1.0f32; n];
-        nearest.par_chunks_mut(BLOCK).enumerate().for_each_init(
-            || vec![0.0; BLOCK * n],
-            |cosines, (block, nearest)| {
-                let first = BLOCK * block;
-                let cosines = &mut cosines[..nearest.len() * n];
-                similarities(self.all().rows(first, nearest.len()), self.all(), 1.0, cosines);
-                for (i, (nearest, row)) in
-                    nearest.iter_mut().zip(cosines.chunks_exact(n)).enumerate()
-                {
-                    let others = row.iter().enumerate().filter(|(j, _)| *j != first + i);
-                    *nearest = others.fold(-1.0, |most, (_, &cosine)| most.max(cosine));
-                }
-            },
-        );
-        nearest
-    }
-
-    /// Bytes of scratch of [`Units::nearest`].
-    pub fn nearest_scratch(rows: usize) -> usize {
-        rayon::current_num_threads().min(rows.div_ceil(BLOCK)) * BLOCK * rows * size_of::<f32>()
     }
 }
 
@@ -130,10 +110,6 @@ mod tests {
             }
             assert_eq!((all[i * 101 + 100], one[100]), (0.0, 0.0));
         }
-        let nearest = units.nearest();
-        assert!(nearest[..100].iter().all(|x| (x - 3f32.to_radians().cos()).abs() < 1e-5));
-        assert_eq!(nearest[100], 0.0);
-        assert_eq!(Units::new(vec![3.0, 4.0], 2).nearest(), [-1.0]);
     }
 
     #[test]

@@ -27,23 +27,24 @@ impl Dropping for DivPrune {
 
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
         let geometry = &plan.geometry;
-        let units = Units::of(evidence.projected, 0..geometry.valid());
-        let mut kept = vec![false; units.len()];
-        // Of every token how near the nearest of the others is, then of those kept, as a cosine.
-        let farness = |nearest: &[f32]| nearest.iter().map(|x| -x).collect::<Vec<f32>>();
-        let mut nearest = units.nearest();
-        let mut pick = greatest(&farness(&nearest), |_| true);
-        nearest.fill(-1.0);
-        let mut cosines = vec![0.0; units.len()];
+        let n = geometry.valid();
+        // All pairs once: every pick would else read all rows again.
+        let cosines = Units::of(evidence.projected, 0..n).cosines();
+        let of = |row: usize| &cosines[row * n..][..n];
+        let mut kept = vec![false; n];
+        // How far every token is from the nearest of all others, then of those kept, less 1.
+        let far = |row: usize| {
+            let others = of(row).iter().enumerate().filter(|(other, _)| *other != row);
+            others.fold(1.0f32, |least, (_, cosine)| least.min(-cosine))
+        };
+        let mut farness: Vec<f32> = (0..n).map(far).collect();
+        let mut pick = greatest(&farness, |_| true);
+        farness.fill(1.0);
         for _ in 0..plan.rows {
             let Some(next) = pick else { break };
             kept[next] = true;
-            units.cosines_with(next, &mut cosines);
-            nearest
-                .iter_mut()
-                .zip(&cosines)
-                .for_each(|(nearest, cosine)| *nearest = nearest.max(*cosine));
-            pick = greatest(&farness(&nearest), |i| !kept[i]);
+            farness.iter_mut().zip(of(next)).for_each(|(far, cosine)| *far = far.min(-cosine));
+            pick = greatest(&farness, |i| !kept[i]);
         }
         let mut marks = kept.into_iter();
         let of_partition = |i: usize| {
@@ -59,6 +60,6 @@ impl Dropping for DivPrune {
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
         let tokens = plan.geometry.valid();
-        Units::bytes(tokens, width) + Units::nearest_scratch(tokens)
+        Units::bytes(tokens, width) + Units::cosine_bytes(tokens)
     }
 }

@@ -108,6 +108,11 @@ impl Plan {
         [count(self.needs.init, 1), count(self.needs.last, partitions)]
     }
 
+    /// Bytes of what the rows are made of at most, where they are combinations.
+    pub fn mix_bytes(&self) -> usize {
+        if self.sources == 0 { 0 } else { Mix::bytes(self.rows, self.sources) }
+    }
+
     /// Bytes that [`choose`] takes at one moment beside the evidence, of which a row has `width` numbers.
     pub fn scratch(&self, width: usize) -> usize {
         self.dropping.scratch(self, width)

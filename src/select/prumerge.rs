@@ -231,6 +231,6 @@ impl Dropping for PruMerge {
     }
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
-        Units::bytes(plan.geometry.patches(), width) + Mix::bytes(plan.rows, plan.sources)
+        Units::bytes(plan.geometry.patches(), width)
     }
 }

@@ -68,7 +68,7 @@ impl Dropping for Scope {
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
         let patches = plan.geometry.patches();
-        Units::bytes(patches, width) + patches * patches * size_of::<f32>()
+        Units::bytes(patches, width) + Units::cosine_bytes(patches)
     }
 }
 

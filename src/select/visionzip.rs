@@ -8,7 +8,7 @@
 //! over heads. A contextual row is its target plus the mean of what went to it.
 
 use super::budget::Alpha;
-use super::cosine::{Units, greatest};
+use super::cosine::Units;
 use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
@@ -77,14 +77,20 @@ impl VisionZip {
         let step = (left.len() / contexts).max(1);
         let mut contextual: Vec<(usize, Vec<usize>)> =
             (0..contexts).map(|target| (left[target * step], Vec::new())).collect();
+        // Of what remains: how like its target it is, and which that is.
+        let mut nearest = vec![(f32::NEG_INFINITY, 0); left.len()];
         let mut likeness = vec![0.0; left.len()];
-        for (place, &patch) in left.iter().enumerate() {
-            if place % step == 0 && place / step < contexts {
-                continue;
+        for target in 0..contexts {
+            units.cosines_with(target * step, &mut likeness);
+            for (nearest, &like) in nearest.iter_mut().zip(&likeness) {
+                if like > nearest.0 {
+                    *nearest = (like, target);
+                }
             }
-            units.cosines_with(place, &mut likeness);
-            let of_targets: Vec<f32> = (0..contexts).map(|t| likeness[t * step]).collect();
-            if let Some(target) = greatest(&of_targets, |_| true) {
+        }
+        for (place, (&patch, (_, target))) in left.iter().zip(nearest).enumerate() {
+            let is_target = place % step == 0 && place / step < contexts;
+            if !is_target {
                 contextual[target].1.push(patch);
             }
         }
@@ -146,6 +152,6 @@ impl Dropping for VisionZip {
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
         // Whole keys are more than their mean over heads: how many those are is not known here.
-        Units::bytes(plan.geometry.patches(), width) + Mix::bytes(plan.rows, plan.sources)
+        Units::bytes(plan.geometry.patches(), width)
     }
 }

@@ -26,6 +26,21 @@ fn select_for_people_names_every_partition() {
     }
 }
 
+/// What is kept by the question is told for a question.
+#[test]
+fn select_asks_where_a_method_does() {
+    let rest = "--image @a.png --json --method fastv --fastv-layer 1";
+    let told = json(&on_model("select", &format!("{rest} --prompt What?")));
+    let asked = json(&on_model("run", &format!("{rest} --prompt What? --max-new-tokens 1")));
+    assert_eq!(told, asked["visual"]);
+    let kept = |key: &str| told[key].as_u64().unwrap();
+    assert_eq!(kept("kept") + kept("newlines"), kept("budget"));
+    let other = json(&on_model("select", "--image @a.png --json --prompt What?"));
+    assert_eq!(other, json(&on_model("select", "--image @a.png --json")));
+    let message = failure(&on_model("select", rest), 1);
+    assert!(message.contains("--prompt"), "{message}");
+}
+
 #[test]
 fn select_draws_a_picture() {
     let picture = |name: &str, rest: &str| {

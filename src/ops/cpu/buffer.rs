@@ -149,9 +149,9 @@ pub struct Kept {
     _charge: Charge,
 }
 
-/// Bytes of a selection: its scores.
+/// Bytes of a selection: its scores, and what its rows are made of.
 pub(crate) fn kept_bytes(plan: &select::Plan) -> usize {
-    plan.scores().iter().sum::<usize>() * size_of::<f32>()
+    plan.scores().iter().sum::<usize>() * size_of::<f32>() + plan.mix_bytes()
 }
 
 impl Kept {
