@@ -32,6 +32,11 @@ pub trait Dropping: Any + Debug + Send + Sync + Same {
         None
     }
 
+    /// Which options play a part that other methods have too.
+    fn parts(&self) -> Parts {
+        Parts::default()
+    }
+
     /// What the decoder drops of the rows that enter it, the image's newlines among them.
     fn late(&self, _: &Geometry, _newlines: usize, _budget: usize) -> Option<Late> {
         None
@@ -41,6 +46,19 @@ pub trait Dropping: Any + Debug + Send + Sync + Same {
     fn scratch(&self, _: &Plan, _width: usize) -> usize {
         0
     }
+}
+
+/// Which options of a [`super::Selection`] play a part, beside the method and the budget.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// [`super::Selection::rule`].
+    pub rule: bool,
+    /// [`super::Selection::alpha`] and [`super::Selection::init_layer`], where there are sub-images.
+    pub shares: bool,
+    /// [`super::Selection::final_layer`].
+    pub ranks: bool,
+    /// [`super::Selection::heads`].
+    pub heads: bool,
 }
 
 /// Equality of methods behind [`Dropping`].

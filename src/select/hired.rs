@@ -6,7 +6,7 @@
 //! token pruning", 2024), whose mean over heads ranks as their sum does.
 
 use super::budget::Alpha;
-use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
+use super::dropping::{Dropping, Evidence, Layer, Needs, Parts, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
 use super::program::Program;
@@ -102,6 +102,10 @@ impl Hired {
 }
 
 impl Dropping for Hired {
+    fn parts(&self) -> Parts {
+        Parts { shares: self.rule != Rule::Equal, ranks: true, heads: true, ..Parts::default() }
+    }
+
     fn needs(&self, geometry: &Geometry) -> Needs {
         let shares = geometry.grid().is_some() && self.rule != Rule::Equal;
         Needs {

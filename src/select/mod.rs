@@ -32,7 +32,7 @@ mod uniform;
 mod visionzip;
 
 pub use budget::{Alpha, Budget, Factor};
-pub use dropping::{Dropping, Evidence, Late, Layer, Matrix, Needs, Same, Size};
+pub use dropping::{Dropping, Evidence, Late, Layer, Matrix, Needs, Parts, Same, Size};
 pub use geometry::Geometry;
 pub use heads::Heads;
 pub use hired::Ranking;
@@ -40,7 +40,7 @@ pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
 pub use program::{Contextual, Program};
-pub use selection::{Counting, Newlines, Parts, Rule, Selection, Spacing, Tuning};
+pub use selection::{Counting, Newlines, Rule, Selection, Spacing, Tuning};
 
 pub(crate) use topk::highest;
 

@@ -17,7 +17,7 @@
 
 use super::budget::Factor;
 use super::cosine::Units;
-use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
+use super::dropping::{Dropping, Evidence, Layer, Needs, Parts, Size};
 use super::geometry::Geometry;
 use super::hired::Hired;
 use super::program::Program;
@@ -163,6 +163,11 @@ fn attention(geometry: &Geometry, evidence: &Evidence<'_>, i: usize) -> Partitio
 }
 
 impl Dropping for PruMerge {
+    fn parts(&self) -> Parts {
+        let shares = self.budgets.is_some();
+        Parts { shares, heads: shares, ..Parts::default() }
+    }
+
     fn needs(&self, geometry: &Geometry) -> Needs {
         let init = self.budgets.as_ref().and_then(|budgets| budgets.needs(geometry).init);
         let heads =

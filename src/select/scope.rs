@@ -11,7 +11,7 @@
 
 use super::budget::Factor;
 use super::cosine::{Units, greatest};
-use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
+use super::dropping::{Dropping, Evidence, Layer, Needs, Parts, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
 use super::program::Program;
@@ -36,6 +36,10 @@ impl Scope {
 }
 
 impl Dropping for Scope {
+    fn parts(&self) -> Parts {
+        Parts { ranks: true, heads: true, ..Parts::default() }
+    }
+
     fn needs(&self, _: &Geometry) -> Needs {
         Needs { last: Some(self.last), heads: self.heads, features: true, ..Needs::default() }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::budget::{Alpha, Budget, Factor};
+use super::dropping::Parts;
 use super::heads::Heads;
 use super::method::Method;
 use crate::{Error, Result};
@@ -132,41 +133,14 @@ impl Default for Selection {
     }
 }
 
-/// Which options of a [`Selection`] play a part.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    /// [`Selection::rule`].
-    pub rule: bool,
-    /// [`Selection::alpha`] and [`Selection::init_layer`], where there are sub-images.
-    pub shares: bool,
-    /// [`Selection::final_layer`].
-    pub ranks: bool,
-    /// [`Selection::heads`].
-    pub heads: bool,
-}
-
 impl Selection {
     /// Which options play a part in what is kept.
     pub fn parts(&self) -> Parts {
-        let none = Parts { rule: false, shares: false, ranks: false, heads: false };
         if self.keeps_everything() {
-            return none;
+            return Parts::default();
         }
-        match self.method {
-            Method::Hired => {
-                Parts { rule: true, shares: self.rule != Rule::Equal, ranks: true, heads: true }
-            }
-            Method::FasterVlm | Method::VisionZip | Method::Scope => {
-                Parts { ranks: true, heads: true, ..none }
-            }
-            Method::PruMerge | Method::PruMergePlus => {
-                let shares = self.tuning.prumerge == Counting::Budget;
-                Parts { shares, heads: shares, ..none }
-            }
-            Method::Full | Method::Spatial | Method::Random | Method::DivPrune | Method::FastV => {
-                none
-            }
-        }
+        // FasterVLM is HiRED by one of its rules, and has no others.
+        Parts { rule: self.method == Method::Hired, ..self.method.with(self).parts() }
     }
 
     /// Whether nothing is to be dropped.

@@ -9,7 +9,7 @@
 
 use super::budget::Alpha;
 use super::cosine::Units;
-use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
+use super::dropping::{Dropping, Evidence, Layer, Needs, Parts, Size};
 use super::geometry::Geometry;
 use super::heads::Heads;
 use super::program::{Contextual, Program};
@@ -99,6 +99,10 @@ impl VisionZip {
 }
 
 impl Dropping for VisionZip {
+    fn parts(&self) -> Parts {
+        Parts { ranks: true, heads: true, ..Parts::default() }
+    }
+
     fn needs(&self, _: &Geometry) -> Needs {
         Needs {
             last: Some(self.last),
