@@ -1,6 +1,6 @@
 // Patches chosen one after another by the cosines of all pairs: those unlike each other (DivPrune), those that stand for
-// many others (SCOPE). A pick waits for the one before, so its latency decides: the row of the pick lies in L2, and what
-// a block keeps of each patch in shared memory. Ties go to the lower patch, as on the CPU.
+// many others (SCOPE). A pick waits for the one before, so its latency decides: what a block keeps of each patch lies in
+// shared memory. Ties go to the lower patch, as on the CPU.
 #include "rank.cuh"
 #include "scores.cuh"
 
@@ -20,9 +20,9 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) spread_neares
 
 // First the row farthest from its nearest, then always the one farthest from those kept.
 //
-// The floor: the cosines are 2 * count^2 * width FLOP once, 68 GFLOP or 5.8 ms of a P40 for 2880 patches of 4096 numbers;
-// without them every pick would read all rows again, 47 MB: 576 picks are 78 ms of its 346 GB/s. A pick itself reads
-// 11.5 KB and waits twice for the block, some 3 us.
+// The floor: the cosines, symmetric as they are, take count^2 * width FLOP once, 34 GFLOP or 2.9 ms of a P40 for 2880
+// patches of 4096 numbers; the product makes both halves, twice that. Without them every pick would read all rows again,
+// 47 MB: 576 picks are 78 ms of its 346 GB/s. A pick itself reads 11.5 KB and waits twice for the block, some 3 us.
 //
 // PRECOND: grid of 1; 1-D block of whole warps, at most 1024 threads; 4 * count bytes of dynamic shared memory; no cosine
 // is infinite; picks <= count.
@@ -60,7 +60,8 @@ __device__ inline double power(double x, double exponent)
 }
 
 // Again and again the row with the most of saliency * sum of max(0, cosine - covered), sums in f64. Reads the partition's
-// cosines once a pick: 1.3 MB of L2 for 576 patches, some 15 us of a multiprocessor's share.
+// cosines once a pick, 1.3 MB for 576 patches. What takes the time is f64: a conversion and an addition for each cosine,
+// of which a multiprocessor of a P40 does 4 a clock: at least 55 us a pick, 12-20 us where f64 is half of f32.
 //
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 1024 threads; 4 * the most valid patches of a partition
 // bytes of dynamic shared memory; picks <= count of each.
