@@ -1,47 +1,18 @@
 // What each patch means to the class token: its attention, softmax over all keys of the partition, head by head. The
 // kernels that read scores sum them (scores.cuh).
-//
-// These numbers decide which patches are kept: fp32 and expf in every format.
-#include "prelude.cuh"
+#include "query.cuh"
 
-// One head of one partition, a key a thread: weights not yet divided by their sum, and the sum.
+// One head of one partition.
 template <typename T, int N>
 __device__ void cls_weights(const ClsScoresParams& p)
 {
-    __shared__ __align__(16) float q[HIRED_HEAD_DIM];
     const uint32_t head = blockIdx.x, partition = blockIdx.y, column = head * p.head_dim;
     const uint32_t keys = p.patches + 1;
     const size_t row = static_cast<size_t>(partition) * p.heads + head;
-    if (threadIdx.x < p.head_dim)
-        q[threadIdx.x] = to_float(static_cast<const T*>(p.q)[static_cast<size_t>(partition) * p.q_stride + column + threadIdx.x]);
-    __syncthreads();
-
     const T* k = static_cast<const T*>(p.k) + static_cast<size_t>(partition) * keys * p.k_stride + column;
-    float* weights = p.weights + row * keys;
-    float top = -INFINITY;
-    for (uint32_t key = threadIdx.x; key < keys; key += blockDim.x) {
-        const T* from = k + static_cast<size_t>(key) * p.k_stride;
-        float score = 0.0f;
-#pragma unroll 4
-        for (uint32_t d = 0; d < p.head_dim; d += N) {
-            float x[N];
-            load(from + d, x);
-#pragma unroll
-            for (int i = 0; i < N; i++) score += x[i] * q[d + i];
-        }
-        score *= p.scale;
-        weights[key] = score;
-        top = fmaxf(top, score);
-    }
-    top = block_max(top);
-    float sum = 0.0f;
-    for (uint32_t key = threadIdx.x; key < keys; key += blockDim.x) {
-        const float weight = expf(weights[key] - top);
-        weights[key] = weight;
-        sum += weight;
-    }
-    sum = block_sum(sum);
-    if (threadIdx.x == 0) p.sums[row] = sum;
+    const auto key = [&](uint32_t i) { return k + static_cast<size_t>(i) * p.k_stride; };
+    query_weights<N>(static_cast<const T*>(p.q) + static_cast<size_t>(partition) * p.q_stride + column, p.head_dim, keys,
+        p.scale, key, p.weights + row * keys, p.sums + row);
 }
 
 // PRECOND: grid of (heads, partitions); 1-D block of at least 128 threads, whole warps, at most 256; head_dim even,
