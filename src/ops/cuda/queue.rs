@@ -88,6 +88,11 @@ impl Queue {
         Ok(self.stream.cu_stream())
     }
 
+    /// What its handles belong to.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
     /// An attribute of the device.
     ///
     /// # Errors
