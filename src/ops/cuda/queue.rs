@@ -4,6 +4,7 @@ use super::device::refused;
 use super::launch::Launch;
 use super::modules::{Code, Modules};
 use super::profile::Profile;
+use super::ring::Ring;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
 use crate::ops::memory::{Charge, Meter, Purpose};
@@ -25,6 +26,7 @@ pub struct Queue {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     modules: Modules,
+    ring: Mutex<Ring>,
     known: Mutex<Known>,
 }
 
@@ -71,7 +73,8 @@ impl Queue {
     pub fn new(context: Arc<CudaContext>, code: Code) -> Result<Self> {
         let stream = context.new_stream().map_err(|e| refused("a stream", e))?;
         let modules = Modules::load(&context, code)?;
-        Ok(Self { context, stream, modules, known: Mutex::default() })
+        let ring = Mutex::new(Ring::new(context.clone())?);
+        Ok(Self { context, stream, modules, ring, known: Mutex::default() })
     }
 
     /// The code path of its kernels.
@@ -136,6 +139,10 @@ impl Queue {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Enqueues a kernel; nothing when the grid is empty.
     ///
     /// # Safety
@@ -184,7 +191,7 @@ impl Queue {
         )
     }
 
-    /// Enqueues a copy to the device. Pageable memory: the driver has its own copy when this returns.
+    /// Enqueues a copy to the device; the values may go when this returns.
     ///
     /// # Safety
     /// `to` must have room for the values on the device.
@@ -200,9 +207,9 @@ impl Queue {
             || UPLOAD.into(),
             Cost::bytes(size_of_val(values)),
             || {
-                // SAFETY: the caller's word.
-                unsafe { result::memcpy_htod_async(to, values, self.stream.cu_stream()) }
-                    .map_err(|e| refused("a copy to the device", e))
+                let bytes = bytemuck::cast_slice(values);
+                // SAFETY: the caller's word; all copies from the ring are of this stream.
+                unsafe { self.ring().copy(to, bytes, self.stream.cu_stream()) }
             },
         )
     }
@@ -275,8 +282,12 @@ impl Queue {
     /// When something of it has failed.
     pub fn wait(&self) -> Result<()> {
         self.bind()?;
+        // Held until the end: a copy that is enqueued after the wait is not one that was waited for.
+        let mut ring = self.ring();
         // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(faulted)
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(faulted)?;
+        ring.fetched();
+        Ok(())
     }
 
     /// A block of device memory, charged for `purpose`.
