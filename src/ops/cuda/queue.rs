@@ -15,6 +15,7 @@ use cudarc::driver::sys::{CUdevice_attribute, CUfunction, CUfunction_attribute, 
 use cudarc::driver::{CudaContext, CudaStream};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Dynamic shared memory that every kernel may have without asking.
@@ -28,12 +29,15 @@ pub struct Queue {
     modules: Modules,
     ring: Mutex<Ring>,
     known: Mutex<Known>,
+    /// Somebody wants to know what is enqueued: asked at each launch, without the lock.
+    pub(super) is_noting: AtomicBool,
 }
 
 /// Kernels that have been launched.
 #[derive(Debug)]
 pub(super) struct Known {
-    functions: HashMap<(&'static str, String), Function>,
+    /// By file, then by name, so that a launch finds its own without a copy of the name.
+    functions: HashMap<&'static str, HashMap<String, Function>>,
     /// What was enqueued since somebody wants to know.
     pub(super) profile: Option<Profile>,
     /// The stage and layer that work belongs to.
@@ -74,7 +78,8 @@ impl Queue {
         let stream = context.new_stream().map_err(|e| refused("a stream", e))?;
         let modules = Modules::load(&context, code)?;
         let ring = Mutex::new(Ring::new(context.clone())?);
-        Ok(Self { context, stream, modules, ring, known: Mutex::default() })
+        let (known, is_noting) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { context, stream, modules, ring, known, is_noting })
     }
 
     /// The code path of its kernels.
@@ -110,9 +115,9 @@ impl Queue {
 
     fn function(&self, launch: &Launch) -> Result<CUfunction> {
         let mut known = self.known();
-        let functions = &mut known.functions;
-        let key = (launch.file, launch.kernel.clone());
-        let mut function = match functions.get(&key) {
+        let functions = known.functions.entry(launch.file).or_default();
+        let mut function = match functions.get(&launch.kernel) {
+            Some(function) if launch.shared <= function.shared => return Ok(function.handle),
             Some(function) => *function,
             None => Function {
                 handle: self.modules.function(launch.file, &launch.kernel)?,
@@ -131,7 +136,7 @@ impl Queue {
             .map_err(|e| refused(&format!("{} bytes of shared memory", launch.shared), e))?;
             function.shared = launch.shared;
         }
-        functions.insert(key, function);
+        functions.insert(launch.kernel.clone(), function);
         Ok(function.handle)
     }
 
