@@ -4,6 +4,7 @@
 use cudarc::driver::sys;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 /// Which checks the kernels are built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,9 @@ impl Emulator {
         let folder = format!("{}{name}", define.unwrap_or_default());
         let folder = self.folder.parent().expect("a folder of builds").join(folder);
         let (source, library) = (root.join("tests/emulator/cublas.cpp"), folder.join(name));
+        // One at a time: tests of one program ask for the same.
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let _building = BUILDING.lock();
         let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
         if changed(&library) <= changed(&source) {
             std::fs::create_dir_all(&folder).expect("the target folder is writable");
