@@ -100,12 +100,11 @@ impl Ring {
     /// To the other half, when the device has fetched what was in it.
     fn turn(&mut self, stream: CUstream) -> Result<()> {
         let full = &mut self.halves[self.current];
-        if !full.waiting {
-            // SAFETY: both handles are alive.
-            unsafe { event::record(full.fetched, stream) }
-                .map_err(|e| refused("to record an event", e))?;
-            full.waiting = true;
-        }
+        // Also where a turn before has recorded it and then failed: more may have been put in since.
+        // SAFETY: both handles are alive.
+        unsafe { event::record(full.fetched, stream) }
+            .map_err(|e| refused("to record an event", e))?;
+        full.waiting = true;
         let other = (self.current + 1) % self.halves.len();
         let next = &mut self.halves[other];
         if next.waiting {
