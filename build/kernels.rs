@@ -61,9 +61,14 @@ impl Job {
             Form::Cubin => ("-cubin", format!("-arch=sm_{}", self.architecture)),
             Form::Ptx => ("-ptx", format!("-arch=compute_{}", self.architecture)),
         };
-        // Lets a profiler show the source and costs no speed. CUDA 11's ptxas dies of endless recursion on
-        // the lines of inlined functions when it makes code for Hopper.
-        let is_safe = self.architecture < 90 || !version.starts_with("11.");
+        // Lets a profiler show the source and costs no speed. CUDA 11's and 12.0's compilers die of endless
+        // recursion on the lines of inlined functions when they make code for Hopper: this one here, or,
+        // from PTX with lines in it, the driver's, which ends the process. A driver makes no lines of PTX
+        // unless it is asked to.
+        let is_safe = match self.form {
+            Form::Cubin => self.architecture < 90 || !version.starts_with("11."),
+            Form::Ptx => false,
+        };
         let lines = is_safe.then(|| "-lineinfo".to_owned());
         let flags = FLAGS.iter().map(|&flag| flag.to_owned());
         flags.chain(lines).chain([form.to_owned(), target]).collect()

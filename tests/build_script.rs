@@ -103,12 +103,17 @@ fn compiler(version: &str) -> Compiler {
 
 #[test]
 fn line_information_is_left_out_only_where_it_kills_the_compiler() {
-    let has_lines = |architecture, version: &str| {
-        let job = Job { name: "a".into(), architecture, form: Form::Cubin };
+    let lines = |form, architecture, version: &str| {
+        let job = Job { name: "a".into(), architecture, form };
         job.arguments(version).iter().any(|argument| argument == "-lineinfo")
     };
+    let has_lines = |architecture, version| lines(Form::Cubin, architecture, version);
     assert!(has_lines(89, "11.8.89") && has_lines(90, "12.0.1") && has_lines(75, "13.0.88"));
     assert!(!has_lines(90, "11.8.89"));
+    // Whose compiler gets the PTX is not known here.
+    for (architecture, version) in [(61, "11.8.89"), (75, "12.4.131"), (80, "13.0.88")] {
+        assert!(!lines(Form::Ptx, architecture, version));
+    }
 }
 
 #[test]

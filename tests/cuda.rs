@@ -215,6 +215,9 @@ fn every_path_and_schedule_gives_the_same() {
     }
     let lazy = [("HIRED_EMULATOR_SM", "80"), ("HIRED_EMULATOR_LAZY", "1")];
     on_emulator(Build::Plain, "child_one", &lazy);
+    // Nothing that a copy reads may have gone before the device reads it.
+    let late = [&lazy[..], &[("HIRED_EMULATOR_PAGEABLE", "late")]].concat();
+    on_emulator(Build::Plain, "child_one", &late);
 }
 
 #[test]

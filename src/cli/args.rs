@@ -62,7 +62,7 @@ pub struct DeviceArgs {
     /// Whose bicubic resampling to reproduce: pillow is version 13 and newer
     #[arg(long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
     pub resample: Resample,
-    /// Who multiplies matrices on CUDA; auto: cuBLAS in f16 if it initialises
+    /// Who multiplies matrices on CUDA; auto: cuBLAS in f16 from Turing on if it passes a trial, else own
     #[arg(long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]
     gemm: Gemm,
     /// Decode without a CUDA graph

@@ -120,6 +120,6 @@ fn help_hint() -> String {
 }
 
 /// A message as one line, whatever file names and other people's messages hold.
-fn one_line(message: &str) -> String {
+pub fn one_line(message: &str) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -7,7 +7,7 @@ use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
 use super::output::{Stream, print_json};
 use super::progress::{Blocks, bytes};
-use super::report::{Device, Report, statistics};
+use super::report::{Device, Report, statistics, tell_note};
 use super::values::BudgetArg;
 use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
 use hired::select::Budget;
@@ -69,7 +69,9 @@ fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     if interrupt.raised() {
         return Err(Stop::Interrupted);
     }
-    Ok(loaded?)
+    let engine = loaded?;
+    tell_note(&engine);
+    Ok(engine)
 }
 
 /// One request for each image, or one without.

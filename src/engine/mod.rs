@@ -202,6 +202,14 @@ impl Engine {
         self.session.ceiling()
     }
 
+    /// What the user should know of how this engine computes, in a line: why cuBLAS, which is there, is not used.
+    pub fn note(&self) -> Option<&str> {
+        #[cfg(feature = "cuda")]
+        return self.card.as_ref()?.note.as_deref();
+        #[cfg(not(feature = "cuda"))]
+        None
+    }
+
     /// Gives back memory that earlier requests took, beside the weights; the next takes what it needs.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ void read_environment()
     }
     if (const char* v = get("HIRED_EMULATOR_POISON")) s.settings.poison = strtoul(v, nullptr, 16);
     if (const char* v = get("HIRED_EMULATOR_LAZY")) s.lazy = *v == '1';
+    if (const char* v = get("HIRED_EMULATOR_PAGEABLE")) s.pageable_late = !strcmp(v, "late");
     if (const char* v = get("HIRED_EMULATOR_POOLS")) s.pools = *v == '1';
     if (const char* v = get("HIRED_EMULATOR_TRACE")) s.trace = *v == '1';
     if (const char* v = get("HIRED_EMULATOR_MEMORY")) s.memory = size_of(v);

@@ -7,6 +7,8 @@
  * (lockstep) HIRED_EMULATOR_POISON    the byte, in hex, that fills new device and shared memory
  * (ff) HIRED_EMULATOR_STRICT    1: lanes named in a mask must meet at one call site, 0: not (1
  * below sm_70) HIRED_EMULATOR_LAZY      1: work waits in its stream until somebody waits for it (0)
+ *   HIRED_EMULATOR_PAGEABLE  late: lazy copies read the program's own memory when they run, as they
+ *                            may, and not at the call, as most drivers do
  *   HIRED_EMULATOR_POOLS     0: a card without memory pools (cudarc then allocates otherwise)  (1)
  *   HIRED_EMULATOR_MEMORY    device memory in bytes, or with K, M, G for powers of 1024        (4G)
  *   HIRED_EMULATOR_DRIVER    what cuDriverGetVersion says (12020) HIRED_EMULATOR_FAIL      as

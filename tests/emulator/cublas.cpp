@@ -1,14 +1,31 @@
-// A stand-in for the four functions of cuBLAS that are used, on the emulator's device memory.
+// A stand-in for the functions of cuBLAS that are used, on the emulator's device memory.
 //
 // Computes when it is called: what was enqueued before has run by then, unless the emulator is lazy.
+//
+// As the library does, it adds the parts of a sum in fp16 unless that is forbidden. It fails as asked:
+// HIRED_CUBLAS is `start` (does not start), `mode` (refuses the mode), `ignored` (takes the mode and does not
+// heed it), `product` (has no code for the card) or `wrong` (one number of each product). Built with WITHOUT_MODE it
+// lacks a function.
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
 namespace {
 
-constexpr int SUCCESS = 0, INVALID_VALUE = 7, NOT_SUPPORTED = 15;
+constexpr int SUCCESS = 0, NOT_INITIALIZED = 1, INVALID_VALUE = 7, ARCH_MISMATCH = 8, NOT_SUPPORTED = 15;
 constexpr int NO_TRANSPOSE = 0, TRANSPOSE = 1;
 constexpr int FP16 = 2, SUMS_IN_FP32 = 68;
-int handle;
+constexpr int NO_REDUCED_PRECISION_REDUCTION = 16;
+
+struct Handle {
+    int mode = 0;
+};
+
+bool fails(const char* how)
+{
+    const char* asked = getenv("HIRED_CUBLAS");
+    return asked && !strcmp(asked, how);
+}
 
 } // namespace
 
@@ -16,12 +33,14 @@ extern "C" {
 
 int cublasCreate_v2(void** out)
 {
-    *out = &handle;
+    if (fails("start")) return NOT_INITIALIZED;
+    *out = new Handle;
     return SUCCESS;
 }
 
-int cublasDestroy_v2(void*)
+int cublasDestroy_v2(void* handle)
 {
+    delete static_cast<Handle*>(handle);
     return SUCCESS;
 }
 
@@ -30,23 +49,38 @@ int cublasSetStream_v2(void*, void*)
     return SUCCESS;
 }
 
+#ifndef WITHOUT_MODE
+int cublasSetMathMode(void* handle, int mode)
+{
+    if (fails("mode") || (mode & ~NO_REDUCED_PRECISION_REDUCTION)) return NOT_SUPPORTED;
+    static_cast<Handle*>(handle)->mode = mode;
+    return SUCCESS;
+}
+#endif
+
 // C = alpha * op(A) * op(B) + beta * C, all by columns: A is stored k by m and transposed, B is k by n.
-int cublasGemmEx(void*, int op_a, int op_b, int m, int n, int k, const float* alpha, const _Float16* a, int type_a, int lda,
-                 const _Float16* b, int type_b, int ldb, const float* beta, _Float16* c, int type_c, int ldc, int sums, int)
+int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const float* alpha, const _Float16* a, int type_a,
+                 int lda, const _Float16* b, int type_b, int ldb, const float* beta, _Float16* c, int type_c, int ldc,
+                 int sums, int)
 {
     if (op_a != TRANSPOSE || op_b != NO_TRANSPOSE || sums != SUMS_IN_FP32) return NOT_SUPPORTED;
     if (type_a != FP16 || type_b != FP16 || type_c != FP16) return NOT_SUPPORTED;
     if (m < 0 || n < 0 || k < 0 || lda < k || ldb < k || ldc < m) return INVALID_VALUE;
+    if (fails("product")) return ARCH_MISMATCH;
+    const bool reduced = !(static_cast<Handle*>(handle)->mode & NO_REDUCED_PRECISION_REDUCTION) || fails("ignored");
     for (int column = 0; column < n; column++)
         for (int row = 0; row < m; row++) {
-            float sum = 0.0f;
+            float parts[2] = {};
             for (int i = 0; i < k; i++)
-                sum += static_cast<float>(a[int64_t(row) * lda + i]) * static_cast<float>(b[int64_t(column) * ldb + i]);
+                parts[i >= k / 2] += static_cast<float>(a[int64_t(row) * lda + i]) * static_cast<float>(b[int64_t(column) * ldb + i]);
+            const _Float16 narrow = static_cast<_Float16>(parts[0]) + static_cast<_Float16>(parts[1]);
+            const float sum = reduced ? static_cast<float>(narrow) : parts[0] + parts[1];
             _Float16& to = c[int64_t(column) * ldc + row];
             // With beta = 0 what is there is not read: it may be no number.
             const float old = *beta == 0.0f ? 0.0f : *beta * static_cast<float>(to);
             to = static_cast<_Float16>(*alpha * sum + old);
         }
+    if (fails("wrong") && m > 0 && n > 0) c[int64_t(n - 1) * ldc + m - 1] += static_cast<_Float16>(1.0f);
     return SUCCESS;
 }
 

@@ -144,7 +144,7 @@ struct State {
     bool initialised = false;
     const Card* card = nullptr; // null: none
     Settings settings;
-    bool lazy = false, pools = true, trace = false;
+    bool lazy = false, pageable_late = false, pools = true, trace = false;
     uint64_t memory = uint64_t(4) << 30;
     int version = 12020;
     unsigned timeout = 120;

@@ -40,13 +40,13 @@ Result copy_in(uint64_t to, const void* from, size_t n, void* handle)
     if (n == 0) return SUCCESS;
     if (!device_holds(to, n) || !from) return INVALID_VALUE;
     Op op;
-    if (is_pinned(from) || stream->capture) {
+    if (is_pinned(from) || stream->capture || state().pageable_late) {
         op.run = [=] {
             memcpy(reinterpret_cast<void*>(to), from, n);
             return SUCCESS;
         };
     } else {
-        // Pageable memory is staged by the driver before the call returns.
+        // Pageable memory is staged by most drivers before the call returns. None promises it.
         auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(from),
                                                           static_cast<const char*>(from) + n);
         op.run = [=] {

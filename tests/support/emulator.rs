@@ -4,6 +4,7 @@
 use cudarc::driver::sys;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 /// Which checks the kernels are built with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +48,26 @@ impl Emulator {
     }
 
     /// With the stand-in for cuBLAS, built if it has changed.
-    pub fn with_cublas(mut self) -> Emulator {
+    pub fn with_cublas(self) -> Emulator {
+        self.with_cublas_as("libcublas.so", None)
+    }
+
+    /// With the stand-in under that name; `define`: built with that defined.
+    pub fn with_cublas_as(mut self, name: &str, define: Option<&str>) -> Emulator {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let folder = self.folder.parent().expect("a folder of builds").join("cublas");
-        let (source, library) =
-            (root.join("tests/emulator/cublas.cpp"), folder.join("libcublas.so"));
+        let folder = format!("{}{name}", define.unwrap_or_default());
+        let folder = self.folder.parent().expect("a folder of builds").join(folder);
+        let (source, library) = (root.join("tests/emulator/cublas.cpp"), folder.join(name));
+        // One at a time: tests of one program ask for the same.
+        static BUILDING: Mutex<()> = Mutex::new(());
+        let _building = BUILDING.lock();
         let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
         if changed(&library) <= changed(&source) {
             std::fs::create_dir_all(&folder).expect("the target folder is writable");
             // Another test may be loading what is there.
             let made = folder.join(format!("libcublas.{}", std::process::id()));
             let status = Command::new(std::env::var_os("CXX").unwrap_or("g++".into()))
+                .args(define.map(|name| format!("-D{name}")))
                 .args(["-O2", "-shared", "-fPIC", "-o"])
                 .args([&made, &source])
                 .status()
@@ -77,12 +87,9 @@ impl Emulator {
     /// Runs the ignored test `name` of this program on the emulator: the dynamic linker reads its variables only
     /// when a process starts.
     pub fn child(&self, name: &str, environment: &[(&str, &str)]) -> Output {
-        let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
+        let program = std::env::current_exe().expect("this program has a path");
+        let mut command = self.command(&program, environment);
         command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
-        let folders = std::iter::once(&self.folder).chain(&self.beside);
-        let path = std::env::join_paths(folders).expect("no colon in a path");
-        command.env("LD_LIBRARY_PATH", path).stdin(Stdio::null());
-        command.envs(environment.iter().copied());
         if let Some(library) = &self.preload {
             command.env("LD_PRELOAD", library);
             // The test program itself ends without freeing what its harness holds.
@@ -93,6 +100,16 @@ impl Emulator {
         let began = String::from_utf8_lossy(&output.stdout);
         assert!(began.contains("running 1 test\n"), "no test {name}: {began}");
         output
+    }
+
+    /// A program on the emulator.
+    pub fn command(&self, program: &Path, environment: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(program);
+        let folders = std::iter::once(&self.folder).chain(&self.beside);
+        let path = std::env::join_paths(folders).expect("no colon in a path");
+        command.env("LD_LIBRARY_PATH", path).stdin(Stdio::null());
+        command.envs(environment.iter().copied());
+        command
     }
 }
 

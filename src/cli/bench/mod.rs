@@ -18,6 +18,7 @@ use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
 use super::output::print;
 use super::progress;
+use super::report::tell_note;
 use args::Format;
 use hired::engine::{Engine, Image, Stage};
 use kernels::Kernels;
@@ -104,7 +105,9 @@ fn load(args: &BenchArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     if interrupt.raised() {
         return Err(Stop::Interrupted);
     }
-    Ok(engine?)
+    let engine = engine?;
+    tell_note(&engine);
+    Ok(engine)
 }
 
 /// Stages before the first token, in order.

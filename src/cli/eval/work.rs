@@ -7,6 +7,7 @@ use crate::cli::Stop;
 use crate::cli::files::read_image;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{self, Steps};
+use crate::cli::report::tell_note;
 use hired::config::ModelConfig;
 use hired::engine::{Answer, Card, Device, Engine, EngineOptions, Image, Request};
 use hired::select::Selection;
@@ -33,6 +34,7 @@ impl Workers {
     pub fn load(args: &EvalArgs, images: usize) -> Result<Self, Stop> {
         let mut options = args.device.options();
         let first = Engine::load(&args.model.model, options.clone())?;
+        tell_note(&first);
         let count = match first.card() {
             Some(_) => 1,
             None if first.config().text.hidden >= WIDE => 1,

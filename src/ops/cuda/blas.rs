@@ -2,57 +2,181 @@
 
 use super::buffer::{Buffer, Weight};
 use super::queue::Queue;
+use crate::ops::memory::Purpose;
 use crate::{Error, Result};
-use cudarc::cublas::result::{self, CublasError};
 use cudarc::cublas::sys::{
-    self, cublasComputeType_t, cublasGemmAlgo_t, cublasHandle_t, cublasOperation_t, cudaDataType,
+    cublasComputeType_t, cublasGemmAlgo_t, cublasHandle_t, cublasMath_t, cublasOperation_t,
+    cudaDataType,
 };
-use std::ffi::c_int;
+use cudarc::driver::CudaContext;
+use half::f16;
+use libloading::Library;
+use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
+use std::ffi::{c_int, c_void};
+use std::sync::{Arc, OnceLock};
 
-/// Functions of the library that are used. One that lacks some is refused: the bindings would panic.
-const FUNCTIONS: [&str; 4] =
-    ["cublasCreate_v2", "cublasDestroy_v2", "cublasSetStream_v2", "cublasGemmEx"];
+/// What the library's functions return; 0 is success. A number, for a newer one may know more of them.
+type Status = c_int;
+
+/// The library's functions that are used, as its header has them.
+#[derive(Debug, Clone, Copy)]
+struct Functions {
+    create: unsafe extern "C" fn(*mut cublasHandle_t) -> Status,
+    destroy: unsafe extern "C" fn(cublasHandle_t) -> Status,
+    set_stream: unsafe extern "C" fn(cublasHandle_t, *mut c_void) -> Status,
+    set_math_mode: unsafe extern "C" fn(cublasHandle_t, cublasMath_t) -> Status,
+    gemm: Gemm,
+}
+
+type Gemm = unsafe extern "C" fn(
+    cublasHandle_t,
+    cublasOperation_t,
+    cublasOperation_t,
+    c_int,
+    c_int,
+    c_int,
+    *const c_void,
+    *const c_void,
+    cudaDataType,
+    c_int,
+    *const c_void,
+    cudaDataType,
+    c_int,
+    *const c_void,
+    *mut c_void,
+    cudaDataType,
+    c_int,
+    cublasComputeType_t,
+    cublasGemmAlgo_t,
+) -> Status;
 
 /// The library on one queue.
 #[derive(Debug)]
 pub struct Blas {
+    context: Arc<CudaContext>,
+    functions: Functions,
     handle: cublasHandle_t,
 }
 
 // SAFETY: the handle may be used from any thread, by one at a time.
 unsafe impl Send for Blas {}
 
-fn refused(what: &str, error: CublasError) -> Error {
-    Error::Device(format!("cuBLAS refused {what}: {error} (use --gemm own)"))
+/// Why the library cannot be used.
+#[derive(Debug)]
+pub enum Unusable {
+    /// It is not installed.
+    Absent,
+    /// It is, and does not do what it should.
+    Failed(Error),
+}
+
+impl From<Error> for Unusable {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Unusable {
+    /// As an error for those who demand the library.
+    pub fn error(self) -> Error {
+        match self {
+            Self::Absent => Error::Device(
+                "there is no cuBLAS here (libcublas.so): install it, or use --gemm own".into(),
+            ),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+/// Opened once and never closed: it registers what runs when the process ends.
+fn library() -> Option<&'static Library> {
+    static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
+    // The bindings' own list ends with CUDA 12.
+    let newer = [format!("{DLL_PREFIX}cublas{DLL_SUFFIX}.13"), "cublas64_13.dll".to_owned()];
+    let open = || {
+        let names = cudarc::get_lib_name_candidates("cublas");
+        // SAFETY: opens the library by its well-known names.
+        names.iter().chain(&newer).find_map(|name| unsafe { Library::new(name) }.ok())
+    };
+    LIBRARY.get_or_init(open).as_ref()
+}
+
+impl Functions {
+    fn of(library: &'static Library) -> Result<Self> {
+        /// # Safety
+        /// `F` must be the function's type in the library's header.
+        unsafe fn named<F: Copy>(library: &'static Library, name: &str) -> Result<F> {
+            // SAFETY: the caller's word; the library stays open.
+            let found = unsafe { library.get::<F>(name) };
+            found.map(|function| *function).map_err(|_| {
+                Error::Device(format!(
+                    "libcublas.so lacks {name}: install another version, or use --gemm own"
+                ))
+            })
+        }
+        // SAFETY: the types are those of cublas_v2.h.
+        unsafe {
+            Ok(Self {
+                create: named(library, "cublasCreate_v2")?,
+                destroy: named(library, "cublasDestroy_v2")?,
+                set_stream: named(library, "cublasSetStream_v2")?,
+                set_math_mode: named(library, "cublasSetMathMode")?,
+                gemm: named(library, "cublasGemmEx")?,
+            })
+        }
+    }
+}
+
+fn check(what: &str, status: Status) -> Result<()> {
+    let name = match status {
+        0 => return Ok(()),
+        1 => "CUBLAS_STATUS_NOT_INITIALIZED",
+        3 => "CUBLAS_STATUS_ALLOC_FAILED",
+        7 => "CUBLAS_STATUS_INVALID_VALUE",
+        8 => "CUBLAS_STATUS_ARCH_MISMATCH",
+        11 => "CUBLAS_STATUS_MAPPING_ERROR",
+        13 => "CUBLAS_STATUS_EXECUTION_FAILED",
+        14 => "CUBLAS_STATUS_INTERNAL_ERROR",
+        15 => "CUBLAS_STATUS_NOT_SUPPORTED",
+        16 => "CUBLAS_STATUS_LICENSE_ERROR",
+        _ => "an unknown status",
+    };
+    Err(Error::Device(format!("cuBLAS refused {what}: {name}, {status} (use --gemm own)")))
+}
+
+/// Operands of out = x·Wᵀ in fp16: addresses on the device, sizes, and the numbers from one row to the next.
+struct Operands {
+    x: *const c_void,
+    w: *const c_void,
+    out: *mut c_void,
+    rows: usize,
+    cols: usize,
+    inner: usize,
+    x_stride: usize,
+    w_stride: usize,
+    out_stride: usize,
 }
 
 impl Blas {
-    /// Opens the library for a queue.
+    /// Opens the library for a queue, and tries it.
     ///
     /// # Errors
-    /// When it is not installed, is of another kind, or does not start.
-    pub fn open(queue: &Queue) -> Result<Self> {
-        // SAFETY: opens and closes the library by its well-known names.
-        if !unsafe { sys::is_culib_present() } {
-            return Err(Error::Device(
-                "there is no cuBLAS here (libcublas.so): install it, or use --gemm own".into(),
-            ));
-        }
-        let lacks = |name: &&str| {
-            // SAFETY: only asked whether it exists; never called by this type.
-            unsafe { sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_err()
-        };
-        if let Some(name) = FUNCTIONS.iter().find(|name| lacks(name)) {
-            return Err(Error::Device(format!(
-                "libcublas.so lacks {name}: install another version, or use --gemm own"
-            )));
-        }
+    /// When it is not installed, lacks a function, does not start, or fails at a product whose result is known.
+    pub fn open(queue: &Queue) -> Result<Self, Unusable> {
+        let functions = Functions::of(library().ok_or(Unusable::Absent)?)?;
         let stream = queue.stream()?;
-        let handle = result::create_handle().map_err(|e| refused("to start", e))?;
-        let blas = Self { handle };
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: the handle's place is alive.
+        check("to start", unsafe { (functions.create)(&raw mut handle) })?;
+        let blas = Self { context: queue.context().clone(), functions, handle };
+        // By itself the library may add parts of a long sum in the format of the result, which is fp16.
+        let mode = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
         // SAFETY: both handles are alive.
-        unsafe { result::set_stream(handle, stream.cast()) }
-            .map_err(|e| refused("the stream", e))?;
+        unsafe {
+            check("the stream", (functions.set_stream)(handle, stream.cast()))?;
+            check("to add in fp32 alone", (functions.set_math_mode)(handle, mode))?;
+        }
+        blas.attempt(queue)?;
         Ok(blas)
     }
 
@@ -71,40 +195,136 @@ impl Blas {
         out: &Buffer,
         add: bool,
     ) -> Result<()> {
+        let operands = Operands {
+            x: x.pointer(),
+            w: weight.address as *const _,
+            out: out.pointer(),
+            rows: x.rows,
+            cols: weight.rows,
+            inner,
+            x_stride: x.stride,
+            w_stride: weight.stride,
+            out_stride: out.stride,
+        };
+        // SAFETY: the caller's word.
+        unsafe { self.multiply(&operands, add) }
+    }
+
+    /// # Safety
+    /// The addresses must be of so many fp16 numbers, alive until the product has run.
+    unsafe fn multiply(&self, operands: &Operands, add: bool) -> Result<()> {
         let (alpha, beta) = (1.0f32, if add { 1.0f32 } else { 0.0 });
         // Columns are its rows: outᵀ = W·xᵀ, where W is stored transposed.
-        // SAFETY: the caller's word.
-        unsafe {
-            sys::cublasGemmEx(
+        // SAFETY: the caller's word; the factors are read during the call.
+        let status = unsafe {
+            (self.functions.gemm)(
                 self.handle,
                 cublasOperation_t::CUBLAS_OP_T,
                 cublasOperation_t::CUBLAS_OP_N,
-                weight.rows as c_int,
-                x.rows as c_int,
-                inner as c_int,
+                operands.cols as c_int,
+                operands.rows as c_int,
+                operands.inner as c_int,
                 (&raw const alpha).cast(),
-                weight.address as *const _,
+                operands.w,
                 cudaDataType::CUDA_R_16F,
-                weight.stride as c_int,
-                x.pointer(),
+                operands.w_stride as c_int,
+                operands.x,
                 cudaDataType::CUDA_R_16F,
-                x.stride as c_int,
+                operands.x_stride as c_int,
                 (&raw const beta).cast(),
-                out.pointer(),
+                operands.out,
                 cudaDataType::CUDA_R_16F,
-                out.stride as c_int,
+                operands.out_stride as c_int,
                 cublasComputeType_t::CUBLAS_COMPUTE_32F,
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
-        }
-        .result()
-        .map_err(|e| refused("a product", e))
+        };
+        check("a product", status)
     }
+
+    /// A product whose result is known: a library that opens need not have code for this card.
+    fn attempt(&self, queue: &Queue) -> Result<()> {
+        let (x, w, exact) = trial();
+        let bytes = size_of_val(&x[..]);
+        // Given back before anybody counts.
+        let block = || queue.block(&Arc::default(), Purpose::Workspace, bytes);
+        let (x_block, w_block, out_block) = (block()?, block()?, block()?);
+        let operands = Operands {
+            x: x_block.address() as *const _,
+            w: w_block.address() as *const _,
+            out: out_block.address() as *mut _,
+            rows: TRIAL,
+            cols: TRIAL,
+            inner: TRIAL,
+            x_stride: TRIAL,
+            w_stride: TRIAL,
+            out_stride: TRIAL,
+        };
+        // SAFETY: each block has room for a matrix, and stays until the result has been read.
+        let got = unsafe {
+            queue.upload(x_block.address(), &x)?;
+            queue.upload(w_block.address(), &w)?;
+            self.multiply(&operands, false)?;
+            queue.download::<f16>(out_block.address(), exact.len())?
+        };
+        let wrong = got.iter().zip(&exact).find(|(got, exact)| got.to_f32() != **exact);
+        wrong.map_or(Ok(()), |(got, exact)| {
+            Err(Error::Device(format!(
+                "cuBLAS multiplies wrongly, {got} for {exact}: install another version, or use --gemm own"
+            )))
+        })
+    }
+}
+
+/// Rows, columns and depth of the product that is tried.
+const TRIAL: usize = 64;
+
+/// Operands of whole numbers, and the result. The second half of each sum takes away what the first has added but for
+/// some hundreds: exact in fp32 in any order and as a result in fp16, not where parts are added in fp16.
+fn trial() -> (Vec<f16>, Vec<f16>, Vec<f32>) {
+    let half = TRIAL / 2;
+    let large = |row: usize, k: usize| ((row * 7 + k * 5) % 31 + 1) as i32;
+    let rest = |col: usize, k: usize| ((col + k) % 3) as i32 - 1;
+    let matrix = |number: &dyn Fn(usize, usize) -> i32| {
+        let numbers = (0..TRIAL * TRIAL).map(|i| number(i / TRIAL, i % TRIAL));
+        numbers.map(|number| f16::from_f32(number as f32)).collect::<Vec<_>>()
+    };
+    let x = matrix(&|row, k| large(row, k % half));
+    let w = matrix(&|col, k| match k.checked_sub(half) {
+        None => large(col + 3, k),
+        Some(k) => rest(col, k) - large(col + 3, k),
+    });
+    let sum = |row, col| (0..half).map(|k| large(row, k) * rest(col, k)).sum::<i32>() as f32;
+    (x, w, (0..TRIAL * TRIAL).map(|i| sum(i / TRIAL, i % TRIAL)).collect())
 }
 
 impl Drop for Blas {
     fn drop(&mut self) {
-        // SAFETY: made by `open`; an error here was one before.
-        let _ = unsafe { result::destroy_handle(self.handle) };
+        // A context that cannot be bound is lost, and what the library has there with it.
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: made by `open`; an error here was one before.
+            let _ = unsafe { (self.functions.destroy)(self.handle) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_trial_is_exact_in_fp32_and_fails_where_halves_are_added_in_fp16() {
+        let (x, w, exact) = trial();
+        let mut differ = 0;
+        for (i, &exact) in exact.iter().enumerate() {
+            let (row, col) = (i / TRIAL * TRIAL, i % TRIAL * TRIAL);
+            let product = |k: usize| x[row + k].to_f32() * w[col + k].to_f32();
+            let sum = |range: std::ops::Range<usize>| range.map(product).sum::<f32>();
+            assert_eq!(sum(0..TRIAL), exact);
+            assert_eq!(f16::from_f32(exact).to_f32(), exact);
+            let halves = [sum(0..TRIAL / 2), sum(TRIAL / 2..TRIAL)].map(f16::from_f32);
+            differ += usize::from((halves[0] + halves[1]).to_f32() != exact);
+        }
+        assert!(differ > TRIAL * TRIAL / 4, "{differ}");
     }
 }

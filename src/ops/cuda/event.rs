@@ -3,13 +3,18 @@
 use super::device::refused;
 use super::queue::Queue;
 use crate::Result;
+use cudarc::driver::CudaContext;
 use cudarc::driver::result::event;
 use cudarc::driver::sys::{CUevent, CUevent_flags};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A point in the work of a queue.
 #[derive(Debug)]
-pub struct Event(CUevent);
+pub struct Event {
+    context: Arc<CudaContext>,
+    event: CUevent,
+}
 
 // SAFETY: events belong to the context, not to a thread.
 unsafe impl Send for Event {}
@@ -23,9 +28,10 @@ impl Event {
         let stream = queue.stream()?;
         let event =
             event::create(CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| refused("an event", e))?;
-        let event = Self(event);
+        let event = Self { context: queue.context().clone(), event };
         // SAFETY: both handles are alive.
-        unsafe { event::record(event.0, stream) }.map_err(|e| refused("to record an event", e))?;
+        unsafe { event::record(event.event, stream) }
+            .map_err(|e| refused("to record an event", e))?;
         Ok(event)
     }
 
@@ -35,7 +41,7 @@ impl Event {
     /// When one of them has not been reached.
     pub fn since(&self, earlier: &Self) -> Result<Duration> {
         // SAFETY: both events were recorded.
-        let milliseconds = unsafe { event::elapsed(earlier.0, self.0) }
+        let milliseconds = unsafe { event::elapsed(earlier.event, self.event) }
             .map_err(|e| refused("to read the time between events", e))?;
         Ok(Duration::from_secs_f32(milliseconds.max(0.0) / 1e3))
     }
@@ -43,7 +49,10 @@ impl Event {
 
 impl Drop for Event {
     fn drop(&mut self) {
-        // SAFETY: created by `record`; the driver keeps an event that is under way until it is done.
-        let _ = unsafe { event::destroy(self.0) };
+        // A context that cannot be bound is lost, and its events with it.
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: created by `record`; the driver keeps an event that is under way until it is done.
+            let _ = unsafe { event::destroy(self.event) };
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! The CUDA executor: what it holds, and how it takes memory.
 
 use super::abi::SynthParams;
-use super::blas::Blas;
+use super::blas::{Blas, Unusable};
 use super::buffer::{Buffer, Home, Weight};
 use super::device::{Device, Driver};
 use super::graph::Graph;
@@ -40,6 +40,10 @@ pub struct Options {
 /// With 1, every buffer is allocated by itself and decode steps are not recorded: tools that watch memory
 /// (compute-sanitizer, AddressSanitizer on the emulator) then see where each buffer ends. Memory is not as planned.
 const SEPARATE: &str = "HIRED_SEPARATE_BUFFERS";
+
+/// The first code path on which cuBLAS is used unasked. Newer versions have no code for cards before it, and how fast
+/// older ones add in fp32 there is not known.
+const AUTOMATIC: u32 = 75;
 
 /// The CUDA executor.
 #[derive(Debug)]
@@ -82,6 +86,9 @@ pub struct OpenedCard {
     pub memory_clock_mhz: u32,
     /// Who makes large matrix products: `own` or `cublas`.
     pub gemm: &'static str,
+    /// What its user should know: why cuBLAS, which is there, makes no products.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A recorded decode step and where it leaves its logits.
@@ -125,7 +132,7 @@ impl Cuda {
         let clock_mhz = megahertz(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
         let memory_clock_mhz =
             megahertz(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;
-        let blas = open_blas(&queue, options)?;
+        let (blas, note) = open_blas(&queue, options)?;
         let gemm = if blas.is_some() { "cublas" } else { "own" };
         Ok(Self {
             graphs: HashMap::new(),
@@ -141,6 +148,7 @@ impl Cuda {
                 clock_mhz,
                 memory_clock_mhz,
                 gemm,
+                note,
             },
             staging: None,
             weights: None,
@@ -329,11 +337,21 @@ impl Cuda {
     }
 }
 
-fn open_blas(queue: &Queue, options: Options) -> Result<Option<Blas>> {
-    match options.gemm.library(options.number)? {
-        Some(false) => Ok(None),
-        Some(true) => Blas::open(queue).map(Some),
-        None => Ok(Blas::open(queue).ok()),
+/// The library if it is to make large products, else why it is not, where that is news.
+fn open_blas(queue: &Queue, options: Options) -> Result<(Option<Blas>, Option<String>)> {
+    let demanded = options.gemm.library(options.number)?;
+    if !demanded.unwrap_or(queue.path() >= AUTOMATIC) {
+        return Ok((None, None));
+    }
+    match Blas::open(queue) {
+        Ok(blas) => Ok((Some(blas), None)),
+        Err(unusable) if demanded == Some(true) => Err(unusable.error()),
+        Err(Unusable::Absent) => Ok((None, None)),
+        Err(Unusable::Failed(error)) => {
+            // Where the trial has lost the device, own kernels are of no use either.
+            queue.wait()?;
+            Ok((None, Some(format!("hired's own kernels make all products: {error}"))))
+        }
     }
 }
 

@@ -3,12 +3,15 @@
 use super::device::refused;
 use super::queue::Queue;
 use crate::Result;
+use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, graph};
 use cudarc::driver::sys::{CUgraphExec, CUgraphInstantiate_flags, CUstreamCaptureMode};
+use std::sync::Arc;
 
 /// Work that was recorded once and can be repeated: the same kernels at the same addresses.
 #[derive(Debug)]
 pub struct Graph {
+    context: Arc<CudaContext>,
     exec: CUgraphExec,
 }
 
@@ -74,13 +77,16 @@ impl Recording {
             exec
         };
         let exec = exec.map_err(|e| refused("to instantiate a graph", e))?;
-        Ok((Graph { exec }, outcome))
+        Ok((Graph { context: queue.context().clone(), exec }, outcome))
     }
 }
 
 impl Drop for Graph {
     fn drop(&mut self) {
-        // SAFETY: instantiated by `record`; destroying waits for a launch that runs.
-        let _ = unsafe { graph::exec_destroy(self.exec) };
+        // A context that cannot be bound is lost, and its graphs with it.
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: instantiated by `record`; destroying waits for a launch that runs.
+            let _ = unsafe { graph::exec_destroy(self.exec) };
+        }
     }
 }

@@ -34,7 +34,8 @@ impl Number {
 /// Who makes large matrix products.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Gemm {
-    /// cuBLAS for f16 where it is installed, else the kernels of this crate.
+    /// cuBLAS for f16 on cards with tensor cores that mma reaches (code path 75 and newer) where it is installed and
+    /// passes a trial, else the kernels of this crate.
     #[default]
     Auto,
     /// The kernels of this crate.
@@ -44,7 +45,8 @@ pub enum Gemm {
 }
 
 impl Gemm {
-    /// Whether the library multiplies numbers of a format; `None`: where it is installed.
+    /// Whether the library multiplies numbers of a format; `None`: on some cards, where it is installed
+    /// and works.
     ///
     /// # Errors
     /// [`Error::Request`] when it is asked for what it is not used for.

@@ -47,6 +47,8 @@ mod queue;
 #[cfg(feature = "cuda")]
 mod retain;
 #[cfg(feature = "cuda")]
+mod ring;
+#[cfg(feature = "cuda")]
 mod rows;
 #[cfg(feature = "cuda")]
 mod staging;

@@ -10,6 +10,7 @@ use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
 use crate::ops::profile::Entry;
 use std::borrow::Cow;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Pieces of work since somebody wants to know.
 #[derive(Debug)]
@@ -36,12 +37,13 @@ impl Queue {
     pub fn profile(&self) -> Result<()> {
         let start = Event::record(self)?;
         self.known().profile = Some(Profile { start, pieces: Vec::new() });
+        self.is_noting.store(true, Relaxed);
         Ok(())
     }
 
     /// Whether pieces are noted.
     pub fn is_profiled(&self) -> bool {
-        self.known().profile.is_some()
+        self.is_noting.load(Relaxed)
     }
 
     /// The pieces noted, in order; from now on none are.
@@ -49,6 +51,7 @@ impl Queue {
     /// # Errors
     /// When one of them has failed.
     pub fn profiled(&self) -> Result<Vec<Entry>> {
+        self.is_noting.store(false, Relaxed);
         let Some(Profile { start, pieces }) = self.known().profile.take() else {
             return Ok(Vec::new());
         };

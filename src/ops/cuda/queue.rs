@@ -4,6 +4,7 @@ use super::device::refused;
 use super::launch::Launch;
 use super::modules::{Code, Modules};
 use super::profile::Profile;
+use super::ring::Ring;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
 use crate::ops::memory::{Charge, Meter, Purpose};
@@ -14,6 +15,7 @@ use cudarc::driver::sys::{CUdevice_attribute, CUfunction, CUfunction_attribute, 
 use cudarc::driver::{CudaContext, CudaStream};
 use std::collections::HashMap;
 use std::ffi::c_void;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Dynamic shared memory that every kernel may have without asking.
@@ -25,13 +27,17 @@ pub struct Queue {
     context: Arc<CudaContext>,
     stream: Arc<CudaStream>,
     modules: Modules,
+    ring: Mutex<Ring>,
     known: Mutex<Known>,
+    /// Somebody wants to know what is enqueued: asked at each launch, without the lock.
+    pub(super) is_noting: AtomicBool,
 }
 
 /// Kernels that have been launched.
 #[derive(Debug)]
 pub(super) struct Known {
-    functions: HashMap<(&'static str, String), Function>,
+    /// By file, then by name, so that a launch finds its own without a copy of the name.
+    functions: HashMap<&'static str, HashMap<String, Function>>,
     /// What was enqueued since somebody wants to know.
     pub(super) profile: Option<Profile>,
     /// The stage and layer that work belongs to.
@@ -71,7 +77,9 @@ impl Queue {
     pub fn new(context: Arc<CudaContext>, code: Code) -> Result<Self> {
         let stream = context.new_stream().map_err(|e| refused("a stream", e))?;
         let modules = Modules::load(&context, code)?;
-        Ok(Self { context, stream, modules, known: Mutex::default() })
+        let ring = Mutex::new(Ring::new(context.clone())?);
+        let (known, is_noting) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { context, stream, modules, ring, known, is_noting })
     }
 
     /// The code path of its kernels.
@@ -88,6 +96,11 @@ impl Queue {
         Ok(self.stream.cu_stream())
     }
 
+    /// What its handles belong to.
+    pub fn context(&self) -> &Arc<CudaContext> {
+        &self.context
+    }
+
     /// An attribute of the device.
     ///
     /// # Errors
@@ -102,9 +115,9 @@ impl Queue {
 
     fn function(&self, launch: &Launch) -> Result<CUfunction> {
         let mut known = self.known();
-        let functions = &mut known.functions;
-        let key = (launch.file, launch.kernel.clone());
-        let mut function = match functions.get(&key) {
+        let functions = known.functions.entry(launch.file).or_default();
+        let mut function = match functions.get(&launch.kernel) {
+            Some(function) if launch.shared <= function.shared => return Ok(function.handle),
             Some(function) => *function,
             None => Function {
                 handle: self.modules.function(launch.file, &launch.kernel)?,
@@ -123,12 +136,16 @@ impl Queue {
             .map_err(|e| refused(&format!("{} bytes of shared memory", launch.shared), e))?;
             function.shared = launch.shared;
         }
-        functions.insert(key, function);
+        functions.insert(launch.kernel.clone(), function);
         Ok(function.handle)
     }
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Enqueues a kernel; nothing when the grid is empty.
@@ -179,7 +196,7 @@ impl Queue {
         )
     }
 
-    /// Enqueues a copy to the device. Pageable memory: the driver has its own copy when this returns.
+    /// Enqueues a copy to the device; the values may go when this returns.
     ///
     /// # Safety
     /// `to` must have room for the values on the device.
@@ -195,9 +212,9 @@ impl Queue {
             || UPLOAD.into(),
             Cost::bytes(size_of_val(values)),
             || {
-                // SAFETY: the caller's word.
-                unsafe { result::memcpy_htod_async(to, values, self.stream.cu_stream()) }
-                    .map_err(|e| refused("a copy to the device", e))
+                let bytes = bytemuck::cast_slice(values);
+                // SAFETY: the caller's word; all copies from the ring are of this stream.
+                unsafe { self.ring().copy(to, bytes, self.stream.cu_stream()) }
             },
         )
     }
@@ -270,8 +287,12 @@ impl Queue {
     /// When something of it has failed.
     pub fn wait(&self) -> Result<()> {
         self.bind()?;
+        // Held until the end: a copy that is enqueued after the wait is not one that was waited for.
+        let mut ring = self.ring();
         // SAFETY: the stream lives as long as `self`.
-        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(faulted)
+        unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(faulted)?;
+        ring.fetched();
+        Ok(())
     }
 
     /// A block of device memory, charged for `purpose`.

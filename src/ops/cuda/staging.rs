@@ -7,12 +7,14 @@ use super::launch::Number;
 use super::queue::Queue;
 use crate::Result;
 use crate::checkpoint::{DType, Tensor};
+use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys::{CUevent, CUevent_flags};
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use rayon::prelude::*;
 use std::ffi::c_void;
+use std::sync::Arc;
 
 /// Bytes of a pinned buffer: long enough that the copy and not its start takes the time.
 const SLOT: usize = 8 << 20;
@@ -23,6 +25,7 @@ const PIECE: usize = 1 << 14;
 /// The two buffers.
 #[derive(Debug)]
 pub struct Staging {
+    context: Arc<CudaContext>,
     slots: Vec<Slot>,
     next: usize,
 }
@@ -56,7 +59,7 @@ impl Staging {
     /// When the driver refuses it.
     pub fn new(queue: &Queue) -> Result<Self> {
         queue.stream()?;
-        let mut staging = Self { slots: Vec::new(), next: 0 };
+        let mut staging = Self { context: queue.context().clone(), slots: Vec::new(), next: 0 };
         for _ in 0..2 {
             // SAFETY: a plain allocation.
             let memory = unsafe { result::malloc_host(SLOT, 0) }
@@ -114,6 +117,10 @@ impl Staging {
 
 impl Drop for Staging {
     fn drop(&mut self) {
+        // A context that cannot be bound is lost, and its memory with it.
+        if self.context.bind_to_thread().is_err() {
+            return;
+        }
         for slot in &self.slots {
             // SAFETY: made by `new`; the device may still be fetching, so that is waited for. An error here was one
             // before.
