@@ -5,7 +5,7 @@ use super::args::RunArgs;
 use super::dump;
 use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
-use super::output::{Stream, print_json};
+use super::output::{Stream, print_json, tell_notes};
 use super::progress::{Blocks, bytes};
 use super::report::{Device, Report, statistics};
 use super::values::BudgetArg;
@@ -69,7 +69,9 @@ fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     if interrupt.raised() {
         return Err(Stop::Interrupted);
     }
-    Ok(loaded?)
+    let engine = loaded?;
+    tell_notes(&engine);
+    Ok(engine)
 }
 
 /// One request for each image, or one without.

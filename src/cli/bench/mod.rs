@@ -16,7 +16,7 @@ pub use args::BenchArgs;
 use super::Stop;
 use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
-use super::output::print;
+use super::output::{print, tell_notes};
 use super::progress;
 use args::Format;
 use hired::engine::{Engine, Image, Stage};
@@ -104,7 +104,9 @@ fn load(args: &BenchArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     if interrupt.raised() {
         return Err(Stop::Interrupted);
     }
-    Ok(engine?)
+    let engine = engine?;
+    tell_notes(&engine);
+    Ok(engine)
 }
 
 /// Stages before the first token, in order.
