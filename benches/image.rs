@@ -26,6 +26,7 @@ fn config() -> ImageConfig {
         mean: [0.5; 3],
         std: [0.5; 3],
         rescale: 1.0 / 255.0,
+        pad: false,
     }
 }
 

@@ -60,19 +60,13 @@ fn distance(name: &str) -> (u8, f64) {
 #[test]
 fn lossy_pictures_are_close_to_pillows() {
     let (_, lossy) = names();
-    assert_eq!(lossy.len(), 7);
+    assert_eq!(lossy.len(), 15);
     for name in lossy {
         let (largest, mean) = distance(&name);
         println!("{name}: {largest} levels at most, {mean:.4} on average");
-        // WebP is decoded alike. JPEG decoders round differently; where colour is subsampled (420,
-        // 422), they also interpolate it differently, most at the right edge of a picture whose
-        // width is no multiple of 16, as here.
-        let (most, average) = match name.as_str() {
-            "lossy.webp" | "lossy-alpha.webp" => (0, 0.0),
-            "lossy-420.jpg" => (12, 0.45),
-            "lossy-progressive.jpg" => (12, 0.30),
-            _ => (3, 0.03),
-        };
+        // Decoded alike, but for JPEGs of the kinds that few programs write.
+        let rare = ["lossy-211.jpg", "lossy-211-progressive.jpg", "lossy-y-then-chroma.jpg"];
+        let (most, average) = if rare.contains(&name.as_str()) { (4, 0.2) } else { (0, 0.0) };
         assert!(largest <= most && mean <= average, "{name}: {largest}, {mean}");
     }
 }

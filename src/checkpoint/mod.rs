@@ -21,13 +21,27 @@ pub use layout::{Part, Weight, layout};
 pub use names::canonical;
 pub use tensor::{DType, Tensor};
 
-use crate::config::ModelConfig;
+use crate::config::{ModelConfig, ModelFolder};
 use crate::error::excerpt;
 use crate::{Error, Result, files};
 use tensor::Shard;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
+
+/// Opens a model folder: its configuration and its weights.
+///
+/// # Errors
+/// As [`ModelFolder::open`] and [`Checkpoint::open`].
+pub fn open(path: &Path) -> Result<(ModelFolder, Checkpoint)> {
+    let mut folder = ModelFolder::open(path)?;
+    let checkpoint = Checkpoint::open(&folder.dir)?;
+    // A merge of an adapter leaves the setting and changes the head: transformers takes the one that is stored.
+    if checkpoint.contains("lm_head.weight") {
+        folder.config.text.tied = false;
+    }
+    Ok((folder, checkpoint))
+}
 
 /// The tensors of a model folder, by canonical name.
 ///
@@ -139,12 +153,29 @@ impl Checkpoint {
                 "tensor {name} is stored as {dtype}; only F16, BF16 and F32 are supported, \
                  use a checkpoint that is not quantized"
             ),
-            None => format!(
-                "tensor {name} is in none of the *.safetensors files; \
-                 the checkpoint is incomplete, download it again"
-            ),
+            None => match self.wrapper_of(name) {
+                Some(prefix) => format!(
+                    "the tensors' names begin with the prefix \"{prefix}\", which the wrapper of a trainer adds \
+                     (base_model.model. is PEFT's, module. PyTorch's DataParallel's): save the model without it \
+                     (PEFT: merge_and_unload, then save_pretrained)"
+                ),
+                None => format!(
+                    "tensor {name} is in none of the *.safetensors files; \
+                     the checkpoint is incomplete, download it again"
+                ),
+            },
         };
         Err(Error::model(&self.dir, what))
+    }
+
+    /// What stands in front of the name of this tensor, if it is there under a longer name.
+    fn wrapper_of(&self, name: &str) -> Option<String> {
+        let stored = self.tensors.keys().chain(self.unsupported.keys());
+        stored.into_iter().find_map(|stored| {
+            let dots = stored.match_indices('.').map(|(at, _)| at + 1);
+            let at = dots.into_iter().find(|&at| canonical(&stored[at..]) == name)?;
+            Some(excerpt(&stored[..at], 100))
+        })
     }
 
     /// Whether the files hold a tensor of this canonical name, of whatever type.
@@ -168,6 +199,13 @@ impl Checkpoint {
 
 fn no_weights(dir: &Path) -> Error {
     let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
+    if let Some(shard) = shard(dir) {
+        let what = format!(
+            "{INDEX} is missing: it says which tensor is in which of the shards, such as {shard}; \
+             download it from where they came from"
+        );
+        return Error::model(dir, what);
+    }
     let what = match pickled.into_iter().find(|name| dir.join(name).exists()) {
         Some(name) => format!(
             "the weights are in {name}, which is not read; convert them to safetensors by loading \
@@ -178,4 +216,12 @@ fn no_weights(dir: &Path) -> Error {
         }
     };
     Error::model(dir, what)
+}
+
+/// A file of the folder that is named as one of several shards.
+fn shard(dir: &Path) -> Option<String> {
+    let names =
+        std::fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let is_shard = |name: &String| name.starts_with("model-") && name.ends_with(".safetensors");
+    names.filter(is_shard).min()
 }

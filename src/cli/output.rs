@@ -1,6 +1,7 @@
-//! Standard output.
+//! Standard output, and notes beside it.
 
-use super::Stop;
+use super::{Stop, one_line};
+use hired::engine::Engine;
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -16,6 +17,17 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
         Ok(text) => print(&(text + "\n")),
         Err(error) => Err(Stop::Failed(format!("cannot write the result as JSON: {error}"))),
     }
+}
+
+/// Tells something on standard error that is no failure.
+pub fn note(what: &str) {
+    // Nobody is left to tell when it is closed.
+    let _ = writeln!(io::stderr(), "note: {}", one_line(what));
+}
+
+/// Tells what an engine has to say after loading.
+pub fn tell_notes(engine: &Engine) {
+    engine.notes().iter().for_each(|what| note(what));
 }
 
 /// Text that is printed as it comes.

@@ -1,12 +1,10 @@
 //! An answer as JSON, and as one line of statistics.
 
 use super::devices::Cpu;
-use super::one_line;
 use super::select::counted;
 use hired::engine::{Answer, Card, Engine, FinishReason, Memory, Timings, Visual};
 use hired::select::Selection;
 use serde::Serialize;
-use std::io::{self, Write};
 
 /// The JSON object of an answer.
 #[derive(Debug, Serialize)]
@@ -83,13 +81,6 @@ impl<'a> Report<'a> {
             memory: answer.memory,
             device,
         }
-    }
-}
-
-/// Tells on stderr what the user should know of the engine.
-pub fn tell_note(engine: &Engine) {
-    if let Some(note) = engine.note() {
-        let _ = writeln!(io::stderr(), "note: {}", one_line(note));
     }
 }
 

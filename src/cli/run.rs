@@ -5,9 +5,9 @@ use super::args::RunArgs;
 use super::dump;
 use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
-use super::output::{Stream, print_json};
+use super::output::{Stream, print_json, tell_notes};
 use super::progress::{Blocks, bytes};
-use super::report::{Device, Report, statistics, tell_note};
+use super::report::{Device, Report, statistics};
 use super::values::BudgetArg;
 use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
 use hired::select::Budget;
@@ -70,7 +70,7 @@ fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
         return Err(Stop::Interrupted);
     }
     let engine = loaded?;
-    tell_note(&engine);
+    tell_notes(&engine);
     Ok(engine)
 }
 

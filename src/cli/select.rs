@@ -3,9 +3,8 @@
 use super::Stop;
 use super::args::SelectArgs;
 use super::files::{Output, read_image};
-use super::output::{print, print_json};
+use super::output::{print, print_json, tell_notes};
 use super::overlay::overlay;
-use super::report::tell_note;
 use hired::engine::{Engine, Image, Request, Visual};
 use hired::image::{RgbImage, decode, tiles};
 use hired::select::{Geometry, Method};
@@ -17,7 +16,7 @@ pub fn select(args: &SelectArgs) -> Result<(), Stop> {
     let (name, bytes) = read_image(&args.image)?;
     let picture = args.overlay.as_deref().map(Output::at).transpose()?;
     let mut engine = Engine::load(&args.model.model, args.device.options())?;
-    tell_note(&engine);
+    tell_notes(&engine);
     let pixels = picture.is_some().then(|| decode(&bytes, &name)).transpose()?;
     let image = Image::Encoded { name, bytes };
     let selection = args.selection.with(args.budget);

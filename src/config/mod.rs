@@ -4,6 +4,8 @@
 //! checkpoints leave most of `text_config` out. Keys that changed their name over transformers'
 //! releases are read in both spellings.
 
+mod generation;
+mod hub;
 mod json;
 mod model;
 mod preprocessor;
@@ -124,6 +126,8 @@ pub struct ImageConfig {
     pub std: [f64; 3],
     /// Factor applied to a byte before normalisation (1/255).
     pub rescale: f64,
+    /// Without sub-images: the picture is first padded to a square, in the mean colour (`do_pad`).
+    pub pad: bool,
 }
 
 /// Everything the engine must know about a model, checked for consistency.
@@ -147,6 +151,9 @@ pub struct ModelConfig {
     pub image_token: u32,
     /// Ids that end an answer.
     pub eos: Vec<u32>,
+    /// Settings of `generation_config.json` that would change greedy answers in transformers and are not followed
+    /// here, each as a sentence for the user.
+    pub ignored: Vec<String>,
 }
 
 /// A model folder whose configuration has been read and found sound.
@@ -159,9 +166,12 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Reads the configuration of the model in `dir`; see [`ModelConfig::read`].
-    pub fn open(dir: &Path) -> Result<Self> {
-        Ok(Self { dir: dir.to_owned(), config: ModelConfig::read(dir)? })
+    /// Reads the configuration of the model in `path`; see [`ModelConfig::read`]. A model's folder in the cache of the
+    /// Hugging Face hub (`models--…`) stands for its snapshot of `main`.
+    pub fn open(path: &Path) -> Result<Self> {
+        let dir = hub::snapshot(path)?;
+        let config = ModelConfig::read(&dir)?;
+        Ok(Self { dir, config })
     }
 }
 
@@ -178,6 +188,8 @@ pub struct Files<'a> {
     pub generation: Option<&'a [u8]>,
 }
 
+const ADAPTER: &str = "adapter_config.json";
+
 impl ModelConfig {
     /// Reads `config.json`, `preprocessor_config.json` (or the `image_processor` inside
     /// `processor_config.json`) and, if there, `generation_config.json` of the folder `dir`.
@@ -190,6 +202,12 @@ impl ModelConfig {
         /// The real files have a few kilobytes.
         const LARGEST: u64 = 16 << 20;
         files::expect_folder(dir)?;
+        if dir.join(ADAPTER).exists() {
+            let what = "is a PEFT adapter (LoRA), which transformers would apply to the weights of this folder and \
+                        hired does not: merge it (PEFT's merge_and_unload, then save_pretrained) and give the \
+                        merged folder; to run the weights without it, move this file elsewhere";
+            return Err(crate::Error::model(dir.join(ADAPTER), what));
+        }
         let read = |name| files::read(&dir.join(name), LARGEST);
         let Some(config) = read(model::CONFIG)? else {
             let what = "there is no config.json in this folder; give a Hugging Face model folder";
@@ -197,7 +215,7 @@ impl ModelConfig {
         };
         let preprocessor = read(preprocessor::PREPROCESSOR)?;
         let processor = read(preprocessor::PROCESSOR)?;
-        let generation = read(model::GENERATION)?;
+        let generation = read(generation::GENERATION)?;
         let files = Files {
             config: &config,
             preprocessor: preprocessor.as_deref(),

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::generation::Generation;
 use super::json::{self, Section};
 use super::{
     Activation, Architecture, Family, Files, ModelConfig, TextConfig, VisionConfig, preprocessor,
@@ -11,7 +12,6 @@ use super::{
 use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.json";
-pub(super) const GENERATION: &str = "generation_config.json";
 
 // Bounds on what a file may claim: far above every published model, and small enough that no
 // product of them (elements of a tensor, bytes of a cache, scores of a block) leaves 64 bits.
@@ -62,7 +62,8 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
         let key = root.spelling("image_token_id", "image_token_index");
         root.whole(key, 32000, 0..=text.vocab - 1)? as u32
     };
-    let eos = eos(dir, files, &root.section("text_config")?)?;
+    let generation = Generation::read(dir, files)?;
+    let eos = eos(&generation, &root)?;
     let image = preprocessor::image(dir, files, &vision, pinpoints)?;
     Ok(ModelConfig {
         architecture,
@@ -71,6 +72,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
         projector_bias: root.flag("multimodal_projector_bias", true)?,
         image_token,
         eos,
+        ignored: generation.ignored(),
         vision,
         text,
         image,
@@ -79,6 +81,18 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
 
 fn architecture(root: &Section) -> Result<Architecture> {
     let names = [("llava_next", Architecture::LlavaNext), ("llava", Architecture::Llava)];
+    // LLaVA's own code names the vision tower by a path, transformers describes it.
+    let key = "mm_vision_tower";
+    if root.get(key).is_some() && root.get("vision_config").is_none()
+        || root
+            .text("model_type")?
+            .is_some_and(|name| name.starts_with("llava_") && name != "llava_next")
+    {
+        let what = "is that of LLaVA's original code: this is an original checkpoint, which is not read; \
+                    take the converted one, named llava-hf/… on the Hugging Face hub, or convert it with \
+                    transformers' convert_llava_weights_to_hf.py";
+        return Err(root.error(if root.get(key).is_some() { key } else { "model_type" }, what));
+    }
     if root.get("model_type").is_some() {
         return root.choice("model_type", "", &names);
     }
@@ -162,15 +176,16 @@ fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
 
 fn rope_theta(section: &Section) -> Result<f32> {
     // `rope_parameters` holds since transformers 5 what was `rope_theta` and `rope_scaling`.
-    let parameters = section.section("rope_parameters")?;
-    for scaling in [&parameters, &section.section("rope_scaling")?] {
+    let inner = [section.section("rope_parameters")?, section.section("rope_scaling")?];
+    for scaling in &inner {
         let key = scaling.spelling("rope_type", "type");
         scaling.choice(key, "default", &[("default", ())])?;
     }
-    for holder in [section, &parameters] {
+    for holder in inner.iter().chain([section]) {
         holder.number("partial_rotary_factor", 1.0, 1.0..=1.0)?;
     }
-    let holder = if parameters.get("rope_theta").is_some() { &parameters } else { section };
+    // The inner one wins, under whichever of its two names.
+    let holder = inner.iter().find(|inner| inner.get("rope_theta").is_some()).unwrap_or(section);
     Ok(holder.number("rope_theta", 10_000.0, 1.0..=1e12)? as f32)
 }
 
@@ -244,9 +259,14 @@ fn feature_blocks(root: &Section, layers: usize) -> Result<usize> {
     const KEY: &str = "vision_feature_layer";
     let default = Value::from(-2);
     let value = root.get(KEY).unwrap_or(&default);
-    if value.is_array() {
-        return Err(root.wrong(KEY, value, "one layer; features of several are not supported"));
-    }
+    let value = match value.as_array().map(Vec::as_slice) {
+        None => value,
+        Some([one]) => one,
+        Some(_) => {
+            let wanted = "one layer; features of several are not supported";
+            return Err(root.wrong(KEY, value, wanted));
+        }
+    };
     let blocks = value.as_i64().and_then(|index| match index {
         0.. => usize::try_from(index).ok(),
         _ => (layers + 1).checked_sub(usize::try_from(index.unsigned_abs()).ok()?),
@@ -258,20 +278,20 @@ fn feature_blocks(root: &Section, layers: usize) -> Result<usize> {
     })
 }
 
-fn eos(dir: &Path, files: &Files, text: &Section) -> Result<Vec<u32>> {
+/// Ids that end an answer: of `generation_config.json`, else of `config.json` itself, else of its decoder, whose
+/// default is 2.
+fn eos(generation: &Generation, root: &Section) -> Result<Vec<u32>> {
     const KEY: &str = "eos_token_id";
-    if let Some(bytes) = files.generation {
-        let path = dir.join(GENERATION);
-        let map = json::parse(&path, bytes)?;
-        let root = Section::root(&path, &map);
-        if let Some(value) = root.get(KEY) {
-            return ids(&root, KEY, value);
+    let text = root.section("text_config")?;
+    for section in [&generation.root(), root, &text] {
+        if let Some(value) = section.get(KEY) {
+            return ids(section, KEY, value);
         }
     }
-    text.get(KEY).map_or(Ok(vec![2]), |value| ids(text, KEY, value))
+    Ok(vec![2])
 }
 
-fn ids(section: &Section, key: &str, value: &Value) -> Result<Vec<u32>> {
+pub(super) fn ids(section: &Section, key: &str, value: &Value) -> Result<Vec<u32>> {
     let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
     let ids = list.iter().map(id).collect::<Option<Vec<_>>>();

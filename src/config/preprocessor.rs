@@ -70,8 +70,10 @@ fn read(
         // Sub-images have their final size already, and only batches of images are padded.
         section.require_flag("do_resize", true, true)?;
         section.require_flag("do_center_crop", true, true)?;
-        section.require_flag("do_pad", false, false)?;
     }
+    // Of CLIP's processor it is no setting.
+    let pads = section.text("image_processor_type")?.is_some_and(|name| name.starts_with("Llava"));
+    let pad = !tiled && pads && section.flag("do_pad", false)?;
     section.whole("resample", BICUBIC, BICUBIC..=BICUBIC)?;
     side(section, "size", vision.image_size, !tiled)?;
     side(section, "crop_size", vision.image_size, false)?;
@@ -86,7 +88,7 @@ fn read(
     let mean = channels(section, "image_mean", CLIP_MEAN, -1e3)?;
     let std = channels(section, "image_std", CLIP_STD, 1e-3)?;
     let rescale = section.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)?;
-    Ok(ImageConfig { side: vision.image_size, pinpoints, mean, std, rescale })
+    Ok(ImageConfig { side: vision.image_size, pinpoints, mean, std, rescale, pad })
 }
 
 /// Fails unless `size` or `crop_size`, in whichever spelling, is the side of a partition.

@@ -6,7 +6,7 @@ use super::request::EngineOptions;
 use super::runner::room_for;
 use crate::Result;
 use crate::checkpoint::synth::Preset;
-use crate::checkpoint::{Checkpoint, DType};
+use crate::checkpoint::{self, DType};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::image::{Layout, Normalization, Resample, Tiles};
 use crate::kv::{Room, Shape};
@@ -75,8 +75,8 @@ impl DryRun {
     pub fn new(subject: Subject<'_>, options: &EngineOptions) -> Result<Self> {
         match subject {
             Subject::Folder(path) => {
-                let ModelFolder { dir, config } = ModelFolder::open(path)?;
-                Self::of(config, Box::new(Checkpoint::open(&dir)?), options)
+                let (ModelFolder { config, .. }, checkpoint) = checkpoint::open(path)?;
+                Self::of(config, Box::new(checkpoint), options)
             }
             // As presets are written.
             Subject::Preset(preset) => {

@@ -2,7 +2,7 @@
 
 use super::dry_run::{BudgetNeed, DryRun};
 use super::request::EngineOptions;
-use crate::checkpoint::{Checkpoint, DType};
+use crate::checkpoint::{self, DType};
 use crate::config::{Architecture, ModelFolder};
 use crate::kv::{PAGE, Room};
 use crate::select::Selection;
@@ -39,8 +39,7 @@ pub fn inspect(
     options: &EngineOptions,
     selection: &Selection,
 ) -> Result<Inspection> {
-    let ModelFolder { dir, config } = ModelFolder::open(path.as_ref())?;
-    let checkpoint = Checkpoint::open(&dir)?;
+    let (ModelFolder { config, .. }, checkpoint) = checkpoint::open(path.as_ref())?;
     let mut parameters = 0;
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors() {

@@ -49,6 +49,7 @@ use taking::LoadProgress;
 pub struct Engine {
     session: Box<dyn Serve>,
     card: Option<Card>,
+    notes: Vec<String>,
 }
 
 /// The CUDA device of an engine.
@@ -100,13 +101,28 @@ impl Engine {
         options: &EngineOptions,
         progress: &mut LoadProgress<'_>,
     ) -> Result<Self> {
+        let mut notes = origin.config.ignored.clone();
         let (session, card) = match options.device {
             Device::Cpu => on_cpu(origin, options, progress)?,
             Device::Cuda(ordinal) => on_cuda(origin, options, ordinal, progress)?,
-            Device::Auto if has_cuda() => on_cuda(origin, options, None, progress)?,
-            Device::Auto => on_cpu(origin, options, progress)?,
+            Device::Auto => match usable_cuda() {
+                Ok(true) => on_cuda(origin, options, None, progress)?,
+                Ok(false) => on_cpu(origin, options, progress)?,
+                Err(why) => {
+                    notes.push(format!("running on the CPU: {why}"));
+                    on_cpu(origin, options, progress)?
+                }
+            },
         };
-        Ok(Self { session, card })
+        #[cfg(feature = "cuda")]
+        notes.extend(card.as_ref().and_then(|card| card.note.clone()));
+        Ok(Self { session, card, notes })
+    }
+
+    /// What its user should hear although nothing failed, a sentence each: why a GPU that seems to be there is not used,
+    /// or why cuBLAS is not, and which settings of the model's folder are not followed.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The CUDA device that computes; `None`: the CPU does.
@@ -202,14 +218,6 @@ impl Engine {
         self.session.ceiling()
     }
 
-    /// What the user should know of how this engine computes, in a line: why cuBLAS, which is there, is not used.
-    pub fn note(&self) -> Option<&str> {
-        #[cfg(feature = "cuda")]
-        return self.card.as_ref()?.note.as_deref();
-        #[cfg(not(feature = "cuda"))]
-        None
-    }
-
     /// Gives back memory that earlier requests took, beside the weights; the next takes what it needs.
     ///
     /// # Errors
@@ -257,13 +265,17 @@ fn on_cuda(
     Err(crate::Error::Device("this build has no CUDA executor: use the device cpu".into()))
 }
 
-/// A CUDA device that this build can use is there.
-fn has_cuda() -> bool {
+/// Whether there is a CUDA device that this build can use; an error where there is a driver, but no such device.
+fn usable_cuda() -> Result<bool> {
     #[cfg(feature = "cuda")]
     {
-        let device = crate::ops::cuda::Driver::open().and_then(|driver| driver.device(None));
-        device.is_ok_and(|device| device.code.is_ok())
+        use crate::ops::cuda::Driver;
+        if !Driver::is_installed() {
+            return Ok(false);
+        }
+        Driver::open()?.device(None)?.code?;
+        Ok(true)
     }
     #[cfg(not(feature = "cuda"))]
-    false
+    Ok(false)
 }

@@ -2,8 +2,8 @@
 
 use super::prepare::Preparer;
 use crate::Result;
-use crate::checkpoint::Checkpoint;
 use crate::checkpoint::synth::Synthetic;
+use crate::checkpoint::{self, Checkpoint};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::image::Resample;
 use crate::model::Source;
@@ -27,8 +27,7 @@ pub enum Weights {
 impl Origin {
     /// A Hugging Face folder.
     pub fn folder(path: &Path) -> Result<Self> {
-        let ModelFolder { dir, config } = ModelFolder::open(path)?;
-        let checkpoint = Checkpoint::open(&dir)?;
+        let (ModelFolder { dir, config }, checkpoint) = checkpoint::open(path)?;
         Ok(Self { config, weights: Weights::Stored(dir, checkpoint) })
     }
 

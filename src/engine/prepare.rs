@@ -165,7 +165,8 @@ impl Preparer {
         }
         let ids = self.ids(&request.prompt, tiles.is_some())?;
         let image = tiles.map(|tiles| self.plan(tiles, &request.selection)).transpose()?;
-        let (before, after) = self.split(ids, image.is_some())?;
+        let is_whole = !matches!(request.prompt, Prompt::User(_));
+        let (before, after) = self.split(ids, image.is_some(), is_whole)?;
         let prepared = Prepared {
             before,
             after,
@@ -213,7 +214,12 @@ impl Preparer {
     }
 
     /// Cuts the ids at the one image token.
-    fn split(&self, mut ids: Vec<u32>, with_image: bool) -> Result<(Vec<u32>, Vec<u32>)> {
+    fn split(
+        &self,
+        mut ids: Vec<u32>,
+        with_image: bool,
+        is_whole: bool,
+    ) -> Result<(Vec<u32>, Vec<u32>)> {
         let vocab = self.config.text.vocab;
         if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
             return Err(Error::Request(format!(
@@ -235,6 +241,12 @@ impl Preparer {
                 ids.pop();
                 Ok((ids, after))
             }
+            (places, true) if places.len() > 1 && !is_whole => Err(Error::Request(format!(
+                "the question holds `<image>`, which marks where the image goes, so the prompt has {} of them: leave \
+                 it out of the question (the image is placed before it), or write the whole prompt yourself \
+                 (--raw-prompt)",
+                places.len(),
+            ))),
             (places, _) => Err(Error::Request(format!(
                 "the prompt has {} image placeholders (<image>), the request has {}: \
                  they must be as many",

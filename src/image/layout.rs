@@ -32,7 +32,8 @@ impl Layout {
     ///
     /// With pinpoints (LLaVA-NeXT) the canvas that shows most of the picture is taken, the one with
     /// the least waste among those, the first in the list among those, and the picture is fitted
-    /// into it. Without (LLaVA-1.5) the shorter side becomes `side`.
+    /// into it. Without (LLaVA-1.5) the shorter side becomes `side`, after padding to a square if
+    /// the model pads.
     ///
     /// # Errors
     /// [`Error::Image`] for a size that no image may have, [`Error::Request`] for a side or pinpoints
@@ -47,7 +48,16 @@ impl Layout {
             )));
         }
         let Some(pinpoints) = &config.pinpoints else {
-            let fit = shortest_edge(width, height, side);
+            let fit = match config.pad {
+                true => {
+                    let square = width.max(height);
+                    check_size(square, square).map_err(|what| {
+                        Error::image(format!("{width}×{height} pixels, padded to a square"), what)
+                    })?;
+                    (side, side)
+                }
+                false => shortest_edge(width, height, side),
+            };
             return Ok(Self { width, height, side, grid: None, fit });
         };
         for &(h, w) in pinpoints {

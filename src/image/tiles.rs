@@ -28,7 +28,8 @@ impl Tiles {
 /// Resizes and cuts a picture for the vision tower.
 ///
 /// LLaVA-NeXT: partition 0 is the whole picture squashed to `S × S`; the others are cut from a
-/// black canvas with the fitted picture in its middle. LLaVA-1.5: one centre crop.
+/// black canvas with the fitted picture in its middle. LLaVA-1.5: one centre crop, or, if the model
+/// pads, the picture in the middle of a square of the mean colour.
 ///
 /// # Errors
 /// Those of [`RgbImage::new`] for an inconsistent `image`, and those of [`Layout::new`].
@@ -42,6 +43,7 @@ pub fn tiles(image: &RgbImage, config: &ImageConfig, resample: Resample) -> Resu
     let mut pixels = vec![0; partitions * 3 * plane];
     let (top, left) = layout.corner();
     let Some((_, columns)) = layout.grid else {
+        let image = if config.pad { padded(image, config.mean) } else { image };
         let window = (top..top + side, left..left + side);
         let crop = resize_window(&image, layout.fit, window, resample);
         paste(&mut pixels, side, &crop, side, (0, 0), (0..side, 0..side));
@@ -89,6 +91,22 @@ fn paste(
             }
         }
     }
+}
+
+/// The picture in the middle of a square, transformers' `pad_to_square`.
+fn padded(image: Cow<'_, RgbImage>, mean: [f64; 3]) -> Cow<'_, RgbImage> {
+    let (width, height) = (image.width, image.height);
+    if width == height {
+        return image;
+    }
+    let side = width.max(height);
+    let (top, left) = ((side - height) / 2, (side - width) / 2);
+    let mut pixels = mean.map(|mean| (mean * 255.0) as u8).repeat(side * side);
+    let lines = pixels.chunks_exact_mut(side * 3).skip(top);
+    for (line, row) in lines.zip(image.pixels.chunks_exact(width * 3)) {
+        line[left * 3..][..row.len()].copy_from_slice(row);
+    }
+    Cow::Owned(RgbImage { width: side, height: side, pixels, transparent: None })
 }
 
 /// The picture with its transparent colour shown white.

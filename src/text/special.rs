@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::read_json;
 use crate::{Error, Result};
@@ -75,24 +75,29 @@ impl SpecialTokens {
                 self.name(key, content(path, key, value)?);
             }
         }
-        // The second is the old name of the first, which wins.
-        let given = |key: &&str| config.get(*key).is_some_and(|v| !v.is_null() && *v != json!([]));
-        let extra = EXTRA.into_iter().find(given).map(|key| (key, &config[key]));
-        match extra {
-            Some((key, Value::Array(tokens))) => {
-                for token in tokens {
-                    self.extra.push(content(path, key, token)?);
+        // The second is the old name of the first; of two lists the first wins, a list and names both count.
+        let mut is_listed = false;
+        for key in EXTRA {
+            match config.get(key) {
+                None | Some(Value::Null) => {}
+                Some(Value::Array(tokens)) => {
+                    if is_listed {
+                        continue;
+                    }
+                    is_listed = !tokens.is_empty();
+                    for token in tokens {
+                        self.extra.push(content(path, key, token)?);
+                    }
                 }
-            }
-            Some((key, Value::Object(tokens))) => {
-                for (name, token) in tokens {
-                    self.name(name, content(path, key, token)?);
+                Some(Value::Object(tokens)) => {
+                    for (name, token) in tokens {
+                        self.name(name, content(path, key, token)?);
+                    }
                 }
-            }
-            None => {}
-            Some((key, _)) => {
-                let what = format!("`{key}` must be a list or an object of tokens; correct it");
-                return Err(Error::model(path, what));
+                Some(_) => {
+                    let what = format!("`{key}` must be a list or an object of tokens; correct it");
+                    return Err(Error::model(path, what));
+                }
             }
         }
         Ok(())

@@ -25,17 +25,18 @@ enum Kind {
 }
 
 impl ChatTemplate {
-    /// Finds the template of a model folder: `chat_template.json`, `chat_template.jinja`, then the key
-    /// `chat_template` of `processor_config.json` and of `tokenizer_config.json` (a text, or several by name, of
-    /// which `default` is used). A folder without any gets the format its decoder's family was trained on.
+    /// Finds the template of a model folder in transformers' order: the key `chat_template` of
+    /// `processor_config.json`, `chat_template.json`, `chat_template.jinja`, then that key of `tokenizer_config.json`
+    /// (a text, or several by name, of which `default` is used). A folder without any gets the format its decoder's
+    /// family was trained on.
     ///
     /// # Errors
     /// A file that cannot be read or is not what it should be, or a template that is not valid Jinja.
     pub fn open(dir: &Path, family: Family) -> Result<Self> {
         let places = [
+            "processor_config.json",
             "chat_template.json",
             "chat_template.jinja",
-            "processor_config.json",
             "tokenizer_config.json",
         ];
         for place in places {
@@ -71,6 +72,8 @@ impl ChatTemplate {
                 format!("is longer than {} bytes; is it a chat template?", jinja::SOURCE_LIMIT);
             return Err(Error::model(file, what));
         }
+        // Jinja reads every line end as \n.
+        let source = &source.replace("\r\n", "\n").replace('\r', "\n");
         let mut env = jinja::environment();
         let source =
             source::prepare(source).map_err(|what| Error::model(file, what + "; shorten it"))?;

@@ -71,9 +71,13 @@ impl Tokenizer {
             .with_truncation(None)
             .map_err(|e| fail(format!("has truncation that cannot be switched off ({e})")))?;
         tokenizer.add_tokens(&special.added);
-        let named = special.named.iter().map(|(_, text)| text);
-        let tokens: Vec<AddedToken> =
-            named.chain(&special.extra).map(|text| AddedToken::from(text, true)).collect();
+        // One that is special already keeps its own flags: they say what becomes of the spaces around it.
+        let named = special.named.iter().map(|(_, text)| text).chain(&special.extra);
+        let vocabulary = tokenizer.get_added_vocabulary();
+        let tokens: Vec<AddedToken> = named
+            .filter(|text| !vocabulary.is_special_token(text))
+            .map(|text| AddedToken::from(text, true))
+            .collect();
         tokenizer.add_special_tokens(&tokens);
         let bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
         let clean_up = if bpe { special.clean_up_bpe } else { special.clean_up };

@@ -175,6 +175,12 @@ fn what_cannot_be_asked_is_told() {
     fs::write(&missing, "{\"image\":\"none.png\",\"prompt\":\"p\",\"answer\":\"a\"}\n").unwrap();
     let message = failure(&eval(missing.to_str().unwrap(), ""), 1);
     assert!(message.contains("none.png") && message.contains("no such file"), "{message}");
+    let broken = dir.path().join("broken.jsonl");
+    fs::write(dir.path().join("broken.png"), "no picture").unwrap();
+    let line = "{\"image\":\"broken.png\",\"prompt\":\"p\",\"answer\":\"a\"}\n";
+    fs::write(&broken, line).unwrap();
+    let message = failure(&eval(broken.to_str().unwrap(), ""), 1);
+    assert!(message.contains("none of the images") && message.contains("broken.png"), "{message}");
     let message = failure(&eval("nowhere.jsonl", ""), 1);
     assert!(message.contains("nowhere.jsonl"), "{message}");
 }

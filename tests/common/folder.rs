@@ -51,3 +51,13 @@ pub fn rename_tensors(file: &Path, from: &str, to: &str) {
     bytes[8..header].copy_from_slice(text.replace(from, to).as_bytes());
     std::fs::write(file, bytes).unwrap();
 }
+
+/// Puts a prefix in front of every tensor's name.
+pub fn rename_prefix(file: &Path, prefix: &str) {
+    let bytes = std::fs::read(file).unwrap();
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let renamed =
+        tensors.tensors().into_iter().map(|(name, view)| (format!("{prefix}{name}"), view));
+    safetensors::serialize_to_file(renamed, metadata.metadata().clone(), file).unwrap();
+}

@@ -11,7 +11,8 @@ use crate::{assert_message, llava15, read, set, vicuna, with};
 #[test]
 fn refused_values() {
     let config: &[(&str, Value, &[&str])] = &[
-        ("/model_type", json!("llava_llama"), &["model_type", "llava_llama", "llava_next"]),
+        ("/model_type", json!("llava_llama"), &["model_type", "original", "llava-hf"]),
+        ("/model_type", json!("qwen2_vl"), &["model_type", "qwen2_vl", "llava_next"]),
         ("/model_type", json!(3), &["model_type", "string"]),
         ("/model_type", json!("llava\u{7f}\u{85}\u{9b}2J"), &["model_type", "llava   2J"]),
         ("/quantization_config", json!({ "bits": 4 }), &["quantization_config"]),
@@ -118,7 +119,6 @@ fn refused_values() {
     for (key, value) in [
         ("@/do_resize", json!(false)),
         ("@/do_center_crop", json!(false)),
-        ("@/do_pad", json!(true)),
         ("@/size", json!({ "height": 336, "width": 336 })),
         ("@/image_processor_type", json!("LlavaNextImageProcessor")),
     ] {

@@ -2,13 +2,18 @@
 
     python -m pip install Pillow==13.0.0 numpy && python tests/images/make.py
 
+The JPEGs of kinds that Pillow does not write come from libjpeg-turbo's cjpeg (Debian: libjpeg-turbo-progs).
+
 One line of expected.txt per picture: file, width, height, the transparent colour (or -) and the
 SHA-256 of the RGB8 bytes after exif_transpose and convert("RGB"). Lossy pictures have no line;
 their pixels lie beside them as PNG.
 """
 
 import hashlib
+import io
 import struct
+import subprocess
+import tempfile
 import warnings
 import zlib
 from pathlib import Path
@@ -167,6 +172,30 @@ save(PICTURE, "lossy-420.jpg", quality=85, subsampling=2, exif=exif(6))
 save(PICTURE, "lossy-progressive.jpg", quality=85, subsampling=1, progressive=True)
 save(PICTURE.convert("CMYK"), "lossy-cmyk.jpg", quality=85)
 save(GREY, "lossy-grey.jpg", quality=85)
+
+
+def cjpeg(name, *options, scans=None):
+    """A JPEG by cjpeg; `scans`: which components each scan of a baseline file holds."""
+    source = io.BytesIO()
+    PICTURE.convert("RGB").save(source, "PPM")
+    with tempfile.NamedTemporaryFile("w", suffix=".scans") as script:
+        if scans:
+            script.write("".join(f"{scan};\n" for scan in scans))
+            script.flush()
+            options += ("-scans", script.name)
+        command = ["cjpeg", "-quality", "85", *options]
+        made = subprocess.run(command, input=source.getvalue(), capture_output=True, check=True)
+    (HERE / name).write_bytes(made.stdout)
+
+
+cjpeg("lossy-arithmetic.jpg", "-arithmetic")
+cjpeg("lossy-arithmetic-progressive.jpg", "-arithmetic", "-progressive")
+cjpeg("lossy-422-restart.jpg", "-sample", "2x1", "-restart", "1")
+cjpeg("lossy-three-scans.jpg", scans=["0", "1", "2"])
+cjpeg("lossy-chroma-first.jpg", "-sample", "1x1", scans=["2", "1", "0"])
+cjpeg("lossy-y-then-chroma.jpg", scans=["0", "1 2"])
+cjpeg("lossy-211.jpg", "-sample", "1x1,2x1,2x1")
+cjpeg("lossy-211-progressive.jpg", "-sample", "1x1,2x1,2x1", "-progressive")
 save(PICTURE, "lossy.webp", quality=70)
 save(CLEAR, "lossy-alpha.webp", quality=70)
 

@@ -146,16 +146,16 @@ fn templates_are_looked_for_in_order() {
     let named =
         json!([{"name": "tool_use", "template": "no"}, {"name": "default", "template": "list"}]);
     let files = [
+        (
+            "processor_config.json",
+            json!({"chat_template": {"x": "no", "default": "by name"}}),
+            "by name",
+        ),
         ("chat_template.json", json!({"chat_template": "json"}), "json"),
         (
             "chat_template.jinja",
             json!("jinja {{ bos_token }}{{ image_token }}\n"),
             "jinja <s><image>",
-        ),
-        (
-            "processor_config.json",
-            json!({"chat_template": {"x": "no", "default": "by name"}}),
-            "by name",
         ),
         (
             "tokenizer_config.json",

@@ -16,9 +16,8 @@ pub use args::BenchArgs;
 use super::Stop;
 use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
-use super::output::print;
+use super::output::{print, tell_notes};
 use super::progress;
-use super::report::tell_note;
 use args::Format;
 use hired::engine::{Engine, Image, Stage};
 use kernels::Kernels;
@@ -106,7 +105,7 @@ fn load(args: &BenchArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
         return Err(Stop::Interrupted);
     }
     let engine = engine?;
-    tell_note(&engine);
+    tell_notes(&engine);
     Ok(engine)
 }
 

@@ -7,9 +7,9 @@ use clap::ValueEnum;
 pub enum Metric {
     /// Equal to one of the answers; case and outer blanks do not count
     Exact,
-    /// VQA and TextVQA: a third for each person who says the same, at most 1
+    /// VQA and TextVQA: min(annotators who agree / 3, 1)
     Vqa,
-    /// DocVQA: one less the edit distance to the nearest answer, beside the longer one's length; 0 from one half on
+    /// DocVQA: 1 − edit distance / longer length, for the nearest answer; below 0.5 it counts as 0
     Anls,
     /// ChartQA: numbers within 5% of the answer, words equal
     Relaxed,
@@ -62,7 +62,7 @@ impl Metric {
 }
 
 /// Biten et al., "Scene Text Visual Question Answering", ICCV 2019: 1 − the normalised Levenshtein distance, 0 when that
-/// is one half or more.
+/// is more than one half. The paper gives 0 at exactly one half as well; DocVQA's own script, and lmms-eval after it, 0.5.
 fn similarity(given: &str, right: &str) -> f64 {
     let plain = |text: &str| {
         let lower = text.trim().to_lowercase();
@@ -74,7 +74,7 @@ fn similarity(given: &str, right: &str) -> f64 {
         return 1.0;
     }
     let distance = levenshtein(&given, &right) as f64 / longer as f64;
-    if distance < 0.5 { 1.0 - distance } else { 0.0 }
+    if distance <= 0.5 { 1.0 - distance } else { 0.0 }
 }
 
 fn levenshtein(a: &[char], b: &[char]) -> usize {
@@ -130,7 +130,8 @@ mod tests {
         }
         assert_eq!(score(Metric::Anls, "Hello  World", &["hello world"]), 1.0);
         assert_eq!(score(Metric::Anls, "helo", &["hello"]), 0.8);
-        assert_eq!(score(Metric::Anls, "abcd", &["abxy", "zzzz"]), 0.0);
+        assert_eq!(score(Metric::Anls, "abcd", &["abxy", "zzzz"]), 0.5);
+        assert_eq!(score(Metric::Anls, "abcd", &["axyz"]), 0.0);
     }
 
     #[test]

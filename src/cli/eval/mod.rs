@@ -15,9 +15,9 @@ use super::Stop;
 use super::devices::Cpu;
 use super::files::Output;
 use super::interrupt::Interrupt;
-use super::output::{print, print_json};
+use super::output::{note, print, print_json};
 use row::Row;
-use work::Workers;
+use work::{Evaluated, Workers};
 
 pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let items = questions::read(&args.questions, args.limit)?;
@@ -30,11 +30,15 @@ pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         None => Cpu::here().name,
     };
     let config = workers.config().clone();
-    let outcomes = workers.run(args, &items, &compared, interrupt)?;
+    let Evaluated { items, outcomes, unread } = workers.run(args, items, &compared, interrupt)?;
+    let left_out: usize = unread.iter().map(|(item, _)| item.questions.len()).sum();
+    for (item, why) in &unread {
+        note(&format!("{why}; its {} questions are left out", item.questions.len()));
+    }
     let rows: Vec<Row> = compared
         .iter()
         .zip(&outcomes)
-        .map(|(compared, outcomes)| Row::new(compared, &config, args, outcomes))
+        .map(|(compared, outcomes)| Row::new(compared, &config, args, outcomes, left_out))
         .collect();
     if let Some(plot) = plot {
         plot.write(chart::draw(&rows, args)?.as_bytes())?;

@@ -32,8 +32,25 @@ struct Line {
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Answer {
-    One(String),
-    Several(Vec<String>),
+    One(Text),
+    Several(Vec<Text>),
+}
+
+/// A text, or a number, which stands for its digits.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Words(String),
+    Number(serde_json::Number),
+}
+
+impl From<Text> for String {
+    fn from(text: Text) -> Self {
+        match text {
+            Text::Words(words) => words,
+            Text::Number(number) => number.to_string(),
+        }
+    }
 }
 
 /// Reads at most `limit` questions, those about one image together, images in the order in which they come first.
@@ -44,6 +61,8 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
         return Err(failed(format!("has {size} bytes: give a file of questions, one a line")));
     }
     let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+    // Windows tools begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let folder = path.parent().unwrap_or(Path::new(""));
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let mut items: Vec<Item> = Vec::new();
@@ -51,13 +70,14 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     for (index, line) in lines.take(limit.unwrap_or(usize::MAX)) {
         let line: Line = serde_json::from_str(line).map_err(|e| {
             failed(format!(
-                "line {} is no question ({e}): give {{\"image\": path, \"prompt\": text, \"answer\": text or [texts]}}",
-                index + 1
+                "line {} is no question ({}): give {{\"image\": path, \"prompt\": text, \"answer\": text or [texts]}}",
+                index + 1,
+                unread(&e)
             ))
         })?;
         let right = match line.answer {
-            Answer::One(answer) => vec![answer],
-            Answer::Several(answers) => answers,
+            Answer::One(answer) => vec![answer.into()],
+            Answer::Several(answers) => answers.into_iter().map(String::from).collect(),
         };
         if right.is_empty() || line.prompt.is_empty() {
             let what = if right.is_empty() { "answer" } else { "words in its prompt" };
@@ -78,6 +98,16 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
         return Err(failed("has no question".into()));
     }
     Ok(items)
+}
+
+/// What is wrong with a line.
+fn unread(error: &serde_json::Error) -> String {
+    match error.to_string() {
+        said if said.contains("untagged") => {
+            "\"answer\" must be a text, a number or a list of them".into()
+        }
+        said => said,
+    }
 }
 
 #[cfg(test)]
@@ -114,12 +144,22 @@ mod tests {
     }
 
     #[test]
+    fn files_of_other_tools_are_read() {
+        let text = "\u{feff}{\"image\":\"a.png\",\"prompt\":\"1\",\"answer\":78}\r\n\
+                    {\"image\":\"a.png\",\"prompt\":\"2\",\"answer\":[1.5,\"one\"]}\r\n";
+        let items = read_text(text, None).unwrap();
+        let right: Vec<_> = items[0].questions.iter().map(|q| q.right.join("|")).collect();
+        assert_eq!(right, ["78", "1.5|one"]);
+    }
+
+    #[test]
     fn what_is_no_question_is_told_by_its_line() {
         let good = "{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":\"x\"}\n";
         for (bad, word) in [
             ("{}", "line 2"),
             ("{\"image\":\"c.png\",\"prompt\":\"p\",\"answer\":\"x\"}", "no such file"),
             ("x", "line 2"),
+            ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":true}", "a text, a number or"),
             ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":[]}", "no answer"),
             ("{\"image\":\"a.png\",\"prompt\":\"\",\"answer\":\"x\"}", "words"),
         ] {

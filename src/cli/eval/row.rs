@@ -24,6 +24,8 @@ pub struct Row {
     /// Where it lies with 95% certainty.
     pub interval: [f64; 2],
     pub questions: usize,
+    /// Questions about images that could not be read, which count nowhere else.
+    pub left_out: usize,
     /// Mean of what the decoder sees of an image: patches kept, rows beside them, newlines.
     pub visual_tokens: f64,
 }
@@ -45,6 +47,7 @@ impl Row {
         config: &ModelConfig,
         args: &EvalArgs,
         outcomes: &[Outcome],
+        left_out: usize,
     ) -> Self {
         let selection = &compared.selection;
         let parts = selection.parts();
@@ -64,6 +67,7 @@ impl Row {
             accuracy,
             interval,
             questions: outcomes.len(),
+            left_out,
             visual_tokens: tokens as f64 / outcomes.len().max(1) as f64,
         }
     }
@@ -134,8 +138,12 @@ pub fn report(rows: &[Row], args: &EvalArgs, items: &[Item], machine: &str) -> S
         cells.push(format!("{:.1}–{:.1}", 100.0 * low, 100.0 * high));
         table.push(cells);
     }
+    let left_out = match rows.first().map_or(0, |row| row.left_out) {
+        0 => String::new(),
+        n => format!(" ({n} more questions are about images that could not be read)"),
+    };
     format!(
-        "{} on {machine}: {} questions about {} images of {}, judged by {}.\n\n{}",
+        "{} on {machine}: {} questions about {} images of {}{left_out}, metric: {}.\n\n{}",
         args.model.model.display(),
         items.iter().map(|item| item.questions.len()).sum::<usize>(),
         items.len(),

@@ -6,8 +6,8 @@ use super::row::Outcome;
 use crate::cli::Stop;
 use crate::cli::files::read_image;
 use crate::cli::interrupt::Interrupt;
+use crate::cli::output::tell_notes;
 use crate::cli::progress::{self, Steps};
-use crate::cli::report::tell_note;
 use hired::config::ModelConfig;
 use hired::engine::{Answer, Card, Device, Engine, EngineOptions, Image, Request};
 use hired::select::Selection;
@@ -30,11 +30,21 @@ pub struct Workers {
 /// Outcomes of an image: by selection, then by question.
 type Outcomes = Vec<Vec<Outcome>>;
 
+/// What all the work came to.
+pub struct Evaluated {
+    /// Images that could be read.
+    pub items: Vec<Item>,
+    /// Outcomes by selection, then by question in the order of `items`.
+    pub outcomes: Outcomes,
+    /// Images that could not be read, and why; their questions are left out.
+    pub unread: Vec<(Item, String)>,
+}
+
 impl Workers {
     pub fn load(args: &EvalArgs, images: usize) -> Result<Self, Stop> {
         let mut options = args.device.options();
         let first = Engine::load(&args.model.model, options.clone())?;
-        tell_note(&first);
+        tell_notes(&first);
         let count = match first.card() {
             Some(_) => 1,
             None if first.config().text.hidden >= WIDE => 1,
@@ -54,14 +64,14 @@ impl Workers {
         self.first.config()
     }
 
-    /// Outcomes by selection, then by question, in the order of `items`. The first failure ends the work.
+    /// Asks everything about every image that can be read. Any other failure ends the work.
     pub fn run(
         self,
         args: &EvalArgs,
-        items: &[Item],
+        items: Vec<Item>,
         compared: &[Compared],
         interrupt: &Interrupt,
-    ) -> Result<Outcomes, Stop> {
+    ) -> Result<Evaluated, Stop> {
         let Self { first, options, count } = self;
         let pools: Vec<ThreadPool> = match count {
             1 => Vec::new(),
@@ -71,10 +81,10 @@ impl Workers {
         bar.begin("images");
         let work = Work {
             args,
-            items,
+            items: &items,
             selections: compared.iter().map(|c| c.selection.clone()).collect(),
             next: AtomicUsize::new(0),
-            done: Mutex::new(vec![None; items.len()]),
+            done: Mutex::new(items.iter().map(|_| None).collect()),
             bar: &bar,
             interrupt,
         };
@@ -107,13 +117,29 @@ impl Workers {
         })?;
         let Work { selections, done, .. } = work;
         let done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut all = vec![Vec::new(); selections.len()];
-        for outcomes in done.into_iter().flatten() {
-            for (all, outcomes) in all.iter_mut().zip(outcomes) {
-                all.extend(outcomes);
+        let count = selections.len();
+        let mut evaluated =
+            Evaluated { items: Vec::new(), outcomes: vec![Vec::new(); count], unread: Vec::new() };
+        for (item, done) in items.into_iter().zip(done) {
+            match done {
+                Some(Ok(outcomes)) => {
+                    for (all, outcomes) in evaluated.outcomes.iter_mut().zip(outcomes) {
+                        all.extend(outcomes);
+                    }
+                    evaluated.items.push(item);
+                }
+                Some(Err(why)) => evaluated.unread.push((item, why)),
+                None => {}
             }
         }
-        Ok(all)
+        if evaluated.items.is_empty()
+            && let Some((_, why)) = evaluated.unread.first()
+        {
+            return Err(Stop::Failed(format!(
+                "none of the images could be read; the first: {why}"
+            )));
+        }
+        Ok(evaluated)
     }
 }
 
@@ -129,7 +155,8 @@ struct Work<'a> {
     selections: Vec<Selection>,
     /// The first item that nobody has taken.
     next: AtomicUsize,
-    done: Mutex<Vec<Option<Outcomes>>>,
+    /// By item: its outcomes, or why its image could not be read.
+    done: Mutex<Vec<Option<Result<Outcomes, String>>>>,
     bar: &'a Steps,
     interrupt: &'a Interrupt,
 }
@@ -154,9 +181,13 @@ impl Work<'_> {
         }
     }
 
-    /// Everything about one image.
-    fn ask(&self, engine: &mut Engine, item: &Item) -> Result<Outcomes, Stop> {
-        let (name, bytes) = read_image(&item.image)?;
+    /// Everything about one image; the inner error is of an image that cannot be read.
+    fn ask(&self, engine: &mut Engine, item: &Item) -> Result<Result<Outcomes, String>, Stop> {
+        let (name, bytes) = match read_image(&item.image) {
+            Ok(read) => read,
+            Err(Stop::Failed(why)) => return Ok(Err(why)),
+            Err(other) => return Err(other),
+        };
         let request = |prompt: &str| Request {
             max_new_tokens: self.args.max_new_tokens,
             ..Request::new(prompt)
@@ -166,15 +197,16 @@ impl Work<'_> {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let answers = engine
-            .sweep(&Image::Encoded { name, bytes }, &requests, &self.selections, go_on)
-            .map_err(|error| match error {
-                // It names no file, and there are many.
-                hired::Error::Request(what) | hired::Error::Capacity(what) => {
-                    Stop::Failed(format!("{}: {what}", item.image.display()))
-                }
-                error => error.into(),
-            })?;
+        let image = Image::Encoded { name, bytes };
+        let answers = match engine.sweep(&image, &requests, &self.selections, go_on) {
+            Ok(answers) => answers,
+            Err(error @ hired::Error::Image { .. }) => return Ok(Err(error.to_string())),
+            // It names no file, and there are many.
+            Err(hired::Error::Request(what) | hired::Error::Capacity(what)) => {
+                return Err(Stop::Failed(format!("{}: {what}", item.image.display())));
+            }
+            Err(error) => return Err(error.into()),
+        };
         let judged = |answers: Vec<Answer>| {
             let outcome = |(answer, question): (Answer, &super::questions::Question)| Outcome {
                 score: self.args.metric.score(&answer.text, &question.right),
@@ -182,6 +214,6 @@ impl Work<'_> {
             };
             answers.into_iter().zip(&item.questions).map(outcome).collect()
         };
-        Ok(answers.into_iter().map(judged).collect())
+        Ok(Ok(answers.into_iter().map(judged).collect()))
     }
 }

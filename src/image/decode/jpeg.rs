@@ -1,21 +1,68 @@
-//! The markers of a JPEG: its metadata, and whether it is all there and of a kind that Pillow reads.
+//! JPEG: its markers, and its pixels as libjpeg-turbo gives them.
 //!
-//! The decoder fills what is missing of a truncated file with grey, where Pillow refuses it.
+//! A decoder fills what is missing of a truncated file with grey, where Pillow refuses it: the markers tell whether it
+//! is all there and of a kind that Pillow reads.
 
-use super::unreadable;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What the markers of a JPEG say about which way up it is.
+use jpeg_decoder::PixelFormat;
+
+use super::{RgbImage, check_size, metadata, unreadable};
+
+/// The picture and its orientation.
+pub(super) fn decode(bytes: &[u8]) -> Result<(RgbImage, u8), String> {
+    let header = Header::read(bytes)?;
+    let (width, height) = header.size.ok_or_else(|| unreadable("it has no frame"))?;
+    check_size(width, height)?;
+    let pixels = guarded(|| as_turbo(bytes)).or_else(|first| {
+        // The better words are those of the decoder that reads more.
+        guarded(|| as_few_do(bytes)).map_err(|_| unreadable(first))
+    })?;
+    if pixels.len() != width * height * 3 {
+        return Err(unreadable("it has another size than its header says"));
+    }
+    let orientation = metadata::orientation(header.exif.as_deref(), header.xmp.as_deref());
+    Ok((RgbImage { width, height, pixels, transparent: None }, orientation))
+}
+
+/// A decoder that panics on a file has not read it.
+fn guarded(decode: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Vec<u8>, String> {
+    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("its decoder failed".into()))
+}
+
+/// Pixels equal to libjpeg-turbo's to the byte.
+fn as_turbo(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    use libjpeg_turbo_rs::{PixelFormat, decompress_to};
+    let image = decompress_to(bytes, PixelFormat::Rgb).map_err(|e| e.to_string())?;
+    Ok(image.data)
+}
+
+/// Pixels of the kinds that few programs write: chroma with more samples than luma, baseline scans of some of the
+/// components. Within 3 levels of libjpeg-turbo's.
+fn as_few_do(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut decoder = jpeg_decoder::Decoder::new(bytes);
+    let pixels = decoder.decode().map_err(|e| e.to_string())?;
+    match decoder.info().map(|info| info.pixel_format) {
+        Some(PixelFormat::RGB24) => Ok(pixels),
+        Some(PixelFormat::L8) => Ok(pixels.into_iter().flat_map(|grey| [grey; 3]).collect()),
+        _ => Err("four components in this coding".into()),
+    }
+}
+
+/// What the markers of a JPEG say.
 #[derive(Default)]
-pub(super) struct Header {
+struct Header {
+    /// Width and height.
+    size: Option<(usize, usize)>,
     /// APP1 `Exif` segments, joined.
-    pub(super) exif: Option<Vec<u8>>,
+    exif: Option<Vec<u8>>,
     /// Last APP1 XMP packet.
-    pub(super) xmp: Option<Vec<u8>>,
+    xmp: Option<Vec<u8>>,
 }
 
 impl Header {
     /// Walks the markers up to the end of the image.
-    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+    fn read(bytes: &[u8]) -> Result<Self, String> {
         let truncated = || unreadable("it ends before its end marker");
         let mut header = Self::default();
         let mut at = 2;
@@ -48,6 +95,13 @@ impl Header {
                     if depth != Some(&8) || !matches!(components, Some(1 | 3 | 4)) {
                         return Err(unreadable("not 1, 3 or 4 components of 8 bits"));
                     }
+                    let word = |at: usize| {
+                        Some(usize::from(u16::from_be_bytes([
+                            *segment.get(at)?,
+                            *segment.get(at + 1)?,
+                        ])))
+                    };
+                    header.size = word(3).zip(word(1));
                 }
                 0xe1 => {
                     if let Some(block) = segment.strip_prefix(b"Exif\0\0") {

@@ -134,13 +134,18 @@ fn name(error: DriverError) -> String {
 }
 
 impl Driver {
+    /// Whether a driver's library is installed, whatever it is worth.
+    pub fn is_installed() -> bool {
+        // SAFETY: opens and closes the library by its well-known names.
+        unsafe { sys::is_culib_present() }
+    }
+
     /// Opens and initialises the driver.
     ///
     /// # Errors
     /// When there is none, when it is too old or damaged, and when it does not start.
     pub fn open() -> Result<Self> {
-        // SAFETY: opens and closes the library by its well-known names.
-        if !unsafe { sys::is_culib_present() } {
+        if !Self::is_installed() {
             return Err(Error::Device(format!(
                 "there is no CUDA driver here (libcuda.so): install NVIDIA's driver {} or newer, or \
                  use the CPU (--device cpu)",

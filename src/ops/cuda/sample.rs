@@ -139,7 +139,9 @@ impl Choosing {
         let (tokens, flags) = outcome.split_at(self.rows);
         if flags.iter().any(|&flags| flags != 0) {
             return Err(Error::Numeric(
-                "the logits are not finite: the checkpoint's weights hold NaN or infinity, or overflow".into(),
+                "the logits are not finite: numbers overflowed (f16 ends at 65504: try f32, --dtype f32), or the \
+                 checkpoint's weights hold NaN or infinity"
+                    .into(),
             ));
         }
         Ok(tokens.to_vec())

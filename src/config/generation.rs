@@ -1,0 +1,83 @@
+//! `generation_config.json`: where an answer ends, and what of it changes greedy answers elsewhere.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::Files;
+use super::json::{self, Section, quote};
+use crate::Result;
+
+pub(super) const GENERATION: &str = "generation_config.json";
+
+/// Settings by which transformers' greedy search draws other tokens, each with the values that change nothing.
+const CHANGING: [(&str, &[Neutral]); 17] = [
+    ("bad_words_ids", &[]),
+    ("begin_suppress_tokens", &[Neutral::Empty]),
+    ("encoder_no_repeat_ngram_size", &[Neutral::Is(0.0)]),
+    ("encoder_repetition_penalty", &[Neutral::Is(1.0)]),
+    ("exponential_decay_length_penalty", &[]),
+    ("forced_bos_token_id", &[]),
+    ("forced_eos_token_id", &[]),
+    ("guidance_scale", &[Neutral::Is(1.0)]),
+    ("min_length", &[Neutral::Is(0.0)]),
+    ("min_new_tokens", &[Neutral::Is(0.0)]),
+    ("no_repeat_ngram_size", &[Neutral::Is(0.0)]),
+    ("num_beams", &[Neutral::Is(1.0)]),
+    ("repetition_penalty", &[Neutral::Is(1.0)]),
+    ("sequence_bias", &[]),
+    ("stop_strings", &[Neutral::Empty]),
+    ("suppress_tokens", &[Neutral::Empty]),
+    ("watermarking_config", &[]),
+];
+
+/// A value that changes nothing, besides `null`.
+enum Neutral {
+    Is(f64),
+    Empty,
+}
+
+impl Neutral {
+    fn holds(&self, value: &Value) -> bool {
+        match self {
+            Self::Is(number) => value.as_f64() == Some(*number),
+            Self::Empty => value.as_array().is_some_and(Vec::is_empty),
+        }
+    }
+}
+
+/// The file, or none.
+pub(super) struct Generation {
+    path: PathBuf,
+    map: Map<String, Value>,
+}
+
+impl Generation {
+    pub(super) fn read(dir: &Path, files: &Files) -> Result<Self> {
+        let path = dir.join(GENERATION);
+        let map = match files.generation {
+            Some(bytes) => json::parse(&path, bytes)?,
+            None => Map::new(),
+        };
+        Ok(Self { path, map })
+    }
+
+    pub(super) fn root(&self) -> Section<'_> {
+        Section::root(&self.path, &self.map)
+    }
+
+    /// A sentence for each setting that transformers would follow and this engine does not.
+    pub(super) fn ignored(&self) -> Vec<String> {
+        let root = self.root();
+        let set = CHANGING.iter().filter_map(|(key, neutral)| {
+            let value = root.get(key)?;
+            (!neutral.iter().any(|neutral| neutral.holds(value))).then(|| {
+                format!(
+                    "{GENERATION} sets {key} to {}, which is not followed: transformers' answers may differ",
+                    quote(value)
+                )
+            })
+        });
+        set.collect()
+    }
+}

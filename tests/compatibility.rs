@@ -1,0 +1,281 @@
+//! What the files of a model's folder change, against transformers: copies of fixture models with a file edited, and
+//! the tokens that transformers 5.23 answers with (f32, eager, greedy), or the error that names what is not followed.
+//!
+//! A case is added by a line in one of the tables: what is edited, and what must come of it.
+#![cfg(feature = "image-formats")]
+
+mod common;
+
+use common::folder::{edit_json, model_copy, rename_prefix};
+use common::golden::fixture;
+use hired::engine::{Device, Engine, EngineOptions, Image, Prompt, Request};
+use hired::select::{Budget, Selection};
+use serde_json::{Value, json};
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+const QUESTION: &str = "What is in the picture?";
+
+/// The fixture's own answer.
+const OWN: [u32; 12] = [153, 61, 61, 272, 327, 327, 327, 327, 327, 327, 80, 327];
+
+fn load(folder: &Path) -> hired::Result<Engine> {
+    Engine::load(folder, EngineOptions { device: Device::Cpu, ..EngineOptions::default() })
+}
+
+fn ask(folder: &Path, prompt: Prompt) -> hired::Result<Vec<u32>> {
+    let name = "photo-60x44.png".to_owned();
+    let bytes = fs::read(fixture("images").join(&name)).unwrap();
+    let mut request = Request::new("").with_image(Image::Encoded { name, bytes });
+    request.prompt = prompt;
+    request.selection = Selection { budget: Budget::Full, ..Selection::default() };
+    request.max_new_tokens = 12;
+    Ok(load(folder)?.generate(&request, |_| ControlFlow::Continue(()))?.token_ids)
+}
+
+fn answer(folder: &Path) -> hired::Result<Vec<u32>> {
+    ask(folder, Prompt::User(QUESTION.into()))
+}
+
+/// Sets the value at a JSON pointer, making objects on the way.
+fn set(file: &Path, pointer: &str, new: Value) {
+    if !file.exists() {
+        fs::write(file, "{}").unwrap();
+    }
+    edit_json(file, |root| {
+        let mut at = root;
+        for key in pointer.split('/').skip(1) {
+            if at.is_null() {
+                *at = json!({});
+            }
+            at = match at {
+                Value::Array(list) => &mut list[key.parse::<usize>().unwrap()],
+                object => &mut object[key],
+            };
+        }
+        *at = new;
+    });
+}
+
+/// Edits to a copy of a fixture: file, pointer, value. A file without a pointer is removed.
+type Edits<'a> = &'a [(&'a str, &'a str, Value)];
+
+fn edited(model: &str, edits: Edits) -> tempfile::TempDir {
+    let dir = model_copy(model);
+    for (file, pointer, value) in edits {
+        let path = dir.path().join(file);
+        match *pointer {
+            "" => fs::remove_file(path).unwrap(),
+            pointer => set(&path, pointer, value.clone()),
+        }
+    }
+    dir
+}
+
+#[test]
+fn settings_that_are_followed() {
+    let cases: &[(&str, &str, Edits, &[u32])] = &[
+        ("nothing is edited", "next-hub", &[], &OWN),
+        (
+            "the end of an answer at the root of config.json",
+            "next-hub",
+            &[
+                ("config.json", "/eos_token_id", json!(272)),
+                ("generation_config.json", "", Value::Null),
+            ],
+            &[153, 61, 61, 272],
+        ),
+        (
+            "the end of an answer in generation_config.json goes first",
+            "next-hub",
+            &[("config.json", "/eos_token_id", json!(272))],
+            &OWN,
+        ),
+        (
+            "one feature layer in a list",
+            "next-hub",
+            &[("config.json", "/vision_feature_layer", json!([-2]))],
+            &OWN,
+        ),
+        (
+            "rope_theta inside rope_scaling",
+            "next-hub",
+            &[(
+                "config.json",
+                "/text_config/rope_scaling",
+                json!({"rope_type": "default", "rope_theta": 500.0}),
+            )],
+            &[61, 80, 327, 327, 327, 327, 186, 123, 6, 80, 327, 327],
+        ),
+        (
+            "embeddings said to be tied beside a head of its own",
+            "next-hub",
+            &[("config.json", "/tie_word_embeddings", json!(true))],
+            &OWN,
+        ),
+        (
+            "the same of LLaVA-1.5",
+            "llava15",
+            &[("config.json", "/tie_word_embeddings", json!(true))],
+            &[202, 312, 312, 312, 312, 312, 312, 312, 312, 129, 0, 312],
+        ),
+        (
+            "a template in processor_config.json goes before chat_template.json",
+            "next-hub",
+            &[(
+                "processor_config.json",
+                "/chat_template",
+                json!("QUESTION <image>\n{{ messages[0].content[-1].text }} ANSWER:"),
+            )],
+            &[61, 61, 61, 174, 322, 155, 57, 327, 80, 327, 80, 327],
+        ),
+        (
+            "LLaVA-1.5 pads to a square",
+            "llava15",
+            &[
+                ("preprocessor_config.json", "/image_processor_type", json!("LlavaImageProcessor")),
+                ("preprocessor_config.json", "/do_pad", json!(true)),
+            ],
+            &[0, 0, 0, 174, 347, 127, 0, 248, 127, 0, 0, 2],
+        ),
+    ];
+    for (what, model, edits, expected) in cases {
+        assert_eq!(answer(edited(model, edits).path()).unwrap(), *expected, "{what}");
+    }
+}
+
+#[test]
+fn line_ends_of_windows_in_a_template() {
+    let template = "{%- for m in messages -%}\r\nUSER: <image>\r\n{{ m.content[-1].text }}\r\n{%- endfor %}\r\nASSISTANT:\r\n";
+    let dir = model_copy("next-v5");
+    fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+    let expected = [296, 241, 327, 241, 327, 241, 327, 241, 327, 255, 255, 255];
+    assert_eq!(answer(dir.path()).unwrap(), expected);
+    fs::write(dir.path().join("chat_template.jinja"), template.replace("\r\n", "\r")).unwrap();
+    assert_eq!(answer(dir.path()).unwrap(), expected);
+}
+
+#[test]
+fn special_tokens_keep_their_flags() {
+    let rstrip = |file, pointer| (file, pointer, json!(true));
+    let dir = edited(
+        "next-hub",
+        &[
+            rstrip("tokenizer.json", "/added_tokens/2/rstrip"),
+            rstrip("tokenizer_config.json", "/added_tokens_decoder/2/rstrip"),
+        ],
+    );
+    let prompt = Prompt::Raw("USER: a </s> b <image> and </s> after it. ASSISTANT:".into());
+    let expected = [190, 327, 327, 327, 327, 262, 83, 327, 368, 153, 225, 225];
+    assert_eq!(ask(dir.path(), prompt).unwrap(), expected);
+}
+
+#[test]
+fn named_and_listed_special_tokens_both_count() {
+    let listed = json!(["[X]", "<extra>"]);
+    let edit = ("tokenizer_config.json", "/additional_special_tokens", listed);
+    let dir = edited("next-hub", &[edit]);
+    let prompt = Prompt::Raw("USER: a <image> b [X] <extra> ASSISTANT:".into());
+    let expected = [61, 61, 350, 155, 294, 262, 190, 327, 327, 327, 327, 327];
+    assert_eq!(ask(dir.path(), prompt).unwrap(), expected);
+}
+
+/// Settings by which transformers' greedy answers change: each is told of, at values that change nothing it is not.
+#[test]
+fn settings_of_generation_that_are_not_followed_are_told() {
+    let changing = [
+        ("bad_words_ids", json!([[61]]), Value::Null),
+        ("begin_suppress_tokens", json!([153]), json!([])),
+        ("encoder_no_repeat_ngram_size", json!(2), json!(0)),
+        ("encoder_repetition_penalty", json!(1.5), json!(1.0)),
+        ("exponential_decay_length_penalty", json!([2, 1.5]), Value::Null),
+        ("forced_bos_token_id", json!(5), Value::Null),
+        ("forced_eos_token_id", json!(2), Value::Null),
+        ("guidance_scale", json!(1.5), json!(1)),
+        ("min_length", json!(200), json!(0)),
+        ("min_new_tokens", json!(6), json!(0)),
+        ("no_repeat_ngram_size", json!(2), json!(0)),
+        ("num_beams", json!(4), json!(1)),
+        ("repetition_penalty", json!(1.5), json!(1.0)),
+        ("sequence_bias", json!([[[61], -10.0]]), Value::Null),
+        ("stop_strings", json!(["a"]), json!([])),
+        ("suppress_tokens", json!([153]), json!([])),
+        ("watermarking_config", json!({"bias": 2.5}), Value::Null),
+    ];
+    for (key, value, neutral) in changing {
+        let pointer = format!("/{key}");
+        let notes = |value| {
+            let dir = edited("next-hub", &[("generation_config.json", &pointer, value)]);
+            load(dir.path()).unwrap().notes().to_vec()
+        };
+        let told = notes(value);
+        assert_eq!(told.len(), 1, "{key}: {told:?}");
+        assert!(told[0].contains(key) && told[0].contains("generation_config.json"), "{told:?}");
+        assert_eq!(notes(neutral), Vec::<String>::new(), "{key}");
+    }
+}
+
+#[track_caller]
+fn refused(folder: &Path, words: &[&str]) {
+    let told = answer(folder).expect_err("this must be refused").to_string();
+    assert!(!told.contains(char::is_control), "{told:?}");
+    for word in words {
+        assert!(told.contains(word), "no {word:?} in: {told}");
+    }
+}
+
+#[test]
+fn an_adapter_is_refused_by_name() {
+    for remove in [None, Some("model.safetensors")] {
+        let dir = model_copy("next-hub");
+        fs::write(dir.path().join("adapter_config.json"), "{\"peft_type\": \"LORA\"}").unwrap();
+        remove.map(|name| fs::remove_file(dir.path().join(name)).unwrap());
+        refused(dir.path(), &["adapter_config.json", "LoRA", "merge_and_unload"]);
+    }
+}
+
+#[test]
+fn errors_say_what_the_folder_is() {
+    let original = [
+        ("config.json", "/model_type", json!("llava")),
+        ("config.json", "/mm_vision_tower", json!("openai/clip-vit-large-patch14-336")),
+        ("config.json", "/vision_config", Value::Null),
+    ];
+    refused(edited("next-hub", &original).path(), &["llava-hf", "original"]);
+    let mistral = [("config.json", "/model_type", json!("llava_mistral"))];
+    refused(edited("next-hub", &mistral).path(), &["llava-hf", "original"]);
+    let shards = [("model.safetensors.index.json", "", Value::Null)];
+    refused(edited("next-mistral", &shards).path(), &["index.json is missing", "model-00001"]);
+    for prefix in ["module.", "base_model.model."] {
+        let dir = model_copy("next-hub");
+        rename_prefix(&dir.path().join("model.safetensors"), prefix);
+        refused(dir.path(), &[prefix, "prefix", "PEFT"]);
+    }
+    let dir = model_copy("next-hub");
+    let told = ask(dir.path(), Prompt::User("<image>\nWhat is it?".into())).unwrap_err();
+    assert!(told.to_string().contains("leave it out of the question"), "{told}");
+}
+
+#[test]
+fn a_folder_of_the_hubs_cache_stands_for_its_snapshot() {
+    let (cache, model) = (tempfile::tempdir().unwrap(), model_copy("next-hub"));
+    let snapshots = cache.path().join("snapshots");
+    let add = |revision: &str| {
+        fs::create_dir_all(snapshots.join(revision)).unwrap();
+        for entry in fs::read_dir(model.path()).unwrap() {
+            let entry = entry.unwrap();
+            fs::copy(entry.path(), snapshots.join(revision).join(entry.file_name())).unwrap();
+        }
+    };
+    add("0123abcd");
+    assert_eq!(answer(cache.path()).unwrap(), OWN);
+    // Of two, the one that `main` names.
+    add("4567ef");
+    refused(cache.path(), &["2 snapshots", "refs/main"]);
+    fs::create_dir(cache.path().join("refs")).unwrap();
+    fs::write(cache.path().join("refs/main"), "0123abcd\n").unwrap();
+    assert_eq!(answer(cache.path()).unwrap(), OWN);
+    fs::write(snapshots.join("0123abcd/config.json"), "{}").unwrap();
+    refused(cache.path(), &["snapshots", "0123abcd", "model_type"]);
+}
