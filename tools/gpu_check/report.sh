@@ -4,7 +4,8 @@
 told() { [ ! -e "$out/steps/$1.log" ] || sed 1d "$out/steps/$1.log"; }
 
 facts() {
-    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit,ecc.mode.current,pstate --format=csv 2>&1
+    command -v nvidia-smi >/dev/null || say "no nvidia-smi"
+    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit,ecc.mode.current,pstate --format=csv 2>/dev/null
     nvidia-smi 2>/dev/null | sed -n 's/.*\(CUDA Version: [0-9.]*\).*/\1/p'
     say "$(uname -sr), $(nproc) processors, $(free -g | awk '/^Mem/ { print $2 }') GB, $(getconf GNU_LIBC_VERSION)"
     "$bin/hired" devices

@@ -27,16 +27,20 @@ wanted() { # STEP
 
 # result STEP: what became of it, in words; "running" or "waits" where nothing did.
 result() {
+    local told=waits
     if [ "${current:-}" = "$1" ]; then
-        say running
+        told=running
     elif [ -e "$out/steps/$1" ]; then
-        cut -f1 "$out/steps/$1"
-    else
-        say waits
+        IFS=$'\t' read -r told _ <"$out/steps/$1"
     fi
+    say "$told"
 }
 
-taken() { [ ! -e "$out/steps/$1" ] || cut -f2 "$out/steps/$1"; }
+taken() {
+    local seconds=
+    [ ! -e "$out/steps/$1" ] || IFS=$'\t' read -r _ seconds _ <"$out/steps/$1"
+    say "$seconds"
+}
 
 # Whether a step needs no other try: one that was cut off does, and one that found something missing.
 is_done() {

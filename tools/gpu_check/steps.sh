@@ -1,6 +1,6 @@
 # What tools/gpu-check runs, in the order of its worth. Sourced, not run. A maker sets `command`, or `why` there is none.
 
-# Expected seconds and limits are those of an H200 with 16 processors, predicted, and 8 minutes hold all but the last.
+# Expected seconds and limits are those of an H200 with 16 processors, predicted: 8 minutes reach the first sanitizers.
 make_plan() {
     local path paths=() tool
     # The same card runs the code of older ones.
