@@ -69,7 +69,7 @@ impl Pack {
         let start = Instant::now();
         let mut command = script();
         command.arg("--run").args([self.at("pack"), self.at("out")]);
-        command.args(["--small", "--scratch"]).arg(self.at("")).args(options);
+        command.args(["--small", "--scratch"]).arg(self.folder.path()).args(options);
         for name in ["SLOW", "EMPTY", "SKIPPED", "FAILING"] {
             command.env(name, "");
         }
@@ -167,7 +167,8 @@ fn a_step_that_had_too_little_time_needs_more_than_that() {
 #[test]
 fn a_failure_is_loud_and_stays() {
     let pack = Pack::new();
-    let ran = pack.run(&[], &[("FAILING", "cuda")]);
+    let some = ["--only", "whole,corpus,whole-61,whole-75"];
+    let ran = pack.run(&some, &[("FAILING", "cuda")]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.errors.contains("gpu-check: FAILED: whole whole-61 whole-75"), "{}", ran.errors);
     assert_eq!(pack.result("whole"), "failed with 9");
@@ -176,11 +177,11 @@ fn a_failure_is_loud_and_stays() {
     assert!(report.contains("## the end of whole\n") && report.contains("the reason of cuda"));
 
     // It is a result, and not tried again unless that is asked for.
-    assert_eq!(pack.run(&[], &[]).code, Some(1));
+    assert_eq!(pack.run(&some, &[]).code, Some(1));
     assert_eq!(pack.calls("cuda "), 3);
     let ran = pack.run(&["--again", "--only", "whole,whole-61,whole-75"], &[]);
     assert_eq!((ran.code, pack.calls("cuda ")), (Some(0), 6), "{}", ran.errors);
-    assert_eq!(pack.run(&[], &[]).code, Some(0));
+    assert_eq!(pack.run(&some, &[]).code, Some(0));
 }
 
 #[test]

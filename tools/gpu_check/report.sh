@@ -44,10 +44,14 @@ report() {
         say
         say "| step | result | s |"
         say "|---|---|---:|"
-        for name in "${names[@]}"; do say "| $name | $(result "$name") | $(taken "$name") |"; done
+        for name in "${names[@]}"; do
+            look "$name"
+            say "| $name | $became | $spent |"
+        done
         say
         for name in "${names[@]}"; do
-            case $(result "$name") in
+            look "$name"
+            case $became in
             failed* | stopped* | cut*)
                 say "## the end of $name"
                 say

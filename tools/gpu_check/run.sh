@@ -25,26 +25,21 @@ wanted() { # STEP
     return 1
 }
 
-# result STEP: what became of it, in words; "running" or "waits" where nothing did.
-result() {
-    local told=waits
+# look STEP: what became of it in `became` ("running" or "waits" where nothing did), its seconds in `spent`, those it had
+# in `had`. No process is started for it: a report looks at every step.
+look() {
+    became=waits spent='' had=0
     if [ "${current:-}" = "$1" ]; then
-        told=running
+        became=running
     elif [ -e "$out/steps/$1" ]; then
-        IFS=$'\t' read -r told _ <"$out/steps/$1"
+        IFS=$'\t' read -r became spent had <"$out/steps/$1"
     fi
-    say "$told"
-}
-
-taken() {
-    local seconds=
-    [ ! -e "$out/steps/$1" ] || IFS=$'\t' read -r _ seconds _ <"$out/steps/$1"
-    say "$seconds"
 }
 
 # Whether a step needs no other try: one that was cut off does, and one that found something missing.
-is_done() {
-    case $(result "$1") in ok | failed* | stopped*) return 0 ;; esac
+is_done() { # STEP
+    look "$1"
+    case $became in ok | failed* | stopped*) return 0 ;; esac
     return 1
 }
 
@@ -60,43 +55,44 @@ left() { say $((seconds == 0 ? 1000000 : seconds - SECONDS)); }
 
 # Seconds that a step is worth starting with: what it is expected to take, and more than it had in vain.
 needs() {
-    local needed=${about[$1]} had=0
-    case $(result "$1") in cut*) had=$(cut -f3 "$out/steps/$1") ;; esac
-    say $((had >= needed ? had + 1 : needed))
+    local needed=${about[$1]}
+    look "$1"
+    case $became in cut*) [ "$had" -lt "$needed" ] || needed=$((had + 1)) ;; esac
+    say "$needed"
 }
 
 step() { # NAME
-    local name=$1 log=$out/steps/$1.log start=$SECONDS had rc result
+    local name=$1 log=$out/steps/$1.log start=$SECONDS most rc result
     command=() why="no reason given"
     ${makers[$name]}
     if [ ${#command[@]} = 0 ]; then
         note "$name" "skipped: $why" 0 0
         return
     fi
-    had=$(left)
-    [ "$had" -lt "${limits[$name]}" ] || had=${limits[$name]}
+    most=$(left)
+    [ "$most" -lt "${limits[$name]}" ] || most=${limits[$name]}
     rm -f "$out/steps/$name"
     # A machine that is taken away meanwhile leaves a report that says so.
     current=$name
     report
-    say "$name: running, at most $had s"
+    say "$name: running, at most $most s"
     say "\$ ${command[*]}" >"$log"
-    timeout -k 5 "$had" "${command[@]}" >>"$log" 2>&1 </dev/null
+    timeout -k 5 "$most" "${command[@]}" >>"$log" 2>&1 </dev/null
     rc=$?
     current=
     case $rc in
     0) result=ok ;;
     *) result="failed with $rc" ;;
     esac
-    if [ "$rc" = 124 ] || { [ "$rc" = 137 ] && [ $((SECONDS - start)) -ge "$had" ]; }; then
-        result="stopped after $had s, its limit"
-        [ "$had" -ge "${limits[$name]}" ] || result="cut off after $had s, at the end of the time"
+    if [ "$rc" = 124 ] || { [ "$rc" = 137 ] && [ $((SECONDS - start)) -ge "$most" ]; }; then
+        result="stopped after $most s, its limit"
+        [ "$most" -ge "${limits[$name]}" ] || result="cut off after $most s, at the end of the time"
     fi
     # A test that finds no device passes on machines that have none: that is no proof here.
     if [ $rc = 0 ] && grep -q '^skipped: ' "$log"; then result="failed: it was skipped"; fi
     # Nor is a name that no test has.
     if [ $rc = 0 ] && grep -q '^running 0 tests' "$log"; then result="failed: there is no such test"; fi
-    note "$name" "$result" $((SECONDS - start)) "$had"
+    note "$name" "$result" $((SECONDS - start)) "$most"
 }
 
 # pass fitting | any: starts, in order, what waits: what is expected to end in time, or whatever there is.
@@ -149,7 +145,7 @@ find_cublas() {
 }
 
 run() {
-    local name counts failed
+    local name
     find_card
     make_plan
     if [ -n "${listed:-}" ]; then
@@ -182,17 +178,23 @@ run() {
     pass any
 
     report
-    counts=$(for name in "${names[@]}"; do wanted "$name" && result "$name"; done)
-    failed=$(for name in "${names[@]}"; do
-        wanted "$name" && case $(result "$name") in failed* | stopped*) printf ' %s' "$name" ;; esac
-    done)
-    say "after $SECONDS s: $(grep -c '^ok' <<<"$counts") ok, $(grep -cE '^(failed|stopped)' <<<"$counts") failed," \
-        "$(grep -c '^skipped' <<<"$counts") skipped, $(grep -cE '^(waits|cut)' <<<"$counts") wait; the report is $out/report.md"
+    local ok=0 skipped=0 waiting=0 failed=
+    for name in "${names[@]}"; do
+        wanted "$name" || continue
+        look "$name"
+        case $became in
+        ok) ok=$((ok + 1)) ;;
+        skipped*) skipped=$((skipped + 1)) ;;
+        failed* | stopped*) failed+=" $name" ;;
+        *) waiting=$((waiting + 1)) ;;
+        esac
+    done
+    say "after $SECONDS s: $ok ok, $(wc -w <<<"$failed") failed, $skipped skipped, $waiting wait; the report is $out/report.md"
     if [ -n "$failed" ]; then
         echo "gpu-check: FAILED:$failed" >&2
         exit 1
     fi
-    if grep -qE '^(waits|cut)' <<<"$counts"; then
+    if [ "$waiting" -gt 0 ]; then
         say "the same command goes on with what waits"
         exit 3
     fi

@@ -16,7 +16,7 @@ make_plan() {
     plan kernels 40 120 make_kernels
     plan 7b-trial 10 60 make_trial
     plan 7b-own 30 120 make_seven --gemm own --kernels
-    plan 7b-cublas 30 120 make_seven --gemm cublas --kernels
+    plan 7b-cublas 30 120 make_cublas
     plan transformers 60 150 make_peers
     # The first process of a path waits for the driver's compiler.
     for path in "${paths[@]}"; do
@@ -34,7 +34,7 @@ make_plan() {
     plan 7b-drawing 40 120 make_drawing
     plan 7b-methods 60 150 make_methods
     plan 7b-no-graph 15 60 make_bench --gemm own --budgets 20% --batch 1 --no-graph
-    plan 7b-timeline 15 60 make_bench --gemm own --budgets 20% --batch 1 --timeline "$out/timeline.svg"
+    plan 7b-timeline 15 60 make_timeline
     for tool in memcheck racecheck initcheck synccheck; do
         plan "$tool-sample" 60 150 make_sanitizer "$tool" sample
     done
@@ -72,13 +72,14 @@ make_bench() { # OPTION...: LLaVA-v1.6-vicuna-7b with random weights, made on th
 
 # One request: whether this card gets all batches.
 make_trial() {
+    local reps=1
     make_bench --budgets 20% --batch 1 --format json
-    command+=(--reps 1)
 }
 
 # Seconds of the trial's request; nothing where there was none.
 trial() {
-    [ "$(result 7b-trial)" = ok ] || return
+    look 7b-trial
+    [ "$became" = ok ] || return
     # Tokens over the time of the whole answer, of which there were 100.
     sed -n 's/.*"throughput_with_prefill":\([0-9.]*\).*/\1/p' "$out/steps/7b-trial.log" | awk '$1 > 0 { print 100 / $1; exit }'
 }
@@ -92,6 +93,14 @@ make_seven() { # OPTION...
     else
         # A card of 24 GB or less has no room for some; `bench` says which, and measures the rest.
         make_bench --budgets full,20% --batch "$batches" "$@"
+    fi
+}
+
+make_cublas() {
+    if [ "$HIRED_FOUND_CUBLAS" = none ]; then
+        why="no cuBLAS here"
+    else
+        make_seven --gemm cublas --kernels
     fi
 }
 
@@ -114,6 +123,8 @@ make_drawing() {
     [ -z "$small" ] || make_bench --gemm auto --budgets full,20% --batch 1 --plot "$out/plot.svg"
     if [ -s "$out/transformers.jsonl" ]; then command+=(--peers "$out/transformers.jsonl"); fi
 }
+
+make_timeline() { make_bench --gemm own --budgets 20% --batch 1 --timeline "$out/timeline.svg"; }
 
 make_methods() {
     make_bench --budgets 20% --batch 1 --kernels \
