@@ -102,8 +102,8 @@ mod tests {
 
     #[test]
     fn many_near_ties_are_none() {
-        Ties { accepted: true, requests: 10, near: 2 }.report();
-        let many = Ties { accepted: true, requests: 10, near: 3 };
+        Ties { requests: 10, near: 2, ..ties(true) }.report();
+        let many = Ties { requests: 10, near: 3, ..ties(true) };
         assert!(std::panic::catch_unwind(|| many.report()).is_err());
         assert!(std::panic::catch_unwind(|| ties(true).report()).is_err());
     }
