@@ -12,7 +12,7 @@ const HEADS: [(usize, usize); 8] =
     [(2, 64), (1, 128), (3, 24), (2, 6), (1, 2), (1, 80), (2, 34), (16, 4)];
 
 /// What sums in another order and other exponentials may differ by.
-fn slack(corpus: &Corpus) -> f32 {
+pub fn slack(corpus: &Corpus) -> f32 {
     match corpus.stored() {
         hired::checkpoint::DType::F32 => 64.0,
         _ => 8.0,
@@ -63,10 +63,10 @@ pub fn cases(corpus: &mut Corpus) {
     corpus.check("attention", "270 positions", slack, &decoder, &data);
 }
 
-struct Vision {
-    heads: usize,
-    partitions: usize,
-    side: usize,
+pub struct Vision {
+    pub heads: usize,
+    pub partitions: usize,
+    pub side: usize,
 }
 
 impl Case for Vision {
@@ -133,12 +133,12 @@ fn q_width(data: &Data) -> usize {
     data.shape("q")[1]
 }
 
-struct Decoder<'a> {
+pub struct Decoder<'a> {
     /// Of queries, of keys and values.
-    heads: [usize; 2],
-    width: usize,
+    pub heads: [usize; 2],
+    pub width: usize,
     /// Rows of each sequence before its decode step.
-    prompts: &'a [usize],
+    pub prompts: &'a [usize],
 }
 
 impl Case for Decoder<'_> {

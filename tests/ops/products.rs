@@ -31,7 +31,7 @@ const SHAPES: [[usize; 3]; 18] = [
 
 /// How many roundings of the largest number may be lost: by what is stored between the steps in fp16; by the order of
 /// additions in fp32.
-fn slack(corpus: &Corpus, f16: f32, f32: f32) -> f32 {
+pub fn slack(corpus: &Corpus, f16: f32, f32: f32) -> f32 {
     if corpus.stored() == DType::F32 { f32 } else { f16 }
 }
 
@@ -73,7 +73,7 @@ pub fn cases(corpus: &mut Corpus) {
     }
 }
 
-struct Apply(Option<Activation>);
+pub struct Apply(pub Option<Activation>);
 
 impl Case for Apply {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
@@ -84,7 +84,7 @@ impl Case for Apply {
     }
 }
 
-struct Add;
+pub struct Add;
 
 impl Case for Add {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
@@ -96,7 +96,7 @@ impl Case for Add {
 }
 
 /// One, two and three layers behind one norm.
-struct Normed;
+pub struct Normed;
 
 impl Case for Normed {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
@@ -118,7 +118,7 @@ impl Case for Normed {
     }
 }
 
-struct Swiglu;
+pub struct Swiglu;
 
 impl Case for Swiglu {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {

@@ -1,0 +1,87 @@
+# OUT/report.md of tools/gpu-check, from OUT/steps. Sourced, not run.
+
+# told STEP: what it printed, without the command.
+told() { [ ! -e "$out/steps/$1.log" ] || sed 1d "$out/steps/$1.log"; }
+
+facts() {
+    command -v nvidia-smi >/dev/null || say "no nvidia-smi"
+    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.memory,power.limit,ecc.mode.current,pstate --format=csv 2>/dev/null
+    nvidia-smi 2>/dev/null | sed -n 's/.*\(CUDA Version: [0-9.]*\).*/\1/p'
+    say "$(uname -sr), $(nproc) processors, $(free -g | awk '/^Mem/ { print $2 }') GB, $(getconf GNU_LIBC_VERSION)"
+    "$bin/hired" devices
+    say "cuBLAS: ${HIRED_FOUND_CUBLAS:-none}"
+    # Which of these there are.
+    command -v compute-sanitizer ncu nsys 2>/dev/null
+    true
+}
+
+# verbatim STEP: its tables and lines, where a step prints what is to be read.
+verbatim() {
+    say "## $1"
+    say
+    told "$1"
+    say
+}
+
+# lines STEP PATTERN: some of its lines, as they are.
+lines() {
+    told "$1" | grep -qE "$2" || return
+    say "## $1"
+    say
+    told "$1" | grep -E "$2" | sed 's/^test [a-z_]* \.\.\. //' | head -150 | sed 's/^/    /'
+    say
+}
+
+report() {
+    local name
+    {
+        say "# gpu-check: $card_name"
+        say
+        say "commit $(sed -n 1p "$dir/commit") of $(sed -n 2p "$dir/commit"), run $(cat "$out/date")$([ -z "$small" ] ||
+            say ', small shapes: times mean nothing')"
+        say
+        told facts | sed 's/^/    /'
+        say
+        say "| step | result | s |"
+        say "|---|---|---:|"
+        for name in "${names[@]}"; do
+            look "$name"
+            say "| $name | $became | $spent |"
+        done
+        say
+        for name in "${names[@]}"; do
+            look "$name"
+            case $became in
+            failed* | stopped* | cut*)
+                say "## the end of $name"
+                say
+                told "$name" | tail -40 | cut -c1-400 | sed 's/^/    /'
+                say
+                ;;
+            ok)
+                case $name in
+                7b-trial) ;;
+                corpus* | real-sizes | *-sample) lines "$name" 'roundings$|cuBLAS' ;;
+                whole* | half*) lines "$name" '^(test [a-z_]* \.\.\. )?(f16|near tie|whole requests|not checked)' ;;
+                memcheck | racecheck | initcheck | synccheck) lines "$name" '^=+ ' ;;
+                7b-files) lines "$name" '^\{' ;;
+                kernels* | 7b* | transformers) verbatim "$name" ;;
+                esac
+                ;;
+            esac
+        done
+    } >"$out/report.new"
+    mv "$out/report.new" "$out/report.md"
+}
+
+# The report of what a run left, also without its card.
+again_report() {
+    [ -e "$out/belonging" ] || die "$out holds no run"
+    card_line=$(grep '"kind":"cuda"' "$out/belonging")
+    card_name=$(sed -n 's/.*"name":"\([^"]*\)".*/\1/p' <<<"$card_line")
+    capability=$(sed -n 's/.*"compute_capability":\([0-9]*\).*/\1/p' <<<"$card_line")
+    if grep -qx -e --small "$out/belonging"; then small=--small; fi
+    patience=1
+    make_plan
+    report
+}
