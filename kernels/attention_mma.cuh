@@ -4,7 +4,7 @@
 // second one takes, so they never see shared memory. Keys and values come in tiles of 64 by cp.async where the card
 // has it, else through registers: values while the scores are computed, the next keys while values are mixed.
 //
-// The instructions around the products are what limits a large card, so the addresses of a lane are computed once, and
+// By counts, the instructions around the products limit a large card: a lane computes its addresses once, and
 // tiles that lie before all ends run a loop of their own that looks for none.
 #pragma once
 
