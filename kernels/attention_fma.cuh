@@ -1,10 +1,15 @@
 // Attention of a block of queries by fp32 FMA: every card's in f32, and in f16 that of cards without mma and of
 // shapes that mma does not take.
 //
-// 128 threads in 8 groups of 16. Thread c of group r has the queries r, r + 8, …, the keys 4c to 4c + 3 of a tile
-// of 64, and the columns 4c to 4c + 3 of each 64. Keys and values come through shared memory in chunks of 2048
-// numbers, widened to fp32 on the way in: on Pascal a conversion costs as much as several FMA. The next chunk is
+// 128 threads in 8 groups of 16. Thread c of group r has the queries 4r to 4r + 3 of each 32, the keys 4c to 4c + 3
+// of a tile of 64, and the columns 4c to 4c + 3 of each 64. Keys and values come through shared memory in chunks of
+// 2048 numbers, widened to fp32 on the way in: on Pascal a conversion costs as much as several FMA. The next chunk is
 // under way to registers while one is computed with.
+//
+// Queries and keys lie in shared memory by columns, so both products are sums of outer products: a thread reads a few
+// numbers of a column and of a row and multiplies each with each. As sums along rows, the factors of an FFMA would be
+// the same number of two loads of 16 bytes, which the compiler puts into registers of one bank: Pascal reads them one
+// after the other.
 #pragma once
 
 #include "attention.cuh"
@@ -23,12 +28,10 @@ struct Raw {
     {
         bits = make_uint4(0, 0, 0, 0);
     }
-    __device__ void widen(float* to) const
+    __device__ void widen(float (&to)[N]) const
     {
         const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-        float x[N];
-        unpack(words, x, T{});
-        ::store(to, x);
+        unpack(words, to, T{});
     }
 };
 
@@ -44,9 +47,9 @@ struct Raw<T, 1> {
     {
         number = from_float<T>(0.0f);
     }
-    __device__ void widen(float* to) const
+    __device__ void widen(float (&to)[1]) const
     {
-        *to = to_float(number);
+        to[0] = to_float(number);
     }
 };
 
@@ -56,8 +59,9 @@ struct FmaTile {
     static constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
     static constexpr uint32_t GROUP = 16;
     static constexpr uint32_t GROUPS = THREADS / GROUP;
-    // Two blocks then fit the 96 KB of shared memory that an SM of Pascal has.
     static constexpr uint32_t ROWS = D == 64 ? 64 : 32;
+    // That fit the 96 KB of shared memory that an SM of Pascal has.
+    static constexpr int BLOCKS = D == 64 ? 2 : 3;
     static constexpr uint32_t KEYS = 64;
     static constexpr uint32_t CHUNK = 2048;
     static constexpr uint32_t CHUNK_COLUMNS = CHUNK / KEYS; // of keys
@@ -66,30 +70,70 @@ struct FmaTile {
     static constexpr int C = D / GROUP;
     static constexpr int LOADS = CHUNK / THREADS / N;
 
-    // Rows four numbers longer than they need be: those that are read at once lie in different banks.
-    static constexpr uint32_t Q_STRIDE = D + 4;
-    static constexpr uint32_t P_STRIDE = KEYS + 4;
-    static constexpr uint32_t K_STRIDE = CHUNK_COLUMNS + 4;
     struct Shared {
-        float q[ROWS * Q_STRIDE];
-        float weights[ROWS * P_STRIDE];
-        float chunk[KEYS * K_STRIDE]; // of keys, or of values without a gap
+        float q[D * ROWS];           // [column][query]
+        float weights[ROWS * KEYS];  // [query][key]
+        float chunk[CHUNK];          // of keys [column][key], or of values [key][column]
     };
+
+    // A warp brings PARTS neighbouring loads of each of WARP / PARTS neighbouring rows.
+    static constexpr uint32_t PARTS = N == 8 ? 4 : 8;
+    // Of a thread's load `at` of all loads of so many rows.
+    static constexpr __device__ uint32_t row_of(uint32_t at, uint32_t rows)
+    {
+        return at / PARTS % rows;
+    }
+    static constexpr __device__ uint32_t column_of(uint32_t at, uint32_t rows)
+    {
+        return (at / (PARTS * rows) * PARTS + at % PARTS) * N;
+    }
+    // What the rows of a column are XORed with where they lie by columns: the numbers that a warp stores at once then
+    // have banks of their own, and four rows stay together.
+    static constexpr __device__ uint32_t turn(uint32_t column)
+    {
+        return column / N % PARTS * (WARP / PARTS);
+    }
+    // Whether the numbers of a warp's loads go to banks of their own.
+    static constexpr __device__ bool are_stores_apart(uint32_t rows)
+    {
+        for (uint32_t first = 0; first < THREADS; first += WARP) {
+            uint32_t banks = 0;
+            for (uint32_t at = first; at < first + WARP; at++)
+                banks |= 1u << (column_of(at, rows) * rows + (row_of(at, rows) ^ turn(column_of(at, rows)))) % WARP;
+            if (banks != ALL_LANES) return false;
+        }
+        return true;
+    }
+    static __device__ void store_turned(float* to, uint32_t rows, uint32_t at, const Raw<T, N>& raw)
+    {
+        const uint32_t row = row_of(at, rows), column = column_of(at, rows);
+        float x[N];
+        raw.widen(x);
+#pragma unroll
+        for (int e = 0; e < N; e++) to[(column + e) * rows + (row ^ turn(column))] = x[e];
+    }
+    // Query i of a group's thread.
+    static __device__ uint32_t query(uint32_t group, int i)
+    {
+        return i / 4 * 32 + group * 4 + i % 4;
+    }
+    // Where the weights of a group's queries lie for `key`: both groups of a warp read at once, from other banks.
+    static __device__ uint32_t weight(uint32_t group, uint32_t key)
+    {
+        return key ^ group % 2 * 16;
+    }
 
     // A chunk on its way: 16 numbers a thread.
     struct Chunk {
         Raw<T, N> raw[LOADS];
 
-        // Row r of the chunk holds the key of thread r % 16 that it counts as r / 16: the 16 threads of a group then
-        // read neighbouring rows.
         template <typename Keys>
         __device__ void load_keys(const Keys& keys, uint32_t head_dim, uint32_t first, uint32_t count, uint32_t column)
         {
 #pragma unroll
             for (int i = 0; i < LOADS; i++) {
-                const uint32_t at = i * THREADS + threadIdx.x, row = at / (CHUNK_COLUMNS / N);
-                const uint32_t key = first + row % GROUP * 4 + row / GROUP;
-                const uint32_t from = column + at % (CHUNK_COLUMNS / N) * N;
+                const uint32_t at = i * THREADS + threadIdx.x;
+                const uint32_t key = first + row_of(at, KEYS), from = column + column_of(at, KEYS);
                 raw[i].clear();
                 if (key < count && from < head_dim) raw[i].load(keys.keys + keys.offset(key) + from);
             }
@@ -108,15 +152,16 @@ struct FmaTile {
         __device__ void store_keys(float* chunk) const
         {
 #pragma unroll
-            for (int i = 0; i < LOADS; i++) {
-                const uint32_t at = i * THREADS + threadIdx.x;
-                raw[i].widen(chunk + at / (CHUNK_COLUMNS / N) * K_STRIDE + at % (CHUNK_COLUMNS / N) * N);
-            }
+            for (int i = 0; i < LOADS; i++) store_turned(chunk, KEYS, i * THREADS + threadIdx.x, raw[i]);
         }
         __device__ void store_values(float* chunk) const
         {
 #pragma unroll
-            for (int i = 0; i < LOADS; i++) raw[i].widen(chunk + (i * THREADS + threadIdx.x) * N);
+            for (int i = 0; i < LOADS; i++) {
+                float x[N];
+                raw[i].widen(x);
+                ::store(chunk + (i * THREADS + threadIdx.x) * N, x);
+            }
         }
     };
 };
@@ -134,6 +179,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
 {
     using Tile = FmaTile<T, D, N>;
     constexpr int M = Tile::M, C = Tile::C;
+    static_assert(Tile::are_stores_apart(Tile::KEYS) && Tile::are_stores_apart(Tile::ROWS), "no bank conflicts");
     __shared__ __align__(16) typename Tile::Shared shared;
     const uint32_t group = threadIdx.x / Tile::GROUP, lane = threadIdx.x % Tile::GROUP;
     const uint32_t head_dim = queries.head_dim;
@@ -143,11 +189,11 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
     typename Tile::Chunk next;
     next.load_keys(keys, head_dim, 0, count, 0);
     for (uint32_t at = threadIdx.x; at < Tile::ROWS * (D / N); at += Tile::THREADS) {
-        const uint32_t row = at / (D / N), from = at % (D / N) * N;
+        const uint32_t row = Tile::row_of(at, Tile::ROWS), from = Tile::column_of(at, Tile::ROWS);
         Raw<T, N> raw;
         raw.clear();
         if (row < queries.rows && from < head_dim) raw.load(queries.row(row) + from);
-        raw.widen(shared.q + row * Tile::Q_STRIDE + from);
+        Tile::store_turned(shared.q, Tile::ROWS, at, raw);
     }
 
     float out[M][C] = {}, greatest[M], sum[M] = {};
@@ -166,25 +212,24 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
             else
                 next.load_values(keys, head_dim, first, count);
 #pragma unroll
-            for (uint32_t d = 0; d < Tile::CHUNK_COLUMNS; d += 4) {
-                float b[4][4];
+            for (uint32_t d = 0; d < Tile::CHUNK_COLUMNS; d++) {
+                float b[4];
+                load4(shared.chunk + d * Tile::KEYS + (lane * 4 ^ Tile::turn(d)), b);
 #pragma unroll
-                for (int j = 0; j < 4; j++) load4(shared.chunk + (lane + j * Tile::GROUP) * Tile::K_STRIDE + d, b[j]);
-#pragma unroll
-                for (int i = 0; i < M; i++) {
+                for (int part = 0; part < M; part += 4) {
                     float a[4];
-                    load4(shared.q + (group + i * Tile::GROUPS) * Tile::Q_STRIDE + column + d, a);
+                    load4(shared.q + (column + d) * Tile::ROWS + (Tile::query(group, part) ^ Tile::turn(d)), a);
 #pragma unroll
-                    for (int j = 0; j < 4; j++)
+                    for (int i = 0; i < 4; i++)
 #pragma unroll
-                        for (int e = 0; e < 4; e++) score[i][j] += a[e] * b[j][e];
+                        for (int j = 0; j < 4; j++) score[part + i][j] += a[i] * b[j];
                 }
             }
         }
 
 #pragma unroll
         for (int i = 0; i < M; i++) {
-            const uint32_t row = group + i * Tile::GROUPS, seen = keys.seen_by(row);
+            const uint32_t row = Tile::query(group, i), seen = keys.seen_by(row);
             float top = -INFINITY;
 #pragma unroll
             for (int j = 0; j < 4; j++) {
@@ -203,7 +248,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
                 score[i][j] = Weight<T>::power(score[i][j] * unit - now);
                 sum[i] += score[i][j];
             }
-            store(shared.weights + row * Tile::P_STRIDE + lane * 4, score[i]);
+            store(shared.weights + row * Tile::KEYS + Tile::weight(group, lane * 4), score[i]);
 #pragma unroll
             for (int c = 0; c < C; c++) out[i][c] *= correction;
         }
@@ -223,7 +268,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
                 float a[M][4];
 #pragma unroll
                 for (int i = 0; i < M; i++)
-                    load4(shared.weights + (group + i * Tile::GROUPS) * Tile::P_STRIDE + done + k, a[i]);
+                    load4(shared.weights + Tile::query(group, i) * Tile::KEYS + Tile::weight(group, done + k), a[i]);
 #pragma unroll
                 for (int e = 0; e < 4; e++)
 #pragma unroll
@@ -245,7 +290,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
         for (int step = Tile::GROUP / 2; step > 0; step /= 2) sum[i] += __shfl_xor_sync(ALL_LANES, sum[i], step);
 #pragma unroll
     for (int i = 0; i < M; i++) {
-        const uint32_t row = group + i * Tile::GROUPS;
+        const uint32_t row = Tile::query(group, i);
         if (row >= queries.rows) break;
         const float inverse = __fdividef(1.0f, sum[i]);
 #pragma unroll

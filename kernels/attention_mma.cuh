@@ -1,8 +1,11 @@
 // Attention of a block of queries on tensor cores: fp16 products, fp32 sums and softmax.
 //
 // 4 warps, each with 16 or 32 queries in registers. Scores leave the first product as the fragments that the
-// second one takes, so they never see shared memory. Keys and values come in tiles of 32, the next one while one is
-// computed with: by cp.async where the card has it, else through registers.
+// second one takes, so they never see shared memory. Keys and values come in tiles of 64 by cp.async where the card
+// has it, else through registers: values while the scores are computed, the next keys while values are mixed.
+//
+// By counts, the instructions around the products limit a large card: a lane computes its addresses once, and
+// tiles that lie before all ends run a loop of their own that looks for none.
 #pragma once
 
 #include "attention.cuh"
@@ -20,85 +23,149 @@ __device__ inline void mma16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
     }
 }
 
-// D: columns that there is room for, 64 or 128.
-template <int D>
+// COLUMNS: room for so many, 64 or 128.
+template <int COLUMNS, uint32_t TILE_KEYS = 64>
 struct MmaTile {
+    static constexpr int D = COLUMNS;
     static constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
     // Blocks of 16 queries of a warp. What is read from shared memory is used once for each: two halve the reads, but
     // with 128 columns they would not fit the registers.
     static constexpr int M = D == 64 ? 2 : 1;
     static constexpr uint32_t ROWS = THREADS / WARP * 16 * M;
-    static constexpr uint32_t KEYS = 32;
+    static constexpr uint32_t KEYS = TILE_KEYS;
     static constexpr uint32_t PARTS = D / 8; // of 16 bytes, in a row
     static constexpr uint32_t STEP = THREADS / PARTS;
-    static constexpr int LOADS = KEYS / STEP;
+    static constexpr int LOADS = KEYS / STEP; // of a thread: rows STEP apart of one part
 
     // Where part `part` of row `row` lies in shared memory: the same part of eight rows in different banks.
     static __device__ uint32_t at(uint32_t row, uint32_t part)
     {
-        return (row * PARTS + (part ^ row % 8)) * 8;
+        return row * D + (part ^ row % 8) * 8;
     }
 
     struct Shared {
         Half keys[KEYS * D];
         Half values[KEYS * D];
     };
+};
 
-    // A tile on its way to shared memory; rows from `count` on and columns from head_dim on are 0.
-    struct Copy {
-        uint4 held[2][ptx::HAS_CP_ASYNC ? 1 : LOADS];
+// How many bytes behind a thread's row of the first tile its rows of another lie: that row and each STEP-th after it.
+// WHOLE: the tile has all its keys, and heads are as wide as there is room for.
+template <typename Keys, typename Tile>
+struct Places;
 
-        template <typename Keys>
-        __device__ void begin(Shared& tile, const Keys& keys, uint32_t head_dim, uint32_t first, uint32_t count)
-        {
-            const uint32_t part = threadIdx.x % PARTS, row = threadIdx.x / PARTS;
+template <typename Tile>
+struct Places<DenseKeys<Half>, Tile> {
+    uint32_t pitch; // bytes from key to key
+
+    __device__ Places(const DenseKeys<Half>& keys) : pitch(keys.stride * sizeof(Half)) {}
+    template <bool WHOLE>
+    __device__ void turn_to(uint32_t, uint32_t)
+    {
+    }
+    template <bool WHOLE>
+    __device__ size_t at(uint32_t first, int i) const
+    {
+        return (first + i * Tile::STEP) * static_cast<size_t>(pitch);
+    }
+};
+
+// The numbers of a tile's pages are read long before they are needed.
+template <typename Tile>
+struct Places<PagedKeys<Half>, Tile> {
+    static constexpr uint32_t STEP = Tile::STEP, PAGES = Tile::KEYS / HIRED_PAGE;
+    static_assert(HIRED_PAGE % STEP == 0, "a load of all threads lies in one page");
+    const uint32_t* pages;
+    uint32_t page_bytes, pitch;
+    uint32_t page[PAGES];
+
+    __device__ Places(const PagedKeys<Half>& keys)
+        : pages(keys.pages), page_bytes(keys.page_stride * sizeof(Half)), pitch(keys.head_dim * sizeof(Half))
+    {
+    }
+    template <bool WHOLE>
+    __device__ void turn_to(uint32_t first, uint32_t count)
+    {
 #pragma unroll
-            for (int i = 0; i < LOADS; i++) {
-                const uint32_t key = first + row + i * STEP;
-                const bool exists = key < count && part * 8 < head_dim;
-                const size_t from = exists ? keys.offset(key) + part * 8 : 0;
-                if constexpr (ptx::HAS_CP_ASYNC) {
-                    const uint32_t to = at(row + i * STEP, part);
-                    ptx::cp_async_16(tile.keys + to, keys.keys + from, exists ? 16 : 0);
-                    ptx::cp_async_16(tile.values + to, keys.values + from, exists ? 16 : 0);
-                } else {
-                    held[0][i] = held[1][i] = make_uint4(0, 0, 0, 0);
-                    if (exists) {
-                        held[0][i] = *reinterpret_cast<const uint4*>(keys.keys + from);
-                        held[1][i] = *reinterpret_cast<const uint4*>(keys.values + from);
-                    }
-                }
-            }
-            if constexpr (ptx::HAS_CP_ASYNC) ptx::cp_async_commit();
+        for (uint32_t i = 0; i < PAGES; i++) {
+            const uint32_t of = first / HIRED_PAGE + i;
+            page[i] = pages[WHOLE ? of : min(of, (count - 1) / HIRED_PAGE)];
         }
-        // After the next barrier all threads see the tile.
-        __device__ void end(Shared& tile) const
-        {
+    }
+    template <bool WHOLE>
+    __device__ size_t at(uint32_t, int i) const
+    {
+        const uint32_t slot = i * STEP % HIRED_PAGE;
+        return page[i * STEP / HIRED_PAGE] * static_cast<size_t>(page_bytes) +
+               slot * (WHOLE ? static_cast<uint32_t>(Tile::D * sizeof(Half)) : pitch);
+    }
+};
+
+// Keys or values of a tile on their way to shared memory; rows from `count` on and columns from head_dim on are 0.
+template <typename Keys, typename Tile>
+struct MmaCopy {
+    Places<Keys, Tile> places;
+    const char *keys, *values; // in the thread's row and column
+    uint32_t head_dim, count, to;
+    uint4 held[ptx::HAS_CP_ASYNC ? 1 : Tile::LOADS];
+
+    __device__ MmaCopy(const Keys& from, uint32_t head_dim, uint32_t count)
+        : places(from), head_dim(head_dim), count(count), to(Tile::at(row(), part()))
+    {
+        const size_t at = row() * static_cast<size_t>(places.pitch) + part() * 16;
+        keys = reinterpret_cast<const char*>(from.keys) + at;
+        values = reinterpret_cast<const char*>(from.values) + at;
+    }
+    static __device__ uint32_t row()
+    {
+        return threadIdx.x / Tile::PARTS;
+    }
+    static __device__ uint32_t part()
+    {
+        return threadIdx.x % Tile::PARTS;
+    }
+
+    // PRECOND: `places` turned to the tile from key `first` on.
+    template <bool WHOLE>
+    __device__ void begin(Half* tile, const char* from, uint32_t first)
+    {
+#pragma unroll
+        for (int i = 0; i < Tile::LOADS; i++) {
+            const bool exists = WHOLE || (part() * 8 < head_dim && first + row() + i * Tile::STEP < count);
+            const char* at = from + places.template at<WHOLE>(first, i);
             if constexpr (ptx::HAS_CP_ASYNC) {
-                ptx::cp_async_wait<0>();
+                ptx::cp_async_16(tile + to + i * Tile::STEP * Tile::D, at, exists ? 16 : 0);
             } else {
-                const uint32_t part = threadIdx.x % PARTS, row = threadIdx.x / PARTS;
-#pragma unroll
-                for (int i = 0; i < LOADS; i++) {
-                    const uint32_t to = at(row + i * STEP, part);
-                    *reinterpret_cast<uint4*>(tile.keys + to) = held[0][i];
-                    *reinterpret_cast<uint4*>(tile.values + to) = held[1][i];
-                }
+                if constexpr (!WHOLE) held[i] = make_uint4(0, 0, 0, 0);
+                if (exists) held[i] = *reinterpret_cast<const uint4*>(at);
             }
         }
-    };
+        if constexpr (ptx::HAS_CP_ASYNC) ptx::cp_async_commit();
+    }
+    // After the next barrier all threads see the tile.
+    __device__ void end(Half* tile) const
+    {
+        if constexpr (ptx::HAS_CP_ASYNC) {
+            ptx::cp_async_wait<0>();
+        } else {
+#pragma unroll
+            for (int i = 0; i < Tile::LOADS; i++)
+                *reinterpret_cast<uint4*>(tile + to + i * Tile::STEP * Tile::D) = held[i];
+        }
+    }
 };
 
 // A warp's rows: of each of M blocks of 16, a lane has parts of rows lane / 4 and that + 8.
-template <int D>
+template <typename Tile>
 struct MmaRows {
-    using Tile = MmaTile<D>;
-    static constexpr int M = Tile::M, STEPS = D / 16, BLOCKS = Tile::KEYS / 8;
+    static constexpr int D = Tile::D, M = Tile::M, STEPS = D / 16, BLOCKS = Tile::KEYS / 8;
 
     uint32_t q[M][STEPS][4];
     float out[M][D / 8][4] = {};
     float greatest[M][2];
     float sum[M][2] = {};
+    // Where the lane's rows for ldmatrix lie for parts 2i and 2i + 1; other rows and parts are a constant away.
+    uint32_t key_at[4], value_at[4];
 
     static __device__ uint32_t row(int m, int half)
     {
@@ -112,6 +179,12 @@ struct MmaRows {
 
     __device__ MmaRows(const Queries<Half>& queries)
     {
+        const uint32_t lane = threadIdx.x % WARP;
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            key_at[i] = Tile::at(lane / 16 * 8 + lane % 8, i * 2 + lane / 8 % 2);
+            value_at[i] = Tile::at(lane % 16, i * 2 + lane / 16);
+        }
 #pragma unroll
         for (int m = 0; m < M; m++) {
             greatest[m][0] = greatest[m][1] = -INFINITY;
@@ -129,13 +202,12 @@ struct MmaRows {
 
     __device__ void multiply_keys(const Half* keys, float (&score)[M][BLOCKS][4]) const
     {
-        const uint32_t lane = threadIdx.x % WARP;
 #pragma unroll
         for (int step = 0; step < STEPS; step++)
 #pragma unroll
             for (int block = 0; block < BLOCKS; block += 2) {
                 uint32_t b[4];
-                ptx::ldmatrix_x4(b, keys + Tile::at(block * 8 + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
+                ptx::ldmatrix_x4(b, keys + key_at[step % 4] + block * 8 * D + step / 4 * 64);
 #pragma unroll
                 for (int m = 0; m < M; m++) {
                     mma16(score[m][block], q[m][step], b[0], b[1]);
@@ -152,10 +224,10 @@ struct MmaRows {
         for (int m = 0; m < M; m++)
 #pragma unroll
             for (int i = 0; i < 4; i++) {
-                const uint32_t seen = keys.seen_by(row(m, i / 2));
+                const int seen = static_cast<int>(keys.seen_by(row(m, i / 2)) - first - column());
 #pragma unroll
                 for (int block = 0; block < BLOCKS; block++)
-                    if (first + block * 8 + column() + i % 2 >= seen) score[m][block][i] = -INFINITY;
+                    if (block * 8 + i % 2 >= seen) score[m][block][i] = -INFINITY;
             }
     }
 
@@ -205,13 +277,12 @@ struct MmaRows {
 
     __device__ void add_values(const Half* values, const uint32_t (&weights)[M][BLOCKS / 2][4])
     {
-        const uint32_t lane = threadIdx.x % WARP;
 #pragma unroll
         for (int step = 0; step < BLOCKS / 2; step++)
 #pragma unroll
             for (int block = 0; block < D / 8; block += 2) {
                 uint32_t b[4];
-                ptx::ldmatrix_x4_trans(b, values + Tile::at(step * 16 + lane % 16, block + lane / 16));
+                ptx::ldmatrix_x4_trans(b, values + value_at[block / 2 % 4] + step * 16 * D + block / 8 * 64);
 #pragma unroll
                 for (int m = 0; m < M; m++) {
                     mma16(out[m][block], weights[m][step], b[0], b[1]);
@@ -247,33 +318,80 @@ struct MmaRows {
     }
 };
 
+// A block's work.
+template <typename Keys, typename Tile>
+struct MmaAttention {
+    using Rows = MmaRows<Tile>;
+    typename Tile::Shared& tile;
+    const Keys& keys;
+    uint32_t count;      // keys that the block sees
+    uint32_t warp_first; // row of the warp
+    uint32_t seen;       // keys that the warp sees; 0 if it has no row
+    float unit;
+    MmaCopy<Keys, Tile> copy;
+    Rows rows;
+
+    __device__ MmaAttention(typename Tile::Shared& tile, const Queries<Half>& queries, const Keys& keys, float scale)
+        : tile(tile),
+          keys(keys),
+          count(keys.seen_by(min(queries.rows, Tile::ROWS) - 1)),
+          warp_first(threadIdx.x / WARP * 16 * Tile::M),
+          seen(warp_first < queries.rows ? min(keys.seen_by(warp_first + 16 * Tile::M - 1), count) : 0),
+          unit(Weight<Half>::unit(scale)),
+          copy(keys, queries.head_dim, count),
+          rows(queries)
+    {
+    }
+
+    // The tile of keys from `first` on. WHOLE: it and the next have all their keys, every row of the block sees all of
+    // this one's, and heads are D wide.
+    template <bool WHOLE>
+    __device__ void step(uint32_t first)
+    {
+        copy.end(tile.keys);
+        __syncthreads(); // shows the keys; the values before are done with
+        copy.template begin<WHOLE>(tile.values, copy.values, first);
+        copy.places.template turn_to<WHOLE>(first + Tile::KEYS, count);
+        float score[Rows::M][Rows::BLOCKS][4] = {};
+        // A warp leaves keys alone that none of its rows sees.
+        if (WHOLE || first < seen) rows.multiply_keys(tile.keys, score);
+        copy.end(tile.values);
+        __syncthreads(); // shows the values; the keys are done with
+        if (WHOLE || first + Tile::KEYS < count) copy.template begin<WHOLE>(tile.keys, copy.keys, first + Tile::KEYS);
+        if (!WHOLE && first >= seen) return;
+        if (!WHOLE && first + Tile::KEYS > keys.seen_by(warp_first)) rows.hide(keys, first, score);
+        uint32_t weights[Rows::M][Rows::BLOCKS / 2][4];
+        rows.weigh(score, unit, weights);
+        rows.add_values(tile.values, weights);
+    }
+};
+
+// Two blocks of 16 queries, 64 scores of each, keys on their way and pages are too much for the registers.
+template <int D>
+constexpr __device__ uint32_t tile_keys(const PagedKeys<Half>*)
+{
+    return D == 64 && !ptx::HAS_CP_ASYNC ? 32 : 64;
+}
+template <int D>
+constexpr __device__ uint32_t tile_keys(const DenseKeys<Half>*)
+{
+    return 64;
+}
+
 // PRECOND: block of 128 threads, all of which arrive; head_dim at most D and whole vectors; q, out, keys and values
 // multiples of 16 with strides of whole vectors.
 template <int D, typename Keys>
 __device__ void attend_mma(const Queries<Half>& queries, const Keys& keys, float scale)
 {
-    using Tile = MmaTile<D>;
-    using Rows = MmaRows<D>;
-    __shared__ __align__(16) typename Tile::Shared tiles[2];
-    const uint32_t count = keys.seen_by(min(queries.rows, Tile::ROWS) - 1);
-    const uint32_t warp_first = threadIdx.x / WARP * 16 * Tile::M, warp_last = warp_first + 16 * Tile::M - 1;
-    const float unit = Weight<Half>::unit(scale);
-
-    typename Tile::Copy copy;
-    copy.begin(tiles[0], keys, queries.head_dim, 0, count);
-    Rows rows(queries);
-    for (uint32_t first = 0, now = 0; first < count; first += Tile::KEYS, now ^= 1) {
-        copy.end(tiles[now]);
-        __syncthreads(); // shows the tile; the one before is done with
-        if (first + Tile::KEYS < count) copy.begin(tiles[now ^ 1], keys, queries.head_dim, first + Tile::KEYS, count);
-        // A warp leaves keys alone that none of its rows sees, and all of them if it has no row.
-        if (warp_first >= queries.rows || first >= keys.seen_by(warp_last)) continue;
-        float score[Rows::M][Rows::BLOCKS][4] = {};
-        rows.multiply_keys(tiles[now].keys, score);
-        if (first + Tile::KEYS > keys.seen_by(warp_first)) rows.hide(keys, first, score);
-        uint32_t weights[Rows::M][Rows::BLOCKS / 2][4];
-        rows.weigh(score, unit, weights);
-        rows.add_values(tiles[now].values, weights);
-    }
-    rows.write(queries);
+    using Tile = MmaTile<D, tile_keys<D>(static_cast<const Keys*>(nullptr))>;
+    __shared__ __align__(16) typename Tile::Shared tile;
+    MmaAttention<Keys, Tile> attention(tile, queries, keys, scale);
+    attention.copy.places.template turn_to<false>(0, attention.count);
+    attention.copy.template begin<false>(tile.keys, attention.copy.keys, 0);
+    // Nearly all tiles of a long context need no look at where keys end.
+    const uint32_t whole = queries.head_dim == D ? min(attention.count, keys.seen_by(0)) : 0;
+    uint32_t first = 0;
+    for (; first + 2 * Tile::KEYS <= whole; first += Tile::KEYS) attention.template step<true>(first);
+    for (; first < attention.count; first += Tile::KEYS) attention.template step<false>(first);
+    attention.rows.write(queries);
 }

@@ -47,7 +47,8 @@ __device__ void prefill_mma(const PrefillParams& p)
 // q, cache and out multiples of 16, strides and head_dim whole vectors of 16 bytes.
 // guarded: tile of 32; head_dim at most 128, any alignment.
 #define PREFILL_FMA(name, T, D, N)                                                                         \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, 2) attention_prefill_##name(PrefillParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, (FmaTile<T, D, N>::BLOCKS))      \
+        attention_prefill_##name(PrefillParams p)                                                          \
     {                                                                                                      \
         prefill_fma<T, D, N>(p);                                                                           \
     }

@@ -47,7 +47,8 @@ __device__ void vision_mma(const VisionAttentionParams& p)
 // q, k, v and out multiples of 16, strides and head_dim whole vectors of 16 bytes.
 // guarded: tile of 32; head_dim at most 128, any alignment.
 #define VISION_FMA(name, T, D, N)                                                                          \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, 2) attention_vision_##name(VisionAttentionParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, (FmaTile<T, D, N>::BLOCKS))      \
+        attention_vision_##name(VisionAttentionParams p)                                                   \
     {                                                                                                      \
         vision_fma<T, D, N>(p);                                                                            \
     }

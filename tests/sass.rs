@@ -9,7 +9,7 @@ mod machine_code;
 
 use std::path::Path;
 
-use machine_code::{Instruction, count, instruction, made, main_loop, nvcc};
+use machine_code::{Instruction, bank_conflicts, count, instruction, made, main_loop, nvcc};
 
 /// What must hold of a kernel's main loop.
 struct Fact {
@@ -195,6 +195,100 @@ fn attention_multiplies_more_than_it_reads() {
     assert_eq!(seen, 2 * (4 + 2 + 2));
 }
 
+/// The kernels of one attention file for one architecture whose names hold `variant`.
+fn attention(
+    nvcc: &Path,
+    file: &str,
+    architecture: u32,
+    variant: &str,
+) -> Vec<(String, Vec<Instruction>)> {
+    let cubin = made(&format!("{file}.sm_{architecture}.cubin"));
+    let code = machine_code::read(nvcc, cubin.first().expect("every kernel is made"));
+    code.into_iter().filter(|(kernel, _)| kernel.contains(variant)).collect()
+}
+
+/// As sums along rows every third FFMA and more had both factors in one bank.
+#[test]
+fn attention_reads_its_factors_from_different_banks() {
+    let Some((nvcc, _)) = nvcc() else { return };
+    let mut seen = 0;
+    for file in ["attention_vision", "attention_prefill"] {
+        for (kernel, code) in attention(nvcc, file, 61, "_fma") {
+            let (conflicts, all) = (bank_conflicts(&code), count(&code, "FFMA"));
+            println!("{kernel}: {conflicts} of {all} FFMA");
+            assert!(6 * conflicts < all, "{kernel}: {conflicts} of {all} FFMA read a bank twice");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2 * 4);
+}
+
+/// What stands around the products of the loop that most tiles run, for each of them.
+#[test]
+fn attention_leaves_issue_slots_to_its_products() {
+    let Some((nvcc, _)) = nvcc() else { return };
+    let mut seen = 0;
+    for (architecture, variant, bound) in [
+        (75, "_mma64", 3.2),
+        (75, "_mma128", 2.0),
+        (80, "_mma64", 4.5),
+        (80, "_mma128", 3.5),
+        (86, "_mma64", 4.5),
+        (86, "_mma128", 3.5),
+        (89, "_mma64", 4.5),
+        (89, "_mma128", 3.5),
+        (90, "_mma64", 4.5),
+        (90, "_mma128", 3.5),
+    ] {
+        for file in ["attention_vision", "attention_prefill"] {
+            for (kernel, code) in attention(nvcc, file, architecture, variant) {
+                let body = main_loop(&code, "HMMA").expect("a loop with products");
+                let products = count(body, "HMMA");
+                let others = (body.len() - products) as f64 / products as f64;
+                println!("{kernel}, sm_{architecture}: {products} HMMA, {others:.2} others each");
+                assert!(others <= bound, "{kernel}, sm_{architecture}: {others:.2} > {bound}");
+                seen += 1;
+            }
+        }
+    }
+    assert_eq!(seen, 2 * 10);
+}
+
+/// Blocks of attention that fit on a multiprocessor by the committed table: two, with 128 columns three on the cards
+/// that have no tensor cores for it.
+#[test]
+fn blocks_of_attention_fit() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/resources.txt");
+    let table = std::fs::read_to_string(path).unwrap();
+    let mut seen = 0;
+    for line in table.lines() {
+        let mut words = line.split_whitespace();
+        let kernel = words.next().unwrap_or_default();
+        // Column of the table, kilobytes of shared memory of a multiprocessor.
+        let cards: &[(usize, u32)] = match kernel {
+            k if k.contains("_fma") => &[(0, 96), (1, 96)],
+            k if k.contains("_mma") => {
+                &[(2, 64), (3, 164 - 2), (4, 100 - 2), (5, 100 - 2), (6, 228 - 2)]
+            }
+            _ => continue,
+        };
+        if !kernel.starts_with("attention_") {
+            continue;
+        }
+        let blocks = if kernel.contains("_fma128") { 3 } else { 2 };
+        let words: Vec<_> = words.collect();
+        for &(column, room) in cards {
+            let numbers: Vec<u32> = words[column].split('/').map(|n| n.parse().unwrap()).collect();
+            let registers = blocks * 128 * numbers[0].next_multiple_of(8);
+            assert!(registers <= 65536, "{kernel}, {column}: {} registers", numbers[0]);
+            let shared = blocks * numbers[1];
+            assert!(numbers[1] > 0 && shared <= room << 10, "{kernel}, {column}: {shared} bytes");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 2 * (4 * 2 + 2 * 5));
+}
+
 /// Registers and shared memory of two blocks fit on a multiprocessor, by the committed table.
 #[test]
 fn two_blocks_of_a_matrix_product_fit() {
@@ -250,4 +344,22 @@ fn loops_are_found_and_counted() {
     assert_eq!((count(body, "FFMA"), count(body, "LD")), (1, 2));
     assert!(loads_are_wide(body) && !loads_are_wide(&body[..2]));
     assert_eq!(main_loop(&code, "HMMA"), None);
+}
+
+#[test]
+fn bank_conflicts_are_counted() {
+    let of = |lines: &[&str]| {
+        let code: Vec<_> =
+            lines.iter().map(|l| instruction(&format!("/*0000*/ {l} ;")).unwrap()).collect();
+        bank_conflicts(&code)
+    };
+    assert_eq!(of(&["FFMA R1, R2, R3, R4"]), 0);
+    assert_eq!(of(&["FFMA R1, R2, R6, R4"]), 1);
+    assert_eq!(of(&["FFMA R1, -R2, |R3|, R7"]), 1);
+    // The same register is read once, RZ and constants never.
+    assert_eq!(of(&["FFMA R1, R2, R2, RZ", "@P0 FFMA R1, R4, c[0x0][0x4], R1"]), 0);
+    // Kept for the same operand of the next instruction, and only of that.
+    assert_eq!(of(&["FFMA R1, R2.reuse, R3, R4", "FFMA R5, R2, R6, R8"]), 0);
+    assert_eq!(of(&["FFMA R1, R2.reuse, R3, R4", "FFMA R5, R6, R2, R8"]), 1);
+    assert_eq!(of(&["FFMA R1, R2.reuse, R3, R4", "MOV R9, R3", "FFMA R5, R2, R6, R8"]), 1);
 }

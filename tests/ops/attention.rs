@@ -52,15 +52,29 @@ pub fn cases(corpus: &mut Corpus) {
             corpus.check("attention", &what, slack, &decoder, &data);
         }
     }
-    // More positions than one split of a decode step sees.
-    let data = Tensors::default()
-        .random("q", &[271, 2 * 64], 1.5)
-        .random("k", &[271, 64], 1.5)
-        .random("v", &[271, 64], 1.0)
-        .random("table", &[9, 8], 1.0)
-        .stored(corpus.stored());
-    let decoder = Decoder { heads: [2, 1], width: 64, prompts: &[270] };
-    corpus.check("attention", "270 positions", slack, &decoder, &data);
+    // More positions than one split of a decode step sees, and tiles of keys that lie before every end.
+    for (heads, kv_heads, width, rows) in [(2, 1, 64, 271), (2, 1, 128, 210)] {
+        let data = Tensors::default()
+            .random("q", &[rows, heads * width], 1.5)
+            .random("k", &[rows, kv_heads * width], 1.5)
+            .random("v", &[rows, kv_heads * width], 1.0)
+            .random("table", &[9, 8], 1.0)
+            .stored(corpus.stored());
+        let prompts = &[rows - 1];
+        let decoder = Decoder { heads: [heads, kv_heads], width, prompts };
+        let what = format!("{} positions, heads of {width}", rows - 1);
+        corpus.check("attention", &what, slack, &decoder, &data);
+    }
+    for (heads, width) in [(2, 64), (1, 128)] {
+        let data = Tensors::default()
+            .random("q", &[197, heads * width], 1.5)
+            .random("k", &[197, heads * width], 1.5)
+            .random("v", &[197, heads * width], 1.0)
+            .stored(corpus.stored());
+        let vision = Vision { heads, partitions: 1, side: 14 };
+        let what = format!("14x14, {heads} heads of {width}");
+        corpus.check("vision_attention", &what, slack, &vision, &data);
+    }
 }
 
 pub struct Vision {

@@ -13,6 +13,8 @@ pub struct Instruction {
     pub word: String,
     /// Where it jumps to, for a branch with a fixed target.
     pub target: Option<u64>,
+    /// What follows the first operand: the number of the register, and whether it is kept for the next instruction.
+    pub sources: Vec<Option<(u32, bool)>>,
 }
 
 /// What the build made: files that end so, with their contents' path.
@@ -76,6 +78,8 @@ pub fn instruction(line: &str) -> Option<Instruction> {
     let address = u64::from_str_radix(address, 16).ok()?;
     let rest = rest.trim_start().trim_start_matches('{').trim_start();
     let rest = rest.split([';', '}']).next()?;
+    let operands = rest.split("/*").next().unwrap_or_default().split(',').skip(1);
+    let sources = operands.map(register).collect();
     let mut words = rest.split_whitespace();
     let first = words.next()?;
     let word = if first.starts_with('@') { words.next()? } else { first };
@@ -85,7 +89,38 @@ pub fn instruction(line: &str) -> Option<Instruction> {
     let target =
         words.last().and_then(|last| u64::from_str_radix(last.strip_prefix("0x")?, 16).ok());
     let target = target.filter(|_| word.starts_with("BRA"));
-    Some(Instruction { address, word: word.to_owned(), target })
+    Some(Instruction { address, word: word.to_owned(), target, sources })
+}
+
+/// The register that an operand like `-R12.reuse` is, and whether it is kept; RZ is none.
+fn register(operand: &str) -> Option<(u32, bool)> {
+    let name = operand.trim().trim_start_matches(['-', '|']).strip_prefix('R')?;
+    let number = name.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some((number, name.contains(".reuse")))
+}
+
+/// FFMA that read two registers of one bank. Maxwell and Pascal have four banks, by the number of the register, and
+/// read from each once a clock; what the instruction before kept for the same operand is not read again.
+pub fn bank_conflicts(code: &[Instruction]) -> usize {
+    let mut kept = Vec::new();
+    let mut conflicts = 0;
+    for Instruction { word, sources, .. } in code {
+        let is_read = |&(place, source): &(usize, &Option<(u32, bool)>)| {
+            source.is_some() && kept.get(place).copied().flatten() != source.map(|(n, _)| n)
+        };
+        let mut read: Vec<u32> = sources
+            .iter()
+            .enumerate()
+            .filter(is_read)
+            .filter_map(|(_, s)| Some(s.as_ref()?.0))
+            .collect();
+        read.sort_unstable();
+        read.dedup();
+        let crowded = (0..4).any(|bank| read.iter().filter(|n| *n % 4 == bank).count() > 1);
+        conflicts += usize::from(word.starts_with("FFMA") && crowded);
+        kept = sources.iter().map(|s| s.and_then(|(n, is_kept)| is_kept.then_some(n))).collect();
+    }
+    conflicts
 }
 
 /// The loop in which `word` (the beginning of one) is most frequent.
