@@ -48,7 +48,7 @@ fn ask(engine: &mut Engine, request: &Request) -> hired::Result<Answer> {
 }
 
 fn child(name: &str, environment: &[(&str, &str)]) {
-    let output = Emulator::build(Build::Plain, &["--sm", "61"]).child(name, environment);
+    let output = Emulator::build(Build::Plain, &[]).child(name, environment);
     let told = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name}\n{told}\n{errors}");

@@ -27,6 +27,7 @@ pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
 pub use crate::ops::ceiling::Ceiling;
 pub use crate::ops::clock::Stage;
 pub use crate::ops::cost::Cost;
+pub use crate::ops::cuda::OpenedCard as Card;
 pub use crate::ops::cuda::launch::Gemm;
 pub use crate::ops::profile::Entry;
 
@@ -50,13 +51,6 @@ pub struct Engine {
     session: Box<dyn Serve>,
     card: Option<Card>,
 }
-
-/// The CUDA device of an engine.
-#[cfg(feature = "cuda")]
-pub type Card = crate::ops::cuda::OpenedCard;
-/// The CUDA device of an engine: this build has none.
-#[cfg(not(feature = "cuda"))]
-pub type Card = std::convert::Infallible;
 
 impl Engine {
     /// Opens a Hugging Face folder of LLaVA-NeXT or LLaVA-1.5.

@@ -77,6 +77,8 @@ extern "C" char emu_shared_begin[], emu_shared_end[];
 void fail_block(int code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 // The thread has left the kernel: a collective that lacked only it runs.
 void leave(Thread& thread);
+// Runs whoever's turn it is; returns when it is this thread's again.
+void pass_turn(Thread& thread);
 // Turns a fault inside a kernel into a failed launch.
 void catch_faults();
 

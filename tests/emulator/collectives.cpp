@@ -35,13 +35,18 @@ void try_collective(Thread& t)
     if (present & ~w.waiting) return;
     void* args[32] = {};
     for (unsigned m = present; m; m &= m - 1) {
-        Thread& other = w.threads[__builtin_ctz(m)];
+        unsigned lane = __builtin_ctz(m);
+        Thread& other = w.threads[lane];
         if (other.mask != t.mask) return;
-        args[other.lane] = other.args;
+        args[lane] = other.args;
     }
     t.combine(t.mask, present, args);
     if (t.orders_memory) order_lanes(w, present);
-    for (unsigned m = present; m; m &= m - 1) set_ready(w.threads[__builtin_ctz(m)]);
+    for (unsigned m = present; m; m &= m - 1) w.threads[__builtin_ctz(m)].waits = Waits::Nothing;
+    w.waiting &= ~present;
+    w.group &= ~present;
+    w.ready |= present;
+    block.ready |= 1u << t.warp;
 }
 
 // Lanes that wait together must have come for the same thing.
@@ -109,7 +114,7 @@ void collective(const char* what, unsigned mask, Combine combine, void* args, Si
     t.orders_memory = orders_memory;
     set_waiting(t, Waits::Warp, what, site);
     try_collective(t);
-    fiber_yield(t.fiber);
+    pass_turn(t);
 }
 
 unsigned barrier(unsigned id, unsigned threads, int predicate, Site site)
@@ -138,7 +143,7 @@ unsigned barrier(unsigned id, unsigned threads, int predicate, Site site)
             if (o.waits == Waits::Block && o.barrier == id) set_ready(o), order_block(o);
         }
     }
-    fiber_yield(t.fiber);
+    pass_turn(t);
     return b.result;
 }
 

@@ -169,9 +169,44 @@ bool check_guards()
     return whole;
 }
 
+#ifdef EMU_ASAN
+static void* take_pages(size_t bytes) { return aligned_alloc(PAGE, bytes); }
+static void give_pages(void* p, size_t) { free(p); }
+#else
+// Pinned memory is large, and taken and given back again and again: its pages are closed meanwhile,
+// and kept, because getting them from the system costs more than what is done with them.
+static std::multimap<size_t, void*> closed;
+
+static void* take_pages(size_t bytes)
+{
+    auto found = closed.find(bytes);
+    if (found == closed.end()) {
+        void* p =
+            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return p == MAP_FAILED ? nullptr : p;
+    }
+    void* p = found->second;
+    if (mprotect(p, bytes, PROT_READ | PROT_WRITE)) return nullptr;
+    closed.erase(found);
+    return p;
+}
+
+static void give_pages(void* p, size_t bytes)
+{
+    // A closed page faults when a stale pointer is used.
+    if (mprotect(p, bytes, PROT_NONE)) {
+        munmap(p, bytes);
+    } else {
+        closed.emplace(bytes, p);
+    }
+}
+#endif
+
+static size_t whole_pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+
 void* pinned_allocate(size_t bytes)
 {
-    void* p = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+    void* p = bytes ? take_pages(whole_pages(bytes)) : nullptr;
     if (!p) return nullptr;
     memset(p, state().settings.poison, bytes);
     pinned[p] = bytes;
@@ -184,8 +219,8 @@ bool pinned_free(void* p)
     auto found = pinned.find(p);
     if (found == pinned.end()) return false;
     state().stats.pinned_bytes -= found->second;
+    give_pages(p, whole_pages(found->second));
     pinned.erase(found);
-    free(p);
     return true;
 }
 
