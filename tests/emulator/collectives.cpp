@@ -27,13 +27,20 @@ void set_waiting(Thread& t, Waits waits, const char* what, Site site)
     if (!w.ready) block.ready &= ~(1u << t.warp);
 }
 
-// Runs the collective that `t` waits in if all its lanes have come.
-void try_collective(Thread& t)
+// Whether all lanes that `t` waits for have come.
+bool complete(const Thread& t)
+{
+    const Warp& w = block.warps[t.warp];
+    return !(t.mask & ~w.left & ~w.waiting);
+}
+
+// Runs the collective that `t` waits in; all its lanes have come.
+void run_collective(Thread& t)
 {
     Warp& w = block.warps[t.warp];
     unsigned present = t.mask & ~w.left;
-    if (present & ~w.waiting) return;
-    void* args[32] = {};
+    void* args[32];
+    if (present != ~0u) memset(args, 0, sizeof args);
     for (unsigned m = present; m; m &= m - 1) {
         unsigned lane = __builtin_ctz(m);
         Thread& other = w.threads[lane];
@@ -87,7 +94,8 @@ void leave(Thread& t)
     ++block.left;
     for (unsigned m = w.exist & ~w.left; m; m &= m - 1) {
         Thread& other = w.threads[__builtin_ctz(m)];
-        if (other.waits == Waits::Warp && (other.mask >> t.lane & 1)) try_collective(other);
+        if (other.waits == Waits::Warp && (other.mask >> t.lane & 1) && complete(other))
+            run_collective(other);
     }
 }
 
@@ -113,7 +121,7 @@ void collective(const char* what, unsigned mask, Combine combine, void* args, Si
     t.args = args;
     t.orders_memory = orders_memory;
     set_waiting(t, Waits::Warp, what, site);
-    try_collective(t);
+    if (complete(t)) run_collective(t);
     pass_turn(t);
 }
 
