@@ -69,6 +69,11 @@ inline const char* base_name(const char* file)
     return slash ? slash + 1 : file;
 }
 
+inline bool same_place(Site a, Site b)
+{
+    return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
+}
+
 // First and last of the kernels' objects at link time: between them lies every static __shared__
 // array.
 extern "C" char emu_shared_begin[], emu_shared_end[];

@@ -74,8 +74,7 @@ void check_company(Thread& t, const char* what, unsigned mask, Combine combine, 
                  t.lane, what, mask, file, site.line, o.lane, o.what, o.mask,
                  base_name(o.site.file), o.site.line);
         }
-        if (block.settings->strict &&
-            (o.site.line != site.line || strcmp(o.site.file, site.file))) {
+        if (block.settings->strict && !same_place(o.site, site)) {
             fail(719,
                  "lanes %u and %u meet in %s from two places (%s:%d and %s:%d): a card without "
                  "independent thread scheduling cannot",
@@ -135,7 +134,7 @@ unsigned barrier(unsigned id, unsigned threads, int predicate, Site site)
     Barrier& b = block.barriers[id];
     if (b.arrived == 0) {
         b = {0, wanted, 0, b.result, site};
-    } else if (b.wanted != wanted || b.site.line != site.line || strcmp(b.site.file, site.file)) {
+    } else if (b.wanted != wanted || !same_place(b.site, site)) {
         fail(719, "divergent barrier: this thread comes to %s:%d while %u threads wait at %s:%d",
              base_name(site.file), site.line, b.arrived, base_name(b.site.file), b.site.line);
     }

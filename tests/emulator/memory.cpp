@@ -169,46 +169,41 @@ bool check_guards()
     return whole;
 }
 
-#ifdef EMU_ASAN
-static void* take_pages(size_t bytes) { return aligned_alloc(PAGE, bytes); }
-static void give_pages(void* p, size_t) { free(p); }
-#else
-// Pinned memory is large, and taken and given back again and again: its pages are closed meanwhile,
-// and kept, because getting them from the system costs more than what is done with them.
-static std::multimap<size_t, void*> closed;
+// Pinned memory is large, and taken and given back again and again: between closed pages, and closed
+// itself meanwhile, so that a stale pointer faults; but kept, because getting pages from the system
+// costs more than what is done with them.
+static std::multimap<size_t, char*> closed;
 
-static void* take_pages(size_t bytes)
+static char* take_pages(size_t bytes)
 {
     auto found = closed.find(bytes);
-    if (found == closed.end()) {
-        void* p =
-            mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        return p == MAP_FAILED ? nullptr : p;
+    char* p = nullptr;
+    if (found != closed.end()) {
+        p = found->second;
+        closed.erase(found);
+    } else {
+        void* map = mmap(nullptr, bytes + 2 * PAGE, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (map == MAP_FAILED) return nullptr;
+        p = static_cast<char*>(map) + PAGE;
     }
-    void* p = found->second;
-    if (mprotect(p, bytes, PROT_READ | PROT_WRITE)) return nullptr;
-    closed.erase(found);
-    return p;
+    return mprotect(p, bytes, PROT_READ | PROT_WRITE) ? nullptr : p;
 }
 
-static void give_pages(void* p, size_t bytes)
+static void give_pages(char* p, size_t bytes)
 {
-    // A closed page faults when a stale pointer is used.
-    if (mprotect(p, bytes, PROT_NONE)) {
-        munmap(p, bytes);
-    } else {
-        closed.emplace(bytes, p);
-    }
+    mprotect(p, bytes, PROT_NONE);
+    closed.emplace(bytes, p);
 }
-#endif
 
 static size_t whole_pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
 
 void* pinned_allocate(size_t bytes)
 {
-    void* p = bytes ? take_pages(whole_pages(bytes)) : nullptr;
+    char* p = bytes ? take_pages(whole_pages(bytes)) : nullptr;
     if (!p) return nullptr;
     memset(p, state().settings.poison, bytes);
+    __asan_poison_memory_region(p + bytes, whole_pages(bytes) - bytes);
     pinned[p] = bytes;
     state().stats.pinned_bytes += bytes;
     return p;
@@ -219,7 +214,9 @@ bool pinned_free(void* p)
     auto found = pinned.find(p);
     if (found == pinned.end()) return false;
     state().stats.pinned_bytes -= found->second;
-    give_pages(p, whole_pages(found->second));
+    const size_t bytes = whole_pages(found->second);
+    __asan_unpoison_memory_region(p, bytes);
+    give_pages(static_cast<char*>(p), bytes);
     pinned.erase(found);
     return true;
 }
