@@ -224,6 +224,12 @@ fn child_one() {
     assert_eq!(emulator::stats().device_bytes, 0, "a dropped engine leaves memory");
 }
 
+/// What `tools/test quick` has of the emulator.
+#[test]
+fn one_request_gives_the_tokens_of_transformers() {
+    on_emulator(Build::Plain, "child_one", &[("HIRED_EMULATOR_SM", "80")]);
+}
+
 #[test]
 fn every_fixture_gives_the_tokens_of_transformers() {
     on_emulator(Build::Plain, "child_every_fixture", &[("HIRED_EMULATOR_SM", "61")]);

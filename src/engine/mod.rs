@@ -27,6 +27,7 @@ pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
 pub use crate::ops::ceiling::Ceiling;
 pub use crate::ops::clock::Stage;
 pub use crate::ops::cost::Cost;
+pub use crate::ops::cuda::OpenedCard as Card;
 pub use crate::ops::cuda::launch::Gemm;
 pub use crate::ops::profile::Entry;
 
@@ -51,13 +52,6 @@ pub struct Engine {
     card: Option<Card>,
     notes: Vec<String>,
 }
-
-/// The CUDA device of an engine.
-#[cfg(feature = "cuda")]
-pub type Card = crate::ops::cuda::OpenedCard;
-/// The CUDA device of an engine: this build has none.
-#[cfg(not(feature = "cuda"))]
-pub type Card = std::convert::Infallible;
 
 impl Engine {
     /// Opens a Hugging Face folder of LLaVA-NeXT or LLaVA-1.5.
@@ -114,7 +108,6 @@ impl Engine {
                 }
             },
         };
-        #[cfg(feature = "cuda")]
         notes.extend(card.as_ref().and_then(|card| card.note.clone()));
         Ok(Self { session, card, notes })
     }

@@ -69,6 +69,11 @@ inline const char* base_name(const char* file)
     return slash ? slash + 1 : file;
 }
 
+inline bool same_place(Site a, Site b)
+{
+    return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
+}
+
 // First and last of the kernels' objects at link time: between them lies every static __shared__
 // array.
 extern "C" char emu_shared_begin[], emu_shared_end[];
@@ -77,6 +82,8 @@ extern "C" char emu_shared_begin[], emu_shared_end[];
 void fail_block(int code, const char* format, ...) __attribute__((format(printf, 2, 3)));
 // The thread has left the kernel: a collective that lacked only it runs.
 void leave(Thread& thread);
+// Runs whoever's turn it is; returns when it is this thread's again.
+void pass_turn(Thread& thread);
 // Turns a fault inside a kernel into a failed launch.
 void catch_faults();
 

@@ -27,21 +27,33 @@ void set_waiting(Thread& t, Waits waits, const char* what, Site site)
     if (!w.ready) block.ready &= ~(1u << t.warp);
 }
 
-// Runs the collective that `t` waits in if all its lanes have come.
-void try_collective(Thread& t)
+// Whether all lanes that `t` waits for have come.
+bool complete(const Thread& t)
+{
+    const Warp& w = block.warps[t.warp];
+    return !(t.mask & ~w.left & ~w.waiting);
+}
+
+// Runs the collective that `t` waits in; all its lanes have come.
+void run_collective(Thread& t)
 {
     Warp& w = block.warps[t.warp];
     unsigned present = t.mask & ~w.left;
-    if (present & ~w.waiting) return;
-    void* args[32] = {};
+    void* args[32];
+    if (present != ~0u) memset(args, 0, sizeof args);
     for (unsigned m = present; m; m &= m - 1) {
-        Thread& other = w.threads[__builtin_ctz(m)];
+        unsigned lane = __builtin_ctz(m);
+        Thread& other = w.threads[lane];
         if (other.mask != t.mask) return;
-        args[other.lane] = other.args;
+        args[lane] = other.args;
     }
     t.combine(t.mask, present, args);
     if (t.orders_memory) order_lanes(w, present);
-    for (unsigned m = present; m; m &= m - 1) set_ready(w.threads[__builtin_ctz(m)]);
+    for (unsigned m = present; m; m &= m - 1) w.threads[__builtin_ctz(m)].waits = Waits::Nothing;
+    w.waiting &= ~present;
+    w.group &= ~present;
+    w.ready |= present;
+    block.ready |= 1u << t.warp;
 }
 
 // Lanes that wait together must have come for the same thing.
@@ -62,8 +74,7 @@ void check_company(Thread& t, const char* what, unsigned mask, Combine combine, 
                  t.lane, what, mask, file, site.line, o.lane, o.what, o.mask,
                  base_name(o.site.file), o.site.line);
         }
-        if (block.settings->strict &&
-            (o.site.line != site.line || strcmp(o.site.file, site.file))) {
+        if (block.settings->strict && !same_place(o.site, site)) {
             fail(719,
                  "lanes %u and %u meet in %s from two places (%s:%d and %s:%d): a card without "
                  "independent thread scheduling cannot",
@@ -82,7 +93,8 @@ void leave(Thread& t)
     ++block.left;
     for (unsigned m = w.exist & ~w.left; m; m &= m - 1) {
         Thread& other = w.threads[__builtin_ctz(m)];
-        if (other.waits == Waits::Warp && (other.mask >> t.lane & 1)) try_collective(other);
+        if (other.waits == Waits::Warp && (other.mask >> t.lane & 1) && complete(other))
+            run_collective(other);
     }
 }
 
@@ -108,8 +120,8 @@ void collective(const char* what, unsigned mask, Combine combine, void* args, Si
     t.args = args;
     t.orders_memory = orders_memory;
     set_waiting(t, Waits::Warp, what, site);
-    try_collective(t);
-    fiber_yield(t.fiber);
+    if (complete(t)) run_collective(t);
+    pass_turn(t);
 }
 
 unsigned barrier(unsigned id, unsigned threads, int predicate, Site site)
@@ -122,7 +134,7 @@ unsigned barrier(unsigned id, unsigned threads, int predicate, Site site)
     Barrier& b = block.barriers[id];
     if (b.arrived == 0) {
         b = {0, wanted, 0, b.result, site};
-    } else if (b.wanted != wanted || b.site.line != site.line || strcmp(b.site.file, site.file)) {
+    } else if (b.wanted != wanted || !same_place(b.site, site)) {
         fail(719, "divergent barrier: this thread comes to %s:%d while %u threads wait at %s:%d",
              base_name(site.file), site.line, b.arrived, base_name(b.site.file), b.site.line);
     }
@@ -138,7 +150,7 @@ unsigned barrier(unsigned id, unsigned threads, int predicate, Site site)
             if (o.waits == Waits::Block && o.barrier == id) set_ready(o), order_block(o);
         }
     }
-    fiber_yield(t.fiber);
+    pass_turn(t);
     return b.result;
 }
 

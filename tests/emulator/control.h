@@ -13,6 +13,8 @@
  *   HIRED_EMULATOR_MEMORY    device memory in bytes, or with K, M, G for powers of 1024        (4G)
  *   HIRED_EMULATOR_DRIVER    what cuDriverGetVersion says (12020) HIRED_EMULATOR_FAIL      as
  * emu_fail HIRED_EMULATOR_TIMEOUT   seconds after which a launch ends the process (120)
+ *   HIRED_EMULATOR_COVERAGE  a file that gets a line for each kernel, code path, schedule and kind
+ *                            of build that ran without a failure
  *   HIRED_EMULATOR_TRACE     1: every call of the driver on stderr                             (0)
  */
 #ifndef HIRED_EMULATOR_CONTROL_H

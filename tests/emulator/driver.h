@@ -148,6 +148,7 @@ struct State {
     uint64_t memory = uint64_t(4) << 30;
     int version = 12020;
     unsigned timeout = 120;
+    std::string coverage; // a file, or ""
     Failure failure;
 
     int sticky = 0; // the context is lost
@@ -170,6 +171,8 @@ std::recursive_mutex& driver_lock();
 void report(const std::string& line);
 void read_environment();
 const Library* open_library(unsigned arch, std::string& why);
+// For HIRED_EMULATOR_COVERAGE: this kernel has run without a failure.
+void note_coverage(const Library& library, const Kernel& kernel, const Settings& settings);
 // Ends the process when a launch takes longer than the limit.
 void watch_launch(bool begins, const char* kernel);
 

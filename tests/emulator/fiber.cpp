@@ -51,6 +51,7 @@ namespace {
 constexpr size_t STACK = 256 << 10; // red zones swell frames
 const void* scheduler_low;
 size_t scheduler_size;
+bool from_scheduler; // who gave up the processor last
 #else
 constexpr size_t STACK = 64 << 10;
 #endif
@@ -104,6 +105,7 @@ void fiber_resume(Fiber& fiber)
 {
 #ifdef EMU_ASAN
     void* fake = nullptr;
+    from_scheduler = true;
     __sanitizer_start_switch_fiber(&fake, fiber.low, fiber.size);
     emu_switch(&scheduler_sp, fiber.sp);
     __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
@@ -115,7 +117,10 @@ void fiber_resume(Fiber& fiber)
 void fiber_entered(Fiber& fiber)
 {
 #ifdef EMU_ASAN
-    __sanitizer_finish_switch_fiber(fiber.fake, &scheduler_low, &scheduler_size);
+    const void* low;
+    size_t size;
+    __sanitizer_finish_switch_fiber(fiber.fake, &low, &size);
+    if (from_scheduler) scheduler_low = low, scheduler_size = size;
 #else
     (void)fiber;
 #endif
@@ -127,6 +132,16 @@ void fiber_yield(Fiber& fiber)
     __sanitizer_start_switch_fiber(&fiber.fake, scheduler_low, scheduler_size);
 #endif
     emu_switch(&fiber.sp, scheduler_sp);
+    fiber_entered(fiber);
+}
+
+void fiber_switch(Fiber& fiber, Fiber& next)
+{
+#ifdef EMU_ASAN
+    from_scheduler = false;
+    __sanitizer_start_switch_fiber(&fiber.fake, next.low, next.size);
+#endif
+    emu_switch(&fiber.sp, next.sp);
     fiber_entered(fiber);
 }
 

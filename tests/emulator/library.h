@@ -54,7 +54,7 @@ struct Outcome {
 struct Library {
     unsigned layout; // sizeof(Launch) when it was built: a stale library is refused
     unsigned arch;   // __CUDA_ARCH__ / 10
-    bool races;      // built with the race detector
+    const char* checks; // what it was built with: plain, asan or races
     const Unit* const* units;
     unsigned count;
     void (*run)(const Launch&, const Settings&, Outcome&);

@@ -169,11 +169,41 @@ bool check_guards()
     return whole;
 }
 
+// Pinned memory is large, and taken and given back again and again: between closed pages, and closed
+// itself meanwhile, so that a stale pointer faults; but kept, because getting pages from the system
+// costs more than what is done with them.
+static std::multimap<size_t, char*> closed;
+
+static char* take_pages(size_t bytes)
+{
+    auto found = closed.find(bytes);
+    char* p = nullptr;
+    if (found != closed.end()) {
+        p = found->second;
+        closed.erase(found);
+    } else {
+        void* map = mmap(nullptr, bytes + 2 * PAGE, PROT_NONE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (map == MAP_FAILED) return nullptr;
+        p = static_cast<char*>(map) + PAGE;
+    }
+    return mprotect(p, bytes, PROT_READ | PROT_WRITE) ? nullptr : p;
+}
+
+static void give_pages(char* p, size_t bytes)
+{
+    mprotect(p, bytes, PROT_NONE);
+    closed.emplace(bytes, p);
+}
+
+static size_t whole_pages(size_t bytes) { return (bytes + PAGE - 1) / PAGE * PAGE; }
+
 void* pinned_allocate(size_t bytes)
 {
-    void* p = aligned_alloc(PAGE, (bytes + PAGE - 1) / PAGE * PAGE);
+    char* p = bytes ? take_pages(whole_pages(bytes)) : nullptr;
     if (!p) return nullptr;
     memset(p, state().settings.poison, bytes);
+    __asan_poison_memory_region(p + bytes, whole_pages(bytes) - bytes);
     pinned[p] = bytes;
     state().stats.pinned_bytes += bytes;
     return p;
@@ -184,8 +214,10 @@ bool pinned_free(void* p)
     auto found = pinned.find(p);
     if (found == pinned.end()) return false;
     state().stats.pinned_bytes -= found->second;
+    const size_t bytes = whole_pages(found->second);
+    __asan_unpoison_memory_region(p, bytes);
+    give_pages(static_cast<char*>(p), bytes);
     pinned.erase(found);
-    free(p);
     return true;
 }
 

@@ -223,7 +223,11 @@ struct Pending {
         library->run(launch, s.settings, outcome);
         watch_launch(false, "");
         ++s.stats.launches;
-        if (outcome.code) report(outcome.text);
+        if (outcome.code) {
+            report(outcome.text);
+        } else {
+            note_coverage(*library, *kernel, s.settings);
+        }
         return Result(outcome.code);
     }
 };

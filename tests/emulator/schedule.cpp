@@ -218,7 +218,18 @@ void fail(int code, const char* format, ...)
     fiber_leave(current().fiber);
 }
 
-void yield() { fiber_yield(current().fiber); }
+void pass_turn(Thread& t)
+{
+    // The scheduler ends a launch that failed and tells a deadlock.
+    if (!block.ready || block.outcome->code) return fiber_yield(t.fiber);
+    Thread& next = pick();
+    if (&next == &t) return;
+    block.current = &next;
+    threadIdx = next.index;
+    fiber_switch(t.fiber, next.fiber);
+}
+
+void yield() { pass_turn(current()); }
 
 bool copies_land_late()
 {

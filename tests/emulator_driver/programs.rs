@@ -1,6 +1,6 @@
 //! Whole programs: what they leave behind, what spoils a capture, and every call that can fail.
 
-use super::{COUNT, add, function, image, is, on_emulator};
+use super::{COUNT, PLANTED, add, function, image, is, on_emulator};
 use crate::emulator::{self, Build, Emulator, Stats};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUresult};
@@ -14,9 +14,28 @@ fn a_program_in_safe_words_leaves_nothing_behind() {
         let modes = [("HIRED_EMULATOR_POOLS", pools), ("HIRED_EMULATOR_LAZY", lazy)];
         on_emulator("programs::child_program", &modes);
     }
-    let asan = Emulator::build(Build::Asan, &["--kernels", "tests/emulator/planted", "--sm", "80"]);
-    let output = asan.child("programs::child_program", &[]);
+    let output = Emulator::build(Build::Asan, PLANTED).child("programs::child_program", &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A line for each way in which a kernel ran, by whatever process.
+#[test]
+fn what_ran_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("coverage");
+    let mut noted = Vec::new();
+    for schedule in ["lockstep", "ahead", "reversed", "7"] {
+        let environment = [
+            ("HIRED_EMULATOR_COVERAGE", file.to_str().unwrap()),
+            ("HIRED_EMULATOR_SCHEDULE", schedule),
+        ];
+        on_emulator("programs::child_program", &environment);
+        noted.push(schedule.replace('7', "seed7"));
+        let expected: String =
+            noted.iter().map(|name| format!("add_scaled 80 plain/{name}\n")).collect();
+        // Four launches in each process, one line.
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), expected);
+    }
 }
 
 #[test]

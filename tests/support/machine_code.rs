@@ -1,9 +1,11 @@
 //! What the compiler made, for tests: the files of the build and the instructions in them.
 #![allow(dead_code)] // each test file uses a part
 
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +50,37 @@ pub fn nvcc() -> Option<(&'static Path, &'static str)> {
     nvcc
 }
 
-/// Machine code of a cubin, by kernel.
-pub fn read(nvcc: &Path, cubin: &Path) -> BTreeMap<String, Vec<Instruction>> {
+/// Disassembling takes seconds a file and says the same of the same bytes: kept, until nobody has asked for a week.
+fn listing(nvcc: &Path, cubin: &Path) -> String {
+    const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+    let hash = Sha256::new()
+        .chain_update(option_env!("HIRED_NVCC_VERSION").unwrap_or_default())
+        .chain_update(nvcc.as_os_str().as_encoded_bytes())
+        .chain_update(std::fs::read(cubin).unwrap())
+        .finalize();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sass");
+    std::fs::create_dir_all(&folder).expect("the target folder is writable");
+    let kept = folder.join(format!("{hash:x}"));
+    if let Ok(text) = std::fs::read_to_string(&kept) {
+        let file = std::fs::File::options().append(true).open(&kept);
+        file.and_then(|file| file.set_modified(SystemTime::now())).expect("its time is settable");
+        return text;
+    }
+    let text = disassembled(nvcc, cubin);
+    // Whole or not at all: other tests look for it.
+    let made = folder.join(format!("{hash:x}.{}", std::process::id()));
+    std::fs::write(&made, &text).and_then(|()| std::fs::rename(&made, &kept)).unwrap();
+    for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+        let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if age.is_some_and(|age| age > WEEK) {
+            // Another test may have been faster.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+    text
+}
+
+fn disassembled(nvcc: &Path, cubin: &Path) -> String {
     let tools = nvcc.parent().unwrap();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::iter::once(tools.to_owned()).chain(std::env::split_paths(&path));
@@ -59,9 +90,14 @@ pub fn read(nvcc: &Path, cubin: &Path) -> BTreeMap<String, Vec<Instruction>> {
         .output()
         .unwrap_or_else(|e| panic!("{}/cuobjdump: {e}", tools.display()));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Machine code of a cubin, by kernel.
+pub fn read(nvcc: &Path, cubin: &Path) -> BTreeMap<String, Vec<Instruction>> {
     let mut kernels = BTreeMap::<_, Vec<_>>::new();
     let mut name = String::new();
-    for line in String::from_utf8(output.stdout).unwrap().lines() {
+    for line in listing(nvcc, cubin).lines() {
         if let Some((_, of)) = line.split_once("Function : ") {
             name = of.trim().to_owned();
         } else if let Some(instruction) = instruction(line) {

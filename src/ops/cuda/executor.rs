@@ -3,6 +3,7 @@
 use super::abi::SynthParams;
 use super::blas::{Blas, Unusable};
 use super::buffer::{Buffer, Home, Weight};
+use super::card::OpenedCard;
 use super::device::{Device, Driver};
 use super::graph::Graph;
 use super::launch::{Gemm, Launch, Number};
@@ -20,7 +21,6 @@ use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{Storage, extent};
 use crate::{Error, Result};
 use cudarc::driver::sys::CUdevice_attribute;
-use serde::Serialize;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -63,32 +63,6 @@ pub struct Cuda {
     /// Multiprocessors of the device.
     pub(super) processors: usize,
     description: OpenedCard,
-}
-
-/// A device that an executor runs on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OpenedCard {
-    /// The driver's name for it.
-    pub name: String,
-    /// The driver's number for it.
-    pub ordinal: usize,
-    /// 61 is 6.1.
-    pub compute_capability: u32,
-    /// Bytes of its memory.
-    pub memory: usize,
-    /// The code that it runs: `sm_61` or `compute_61`.
-    pub code: String,
-    /// The newest CUDA that its driver serves: `12.4`.
-    pub driver: String,
-    /// The most its multiprocessors run at.
-    pub clock_mhz: u32,
-    /// The most its memory runs at.
-    pub memory_clock_mhz: u32,
-    /// Who makes large matrix products: `own` or `cublas`.
-    pub gemm: &'static str,
-    /// What its user should know: why cuBLAS, which is there, makes no products.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
 }
 
 /// A recorded decode step and where it leaves its logits.

@@ -7,6 +7,7 @@
 #[rustfmt::skip]
 mod abi;
 pub mod attention;
+mod card;
 pub mod gemm;
 pub mod gemv;
 pub mod launch;
@@ -59,10 +60,11 @@ mod timing;
 #[cfg(feature = "cuda")]
 mod watch;
 
+pub use card::OpenedCard;
 #[cfg(feature = "cuda")]
 pub use device::{Device, Driver};
 #[cfg(feature = "cuda")]
-pub use executor::{Cuda, OpenedCard, Options};
+pub use executor::{Cuda, Options};
 #[cfg(feature = "cuda")]
 pub use modules::{Code, Embedded, Modules};
 #[cfg(feature = "cuda")]
