@@ -189,7 +189,10 @@ impl Footprint {
         match self {
             Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, &batch.spans)),
             Self::Cuda(_) if batch.tokens.is_empty() => None,
-            Self::Cuda(_) => Some(scratch::decode(shape, heads, batch.spans.len()).bytes()),
+            Self::Cuda(_) => {
+                let slots = scratch::reach(&batch.spans);
+                Some(scratch::decode(shape, heads, batch.spans.len(), slots).bytes())
+            }
         }
     }
 

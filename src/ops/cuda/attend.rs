@@ -8,6 +8,7 @@ use super::executor::Cuda;
 use super::scratch;
 use super::select::ClsHeads;
 use crate::Result;
+use crate::kv;
 use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
 
@@ -183,8 +184,9 @@ impl Cuda {
     ) -> Result<Buffer> {
         let out = self.buffer(q.rows, q.cols)?;
         let heads = Self::decoder_heads(q, &out, cache);
-        let splits = attention::splits(batch.stride);
-        let parts = scratch::decode(cache.shape, heads.heads, q.rows);
+        let slots = batch.stride * kv::PAGE;
+        let splits = attention::splits(slots);
+        let parts = scratch::decode(cache.shape, heads.heads, q.rows, slots);
         let (_region, address) = self.region(parts.bytes())?;
         let params = DecodeParams {
             q: q.pointer(),

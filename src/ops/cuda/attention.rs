@@ -3,7 +3,7 @@
 //! Prompts and the vision tower: tiles of queries, by `mma` where the card has it. Decode steps: keys in splits.
 
 use super::abi::{
-    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_PAGE, HIRED_ROW_THREADS, HIRED_SPLIT,
+    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_ROW_THREADS, HIRED_SPLIT,
 };
 use super::launch::{Launch, Number, is_vector, variant};
 use crate::ops::cost::Cost;
@@ -96,9 +96,17 @@ pub fn prefill(path: u32, heads: &Heads, rows: usize) -> Launch {
 /// Heads that share the keys that a block of `attention_decode` loads: the kernels there are.
 const SHARING: [usize; 3] = [1, 4, 8];
 
-/// Splits of a context of so many pages.
-pub fn splits(pages: usize) -> usize {
-    pages.div_ceil((HIRED_SPLIT / HIRED_PAGE) as usize)
+/// Slots for which a decode step is laid out whose longest context is so long: its grid, tables and scratch. A power of
+/// two times a split, so that a few recorded steps serve all lengths, and no more than a growing answer needs soon,
+/// however large the cache is.
+pub fn reach(context: usize) -> usize {
+    let split = HIRED_SPLIT as usize;
+    context.div_ceil(split).next_power_of_two() * split
+}
+
+/// Splits of so many slots.
+pub fn splits(slots: usize) -> usize {
+    slots.div_ceil(HIRED_SPLIT as usize)
 }
 
 /// Attention of one row of each of `sequences` to so many splits at most of the cache, and the merging of the splits.
@@ -245,8 +253,15 @@ mod tests {
     }
 
     #[test]
+    fn a_step_reaches_as_far_as_its_longest_context() {
+        let split = HIRED_SPLIT as usize;
+        let reached = [1, split, split + 1, 3 * split, 4 * split + 1].map(reach);
+        assert_eq!(reached.map(|slots| slots / split), [1, 1, 2, 4, 8]);
+    }
+
+    #[test]
     fn there_is_room_for_every_split_and_head() {
-        assert_eq!([0, 1, 16, 17].map(splits), [0, 1, 1, 2]);
+        assert_eq!([1, 256, 257].map(splits), [1, 1, 2]);
         assert_eq!(decode_scratch(32, 128, 1, 4), [32 * 4 * 512, 32 * 4 * 8]);
         assert_eq!(cls_bytes(16, 5, 576), [80 * 577 * 4, 80 * 4]);
     }

@@ -9,6 +9,7 @@ use super::launch::{Gemm, Launch, Number};
 use super::queue::{Block, Queue};
 use super::scratch;
 use super::staging::{Place, Staging};
+use super::steps::Layout;
 use super::watch::Watch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
@@ -44,8 +45,8 @@ const SEPARATE: &str = "HIRED_SEPARATE_BUFFERS";
 /// The CUDA executor.
 #[derive(Debug)]
 pub struct Cuda {
-    /// By the rows of a step; `None` after the first, which runs as it is.
-    pub(super) graphs: HashMap<usize, Option<Recorded>>,
+    /// Decode steps by their layout; `None` after the first of as many rows, which runs as it is.
+    pub(super) graphs: HashMap<Layout, Option<Recorded>>,
     pub(super) watch: Watch,
     pub(super) blas: Option<Blas>,
     staging: Option<Staging>,
