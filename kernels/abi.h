@@ -232,10 +232,11 @@ typedef struct PrefillParams {
     float scale;
 } PrefillParams;
 
-/* Slots of the cache that one block of attention_decode sees. */
-#define HIRED_SPLIT 256
+/* Slots of the cache that one block of attention_decode sees: the least, which divides all others, and the most. */
+#define HIRED_LEAST_SPLIT 64
+#define HIRED_SPLIT 128
 
-/* attention_decode.cu: both kernels of a launch take the same */
+/* attention_decode.cu */
 typedef struct DecodeParams {
     const void* q;             /* [sequences, heads * head_dim] */
     const void* cache;         /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
@@ -244,7 +245,9 @@ typedef struct DecodeParams {
     const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
     float* mixed;              /* scratch: [sequences, heads, splits, head_dim] */
     float* weights;            /* scratch: [sequences, heads, splits]: greatest score and sum, two numbers each */
-    uint32_t splits;           /* HIRED_SPLIT slots each, for the longest context that may come */
+    uint32_t* done;            /* [sequences, kv_heads]: blocks that are, 0 between launches */
+    uint32_t split;            /* slots of a block */
+    uint32_t splits;           /* of the longest context that may come */
     uint32_t heads;            /* a multiple of kv_heads */
     uint32_t kv_heads;
     uint32_t head_dim;
@@ -252,6 +255,7 @@ typedef struct DecodeParams {
     uint32_t q_stride; /* numbers from row to row */
     uint32_t out_stride;
     float scale;
+    uint32_t reserved;
 } DecodeParams;
 
 /* Most threads in the block of retain. */

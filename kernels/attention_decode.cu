@@ -1,12 +1,53 @@
 // Attention of one new row of each sequence to its cache, the keys split between blocks.
 //
-// A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch
-// nor on the capacity that the grid is made for. Slot and block table are read from memory: a captured graph is
-// replayed unchanged while they advance.
+// A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch nor on
+// the grid. Slot and block table are read from memory: a captured graph is replayed unchanged while they advance. The
+// last block of a key head to leave its split merges all of them, in their order, whichever block that is.
+//
+// Two rounds of loads are under way at any time, from the first keys to the last values: the softmax between them
+// waits for none.
 #include "attention.cuh"
 
 constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
 constexpr uint32_t WARPS = THREADS / WARP;
+
+// N numbers as one access brings them, unpacked where they are used: f16 takes half the registers until then.
+template <typename T, int N>
+struct Packed {
+    uint4 bits;
+
+    __device__ void clear()
+    {
+        bits = make_uint4(0, 0, 0, 0);
+    }
+    __device__ void load(const T* from)
+    {
+        bits = *reinterpret_cast<const uint4*>(from);
+    }
+    __device__ void unpack(float (&to)[N]) const
+    {
+        const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+        ::unpack(words, to, T{});
+    }
+};
+
+template <typename T>
+struct Packed<T, 1> {
+    T number;
+
+    __device__ void clear()
+    {
+        number = T{};
+    }
+    __device__ void load(const T* from)
+    {
+        number = *from;
+    }
+    __device__ void unpack(float (&to)[1]) const
+    {
+        to[0] = to_float(number);
+    }
+};
 
 // How threads share positions. D: columns that there is room for; N: numbers of a load.
 template <int D, int N>
@@ -14,7 +55,9 @@ struct Lanes {
     static constexpr uint32_t LANES = D / N < 32 ? D / N : 32; // to a position
     static constexpr uint32_t POSITIONS = THREADS / LANES;     // at once
     static constexpr int C = D / N / LANES;                    // loads of a thread for one position
-    static constexpr int AHEAD = 4;                            // positions of a thread under way
+    static constexpr int ROUND = POSITIONS < 8 ? 4 : 32 / POSITIONS; // positions of a thread in a round
+    static constexpr uint32_t STRIDE = ROUND * POSITIONS;      // positions of a round
+    static_assert(HIRED_LEAST_SPLIT % (2 * STRIDE) == 0, "a split is whole pairs of rounds");
 
     static __device__ uint32_t position()
     {
@@ -27,45 +70,140 @@ struct Lanes {
 
     // The positions from `first` on that are this thread's; 0 beyond `count` and head_dim.
     template <typename T>
-    static __device__ void load_ahead(const T* from, const PagedKeys<T>& keys, uint32_t first, uint32_t count,
-                                      float (&x)[AHEAD][C][N])
+    static __device__ void load(const T* from, const PagedKeys<T>& keys, uint32_t first, uint32_t count,
+                                Packed<T, N> (&x)[ROUND][C])
     {
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++) {
-            const uint32_t i = first + ahead * POSITIONS + position();
+        for (int r = 0; r < ROUND; r++) {
+            const uint32_t i = first + r * POSITIONS + position();
             const size_t at = i < count ? keys.offset(i) : 0;
 #pragma unroll
             for (int c = 0; c < C; c++) {
-#pragma unroll
-                for (int n = 0; n < N; n++) x[ahead][c][n] = 0.0f;
-                if (i < count && column(c) < keys.head_dim) load(from + at + column(c), x[ahead][c]);
+                x[r][c].clear();
+                if (i < count && column(c) < keys.head_dim) x[r][c].load(from + at + column(c));
             }
         }
     }
 };
+
+// Every block of a step that sees keys of one head of one sequence.
+struct Place {
+    uint32_t sequence;
+    uint32_t kv_head;
+    uint32_t split;
+    uint32_t splits; // that have keys
+    uint32_t group;  // heads of queries to the head of keys
+    uint32_t parts;  // blocks of a split
+
+    // Of a head's results of a split, in the scratch.
+    __device__ size_t row(const DecodeParams& p, uint32_t head, uint32_t split) const
+    {
+        return (static_cast<size_t>(sequence) * p.heads + head) * p.splits + split;
+    }
+};
+
+// N numbers of other blocks of this launch: past the first level of caches, which may hold what was there before.
+template <int N>
+__device__ void load_fresh(const float* from, float (&to)[N])
+{
+    if constexpr (N == 4) {
+        const float4 x = __ldcg(reinterpret_cast<const float4*>(from));
+        to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w;
+    } else if constexpr (N == 2) {
+        const float2 x = __ldcg(reinterpret_cast<const float2*>(from));
+        to[0] = x.x, to[1] = x.y;
+    } else {
+        to[0] = __ldcg(from);
+    }
+}
+
+// The splits of all heads of a key head, a share of them to each warp. N: numbers of a load.
+template <typename T, int D, int N, int G>
+__device__ void merge(const DecodeParams& p, const Place& place, float (&mixed)[WARPS][G][D])
+{
+    constexpr int C = D / N / WARP;
+    __shared__ float sums[WARPS][G];
+    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const float2* weights = reinterpret_cast<const float2*>(p.weights);
+    T* out = static_cast<T*>(p.out) + static_cast<size_t>(place.sequence) * p.out_stride;
+
+    for (uint32_t member = 0; member < place.group; member += G) {
+        const uint32_t first_head = place.kv_head * place.group + member;
+        const uint32_t heads = min(place.group - member, static_cast<uint32_t>(G));
+        // Of a head that is not there, what the first one has.
+        auto row = [&](int g, uint32_t split) { return place.row(p, first_head + (g < heads ? g : 0), split); };
+        float top[G], sum[G] = {}, total[G][C][N] = {};
+#pragma unroll
+        for (int g = 0; g < G; g++) top[g] = -INFINITY;
+        for (uint32_t s = lane; s < place.splits; s += WARP) {
+#pragma unroll
+            for (int g = 0; g < G; g++) top[g] = fmaxf(top[g], __ldcg(weights + row(g, s)).x);
+        }
+#pragma unroll
+        for (int g = 0; g < G; g++) top[g] = warp_max(top[g]);
+#pragma unroll(G == 1 ? 4 : 1)
+        for (uint32_t s = warp; s < place.splits; s += WARPS) {
+#pragma unroll
+            for (int g = 0; g < G; g++) {
+                const float2 weight = __ldcg(weights + row(g, s));
+                const float factor = Weight<T>::power(weight.x - top[g]);
+                sum[g] += factor * weight.y;
+#pragma unroll
+                for (int c = 0; c < C; c++) {
+                    const uint32_t column = (c * WARP + lane) * N;
+                    if (column >= p.head_dim) continue;
+                    float x[N];
+                    load_fresh(p.mixed + row(g, s) * p.head_dim + column, x);
+#pragma unroll
+                    for (int n = 0; n < N; n++) total[g][c][n] += factor * x[n];
+                }
+            }
+        }
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            if (lane == 0) sums[warp][g] = sum[g];
+#pragma unroll
+            for (int c = 0; c < C; c++)
+#pragma unroll
+                for (int n = 0; n < N; n++) mixed[warp][g][(c * WARP + lane) * N + n] = total[g][c][n];
+        }
+        __syncthreads();
+        for (uint32_t g = 0; g < heads; g++)
+            for (uint32_t d = threadIdx.x; d < p.head_dim; d += THREADS) {
+                float total = 0.0f, sum = 0.0f;
+#pragma unroll
+                for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][d], sum += sums[w][g];
+                out[(first_head + g) * p.head_dim + d] = from_float<T>(total * __fdividef(1.0f, sum));
+            }
+        __syncthreads();
+    }
+}
 
 // G: heads that share the keys, of those of one key head; more of them are more blocks' work.
 template <typename T, int D, int N, int G>
 __device__ void decode(const DecodeParams& p)
 {
     using Lanes = ::Lanes<D, N>;
-    constexpr int C = Lanes::C, AHEAD = Lanes::AHEAD;
-    constexpr uint32_t STRIDE = AHEAD * Lanes::POSITIONS;
+    constexpr int C = Lanes::C, ROUND = Lanes::ROUND;
+    constexpr uint32_t STRIDE = Lanes::STRIDE;
     __shared__ uint32_t pages[HIRED_SPLIT / HIRED_PAGE];
     __shared__ float weights[G][HIRED_SPLIT];
     __shared__ float mixed[WARPS][G][D];
+    __shared__ bool is_last;
 
-    const uint32_t split = blockIdx.x, sequence = blockIdx.z;
-    const uint32_t context = p.slots[sequence] + 1, start = split * HIRED_SPLIT;
-    if (start >= context) return;
-    const uint32_t count = min(context - start, static_cast<uint32_t>(HIRED_SPLIT));
+    const uint32_t split = blockIdx.x, sequence = blockIdx.z, start = split * p.split;
+    // The table of a split that has no keys is there too: nothing waits for the sequence's length.
+    const uint32_t* table = p.tables + static_cast<size_t>(sequence) * p.table_stride + start / HIRED_PAGE;
+    if (threadIdx.x < p.split / HIRED_PAGE) pages[threadIdx.x] = table[threadIdx.x];
+    const uint32_t slot = p.slots[sequence];
+    if (start > slot) return;
+    const uint32_t count = min(slot + 1 - start, p.split);
     const uint32_t group = p.heads / p.kv_heads, parts = (group + G - 1) / G;
     const uint32_t kv_head = blockIdx.y / parts, member = blockIdx.y % parts * G;
     const uint32_t first_head = kv_head * group + member, heads = min(group - member, static_cast<uint32_t>(G));
+    const Place place{sequence, kv_head, split, slot / p.split + 1, group, parts};
     const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 
-    const uint32_t* table = p.tables + static_cast<size_t>(sequence) * p.table_stride + start / HIRED_PAGE;
-    if (threadIdx.x * HIRED_PAGE < count) pages[threadIdx.x] = table[threadIdx.x];
     float q[G][C][N];
     const T* q_row = static_cast<const T*>(p.q) + static_cast<size_t>(sequence) * p.q_stride;
 #pragma unroll
@@ -81,22 +219,38 @@ __device__ void decode(const DecodeParams& p)
 
     const PagedKeys<T> keys(p.cache, pages, p.kv_heads, kv_head, p.head_dim, 0);
     const float unit = Weight<T>::unit(p.scale);
-    float x[AHEAD][C][N];
-    for (uint32_t first = 0; first < count; first += STRIDE) {
-        Lanes::load_ahead(keys.keys, keys, first, count, x);
+    Packed<T, N> even[ROUND][C], odd[ROUND][C];
+    Lanes::load(keys.keys, keys, 0, count, even);
+    Lanes::load(keys.keys, keys, STRIDE, count, odd);
+    auto score = [&](uint32_t first, const Packed<T, N>(&keys)[ROUND][C]) {
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++)
+        for (int r = 0; r < ROUND; r++) {
+            float x[C][N];
+#pragma unroll
+            for (int c = 0; c < C; c++) keys[r][c].unpack(x[c]);
 #pragma unroll
             for (int g = 0; g < G; g++) {
                 float score = 0.0f;
 #pragma unroll
                 for (int c = 0; c < C; c++)
 #pragma unroll
-                    for (int n = 0; n < N; n++) score += q[g][c][n] * x[ahead][c][n];
+                    for (int n = 0; n < N; n++) score += q[g][c][n] * x[c][n];
 #pragma unroll
                 for (uint32_t step = Lanes::LANES / 2; step > 0; step /= 2) score += __shfl_xor_sync(ALL_LANES, score, step);
-                if (threadIdx.x % Lanes::LANES == 0) weights[g][first + ahead * Lanes::POSITIONS + Lanes::position()] = score * unit;
+                if (threadIdx.x % Lanes::LANES == 0) weights[g][first + r * Lanes::POSITIONS + Lanes::position()] = score * unit;
             }
+        }
+    };
+    for (uint32_t first = 0; first < count; first += 2 * STRIDE) {
+        // Behind the last keys come the first values.
+        const uint32_t next = first + 2 * STRIDE;
+        const bool more = next < count;
+        const T* from = more ? keys.keys : keys.values;
+        const uint32_t at = more ? next : 0;
+        score(first, even);
+        Lanes::load(from, keys, at, count, even);
+        score(first + STRIDE, odd);
+        Lanes::load(from, keys, at + STRIDE, count, odd);
     }
     __syncthreads();
 
@@ -104,30 +258,40 @@ __device__ void decode(const DecodeParams& p)
         float top = -INFINITY, sum = 0.0f;
         for (uint32_t i = lane; i < count; i += WARP) top = fmaxf(top, weights[g][i]);
         top = warp_max(top);
-        for (uint32_t i = lane; i < HIRED_SPLIT; i += WARP) {
+        for (uint32_t i = lane; i < p.split; i += WARP) {
             const float weight = i < count ? Weight<T>::power(weights[g][i] - top) : 0.0f;
             weights[g][i] = weight;
             sum += weight;
         }
         sum = warp_sum(sum);
-        const size_t row = (static_cast<size_t>(sequence) * p.heads + first_head + g) * p.splits + split;
-        if (lane == 0) reinterpret_cast<float2*>(p.weights)[row] = make_float2(top, sum);
+        if (lane == 0)
+            reinterpret_cast<float2*>(p.weights)[place.row(p, first_head + g, split)] = make_float2(top, sum);
     }
     __syncthreads();
 
     float out[G][C][N] = {};
-    for (uint32_t first = 0; first < count; first += STRIDE) {
-        Lanes::load_ahead(keys.values, keys, first, count, x);
+    auto mix = [&](uint32_t first, const Packed<T, N>(&values)[ROUND][C]) {
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++)
+        for (int r = 0; r < ROUND; r++) {
+            float x[C][N];
+#pragma unroll
+            for (int c = 0; c < C; c++) values[r][c].unpack(x[c]);
 #pragma unroll
             for (int g = 0; g < G; g++) {
-                const float weight = weights[g][first + ahead * Lanes::POSITIONS + Lanes::position()];
+                const float weight = weights[g][first + r * Lanes::POSITIONS + Lanes::position()];
 #pragma unroll
                 for (int c = 0; c < C; c++)
 #pragma unroll
-                    for (int n = 0; n < N; n++) out[g][c][n] += weight * x[ahead][c][n];
+                    for (int n = 0; n < N; n++) out[g][c][n] += weight * x[c][n];
             }
+        }
+    };
+    for (uint32_t first = 0; first < count; first += 2 * STRIDE) {
+        const uint32_t next = first + 2 * STRIDE;
+        mix(first, even);
+        Lanes::load(keys.values, keys, next, count, even);
+        mix(first + STRIDE, odd);
+        Lanes::load(keys.values, keys, next + STRIDE, count, odd);
     }
 #pragma unroll
     for (int g = 0; g < G; g++)
@@ -146,35 +310,26 @@ __device__ void decode(const DecodeParams& p)
             float total = 0.0f;
 #pragma unroll
             for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][d];
-            const size_t row = (static_cast<size_t>(sequence) * p.heads + first_head + g) * p.splits + split;
-            p.mixed[row * p.head_dim + d] = total;
+            p.mixed[place.row(p, first_head + g, split) * p.head_dim + d] = total;
         }
-}
 
-// One head of one sequence, a column a thread: its splits in their order.
-template <typename T>
-__device__ void merge(const DecodeParams& p)
-{
-    const uint32_t head = blockIdx.x, sequence = blockIdx.y;
-    const uint32_t splits = p.slots[sequence] / HIRED_SPLIT + 1;
-    const size_t row = (static_cast<size_t>(sequence) * p.heads + head) * p.splits;
-    const float2* weights = reinterpret_cast<const float2*>(p.weights) + row;
-    float top = -INFINITY;
-    for (uint32_t s = 0; s < splits; s++) top = fmaxf(top, weights[s].x);
-    if (threadIdx.x >= p.head_dim) return;
-    float sum = 0.0f, total = 0.0f;
-    for (uint32_t s = 0; s < splits; s++) {
-        const float factor = Weight<T>::power(weights[s].x - top);
-        sum += factor * weights[s].y;
-        total += factor * p.mixed[(row + s) * p.head_dim + threadIdx.x];
+    // What this block leaves is there for all before it counts as done; the last one sets the counter back to 0.
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const uint32_t last = place.splits * parts - 1;
+        is_last = atomicInc(p.done + static_cast<size_t>(sequence) * p.kv_heads + kv_head, last) == last;
     }
-    T* out = static_cast<T*>(p.out) + static_cast<size_t>(sequence) * p.out_stride + head * p.head_dim;
-    out[threadIdx.x] = from_float<T>(total * __fdividef(1.0f, sum));
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    merge<T, D, N == 1 ? 1 : D / WARP, G>(p, place, mixed);
 }
 
 // PRECOND: grid of (splits, kv_heads * (heads / kv_heads by the heads in the name, rounded up), sequences); block of
-// 128 threads; head_dim even, at most 128 (64 where the name says so); every slot below splits * HIRED_SPLIT;
-// the tables hold its pages, its own key and value in them.
+// 128 threads; head_dim even, at most 128 (64 where the name says so); split a multiple of HIRED_LEAST_SPLIT, at most
+// HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a sequence's pages, its own
+// key and value in them, and readable numbers behind; done is 0.
 // vector: q and cache multiples of 16, q_stride and head_dim whole vectors of 16 bytes. guarded: any.
 #define DECODE(name, T, D, N, G)                                                                           \
     extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS) attention_decode_##name(DecodeParams p) \
@@ -191,12 +346,3 @@ __device__ void merge(const DecodeParams& p)
     DECODE(guardedx4_##dtype, T, 128, 1, 4)
 DECODE_ALL(f32, float)
 DECODE_ALL(f16, Half)
-
-// PRECOND: after attention_decode_* with the same parameters; grid of (heads, sequences); block of 128 threads.
-#define MERGE(dtype, T)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS) attention_merge_##dtype(DecodeParams p) \
-    {                                                                                                      \
-        merge<T>(p);                                                                                       \
-    }
-MERGE(f32, float)
-MERGE(f16, Half)

@@ -33,7 +33,8 @@ pub const HIRED_GATE: u32 = 2;
 pub const HIRED_GEMV_ROWS: u32 = 8;
 pub const HIRED_GEMV_THREADS: u32 = 128;
 pub const HIRED_GEMV_COLS: u32 = 4;
-pub const HIRED_SPLIT: u32 = 256;
+pub const HIRED_LEAST_SPLIT: u32 = 64;
+pub const HIRED_SPLIT: u32 = 128;
 pub const HIRED_RETAIN_THREADS: u32 = 1024;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -611,6 +612,8 @@ pub struct DecodeParams {
     pub tables: *const u32,
     pub mixed: *mut f32,
     pub weights: *mut f32,
+    pub done: *mut u32,
+    pub split: u32,
     pub splits: u32,
     pub heads: u32,
     pub kv_heads: u32,
@@ -619,10 +622,11 @@ pub struct DecodeParams {
     pub q_stride: u32,
     pub out_stride: u32,
     pub scale: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 88usize];
+    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 104usize];
     ["Alignment of DecodeParams"][::core::mem::align_of::<DecodeParams>() - 8usize];
     [
         "Offset of field: DecodeParams::q",
@@ -646,29 +650,38 @@ const _: () = {
         "Offset of field: DecodeParams::weights",
     ][::core::mem::offset_of!(DecodeParams, weights) - 48usize];
     [
+        "Offset of field: DecodeParams::done",
+    ][::core::mem::offset_of!(DecodeParams, done) - 56usize];
+    [
+        "Offset of field: DecodeParams::split",
+    ][::core::mem::offset_of!(DecodeParams, split) - 64usize];
+    [
         "Offset of field: DecodeParams::splits",
-    ][::core::mem::offset_of!(DecodeParams, splits) - 56usize];
+    ][::core::mem::offset_of!(DecodeParams, splits) - 68usize];
     [
         "Offset of field: DecodeParams::heads",
-    ][::core::mem::offset_of!(DecodeParams, heads) - 60usize];
+    ][::core::mem::offset_of!(DecodeParams, heads) - 72usize];
     [
         "Offset of field: DecodeParams::kv_heads",
-    ][::core::mem::offset_of!(DecodeParams, kv_heads) - 64usize];
+    ][::core::mem::offset_of!(DecodeParams, kv_heads) - 76usize];
     [
         "Offset of field: DecodeParams::head_dim",
-    ][::core::mem::offset_of!(DecodeParams, head_dim) - 68usize];
+    ][::core::mem::offset_of!(DecodeParams, head_dim) - 80usize];
     [
         "Offset of field: DecodeParams::table_stride",
-    ][::core::mem::offset_of!(DecodeParams, table_stride) - 72usize];
+    ][::core::mem::offset_of!(DecodeParams, table_stride) - 84usize];
     [
         "Offset of field: DecodeParams::q_stride",
-    ][::core::mem::offset_of!(DecodeParams, q_stride) - 76usize];
+    ][::core::mem::offset_of!(DecodeParams, q_stride) - 88usize];
     [
         "Offset of field: DecodeParams::out_stride",
-    ][::core::mem::offset_of!(DecodeParams, out_stride) - 80usize];
+    ][::core::mem::offset_of!(DecodeParams, out_stride) - 92usize];
     [
         "Offset of field: DecodeParams::scale",
-    ][::core::mem::offset_of!(DecodeParams, scale) - 84usize];
+    ][::core::mem::offset_of!(DecodeParams, scale) - 96usize];
+    [
+        "Offset of field: DecodeParams::reserved",
+    ][::core::mem::offset_of!(DecodeParams, reserved) - 100usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -5,7 +5,7 @@ use super::attention::{self, Heads};
 use super::buffer::{Batch, Buffer, Cache, Scores, part};
 use super::choice::Kept;
 use super::executor::Cuda;
-use super::scratch;
+use super::scratch::{self, DONE};
 use super::select::ClsHeads;
 use crate::Result;
 use crate::kv;
@@ -185,7 +185,8 @@ impl Cuda {
         let out = self.buffer(q.rows, q.cols)?;
         let heads = Self::decoder_heads(q, &out, cache);
         let slots = batch.stride * kv::PAGE;
-        let splits = attention::splits(slots);
+        let split = attention::split(&heads, self.processors);
+        let splits = slots / split;
         let parts = scratch::decode(cache.shape, heads.heads, q.rows, slots);
         let (_region, address) = self.region(parts.bytes())?;
         let params = DecodeParams {
@@ -196,6 +197,8 @@ impl Cuda {
             tables: batch.tables as *const u32,
             mixed: part(address, &parts, 0) as *mut f32,
             weights: part(address, &parts, 1) as *mut f32,
+            done: part(cache.step, &cache.parts, DONE) as *mut u32,
+            split: split as u32,
             splits: splits as u32,
             heads: heads.heads as u32,
             kv_heads: heads.kv_heads as u32,
@@ -204,12 +207,13 @@ impl Cuda {
             q_stride: q.stride as u32,
             out_stride: out.stride as u32,
             scale: scale(heads.head_dim),
+            reserved: 0,
         };
         let cost = decoder_cost(q, cache, &batch.spans);
-        for launch in attention::decode(&heads, q.rows, splits, cost) {
-            // SAFETY: the tables name the pages of all slots; the scratch has a place for every split.
-            unsafe { self.queue.launch(&launch, &params)? };
-        }
+        let launch = attention::decode(&heads, q.rows, splits).costing(cost);
+        // SAFETY: the tables name the pages of all slots; the scratch has a place for every split, and there is a counter
+        // for every head of keys of every row.
+        unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }
 }

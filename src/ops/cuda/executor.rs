@@ -7,7 +7,7 @@ use super::device::{Device, Driver};
 use super::graph::Graph;
 use super::launch::{Gemm, Launch, Number};
 use super::queue::{Block, Queue};
-use super::scratch;
+use super::scratch::{self, DONE};
 use super::staging::{Place, Staging};
 use super::steps::Layout;
 use super::watch::Watch;
@@ -326,6 +326,9 @@ impl Cuda {
         let pages = rounded(shape.elements() * self.options.number.size());
         let block = Arc::new(self.queue.block(&self.meter, Purpose::Kv, pages + parts.bytes())?);
         let step = block.address() + pages as u64;
+        let counters = parts.offset(DONE);
+        // SAFETY: the counters are the last part of the block.
+        unsafe { self.queue.clear(step + counters as u64, parts.bytes() - counters)? };
         Ok(super::buffer::Cache { block, shape, step, parts, theta: None })
     }
 }

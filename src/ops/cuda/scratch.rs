@@ -48,12 +48,17 @@ pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {
 }
 
 /// Beside the cache: rotation frequencies, and what a decode step reads, at one place for all steps: positions and
-/// slots, sequences, tokens and block tables, which come last and of which a step fills as much as it needs.
-pub fn step(shape: kv::Shape) -> Parts<5> {
+/// slots, sequences, tokens and block tables, of which a step fills as much as it needs. Last, what the blocks of its
+/// attention count by: the step's own rows, head by head of the keys, 0 between launches.
+pub fn step(shape: kv::Shape) -> Parts<6> {
     let row = DECODE_ROWS * WORD;
     let pages = attention::reach(shape.pages * kv::PAGE) / kv::PAGE;
-    Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, pages * row])
+    let counters = shape.kv_heads * row;
+    Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, pages * row, counters])
 }
+
+/// Of [`step`]: the counters.
+pub const DONE: usize = 5;
 
 /// Slots that a decode step of these sequences is laid out for.
 pub fn reach(spans: &[Span]) -> usize {
@@ -72,8 +77,7 @@ pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
 
 /// Splits of the attention of a decode step laid out for so many slots: mixed values, greatest scores with sums.
 pub fn decode(shape: kv::Shape, heads: usize, sequences: usize, slots: usize) -> Parts<2> {
-    let splits = attention::splits(slots);
-    Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, splits))
+    Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, slots))
 }
 
 /// Of a prompt's last row: its weights to all `rows` in each head, their sums, and the scores of the rows `among` which
