@@ -238,10 +238,14 @@ typedef struct PrefillParams {
 
 /* attention_decode.cu */
 typedef struct DecodeParams {
-    const void* q;             /* [sequences, heads * head_dim] */
-    const void* cache;         /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
+    const void* q;             /* [sequences, heads * head_dim]: not yet rotated */
+    const void* k;             /* [sequences, kv_heads * head_dim]: not yet rotated */
+    const void* v;             /* as k */
+    void* cache;               /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
     void* out;                 /* [sequences, heads * head_dim] */
-    const uint32_t* slots;     /* [sequences]: of the query's own key; it sees the keys up to it */
+    const float* frequencies;  /* [head_dim / 2] */
+    const uint32_t* positions; /* [sequences]: by which q and k turn */
+    const uint32_t* slots;     /* [sequences]: where k and v go; the row sees the keys up to its own */
     const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
     float* mixed;              /* scratch: [sequences, heads, splits, head_dim] */
     float* weights;            /* scratch: [sequences, heads, splits]: greatest score and sum, two numbers each */
@@ -253,9 +257,9 @@ typedef struct DecodeParams {
     uint32_t head_dim;
     uint32_t table_stride;
     uint32_t q_stride; /* numbers from row to row */
+    uint32_t kv_stride;
     uint32_t out_stride;
     float scale;
-    uint32_t reserved;
 } DecodeParams;
 
 /* Most threads in the block of retain. */

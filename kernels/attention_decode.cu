@@ -1,4 +1,6 @@
-// Attention of one new row of each sequence to its cache, the keys split between blocks.
+// Attention of one new row of each sequence to its cache, the keys split between blocks. The row is rotated on the way:
+// each block turns its queries, and the blocks of the last split turn the row's own key, whose first stores it and the
+// value. Those blocks take both from shared memory, all others want earlier slots: nobody waits for the stores.
 //
 // A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch nor on
 // the grid. Slot and block table are read from memory: a captured graph is replayed unchanged while they advance. The
@@ -10,6 +12,7 @@
 
 constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
 constexpr uint32_t WARPS = THREADS / WARP;
+static_assert(HIRED_HEAD_DIM <= HIRED_ATTENTION_THREADS, "a thread for each number of a head");
 
 // N numbers as one access brings them, unpacked where they are used: f16 takes half the registers until then.
 template <typename T, int N>
@@ -86,12 +89,12 @@ struct Lanes {
     }
 };
 
-// Every block of a step that sees keys of one head of one sequence.
+// What a block sees: a split of the keys of one head of one sequence.
 struct Place {
     uint32_t sequence;
     uint32_t kv_head;
     uint32_t split;
-    uint32_t splits; // that have keys
+    uint32_t splits; // that have keys, the row's own in the last
     uint32_t group;  // heads of queries to the head of keys
     uint32_t parts;  // blocks of a split
 
@@ -168,13 +171,12 @@ __device__ void merge(const DecodeParams& p, const Place& place, float (&mixed)[
                 for (int n = 0; n < N; n++) mixed[warp][g][(c * WARP + lane) * N + n] = total[g][c][n];
         }
         __syncthreads();
-        for (uint32_t g = 0; g < heads; g++)
-            for (uint32_t d = threadIdx.x; d < p.head_dim; d += THREADS) {
-                float total = 0.0f, sum = 0.0f;
+        for (uint32_t g = 0; g < heads && threadIdx.x < p.head_dim; g++) {
+            float total = 0.0f, sum = 0.0f;
 #pragma unroll
-                for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][d], sum += sums[w][g];
-                out[(first_head + g) * p.head_dim + d] = from_float<T>(total * __fdividef(1.0f, sum));
-            }
+            for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][threadIdx.x], sum += sums[w][g];
+            out[(first_head + g) * p.head_dim + threadIdx.x] = from_float<T>(total * __fdividef(1.0f, sum));
+        }
         __syncthreads();
     }
 }
@@ -188,6 +190,7 @@ __device__ void decode(const DecodeParams& p)
     constexpr uint32_t STRIDE = Lanes::STRIDE;
     __shared__ uint32_t pages[HIRED_SPLIT / HIRED_PAGE];
     __shared__ float weights[G][HIRED_SPLIT];
+    __shared__ float own[2][D]; // the row's key and value, as the cache has them
     __shared__ float mixed[WARPS][G][D];
     __shared__ bool is_last;
 
@@ -196,32 +199,85 @@ __device__ void decode(const DecodeParams& p)
     const uint32_t* table = p.tables + static_cast<size_t>(sequence) * p.table_stride + start / HIRED_PAGE;
     if (threadIdx.x < p.split / HIRED_PAGE) pages[threadIdx.x] = table[threadIdx.x];
     const uint32_t slot = p.slots[sequence];
-    if (start > slot) return;
-    const uint32_t count = min(slot + 1 - start, p.split);
     const uint32_t group = p.heads / p.kv_heads, parts = (group + G - 1) / G;
     const uint32_t kv_head = blockIdx.y / parts, member = blockIdx.y % parts * G;
     const uint32_t first_head = kv_head * group + member, heads = min(group - member, static_cast<uint32_t>(G));
+
+    // A pair of numbers to a thread: one half of the threads has every other head and the own value, the other half has
+    // the other heads and the own key. All is under way before anything is waited for, also where it is not wanted.
+    constexpr uint32_t PAIRS = HIRED_HEAD_DIM / 2, SIDES = THREADS / PAIRS;
+    static_assert(SIDES == 2, "one for the value, one for the key");
+    constexpr int TURNS = (G + SIDES - 1) / SIDES;
+    const uint32_t half = p.head_dim / 2, pair = threadIdx.x % PAIRS, side = threadIdx.x / PAIRS;
+    float low[TURNS] = {}, high[TURNS] = {}, own_low = 0.0f, own_high = 0.0f, angle = 0.0f;
+    if (pair < half) {
+        angle = p.positions[sequence] * p.frequencies[pair];
+        const T* row = static_cast<const T*>(side == 0 ? p.v : p.k);
+        row += static_cast<size_t>(sequence) * p.kv_stride + kv_head * p.head_dim;
+        own_low = to_float(row[pair]), own_high = to_float(row[half + pair]);
+        row = static_cast<const T*>(p.q) + static_cast<size_t>(sequence) * p.q_stride + first_head * p.head_dim;
+#pragma unroll
+        for (int turn = 0; turn < TURNS; turn++) {
+            const uint32_t g = turn * SIDES + side;
+            if (g >= heads) continue;
+            low[turn] = to_float(row[g * p.head_dim + pair]), high[turn] = to_float(row[g * p.head_dim + half + pair]);
+        }
+    }
+    if (start > slot) return;
+
+    const bool is_own = slot - start < p.split;
+    const uint32_t stored = is_own ? slot - start : p.split; // keys of the split in the cache
     const Place place{sequence, kv_head, split, slot / p.split + 1, group, parts};
     const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
-
-    float q[G][C][N];
-    const T* q_row = static_cast<const T*>(p.q) + static_cast<size_t>(sequence) * p.q_stride;
+    if (pair < half) {
+        float sine, cosine;
+        sincosf(angle, &sine, &cosine);
 #pragma unroll
-    for (int g = 0; g < G; g++)
-#pragma unroll
-        for (int c = 0; c < C; c++) {
-#pragma unroll
-            for (int n = 0; n < N; n++) q[g][c][n] = 0.0f;
-            if (g < heads && Lanes::column(c) < p.head_dim)
-                load(q_row + (first_head + g) * p.head_dim + Lanes::column(c), q[g][c]);
+        for (int turn = 0; turn < TURNS; turn++) {
+            const uint32_t g = turn * SIDES + side;
+            if (g >= heads) continue;
+            mixed[0][g][pair] = low[turn] * cosine - high[turn] * sine;
+            mixed[0][g][half + pair] = high[turn] * cosine + low[turn] * sine;
         }
+        const float x = side == 0 ? own_low : own_low * cosine - own_high * sine;
+        const float y = side == 0 ? own_high : own_high * cosine + own_low * sine;
+        own[1 - side][pair] = to_float(from_float<T>(x));
+        own[1 - side][half + pair] = to_float(from_float<T>(y));
+    }
     __syncthreads();
 
     const PagedKeys<T> keys(p.cache, pages, p.kv_heads, kv_head, p.head_dim, 0);
     const float unit = Weight<T>::unit(p.scale);
     Packed<T, N> even[ROUND][C], odd[ROUND][C];
-    Lanes::load(keys.keys, keys, 0, count, even);
-    Lanes::load(keys.keys, keys, STRIDE, count, odd);
+    Lanes::load(keys.keys, keys, 0, stored, even);
+    Lanes::load(keys.keys, keys, STRIDE, stored, odd);
+    if (is_own && member == 0 && threadIdx.x < p.head_dim) {
+        T* at = static_cast<T*>(p.cache) + (keys.keys - static_cast<const T*>(p.cache)) + keys.offset(stored) + threadIdx.x;
+        at[0] = from_float<T>(own[0][threadIdx.x]);
+        at[keys.values - keys.keys] = from_float<T>(own[1][threadIdx.x]);
+    }
+    // Numbers of this thread in a row of shared memory, 0 beyond head_dim.
+    auto columns = [&](const float(&row)[D], float(&to)[C][N]) {
+#pragma unroll
+        for (int c = 0; c < C; c++)
+#pragma unroll
+            for (int n = 0; n < N; n++) to[c][n] = Lanes::column(c) < p.head_dim ? row[Lanes::column(c) + n] : 0.0f;
+    };
+    // The same of every position's threads: the score of a key that all of them have.
+    auto product = [&](const float(&a)[C][N], const float(&b)[C][N]) {
+        float score = 0.0f;
+#pragma unroll
+        for (int c = 0; c < C; c++)
+#pragma unroll
+            for (int n = 0; n < N; n++) score += a[c][n] * b[c][n];
+#pragma unroll
+        for (uint32_t step = Lanes::LANES / 2; step > 0; step /= 2) score += __shfl_xor_sync(ALL_LANES, score, step);
+        return score * unit;
+    };
+    const bool tells = threadIdx.x % Lanes::LANES == 0;
+    float q[G][C][N];
+#pragma unroll
+    for (int g = 0; g < G; g++) columns(mixed[0][g], q[g]);
     auto score = [&](uint32_t first, const Packed<T, N>(&keys)[ROUND][C]) {
 #pragma unroll
         for (int r = 0; r < ROUND; r++) {
@@ -230,30 +286,35 @@ __device__ void decode(const DecodeParams& p)
             for (int c = 0; c < C; c++) keys[r][c].unpack(x[c]);
 #pragma unroll
             for (int g = 0; g < G; g++) {
-                float score = 0.0f;
-#pragma unroll
-                for (int c = 0; c < C; c++)
-#pragma unroll
-                    for (int n = 0; n < N; n++) score += q[g][c][n] * x[c][n];
-#pragma unroll
-                for (uint32_t step = Lanes::LANES / 2; step > 0; step /= 2) score += __shfl_xor_sync(ALL_LANES, score, step);
-                if (threadIdx.x % Lanes::LANES == 0) weights[g][first + r * Lanes::POSITIONS + Lanes::position()] = score * unit;
+                const float score = product(q[g], x);
+                if (tells) weights[g][first + r * Lanes::POSITIONS + Lanes::position()] = score;
             }
         }
     };
-    for (uint32_t first = 0; first < count; first += 2 * STRIDE) {
+    for (uint32_t first = 0; first < stored; first += 2 * STRIDE) {
         // Behind the last keys come the first values.
         const uint32_t next = first + 2 * STRIDE;
-        const bool more = next < count;
+        const bool more = next < stored;
         const T* from = more ? keys.keys : keys.values;
         const uint32_t at = more ? next : 0;
         score(first, even);
-        Lanes::load(from, keys, at, count, even);
+        Lanes::load(from, keys, at, stored, even);
         score(first + STRIDE, odd);
-        Lanes::load(from, keys, at + STRIDE, count, odd);
+        Lanes::load(from, keys, at + STRIDE, stored, odd);
+    }
+    if (is_own) {
+        float x[C][N];
+        columns(own[0], x);
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            const float score = product(q[g], x);
+            // Who has told of this place before, where the last round is beyond the keys.
+            if (tells && Lanes::position() == stored % Lanes::POSITIONS) weights[g][stored] = score;
+        }
     }
     __syncthreads();
 
+    const uint32_t count = stored + is_own;
     for (uint32_t g = warp; g < heads; g += WARPS) {
         float top = -INFINITY, sum = 0.0f;
         for (uint32_t i = lane; i < count; i += WARP) top = fmaxf(top, weights[g][i]);
@@ -286,12 +347,22 @@ __device__ void decode(const DecodeParams& p)
             }
         }
     };
-    for (uint32_t first = 0; first < count; first += 2 * STRIDE) {
+    for (uint32_t first = 0; first < stored; first += 2 * STRIDE) {
         const uint32_t next = first + 2 * STRIDE;
         mix(first, even);
-        Lanes::load(keys.values, keys, next, count, even);
+        Lanes::load(keys.values, keys, next, stored, even);
         mix(first + STRIDE, odd);
-        Lanes::load(keys.values, keys, next + STRIDE, count, odd);
+        Lanes::load(keys.values, keys, next + STRIDE, stored, odd);
+    }
+    if (is_own && Lanes::position() == 0) {
+        float x[C][N];
+        columns(own[1], x);
+#pragma unroll
+        for (int g = 0; g < G; g++)
+#pragma unroll
+            for (int c = 0; c < C; c++)
+#pragma unroll
+                for (int n = 0; n < N; n++) out[g][c][n] += weights[g][stored] * x[c][n];
     }
 #pragma unroll
     for (int g = 0; g < G; g++)
@@ -305,13 +376,12 @@ __device__ void decode(const DecodeParams& p)
                 if (lane < Lanes::LANES) mixed[warp][g][Lanes::column(c) + n] = out[g][c][n];
             }
     __syncthreads();
-    for (uint32_t g = 0; g < heads; g++)
-        for (uint32_t d = threadIdx.x; d < p.head_dim; d += THREADS) {
-            float total = 0.0f;
+    for (uint32_t g = 0; g < heads && threadIdx.x < p.head_dim; g++) {
+        float total = 0.0f;
 #pragma unroll
-            for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][d];
-            p.mixed[place.row(p, first_head + g, split) * p.head_dim + d] = total;
-        }
+        for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][threadIdx.x];
+        p.mixed[place.row(p, first_head + g, split) * p.head_dim + threadIdx.x] = total;
+    }
 
     // What this block leaves is there for all before it counts as done; the last one sets the counter back to 0.
     __threadfence();
@@ -328,11 +398,13 @@ __device__ void decode(const DecodeParams& p)
 
 // PRECOND: grid of (splits, kv_heads * (heads / kv_heads by the heads in the name, rounded up), sequences); block of
 // 128 threads; head_dim even, at most 128 (64 where the name says so); split a multiple of HIRED_LEAST_SPLIT, at most
-// HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a sequence's pages, its own
-// key and value in them, and readable numbers behind; done is 0.
-// vector: q and cache multiples of 16, q_stride and head_dim whole vectors of 16 bytes. guarded: any.
+// HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a sequence's pages, the own
+// slot's among them, and readable numbers behind; done is 0.
+// vector: cache a multiple of 16, head_dim whole vectors of 16 bytes. guarded: any.
+// So many blocks on a multiprocessor: left to itself the compiler takes room for one more and spills a few bytes.
+#define BLOCKS(G) (G == 1 ? 7 : G == 4 ? 4 : 3)
 #define DECODE(name, T, D, N, G)                                                                           \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS) attention_decode_##name(DecodeParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, BLOCKS(G)) attention_decode_##name(DecodeParams p) \
     {                                                                                                      \
         decode<T, D, N, G>(p);                                                                             \
     }

@@ -12,6 +12,7 @@ mod decode;
 mod products;
 mod retain;
 mod rows;
+mod steps;
 
 use corpus::Corpus;
 use emulator::{Build, Emulator};
@@ -24,6 +25,7 @@ fn all(number: Number, gemm: Gemm) {
     rows::cases(&mut corpus);
     attention::cases(&mut corpus);
     decode::cases(&mut corpus);
+    steps::cases(&mut corpus);
     retain::cases(&mut corpus);
     choice::cases(&mut corpus);
     products::cases(&mut corpus);

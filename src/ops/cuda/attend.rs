@@ -130,8 +130,8 @@ impl Cuda {
         }
     }
 
-    /// Causal attention of prompts' rows.
-    pub(super) fn attend_prompt(
+    /// Causal attention of rotated rows, span by span.
+    pub(super) fn attend_rows(
         &self,
         q: &Buffer,
         cache: &Cache,
@@ -174,13 +174,15 @@ impl Cuda {
         Ok(out)
     }
 
-    /// Attention of one row of each sequence: lengths come from device memory, so this can be replayed.
+    /// Attention of one new row of each sequence, which it rotates and appends: lengths come from device memory, so this
+    /// can be replayed.
     pub(super) fn attend_step(
         &self,
-        q: &Buffer,
+        [q, k, v]: [&Buffer; 3],
         cache: &Cache,
         layer: usize,
         batch: &Batch,
+        frequencies: *const f32,
     ) -> Result<Buffer> {
         let out = self.buffer(q.rows, q.cols)?;
         let heads = Self::decoder_heads(q, &out, cache);
@@ -191,8 +193,12 @@ impl Cuda {
         let (_region, address) = self.region(parts.bytes())?;
         let params = DecodeParams {
             q: q.pointer(),
+            k: k.pointer(),
+            v: v.pointer(),
             cache: cache.layer(layer, q.number),
             out: out.pointer(),
+            frequencies,
+            positions: batch.positions as *const u32,
             slots: batch.slots as *const u32,
             tables: batch.tables as *const u32,
             mixed: part(address, &parts, 0) as *mut f32,
@@ -205,14 +211,15 @@ impl Cuda {
             head_dim: heads.head_dim as u32,
             table_stride: batch.stride as u32,
             q_stride: q.stride as u32,
+            kv_stride: k.stride as u32,
             out_stride: out.stride as u32,
             scale: scale(heads.head_dim),
-            reserved: 0,
         };
-        let cost = decoder_cost(q, cache, &batch.spans);
+        let mut cost = decoder_cost(q, cache, &batch.spans);
+        cost += cost::pass(2 * k.rows * k.cols, k.number.size());
         let launch = attention::decode(&heads, q.rows, splits).costing(cost);
-        // SAFETY: the tables name the pages of all slots; the scratch has a place for every split, and there is a counter
-        // for every head of keys of every row.
+        // SAFETY: the tables name the pages of all slots, which are distinct; the scratch has a place for every split, and
+        // there is a counter for every head of keys of every row.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }

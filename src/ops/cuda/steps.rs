@@ -60,7 +60,8 @@ impl Cuda {
         if tokens.len() != spans.len() || spans.len() > DECODE_ROWS {
             return Err(wrong("takes a token of up to eight sequences"));
         }
-        if spans.iter().any(|s| s.rows != 1 || s.pages.len() > pages) {
+        let fits = |s: &Span| s.pages.len() <= pages && s.context() <= s.pages.len() * kv::PAGE;
+        if !spans.iter().all(|s| s.rows == 1 && fits(s)) {
             return Err(wrong("takes one row of a sequence in the cache"));
         }
         let at = |index| part(cache.step, &cache.parts, index);
