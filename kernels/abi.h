@@ -232,24 +232,32 @@ typedef struct PrefillParams {
     float scale;
 } PrefillParams;
 
-/* Slots of the cache that one block of attention_decode sees. */
-#define HIRED_SPLIT 256
+/* Slots of the cache that one block of attention_decode sees: the least, which divides all others, and the most. */
+#define HIRED_LEAST_SPLIT 64
+#define HIRED_SPLIT 128
 
-/* attention_decode.cu: both kernels of a launch take the same */
+/* attention_decode.cu */
 typedef struct DecodeParams {
-    const void* q;             /* [sequences, heads * head_dim] */
-    const void* cache;         /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
+    const void* q;             /* [sequences, heads * head_dim]: not yet rotated */
+    const void* k;             /* [sequences, kv_heads * head_dim]: not yet rotated */
+    const void* v;             /* as k */
+    void* cache;               /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
     void* out;                 /* [sequences, heads * head_dim] */
-    const uint32_t* slots;     /* [sequences]: of the query's own key; it sees the keys up to it */
+    const float* frequencies;  /* [head_dim / 2] */
+    const uint32_t* positions; /* [sequences]: by which q and k turn */
+    const uint32_t* slots;     /* [sequences]: where k and v go; the row sees the keys up to its own */
     const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
     float* mixed;              /* scratch: [sequences, heads, splits, head_dim] */
     float* weights;            /* scratch: [sequences, heads, splits]: greatest score and sum, two numbers each */
-    uint32_t splits;           /* HIRED_SPLIT slots each, for the longest context that may come */
+    uint32_t* done;            /* [sequences, kv_heads]: blocks that are, 0 between launches */
+    uint32_t split;            /* slots of a block */
+    uint32_t splits;           /* of the longest context that may come */
     uint32_t heads;            /* a multiple of kv_heads */
     uint32_t kv_heads;
     uint32_t head_dim;
     uint32_t table_stride;
     uint32_t q_stride; /* numbers from row to row */
+    uint32_t kv_stride;
     uint32_t out_stride;
     float scale;
 } DecodeParams;

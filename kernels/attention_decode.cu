@@ -1,12 +1,56 @@
-// Attention of one new row of each sequence to its cache, the keys split between blocks.
+// Attention of one new row of each sequence to its cache, the keys split between blocks. The row is rotated on the way:
+// each block turns its queries, and the blocks of the last split turn the row's own key, whose first stores it and the
+// value. Those blocks take both from shared memory, all others want earlier slots: nobody waits for the stores.
 //
-// A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch
-// nor on the capacity that the grid is made for. Slot and block table are read from memory: a captured graph is
-// replayed unchanged while they advance.
+// A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch nor on
+// the grid. Slot and block table are read from memory: a captured graph is replayed unchanged while they advance. The
+// last block of a key head to leave its split merges all of them, in their order, whichever block that is.
+//
+// Two rounds of loads are under way at any time, from the first keys to the last values: the softmax between them
+// waits for none.
 #include "attention.cuh"
 
 constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
 constexpr uint32_t WARPS = THREADS / WARP;
+static_assert(HIRED_HEAD_DIM <= HIRED_ATTENTION_THREADS, "a thread for each number of a head");
+
+// N numbers as one access brings them, unpacked where they are used: f16 takes half the registers until then.
+template <typename T, int N>
+struct Packed {
+    uint4 bits;
+
+    __device__ void clear()
+    {
+        bits = make_uint4(0, 0, 0, 0);
+    }
+    __device__ void load(const T* from)
+    {
+        bits = *reinterpret_cast<const uint4*>(from);
+    }
+    __device__ void unpack(float (&to)[N]) const
+    {
+        const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
+        ::unpack(words, to, T{});
+    }
+};
+
+template <typename T>
+struct Packed<T, 1> {
+    T number;
+
+    __device__ void clear()
+    {
+        number = T{};
+    }
+    __device__ void load(const T* from)
+    {
+        number = *from;
+    }
+    __device__ void unpack(float (&to)[1]) const
+    {
+        to[0] = to_float(number);
+    }
+};
 
 // How threads share positions. D: columns that there is room for; N: numbers of a load.
 template <int D, int N>
@@ -14,7 +58,9 @@ struct Lanes {
     static constexpr uint32_t LANES = D / N < 32 ? D / N : 32; // to a position
     static constexpr uint32_t POSITIONS = THREADS / LANES;     // at once
     static constexpr int C = D / N / LANES;                    // loads of a thread for one position
-    static constexpr int AHEAD = 4;                            // positions of a thread under way
+    static constexpr int ROUND = POSITIONS < 8 ? 4 : 32 / POSITIONS; // positions of a thread in a round
+    static constexpr uint32_t STRIDE = ROUND * POSITIONS;      // positions of a round
+    static_assert(HIRED_LEAST_SPLIT % (2 * STRIDE) == 0, "a split is whole pairs of rounds");
 
     static __device__ uint32_t position()
     {
@@ -27,107 +73,296 @@ struct Lanes {
 
     // The positions from `first` on that are this thread's; 0 beyond `count` and head_dim.
     template <typename T>
-    static __device__ void load_ahead(const T* from, const PagedKeys<T>& keys, uint32_t first, uint32_t count,
-                                      float (&x)[AHEAD][C][N])
+    static __device__ void load(const T* from, const PagedKeys<T>& keys, uint32_t first, uint32_t count,
+                                Packed<T, N> (&x)[ROUND][C])
     {
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++) {
-            const uint32_t i = first + ahead * POSITIONS + position();
+        for (int r = 0; r < ROUND; r++) {
+            const uint32_t i = first + r * POSITIONS + position();
             const size_t at = i < count ? keys.offset(i) : 0;
 #pragma unroll
             for (int c = 0; c < C; c++) {
-#pragma unroll
-                for (int n = 0; n < N; n++) x[ahead][c][n] = 0.0f;
-                if (i < count && column(c) < keys.head_dim) load(from + at + column(c), x[ahead][c]);
+                x[r][c].clear();
+                if (i < count && column(c) < keys.head_dim) x[r][c].load(from + at + column(c));
             }
         }
     }
 };
+
+// What a block sees: a split of the keys of one head of one sequence.
+struct Place {
+    uint32_t sequence;
+    uint32_t kv_head;
+    uint32_t split;
+    uint32_t splits; // that have keys, the row's own in the last
+    uint32_t group;  // heads of queries to the head of keys
+    uint32_t parts;  // blocks of a split
+
+    // Of a head's results of a split, in the scratch.
+    __device__ size_t row(const DecodeParams& p, uint32_t head, uint32_t split) const
+    {
+        return (static_cast<size_t>(sequence) * p.heads + head) * p.splits + split;
+    }
+};
+
+// N numbers of other blocks of this launch: past the first level of caches, which may hold what was there before.
+template <int N>
+__device__ void load_fresh(const float* from, float (&to)[N])
+{
+    if constexpr (N == 4) {
+        const float4 x = __ldcg(reinterpret_cast<const float4*>(from));
+        to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w;
+    } else if constexpr (N == 2) {
+        const float2 x = __ldcg(reinterpret_cast<const float2*>(from));
+        to[0] = x.x, to[1] = x.y;
+    } else {
+        to[0] = __ldcg(from);
+    }
+}
+
+// The splits of all heads of a key head, a share of them to each warp. N: numbers of a load.
+template <typename T, int D, int N, int G>
+__device__ void merge(const DecodeParams& p, const Place& place, float (&mixed)[WARPS][G][D])
+{
+    constexpr int C = D / N / WARP;
+    __shared__ float sums[WARPS][G];
+    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const float2* weights = reinterpret_cast<const float2*>(p.weights);
+    T* out = static_cast<T*>(p.out) + static_cast<size_t>(place.sequence) * p.out_stride;
+
+    for (uint32_t member = 0; member < place.group; member += G) {
+        const uint32_t first_head = place.kv_head * place.group + member;
+        const uint32_t heads = min(place.group - member, static_cast<uint32_t>(G));
+        // Of a head that is not there, what the first one has.
+        auto row = [&](int g, uint32_t split) { return place.row(p, first_head + (g < heads ? g : 0), split); };
+        float top[G], sum[G] = {}, total[G][C][N] = {};
+#pragma unroll
+        for (int g = 0; g < G; g++) top[g] = -INFINITY;
+        for (uint32_t s = lane; s < place.splits; s += WARP) {
+#pragma unroll
+            for (int g = 0; g < G; g++) top[g] = fmaxf(top[g], __ldcg(weights + row(g, s)).x);
+        }
+#pragma unroll
+        for (int g = 0; g < G; g++) top[g] = warp_max(top[g]);
+#pragma unroll(G == 1 ? 4 : 1)
+        for (uint32_t s = warp; s < place.splits; s += WARPS) {
+#pragma unroll
+            for (int g = 0; g < G; g++) {
+                const float2 weight = __ldcg(weights + row(g, s));
+                const float factor = Weight<T>::power(weight.x - top[g]);
+                sum[g] += factor * weight.y;
+#pragma unroll
+                for (int c = 0; c < C; c++) {
+                    const uint32_t column = (c * WARP + lane) * N;
+                    if (column >= p.head_dim) continue;
+                    float x[N];
+                    load_fresh(p.mixed + row(g, s) * p.head_dim + column, x);
+#pragma unroll
+                    for (int n = 0; n < N; n++) total[g][c][n] += factor * x[n];
+                }
+            }
+        }
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            if (lane == 0) sums[warp][g] = sum[g];
+#pragma unroll
+            for (int c = 0; c < C; c++)
+#pragma unroll
+                for (int n = 0; n < N; n++) mixed[warp][g][(c * WARP + lane) * N + n] = total[g][c][n];
+        }
+        __syncthreads();
+        for (uint32_t g = 0; g < heads && threadIdx.x < p.head_dim; g++) {
+            float total = 0.0f, sum = 0.0f;
+#pragma unroll
+            for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][threadIdx.x], sum += sums[w][g];
+            out[(first_head + g) * p.head_dim + threadIdx.x] = from_float<T>(total * __fdividef(1.0f, sum));
+        }
+        __syncthreads();
+    }
+}
 
 // G: heads that share the keys, of those of one key head; more of them are more blocks' work.
 template <typename T, int D, int N, int G>
 __device__ void decode(const DecodeParams& p)
 {
     using Lanes = ::Lanes<D, N>;
-    constexpr int C = Lanes::C, AHEAD = Lanes::AHEAD;
-    constexpr uint32_t STRIDE = AHEAD * Lanes::POSITIONS;
+    constexpr int C = Lanes::C, ROUND = Lanes::ROUND;
+    constexpr uint32_t STRIDE = Lanes::STRIDE;
     __shared__ uint32_t pages[HIRED_SPLIT / HIRED_PAGE];
     __shared__ float weights[G][HIRED_SPLIT];
+    __shared__ float own[2][D]; // the row's key and value, as the cache has them
     __shared__ float mixed[WARPS][G][D];
+    __shared__ bool is_last;
 
-    const uint32_t split = blockIdx.x, sequence = blockIdx.z;
-    const uint32_t context = p.slots[sequence] + 1, start = split * HIRED_SPLIT;
-    if (start >= context) return;
-    const uint32_t count = min(context - start, static_cast<uint32_t>(HIRED_SPLIT));
+    const uint32_t split = blockIdx.x, sequence = blockIdx.z, start = split * p.split;
+    // The table of a split that has no keys is there too: nothing waits for the sequence's length.
+    const uint32_t* table = p.tables + static_cast<size_t>(sequence) * p.table_stride + start / HIRED_PAGE;
+    if (threadIdx.x < p.split / HIRED_PAGE) pages[threadIdx.x] = table[threadIdx.x];
+    const uint32_t slot = p.slots[sequence];
     const uint32_t group = p.heads / p.kv_heads, parts = (group + G - 1) / G;
     const uint32_t kv_head = blockIdx.y / parts, member = blockIdx.y % parts * G;
     const uint32_t first_head = kv_head * group + member, heads = min(group - member, static_cast<uint32_t>(G));
-    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
 
-    const uint32_t* table = p.tables + static_cast<size_t>(sequence) * p.table_stride + start / HIRED_PAGE;
-    if (threadIdx.x * HIRED_PAGE < count) pages[threadIdx.x] = table[threadIdx.x];
-    float q[G][C][N];
-    const T* q_row = static_cast<const T*>(p.q) + static_cast<size_t>(sequence) * p.q_stride;
+    // A pair of numbers to a thread: one half of the threads has every other head and the own value, the other half has
+    // the other heads and the own key. All is under way before anything is waited for, also where it is not wanted.
+    constexpr uint32_t PAIRS = HIRED_HEAD_DIM / 2, SIDES = THREADS / PAIRS;
+    static_assert(SIDES == 2, "one for the value, one for the key");
+    constexpr int TURNS = (G + SIDES - 1) / SIDES;
+    const uint32_t half = p.head_dim / 2, pair = threadIdx.x % PAIRS, side = threadIdx.x / PAIRS;
+    float low[TURNS] = {}, high[TURNS] = {}, own_low = 0.0f, own_high = 0.0f, angle = 0.0f;
+    if (pair < half) {
+        angle = p.positions[sequence] * p.frequencies[pair];
+        const T* row = static_cast<const T*>(side == 0 ? p.v : p.k);
+        row += static_cast<size_t>(sequence) * p.kv_stride + kv_head * p.head_dim;
+        own_low = to_float(row[pair]), own_high = to_float(row[half + pair]);
+        row = static_cast<const T*>(p.q) + static_cast<size_t>(sequence) * p.q_stride + first_head * p.head_dim;
 #pragma unroll
-    for (int g = 0; g < G; g++)
-#pragma unroll
-        for (int c = 0; c < C; c++) {
-#pragma unroll
-            for (int n = 0; n < N; n++) q[g][c][n] = 0.0f;
-            if (g < heads && Lanes::column(c) < p.head_dim)
-                load(q_row + (first_head + g) * p.head_dim + Lanes::column(c), q[g][c]);
+        for (int turn = 0; turn < TURNS; turn++) {
+            const uint32_t g = turn * SIDES + side;
+            if (g >= heads) continue;
+            low[turn] = to_float(row[g * p.head_dim + pair]), high[turn] = to_float(row[g * p.head_dim + half + pair]);
         }
+    }
+    if (start > slot) return;
+
+    const bool is_own = slot - start < p.split;
+    const uint32_t stored = is_own ? slot - start : p.split; // keys of the split in the cache
+    const Place place{sequence, kv_head, split, slot / p.split + 1, group, parts};
+    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    if (pair < half) {
+        float sine, cosine;
+        sincosf(angle, &sine, &cosine);
+#pragma unroll
+        for (int turn = 0; turn < TURNS; turn++) {
+            const uint32_t g = turn * SIDES + side;
+            if (g >= heads) continue;
+            mixed[0][g][pair] = low[turn] * cosine - high[turn] * sine;
+            mixed[0][g][half + pair] = high[turn] * cosine + low[turn] * sine;
+        }
+        const float x = side == 0 ? own_low : own_low * cosine - own_high * sine;
+        const float y = side == 0 ? own_high : own_high * cosine + own_low * sine;
+        own[1 - side][pair] = to_float(from_float<T>(x));
+        own[1 - side][half + pair] = to_float(from_float<T>(y));
+    }
     __syncthreads();
 
     const PagedKeys<T> keys(p.cache, pages, p.kv_heads, kv_head, p.head_dim, 0);
     const float unit = Weight<T>::unit(p.scale);
-    float x[AHEAD][C][N];
-    for (uint32_t first = 0; first < count; first += STRIDE) {
-        Lanes::load_ahead(keys.keys, keys, first, count, x);
+    Packed<T, N> even[ROUND][C], odd[ROUND][C];
+    Lanes::load(keys.keys, keys, 0, stored, even);
+    Lanes::load(keys.keys, keys, STRIDE, stored, odd);
+    if (is_own && member == 0 && threadIdx.x < p.head_dim) {
+        T* at = static_cast<T*>(p.cache) + (keys.keys - static_cast<const T*>(p.cache)) + keys.offset(stored) + threadIdx.x;
+        at[0] = from_float<T>(own[0][threadIdx.x]);
+        at[keys.values - keys.keys] = from_float<T>(own[1][threadIdx.x]);
+    }
+    // Numbers of this thread in a row of shared memory, 0 beyond head_dim.
+    auto columns = [&](const float(&row)[D], float(&to)[C][N]) {
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++)
+        for (int c = 0; c < C; c++)
+#pragma unroll
+            for (int n = 0; n < N; n++) to[c][n] = Lanes::column(c) < p.head_dim ? row[Lanes::column(c) + n] : 0.0f;
+    };
+    // The same of every position's threads: the score of a key that all of them have.
+    auto product = [&](const float(&a)[C][N], const float(&b)[C][N]) {
+        float score = 0.0f;
+#pragma unroll
+        for (int c = 0; c < C; c++)
+#pragma unroll
+            for (int n = 0; n < N; n++) score += a[c][n] * b[c][n];
+#pragma unroll
+        for (uint32_t step = Lanes::LANES / 2; step > 0; step /= 2) score += __shfl_xor_sync(ALL_LANES, score, step);
+        return score * unit;
+    };
+    const bool tells = threadIdx.x % Lanes::LANES == 0;
+    float q[G][C][N];
+#pragma unroll
+    for (int g = 0; g < G; g++) columns(mixed[0][g], q[g]);
+    auto score = [&](uint32_t first, const Packed<T, N>(&keys)[ROUND][C]) {
+#pragma unroll
+        for (int r = 0; r < ROUND; r++) {
+            float x[C][N];
+#pragma unroll
+            for (int c = 0; c < C; c++) keys[r][c].unpack(x[c]);
 #pragma unroll
             for (int g = 0; g < G; g++) {
-                float score = 0.0f;
-#pragma unroll
-                for (int c = 0; c < C; c++)
-#pragma unroll
-                    for (int n = 0; n < N; n++) score += q[g][c][n] * x[ahead][c][n];
-#pragma unroll
-                for (uint32_t step = Lanes::LANES / 2; step > 0; step /= 2) score += __shfl_xor_sync(ALL_LANES, score, step);
-                if (threadIdx.x % Lanes::LANES == 0) weights[g][first + ahead * Lanes::POSITIONS + Lanes::position()] = score * unit;
+                const float score = product(q[g], x);
+                if (tells) weights[g][first + r * Lanes::POSITIONS + Lanes::position()] = score;
             }
+        }
+    };
+    for (uint32_t first = 0; first < stored; first += 2 * STRIDE) {
+        // Behind the last keys come the first values.
+        const uint32_t next = first + 2 * STRIDE;
+        const bool more = next < stored;
+        const T* from = more ? keys.keys : keys.values;
+        const uint32_t at = more ? next : 0;
+        score(first, even);
+        Lanes::load(from, keys, at, stored, even);
+        score(first + STRIDE, odd);
+        Lanes::load(from, keys, at + STRIDE, stored, odd);
+    }
+    if (is_own) {
+        float x[C][N];
+        columns(own[0], x);
+#pragma unroll
+        for (int g = 0; g < G; g++) {
+            const float score = product(q[g], x);
+            // Who has told of this place before, where the last round is beyond the keys.
+            if (tells && Lanes::position() == stored % Lanes::POSITIONS) weights[g][stored] = score;
+        }
     }
     __syncthreads();
 
+    const uint32_t count = stored + is_own;
     for (uint32_t g = warp; g < heads; g += WARPS) {
         float top = -INFINITY, sum = 0.0f;
         for (uint32_t i = lane; i < count; i += WARP) top = fmaxf(top, weights[g][i]);
         top = warp_max(top);
-        for (uint32_t i = lane; i < HIRED_SPLIT; i += WARP) {
+        for (uint32_t i = lane; i < p.split; i += WARP) {
             const float weight = i < count ? Weight<T>::power(weights[g][i] - top) : 0.0f;
             weights[g][i] = weight;
             sum += weight;
         }
         sum = warp_sum(sum);
-        const size_t row = (static_cast<size_t>(sequence) * p.heads + first_head + g) * p.splits + split;
-        if (lane == 0) reinterpret_cast<float2*>(p.weights)[row] = make_float2(top, sum);
+        if (lane == 0)
+            reinterpret_cast<float2*>(p.weights)[place.row(p, first_head + g, split)] = make_float2(top, sum);
     }
     __syncthreads();
 
     float out[G][C][N] = {};
-    for (uint32_t first = 0; first < count; first += STRIDE) {
-        Lanes::load_ahead(keys.values, keys, first, count, x);
+    auto mix = [&](uint32_t first, const Packed<T, N>(&values)[ROUND][C]) {
 #pragma unroll
-        for (int ahead = 0; ahead < AHEAD; ahead++)
+        for (int r = 0; r < ROUND; r++) {
+            float x[C][N];
+#pragma unroll
+            for (int c = 0; c < C; c++) values[r][c].unpack(x[c]);
 #pragma unroll
             for (int g = 0; g < G; g++) {
-                const float weight = weights[g][first + ahead * Lanes::POSITIONS + Lanes::position()];
+                const float weight = weights[g][first + r * Lanes::POSITIONS + Lanes::position()];
 #pragma unroll
                 for (int c = 0; c < C; c++)
 #pragma unroll
-                    for (int n = 0; n < N; n++) out[g][c][n] += weight * x[ahead][c][n];
+                    for (int n = 0; n < N; n++) out[g][c][n] += weight * x[c][n];
             }
+        }
+    };
+    for (uint32_t first = 0; first < stored; first += 2 * STRIDE) {
+        const uint32_t next = first + 2 * STRIDE;
+        mix(first, even);
+        Lanes::load(keys.values, keys, next, stored, even);
+        mix(first + STRIDE, odd);
+        Lanes::load(keys.values, keys, next + STRIDE, stored, odd);
+    }
+    if (is_own && Lanes::position() == 0) {
+        float x[C][N];
+        columns(own[1], x);
+#pragma unroll
+        for (int g = 0; g < G; g++)
+#pragma unroll
+            for (int c = 0; c < C; c++)
+#pragma unroll
+                for (int n = 0; n < N; n++) out[g][c][n] += weights[g][stored] * x[c][n];
     }
 #pragma unroll
     for (int g = 0; g < G; g++)
@@ -141,43 +376,35 @@ __device__ void decode(const DecodeParams& p)
                 if (lane < Lanes::LANES) mixed[warp][g][Lanes::column(c) + n] = out[g][c][n];
             }
     __syncthreads();
-    for (uint32_t g = 0; g < heads; g++)
-        for (uint32_t d = threadIdx.x; d < p.head_dim; d += THREADS) {
-            float total = 0.0f;
+    for (uint32_t g = 0; g < heads && threadIdx.x < p.head_dim; g++) {
+        float total = 0.0f;
 #pragma unroll
-            for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][d];
-            const size_t row = (static_cast<size_t>(sequence) * p.heads + first_head + g) * p.splits + split;
-            p.mixed[row * p.head_dim + d] = total;
-        }
-}
-
-// One head of one sequence, a column a thread: its splits in their order.
-template <typename T>
-__device__ void merge(const DecodeParams& p)
-{
-    const uint32_t head = blockIdx.x, sequence = blockIdx.y;
-    const uint32_t splits = p.slots[sequence] / HIRED_SPLIT + 1;
-    const size_t row = (static_cast<size_t>(sequence) * p.heads + head) * p.splits;
-    const float2* weights = reinterpret_cast<const float2*>(p.weights) + row;
-    float top = -INFINITY;
-    for (uint32_t s = 0; s < splits; s++) top = fmaxf(top, weights[s].x);
-    if (threadIdx.x >= p.head_dim) return;
-    float sum = 0.0f, total = 0.0f;
-    for (uint32_t s = 0; s < splits; s++) {
-        const float factor = Weight<T>::power(weights[s].x - top);
-        sum += factor * weights[s].y;
-        total += factor * p.mixed[(row + s) * p.head_dim + threadIdx.x];
+        for (uint32_t w = 0; w < WARPS; w++) total += mixed[w][g][threadIdx.x];
+        p.mixed[place.row(p, first_head + g, split) * p.head_dim + threadIdx.x] = total;
     }
-    T* out = static_cast<T*>(p.out) + static_cast<size_t>(sequence) * p.out_stride + head * p.head_dim;
-    out[threadIdx.x] = from_float<T>(total * __fdividef(1.0f, sum));
+
+    // What this block leaves is there for all before it counts as done; the last one sets the counter back to 0.
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const uint32_t last = place.splits * parts - 1;
+        is_last = atomicInc(p.done + static_cast<size_t>(sequence) * p.kv_heads + kv_head, last) == last;
+    }
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    merge<T, D, N == 1 ? 1 : D / WARP, G>(p, place, mixed);
 }
 
 // PRECOND: grid of (splits, kv_heads * (heads / kv_heads by the heads in the name, rounded up), sequences); block of
-// 128 threads; head_dim even, at most 128 (64 where the name says so); every slot below splits * HIRED_SPLIT;
-// the tables hold its pages, its own key and value in them.
-// vector: q and cache multiples of 16, q_stride and head_dim whole vectors of 16 bytes. guarded: any.
+// 128 threads; head_dim even, at most 128 (64 where the name says so); split a multiple of HIRED_LEAST_SPLIT, at most
+// HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a sequence's pages, the own
+// slot's among them, and readable numbers behind; done is 0.
+// vector: cache a multiple of 16, head_dim whole vectors of 16 bytes. guarded: any.
+// So many blocks on a multiprocessor: left to itself the compiler takes room for one more and spills a few bytes.
+#define BLOCKS(G) (G == 1 ? 7 : G == 4 ? 4 : 3)
 #define DECODE(name, T, D, N, G)                                                                           \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS) attention_decode_##name(DecodeParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, BLOCKS(G)) attention_decode_##name(DecodeParams p) \
     {                                                                                                      \
         decode<T, D, N, G>(p);                                                                             \
     }
@@ -191,12 +418,3 @@ __device__ void merge(const DecodeParams& p)
     DECODE(guardedx4_##dtype, T, 128, 1, 4)
 DECODE_ALL(f32, float)
 DECODE_ALL(f16, Half)
-
-// PRECOND: after attention_decode_* with the same parameters; grid of (heads, sequences); block of 128 threads.
-#define MERGE(dtype, T)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS) attention_merge_##dtype(DecodeParams p) \
-    {                                                                                                      \
-        merge<T>(p);                                                                                       \
-    }
-MERGE(f32, float)
-MERGE(f16, Half)

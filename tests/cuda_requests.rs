@@ -11,6 +11,8 @@ use hired::engine::{
     Answer, Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Prompt, Request,
     inspect,
 };
+use hired::ops::clock::Stage;
+use hired::ops::profile::UPLOAD;
 use hired::ops::sample::Sampling;
 use hired::select::{Counting, Heads, Method, Newlines, Rule, Selection, Spacing, Tuning};
 use std::ops::ControlFlow;
@@ -235,6 +237,52 @@ fn child_measured() {
     assert_eq!(memory.peak, memory.predicted_peak);
     let fresh = self::engine(Device::Cuda(None)).generate(&request, go).unwrap().memory;
     assert_eq!(memory.peak, fresh.peak);
+}
+
+/// A cache far larger than the requests costs a step nothing and changes no answer; nor does an answer that outgrows the
+/// step that was recorded for it.
+#[test]
+fn a_step_is_as_large_as_its_sequences() {
+    let output = Emulator::build(Build::Plain, &[]).child("child_steps", &[]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+#[ignore = "child"]
+fn child_steps() {
+    let short = Request { ignore_eos: true, ..words("Some words?") };
+    let long = Request { ignore_eos: true, max_new_tokens: 150, ..words("And many more?") };
+    let batch = [short, long];
+    let wanted = engine(Device::Cpu).generate_batch(&batch, go).unwrap();
+    let told = [None, Some(20_000)].map(|kv_tokens| {
+        let options = EngineOptions { kv_tokens, ..options(Device::Cuda(None)) };
+        let mut engine = Engine::load(fixture("models").join(MODEL), options).unwrap();
+        let before = emulator::stats();
+        let replayed = engine.generate_batch(&batch, go).unwrap();
+        let after = emulator::stats();
+        let (answers, entries) = engine.profile(&batch).unwrap();
+        for (wanted, got) in wanted.iter().zip(replayed.iter().chain(&answers)) {
+            assert_eq!(got.token_ids, wanted.token_ids, "{kv_tokens:?}");
+            assert_eq!(got.memory.peak, got.memory.predicted_peak, "{kv_tokens:?}");
+        }
+        let decode = entries.iter().filter(|e| e.stage == Stage::Decode);
+        let uploads: Vec<u64> =
+            decode.clone().filter(|e| e.name == UPLOAD).map(|e| e.cost.bytes).collect();
+        let layers = decode.filter(|e| e.layer.is_some()).count();
+        // The first step's rows are there before its stage begins.
+        assert_eq!(uploads.len(), 148);
+        let memory = (answers[0].memory.weights, answers[0].memory.workspace);
+        (after.blocks - before.blocks, after.launches - before.launches, uploads, layers, memory)
+    });
+    assert_eq!(told[0], told[1]);
+    // Positions and slots, sequences and tokens in regions of their own, then tables that reach 128 slots, for two
+    // sequences, and in the end 256 for one.
+    let upload = |sequences, slots| Some(3 * 256 + sequences * slots / 16 * 4);
+    assert_eq!(told[0].2.first().copied(), upload(2, 128));
+    assert_eq!(told[0].2.last().copied(), upload(1, 256));
+    // The products before and after attention, itself, and the two of the MLP: in each of three layers of each step.
+    assert_eq!(told[0].3, 149 * 3 * 5);
 }
 
 /// A card with too little memory says so before anything is taken.

@@ -289,6 +289,39 @@ fn blocks_of_attention_fit() {
     assert_eq!(seen, 2 * (4 * 2 + 2 * 5));
 }
 
+/// A decode step waits for the memory's latency once: two rounds of keys are asked for before the first score is made,
+/// and its loop over keys asks for the two rounds behind, the first values at last.
+#[test]
+fn decode_attention_loads_two_rounds_ahead() {
+    let Some((nvcc, _)) = nvcc() else { return };
+    let wide = |code: &[Instruction]| {
+        code.iter().filter(|i| i.word.starts_with("LDG.") && i.word.contains(".128")).count()
+    };
+    let mut seen = 0;
+    for architecture in [61, 70, 75, 80, 86, 89, 90] {
+        let ending = format!("attention_decode.sm_{architecture}.cubin");
+        let cubin = made(&ending).into_iter().next().expect("every kernel is made");
+        for (kernel, code) in machine_code::read(nvcc, &cubin) {
+            if kernel.contains("guarded") {
+                continue;
+            }
+            // 32 positions a round, or 16 of 512 bytes, between 128 threads.
+            let rounds = if kernel.contains("vector64") && kernel.ends_with("f16") { 4 } else { 8 };
+            let first = code.iter().position(|i| i.word.starts_with("SHFL.BFLY")).unwrap();
+            assert_eq!(wide(&code[..first]), rounds, "{kernel}, sm_{architecture}: first keys");
+            let loops = code.iter().enumerate().filter_map(|(end, branch)| {
+                let target = branch.target.filter(|target| *target <= branch.address)?;
+                let body = &code[code.iter().position(|i| i.address >= target)?..=end];
+                (wide(body) > 0 && count(body, "SHFL.BFLY") > 0).then_some(body)
+            });
+            let keys = loops.min_by_key(|body| body.len()).expect("a loop over keys");
+            assert_eq!(wide(keys), rounds, "{kernel}, sm_{architecture}: keys or values behind");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 7 * 12);
+}
+
 /// Registers and shared memory of two blocks fit on a multiprocessor, by the committed table.
 #[test]
 fn two_blocks_of_a_matrix_product_fit() {

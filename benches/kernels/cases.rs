@@ -97,7 +97,6 @@ pub enum Kind {
     Interleave,
     Rope { rows: usize },
     Prefill { rows: usize },
-    RopeStep { sequences: usize },
     Decode { sequences: usize, context: usize },
     Embed { sequences: usize },
     Sample { sequences: usize, sampling: Sampling },
@@ -205,10 +204,9 @@ pub fn cases(model: Model) -> Vec<Case> {
         let rows = sequences;
         add("step: embed", format!("{rows} × {width}"), Kind::Embed { sequences });
         add("step: RMSNorm, q, k, v", sizes(rows, width, 3 * width), Kind::Normed { rows });
-        add("step: RoPE and append", format!("{rows} × 3 × {width}"), Kind::RopeStep { sequences });
         for context in contexts {
             add(
-                "step: attention",
+                "step: RoPE, append, attention",
                 format!("{rows} × {context}, {} heads", model.heads),
                 Kind::Decode { sequences, context },
             );

@@ -4,7 +4,7 @@ use super::cases::{Case, Kind, PARTITIONS};
 use super::data::Data;
 use hired::Result;
 use hired::image::Normalization;
-use hired::kv::{self, PAGE};
+use hired::kv;
 use hired::ops::sample::Sampling;
 use hired::ops::{Evidence, Linear, Norm, Ops, Span, Storage, Visual};
 use hired::select::Method;
@@ -161,9 +161,6 @@ impl Case {
                 held.cache = Some(cache);
                 self.append(make.ops, &mut held)?;
             }
-            Kind::RopeStep { sequences } => {
-                self.sequences(&mut make, &mut held, sequences, PAGE)?
-            }
             Kind::Decode { sequences, context } => {
                 self.sequences(&mut make, &mut held, sequences, context)?;
             }
@@ -234,12 +231,23 @@ impl Case {
         ops.rope_append(q, k, v, cache, 0, batch, THETA)
     }
 
+    fn step<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
+        let [q, k, v] = &mut held.buffers[..] else { unreachable!("three are made") };
+        let (Some(cache), Some(batch)) = (&mut held.cache, &held.batch) else {
+            unreachable!("both are made")
+        };
+        ops.step_attention(q, k, v, cache, 0, batch, THETA).map(drop)
+    }
+
     /// What is timed.
     pub fn work<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
         let model = self.model;
         let (heads, patches) = (model.vision_heads, model.patches());
-        if matches!(self.kind, Kind::Rope { .. } | Kind::RopeStep { .. }) {
+        if let Kind::Rope { .. } = self.kind {
             return self.append(ops, held);
+        }
+        if let Kind::Decode { .. } = self.kind {
+            return self.step(ops, held);
         }
         if let (Kind::LinearAdd { .. }, [sum, x]) = (self.kind, &mut held.buffers[..]) {
             return ops.linear_add(sum, x, &held.linears[0]);
@@ -310,7 +318,7 @@ impl Case {
                 let ids: Vec<u32> = (0..30).collect();
                 ops.interleave(&weights[0], &ids, Some(visual), &ids)?
             }
-            Kind::Prefill { .. } | Kind::Decode { .. } => {
+            Kind::Prefill { .. } => {
                 let (cache, batch) = (cache.as_ref().expect("made"), batch.as_ref().expect("made"));
                 ops.attention(&buffers[0], cache, 0, batch)?
             }
@@ -319,7 +327,7 @@ impl Case {
                 let how: Vec<(Sampling, usize)> = (0..sequences).map(|n| (sampling, n)).collect();
                 return ops.sample(&buffers[0], &how).map(drop);
             }
-            Kind::Rope { .. } | Kind::RopeStep { .. } | Kind::LinearAdd { .. } => {
+            Kind::Rope { .. } | Kind::Decode { .. } | Kind::LinearAdd { .. } => {
                 unreachable!("done above")
             }
         };

@@ -222,10 +222,12 @@ mod tests {
     }
 
     /// Two of keys and values, 32 layers, 4096 numbers; and what a decode step reads: frequencies of 64 pairs,
-    /// positions and slots, sequences and tokens of eight rows, their block tables, in regions of 256 bytes.
+    /// positions and slots, sequences and tokens of eight rows, their block tables, as long as a power of two times 128
+    /// slots, and a counter for each head, in regions of 256 bytes.
     fn cache_by_hand(pages: usize, number: usize) -> usize {
-        let tables = (pages * 8 * 4).next_multiple_of(256);
-        pages * PAGE * 2 * 32 * 4096 * number + 256 + 3 * 256 + tables
+        let tables = pages.div_ceil(8).next_power_of_two() * 8 * 8 * 4;
+        let counters = 8 * 32 * 4;
+        pages * PAGE * 2 * 32 * 4096 * number + 256 + 3 * 256 + tables + counters
     }
 
     #[test]

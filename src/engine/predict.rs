@@ -13,6 +13,7 @@ use crate::ops::footprint::Footprint;
 use crate::ops::memory::Purpose;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::{Error, Result};
+use std::cmp::Reverse;
 use std::ops::ControlFlow;
 
 /// Bytes that a batch takes beside the mapped weights.
@@ -118,19 +119,22 @@ impl Predictor {
             runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?;
             tables.push((prepared, own));
         }
-        // The last step of each group is its most expensive one.
-        for group in tables.chunks_mut(DECODE_ROWS) {
+        // The last step of each group is its most expensive one. Which answers grow together changes as others end: the
+        // longest of all, here in one group, need no less than any that come together.
+        let mut growing: Vec<_> =
+            tables.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1).collect();
+        growing.sort_by_key(|(prepared, _)| Reverse(prepared.positions()));
+        for group in growing.chunks_mut(DECODE_ROWS) {
+            let mut how = Vec::new();
+            let mut rows: Vec<(u32, &mut Tables)> = Vec::new();
             for (prepared, tables) in group.iter_mut() {
                 let more = prepared.positions() - tables.positions();
                 runner.pools.append(tables, |_| more.saturating_sub(1))?;
+                how.push((prepared.sampling, 1));
+                rows.push((0, tables));
             }
-            let longer = group.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1);
-            let (how, mut longer): (Vec<_>, Vec<(u32, &mut Tables)>) =
-                longer.map(|(prepared, tables)| ((prepared.sampling, 1), (0, tables))).unzip();
-            if !longer.is_empty() {
-                let logits = runner.step(&mut longer)?;
-                runner.ops.sample(&logits, &how)?;
-            }
+            let logits = runner.step(&mut rows)?;
+            runner.ops.sample(&logits, &how)?;
         }
         tables.into_iter().for_each(|(_, tables)| runner.pools.release(tables));
         Ok(())

@@ -126,9 +126,18 @@ impl<W> Llama<W> {
                 ops.layer(Some(layer));
                 let products = [&block.q, &block.k, &block.v];
                 let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
-                ops.rope_append(&mut q, &mut k, &v, cache, index, batch, self.config.rope_theta)?;
-                drop((k, v));
-                let mut mixed = ops.attention(&q, cache, index, batch)?;
+                let theta = self.config.rope_theta;
+                let mut mixed = if stage == Stage::Decode {
+                    let mixed =
+                        ops.step_attention(&mut q, &mut k, &v, cache, index, batch, theta)?;
+                    drop((k, v));
+                    mixed
+                } else {
+                    ops.rope_append(&mut q, &mut k, &v, cache, index, batch, theta)?;
+                    // What a long prompt mixes takes their place.
+                    drop((k, v));
+                    ops.attention(&q, cache, index, batch)?
+                };
                 let drops = (group + 1, index + 1) == (batches.len(), layers);
                 let thinning = thinning.filter(|_| drops);
                 let rows = thinning

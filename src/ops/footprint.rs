@@ -180,16 +180,26 @@ impl Footprint {
         }
     }
 
-    pub(super) fn attention_scratch(
+    pub(super) fn attention_scratch(self, shape: kv::Shape, batch: &Batch) -> Option<usize> {
+        match self {
+            Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, &batch.spans)),
+            Self::Cuda(_) => None,
+        }
+    }
+
+    /// The same of a decode step.
+    pub(super) fn step_scratch(
         self,
         shape: kv::Shape,
         heads: usize,
         batch: &Batch,
     ) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, &batch.spans)),
-            Self::Cuda(_) if batch.tokens.is_empty() => None,
-            Self::Cuda(_) => Some(scratch::decode(shape, heads, batch.spans.len()).bytes()),
+            Self::Cpu { .. } => self.attention_scratch(shape, batch),
+            Self::Cuda(_) => {
+                let slots = scratch::reach(&batch.spans);
+                Some(scratch::decode(shape, heads, batch.spans.len(), slots).bytes())
+            }
         }
     }
 

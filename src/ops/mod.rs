@@ -302,6 +302,22 @@ pub trait Ops {
         layer: usize,
         batch: &Self::Batch,
     ) -> Result<Self::Buffer>;
+    /// [`Ops::rope_append`] and [`Ops::attention`] of a decode step: of one new row of each sequence. `q` and `k` are
+    /// undefined afterwards.
+    #[allow(clippy::too_many_arguments)]
+    fn step_attention(
+        &mut self,
+        q: &mut Self::Buffer,
+        k: &mut Self::Buffer,
+        v: &Self::Buffer,
+        cache: &mut Self::Cache,
+        layer: usize,
+        batch: &Self::Batch,
+        theta: f32,
+    ) -> Result<Self::Buffer> {
+        self.rope_append(q, k, v, cache, layer, batch, theta)?;
+        self.attention(q, cache, layer, batch)
+    }
     /// Rows of a prompt that go on behind a layer: of the rows `among` the `keep` that its last row attends to most,
     /// by the sum over heads (which ranks as their mean does) of the softmax over all keys, ties to the lower row; and
     /// all others. The prompt is the one span of `batch` and begins its sequence; `q` is rotated, its keys are in the

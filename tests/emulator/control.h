@@ -36,6 +36,7 @@ typedef struct EmuStats {
     uint64_t contexts; /* references to the primary context */
     uint64_t calls;    /* of the driver, since emu_reset */
     uint64_t launches; /* of kernels, graphs' included */
+    uint64_t blocks;   /* of threads, in these launches */
 } EmuStats;
 
 void emu_stats(EmuStats* out);

@@ -223,6 +223,7 @@ struct Pending {
         library->run(launch, s.settings, outcome);
         watch_launch(false, "");
         ++s.stats.launches;
+        s.stats.blocks += uint64_t(grid[0]) * grid[1] * grid[2];
         if (outcome.code) {
             report(outcome.text);
         } else {

@@ -13,6 +13,7 @@ mod products;
 mod real_sizes;
 mod retain;
 mod rows;
+mod steps;
 
 use corpus::Corpus;
 use emulator::{Build, Emulator};
@@ -28,6 +29,7 @@ fn cases(corpus: &mut Corpus) {
     rows::cases(corpus);
     attention::cases(corpus);
     decode::cases(corpus);
+    steps::cases(corpus);
     retain::cases(corpus);
     choice::cases(corpus);
     products::cases(corpus);

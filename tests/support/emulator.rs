@@ -129,6 +129,7 @@ pub struct Stats {
     pub contexts: u64,
     pub calls: u64,
     pub launches: u64,
+    pub blocks: u64,
 }
 
 /// A function that the emulator exports beside the driver's.

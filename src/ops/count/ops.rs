@@ -18,6 +18,18 @@ use crate::{Error, Result};
 use std::ops::Range;
 use std::sync::Arc;
 
+impl Counter {
+    /// Causal attention that takes so much beside its result.
+    fn attend(&mut self, q: &Size, cache: &Cache, batch: &Rows, scratch: Option<usize>) -> Size {
+        let (shape, spans) = (cache.shape, &batch.batch.spans);
+        let out = self.buffer(q.rows, q.cols);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let (activation, stored) = (self.footprint.activation(), self.footprint.cache_number());
+        self.count(Kind::Attention, cost::decoder(spans, q.cols, activation, shape, stored));
+        out
+    }
+}
+
 impl Ops for Counter {
     type Buffer = Size;
     type Weight = Shape;
@@ -227,14 +239,24 @@ impl Ops for Counter {
     }
 
     fn attention(&mut self, q: &Size, cache: &Cache, _: usize, batch: &Rows) -> Result<Size> {
-        let (shape, spans) = (cache.shape, &batch.batch.spans);
-        let out = self.buffer(q.rows, q.cols);
-        let heads = q.cols / shape.head_dim;
-        let scratch = self.footprint.attention_scratch(shape, heads, &batch.batch);
-        drop(scratch.map(|bytes| self.hold(bytes)));
-        let (activation, stored) = (self.footprint.activation(), self.footprint.cache_number());
-        self.count(Kind::Attention, cost::decoder(spans, q.cols, activation, shape, stored));
-        Ok(out)
+        let scratch = self.footprint.attention_scratch(cache.shape, &batch.batch);
+        Ok(self.attend(q, cache, batch, scratch))
+    }
+
+    fn step_attention(
+        &mut self,
+        q: &mut Size,
+        k: &mut Size,
+        _: &Size,
+        cache: &mut Cache,
+        _: usize,
+        batch: &Rows,
+        _: f32,
+    ) -> Result<Size> {
+        self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
+        let heads = q.cols / cache.shape.head_dim;
+        let scratch = self.footprint.step_scratch(cache.shape, heads, &batch.batch);
+        Ok(self.attend(q, cache, batch, scratch))
     }
 
     fn retain(

@@ -33,7 +33,8 @@ pub const HIRED_GATE: u32 = 2;
 pub const HIRED_GEMV_ROWS: u32 = 8;
 pub const HIRED_GEMV_THREADS: u32 = 128;
 pub const HIRED_GEMV_COLS: u32 = 4;
-pub const HIRED_SPLIT: u32 = 256;
+pub const HIRED_LEAST_SPLIT: u32 = 64;
+pub const HIRED_SPLIT: u32 = 128;
 pub const HIRED_RETAIN_THREADS: u32 = 1024;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -605,70 +606,98 @@ const _: () = {
 #[derive(Debug, Copy, Clone)]
 pub struct DecodeParams {
     pub q: *const ::core::ffi::c_void,
-    pub cache: *const ::core::ffi::c_void,
+    pub k: *const ::core::ffi::c_void,
+    pub v: *const ::core::ffi::c_void,
+    pub cache: *mut ::core::ffi::c_void,
     pub out: *mut ::core::ffi::c_void,
+    pub frequencies: *const f32,
+    pub positions: *const u32,
     pub slots: *const u32,
     pub tables: *const u32,
     pub mixed: *mut f32,
     pub weights: *mut f32,
+    pub done: *mut u32,
+    pub split: u32,
     pub splits: u32,
     pub heads: u32,
     pub kv_heads: u32,
     pub head_dim: u32,
     pub table_stride: u32,
     pub q_stride: u32,
+    pub kv_stride: u32,
     pub out_stride: u32,
     pub scale: f32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 88usize];
+    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 136usize];
     ["Alignment of DecodeParams"][::core::mem::align_of::<DecodeParams>() - 8usize];
     [
         "Offset of field: DecodeParams::q",
     ][::core::mem::offset_of!(DecodeParams, q) - 0usize];
     [
+        "Offset of field: DecodeParams::k",
+    ][::core::mem::offset_of!(DecodeParams, k) - 8usize];
+    [
+        "Offset of field: DecodeParams::v",
+    ][::core::mem::offset_of!(DecodeParams, v) - 16usize];
+    [
         "Offset of field: DecodeParams::cache",
-    ][::core::mem::offset_of!(DecodeParams, cache) - 8usize];
+    ][::core::mem::offset_of!(DecodeParams, cache) - 24usize];
     [
         "Offset of field: DecodeParams::out",
-    ][::core::mem::offset_of!(DecodeParams, out) - 16usize];
+    ][::core::mem::offset_of!(DecodeParams, out) - 32usize];
+    [
+        "Offset of field: DecodeParams::frequencies",
+    ][::core::mem::offset_of!(DecodeParams, frequencies) - 40usize];
+    [
+        "Offset of field: DecodeParams::positions",
+    ][::core::mem::offset_of!(DecodeParams, positions) - 48usize];
     [
         "Offset of field: DecodeParams::slots",
-    ][::core::mem::offset_of!(DecodeParams, slots) - 24usize];
+    ][::core::mem::offset_of!(DecodeParams, slots) - 56usize];
     [
         "Offset of field: DecodeParams::tables",
-    ][::core::mem::offset_of!(DecodeParams, tables) - 32usize];
+    ][::core::mem::offset_of!(DecodeParams, tables) - 64usize];
     [
         "Offset of field: DecodeParams::mixed",
-    ][::core::mem::offset_of!(DecodeParams, mixed) - 40usize];
+    ][::core::mem::offset_of!(DecodeParams, mixed) - 72usize];
     [
         "Offset of field: DecodeParams::weights",
-    ][::core::mem::offset_of!(DecodeParams, weights) - 48usize];
+    ][::core::mem::offset_of!(DecodeParams, weights) - 80usize];
+    [
+        "Offset of field: DecodeParams::done",
+    ][::core::mem::offset_of!(DecodeParams, done) - 88usize];
+    [
+        "Offset of field: DecodeParams::split",
+    ][::core::mem::offset_of!(DecodeParams, split) - 96usize];
     [
         "Offset of field: DecodeParams::splits",
-    ][::core::mem::offset_of!(DecodeParams, splits) - 56usize];
+    ][::core::mem::offset_of!(DecodeParams, splits) - 100usize];
     [
         "Offset of field: DecodeParams::heads",
-    ][::core::mem::offset_of!(DecodeParams, heads) - 60usize];
+    ][::core::mem::offset_of!(DecodeParams, heads) - 104usize];
     [
         "Offset of field: DecodeParams::kv_heads",
-    ][::core::mem::offset_of!(DecodeParams, kv_heads) - 64usize];
+    ][::core::mem::offset_of!(DecodeParams, kv_heads) - 108usize];
     [
         "Offset of field: DecodeParams::head_dim",
-    ][::core::mem::offset_of!(DecodeParams, head_dim) - 68usize];
+    ][::core::mem::offset_of!(DecodeParams, head_dim) - 112usize];
     [
         "Offset of field: DecodeParams::table_stride",
-    ][::core::mem::offset_of!(DecodeParams, table_stride) - 72usize];
+    ][::core::mem::offset_of!(DecodeParams, table_stride) - 116usize];
     [
         "Offset of field: DecodeParams::q_stride",
-    ][::core::mem::offset_of!(DecodeParams, q_stride) - 76usize];
+    ][::core::mem::offset_of!(DecodeParams, q_stride) - 120usize];
+    [
+        "Offset of field: DecodeParams::kv_stride",
+    ][::core::mem::offset_of!(DecodeParams, kv_stride) - 124usize];
     [
         "Offset of field: DecodeParams::out_stride",
-    ][::core::mem::offset_of!(DecodeParams, out_stride) - 80usize];
+    ][::core::mem::offset_of!(DecodeParams, out_stride) - 128usize];
     [
         "Offset of field: DecodeParams::scale",
-    ][::core::mem::offset_of!(DecodeParams, scale) - 84usize];
+    ][::core::mem::offset_of!(DecodeParams, scale) - 132usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -5,9 +5,10 @@ use super::attention::{self, Heads};
 use super::buffer::{Batch, Buffer, Cache, Scores, part};
 use super::choice::Kept;
 use super::executor::Cuda;
-use super::scratch;
+use super::scratch::{self, DONE};
 use super::select::ClsHeads;
 use crate::Result;
+use crate::kv;
 use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
 
@@ -129,8 +130,8 @@ impl Cuda {
         }
     }
 
-    /// Causal attention of prompts' rows.
-    pub(super) fn attend_prompt(
+    /// Causal attention of rotated rows, span by span.
+    pub(super) fn attend_rows(
         &self,
         q: &Buffer,
         cache: &Cache,
@@ -173,41 +174,53 @@ impl Cuda {
         Ok(out)
     }
 
-    /// Attention of one row of each sequence: lengths come from device memory, so this can be replayed.
+    /// Attention of one new row of each sequence, which it rotates and appends: lengths come from device memory, so this
+    /// can be replayed.
     pub(super) fn attend_step(
         &self,
-        q: &Buffer,
+        [q, k, v]: [&Buffer; 3],
         cache: &Cache,
         layer: usize,
         batch: &Batch,
+        frequencies: *const f32,
     ) -> Result<Buffer> {
         let out = self.buffer(q.rows, q.cols)?;
         let heads = Self::decoder_heads(q, &out, cache);
-        let splits = attention::splits(batch.stride);
-        let parts = scratch::decode(cache.shape, heads.heads, q.rows);
+        let slots = batch.stride * kv::PAGE;
+        let split = attention::split(&heads, self.processors);
+        let splits = slots / split;
+        let parts = scratch::decode(cache.shape, heads.heads, q.rows, slots);
         let (_region, address) = self.region(parts.bytes())?;
         let params = DecodeParams {
             q: q.pointer(),
+            k: k.pointer(),
+            v: v.pointer(),
             cache: cache.layer(layer, q.number),
             out: out.pointer(),
+            frequencies,
+            positions: batch.positions as *const u32,
             slots: batch.slots as *const u32,
             tables: batch.tables as *const u32,
             mixed: part(address, &parts, 0) as *mut f32,
             weights: part(address, &parts, 1) as *mut f32,
+            done: part(cache.step, &cache.parts, DONE) as *mut u32,
+            split: split as u32,
             splits: splits as u32,
             heads: heads.heads as u32,
             kv_heads: heads.kv_heads as u32,
             head_dim: heads.head_dim as u32,
             table_stride: batch.stride as u32,
             q_stride: q.stride as u32,
+            kv_stride: k.stride as u32,
             out_stride: out.stride as u32,
             scale: scale(heads.head_dim),
         };
-        let cost = decoder_cost(q, cache, &batch.spans);
-        for launch in attention::decode(&heads, q.rows, splits, cost) {
-            // SAFETY: the tables name the pages of all slots; the scratch has a place for every split.
-            unsafe { self.queue.launch(&launch, &params)? };
-        }
+        let mut cost = decoder_cost(q, cache, &batch.spans);
+        cost += cost::pass(2 * k.rows * k.cols, k.number.size());
+        let launch = attention::decode(&heads, q.rows, splits).costing(cost);
+        // SAFETY: the tables name the pages of all slots, which are distinct; the scratch has a place for every split, and
+        // there is a counter for every head of keys of every row.
+        unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }
 }

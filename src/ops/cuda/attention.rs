@@ -3,7 +3,7 @@
 //! Prompts and the vision tower: tiles of queries, by `mma` where the card has it. Decode steps: keys in splits.
 
 use super::abi::{
-    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_PAGE, HIRED_ROW_THREADS, HIRED_SPLIT,
+    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_LEAST_SPLIT, HIRED_ROW_THREADS, HIRED_SPLIT,
 };
 use super::launch::{Launch, Number, is_vector, variant};
 use crate::ops::cost::Cost;
@@ -96,51 +96,57 @@ pub fn prefill(path: u32, heads: &Heads, rows: usize) -> Launch {
 /// Heads that share the keys that a block of `attention_decode` loads: the kernels there are.
 const SHARING: [usize; 3] = [1, 4, 8];
 
-/// Splits of a context of so many pages.
-pub fn splits(pages: usize) -> usize {
-    pages.div_ceil((HIRED_SPLIT / HIRED_PAGE) as usize)
+/// Slots for which a decode step is laid out whose longest context is so long: its grid, tables and scratch. A power of
+/// two times the largest split, so that a few recorded steps serve all lengths, and no more than a growing answer needs soon,
+/// however large the cache is.
+pub fn reach(context: usize) -> usize {
+    let split = HIRED_SPLIT as usize;
+    context.div_ceil(split).next_power_of_two() * split
 }
 
-/// Attention of one row of each of `sequences` to so many splits at most of the cache, and the merging of the splits.
-/// `cost`: of both together, told with the first.
-pub fn decode(heads: &Heads, sequences: usize, splits: usize, cost: Cost) -> [Launch; 2] {
-    assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
+/// Slots that a block of a decode step sees, on a card with so many multiprocessors. The sums of a row are made in this
+/// order, so it depends on nothing that changes between rows or steps: large splits, which have less to merge, where one
+/// sequence of some 1000 positions still gives each multiprocessor four blocks.
+pub fn split(heads: &Heads, processors: usize) -> usize {
+    let (least, most) = (HIRED_LEAST_SPLIT as usize, HIRED_SPLIT as usize);
+    if blocks(heads) * (1024 / most) >= 4 * processors { most } else { least }
+}
+
+/// Blocks that share a split of one sequence's keys.
+fn blocks(heads: &Heads) -> usize {
+    heads.kv_heads * (heads.heads / heads.kv_heads).div_ceil(sharing(heads).1)
+}
+
+/// The decode kernel for such heads, and how many of them share the keys that it loads.
+fn sharing(heads: &Heads) -> (String, usize) {
     let group = heads.heads / heads.kv_heads;
-    let (name, sharing) = if heads.is_vector() {
+    if heads.is_vector() {
         let sharing = SHARING.into_iter().find(|s| *s >= group).unwrap_or(8);
         let room = if heads.head_dim <= 64 { 64 } else { 128 };
         (format!("vector{room}x{sharing}"), sharing)
     } else {
         ("guardedx4".to_owned(), 4)
-    };
+    }
+}
+
+/// Attention of one row of each of `sequences` to so many splits at most of the cache.
+pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> Launch {
+    assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
     let file = "attention_decode";
-    let launch = |kernel, grid: [usize; 3]| Launch {
+    Launch {
         file,
-        kernel,
-        grid: grid.map(|blocks| blocks as u32),
+        kernel: format!("{file}_{}_{}", sharing(heads).0, heads.number.name()),
+        grid: [splits, blocks(heads), sequences].map(|blocks| blocks as u32),
         block: HIRED_ATTENTION_THREADS,
         shared: 0,
         cost: Cost::default(),
-    };
-    let number = heads.number.name();
-    [
-        launch(
-            format!("{file}_{name}_{number}"),
-            [splits, heads.kv_heads * group.div_ceil(sharing), sequences],
-        )
-        .costing(cost),
-        launch(format!("attention_merge_{number}"), [heads.heads, sequences, 1]),
-    ]
+    }
 }
 
-/// Bytes of scratch of [`decode`]: mixed values, and greatest scores with sums.
-pub fn decode_scratch(
-    heads: usize,
-    head_dim: usize,
-    sequences: usize,
-    splits: usize,
-) -> [usize; 2] {
-    let parts = sequences * heads * splits;
+/// Bytes of scratch of [`decode`] over so many slots: mixed values, and greatest scores with sums. For the smallest
+/// splits: what is planned does not know the card's number of multiprocessors.
+pub fn decode_scratch(heads: usize, head_dim: usize, sequences: usize, slots: usize) -> [usize; 2] {
+    let parts = sequences * heads * slots.div_ceil(HIRED_LEAST_SPLIT as usize);
     [parts * head_dim * size_of::<f32>(), parts * size_of::<[f32; 2]>()]
 }
 
@@ -183,6 +189,7 @@ pub fn cls_bytes(heads: usize, partitions: usize, patches: usize) -> [usize; 2] 
 
 #[cfg(test)]
 mod tests {
+    use super::super::abi::HIRED_PAGE;
     use super::*;
 
     fn heads(number: Number, heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
@@ -233,9 +240,8 @@ mod tests {
     #[test]
     fn decode_shares_keys_between_the_heads_of_a_group() {
         let of = |number, q, kv, width| {
-            let [split, merge] = decode(&heads(number, q, kv, width), 3, 4, Cost::default());
-            assert_eq!((merge.grid, merge.block), ([q as u32, 3, 1], 128));
-            (split.kernel.trim_start_matches("attention_decode_").to_owned(), split.grid)
+            let launch = decode(&heads(number, q, kv, width), 3, 4);
+            (launch.kernel.trim_start_matches("attention_decode_").to_owned(), launch.grid)
         };
         assert_eq!(of(Number::F16, 32, 32, 128), ("vector128x1_f16".into(), [4, 32, 3]));
         assert_eq!(of(Number::F16, 32, 8, 128), ("vector128x4_f16".into(), [4, 8, 3]));
@@ -245,9 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn a_step_reaches_as_far_as_its_longest_context() {
+        let split = HIRED_SPLIT as usize;
+        let reached = [1, split, split + 1, 3 * split, 4 * split + 1].map(reach);
+        assert_eq!(reached.map(|slots| slots / split), [1, 1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn large_cards_and_few_heads_have_small_splits() {
+        let of = |kv, processors| split(&heads(Number::F16, 32, kv, 128), processors);
+        // 7B on a P40, a T4 and an H200; eight heads of keys on a P40.
+        assert_eq!([of(32, 30), of(32, 40), of(32, 132), of(8, 30)], [128, 128, 64, 64]);
+        assert_eq!([HIRED_SPLIT % HIRED_LEAST_SPLIT, HIRED_LEAST_SPLIT % HIRED_PAGE], [0, 0]);
+    }
+
+    #[test]
     fn there_is_room_for_every_split_and_head() {
-        assert_eq!([0, 1, 16, 17].map(splits), [0, 1, 1, 2]);
-        assert_eq!(decode_scratch(32, 128, 1, 4), [32 * 4 * 512, 32 * 4 * 8]);
+        assert_eq!(decode_scratch(32, 128, 1, 256), [32 * 4 * 512, 32 * 4 * 8]);
         assert_eq!(cls_bytes(16, 5, 576), [80 * 577 * 4, 80 * 4]);
     }
 }

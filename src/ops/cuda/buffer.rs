@@ -66,7 +66,7 @@ pub struct Cache {
     pub(super) shape: kv::Shape,
     /// Where in the block that lies, see [`super::scratch::step`].
     pub(super) step: u64,
-    pub(super) parts: Parts<5>,
+    pub(super) parts: Parts<6>,
     /// Whose frequencies are there.
     pub(super) theta: Option<f32>,
 }

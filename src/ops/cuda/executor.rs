@@ -8,8 +8,9 @@ use super::device::{Device, Driver};
 use super::graph::Graph;
 use super::launch::{Gemm, Launch, Number};
 use super::queue::{Block, Queue};
-use super::scratch;
+use super::scratch::{self, DONE};
 use super::staging::{Place, Staging};
+use super::steps::Layout;
 use super::watch::Watch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
@@ -48,8 +49,8 @@ const AUTOMATIC: u32 = 75;
 /// The CUDA executor.
 #[derive(Debug)]
 pub struct Cuda {
-    /// By the rows of a step; `None` after the first, which runs as it is.
-    pub(super) graphs: HashMap<usize, Option<Recorded>>,
+    /// Decode steps by their layout; `None` after the first of as many rows, which runs as it is.
+    pub(super) graphs: HashMap<Layout, Option<Recorded>>,
     pub(super) watch: Watch,
     pub(super) blas: Option<Blas>,
     staging: Option<Staging>,
@@ -307,6 +308,9 @@ impl Cuda {
         let pages = rounded(shape.elements() * self.options.number.size());
         let block = Arc::new(self.queue.block(&self.meter, Purpose::Kv, pages + parts.bytes())?);
         let step = block.address() + pages as u64;
+        let counters = parts.offset(DONE);
+        // SAFETY: the counters are the last part of the block.
+        unsafe { self.queue.clear(step + counters as u64, parts.bytes() - counters)? };
         Ok(super::buffer::Cache { block, shape, step, parts, theta: None })
     }
 }

@@ -303,10 +303,21 @@ impl Ops for Cuda {
         layer: usize,
         batch: &Batch,
     ) -> Result<Buffer> {
-        match batch.tokens {
-            Some(_) => self.attend_step(q, cache, layer, batch),
-            None => self.attend_prompt(q, cache, layer, batch),
-        }
+        self.attend_rows(q, cache, layer, batch)
+    }
+
+    fn step_attention(
+        &mut self,
+        q: &mut Buffer,
+        k: &mut Buffer,
+        v: &Buffer,
+        cache: &mut Cache,
+        layer: usize,
+        batch: &Batch,
+        theta: f32,
+    ) -> Result<Buffer> {
+        let frequencies = self.frequencies(cache, theta)?;
+        self.attend_step([q, k, v], cache, layer, batch, frequencies)
     }
 
     fn retain(

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::kv;
 use crate::ops::arena::rounded;
 use crate::ops::sample::Sampling;
-use crate::ops::{DECODE_ROWS, Widths};
+use crate::ops::{DECODE_ROWS, Span, Widths};
 use crate::select;
 
 /// Parts of one region, each aligned as a region is.
@@ -48,10 +48,21 @@ pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {
 }
 
 /// Beside the cache: rotation frequencies, and what a decode step reads, at one place for all steps: positions and
-/// slots, sequences, tokens and block tables.
-pub fn step(shape: kv::Shape) -> Parts<5> {
+/// slots, sequences, tokens and block tables, of which a step fills as much as it needs. Last, what the blocks of its
+/// attention count by: the step's own rows, head by head of the keys, 0 between launches.
+pub fn step(shape: kv::Shape) -> Parts<6> {
     let row = DECODE_ROWS * WORD;
-    Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, shape.pages * row])
+    let pages = attention::reach(shape.pages * kv::PAGE) / kv::PAGE;
+    let counters = shape.kv_heads * row;
+    Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, pages * row, counters])
+}
+
+/// Of [`step`]: the counters.
+pub const DONE: usize = 5;
+
+/// Slots that a decode step of these sequences is laid out for.
+pub fn reach(spans: &[Span]) -> usize {
+    attention::reach(spans.iter().map(Span::context).max().unwrap_or(0))
 }
 
 /// The table of normalised values and the bytes of all tiles.
@@ -64,10 +75,9 @@ pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
     Parts::of(attention::cls_bytes(heads, partitions, patches))
 }
 
-/// Splits of the attention of a decode step: mixed values, greatest scores with sums.
-pub fn decode(shape: kv::Shape, heads: usize, sequences: usize) -> Parts<2> {
-    let splits = attention::splits(shape.pages);
-    Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, splits))
+/// Splits of the attention of a decode step laid out for so many slots: mixed values, greatest scores with sums.
+pub fn decode(shape: kv::Shape, heads: usize, sequences: usize, slots: usize) -> Parts<2> {
+    Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, slots))
 }
 
 /// Of a prompt's last row: its weights to all `rows` in each head, their sums, and the scores of the rows `among` which

@@ -5,7 +5,7 @@ use super::executor::{Cuda, Recorded};
 use super::graph::Graph;
 use super::scratch;
 use crate::ops::{DECODE_ROWS, Span, Work};
-use crate::{Error, Result};
+use crate::{Error, Result, kv};
 
 /// Parts of a step's memory, see [`scratch::step`].
 const FREQUENCIES: usize = 0;
@@ -60,7 +60,8 @@ impl Cuda {
         if tokens.len() != spans.len() || spans.len() > DECODE_ROWS {
             return Err(wrong("takes a token of up to eight sequences"));
         }
-        if spans.iter().any(|s| s.rows != 1 || s.pages.len() > pages) {
+        let fits = |s: &Span| s.pages.len() <= pages && s.context() <= s.pages.len() * kv::PAGE;
+        if !spans.iter().all(|s| s.rows == 1 && fits(s)) {
             return Err(wrong("takes one row of a sequence in the cache"));
         }
         let at = |index| part(cache.step, &cache.parts, index);
@@ -77,7 +78,8 @@ impl Cuda {
             let start = (cache.parts.offset(index) - first) / WORD + after;
             words[start..][..values.len()].copy_from_slice(values);
         }
-        words.extend(tables(&spans, pages));
+        let stride = scratch::reach(&spans) / kv::PAGE;
+        words.extend(tables(&spans, stride));
         // SAFETY: the cache's block has room for the arrays behind its pages.
         unsafe { self.queue.upload(at(POSITIONS), &words)? };
         Ok(Batch {
@@ -86,7 +88,7 @@ impl Cuda {
             slots: at(POSITIONS) + (DECODE_ROWS * WORD) as u64,
             sequences: at(SEQUENCES),
             tables: at(TABLES),
-            stride: pages,
+            stride,
             spans,
             _place: None,
             _block: Some(cache.block.clone()),
@@ -108,8 +110,9 @@ impl Cuda {
         Ok(address as *const f32)
     }
 
-    /// Replays the step of as many rows. The first one runs as it is, for a driver may load a kernel at its first launch
-    /// and must not have to while it records; the second is recorded. Without graphs every step just runs.
+    /// Replays a step of this kind. The first one of as many rows runs as it is, for a driver may load a kernel at its
+    /// first launch and must not have to while it records; what comes after is recorded. Without graphs every step just
+    /// runs.
     pub(super) fn replay(
         &mut self,
         batches: &[Batch],
@@ -120,17 +123,19 @@ impl Cuda {
         if !self.records() {
             return work(self, caches);
         }
-        let rows = batches.first().map_or(0, |batch| batch.spans.len());
-        match self.graphs.get(&rows) {
-            None => {
+        let layout = Layout::of(batches);
+        if !self.graphs.contains_key(&layout) {
+            if !self.graphs.keys().any(|known| known.rows == layout.rows) {
                 let logits = work(self, caches)?;
-                self.graphs.insert(rows, None);
+                self.graphs.insert(layout, None);
                 return Ok(logits);
             }
-            Some(None) => self.record(rows, caches, work)?,
-            Some(Some(_)) => {}
+            self.graphs.insert(layout.clone(), None);
         }
-        let Some(Some(recorded)) = self.graphs.get(&rows) else {
+        if let Some(None) = self.graphs.get(&layout) {
+            self.record(&layout, caches, work)?;
+        }
+        let Some(Some(recorded)) = self.graphs.get(&layout) else {
             return Err(Error::Device("a recorded step is gone".into()));
         };
         let Recorded { offset, rows, cols, .. } = *recorded;
@@ -151,7 +156,7 @@ impl Cuda {
 
     fn record(
         &mut self,
-        rows: usize,
+        layout: &Layout,
         caches: &mut [Cache],
         work: &mut Work<'_, Self>,
     ) -> Result<()> {
@@ -161,8 +166,24 @@ impl Cuda {
         let recorded =
             Recorded { graph, offset: self.offset(&logits), rows: logits.rows, cols: logits.cols };
         drop(logits);
-        self.graphs.insert(rows, Some(recorded));
+        self.graphs.insert(layout.clone(), Some(recorded));
         Ok(())
+    }
+}
+
+/// What decides the launches of a step: two of one layout run the same kernels on the same grids.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Layout {
+    /// One of each sequence.
+    rows: usize,
+    /// Pages from one table to the next, of each cache.
+    strides: Vec<usize>,
+}
+
+impl Layout {
+    fn of(batches: &[Batch]) -> Self {
+        let rows = batches.first().map_or(0, |batch| batch.spans.len());
+        Self { rows, strides: batches.iter().map(|batch| batch.stride).collect() }
     }
 }
 
@@ -187,11 +208,12 @@ impl Arrays {
     }
 }
 
-/// Block tables, `stride` apart. What lies behind a table's end is read by nobody.
+/// Block tables, `stride` apart, as much of each as there is place for. What lies behind a table's end decides nothing.
 fn tables(spans: &[Span], stride: usize) -> Vec<u32> {
     let mut tables = vec![0; spans.len() * stride];
     for (span, table) in spans.iter().zip(tables.chunks_mut(stride.max(1))) {
-        table[..span.pages.len()].copy_from_slice(&span.pages);
+        let pages = &span.pages[..span.pages.len().min(stride)];
+        table[..pages.len()].copy_from_slice(pages);
     }
     tables
 }
