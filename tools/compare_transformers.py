@@ -10,10 +10,12 @@ are torch and transformers 5; no network. `--out` takes JSON lines: the first de
 each with `engine` is a row with the keys of `hired bench --format json`; `hired bench --peers FILE`
 shows them beside its own.
 
-Times are medians of `--reps` requests after one that is not counted, of the whole batch, from
-pixels in memory (or from `--image FILE`) to the first (`ttft`) and to the last token on the host.
-`peak_memory` is what torch allocated at most, weights included, context and libraries left out; on
-the CPU nobody counts. Programs run before torch touches the card.
+Times are medians of `--reps` requests, of the whole batch, from pixels in memory (or from `--image
+FILE`) to the first (`ttft`) and to the last token on the host; before the first of an engine there
+is one that is not counted. On the CPU the engines take turns, a request each, and transformers is
+measured in bf16 too. `peak_memory` is on a card what torch allocated at most, weights included,
+context and libraries left out; on the CPU the most that the process held (ru_maxrss), mapped weights
+and libraries included. On a card the programs run before torch touches it.
 
     python3 tools/compare_transformers.py --self-check      # the parts that need no model
 """
@@ -28,7 +30,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from compare import check, others, presets
+from compare import check, others, presets, rounds
 
 PROMPT = "USER: <image>\nWhat is shown in this image? ASSISTANT:"
 COLUMNS = {
@@ -65,6 +67,7 @@ def arguments():
     add("--reps", type=positive, default=5, metavar="N", help="measurements of a row [5]")
     add("--device", choices=("cuda", "cpu"), help="default: cuda where there is one")
     add("--dtype", choices=("f16", "f32"), help="default: f16 on cuda, f32 on the CPU")
+    add("--peer-dtypes", metavar="LIST", help="of transformers; default: f32,bf16 on the CPU, else --dtype")
     add("--hired", metavar="PROGRAM", help="measure it too; with --model also compare its answer")
     add("--llama-cpp", metavar="PROGRAM", help="llama-mtmd-cli; with --gguf and --mmproj")
     add("--gguf", metavar="FILE")
@@ -193,28 +196,20 @@ def measure(args):
     if args.model:
         weights.check(args.model)
     report = Report(args)
-    programs, answer = [], None
+    report.add(rounds.apart(machine, args))
     with tempfile.TemporaryDirectory() as temporary:
         image = args.image
         if image is None:
             image = str(Path(temporary) / "picture.png")
             picture.pil().save(image)
-        if args.hired:
-            programs += others.hired(args)
-            if args.model:
-                answer = others.hired_tokens(args, image, PROMPT, measure.resample(args.model))
-        if args.llama_cpp:
-            programs.append(others.llama_cpp(args, image))
-        report.add(machine(args))
-        for row in programs:
-            report.add(row)
-        subject = measure.Subject(args)
-        for budget in args.budgets.split(","):
-            for batch in args.batch.split(","):
-                report.add(subject.row(budget, int(batch), args))
-        if answer is not None:
-            told = compare(subject.answer(PROMPT, args.new_tokens), answer)
-            report.add({"answer": told, "tokens": answer})
+        rounds.measure(args, image, report)
+        if args.hired and args.model:
+            theirs = rounds.Transformers(args, args.dtype)
+            answer = theirs.ask("answer", PROMPT, args.new_tokens)
+            theirs.close()
+            resample = measure.resample(args.model)
+            ours = others.hired_tokens(args, image, PROMPT, resample)
+            report.add({"answer": compare(answer, ours), "tokens": ours})
     report.print()
 
 
@@ -227,6 +222,9 @@ def main():
 
         args.device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
         args.dtype = args.dtype or ("f16" if args.device == "cuda" else "f32")
+        args.peer_dtypes = args.peer_dtypes or ("f32,bf16" if args.device == "cpu" else args.dtype)
+        if not set(args.peer_dtypes.split(",")) <= {"f16", "bf16", "f32"}:
+            sys.exit("compare_transformers.py: --peer-dtypes: give some of f16, bf16, f32")
         measure(args)
     except ImportError as error:
         sys.exit(f"compare_transformers.py: {error}: install torch, transformers 5 and Pillow")

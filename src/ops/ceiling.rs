@@ -7,7 +7,7 @@ use std::time::Duration;
 /// The ceilings of a device for one format of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ceiling {
-    /// Bytes read and written per second, measured by a large copy.
+    /// Bytes per second: read and written by a large copy on a card, read by the processors on the CPU.
     pub bytes_per_second: f64,
     /// Operations per second, a multiply-add being two; `None` where nobody knows.
     pub flops_per_second: Option<f64>,

@@ -173,16 +173,21 @@ impl Footprint {
         }
     }
 
-    pub(super) fn vision_scratch(self, tasks: usize, keys: usize) -> Option<usize> {
+    pub(super) fn vision_scratch(self, tasks: usize, keys: usize, width: usize) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => Some(cpu::vision_scratch(tasks, keys)),
+            Self::Cpu { .. } => Some(cpu::vision_scratch(tasks, keys, width)),
             Self::Cuda(_) => None,
         }
     }
 
-    pub(super) fn attention_scratch(self, shape: kv::Shape, batch: &Batch) -> Option<usize> {
+    pub(super) fn attention_scratch(
+        self,
+        shape: kv::Shape,
+        heads: usize,
+        batch: &Batch,
+    ) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, &batch.spans)),
+            Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, heads, &batch.spans)),
             Self::Cuda(_) => None,
         }
     }
@@ -195,7 +200,7 @@ impl Footprint {
         batch: &Batch,
     ) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => self.attention_scratch(shape, batch),
+            Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, heads, &batch.spans)),
             Self::Cuda(_) => {
                 let slots = scratch::reach(&batch.spans);
                 Some(scratch::decode(shape, heads, batch.spans.len(), slots).bytes())
@@ -204,15 +209,9 @@ impl Footprint {
     }
 
     /// Bytes that the scores of a prompt's rows take while `among` of them are ranked.
-    pub(super) fn retain_scratch(
-        self,
-        shape: kv::Shape,
-        heads: usize,
-        rows: usize,
-        among: usize,
-    ) -> usize {
+    pub(super) fn retain_scratch(self, heads: usize, rows: usize, among: usize) -> usize {
         match self {
-            Self::Cpu { .. } => cpu::last_row_scratch(shape, rows),
+            Self::Cpu { .. } => cpu::last_row_scratch(rows),
             Self::Cuda(_) => scratch::retain(heads, rows, among).bytes(),
         }
     }

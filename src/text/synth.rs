@@ -23,7 +23,8 @@ const SPACE: &str = "▁";
 /// characters, pieces of common English words with the merges that make them, and numbered pieces (`▁p7`) up to
 /// `image_token`, which no text encodes to but which a model with random weights will answer. What does not fit
 /// is left out from the end; every text can be encoded if `image_token` is at least 259. `<pad>` is left out if
-/// `vocab` has no row for it.
+/// `vocab` has no row for it; further rows get special tokens that no text encodes to, because converters to other
+/// formats take the tokenizer's length for the number of rows.
 pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
     let size = image_token as usize;
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
@@ -53,9 +54,11 @@ pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
         tokens.into_iter().enumerate().map(|(id, token)| (token, json!(id))).collect();
     let special = [("<unk>", 0), ("<s>", 1), ("</s>", 2), ("<image>", size), ("<pad>", size + 1)];
     let rows = vocab.max(size + 1);
+    let special = special.map(|(content, id)| (content.to_owned(), id)).into_iter();
+    let spare = (size + 2..rows).map(|id| (format!("<spare{id}>"), id));
     let added: Vec<Value> = special
-        .into_iter()
         .filter(|(_, id)| *id < rows)
+        .chain(spare)
         .map(|(content, id)| {
             json!({ "id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false,
                     "normalized": false, "special": true })

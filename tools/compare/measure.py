@@ -1,7 +1,7 @@
-"""Measuring transformers: one row for each budget and batch, with the keys of `hired bench`."""
+"""Measuring transformers: one request at a time, with the keys of `hired bench`."""
 
 import gc
-import statistics
+import resource
 import time
 
 import torch
@@ -71,7 +71,8 @@ class Subject:
         self.device = torch.device(args.device)
         # f32 is f32, as hired has it: cuDNN would take TF32.
         torch.backends.cudnn.allow_tf32 = False
-        self.dtype = {"f16": torch.float16, "f32": torch.float32}[args.dtype]
+        kinds = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32}
+        self.dtype = kinds[args.dtype]
         load, name = weights.folder, args.model
         if args.synthetic:
             load, name = weights.synthetic, args.synthetic
@@ -83,6 +84,7 @@ class Subject:
         self.token = config.image_token_id
         self.ids = picture.prompt(args.prompt_tokens, self.token, config.text_config.vocab_size)
         self.alpha = args.alpha
+        self.warm = set()
         # Measured is an answer of a given length, whatever the model would say.
         self.eos = self.model.generation_config.eos_token_id
         self.model.generation_config.pad_token_id = 0
@@ -145,46 +147,43 @@ class Subject:
         ids = AutoTokenizer.from_pretrained(self.folder)(prompt).input_ids
         return self.request(self.full, 1, new_tokens, ids, None)[1][0]
 
-    def row(self, budget, batch, args):
-        how, method = (self.full, "full") if budget == "full" else (self.hired, "hired")
-        engine = "sdpa " + args.dtype if budget == "full" else "HiRED as published, " + args.dtype
-        row = {"engine": f"{NAME}, {engine}", "method": method, "budget": budget, "batch": batch}
-        row |= {
-            "prompt_tokens": args.prompt_tokens,
-            "new_tokens": args.new_tokens,
-            "reps": args.reps,
-        }
+    def sample(self, budget, batch, args):
+        """One request; or why there is none."""
+        how, keep = (self.full, None) if budget == "full" else (self.hired, counted(budget))
         self.model.generation_config.eos_token_id = None
-        try:
-            row |= self.measure(how, batch, args, counted(budget))
-        except torch.OutOfMemoryError as error:
-            row["failure"] = f"out of memory: {str(error).splitlines()[0]}"
-        return row
-
-    def measure(self, how, batch, args, budget):
         gc.collect()
-        if self.stages.cuda:
-            torch.cuda.empty_cache()
-        self.request(how, batch, args.new_tokens, self.ids, budget)
-        if self.stages.cuda:
-            torch.cuda.reset_peak_memory_stats()
-        samples = []
-        for _ in range(args.reps):
-            count, _, (first, *later) = self.request(how, batch, args.new_tokens, self.ids, budget)
-            if 1 + len(later) != args.new_tokens:
-                raise ValueError("an answer ended before its last token: it cannot be compared")
-            last = later[-1] if later else first
-            sample = {"ttft": first, **self.stages.seconds()}
-            rate = batch * len(later) / (last - first) if later else None
-            sample["decode_tokens_per_second"] = rate
-            sample["throughput_with_prefill"] = batch * args.new_tokens / last
-            samples.append(sample)
-        row = {"visual_tokens": count}
-        for key in samples[0]:
-            values = [sample[key] for sample in samples]
-            row[key] = None if None in values else statistics.median(values)
-        row["peak_memory"] = torch.cuda.max_memory_allocated() if self.stages.cuda else None
-        return row
+        try:
+            if (budget, batch) not in self.warm:
+                self.request(how, batch, args.new_tokens, self.ids, keep)
+                self.warm.add((budget, batch))
+            if self.stages.cuda:
+                torch.cuda.reset_peak_memory_stats()
+            asked = batch, args.new_tokens, self.ids, keep
+            count, _, (first, *later) = self.request(how, *asked)
+        except torch.OutOfMemoryError as error:
+            return {"failure": f"out of memory: {str(error).splitlines()[0]}"}
+        if 1 + len(later) != args.new_tokens:
+            raise ValueError("an answer ended before its last token: it cannot be compared")
+        last = later[-1] if later else first
+        rate = batch * len(later) / (last - first) if later else None
+        return {
+            "visual_tokens": count,
+            "ttft": first,
+            **self.stages.seconds(),
+            "decode_tokens_per_second": rate,
+            "throughput_with_prefill": batch * args.new_tokens / last,
+            "peak_memory": torch.cuda.max_memory_allocated() if self.stages.cuda else resident(),
+        }
+
+
+def resident():
+    """The most memory that this process ever held, weights and libraries included."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def name(budget, dtype):
+    """Who answers at a budget."""
+    return f"{NAME}, " + ("sdpa" if budget == "full" else "HiRED as published") + f", {dtype}"
 
 
 def resample(folder):

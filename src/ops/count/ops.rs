@@ -155,7 +155,8 @@ impl Ops for Counter {
     ) -> Result<Size> {
         let keys = k.rows / partitions;
         let out = self.buffer(q.rows, q.cols);
-        let scratch = self.footprint.vision_scratch(partitions * heads, keys);
+        let tasks = partitions * heads;
+        let scratch = self.footprint.vision_scratch(tasks, keys, k.cols / heads);
         drop(scratch.map(|bytes| self.hold(bytes)));
         let bytes = self.footprint.activation() * 2 * (q.rows + k.rows) * q.cols;
         self.count(Kind::Attention, cost::attention(q.rows * keys, q.cols, bytes));
@@ -239,7 +240,8 @@ impl Ops for Counter {
     }
 
     fn attention(&mut self, q: &Size, cache: &Cache, _: usize, batch: &Rows) -> Result<Size> {
-        let scratch = self.footprint.attention_scratch(cache.shape, &batch.batch);
+        let heads = q.cols / cache.shape.head_dim;
+        let scratch = self.footprint.attention_scratch(cache.shape, heads, &batch.batch);
         Ok(self.attend(q, cache, batch, scratch))
     }
 
@@ -272,7 +274,7 @@ impl Ops for Counter {
         let dropped = among.len() - keep;
         let hold = self.footprint.indices(rows - dropped).map(|bytes| self.hold(bytes));
         let heads = q.cols / shape.head_dim;
-        drop(self.hold(self.footprint.retain_scratch(shape, heads, rows, among.len())));
+        drop(self.hold(self.footprint.retain_scratch(heads, rows, among.len())));
         let stored = self.footprint.cache_number();
         self.count(Kind::Scores, cost::last_row(rows, q.cols, shape, stored));
         Ok(Retained { rows: rows - dropped, _hold: hold })

@@ -3,33 +3,62 @@
 use super::buffer::{Buffer, Kept};
 use super::cache::Cache;
 use super::columns::Columns;
-use crate::kv;
-use crate::matrix::{View, similarities};
+use super::simd::Isa;
+use super::stored::Stored;
+use crate::kv::{self, PAGE};
+use crate::matrix::{View, mix, similarities, transpose};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{Extent, Span};
 use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Queries whose scores a thread holds at a time.
-const BLOCK: usize = 64;
+/// Queries whose scores a thread holds at a time: with thousands of keys they stay in a level-2 cache, and products with
+/// transposed keys are as fast as with more.
+const BLOCK: usize = 32;
 
-/// Bytes of scratch of [`vision`]: one block of scores per thread.
-pub(crate) fn vision_scratch(tasks: usize, keys: usize) -> usize {
-    rayon::current_num_threads().min(tasks) * BLOCK * keys * size_of::<f32>()
+/// Heads of queries that look at a key while it is in registers.
+const HEADS: usize = 8;
+
+/// Bytes of scratch of [`vision`]: per thread the keys of one head and a block of scores.
+pub(crate) fn vision_scratch(tasks: usize, keys: usize, width: usize) -> usize {
+    rayon::current_num_threads().min(tasks) * keys * (width + BLOCK) * size_of::<f32>()
 }
 
-/// Bytes of scratch of [`decoder`]: keys and values of one head and a block of scores per thread.
-pub(crate) fn decoder_scratch(cache: kv::Shape, spans: &[Span]) -> usize {
+/// Bytes of scratch of [`decoder`], see [`Scratch`].
+pub(crate) fn decoder_scratch(cache: kv::Shape, heads: usize, spans: &[Span]) -> usize {
     let threads = rayon::current_num_threads().min(spans.len() * cache.kv_heads);
-    let (context, block) = largest(spans);
-    threads * context * (2 * cache.head_dim + block) * size_of::<f32>()
+    let numbers: usize = Scratch::numbers(cache, heads / cache.kv_heads, spans).iter().sum();
+    threads * numbers * size_of::<f32>()
 }
 
-/// The longest context and the most rows in a block of queries.
-fn largest(spans: &[Span]) -> (usize, usize) {
-    let context = spans.iter().map(Span::context).max().unwrap_or(0);
-    (context, spans.iter().map(|s| s.rows.min(BLOCK)).max().unwrap_or(0))
+/// What a thread of [`decoder`] works in.
+struct Scratch {
+    /// Keys of a head, a column each, and its values.
+    keys: Vec<f32>,
+    values: Vec<f32>,
+    /// The keys of a page.
+    page: Vec<f32>,
+    /// Scores of a block of queries, or of a group of heads at a decode step.
+    scores: Vec<f32>,
+}
+
+impl Scratch {
+    /// How many numbers of each: a span of one row looks at the cache where it lies.
+    fn numbers(cache: kv::Shape, group: usize, spans: &[Span]) -> [usize; 4] {
+        let (steps, prompts): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.rows == 1);
+        let longest = |spans: &[&Span]| spans.iter().map(|s| s.context()).max().unwrap_or(0);
+        let context = longest(&prompts);
+        let block = prompts.iter().map(|s| s.rows.min(BLOCK)).max().unwrap_or(0);
+        let page = if prompts.is_empty() { 0 } else { PAGE * cache.head_dim };
+        let scores = (context * block).max(longest(&steps) * group);
+        [context * cache.head_dim, context * cache.head_dim, page, scores]
+    }
+
+    fn new(numbers: [usize; 4]) -> Self {
+        let [keys, values, page, scores] = numbers.map(|numbers| vec![0.0f32; numbers]);
+        Self { keys, values, page, scores }
+    }
 }
 
 /// Columns `head·width..` of some rows of a buffer.
@@ -38,49 +67,55 @@ fn head_of(x: &Buffer, first: usize, rows: usize, head: usize, width: usize) -> 
     View::new(data, rows, width, x.cols())
 }
 
-/// out[i, :] = Σ p[i, j] · v[j, :] for `rows` rows of `out`, `stride` apart.
-///
-/// # Safety
-/// `out` must be valid for `rows` rows of `v.cols` numbers at that stride, written by nobody else.
-unsafe fn mix(p: &[f32], rows: usize, v: View<'_>, out: *mut f32, stride: usize) {
-    assert!(p.len() >= rows * v.rows);
-    // SAFETY: `p` and `v` are checked, `out` is the caller's promise.
-    unsafe {
-        gemm::gemm(
-            rows,
-            v.cols,
-            v.rows,
-            out,
-            1,
-            stride as isize,
-            false,
-            p.as_ptr(),
-            1,
-            v.rows as isize,
-            v.data.as_ptr(),
-            1,
-            v.stride as isize,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
-}
-
-/// exp(x − max) / Σ over the whole slice.
-fn softmax(x: &mut [f32]) {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for x in x.iter_mut() {
-        *x = (*x - max).exp();
-        sum += *x;
-    }
+/// Softmax of a whole slice.
+fn softmax(isa: Isa, x: &mut [f32]) {
+    let sum = isa.exps(x);
     for x in x.iter_mut() {
         *x /= sum;
     }
+}
+
+/// Attention of a block of queries, each to the first `seen(i)` of all keys, into rows of `out` that are `stride` apart.
+///
+/// # Safety
+/// `out` must be valid for a row of `v.cols` numbers per query at that stride, written by nobody else.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "three matrices, how to scale, what to see, where to work and to write"
+)]
+unsafe fn attend(
+    isa: Isa,
+    q: View<'_>,
+    keys: View<'_>,
+    v: View<'_>,
+    scale: f32,
+    seen: impl Fn(usize) -> usize,
+    scores: &mut [f32],
+    out: *mut f32,
+    stride: usize,
+) {
+    let scores = &mut scores[..q.rows * keys.cols];
+    // SAFETY: `scores` holds a row of all keys per query.
+    unsafe { mix(q, keys, scale, scores.as_mut_ptr(), keys.cols) };
+    let mut sums = [0.0; BLOCK];
+    for (i, (row, sum)) in scores.chunks_exact_mut(keys.cols).zip(&mut sums).enumerate() {
+        let (visible, hidden) = row.split_at_mut(seen(i));
+        *sum = isa.exps(visible);
+        hidden.fill(0.0);
+    }
+    // SAFETY: the caller's promise.
+    unsafe { mix(View::dense(scores, keys.cols), v, 1.0, out, stride) };
+    for (i, sum) in sums[..q.rows].iter().enumerate() {
+        // SAFETY: as above.
+        let row = unsafe { std::slice::from_raw_parts_mut(out.add(i * stride), v.cols) };
+        scale_down(row, *sum);
+    }
+}
+
+/// x ⟵ x / sum.
+fn scale_down(x: &mut [f32], sum: f32) {
+    let factor = 1.0 / sum;
+    x.iter_mut().for_each(|x| *x *= factor);
 }
 
 /// Runs `tasks` over the threads; each thread makes its scratch once.
@@ -111,25 +146,29 @@ pub(super) fn vision(
     let width = k.cols() / heads;
     let scale = 1.0 / (width as f32).sqrt();
     let tasks = partitions * heads;
-    let _scratch = meter.charge(Purpose::Workspace, vision_scratch(tasks, keys));
+    let isa = Isa::best();
+    let _scratch = meter.charge(Purpose::Workspace, vision_scratch(tasks, keys, width));
     let (cols, base) = (out.cols(), Columns::of(out));
     each_task(
         tasks,
-        || vec![0.0f32; BLOCK * keys],
-        |block, task| {
+        || (vec![0.0f32; keys * width], vec![0.0f32; keys * BLOCK]),
+        |(turned, scores), task| {
             let (partition, head) = (task / heads, task % heads);
             let (start, end) = match kept {
                 Some(kept) => (kept.offsets[partition], kept.offsets[partition + 1]),
                 None => (partition * keys, (partition + 1) * keys),
             };
-            let k = head_of(k, partition * keys, keys, head, width);
+            transpose(head_of(k, partition * keys, keys, head, width), turned, keys);
+            let k = View::new(turned, width, keys, keys);
             let v = head_of(v, partition * keys, keys, head, width);
             for first in (start..end).step_by(BLOCK) {
                 let rows = BLOCK.min(end - first);
-                similarities(head_of(q, first, rows, head, width), k, scale, block);
-                block[..rows * keys].chunks_exact_mut(keys).for_each(softmax);
+                let q = head_of(q, first, rows, head, width);
                 // SAFETY: these rows of this partition and these columns of this head are this task's alone.
-                unsafe { mix(block, rows, v, base.get().add(first * cols + head * width), cols) };
+                unsafe {
+                    let out = base.get().add(first * cols + head * width);
+                    attend(isa, q, k, v, scale, |_| keys, scores, out, cols);
+                }
             }
         },
     );
@@ -140,12 +179,13 @@ pub(super) fn cls_scores(q: &Buffer, q_stride: usize, k: &Buffer, heads: usize, 
     let keys = out.cols() + 1;
     let width = k.cols() / heads;
     let scale = 1.0 / (width as f32).sqrt();
+    let isa = Isa::best();
     let mut row = vec![0.0f32; keys];
     for partition in 0..out.rows() / heads {
         for head in 0..heads {
             let query = head_of(q, partition * q_stride, 1, head, width);
             similarities(query, head_of(k, partition * keys, keys, head, width), scale, &mut row);
-            softmax(&mut row);
+            softmax(isa, &mut row);
             out.row_mut(partition * heads + head).copy_from_slice(&row[1..]);
         }
     }
@@ -161,49 +201,134 @@ pub(super) fn decoder(
     out: &mut Buffer,
 ) {
     let (kv_heads, width) = (cache.shape.kv_heads, cache.shape.head_dim);
-    let group = q.cols() / width / kv_heads;
-    let scale = 1.0 / (width as f32).sqrt();
-    let (context, block_rows) = largest(spans);
+    let heads = q.cols() / width;
+    let group = heads / kv_heads;
+    let isa = Isa::best();
     let tasks = spans.len() * kv_heads;
-    let _scratch = meter.charge(Purpose::Workspace, decoder_scratch(cache.shape, spans));
+    let numbers = Scratch::numbers(cache.shape, group, spans);
+    let _scratch = meter.charge(Purpose::Workspace, decoder_scratch(cache.shape, heads, spans));
     let (cols, base) = (out.cols(), Columns::of(out));
     each_task(
         tasks,
-        || {
-            let keys_or_values = || vec![0.0f32; context * width];
-            (keys_or_values(), keys_or_values(), vec![0.0f32; context * block_rows])
-        },
-        |(k, v, block), task| {
+        || Scratch::new(numbers),
+        |scratch, task| {
             let (span, kv_head) = (&spans[task / kv_heads], task % kv_heads);
-            let context = span.context();
-            cache.read(layer, &span.pages, kv_head, false, &mut k[..context * width]);
-            cache.read(layer, &span.pages, kv_head, true, &mut v[..context * width]);
-            let k = View::new(k, context, width, width);
-            let v = View::new(v, context, width, width);
-            for head in kv_head * group..(kv_head + 1) * group {
-                for first in (0..span.rows).step_by(BLOCK) {
-                    let rows = BLOCK.min(span.rows - first);
-                    // Keys that the last query of the block may see; earlier ones see fewer.
-                    let seen = span.slot + first + rows;
-                    let query = head_of(q, span.row + first, rows, head, width);
-                    similarities(query, k.rows(0, seen), scale, block);
-                    for (i, row) in block[..rows * seen].chunks_exact_mut(seen).enumerate() {
-                        let (visible, hidden) = row.split_at_mut(span.slot + first + i + 1);
-                        softmax(visible);
-                        hidden.fill(0.0);
-                    }
-                    let start = (span.row + first) * cols + head * width;
-                    // SAFETY: these rows of this span and these columns of this head are this task's alone.
-                    unsafe { mix(block, rows, v.rows(0, seen), base.get().add(start), cols) };
-                }
+            // SAFETY: the rows of this span and the columns of this group of heads are this task's alone.
+            let out = unsafe { base.get().add(span.row * cols + kv_head * group * width) };
+            let head = Head { isa, cache, layer, pages: &span.pages, kv_head };
+            if span.rows == 1 {
+                let columns = kv_head * group * width..(kv_head + 1) * group * width;
+                // SAFETY: as above.
+                let out = unsafe { std::slice::from_raw_parts_mut(out, group * width) };
+                head.step(&q.row(span.row)[columns], span.context(), &mut scratch.scores, out);
+            } else {
+                // SAFETY: as above.
+                unsafe { head.prompt(q, span, group, scratch, out, cols) };
             }
         },
     );
 }
 
-/// Bytes of scratch of [`last_row`]: one head's keys, and its weights and their sum.
-pub(crate) fn last_row_scratch(cache: kv::Shape, keys: usize) -> usize {
-    keys * (cache.head_dim + 2) * size_of::<f32>()
+/// A head of keys and values of one sequence.
+struct Head<'a> {
+    isa: Isa,
+    cache: &'a Cache,
+    layer: usize,
+    pages: &'a [u32],
+    kv_head: usize,
+}
+
+impl<'a> Head<'a> {
+    fn scale(&self) -> f32 {
+        1.0 / (self.cache.shape.head_dim as f32).sqrt()
+    }
+
+    /// Keys or values, page after page, with the number of the first.
+    fn blocks(&self, context: usize, values: bool) -> impl Iterator<Item = (usize, Stored<'a>)> {
+        let Self { cache, layer, pages, kv_head, .. } = *self;
+        pages.iter().zip((0..context).step_by(PAGE)).map(move |(&page, first)| {
+            (first, cache.block(layer, page, kv_head, values, PAGE.min(context - first)))
+        })
+    }
+
+    /// Scores of some heads' queries, one behind the other: a row of all keys for each.
+    fn scores(&self, queries: &[f32], context: usize, scores: &mut [f32]) {
+        let (width, scale) = (self.cache.shape.head_dim, self.scale());
+        for (first, keys) in self.blocks(context, false) {
+            for slot in 0..PAGE.min(context - first) {
+                let key = keys.part(slot * width..(slot + 1) * width);
+                for (some, queries) in queries.chunks(HEADS * width).enumerate() {
+                    let mut sums = [0.0; HEADS];
+                    let sums = &mut sums[..queries.len() / width];
+                    self.isa.dots(key, queries, width, sums);
+                    for (i, sum) in sums.iter().enumerate() {
+                        scores[(some * HEADS + i) * context + first + slot] = sum * scale;
+                    }
+                }
+            }
+        }
+    }
+
+    /// One row of a sequence: its queries against the cache where it lies.
+    fn step(&self, queries: &[f32], context: usize, scores: &mut [f32], out: &mut [f32]) {
+        let width = self.cache.shape.head_dim;
+        let scores = &mut scores[..queries.len() / width * context];
+        self.scores(queries, context, scores);
+        out.fill(0.0);
+        let sums: Vec<f32> =
+            scores.chunks_exact_mut(context).map(|scores| self.isa.exps(scores)).collect();
+        for (first, values) in self.blocks(context, true) {
+            let slots = PAGE.min(context - first);
+            for (out, scores) in out.chunks_exact_mut(width).zip(scores.chunks_exact(context)) {
+                self.isa.add_rows(&scores[first..first + slots], values, out);
+            }
+        }
+        for (out, sum) in out.chunks_exact_mut(width).zip(sums) {
+            scale_down(out, sum);
+        }
+    }
+
+    /// Many rows: keys and values widened, the keys turned as a product takes them, once for all heads of the group.
+    ///
+    /// # Safety
+    /// `out` must be valid for the group's columns of the span's rows, `stride` apart, written by nobody else.
+    unsafe fn prompt(
+        &self,
+        q: &Buffer,
+        span: &Span,
+        group: usize,
+        scratch: &mut Scratch,
+        out: *mut f32,
+        stride: usize,
+    ) {
+        let (context, width) = (span.context(), self.cache.shape.head_dim);
+        let Scratch { keys, values, page, scores } = scratch;
+        let (keys, values) = (&mut keys[..context * width], &mut values[..context * width]);
+        self.cache.keys_transposed(self.isa, self.layer, self.pages, self.kv_head, keys, page);
+        self.cache.values(self.isa, self.layer, self.pages, self.kv_head, values);
+        let (keys, values) = (&*keys, View::dense(values, width));
+        for head in 0..group {
+            for first in (0..span.rows).step_by(BLOCK) {
+                let rows = BLOCK.min(span.rows - first);
+                // Keys that the last query of the block may see; earlier ones see fewer.
+                let seen = span.slot + first + rows;
+                let q = head_of(q, span.row + first, rows, self.kv_head * group + head, width);
+                let keys = View::new(keys, width, seen, context);
+                let visible = |i: usize| span.slot + first + i + 1;
+                let values = values.rows(0, seen);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    let out = out.add(first * stride + head * width);
+                    attend(self.isa, q, keys, values, self.scale(), visible, scores, out, stride);
+                }
+            }
+        }
+    }
+}
+
+/// Bytes of scratch of [`last_row`]: one head's weights and their sum.
+pub(crate) fn last_row_scratch(keys: usize) -> usize {
+    keys * 2 * size_of::<f32>()
 }
 
 /// Softmax of the last row's query over all keys of its sequence, summed over heads: one number for each key.
@@ -216,17 +341,14 @@ pub(super) fn last_row(
 ) -> Vec<f32> {
     let (kv_heads, width) = (cache.shape.kv_heads, cache.shape.head_dim);
     let (keys, group) = (span.context(), q.cols() / width / kv_heads);
-    let scale = 1.0 / (width as f32).sqrt();
-    let _scratch = meter.charge(Purpose::Workspace, last_row_scratch(cache.shape, keys));
-    let mut k = vec![0.0f32; keys * width];
+    let isa = Isa::best();
+    let _scratch = meter.charge(Purpose::Workspace, last_row_scratch(keys));
     let (mut weights, mut sums) = (vec![0.0f32; keys], vec![0.0f32; keys]);
-    for head in 0..kv_heads * group {
-        if head % group == 0 {
-            cache.read(layer, &span.pages, head / group, false, &mut k);
-        }
-        let query = head_of(q, span.row + span.rows - 1, 1, head, width);
-        similarities(query, View::new(&k, keys, width, width), scale, &mut weights);
-        softmax(&mut weights);
+    let queries = q.row(span.row + span.rows - 1);
+    for (head, query) in queries.chunks_exact(width).enumerate() {
+        let head = Head { isa, cache, layer, pages: &span.pages, kv_head: head / group };
+        head.scores(query, keys, &mut weights);
+        softmax(isa, &mut weights);
         sums.iter_mut().zip(&weights).for_each(|(sum, weight)| *sum += weight);
     }
     sums

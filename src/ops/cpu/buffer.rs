@@ -1,6 +1,7 @@
 //! Activations and weights in main memory.
 
-use super::dot::Stored;
+use super::simd::Isa;
+use super::stored::Stored;
 use crate::checkpoint::{DType, Tensor};
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::{Charge, Meter, Purpose};
@@ -73,7 +74,7 @@ impl Weight {
             (Storage::Vector, _) => {
                 let copy = Self { data: copy(tensor), rows: 1, cols: rows * cols, _charge: None };
                 let mut wide = vec![0.0; rows * cols];
-                copy.stored().widen(0..wide.len(), &mut wide);
+                Isa::best().widen(copy.stored(), &mut wide);
                 Data::F32(wide)
             }
             (Storage::Matrix, _) => copy(tensor),

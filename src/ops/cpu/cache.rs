@@ -1,7 +1,10 @@
 //! Keys and values in pages of f32 or f16.
 
 use super::buffer::Buffer;
+use super::simd::Isa;
+use super::stored::Stored;
 use crate::kv::{PAGE, Shape};
+use crate::matrix::{View, transpose};
 use crate::ops::memory::{Charge, Meter, Purpose};
 use crate::ops::{Layered, Span};
 use crate::{Error, Result};
@@ -65,21 +68,56 @@ impl Cache {
         }
     }
 
-    /// One head's keys or values in the first slots of a sequence, as many as `out` holds.
-    pub(super) fn read(
+    /// One head's keys or values in the first `slots` of a page, where they lie.
+    pub(super) fn block(
         &self,
+        layer: usize,
+        page: u32,
+        head: usize,
+        values: bool,
+        slots: usize,
+    ) -> Stored<'_> {
+        let at = self.shape.offset(layer, page as usize, values, head);
+        let range = at..at + slots * self.shape.head_dim;
+        match &self.data {
+            Data::F32(data) => Stored::F32(&data[range]),
+            Data::F16(data) => Stored::F16(&data[range]),
+        }
+    }
+
+    /// One head's values in the first slots of a sequence, as many as `out` holds.
+    pub(super) fn values(
+        &self,
+        isa: Isa,
         layer: usize,
         pages: &[u32],
         head: usize,
-        values: bool,
         out: &mut [f32],
     ) {
-        for (page, out) in pages.iter().zip(out.chunks_mut(PAGE * self.shape.head_dim)) {
-            let at = self.shape.offset(layer, *page as usize, values, head);
-            match &self.data {
-                Data::F32(data) => out.copy_from_slice(&data[at..][..out.len()]),
-                Data::F16(data) => data[at..][..out.len()].convert_to_f32_slice(out),
-            }
+        let width = self.shape.head_dim;
+        for (page, out) in pages.iter().zip(out.chunks_mut(PAGE * width)) {
+            isa.widen(self.block(layer, *page, head, true, out.len() / width), out);
+        }
+    }
+
+    /// One head's keys in the first slots of a sequence, a column each, as many as a row of `out` holds; `block` has
+    /// place for those of a page.
+    pub(super) fn keys_transposed(
+        &self,
+        isa: Isa,
+        layer: usize,
+        pages: &[u32],
+        head: usize,
+        out: &mut [f32],
+        block: &mut [f32],
+    ) {
+        let width = self.shape.head_dim;
+        let keys = out.len() / width;
+        for (&page, first) in pages.iter().zip((0..keys).step_by(PAGE)) {
+            let slots = PAGE.min(keys - first);
+            let block = &mut block[..slots * width];
+            isa.widen(self.block(layer, page, head, false, slots), block);
+            transpose(View::dense(block, width), &mut out[first..], keys);
         }
     }
 }

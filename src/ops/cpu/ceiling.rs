@@ -1,23 +1,23 @@
 //! What this machine's processors can do at most, measured.
 
-use crate::matrix::{View, similarities_on_all};
+use super::simd::Isa;
 use crate::ops::ceiling::Ceiling;
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// Numbers of the copy that measures the bandwidth: more than any cache holds.
-const COPIED: usize = 32 << 20;
-/// Rows and columns of the product that measures the arithmetic.
-const EDGE: usize = 1024;
+/// Numbers read to measure the bandwidth, 256 MiB: more than any cache holds.
+const READ: usize = 32 << 20;
+/// Multiply-adds of a thread that measure the arithmetic: some ten milliseconds.
+const MULTIPLY_ADDS: usize = 1 << 29;
 const TIMES: usize = 5;
 
-/// The best of several copies by all threads, and of several large f32 products by the `gemm` crate.
+/// The best of several readings of memory by all threads, and of multiply-adds in their registers by each instruction
+/// set that the machine has.
 pub(super) fn measure() -> Ceiling {
-    let bytes = 2 * COPIED * size_of::<f32>();
-    let flops = 2 * EDGE.pow(3);
+    let arithmetic = Isa::all().into_iter().map(flops_per_second);
     Ceiling {
-        bytes_per_second: bytes as f64 / fastest(copy()),
-        flops_per_second: Some(flops as f64 / fastest(multiply())),
+        bytes_per_second: bytes_per_second(),
+        flops_per_second: Some(arithmetic.fold(0.0, f64::max)),
         flops_measured: true,
     }
 }
@@ -31,23 +31,22 @@ fn fastest(mut work: impl FnMut()) -> f64 {
     times.fold(f64::INFINITY, f64::min).max(1e-9)
 }
 
-fn copy() -> impl FnMut() {
-    let (from, mut to) = (vec![1.0f32; COPIED], vec![0.0f32; COPIED]);
-    move || {
-        let share = COPIED.div_ceil(rayon::current_num_threads());
-        to.par_chunks_mut(share).zip(from.par_chunks(share)).for_each(|(to, from)| {
-            to.copy_from_slice(from);
-        });
-        std::hint::black_box(&to);
-    }
+fn bytes_per_second() -> f64 {
+    // Written, so that every page is there.
+    let numbers: Vec<u64> = (0..READ as u64).collect();
+    let share = READ.div_ceil(rayon::current_num_threads());
+    let seconds = fastest(|| {
+        let all = numbers.par_chunks(share).map(|part| part.iter().fold(0, |all, x| all ^ x));
+        std::hint::black_box(all.reduce(|| 0, |a, b| a ^ b));
+    });
+    size_of_val(&numbers[..]) as f64 / seconds
 }
 
-fn multiply() -> impl FnMut() {
-    let (x, y, mut out) =
-        (vec![1.0f32; EDGE * EDGE], vec![2.0f32; EDGE * EDGE], vec![0.0f32; EDGE * EDGE]);
-    move || {
-        let [x, y] = [&x, &y].map(|data| View::dense(data, EDGE));
-        similarities_on_all(x, y, 1.0, &mut out);
-        std::hint::black_box(&out);
-    }
+fn flops_per_second(isa: Isa) -> f64 {
+    let threads = rayon::current_num_threads();
+    let mut done = 0;
+    let seconds = fastest(|| {
+        done = (0..threads).into_par_iter().map(|_| isa.multiply_adds(MULTIPLY_ADDS)).sum();
+    });
+    2.0 * done as f64 / seconds
 }

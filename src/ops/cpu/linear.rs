@@ -2,7 +2,8 @@
 
 use super::buffer::{Buffer, Weight};
 use super::columns::Columns;
-use super::dot::{Stored, dot};
+use super::simd::Isa;
+use super::stored::Stored;
 use crate::Result;
 use crate::config::Activation;
 use crate::ops::memory::{Meter, Purpose};
@@ -13,9 +14,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Rows of weights widened at a time for a matrix product.
 const PANEL: usize = 128;
-
-/// Numbers of a weight row widened at a time for dot products.
-const STRIP: usize = 1024;
 
 /// Bytes of scratch that a product of `[m, k]` with `[n, k]ᵀ` takes.
 pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, stored_f32: bool) -> usize {
@@ -28,6 +26,9 @@ pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, stored_f32: bool) -> u
     };
     numbers * size_of::<f32>()
 }
+
+/// The factor of the quick GELU's exponent.
+const QUICK: f32 = 1.702;
 
 /// What happens to a product before it is stored.
 #[derive(Clone, Copy)]
@@ -67,30 +68,14 @@ fn finish(value: f32, old: f32, bias: f32, epilogue: Epilogue) -> f32 {
     }
 }
 
-/// One stored row at a time, strip by strip, against all rows of `x`: the order of additions does not
-/// depend on the number of rows.
+/// One stored row at a time, widened in registers, against all rows of `x`.
 fn by_dots(x: &Buffer, w: Stored<'_>, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
     let (m, n, k) = (x.rows(), out.cols(), x.cols());
+    let isa = Isa::best();
     let mut products = vec![0.0f32; n * m];
-    products.par_chunks_mut(m).with_min_len(16).enumerate().for_each_init(
-        || [0.0f32; STRIP],
-        |wide, (row, sums)| {
-            for start in (0..k).step_by(STRIP) {
-                let len = STRIP.min(k - start);
-                let range = row * k + start..row * k + start + len;
-                let strip = match w {
-                    Stored::F32(w) => &w[range],
-                    _ => {
-                        w.widen(range, &mut wide[..len]);
-                        &wide[..len]
-                    }
-                };
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum += dot(&x.row(i)[start..][..len], strip);
-                }
-            }
-        },
-    );
+    products.par_chunks_mut(m).with_min_len(16).enumerate().for_each(|(row, sums)| {
+        isa.dots(w.part(row * k..(row + 1) * k), &x.data, k, sums);
+    });
     for (column, sums) in products.chunks_exact(m).enumerate() {
         let bias = bias.map_or(0.0, |b| b[column]);
         for (row, &sum) in sums.iter().enumerate() {
@@ -111,6 +96,7 @@ fn by_panels(
     let (m, n, k) = (x.rows(), out.cols(), x.cols());
     let add = matches!(epilogue, Epilogue::Add);
     let base = Columns::of(out);
+    let isa = Isa::best();
     let panels = n.div_ceil(PANEL);
     // As many takers as threads, so that there is one buffer per thread and no more.
     let next = AtomicUsize::new(0);
@@ -131,7 +117,7 @@ fn by_panels(
             let weights = match w {
                 Stored::F32(w) => &w[range],
                 _ => {
-                    w.widen(range, &mut wide[..width * k]);
+                    isa.widen(w.part(range), &mut wide[..width * k]);
                     &wide[..width * k]
                 }
             };
@@ -177,18 +163,23 @@ fn by_panels(
                         *out += bias;
                     }
                 }
-                if let Some(activation) = activation {
-                    out.iter_mut().for_each(|x| *x = apply(Some(activation), *x));
+                match activation {
+                    None => {}
+                    Some(Activation::QuickGelu) => isa.gate(out, QUICK),
+                    Some(Activation::Silu) => isa.gate(out, 1.0),
+                    Some(Activation::Gelu) => {
+                        out.iter_mut().for_each(|x| *x = apply(activation, *x));
+                    }
                 }
             }
         }
     });
 }
 
-pub(super) fn apply(activation: Option<Activation>, x: f32) -> f32 {
+fn apply(activation: Option<Activation>, x: f32) -> f32 {
     match activation {
         None => x,
-        Some(Activation::QuickGelu) => x / (1.0 + (-1.702 * x).exp()),
+        Some(Activation::QuickGelu) => x / (1.0 + (-QUICK * x).exp()),
         Some(Activation::Gelu) => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
         Some(Activation::Silu) => x / (1.0 + (-x).exp()),
     }

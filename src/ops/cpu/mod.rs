@@ -8,12 +8,13 @@ mod cache;
 mod ceiling;
 mod choice;
 mod columns;
-mod dot;
 mod linear;
 mod ops;
 mod profile;
 mod retain;
 mod rows;
+mod simd;
+mod stored;
 mod system;
 
 pub use buffer::{Buffer, Kept, Scores, Weight};

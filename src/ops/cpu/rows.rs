@@ -1,6 +1,7 @@
 //! Operations on single rows: norms, pixels, copies.
 
 use super::buffer::{Buffer, Kept, Weight};
+use super::simd::Isa;
 use crate::Result;
 use crate::image::{Normalization, Tiles};
 use crate::ops::{Extent, Norm};
@@ -93,10 +94,10 @@ pub(super) fn gather(x: &Buffer, rows: &[usize], out: &mut Buffer) {
 
 /// Embeddings of `ids` from row `first` of `out` on.
 pub(super) fn embed(table: &Weight, ids: &[u32], first: usize, out: &mut Buffer) {
-    let cols = out.cols();
+    let (cols, isa) = (out.cols(), Isa::best());
     for (i, &id) in ids.iter().enumerate() {
         let start = id as usize * cols;
-        table.stored().widen(start..start + cols, out.row_mut(first + i));
+        isa.widen(table.stored().part(start..start + cols), out.row_mut(first + i));
     }
 }
 

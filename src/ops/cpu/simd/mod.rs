@@ -1,0 +1,178 @@
+//! The inner loops, each for every instruction set that the machine may have; the choice is made when it runs.
+//!
+//! A sum keeps its terms in the same lanes whatever the width of the registers, so that AVX-512 and AVX2 give the same
+//! bits. Without fused multiply-add the last bits differ.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod exp;
+mod portable;
+#[cfg(test)]
+mod tests;
+
+use super::stored::Stored;
+
+/// Partial sums of a dot product: number i goes to sum i % LANES. Four registers of AVX-512, so that the additions
+/// need not wait for each other.
+const LANES: usize = 64;
+
+/// Partial sums of a softmax's denominator.
+const SUMS: usize = 16;
+
+/// Rows of activations that are multiplied with a stored row while it is in registers.
+#[cfg(target_arch = "x86_64")]
+const ROWS: usize = 4;
+
+/// Bytes that a dot product asks for ahead of its reading. The hardware's own prefetcher stops at the end of a page, and
+/// asking for much more was slower than not asking at all.
+#[cfg(target_arch = "x86_64")]
+const AHEAD: usize = 512;
+
+/// An instruction set that this machine has. A value of it is the proof that it was detected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Kind);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    Portable,
+}
+
+/// Calls a function of the chosen instruction set's module.
+macro_rules! on {
+    ($isa:expr, $function:ident($($argument:expr),*)) => {
+        match $isa.0 {
+            // SAFETY: there is no such value on a machine without these instructions.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx512 => unsafe { avx512::$function($($argument),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kind::Avx2 => unsafe { avx2::$function($($argument),*) },
+            Kind::Portable => portable::$function($($argument),*),
+        }
+    };
+}
+
+/// Calls it with the numbers in their own type.
+macro_rules! on_stored {
+    ($isa:expr, $stored:expr, |$numbers:ident| $function:ident($($argument:expr),*)) => {
+        match $stored {
+            Stored::F32($numbers) => on!($isa, $function($($argument),*)),
+            Stored::F16($numbers) => on!($isa, $function($($argument),*)),
+            Stored::Bf16($numbers) => on!($isa, $function($($argument),*)),
+        }
+    };
+}
+
+impl Isa {
+    /// The widest that this machine has.
+    pub fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if avx512() {
+                return Self(Kind::Avx512);
+            }
+            if avx2() {
+                return Self(Kind::Avx2);
+            }
+        }
+        Self(Kind::Portable)
+    }
+
+    /// All that this machine has, the widest first.
+    pub fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(avx512().then_some(Self(Kind::Avx512)));
+            all.extend(avx2().then_some(Self(Kind::Avx2)));
+        }
+        all.push(Self(Kind::Portable));
+        all
+    }
+
+    /// sums[i] = Σ x[i·stride + j] · w[j]. A row's sum has the same bits whatever the number of rows.
+    pub fn dots(self, w: Stored<'_>, x: &[f32], stride: usize, sums: &mut [f32]) {
+        on_stored!(self, w, |w| dots(w, x, stride, sums));
+    }
+
+    /// out[j] += Σ p[i] · rows[i, j], the rows as long as `out`, added one after another.
+    pub fn add_rows(self, p: &[f32], rows: Stored<'_>, out: &mut [f32]) {
+        on_stored!(self, rows, |rows| add_rows(p, rows, out));
+    }
+
+    /// Stored numbers as f32, exactly.
+    pub fn widen(self, x: Stored<'_>, out: &mut [f32]) {
+        match x {
+            Stored::F32(x) => out.copy_from_slice(x),
+            Stored::F16(x) => on!(self, widen(x, out)),
+            Stored::Bf16(x) => on!(self, widen(x, out)),
+        }
+    }
+
+    /// x ⟵ exp(x − max x), and the sum of that.
+    ///
+    /// An exponential is within 1.1 units in the last place, a NaN or +∞ anywhere makes the sum NaN.
+    pub fn exps(self, x: &mut [f32]) -> f32 {
+        on!(self, exps(x))
+    }
+
+    /// x ⟵ x / (1 + exp(−factor · x)): SiLU where the factor is 1.
+    pub fn gate(self, x: &mut [f32], factor: f32) {
+        on!(self, gate(x, factor));
+    }
+
+    /// Multiply-adds in registers alone: does so many of them at least, tells how many it did.
+    pub fn multiply_adds(self, at_least: usize) -> usize {
+        on!(self, multiply_adds(at_least))
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512() -> bool {
+    std::is_x86_feature_detected!("avx512f") && avx2()
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx2() -> bool {
+    use std::is_x86_feature_detected as has;
+    has!("avx2") && has!("fma") && has!("f16c")
+}
+
+/// Asks for the numbers of a round of a dot product that comes [`AHEAD`].
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn ask_ahead<T>(numbers: *const T) {
+    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+    for line in 0..LANES * size_of::<T>() / 64 {
+        let ahead = numbers.cast::<i8>().wrapping_add(AHEAD + line * 64);
+        // SAFETY: a prefetch reads nothing, whatever the address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(ahead) };
+    }
+}
+
+/// Halves are added until one sum is left.
+#[inline(always)]
+fn fold<const N: usize>(mut sums: [f32; N]) -> f32 {
+    let mut width = N / 2;
+    while width > 0 {
+        for lane in 0..width {
+            sums[lane] += sums[lane + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+/// The numbers that are left when whole registers are done, and nothing (or what stands for it) behind them.
+#[inline(always)]
+fn padded<T: Copy, const N: usize>(rest: &[T], nothing: T) -> [T; N] {
+    let mut padded = [nothing; N];
+    padded[..rest.len()].copy_from_slice(rest);
+    padded
+}
