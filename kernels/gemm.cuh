@@ -75,13 +75,14 @@ __device__ inline void finish(const GemmParams& p, Slab<WIDTH> slab, uint32_t co
         for (int j = 0; j < N; j++) x[j] += bias[j];
         if (p.epilogue == HIRED_STORE) {
             activate(p.activation, x);
+            store(to, x);
         } else {
             float old[N];
             load(to, old);
 #pragma unroll
             for (int j = 0; j < N; j++) x[j] = p.epilogue == HIRED_ADD ? old[j] + x[j] : silu(old[j]) * x[j];
+            store_saturating(to, x);
         }
-        store(to, x);
     }
     // The next lines take their place.
     __syncwarp();
