@@ -24,12 +24,12 @@ class Stage {
     }
 
 public:
-    // Rows beyond the last are the last again: their sums are not stored.
-    __device__ Stage(const void* matrix, uint32_t stride, uint32_t first, uint32_t count)
+    // `row_of` gives a row of the tile.
+    template <typename RowOf>
+    __device__ explicit Stage(RowOf row_of)
     {
 #pragma unroll
-        for (int v = 0; v < VECTORS; v++)
-            rows[v] = static_cast<const T*>(matrix) + min(first + row(v), count - 1) * static_cast<size_t>(stride);
+        for (int v = 0; v < VECTORS; v++) rows[v] = row_of(row(v));
     }
 
     __device__ void read(uint32_t k, uint32_t inner)
@@ -61,7 +61,7 @@ __device__ void gemm_fma(const GemmParams& p)
     constexpr int WARP_ROWS = 8 * HIGH, WARP_COLS = 4 * WIDE, WARPS_WIDE = COLS / WARP_COLS;
     constexpr int WARPS = ROWS / WARP_ROWS * WARPS_WIDE, THREADS = WARPS * WARP;
     __shared__ __align__(16) float memory[2 * STEP * PITCH];
-    const Tile<ROWS, COLS> tile{};
+    const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
     // Of 16 lanes that the card serves together, 8 read different rows (128 bytes) and 2 different columns.
@@ -69,20 +69,21 @@ __device__ void gemm_fma(const GemmParams& p)
     const uint32_t lane_row = lane / 2 % 8, lane_col = lane % 2 + lane / 16 * 2;
     const uint32_t warp_row = warp / WARPS_WIDE * WARP_ROWS, warp_col = warp % WARPS_WIDE * WARP_COLS;
 
-    Stage<T, ROWS, THREADS, GUARDED> x(p.x, p.x_stride, tile.row, p.rows);
-    Stage<T, COLS, THREADS, GUARDED> w(p.w, p.w_stride, tile.col, p.cols);
+    const uint32_t inner = tile.inner(p);
+    Stage<T, ROWS, THREADS, GUARDED> x([&](uint32_t i) { return tile.template x_row<T>(p, i); });
+    Stage<T, COLS, THREADS, GUARDED> w([&](uint32_t i) { return tile.template w_row<WARP_COLS, T>(p, i); });
     float sums[HIGH][WIDE] = {};
-    x.read(0, p.inner);
-    w.read(0, p.inner);
+    x.read(0, inner);
+    w.read(0, inner);
     x.write(memory, PITCH);
     w.write(memory + ROWS, PITCH);
     __syncthreads();
     uint32_t now = 0;
-    for (uint32_t k = STEP; k < p.inner + STEP; k += STEP) {
+    for (uint32_t k = STEP; k < inner + STEP; k += STEP) {
         // The last time zeros are read, and nobody reads them: with a branch around these reads and the writes below,
         // ptxas joins both for sm_61 and sm_70 and puts the reads behind the multiply-adds that they should overlap.
-        x.read(k, p.inner);
-        w.read(k, p.inner);
+        x.read(k, inner);
+        w.read(k, inner);
 #pragma unroll
         for (int i = 0; i < STEP; i++) {
             const float* line = memory + now + i * PITCH;
@@ -108,6 +109,7 @@ __device__ void gemm_fma(const GemmParams& p)
         w.write(memory + now + ROWS, PITCH);
         __syncthreads();
     }
+    const Tile<ROWS, COLS> same(p);
     constexpr int LINES = 2 * STEP * PITCH / WARPS / WARP_COLS;
     static_assert(LINES % 8 == 0 && HIGH * 8 % LINES == 0, "whole slabs");
     const Slab<WARP_COLS> slab{memory + warp * LINES * WARP_COLS};
@@ -119,16 +121,17 @@ __device__ void gemm_fma(const GemmParams& p)
             for (int c = 0; c < WIDE; c += 4)
                 store(slab.number(r * 8 + lane_row, lane_col * 4 + c / 4 * 16),
                       *reinterpret_cast<const float(*)[4]>(sums[first + r] + c));
-        finish<T, GUARDED ? 1 : N, LINES>(p, slab, tile.col + warp_col, [=](uint32_t line) {
+        finish<T, GUARDED ? 1 : N, LINES>(p, same, slab, warp_col, [=](uint32_t line) {
             const uint32_t r = first + line / 8;
-            return tile.row + warp_row + r / 4 * 32 + line % 8 * 4 + r % 4;
+            return same.row + warp_row + r / 4 * 32 + line % 8 * 4 + r % 4;
         });
     }
 }
 
-// PRECOND: grid (tiles of rows in a group, tiles of columns, groups), tiles of ROWS by COLS; 1-D block of
-// THREADS; rows, cols and inner at least 1. Large: x, w, bias and out multiples of 16; cols, inner and all
-// strides whole vectors of 16 bytes. guarded: any.
+// PRECOND: grid (tiles of rows in a group, tiles of columns of each weight (gate: of both together), groups * parts),
+// tiles of ROWS by COLS; 1-D block of THREADS; rows, cols[0] and inner at least 1; gate: cols[1] = cols[0]. Parts but the
+// last are chunks of whole vectors, and the last is not empty. Large: x, weights, biases, outs and sums multiples of 16;
+// cols, inner and all strides whole vectors of 16 bytes. guarded: any.
 #define GEMM_FMA(tile, dtype, T, ROWS, COLS, HIGH, WIDE, GUARDED, THREADS, BLOCKS)                 \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_fma_##tile##_##dtype(GemmParams p) \
     {                                                                                              \

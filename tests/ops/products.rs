@@ -7,7 +7,7 @@ use hired::ops::Ops;
 
 /// Rows, columns, inner. One, primes, around the rows of a decode step, tiles and their steps; no vector of fp16 or of
 /// fp32 reaches some.
-const SHAPES: [[usize; 3]; 18] = [
+const SHAPES: [[usize; 3]; 20] = [
     [1, 1, 1],
     [1, 264, 1096],
     [3, 17, 19],
@@ -25,6 +25,9 @@ const SHAPES: [[usize; 3]; 18] = [
     [129, 120, 40],
     [40, 264, 8],
     [20, 24, 1096],
+    // Made in two parts and in four.
+    [20, 24, 2104],
+    [10, 7, 4100],
     // The proportions of a prompt.
     [153, 256, 64],
 ];
