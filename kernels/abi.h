@@ -174,21 +174,21 @@ typedef struct SiluMulParams {
 
 /* gemm_fma.cu, gemm_mma8.cu, gemm_mma16.cu, and gemm_sum.cu where there are several parts */
 typedef struct GemmParams {
-    const void* x;          /* [rows, inner] */
-    const void* weights[3]; /* [cols[i], inner]; gate: gate and up */
+    const void* x;          /* [rows, parts * inner] */
+    const void* weights[3]; /* [cols[i], parts * inner]; gate: gate and up */
     const float* biases[3]; /* [cols[i]], or null */
     void* outs[3];          /* [rows, cols[i]]; gate: the first alone */
     float* sums;            /* scratch: [parts, rows, all columns], or null for one part */
     uint32_t cols[3];       /* 0: no such weight; gate: cols[1] = cols[0] */
     uint32_t out_strides[3]; /* numbers from row to row */
     uint32_t rows;
-    uint32_t inner;
+    uint32_t inner;    /* of each part */
     uint32_t x_stride; /* numbers from row to row */
     uint32_t w_stride; /* the same for each weight */
-    uint32_t parts;    /* of inner, at most HIRED_GEMM_PARTS */
-    uint32_t chunk;    /* numbers of each part but the last: whole vectors of 16 bytes */
+    uint32_t parts;    /* of the rows of x and of the weights, at most HIRED_GEMM_PARTS */
     uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
     uint32_t epilogue;   /* HIRED_STORE … HIRED_GATE */
+    uint32_t reserved;
 } GemmParams;
 
 /* attention_vision.cu */

@@ -4,8 +4,8 @@
 // Up to three weights take part in a launch: their tiles stand side by side, and each finds its own. Of gate and up a
 // warp takes the same columns, so that both factors meet in its epilogue.
 //
-// Where there are few tiles, several blocks make one, each with a part of `inner`: their sums go to scratch in fp32,
-// and gemm_sum.cu adds them in the order of the parts. Inside a part every sum runs in one order whatever the tile is,
+// Where there are few tiles, several blocks make one, each with an equal part of the rows: their sums go to scratch in
+// fp32, and gemm_sum.cu adds them in the order of the parts. Inside a part every sum runs in one order whatever the tile is,
 // so a row of out has the same bits beside any other rows, as long as the same kernel family makes it from as many
 // parts.
 #pragma once
@@ -41,7 +41,7 @@ __device__ inline uint32_t all_columns(const GemmParams& p)
     return p.cols[0] + p.cols[1] + p.cols[2];
 }
 
-// Rows, weight, columns and part of `inner` of the block's tile.
+// Rows, weight, columns and part of the block's tile.
 //
 // The grid is (tiles of rows in a group, tiles of columns, groups * parts): blocks that run at the same time then make
 // a patch of out that is about as high as wide, and share what they read in L2. The last group may reach
@@ -76,15 +76,10 @@ struct Tile {
         }
     }
 
-    // First number of x's and the weights' rows that takes part, and how many do.
+    // First number of x's and the weights' rows that takes part.
     __device__ uint32_t first(const GemmParams& p) const
     {
-        return part * p.chunk;
-    }
-
-    __device__ uint32_t inner(const GemmParams& p) const
-    {
-        return part + 1 == p.parts ? p.inner - part * p.chunk : p.chunk;
+        return part * p.inner;
     }
 
     // Rows beyond the last are the last again: their sums are not stored.

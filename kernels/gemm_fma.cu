@@ -69,21 +69,20 @@ __device__ void gemm_fma(const GemmParams& p)
     const uint32_t lane_row = lane / 2 % 8, lane_col = lane % 2 + lane / 16 * 2;
     const uint32_t warp_row = warp / WARPS_WIDE * WARP_ROWS, warp_col = warp % WARPS_WIDE * WARP_COLS;
 
-    const uint32_t inner = tile.inner(p);
     Stage<T, ROWS, THREADS, GUARDED> x([&](uint32_t i) { return tile.template x_row<T>(p, i); });
     Stage<T, COLS, THREADS, GUARDED> w([&](uint32_t i) { return tile.template w_row<WARP_COLS, T>(p, i); });
     float sums[HIGH][WIDE] = {};
-    x.read(0, inner);
-    w.read(0, inner);
+    x.read(0, p.inner);
+    w.read(0, p.inner);
     x.write(memory, PITCH);
     w.write(memory + ROWS, PITCH);
     __syncthreads();
     uint32_t now = 0;
-    for (uint32_t k = STEP; k < inner + STEP; k += STEP) {
+    for (uint32_t k = STEP; k < p.inner + STEP; k += STEP) {
         // The last time zeros are read, and nobody reads them: with a branch around these reads and the writes below,
         // ptxas joins both for sm_61 and sm_70 and puts the reads behind the multiply-adds that they should overlap.
-        x.read(k, inner);
-        w.read(k, inner);
+        x.read(k, p.inner);
+        w.read(k, p.inner);
 #pragma unroll
         for (int i = 0; i < STEP; i++) {
             const float* line = memory + now + i * PITCH;
@@ -129,9 +128,9 @@ __device__ void gemm_fma(const GemmParams& p)
 }
 
 // PRECOND: grid (tiles of rows in a group, tiles of columns of each weight (gate: of both together), groups * parts),
-// tiles of ROWS by COLS; 1-D block of THREADS; rows, cols[0] and inner at least 1; gate: cols[1] = cols[0]. Parts but the
-// last are chunks of whole vectors, and the last is not empty. Large: x, weights, biases, outs and sums multiples of 16;
-// cols, inner and all strides whole vectors of 16 bytes. guarded: any.
+// tiles of ROWS by COLS; 1-D block of THREADS; rows, cols[0], inner and parts at least 1; gate: cols[1] = cols[0].
+// Large: x, weights, biases, outs and sums multiples of 16; cols, inner and all strides whole vectors of 16 bytes.
+// guarded: any.
 #define GEMM_FMA(tile, dtype, T, ROWS, COLS, HIGH, WIDE, GUARDED, THREADS, BLOCKS)                 \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_fma_##tile##_##dtype(GemmParams p) \
     {                                                                                              \

@@ -135,16 +135,15 @@ __device__ void gemm_mma_staged(const GemmParams& p)
     const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    const uint32_t inner = tile.inner(p);
     const Rows<ROWS> x([&](uint32_t i) { return tile.template x_row<Half>(p, i); });
     const Rows<COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, Half>(p, i); });
     uint4 held_x[x.VECTORS], held_w[w.VECTORS];
     const auto read = [&](uint32_t k) {
         const uint32_t at = k + x.vector() * LANES<Half>;
 #pragma unroll
-        for (int v = 0; v < x.VECTORS; v++) held_x[v] = fetch<GUARDED>(x.from[v], at, inner);
+        for (int v = 0; v < x.VECTORS; v++) held_x[v] = fetch<GUARDED>(x.from[v], at, p.inner);
 #pragma unroll
-        for (int v = 0; v < w.VECTORS; v++) held_w[v] = fetch<GUARDED>(w.from[v], at, inner);
+        for (int v = 0; v < w.VECTORS; v++) held_w[v] = fetch<GUARDED>(w.from[v], at, p.inner);
     };
     const auto write = [&](Half* to) {
 #pragma unroll
@@ -161,8 +160,8 @@ __device__ void gemm_mma_staged(const GemmParams& p)
     write(buffers);
     __syncthreads();
     uint32_t now = 0;
-    for (uint32_t k = MMA_STEP; k < inner + MMA_STEP; k += MMA_STEP) {
-        const bool is_more = k < inner;
+    for (uint32_t k = MMA_STEP; k < p.inner + MMA_STEP; k += MMA_STEP) {
+        const bool is_more = k < p.inner;
         if (is_more) read(k);
         sums.add(buffers + now, buffers + now + ROWS * MMA_STEP);
         now = SIZE - now;

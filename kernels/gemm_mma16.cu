@@ -10,14 +10,13 @@ __device__ void gemm_mma_async(const GemmParams& p)
     const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    const uint32_t inner = tile.inner(p);
     const Rows<ROWS> x([&](uint32_t i) { return tile.template x_row<Half>(p, i); });
     const Rows<COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, Half>(p, i); });
     Half* const ring = reinterpret_cast<Half*>(memory);
     const auto copy = [&](uint32_t k, Half* to) {
         const uint32_t at = k + x.vector() * LANES<Half>;
         // Beyond the row's end nothing is read and zeros are written.
-        const uint32_t bytes = at < inner ? 16 : 0, from = at < inner ? at : 0;
+        const uint32_t bytes = at < p.inner ? 16 : 0, from = at < p.inner ? at : 0;
 #pragma unroll
         for (int v = 0; v < x.VECTORS; v++)
             ptx::cp_async_16(to + tile_offset(x.row(v), x.vector()), x.from[v] + from, bytes);
@@ -28,17 +27,17 @@ __device__ void gemm_mma_async(const GemmParams& p)
 
 #pragma unroll
     for (int stage = 0; stage < STAGES - 1; stage++) {
-        if (stage * MMA_STEP < inner) copy(stage * MMA_STEP, ring + stage * SIZE);
+        if (stage * MMA_STEP < p.inner) copy(stage * MMA_STEP, ring + stage * SIZE);
         ptx::cp_async_commit();
     }
     WarpTile<ROWS, COLS> sums;
     uint32_t now = 0, free = (STAGES - 1) * SIZE;
-    for (uint32_t k = 0; k < inner; k += MMA_STEP) {
+    for (uint32_t k = 0; k < p.inner; k += MMA_STEP) {
         ptx::cp_async_wait<STAGES - 2>();
         // Shows this step to all, and tells that all have done with the one before, whose place is taken now.
         __syncthreads();
         const uint32_t next = k + (STAGES - 1) * MMA_STEP;
-        if (next < inner) copy(next, ring + free);
+        if (next < p.inner) copy(next, ring + free);
         // Always, so that the count of groups under way stays the same.
         ptx::cp_async_commit();
         sums.add(ring + now, ring + now + ROWS * MMA_STEP);

@@ -111,8 +111,8 @@ const FACTS: [Fact; 11] = [
         kernels: &FMA_ALL,
         architectures: &[61, 70],
         work: "FFMA",
-        what: "a quarter of the products or more stand behind the first global load, which they overlap",
-        holds: |body| before_loads(body, "FFMA").is_some_and(|n| 4 * n <= 3 * count(body, "FFMA")),
+        what: "a third of the products or more stand behind the first global load, which they overlap",
+        holds: |body| before_loads(body, "FFMA").is_some_and(|n| 3 * n <= 2 * count(body, "FFMA")),
     },
     Fact {
         file: "gemm_mma8",

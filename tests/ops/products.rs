@@ -26,8 +26,8 @@ const SHAPES: [[usize; 3]; 20] = [
     [40, 264, 8],
     [20, 24, 1096],
     // Made in two parts and in four.
-    [20, 24, 2104],
-    [10, 7, 4100],
+    [20, 24, 2112],
+    [10, 7, 4160],
     // The proportions of a prompt.
     [153, 256, 64],
 ];

@@ -391,9 +391,9 @@ pub struct GemmParams {
     pub x_stride: u32,
     pub w_stride: u32,
     pub parts: u32,
-    pub chunk: u32,
     pub activation: u32,
     pub epilogue: u32,
+    pub reserved: u32,
 }
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -36,8 +36,9 @@ impl Product {
     /// Whether accesses of 16 bytes reach all numbers and no others.
     fn is_vector(&self, number: Number) -> bool {
         let lanes = 16 / number.size();
-        let mut sizes = [self.inner, self.x_stride, self.w_stride].into_iter();
-        let mut sizes = sizes.by_ref().chain(self.cols).chain(self.out_strides);
+        let inner = self.inner / self.split.parts;
+        let sizes = [inner, self.x_stride, self.w_stride];
+        let mut sizes = sizes.into_iter().chain(self.cols).chain(self.out_strides);
         self.aligned && sizes.all(|size| size.is_multiple_of(lanes))
     }
 
@@ -50,23 +51,19 @@ impl Product {
     }
 }
 
-/// How `inner` is divided among blocks whose sums are added afterwards.
+/// How the rows of x and of the weights are divided among blocks whose sums are added afterwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// At least one.
+    /// Equal ones.
     pub parts: usize,
-    /// Numbers of each part but the last, which takes the rest.
-    pub chunk: usize,
 }
 
-/// Parts begin where every kernel's step does.
-const CHUNK: usize = 64;
+/// Parts are multiples of so many numbers: no format pads such rows, and every access of 16 bytes fits.
+const UNIT: usize = 16;
 
 impl Split {
-    /// All of `inner` at once.
-    pub fn one(inner: usize) -> Self {
-        Self { parts: 1, chunk: inner }
-    }
+    /// All at once.
+    pub const ONE: Self = Self { parts: 1 };
 
     /// How products of so many rows are made, `widest` the most columns that one of their weights makes.
     ///
@@ -75,19 +72,19 @@ impl Split {
     /// bits with another number of rows where that makes another split.
     ///
     /// Parts pay where one tile after another would leave most of a large card idle. Each costs a pass of its sums
-    /// through memory, a share of the product that goes with 1 / chunk: so few tiles are divided into short parts, a few
-    /// more only into long ones. Predicted gains: 60 rows of 4096 from 4096 columns 1.4 (P40), 0.9 (T4), 1.9 (H200); 636
-    /// rows of 4096 from 11008 1.1, 0.9, 1.35.
+    /// through memory, a share of the product that goes with 1 / its length: so few tiles are divided into short parts, a
+    /// few more only into long ones. Predicted gains: 60 rows of 4096 from 4096 columns 1.4 (P40), 0.9 (T4), 1.9 (H200);
+    /// 636 rows of 4096 from 11008 1.06, 0.9, 1.3.
     pub fn of(rows: usize, widest: usize, inner: usize) -> Self {
         const EDGE: usize = 128;
-        let (parts, least) = match rows.div_ceil(EDGE) * widest.div_ceil(EDGE) {
-            ..=48 => (HIRED_GEMM_PARTS as usize, 1024),
-            ..=160 => (3, 3072),
-            _ => (1, inner),
+        let least = match rows.div_ceil(EDGE) * widest.div_ceil(EDGE) {
+            ..=48 => 1024,
+            ..=160 => 2560,
+            _ => return Self::ONE,
         };
-        let parts = parts.min(inner / least.max(1)).max(1);
-        let chunk = inner.div_ceil(parts).next_multiple_of(CHUNK);
-        Self { parts: inner.div_ceil(chunk).max(1), chunk }
+        let fits = |parts: &usize| inner.is_multiple_of(parts * UNIT) && inner / parts >= least;
+        let parts = (2..=HIRED_GEMM_PARTS as usize).rev().find(fits);
+        parts.map_or(Self::ONE, |parts| Self { parts })
     }
 
     /// Bytes of the sums of all parts, of so many columns together; nothing where there is one part.
@@ -247,7 +244,7 @@ mod tests {
 
     fn product(rows: usize, cols: usize, inner: usize) -> Product {
         let (x_stride, w_stride, cols) = (inner, inner, [cols, 0, 0]);
-        let split = Split::one(inner);
+        let split = Split::ONE;
         let (gated, aligned, out_strides) = (false, true, cols);
         Product { rows, cols, gated, inner, x_stride, w_stride, out_strides, aligned, split }
     }
@@ -336,26 +333,25 @@ mod tests {
         assert_eq!((parts(60, 4096, 4096), parts(60, 4096, 11008)), (4, 4));
         assert_eq!((parts(60, 11008, 4096), parts(9, 1024, 4096)), (1, 4));
         // Of an image: only the product with long rows.
-        assert_eq!((parts(636, 4096, 4096), parts(636, 4096, 11008)), (1, 3));
+        assert_eq!((parts(636, 4096, 4096), parts(636, 4096, 11008)), (1, 4));
         assert_eq!((parts(2988, 4096, 4096), parts(2988, 4096, 11008)), (1, 1));
         // The vision tower: the second half of the MLP of one tile.
         assert_eq!(
             (parts(577, 1024, 1024), parts(577, 1024, 4096), parts(2885, 1024, 4096)),
             (1, 4, 1)
         );
-        assert_eq!(Split::of(60, 4096, 4096), Split { parts: 4, chunk: 1024 });
-        assert_eq!(Split::of(60, 24, 2100), Split { parts: 2, chunk: 1088 });
+        assert_eq!((parts(60, 24, 2112), parts(60, 24, 2104), parts(60, 24, 2047)), (2, 1, 1));
         assert_eq!(Split::of(60, 4096, 4096).bytes(60, 4096), Some(4 * 60 * 4096 * 4));
         assert_eq!(Split::of(60, 4096, 1024).bytes(60, 4096), None);
     }
 
     #[test]
-    fn parts_are_whole_steps_and_none_is_empty() {
-        for inner in (1..20000).step_by(41) {
+    fn parts_are_equal_and_whole() {
+        for inner in 1..20000 {
             for (rows, widest) in [(9, 8), (200, 4096), (636, 4096), (3000, 4096)] {
-                let Split { parts, chunk } = Split::of(rows, widest, inner);
-                assert!(chunk.is_multiple_of(CHUNK) && parts <= HIRED_GEMM_PARTS as usize);
-                assert!((parts - 1) * chunk < inner && inner <= parts * chunk, "{inner}");
+                let Split { parts } = Split::of(rows, widest, inner);
+                assert!((1..=HIRED_GEMM_PARTS as usize).contains(&parts));
+                assert!(parts == 1 || inner.is_multiple_of(parts * UNIT), "{inner}");
             }
         }
     }

@@ -168,7 +168,7 @@ impl Cuda {
             w_stride: weight.stride,
             out_strides,
             aligned: true,
-            // As the plan of the memory has it, which knows of no padding.
+            // As the plan of the memory has it, which knows of no padding: what is split has none.
             split: Split::of(x.rows, widest, weight.cols),
         };
         let sums = product.split.bytes(x.rows, cols.iter().sum());
@@ -182,13 +182,13 @@ impl Cuda {
             cols: cols.map(|cols| cols as u32),
             out_strides: out_strides.map(|stride| stride as u32),
             rows: x.rows as u32,
-            inner: product.inner as u32,
+            inner: (product.inner / product.split.parts) as u32,
             x_stride: x.stride as u32,
             w_stride: weight.stride as u32,
             parts: product.split.parts as u32,
-            chunk: product.split.chunk as u32,
             activation: epilogue.activation,
             epilogue: epilogue.kind,
+            reserved: 0,
         };
         for (i, layer) in layers.iter().enumerate() {
             params.weights[i] = layer.weight.address as *const _;

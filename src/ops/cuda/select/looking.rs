@@ -99,7 +99,7 @@ impl Looking<'_> {
                 w_stride: width,
                 out_strides: [n, 0, 0],
                 aligned: (x as usize).is_multiple_of(16) && (out as usize).is_multiple_of(16),
-                split: Split::one(width),
+                split: Split::ONE,
             };
             let params = abi::GemmParams {
                 x: x.cast(),
@@ -114,9 +114,9 @@ impl Looking<'_> {
                 x_stride: width as u32,
                 w_stride: width as u32,
                 parts: 1,
-                chunk: width as u32,
                 activation: abi::HIRED_IDENTITY,
                 epilogue: abi::HIRED_STORE,
+                reserved: 0,
             };
             // In f32 all code paths multiply alike: which one is named plays no part.
             let launch = gemm(61, Number::F32, &product, self.processors).product;
