@@ -67,7 +67,10 @@
 /* What a matrix product does with its sums. */
 #define HIRED_STORE 0 /* out = f(sum + bias) */
 #define HIRED_ADD 1   /* out += sum + bias */
-#define HIRED_GATE 2  /* out = silu(out) * (sum + bias) */
+#define HIRED_GATE 2  /* out = silu(sum + bias of the gate) * (sum + bias of up) */
+
+/* Most parts in which a matrix product of more than HIRED_GEMV_ROWS rows is made. */
+#define HIRED_GEMM_PARTS 4
 
 /* gemv.cu: most rows, threads of a block, and columns that a warp takes (of gate and up together). */
 #define HIRED_GEMV_ROWS 8
@@ -169,20 +172,23 @@ typedef struct SiluMulParams {
     uint64_t count;
 } SiluMulParams;
 
-/* gemm_fma.cu, gemm_mma8.cu, gemm_mma16.cu */
+/* gemm_fma.cu, gemm_mma8.cu, gemm_mma16.cu, and gemm_sum.cu where there are several parts */
 typedef struct GemmParams {
-    const void* x;     /* [rows, inner] */
-    const void* w;     /* [cols, inner] */
-    const float* bias; /* [cols], or null */
-    void* out;         /* [rows, cols] */
+    const void* x;          /* [rows, parts * inner] */
+    const void* weights[3]; /* [cols[i], parts * inner]; gate: gate and up */
+    const float* biases[3]; /* [cols[i]], or null */
+    void* outs[3];          /* [rows, cols[i]]; gate: the first alone */
+    float* sums;            /* scratch: [parts, rows, all columns], or null for one part */
+    uint32_t cols[3];       /* 0: no such weight; gate: cols[1] = cols[0] */
+    uint32_t out_strides[3]; /* numbers from row to row */
     uint32_t rows;
-    uint32_t cols;
-    uint32_t inner;
+    uint32_t inner;    /* of each part */
     uint32_t x_stride; /* numbers from row to row */
-    uint32_t w_stride;
-    uint32_t out_stride;
+    uint32_t w_stride; /* the same for each weight */
+    uint32_t parts;    /* of the rows of x and of the weights, at most HIRED_GEMM_PARTS */
     uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
     uint32_t epilogue;   /* HIRED_STORE … HIRED_GATE */
+    uint32_t reserved;
 } GemmParams;
 
 /* attention_vision.cu */

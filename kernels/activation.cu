@@ -28,7 +28,7 @@ __device__ void silu_mul(const SiluMulParams& p)
         load(static_cast<const T*>(p.up) + i, up);
 #pragma unroll
         for (int lane = 0; lane < N; lane++) up[lane] *= silu(gate[lane]);
-        store(static_cast<T*>(p.out) + i, up);
+        store_saturating(static_cast<T*>(p.out) + i, up);
     }
 }
 

@@ -1,21 +1,106 @@
 // What the matrix products of more than eight rows share: a block's tile, 16 bytes of a row on their way, and
-// what becomes of the sums. out[rows, cols] = epilogue(x[rows, inner] * w[cols, inner]^T).
+// what becomes of the sums. outs[i][rows, cols[i]] = epilogue(x[rows, inner] * weights[i][cols[i], inner]^T).
 //
-// Every sum runs over `inner` in one order whatever the tile is, so a row of out has the same bits beside any
-// other rows, as long as the same kernel family makes it.
+// Up to three weights take part in a launch: their tiles stand side by side, and each finds its own. Of gate and up a
+// warp takes the same columns, so that both factors meet in its epilogue.
+//
+// Where there are few tiles, several blocks make one, each with an equal part of the rows: their sums go to scratch in
+// fp32, and gemm_sum.cu adds them in the order of the parts. Inside a part every sum runs in one order whatever the tile is,
+// so a row of out has the same bits beside any other rows, as long as the same kernel family makes it from as many
+// parts.
 #pragma once
 
 #include "activation.cuh"
 
-// First row and column of the block's tile.
+// What belongs to one of the weights.
+struct Columns {
+    const void* weight;
+    const float* bias;
+    void* out;
+    uint32_t cols;
+    uint32_t out_stride;
+    uint32_t before; // columns of the weights before
+
+    // Written out: an index that varies would put the parameters on the stack.
+    __device__ Columns(const GemmParams& p, uint32_t which)
+        : weight(p.weights[0]), bias(p.biases[0]), out(p.outs[0]), cols(p.cols[0]), out_stride(p.out_strides[0]), before(0)
+    {
+        if (which == 1) {
+            weight = p.weights[1], bias = p.biases[1], out = p.outs[1], cols = p.cols[1], out_stride = p.out_strides[1];
+            before = p.cols[0];
+        } else if (which == 2) {
+            weight = p.weights[2], bias = p.biases[2], out = p.outs[2], cols = p.cols[2], out_stride = p.out_strides[2];
+            before = p.cols[0] + p.cols[1];
+        }
+    }
+};
+
+// Columns of all weights together: a line of scratch.
+__device__ inline uint32_t all_columns(const GemmParams& p)
+{
+    return p.cols[0] + p.cols[1] + p.cols[2];
+}
+
+// Rows, weight, columns and part of the block's tile.
 //
-// The grid is (tiles of rows in a group, tiles of columns, groups): blocks that run at the same time then make
+// The grid is (tiles of rows in a group, tiles of columns, groups * parts): blocks that run at the same time then make
 // a patch of out that is about as high as wide, and share what they read in L2. The last group may reach
 // beyond the rows.
 template <int ROWS, int COLS>
 struct Tile {
-    uint32_t row = (blockIdx.z * gridDim.x + blockIdx.x) * ROWS;
-    uint32_t col = blockIdx.y * COLS;
+    uint32_t part;
+    uint32_t row;
+    uint32_t which = 0;
+    uint32_t col; // of the weight
+
+    // Made before the main loop and again behind it, where registers are plenty.
+    __device__ explicit Tile(const GemmParams& p)
+    {
+        const ptx::Block block = ptx::block();
+        const uint32_t groups = gridDim.z / p.parts;
+        part = block.z / groups;
+        row = ((block.z - part * groups) * gridDim.x + block.x) * ROWS;
+        col = block.y * COLS;
+        if (p.epilogue == HIRED_GATE) {
+            col /= 2;
+            return;
+        }
+        const uint32_t tiles[2] = {(p.cols[0] + COLS - 1) / COLS, (p.cols[1] + COLS - 1) / COLS};
+        if (col >= tiles[0] * COLS) {
+            col -= tiles[0] * COLS;
+            which = 1;
+            if (col >= tiles[1] * COLS) {
+                col -= tiles[1] * COLS;
+                which = 2;
+            }
+        }
+    }
+
+    // First number of x's and the weights' rows that takes part.
+    __device__ uint32_t first(const GemmParams& p) const
+    {
+        return part * p.inner;
+    }
+
+    // Rows beyond the last are the last again: their sums are not stored.
+    template <typename T>
+    __device__ const T* x_row(const GemmParams& p, uint32_t i) const
+    {
+        return static_cast<const T*>(p.x) + min(row + i, p.rows - 1) * static_cast<size_t>(p.x_stride) + first(p);
+    }
+
+    // The same for a weight's. Of WIDTH columns of a warp gate and up have half each.
+    template <int WIDTH, typename T>
+    __device__ const T* w_row(const GemmParams& p, uint32_t i) const
+    {
+        uint32_t of = which, column = col + i;
+        if (p.epilogue == HIRED_GATE) {
+            of = i % WIDTH / (WIDTH / 2);
+            column = col + i / WIDTH * (WIDTH / 2) + i % (WIDTH / 2);
+        }
+        const Columns c(p, of);
+        return static_cast<const T*>(c.weight) + min(column, c.cols - 1) * static_cast<size_t>(p.w_stride) + first(p);
+    }
 };
 
 __device__ inline uint32_t raw(float x)
@@ -44,6 +129,40 @@ __device__ inline uint4 fetch(const T* row, uint32_t k, uint32_t inner)
     }
 }
 
+// Sums of N columns from `at` on become numbers of out.
+template <typename T, int N>
+__device__ inline void conclude(const GemmParams& p, const Columns& c, uint32_t row, uint32_t at, float (&x)[N])
+{
+    T* to = static_cast<T*>(c.out) + row * static_cast<size_t>(c.out_stride) + at;
+    float bias[N] = {};
+    if (c.bias) load(c.bias + at, bias);
+#pragma unroll
+    for (int j = 0; j < N; j++) x[j] += bias[j];
+    if (p.epilogue == HIRED_ADD) {
+        float old[N];
+        load(to, old);
+#pragma unroll
+        for (int j = 0; j < N; j++) x[j] = old[j] + x[j];
+        store_saturating(to, x);
+    } else {
+        activate(p.activation, x);
+        store(to, x);
+    }
+}
+
+// The same for gate and up.
+template <typename T, int N>
+__device__ inline void conclude_gate(const GemmParams& p, uint32_t row, uint32_t at, float (&gate)[N], float (&up)[N])
+{
+    T* to = static_cast<T*>(p.outs[0]) + row * static_cast<size_t>(p.out_strides[0]) + at;
+    float bias[2][N] = {};
+    if (p.biases[0]) load(p.biases[0] + at, bias[0]);
+    if (p.biases[1]) load(p.biases[1] + at, bias[1]);
+#pragma unroll
+    for (int j = 0; j < N; j++) gate[j] = silu(gate[j] + bias[0][j]) * (up[j] + bias[1][j]);
+    store_saturating(to, gate);
+}
+
 // A warp's sums between registers and out: lines of WIDTH numbers in shared memory. Groups of eight numbers
 // change places from line to line, so that four lines lie in different banks.
 template <int WIDTH>
@@ -58,30 +177,41 @@ struct Slab {
 };
 
 // The epilogue of LINES lines, N columns at a time; the warp reads and writes whole pieces of rows of out.
-// `row_of` gives the row of a line; `col` is the first column.
-template <typename T, int N, int LINES, int WIDTH, typename RowOf>
-__device__ inline void finish(const GemmParams& p, Slab<WIDTH> slab, uint32_t col, RowOf row_of)
+// `row_of` gives the row of a line; `first` is the warp's first column in the tile.
+template <typename T, int N, int LINES, int WIDTH, typename Tile, typename RowOf>
+__device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH> slab, uint32_t first, RowOf row_of)
 {
+    constexpr int HALF = WIDTH / 2;
+    static_assert(HALF % N == 0, "no access reaches from gate to up");
+    const bool is_gated = p.epilogue == HIRED_GATE;
+    const Columns c(p, tile.which);
     __syncwarp();
+    if (is_gated && p.parts == 1) {
 #pragma unroll 1
-    for (uint32_t i = threadIdx.x % WARP * N; i < LINES * WIDTH; i += WARP * N) {
-        const uint32_t line = i / WIDTH, row = row_of(line), at = col + i % WIDTH;
-        if (row >= p.rows || at >= p.cols) continue;
-        T* to = static_cast<T*>(p.out) + row * static_cast<size_t>(p.out_stride) + at;
-        float x[N], bias[N] = {};
-        load(slab.number(line, i % WIDTH), x);
-        if (p.bias) load(p.bias + at, bias);
-#pragma unroll
-        for (int j = 0; j < N; j++) x[j] += bias[j];
-        if (p.epilogue == HIRED_STORE) {
-            activate(p.activation, x);
-        } else {
-            float old[N];
-            load(to, old);
-#pragma unroll
-            for (int j = 0; j < N; j++) x[j] = p.epilogue == HIRED_ADD ? old[j] + x[j] : silu(old[j]) * x[j];
+        for (uint32_t i = threadIdx.x % WARP * N; i < LINES * HALF; i += WARP * N) {
+            const uint32_t line = i / HALF, row = row_of(line), at = tile.col + first / 2 + i % HALF;
+            if (row >= p.rows || at >= c.cols) continue;
+            float gate[N], up[N];
+            load(slab.number(line, i % HALF), gate);
+            load(slab.number(line, HALF + i % HALF), up);
+            conclude_gate<T>(p, row, at, gate, up);
         }
-        store(to, x);
+    } else {
+#pragma unroll 1
+        for (uint32_t i = threadIdx.x % WARP * N; i < LINES * WIDTH; i += WARP * N) {
+            const uint32_t line = i / WIDTH, row = row_of(line), in_line = i % WIDTH;
+            const uint32_t at = tile.col + (is_gated ? first / 2 + in_line % HALF : first + in_line);
+            if (row >= p.rows || at >= c.cols) continue;
+            float x[N];
+            load(slab.number(line, in_line), x);
+            if (p.parts == 1) {
+                conclude<T>(p, c, row, at, x);
+            } else {
+                const uint32_t before = is_gated ? in_line / HALF * c.cols : c.before;
+                const size_t line_of_scratch = tile.part * static_cast<size_t>(p.rows) + row;
+                store(p.sums + line_of_scratch * all_columns(p) + before + at, x);
+            }
+        }
     }
     // The next lines take their place.
     __syncwarp();

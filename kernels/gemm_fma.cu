@@ -3,8 +3,9 @@
 //
 // Each number is widened once, on its way into shared memory, and then takes part in as many multiply-adds as
 // the tile is wide: in the inner loop a thread reads 16 numbers by four 128-bit loads for 64 multiply-adds.
-// Of a step of 16 a warp of the large tile issues 1024 FFMA, 64 LDS, 16 conversions, 16 STS and 2 LDG: nine
-// tenths of the issue slots multiply, so about 90% of the card's fp32 rate is what this can reach.
+// For sm_61 ptxas makes of a step of 16 of the large tile in fp16 1175 instructions, 1024 of them FFMA, beside 64 LDS,
+// 16 conversions, 16 STS and 2 LDG. 73 issue together with another, 118 wait for a bank of registers: 84% of the card's
+// fp32 rate is what this can reach there.
 #include "gemm.cuh"
 
 // SIZE rows of x or w, STEP = 2 vectors of each, through registers to shared memory as [STEP][pitch] of float.
@@ -23,12 +24,12 @@ class Stage {
     }
 
 public:
-    // Rows beyond the last are the last again: their sums are not stored.
-    __device__ Stage(const void* matrix, uint32_t stride, uint32_t first, uint32_t count)
+    // `row_of` gives a row of the tile.
+    template <typename RowOf>
+    __device__ explicit Stage(RowOf row_of)
     {
 #pragma unroll
-        for (int v = 0; v < VECTORS; v++)
-            rows[v] = static_cast<const T*>(matrix) + min(first + row(v), count - 1) * static_cast<size_t>(stride);
+        for (int v = 0; v < VECTORS; v++) rows[v] = row_of(row(v));
     }
 
     __device__ void read(uint32_t k, uint32_t inner)
@@ -60,7 +61,7 @@ __device__ void gemm_fma(const GemmParams& p)
     constexpr int WARP_ROWS = 8 * HIGH, WARP_COLS = 4 * WIDE, WARPS_WIDE = COLS / WARP_COLS;
     constexpr int WARPS = ROWS / WARP_ROWS * WARPS_WIDE, THREADS = WARPS * WARP;
     __shared__ __align__(16) float memory[2 * STEP * PITCH];
-    const Tile<ROWS, COLS> tile{};
+    const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
     // Of 16 lanes that the card serves together, 8 read different rows (128 bytes) and 2 different columns.
@@ -68,8 +69,8 @@ __device__ void gemm_fma(const GemmParams& p)
     const uint32_t lane_row = lane / 2 % 8, lane_col = lane % 2 + lane / 16 * 2;
     const uint32_t warp_row = warp / WARPS_WIDE * WARP_ROWS, warp_col = warp % WARPS_WIDE * WARP_COLS;
 
-    Stage<T, ROWS, THREADS, GUARDED> x(p.x, p.x_stride, tile.row, p.rows);
-    Stage<T, COLS, THREADS, GUARDED> w(p.w, p.w_stride, tile.col, p.cols);
+    Stage<T, ROWS, THREADS, GUARDED> x([&](uint32_t i) { return tile.template x_row<T>(p, i); });
+    Stage<T, COLS, THREADS, GUARDED> w([&](uint32_t i) { return tile.template w_row<WARP_COLS, T>(p, i); });
     float sums[HIGH][WIDE] = {};
     x.read(0, p.inner);
     w.read(0, p.inner);
@@ -78,11 +79,10 @@ __device__ void gemm_fma(const GemmParams& p)
     __syncthreads();
     uint32_t now = 0;
     for (uint32_t k = STEP; k < p.inner + STEP; k += STEP) {
-        const bool is_more = k < p.inner;
-        if (is_more) {
-            x.read(k, p.inner);
-            w.read(k, p.inner);
-        }
+        // The last time zeros are read, and nobody reads them: with a branch around these reads and the writes below,
+        // ptxas joins both for sm_61 and sm_70 and puts the reads behind the multiply-adds that they should overlap.
+        x.read(k, p.inner);
+        w.read(k, p.inner);
 #pragma unroll
         for (int i = 0; i < STEP; i++) {
             const float* line = memory + now + i * PITCH;
@@ -104,12 +104,11 @@ __device__ void gemm_fma(const GemmParams& p)
                 for (int c = 0; c < WIDE; c++) sums[r][c] += a[r] * b[c];
         }
         now ^= STEP * PITCH;
-        if (is_more) {
-            x.write(memory + now, PITCH);
-            w.write(memory + now + ROWS, PITCH);
-        }
+        x.write(memory + now, PITCH);
+        w.write(memory + now + ROWS, PITCH);
         __syncthreads();
     }
+    const Tile<ROWS, COLS> same(p);
     constexpr int LINES = 2 * STEP * PITCH / WARPS / WARP_COLS;
     static_assert(LINES % 8 == 0 && HIGH * 8 % LINES == 0, "whole slabs");
     const Slab<WARP_COLS> slab{memory + warp * LINES * WARP_COLS};
@@ -121,16 +120,17 @@ __device__ void gemm_fma(const GemmParams& p)
             for (int c = 0; c < WIDE; c += 4)
                 store(slab.number(r * 8 + lane_row, lane_col * 4 + c / 4 * 16),
                       *reinterpret_cast<const float(*)[4]>(sums[first + r] + c));
-        finish<T, GUARDED ? 1 : N, LINES>(p, slab, tile.col + warp_col, [=](uint32_t line) {
+        finish<T, GUARDED ? 1 : N, LINES>(p, same, slab, warp_col, [=](uint32_t line) {
             const uint32_t r = first + line / 8;
-            return tile.row + warp_row + r / 4 * 32 + line % 8 * 4 + r % 4;
+            return same.row + warp_row + r / 4 * 32 + line % 8 * 4 + r % 4;
         });
     }
 }
 
-// PRECOND: grid (tiles of rows in a group, tiles of columns, groups), tiles of ROWS by COLS; 1-D block of
-// THREADS; rows, cols and inner at least 1. Large: x, w, bias and out multiples of 16; cols, inner and all
-// strides whole vectors of 16 bytes. guarded: any.
+// PRECOND: grid (tiles of rows in a group, tiles of columns of each weight (gate: of both together), groups * parts),
+// tiles of ROWS by COLS; 1-D block of THREADS; rows, cols[0], inner and parts at least 1; gate: cols[1] = cols[0].
+// Large: x, weights, biases, outs and sums multiples of 16; cols, inner and all strides whole vectors of 16 bytes.
+// guarded: any.
 #define GEMM_FMA(tile, dtype, T, ROWS, COLS, HIGH, WIDE, GUARDED, THREADS, BLOCKS)                 \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_fma_##tile##_##dtype(GemmParams p) \
     {                                                                                              \

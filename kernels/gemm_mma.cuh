@@ -39,12 +39,12 @@ struct Rows {
 
     const Half* from[VECTORS];
 
-    // Rows beyond the last are the last again: their sums are not stored.
-    __device__ Rows(const void* matrix, uint32_t stride, uint32_t first, uint32_t count)
+    // `row_of` gives a row of the tile.
+    template <typename RowOf>
+    __device__ explicit Rows(RowOf row_of)
     {
 #pragma unroll
-        for (int v = 0; v < VECTORS; v++)
-            from[v] = static_cast<const Half*>(matrix) + min(first + row(v), count - 1) * static_cast<size_t>(stride);
+        for (int v = 0; v < VECTORS; v++) from[v] = row_of(row(v));
     }
 
     __device__ static uint32_t row(int v)
@@ -115,7 +115,7 @@ struct WarpTile {
                     *reinterpret_cast<float2*>(slab.number(i + lane / 4, j * 8 + lane % 4 * 2)) =
                         make_float2(two[0], two[1]);
                 }
-            finish<Half, N, LINES>(p, slab, tile.col + col(),
+            finish<Half, N, LINES>(p, tile, slab, col(),
                                    [=](uint32_t line) { return tile.row + row() + first + line; });
         }
     }
@@ -132,11 +132,11 @@ __device__ void gemm_mma_staged(const GemmParams& p)
 {
     constexpr uint32_t SIZE = (ROWS + COLS) * MMA_STEP;
     __shared__ __align__(16) unsigned char memory[MMA_BYTES<ROWS, COLS, 2>];
-    const Tile<ROWS, COLS> tile{};
+    const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    const Rows<ROWS> x(p.x, p.x_stride, tile.row, p.rows);
-    const Rows<COLS> w(p.w, p.w_stride, tile.col, p.cols);
+    const Rows<ROWS> x([&](uint32_t i) { return tile.template x_row<Half>(p, i); });
+    const Rows<COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, Half>(p, i); });
     uint4 held_x[x.VECTORS], held_w[w.VECTORS];
     const auto read = [&](uint32_t k) {
         const uint32_t at = k + x.vector() * LANES<Half>;
@@ -168,12 +168,10 @@ __device__ void gemm_mma_staged(const GemmParams& p)
         if (is_more) write(buffers + now);
         __syncthreads();
     }
-    sums.template write<GUARDED ? 1 : LANES<Half>>(p, tile, memory);
+    sums.template write<GUARDED ? 1 : LANES<Half>>(p, Tile<ROWS, COLS>(p), memory);
 }
 
-// PRECOND: grid (tiles of rows in a group, tiles of columns, groups), tiles of ROWS by COLS (guarded: 64 by 64);
-// 1-D block of 128; rows, cols and inner at least 1. Large: x, w, bias and out multiples of 16; cols, inner and
-// all strides multiples of 8. guarded: any.
+// PRECOND: as for GEMM_FMA (guarded: tiles of 64 by 64); 1-D block of 128.
 #define GEMM_MMA(name, HAS, GEMM, BLOCKS)                                                          \
     extern "C" __global__ void __launch_bounds__(MMA_THREADS, BLOCKS) name(GemmParams p)           \
     {                                                                                              \

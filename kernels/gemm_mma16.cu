@@ -7,11 +7,11 @@ __device__ void gemm_mma_async(const GemmParams& p)
 {
     constexpr uint32_t SIZE = (ROWS + COLS) * MMA_STEP;
     __shared__ __align__(16) unsigned char memory[MMA_BYTES<ROWS, COLS, STAGES>];
-    const Tile<ROWS, COLS> tile{};
+    const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    const Rows<ROWS> x(p.x, p.x_stride, tile.row, p.rows);
-    const Rows<COLS> w(p.w, p.w_stride, tile.col, p.cols);
+    const Rows<ROWS> x([&](uint32_t i) { return tile.template x_row<Half>(p, i); });
+    const Rows<COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, Half>(p, i); });
     Half* const ring = reinterpret_cast<Half*>(memory);
     const auto copy = [&](uint32_t k, Half* to) {
         const uint32_t at = k + x.vector() * LANES<Half>;
@@ -46,7 +46,7 @@ __device__ void gemm_mma_async(const GemmParams& p)
     }
     ptx::cp_async_wait<0>();
     __syncthreads();
-    sums.template write<LANES<Half>>(p, tile, memory);
+    sums.template write<LANES<Half>>(p, Tile<ROWS, COLS>(p), memory);
 }
 
 // Three stages of the large tile are 48 KB: what a block may have unasked, and two blocks fit on every card.

@@ -36,6 +36,12 @@ __device__ float exp2(float x);
 // `from` is a multiple of 16.
 __device__ uint4 load_streaming(const void* from);
 
+// The block's place in the grid, read anew by each call: what is made of it need not be kept in registers meanwhile.
+struct Block {
+    uint32_t x, y, z;
+};
+__device__ Block block();
+
 // c + the four products of signed bytes.
 __device__ int32_t dp4a(int32_t a, int32_t b, int32_t c);
 
@@ -123,6 +129,15 @@ __device__ inline uint4 load_streaming(const void* from)
         : "l"(from));
 #endif
     return x;
+}
+
+__device__ inline Block block()
+{
+    Block at;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(at.x));
+    asm volatile("mov.u32 %0, %%ctaid.y;" : "=r"(at.y));
+    asm volatile("mov.u32 %0, %%ctaid.z;" : "=r"(at.z));
+    return at;
 }
 
 __device__ inline int32_t dp4a(int32_t a, int32_t b, int32_t c)

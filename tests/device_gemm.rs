@@ -9,23 +9,26 @@ mod emulator;
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
-use hired::ops::cuda::gemm::{Product, every};
-use hired::ops::cuda::launch::{Launch, Number};
+use hired::ops::cuda::gemm::{Launches, Product, Split, every};
+use hired::ops::cuda::launch::Number;
 
 #[repr(C)]
 struct Params {
     x: u64,
-    w: u64,
-    bias: u64,
-    out: u64,
+    weights: [u64; 3],
+    biases: [u64; 3],
+    outs: [u64; 3],
+    sums: u64,
+    cols: [u32; 3],
+    out_strides: [u32; 3],
     rows: u32,
-    cols: u32,
     inner: u32,
     x_stride: u32,
     w_stride: u32,
-    out_stride: u32,
+    parts: u32,
     activation: u32,
     epilogue: u32,
+    reserved: u32,
 }
 
 const ADD: u32 = 1;
@@ -86,92 +89,132 @@ struct Case {
     number: Number,
     /// Rows, columns, inner.
     shape: [usize; 3],
-    /// Added to the widths of x, w and out.
+    /// Columns of a second and a third weight.
+    more: [usize; 2],
+    /// Added to the widths of x, of the weights and of the outs.
     gaps: [usize; 3],
     /// All start so many numbers behind a multiple of 16.
     shift: usize,
     bias: bool,
     activation: u32,
     epilogue: u32,
+    /// Parts of inner.
+    parts: usize,
 }
 
+/// Of the three weights, where they are there.
 struct Data {
     x: Vec<f32>,
-    w: Vec<f32>,
-    bias: Vec<f32>,
-    old: Vec<f32>,
+    w: [Vec<f32>; 3],
+    bias: [Vec<f32>; 3],
+    old: [Vec<f32>; 3],
 }
 
 impl Case {
     fn new(number: Number, shape: [usize; 3]) -> Self {
         let (bias, activation, epilogue) = (true, 0, 0);
-        Self { number, shape, gaps: [0; 3], shift: 0, bias, activation, epilogue }
+        let (more, gaps, shift, parts) = ([0; 2], [0; 3], 0, 1);
+        Self { number, shape, more, gaps, shift, bias, activation, epilogue, parts }
+    }
+
+    /// With gate and up of as many columns.
+    fn gated(self) -> Self {
+        Self { epilogue: GATE, more: [self.shape[1], 0], ..self }
     }
 
     fn product(&self) -> Product {
         let [rows, cols, inner] = self.shape;
-        let [x_stride, w_stride, out_stride] =
-            [inner + self.gaps[0], inner + self.gaps[1], cols + self.gaps[2]];
-        let aligned = self.shift == 0;
-        Product { rows, cols, inner, x_stride, w_stride, out_stride, aligned }
+        let cols = [cols, self.more[0], self.more[1]];
+        let [x_stride, w_stride] = [inner + self.gaps[0], inner + self.gaps[1]];
+        let out_strides = cols.map(|cols| cols + self.gaps[2]);
+        let (gated, aligned) = (self.epilogue == GATE, self.shift == 0);
+        let split = Split { parts: self.parts };
+        Product { rows, cols, gated, inner, x_stride, w_stride, out_strides, aligned, split }
+    }
+
+    /// Outs that are written.
+    fn outs(&self) -> usize {
+        let product = self.product();
+        if product.gated { 1 } else { product.cols.iter().filter(|&&cols| cols > 0).count() }
     }
 
     fn data(&self) -> Data {
-        let Product { rows, cols, inner, x_stride, w_stride, out_stride, .. } = self.product();
+        let Product { rows, cols, inner, x_stride, w_stride, out_strides, .. } = self.product();
         let mut numbers = Numbers(7);
-        Data {
-            x: numbers.matrix(rows, inner, x_stride, self.number),
-            w: numbers.matrix(cols, inner, w_stride, self.number),
-            bias: numbers.take(cols),
-            old: numbers.matrix(rows, cols, out_stride, self.number),
-        }
+        let x = numbers.matrix(rows, inner, x_stride, self.number);
+        let w = cols.map(|cols| numbers.matrix(cols, inner, w_stride, self.number));
+        let bias = cols.map(|cols| numbers.take(cols));
+        let mut old = |i: usize| numbers.matrix(rows, cols[i], out_strides[i], self.number);
+        Data { x, w, bias, old: [old(0), old(1), old(2)] }
     }
 
-    /// Out, gaps and all, of `rows` of the rows.
+    /// Outs, gaps and all, of `rows` of the rows.
     fn run(
         &self,
         data: &Data,
         rows: std::ops::Range<usize>,
-        launch: &Launch,
+        launches: &Launches,
         order: (i32, u64, u8),
-    ) -> Vec<f32> {
+    ) -> Vec<Vec<f32>> {
         let card = Card::new(order);
-        let Product { cols, inner, x_stride, w_stride, out_stride, .. } = self.product();
+        let Product { cols, inner, x_stride, w_stride, out_strides, split, .. } = self.product();
         let x = &data.x[rows.start * x_stride..rows.end * x_stride];
-        let old = &data.old[rows.start * out_stride..rows.end * out_stride];
-        let out = upload(&card, old, self.number, self.shift);
+        let old = |i: usize| &data.old[i][rows.start * out_strides[i]..rows.end * out_strides[i]];
+        let there = [0, 1, 2].map(|i| cols[i] > 0);
+        let up = |i: usize| there[i].then(|| upload(&card, &data.w[i], self.number, self.shift));
+        let bias =
+            |i: usize| there[i].then(|| upload(&card, &data.bias[i], Number::F32, self.shift));
+        let out = |i: usize| {
+            (i < self.outs()).then(|| upload(&card, old(i), self.number, self.shift)).unwrap_or(0)
+        };
         let params = Params {
             x: upload(&card, x, self.number, self.shift),
-            w: upload(&card, &data.w, self.number, self.shift),
-            bias: if self.bias { upload(&card, &data.bias, Number::F32, self.shift) } else { 0 },
-            out,
+            weights: [0, 1, 2].map(|i| up(i).unwrap_or(0)),
+            biases: [0, 1, 2].map(|i| if self.bias { bias(i).unwrap_or(0) } else { 0 }),
+            outs: [0, 1, 2].map(out),
+            sums: split
+                .bytes(rows.len(), cols.iter().sum())
+                .map_or(0, |bytes| card.blank::<u8>(bytes)),
+            cols: cols.map(|n| n as u32),
+            out_strides: out_strides.map(|n| n as u32),
             rows: rows.len() as u32,
-            cols: cols as u32,
-            inner: inner as u32,
+            inner: (inner / split.parts) as u32,
             x_stride: x_stride as u32,
             w_stride: w_stride as u32,
-            out_stride: out_stride as u32,
+            parts: split.parts as u32,
             activation: self.activation,
             epilogue: self.epilogue,
+            reserved: 0,
         };
-        card.run(launch, (&raw const params).cast());
-        download(&card, out, old.len(), self.number)
+        card.run(&launches.product, (&raw const params).cast());
+        if let Some(sum) = &launches.sum {
+            card.run(sum, (&raw const params).cast());
+        }
+        let read = |i: usize| download(&card, params.outs[i], old(i).len(), self.number);
+        (0..self.outs()).map(read).collect()
+    }
+
+    /// A sum, and the size of what it adds.
+    fn sum(&self, data: &Data, which: usize, row: usize, column: usize) -> (f64, f64) {
+        let Product { inner, x_stride, w_stride, .. } = self.product();
+        let x = &data.x[row * x_stride..][..inner];
+        let w = &data.w[which][column * w_stride..][..inner];
+        let parts = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w));
+        let bias = if self.bias { f64::from(data.bias[which][column]) } else { 0.0 };
+        (parts.clone().sum::<f64>() + bias, parts.map(f64::abs).sum::<f64>() + bias.abs())
     }
 
     /// What it should be, and how much rounding can do to it.
-    fn truth(&self, data: &Data, row: usize, column: usize) -> (f64, f64) {
-        let Product { inner, x_stride, w_stride, out_stride, .. } = self.product();
-        let x = &data.x[row * x_stride..][..inner];
-        let w = &data.w[column * w_stride..][..inner];
-        let parts = x.iter().zip(w).map(|(&x, &w)| f64::from(x) * f64::from(w));
-        let bias = if self.bias { f64::from(data.bias[column]) } else { 0.0 };
-        let sum = parts.clone().sum::<f64>() + bias;
-        let size = parts.map(f64::abs).sum::<f64>() + bias.abs();
-        let old = f64::from(data.old[row * out_stride + column]);
+    fn truth(&self, data: &Data, which: usize, row: usize, column: usize) -> (f64, f64) {
+        let (sum, size) = self.sum(data, which, row, column);
+        let old = f64::from(data.old[which][row * self.product().out_strides[which] + column]);
         let silu = |x: f64| x / (1.0 + (-x).exp());
         match (self.epilogue, self.activation) {
             (ADD, _) => (old + sum, size + old.abs()),
-            (GATE, _) => (silu(old) * sum, 2.0 * size),
+            (GATE, _) => {
+                let (up, other) = self.sum(data, 1, row, column);
+                (silu(sum) * up, 2.0 * size * other)
+            }
             (_, 0) => (sum, size),
             (_, 1) => (sum / (1.0 + (-1.702 * sum).exp()), 2.0 * size),
             (_, 2) => {
@@ -187,38 +230,53 @@ impl Case {
         let product = self.product();
         let order = |n: usize| ORDERS[(turn + n) % ORDERS.len()];
         let mut worst = 0.0f64;
-        let mut first: Option<Vec<f32>> = None;
-        for (n, launch) in every(path, self.number, &product, 1 + turn % 9).iter().enumerate() {
-            let out = self.run(&data, 0..product.rows, launch, order(n));
+        let mut first: Option<Vec<Vec<f32>>> = None;
+        for (n, launches) in every(path, self.number, &product, 1 + turn % 9).iter().enumerate() {
+            let outs = self.run(&data, 0..product.rows, launches, order(n));
             let bits = |out: &[f32]| out.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             if let Some(first) = &first {
-                assert!(bits(&out) == bits(first), "{self:?} {launch:?}: other bits");
+                let same = outs.iter().zip(first).all(|(out, first)| bits(out) == bits(first));
+                assert!(same, "{self:?} {launches:?}: other bits");
                 continue;
             }
-            for (i, &y) in out.iter().enumerate() {
-                let (row, column) = (i / product.out_stride, i % product.out_stride);
-                if column >= product.cols {
-                    assert!(y.is_nan(), "{self:?} {launch:?}: wrote beside out");
-                    continue;
-                }
-                let (truth, size) = self.truth(&data, row, column);
-                let stored = match self.number {
-                    Number::F32 => 0.0,
-                    Number::F16 => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
-                };
-                let error = ((f64::from(y) - truth).abs() - stored) / size;
-                worst = worst.max(error);
-                let place = format!("row {row} column {column}");
-                assert!(error < 1e-6, "{self:?} {launch:?} {place}: {y} for {truth}");
+            for (which, out) in outs.iter().enumerate() {
+                worst = worst.max(self.check_out(&data, launches, which, out));
             }
             // Beside fewer rows a row is the same.
             let (from, to) = (product.rows / 3, product.rows.div_ceil(2));
             let fewer = Product { rows: to - from, ..product };
-            let launch = every(path, self.number, &fewer, 1).pop().expect("one takes all");
-            let some = self.run(&data, from..to, &launch, order(n + 1));
-            let all = &out[from * product.out_stride..to * product.out_stride];
-            assert!(bits(&some) == bits(all), "{self:?} {launch:?}: other bits in {from}..{to}");
-            first = Some(out);
+            let launches = every(path, self.number, &fewer, 1).pop().expect("one takes all");
+            let some = self.run(&data, from..to, &launches, order(n + 1));
+            for (which, (all, some)) in outs.iter().zip(&some).enumerate() {
+                let stride = product.out_strides[which];
+                let same = bits(some) == bits(&all[from * stride..to * stride]);
+                assert!(same, "{self:?} {launches:?}: other bits in {from}..{to}");
+            }
+            first = Some(outs);
+        }
+        worst
+    }
+
+    /// The largest error of one out.
+    fn check_out(&self, data: &Data, launches: &Launches, which: usize, out: &[f32]) -> f64 {
+        let product = self.product();
+        let mut worst = 0.0f64;
+        for (i, &y) in out.iter().enumerate() {
+            let stride = product.out_strides[which];
+            let (row, column) = (i / stride, i % stride);
+            if column >= product.cols[which] {
+                assert!(y.is_nan(), "{self:?} {launches:?}: wrote beside out");
+                continue;
+            }
+            let (truth, size) = self.truth(data, which, row, column);
+            let stored = match self.number {
+                Number::F32 => 0.0,
+                Number::F16 => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
+            };
+            let error = ((f64::from(y) - truth).abs() - stored) / size;
+            worst = worst.max(error);
+            let place = format!("out {which} row {row} column {column}");
+            assert!(error < 1e-6, "{self:?} {launches:?} {place}: {y} for {truth}");
         }
         worst
     }
@@ -279,13 +337,23 @@ fn products_are_right() {
             check(Case { activation, bias: activation % 2 == 0, ..base });
             check(Case { activation, gaps: [1, 2, 3], ..base });
         }
-        for epilogue in [ADD, GATE] {
-            check(Case { epilogue, gaps: [8, 16, 24], ..base });
-            check(Case { epilogue, shape: [10, 131, 67], bias: false, ..base });
+        for case in [Case { epilogue: ADD, ..base }, base.gated()] {
+            check(Case { gaps: [8, 16, 24], ..case });
+            check(Case { parts: 3, ..case });
         }
-        for shift in [1, 2, 4] {
-            check(Case { shift, ..base });
-        }
+        let odd = Case { bias: false, ..Case::new(number, [10, 131, 67]) };
+        check(Case { epilogue: ADD, ..odd });
+        check(odd.gated());
+        // Tiles of several weights, each with its own remainder.
+        check(Case { more: [64, 0], ..base });
+        check(Case { more: [136, 8], gaps: [0, 8, 16], ..base });
+        check(Case { more: [5, 67], bias: false, ..odd });
+        // Parts: of several steps and of a piece of one, with padding behind them, and of several weights.
+        check(Case { parts: 4, ..Case::new(number, [12, 40, 256]) });
+        check(Case { parts: 3, more: [24, 16], ..Case::new(number, [66, 136, 240]) });
+        check(Case { parts: 2, activation: 1, ..Case::new(number, [65, 63, 130]) });
+        check(Case { parts: 2, gaps: [8, 8, 8], ..Case::new(number, [20, 72, 144]).gated() });
+        check(Case { parts: 3, ..Case::new(number, [11, 13, 129]).gated() });
     }
     println!("largest error beside the sum of absolute products: {worst:.1e}");
 }
@@ -304,8 +372,11 @@ fn device_multiplies_many_rows_within_bounds() {
 #[ignore = "runs on the emulator, started by the tests of races and bounds"]
 fn products_are_clean() {
     for &number in formats(path()) {
-        let base = Case::new(number, [66, 136, 104]);
+        let base = Case::new(number, [66, 136, 112]);
         base.check(path(), 1);
         Case { epilogue: ADD, gaps: [8, 8, 8], ..base }.check(path(), 2);
+        Case { more: [40, 8], parts: 2, ..base }.check(path(), 3);
+        Case { parts: 2, ..base.gated() }.check(path(), 4);
+        base.gated().check(path(), 5);
     }
 }

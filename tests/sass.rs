@@ -25,6 +25,14 @@ struct Fact {
 
 const FMA: [&str; 4] =
     ["gemm_fma_128x128_f16", "gemm_fma_64x64_f16", "gemm_fma_128x128_f32", "gemm_fma_64x64_f32"];
+const FMA_ALL: [&str; 6] = [
+    "gemm_fma_128x128_f16",
+    "gemm_fma_64x64_f16",
+    "gemm_fma_guarded_f16",
+    "gemm_fma_128x128_f32",
+    "gemm_fma_64x64_f32",
+    "gemm_fma_guarded_f32",
+];
 const FMA_F32: [&str; 2] = ["gemm_fma_128x128_f32", "gemm_fma_64x64_f32"];
 const MMA8: [&str; 3] = ["gemm_mma8_128x128_f16", "gemm_mma8_64x128_f16", "gemm_mma8_64x64_f16"];
 const MMA16: [&str; 3] =
@@ -59,7 +67,13 @@ fn loads_are_wide(body: &[Instruction]) -> bool {
     loads().count() > 0 && loads().all(|i| i.word.contains(".128"))
 }
 
-const FACTS: [Fact; 9] = [
+/// The loads of the next step are on their way while this one is multiplied: how much of `work` stands before the first.
+fn before_loads(body: &[Instruction], work: &str) -> Option<usize> {
+    let first = body.iter().position(|i| i.word.starts_with("LDG"))?;
+    Some(count(&body[..first], work))
+}
+
+const FACTS: [Fact; 11] = [
     Fact {
         file: "gemm_fma",
         kernels: &FMA,
@@ -91,6 +105,22 @@ const FACTS: [Fact; 9] = [
         work: "FFMA",
         what: "five of six instructions multiply",
         holds: |body| 6 * count(body, "FFMA") >= 5 * body.len(),
+    },
+    Fact {
+        file: "gemm_fma",
+        kernels: &FMA_ALL,
+        architectures: &[61, 70],
+        work: "FFMA",
+        what: "a third of the products or more stand behind the first global load, which they overlap",
+        holds: |body| before_loads(body, "FFMA").is_some_and(|n| 3 * n <= 2 * count(body, "FFMA")),
+    },
+    Fact {
+        file: "gemm_mma8",
+        kernels: &MMA8,
+        architectures: &[75],
+        work: "HMMA",
+        what: "all products stand behind the first global load, which they overlap",
+        holds: |body| before_loads(body, "HMMA") == Some(0),
     },
     Fact {
         file: "gemm_mma8",
@@ -376,6 +406,7 @@ fn loops_are_found_and_counted() {
     assert_eq!((body[0].address, body.len()), (8, 4));
     assert_eq!((count(body, "FFMA"), count(body, "LD")), (1, 2));
     assert!(loads_are_wide(body) && !loads_are_wide(&body[..2]));
+    assert_eq!((before_loads(body, "FFMA"), before_loads(&body[..2], "FFMA")), (Some(1), None));
     assert_eq!(main_loop(&code, "HMMA"), None);
 }
 

@@ -61,6 +61,9 @@ pub const SMALL: Model = Model {
 /// The full image and four parts of it.
 pub const PARTITIONS: usize = 5;
 
+/// Rows of a prompt of text.
+const TEXT: usize = 60;
+
 /// Methods that compare rows.
 const COMPARING: [Method; 4] =
     [Method::VisionZip, Method::DivPrune, Method::Scope, Method::PruMergePlus];
@@ -85,6 +88,7 @@ pub enum Kind {
     Tokens,
     LayerNorm,
     Linear { rows: usize, from: usize, to: usize, activation: Option<Activation>, bias: bool },
+    Linears { rows: usize },
     LinearAdd { rows: usize, from: usize, to: usize, bias: bool },
     Normed { rows: usize },
     Swiglu { rows: usize },
@@ -113,6 +117,7 @@ pub fn cases(model: Model) -> Vec<Case> {
             matches!(
                 kind,
                 Kind::Linear { .. }
+                    | Kind::Linears { .. }
                     | Kind::LinearAdd { .. }
                     | Kind::Normed { .. }
                     | Kind::Swiglu { .. }
@@ -132,7 +137,7 @@ pub fn cases(model: Model) -> Vec<Case> {
     );
     add("vision: tokens", format!("{tokens} × {vision}"), Kind::Tokens);
     add("vision: LayerNorm", format!("{tokens} × {vision}"), Kind::LayerNorm);
-    add("vision: q, k or v", sizes(tokens, vision, vision), linear(tokens, vision, vision, None));
+    add("vision: q, k, v", sizes(tokens, vision, 3 * vision), Kind::Linears { rows: tokens });
     add(
         "vision: attention",
         format!("{PARTITIONS} × {}, {} heads", kept + 1, model.vision_heads),
@@ -200,6 +205,11 @@ pub fn cases(model: Model) -> Vec<Case> {
             Kind::LinearAdd { rows, from: inner, to: width, bias: false },
         );
     }
+    // Without an image.
+    for from in [width, inner] {
+        let kind = Kind::LinearAdd { rows: TEXT, from, to: width, bias: false };
+        add("text: output or down", sizes(TEXT, from, width), kind);
+    }
     for sequences in model.sequences {
         let rows = sequences;
         add("step: embed", format!("{rows} × {width}"), Kind::Embed { sequences });
@@ -245,6 +255,7 @@ impl Case {
     pub fn rows(&self) -> usize {
         match self.kind {
             Kind::Linear { rows, .. }
+            | Kind::Linears { rows }
             | Kind::LinearAdd { rows, .. }
             | Kind::Normed { rows }
             | Kind::Swiglu { rows } => rows,

@@ -100,6 +100,12 @@ impl Case {
                 held.buffers.push(make.rows(rows, from)?);
                 held.linears.push(make.linear(from, to, bias)?);
             }
+            Kind::Linears { rows } => {
+                held.buffers.push(make.rows(rows, model.vision)?);
+                for _ in 0..3 {
+                    held.linears.push(make.linear(model.vision, model.vision, true)?);
+                }
+            }
             Kind::LinearAdd { rows, from, to, bias } => {
                 held.buffers.push(make.rows(rows, to)?);
                 held.buffers.push(make.rows(rows, from)?);
@@ -266,6 +272,10 @@ impl Case {
             Kind::Tokens => ops.vision_tokens(&buffers[0], &weights[0], &weights[1], PARTITIONS)?,
             Kind::LayerNorm => ops.layer_norm(&buffers[0], &norms[0])?,
             Kind::Linear { activation, .. } => ops.linear(&buffers[0], &linears[0], activation)?,
+            Kind::Linears { .. } => {
+                let [q, ..] = ops.linears(&buffers[0], [&linears[0], &linears[1], &linears[2]])?;
+                q
+            }
             Kind::Normed { .. } => {
                 let layers = [&linears[0], &linears[1], &linears[2]];
                 let [q, ..] = ops.normed_linear(&buffers[0], &norms[0], layers)?;

@@ -152,16 +152,21 @@ impl Footprint {
         matches!(self, Self::Cuda(_)).then(|| scratch::patches(pixels).bytes())
     }
 
-    pub(super) fn linear_scratch(
+    /// Bytes beside products of `m` rows with weights of `cols` rows, made at the same time.
+    pub(super) fn products_scratch(
         self,
         m: usize,
-        n: usize,
+        cols: &[usize],
         k: usize,
         stored: usize,
     ) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => Some(cpu::linear_scratch(m, n, k, stored == size_of::<f32>())),
-            Self::Cuda(_) => None,
+            Self::Cpu { .. } => {
+                let is_f32 = stored == size_of::<f32>();
+                cols.iter().map(|&n| cpu::linear_scratch(m, n, k, is_f32)).max()
+            }
+            Self::Cuda(card) if m <= DECODE_ROWS || card.library => None,
+            Self::Cuda(_) => scratch::products(m, cols, k),
         }
     }
 

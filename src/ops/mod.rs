@@ -190,6 +190,12 @@ pub trait Ops {
         layer: &Linear<Self::Weight>,
         activation: Option<Activation>,
     ) -> Result<Self::Buffer>;
+    /// x·Wᵀ + b of each layer, with the bits that [`Ops::linear`] gives to layers of one width.
+    fn linears<const N: usize>(
+        &mut self,
+        x: &Self::Buffer,
+        layers: [&Linear<Self::Weight>; N],
+    ) -> Result<[Self::Buffer; N]>;
     /// sum += x·Wᵀ + b.
     fn linear_add(
         &mut self,

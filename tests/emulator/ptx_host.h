@@ -139,6 +139,8 @@ inline float exp2(float x)
 
 inline uint4 load_streaming(const void* from) { return *static_cast<const uint4*>(from); }
 
+inline Block block() { return {blockIdx.x, blockIdx.y, blockIdx.z}; }
+
 inline int32_t dp4a(int32_t a, int32_t b, int32_t c)
 {
     for (int i = 0; i < 32; i += 8) c += int8_t(a >> i) * int8_t(b >> i);

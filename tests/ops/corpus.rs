@@ -163,6 +163,11 @@ impl Corpus {
         self.number
     }
 
+    /// Whether a library makes large products.
+    pub fn has_library(&self) -> bool {
+        self.cuda.description().gemm == "cublas"
+    }
+
     /// A format of weights in the file that loses nothing on the device.
     pub fn stored(&self) -> DType {
         match self.number {

@@ -7,7 +7,7 @@ use hired::ops::Ops;
 
 /// Rows, columns, inner. One, primes, around the rows of a decode step, tiles and their steps; no vector of fp16 or of
 /// fp32 reaches some.
-const SHAPES: [[usize; 3]; 18] = [
+const SHAPES: [[usize; 3]; 20] = [
     [1, 1, 1],
     [1, 264, 1096],
     [3, 17, 19],
@@ -25,6 +25,9 @@ const SHAPES: [[usize; 3]; 18] = [
     [129, 120, 40],
     [40, 264, 8],
     [20, 24, 1096],
+    // Made in two parts and in four.
+    [20, 24, 2112],
+    [10, 7, 4160],
     // The proportions of a prompt.
     [153, 256, 64],
 ];
@@ -36,6 +39,7 @@ pub fn slack(corpus: &Corpus, f16: f32, f32: f32) -> f32 {
 }
 
 pub fn cases(corpus: &mut Corpus) {
+    beyond_fp16(corpus);
     for [rows, cols, inner] in SHAPES {
         let what = format!("{rows}x{cols}x{inner}");
         let scale = 1.0 / (inner as f32).sqrt();
@@ -70,6 +74,40 @@ pub fn cases(corpus: &mut Corpus) {
         }
         corpus.check("linear_add with bias", &what, stored, &Add, &data);
         corpus.check("normed with bias", &what, order, &Normed, &data);
+    }
+}
+
+/// Numbers that fp16 does not hold: the largest it has stands for them, so many roundings below. LLaMA-2-7B has such a
+/// product of gate and up; an infinity would be NaN in every row behind.
+fn beyond_fp16(corpus: &mut Corpus) {
+    const LARGEST: f32 = 65504.0;
+    let missing = |truth: f32| 1.1 * (1.0 - LARGEST / truth) * 2048.0;
+    for (rows, cols, inner) in [(12, 16, 8), (9, 5, 3)] {
+        let what = format!("{rows}x{cols}x{inner}");
+        // Only the first number of a row of x counts.
+        let column = |x: f32| {
+            let at = |i: usize| if i.is_multiple_of(inner) { x } else { 0.0 };
+            (0..cols * inner).map(at).collect::<Vec<_>>()
+        };
+        let data = Tensors::default()
+            .given("x", &[rows, inner], vec![1.0; rows * inner])
+            .given("norm", &[inner], vec![1.0; inner])
+            .given("w", &[cols, inner], column(255.875))
+            .given("second", &[cols, inner], column(261.75))
+            .stored(corpus.stored());
+        let below = slack(corpus, missing(255.875 * 261.75), 32.0);
+        corpus.check("normed_swiglu beyond fp16", &what, below, &Swiglu, &data);
+        if corpus.has_library() {
+            // The library stores its sums itself.
+            continue;
+        }
+        let data = Tensors::default()
+            .given("x", &[rows, inner], vec![1.0; rows * inner])
+            .given("sum", &[rows, cols], vec![-60000.0; rows * cols])
+            .given("w", &[cols, inner], column(-8000.0))
+            .stored(corpus.stored());
+        let below = slack(corpus, missing(68000.0), 16.0);
+        corpus.check("linear_add beyond fp16", &what, below, &Add, &data);
     }
 }
 

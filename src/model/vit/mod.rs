@@ -204,10 +204,8 @@ impl<W> Vit<W> {
         ops.layer(Some(layer));
         let block = &self.blocks[layer];
         let n = ops.layer_norm(x, &block.norm1)?;
-        let k = ops.linear(&n, &block.k, None)?;
+        let [q, k, v] = ops.linears(&n, [&block.q, &block.k, &block.v])?;
         self.look(ops, layer, &n, &k, partitions, seen)?;
-        let q = ops.linear(&n, &block.q, None)?;
-        let v = ops.linear(&n, &block.v, None)?;
         drop(n);
         let mixed = ops.vision_attention(&q, &k, &v, self.config.heads, partitions, None)?;
         drop((q, v));

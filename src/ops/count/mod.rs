@@ -94,16 +94,22 @@ impl Counter {
     }
 
     fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
-        self.product_by(x, layer, cost::linear);
+        self.products(x, &[layer], cost::linear);
     }
 
-    fn product_by(&mut self, x: &Size, layer: &Linear<Shape>, of: cost::Product) {
-        let (m, w) = (x.rows, &layer.weight);
-        let scratch = self.footprint.linear_scratch(m, w.rows, w.cols, w.stored);
+    /// Products of the same rows: at the same time, or one after another with the same memory.
+    fn products(&mut self, x: &Size, layers: &[&Linear<Shape>], of: cost::Product) {
+        let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
+        let Some(Linear { weight: Shape { cols: k, stored, .. }, .. }) = layers.first() else {
+            return;
+        };
+        let scratch = self.footprint.products_scratch(x.rows, &cols, *k, *stored);
         drop(scratch.map(|bytes| self.hold(bytes)));
-        let bytes = w.rows * w.cols * w.stored;
         let activation = self.footprint.activation();
-        self.count(Kind::Linear, of(m, w.rows, w.cols, activation, bytes));
+        for Linear { weight: w, .. } in layers {
+            let bytes = w.rows * w.cols * w.stored;
+            self.count(Kind::Linear, of(x.rows, w.rows, w.cols, activation, bytes));
+        }
     }
 
     /// The norm before a product: a pass of its own, unless the product takes it along.

@@ -88,8 +88,18 @@ impl Ops for Counter {
         Ok(out)
     }
 
+    fn linears<const N: usize>(
+        &mut self,
+        x: &Size,
+        layers: [&Linear<Shape>; N],
+    ) -> Result<[Size; N]> {
+        let outs = layers.map(|layer| self.buffer(x.rows, layer.weight.rows));
+        self.products(x, &layers, cost::linear);
+        Ok(outs)
+    }
+
     fn linear_add(&mut self, _: &mut Size, x: &Size, layer: &Linear<Shape>) -> Result<()> {
-        self.product_by(x, layer, cost::linear_add);
+        self.products(x, &[layer], cost::linear_add);
         Ok(())
     }
 
@@ -100,9 +110,7 @@ impl Ops for Counter {
         layers: [&Linear<Shape>; N],
     ) -> Result<[Size; N]> {
         let _n = self.norm(x);
-        let outs = layers.map(|layer| self.buffer(x.rows, layer.weight.rows));
-        layers.into_iter().for_each(|layer| self.product(x, layer));
-        Ok(outs)
+        self.linears(x, layers)
     }
 
     fn normed_swiglu(
@@ -113,12 +121,13 @@ impl Ops for Counter {
         up: &Linear<Shape>,
     ) -> Result<Size> {
         let _n = self.norm(x);
-        let out = self.linear(x, gate, None)?;
         if self.footprint.fuses_gate(x.rows) {
-            self.product(x, up);
-        } else {
-            self.linear(x, up, None)?;
+            let out = self.buffer(x.rows, gate.weight.rows);
+            self.products(x, &[gate, up], cost::linear);
+            return Ok(out);
         }
+        let out = self.linear(x, gate, None)?;
+        self.linear(x, up, None)?;
         Ok(out)
     }
 

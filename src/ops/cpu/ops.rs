@@ -78,6 +78,18 @@ impl Ops for Cpu {
         Ok(out)
     }
 
+    fn linears<const N: usize>(
+        &mut self,
+        x: &Buffer,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        let mut outs = layers.map(|layer| self.buffer(x.rows(), layer.weight.rows));
+        for (layer, out) in layers.into_iter().zip(&mut outs) {
+            self.product(x, layer, out, Epilogue::Store(None))?;
+        }
+        Ok(outs)
+    }
+
     fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
         self.product(x, layer, sum, Epilogue::Add)
     }
@@ -89,11 +101,7 @@ impl Ops for Cpu {
         layers: [&Linear<Weight>; N],
     ) -> Result<[Buffer; N]> {
         let n = self.rms_norm(x, norm)?;
-        let mut outs = layers.map(|layer| self.buffer(n.rows(), layer.weight.rows));
-        for (layer, out) in layers.into_iter().zip(&mut outs) {
-            self.product(&n, layer, out, Epilogue::Store(None))?;
-        }
-        Ok(outs)
+        self.linears(&n, layers)
     }
 
     fn normed_swiglu(

@@ -30,6 +30,7 @@ pub const HIRED_SILU: u32 = 3;
 pub const HIRED_STORE: u32 = 0;
 pub const HIRED_ADD: u32 = 1;
 pub const HIRED_GATE: u32 = 2;
+pub const HIRED_GEMM_PARTS: u32 = 4;
 pub const HIRED_GEMV_ROWS: u32 = 8;
 pub const HIRED_GEMV_THREADS: u32 = 128;
 pub const HIRED_GEMV_COLS: u32 = 4;
@@ -380,55 +381,21 @@ const _: () = {
 #[derive(Debug, Copy, Clone)]
 pub struct GemmParams {
     pub x: *const ::core::ffi::c_void,
-    pub w: *const ::core::ffi::c_void,
-    pub bias: *const f32,
-    pub out: *mut ::core::ffi::c_void,
+    pub weights: [*const ::core::ffi::c_void; 3usize],
+    pub biases: [*const f32; 3usize],
+    pub outs: [*mut ::core::ffi::c_void; 3usize],
+    pub sums: *mut f32,
+    pub cols: [u32; 3usize],
+    pub out_strides: [u32; 3usize],
     pub rows: u32,
-    pub cols: u32,
     pub inner: u32,
     pub x_stride: u32,
     pub w_stride: u32,
-    pub out_stride: u32,
+    pub parts: u32,
     pub activation: u32,
     pub epilogue: u32,
+    pub reserved: u32,
 }
-#[allow(clippy::unnecessary_operation, clippy::identity_op)]
-const _: () = {
-    ["Size of GemmParams"][::core::mem::size_of::<GemmParams>() - 64usize];
-    ["Alignment of GemmParams"][::core::mem::align_of::<GemmParams>() - 8usize];
-    ["Offset of field: GemmParams::x"][::core::mem::offset_of!(GemmParams, x) - 0usize];
-    ["Offset of field: GemmParams::w"][::core::mem::offset_of!(GemmParams, w) - 8usize];
-    [
-        "Offset of field: GemmParams::bias",
-    ][::core::mem::offset_of!(GemmParams, bias) - 16usize];
-    [
-        "Offset of field: GemmParams::out",
-    ][::core::mem::offset_of!(GemmParams, out) - 24usize];
-    [
-        "Offset of field: GemmParams::rows",
-    ][::core::mem::offset_of!(GemmParams, rows) - 32usize];
-    [
-        "Offset of field: GemmParams::cols",
-    ][::core::mem::offset_of!(GemmParams, cols) - 36usize];
-    [
-        "Offset of field: GemmParams::inner",
-    ][::core::mem::offset_of!(GemmParams, inner) - 40usize];
-    [
-        "Offset of field: GemmParams::x_stride",
-    ][::core::mem::offset_of!(GemmParams, x_stride) - 44usize];
-    [
-        "Offset of field: GemmParams::w_stride",
-    ][::core::mem::offset_of!(GemmParams, w_stride) - 48usize];
-    [
-        "Offset of field: GemmParams::out_stride",
-    ][::core::mem::offset_of!(GemmParams, out_stride) - 52usize];
-    [
-        "Offset of field: GemmParams::activation",
-    ][::core::mem::offset_of!(GemmParams, activation) - 56usize];
-    [
-        "Offset of field: GemmParams::epilogue",
-    ][::core::mem::offset_of!(GemmParams, epilogue) - 60usize];
-};
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct VisionAttentionParams {

@@ -2,38 +2,104 @@
 //!
 //! The floor of a product is 2 · rows · cols · inner FLOP over the card's rate: 24.2 GFLOP for the 2885 vision rows of
 //! an MLP's first half, 2.1 ms of a P40's 11.8 TFLOP/s. By the instructions of their main loops the kernels can reach
-//! about 90% of the fp32 rate (FMA), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
+//! 84% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
-use super::launch::{Launch, Number};
+use super::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
+use super::launch::{Launch, Number, variant};
 use crate::ops::cost::Cost;
 
-/// The shape of a product: out `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
+/// The shape of products with up to three weights: outs `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
     /// Rows of x and of out.
     pub rows: usize,
-    /// Rows of w, columns of out.
-    pub cols: usize,
+    /// Rows of each weight, columns of each out; 0 for none.
+    pub cols: [usize; 3],
+    /// The first two are gate and up: one out of both.
+    pub gated: bool,
     /// Columns of x and of w.
     pub inner: usize,
     /// Numbers between the starts of two rows of x.
     pub x_stride: usize,
     /// The same of w.
     pub w_stride: usize,
-    /// The same of out.
-    pub out_stride: usize,
-    /// x, w, bias and out start at multiples of 16 bytes.
+    /// The same of each out.
+    pub out_strides: [usize; 3],
+    /// x, w, biases, outs and scratch start at multiples of 16 bytes.
     pub aligned: bool,
+    /// In how many parts it is made.
+    pub split: Split,
 }
 
 impl Product {
     /// Whether accesses of 16 bytes reach all numbers and no others.
     fn is_vector(&self, number: Number) -> bool {
         let lanes = 16 / number.size();
-        let sizes = [self.cols, self.inner, self.x_stride, self.w_stride, self.out_stride];
-        self.aligned && sizes.iter().all(|size| size.is_multiple_of(lanes))
+        let inner = self.inner / self.split.parts;
+        let sizes = [inner, self.x_stride, self.w_stride];
+        let mut sizes = sizes.into_iter().chain(self.cols).chain(self.out_strides);
+        self.aligned && sizes.all(|size| size.is_multiple_of(lanes))
     }
+
+    /// Tiles so wide beside each other.
+    fn wide(&self, tile: usize) -> usize {
+        match self.gated {
+            true => (2 * self.cols[0]).div_ceil(tile),
+            false => self.cols.iter().map(|cols| cols.div_ceil(tile)).sum(),
+        }
+    }
+}
+
+/// How the rows of x and of the weights are divided among blocks whose sums are added afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// Equal ones.
+    pub parts: usize,
+}
+
+/// Parts are multiples of so many numbers: no format pads such rows, and every access of 16 bytes fits.
+const UNIT: usize = 16;
+
+impl Split {
+    /// All at once.
+    pub const ONE: Self = Self { parts: 1 };
+
+    /// How products of so many rows are made, `widest` the most columns that one of their weights makes.
+    ///
+    /// Nothing else is asked, neither the card nor what else is made in the launch: a product has the same bits on
+    /// every run, on all cards of a code path, with a weight alone and beside others of at most its width. It has other
+    /// bits with another number of rows where that makes another split.
+    ///
+    /// Parts pay where one tile after another would leave most of a large card idle. Each costs a pass of its sums
+    /// through memory, a share of the product that goes with 1 / its length: so few tiles are divided into short parts, a
+    /// few more only into long ones. Predicted gains: 60 rows of 4096 from 4096 columns 1.4 (P40), 0.9 (T4), 1.9 (H200);
+    /// 636 rows of 4096 from 11008 1.06, 0.9, 1.3.
+    pub fn of(rows: usize, widest: usize, inner: usize) -> Self {
+        const EDGE: usize = 128;
+        let least = match rows.div_ceil(EDGE) * widest.div_ceil(EDGE) {
+            ..=48 => 1024,
+            ..=160 => 2560,
+            _ => return Self::ONE,
+        };
+        let fits = |parts: &usize| inner.is_multiple_of(parts * UNIT) && inner / parts >= least;
+        let parts = (2..=HIRED_GEMM_PARTS as usize).rev().find(fits);
+        parts.map_or(Self::ONE, |parts| Self { parts })
+    }
+
+    /// Bytes of the sums of all parts, of so many columns together; nothing where there is one part.
+    pub fn bytes(&self, rows: usize, cols: usize) -> Option<usize> {
+        (self.parts > 1).then(|| self.parts * rows * cols * size_of::<f32>())
+    }
+}
+
+/// The launches of a product.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launches {
+    /// Makes out, or the sums of the parts.
+    pub product: Launch,
+    /// Adds the parts, with the same parameters.
+    pub sum: Option<Launch>,
 }
 
 /// What a block makes.
@@ -100,54 +166,75 @@ pub fn is_on_tensor_cores(path: u32, number: Number) -> bool {
 impl Tile {
     /// Relative time of a product: that of the multiprocessor with most tiles.
     fn time(&self, product: &Product, processors: usize) -> f64 {
-        let tiles = product.rows.div_ceil(self.rows) * product.cols.div_ceil(self.cols);
+        let tiles =
+            product.rows.div_ceil(self.rows) * product.wide(self.cols) * product.split.parts;
         let most = tiles.div_ceil(processors);
         let blocks = (most - most % 2) as f64 + (most % 2) as f64 / self.alone;
         blocks * (self.rows * self.cols) as f64 / self.rate
     }
 }
 
-/// The launch of a product on a card with so many multiprocessors.
+/// The launches of a product on a card with so many multiprocessors.
 ///
-/// The kernel's family depends on path and format alone and each sum has one order in it: a row's bits do not depend
-/// on how many others there are.
-pub fn gemm(path: u32, number: Number, product: &Product, processors: usize) -> Launch {
+/// The kernel's family depends on path and format alone and each sum has one order in it, whatever the tile: a row's
+/// bits depend on the other rows only by their number, where that makes another [`Split`].
+pub fn gemm(path: u32, number: Number, product: &Product, processors: usize) -> Launches {
     let family = family(path, number);
     let time = |tile: &&Tile| tile.time(product, processors.max(1));
     let tile = match product.is_vector(number) {
         true => family.tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("a tile"),
         false => &family.guarded,
     };
-    launch(family, tile, number, product, processors)
+    launches(family, tile, number, product, processors)
 }
 
-/// Every launch that can make the product, for tests and measurements. All give the same bits.
-pub fn every(path: u32, number: Number, product: &Product, processors: usize) -> Vec<Launch> {
+/// Every way to make the product, for tests and measurements. All give the same bits.
+pub fn every(path: u32, number: Number, product: &Product, processors: usize) -> Vec<Launches> {
     let family = family(path, number);
     let tiles = if product.is_vector(number) { family.tiles } else { &[] };
     let tiles = tiles.iter().chain([&family.guarded]);
-    tiles.map(|tile| launch(family, tile, number, product, processors)).collect()
+    tiles.map(|tile| launches(family, tile, number, product, processors)).collect()
 }
 
-fn launch(
+fn launches(
     family: &Family,
     tile: &Tile,
     number: Number,
     product: &Product,
     processors: usize,
-) -> Launch {
+) -> Launches {
     let high = product.rows.div_ceil(tile.rows);
-    let wide = product.cols.div_ceil(tile.cols);
     // Two blocks on each multiprocessor at the same time: about a square of out, which reads least.
     let side = ((2 * processors.max(1) * tile.cols / tile.rows) as f64).sqrt() as usize;
     let groups = high.div_ceil(side.max(1));
+    let grid = [high.div_ceil(groups), product.wide(tile.cols), groups * product.split.parts];
+    Launches {
+        product: Launch {
+            file: family.file,
+            kernel: format!("{}_{}_{}", family.file, tile.name, number.name()),
+            grid: grid.map(|n| n as u32),
+            block: tile.threads,
+            shared: 0,
+            cost: Cost::default(),
+        },
+        sum: (product.split.parts > 1).then(|| sum(number, product, tile == &family.guarded)),
+    }
+}
+
+/// Adds the parts of a product.
+fn sum(number: Number, product: &Product, guarded: bool) -> Launch {
+    let made = if product.gated { product.cols[0] } else { product.cols.iter().sum() };
+    let threads = made.div_ceil(if guarded { 1 } else { 16 / number.size() });
+    let block = (threads as u32).next_multiple_of(super::launch::WARP).min(HIRED_ROW_THREADS);
+    let all: usize = product.cols.iter().sum();
+    let read = product.split.bytes(product.rows, all).unwrap_or(0);
     Launch {
-        file: family.file,
-        kernel: format!("{}_{}_{}", family.file, tile.name, number.name()),
-        grid: [high.div_ceil(groups) as u32, wide as u32, groups as u32],
-        block: tile.threads,
+        file: "gemm_sum",
+        kernel: format!("gemm_sum_{}_{}", variant(!guarded), number.name()),
+        grid: [product.rows as u32, (threads as u32).div_ceil(block), 1],
+        block,
         shared: 0,
-        cost: Cost::default(),
+        cost: Cost::bytes(read + product.rows * made * number.size()),
     }
 }
 
@@ -156,12 +243,14 @@ mod tests {
     use super::*;
 
     fn product(rows: usize, cols: usize, inner: usize) -> Product {
-        let (x_stride, w_stride, out_stride) = (inner, inner, cols);
-        Product { rows, cols, inner, x_stride, w_stride, out_stride, aligned: true }
+        let (x_stride, w_stride, cols) = (inner, inner, [cols, 0, 0]);
+        let split = Split::ONE;
+        let (gated, aligned, out_strides) = (false, true, cols);
+        Product { rows, cols, gated, inner, x_stride, w_stride, out_strides, aligned, split }
     }
 
     fn kernel(path: u32, number: Number, product: Product, processors: usize) -> String {
-        gemm(path, number, &product, processors).kernel
+        gemm(path, number, &product, processors).product.kernel
     }
 
     #[test]
@@ -183,11 +272,12 @@ mod tests {
         let whole = product(2885, 4096, 1024);
         let name = |product, number| kernel(80, number, product, 108);
         for wrong in [
-            Product { cols: 4098, ..whole },
+            Product { cols: [4098, 0, 0], ..whole },
+            Product { cols: [4096, 4096, 12], ..whole },
             Product { inner: 1020, ..whole },
             Product { x_stride: 1028, ..whole },
             Product { w_stride: 1028, ..whole },
-            Product { out_stride: 4100, ..whole },
+            Product { out_strides: [4096, 4100, 4096], ..whole },
             Product { aligned: false, ..whole },
         ] {
             assert_eq!(name(wrong, Number::F16), "gemm_mma16_guarded_f16", "{wrong:?}");
@@ -215,7 +305,7 @@ mod tests {
     fn the_grid_covers_every_tile_and_little_more() {
         for rows in (9..3000).step_by(37) {
             for (cols, processors) in [(4096, 30), (1024, 132), (14336, 40), (8, 1)] {
-                let launch = gemm(80, Number::F16, &product(rows, cols, 64), processors);
+                let launch = gemm(80, Number::F16, &product(rows, cols, 64), processors).product;
                 let tile = MMA_TILES.iter().find(|t| launch.kernel.contains(t.name)).unwrap();
                 let [group, wide, groups] = launch.grid.map(|n| n as usize);
                 let high = rows.div_ceil(tile.rows);
@@ -223,5 +313,64 @@ mod tests {
                 assert!((high..high + groups).contains(&(group * groups)), "{rows}: {launch:?}");
             }
         }
+    }
+
+    #[test]
+    fn weights_stand_beside_each_other() {
+        let three = Product { cols: [4096, 1024, 40], ..product(636, 4096, 4096) };
+        let launch = gemm(80, Number::F16, &three, 132).product;
+        assert_eq!(launch.kernel, "gemm_mma16_128x128_f16");
+        assert_eq!(launch.grid[1], 32 + 8 + 1);
+        // The last tile of gate and up has half of its columns.
+        let both = Product { gated: true, cols: [11040, 11040, 0], ..three };
+        assert_eq!(gemm(80, Number::F16, &both, 132).product.grid[1], 173);
+    }
+
+    #[test]
+    fn few_tiles_are_divided_by_their_shape_alone() {
+        let parts = |rows, widest, inner| Split::of(rows, widest, inner).parts;
+        // Prompts of text: all weights of a 7B model.
+        assert_eq!((parts(60, 4096, 4096), parts(60, 4096, 11008)), (4, 4));
+        assert_eq!((parts(60, 11008, 4096), parts(9, 1024, 4096)), (1, 4));
+        // Of an image: only the product with long rows.
+        assert_eq!((parts(636, 4096, 4096), parts(636, 4096, 11008)), (1, 4));
+        assert_eq!((parts(2988, 4096, 4096), parts(2988, 4096, 11008)), (1, 1));
+        // The vision tower: the second half of the MLP of one tile.
+        assert_eq!(
+            (parts(577, 1024, 1024), parts(577, 1024, 4096), parts(2885, 1024, 4096)),
+            (1, 4, 1)
+        );
+        assert_eq!((parts(60, 24, 2112), parts(60, 24, 2104), parts(60, 24, 2047)), (2, 1, 1));
+        assert_eq!(Split::of(60, 4096, 4096).bytes(60, 4096), Some(4 * 60 * 4096 * 4));
+        assert_eq!(Split::of(60, 4096, 1024).bytes(60, 4096), None);
+    }
+
+    #[test]
+    fn parts_are_equal_and_whole() {
+        for inner in 1..20000 {
+            for (rows, widest) in [(9, 8), (200, 4096), (636, 4096), (3000, 4096)] {
+                let Split { parts } = Split::of(rows, widest, inner);
+                assert!((1..=HIRED_GEMM_PARTS as usize).contains(&parts));
+                assert!(parts == 1 || inner.is_multiple_of(parts * UNIT), "{inner}");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_get_blocks_of_their_own() {
+        let whole = product(60, 4096, 4096);
+        let split = Split::of(60, 4096, 4096);
+        let one = gemm(80, Number::F16, &whole, 132);
+        let four = gemm(80, Number::F16, &Product { split, ..whole }, 132);
+        assert_eq!((one.product.grid, one.sum), ([1, 64, 1], None));
+        assert_eq!(four.product.grid, [1, 64, 4]);
+        let sum = four.sum.unwrap();
+        assert_eq!(
+            (sum.kernel.as_str(), sum.grid, sum.block),
+            ("gemm_sum_vector_f16", [60, 2, 1], 256)
+        );
+        let odd = Product { split, cols: [4098, 0, 0], ..whole };
+        let sum = gemm(80, Number::F16, &odd, 132).sum.unwrap();
+        assert_eq!((sum.kernel.as_str(), sum.grid[1]), ("gemm_sum_guarded_f16", 17));
     }
 }

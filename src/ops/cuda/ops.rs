@@ -131,6 +131,14 @@ impl Ops for Cuda {
         Ok(out)
     }
 
+    fn linears<const N: usize>(
+        &mut self,
+        x: &Buffer,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        self.products(x, layers)
+    }
+
     fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
         self.product_add(x, layer, sum)
     }

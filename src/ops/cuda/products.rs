@@ -4,16 +4,17 @@ use super::abi::{
     ActivationParams, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
     HIRED_ROW_THREADS, HIRED_STORE, SiluMulParams,
 };
+use super::blas::Blas;
 use super::buffer::{Buffer, Weight};
 use super::executor::Cuda;
-use super::gemm::{Product, gemm};
+use super::gemm::{Product, Split, gemm};
 use super::gemv::{Form, Gemv, gemv};
 use super::launch::{Launch, Number, is_vector, variant};
 use crate::Result;
 use crate::config::Activation;
 use crate::ops::cost::{self, Cost};
 use crate::ops::{DECODE_ROWS, Linear, Norm};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// What becomes of the sums.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ impl Cuda {
         if x.rows <= DECODE_ROWS {
             self.few(x, None, &[layer], &[out], epilogue)
         } else {
-            self.many(x, layer, out, epilogue)
+            self.many(x, &[layer], &[out], epilogue)
         }
     }
 
@@ -53,8 +54,23 @@ impl Cuda {
         if x.rows <= DECODE_ROWS {
             self.few(x, None, &[layer], &[sum], ADD)
         } else {
-            self.many(x, layer, sum, ADD)
+            self.many(x, &[layer], &[sum], ADD)
         }
+    }
+
+    /// Products of the same rows.
+    pub(super) fn products<const N: usize>(
+        &self,
+        x: &Buffer,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        let outs = self.outs(x.rows, &layers)?;
+        if x.rows <= DECODE_ROWS {
+            self.few(x, None, &layers, &outs.each_ref(), STORE)?;
+        } else {
+            self.many(x, &layers, &outs.each_ref(), STORE)?;
+        }
+        Ok(outs)
     }
 
     /// Products that share an RMSNorm, which few rows take along.
@@ -64,23 +80,25 @@ impl Cuda {
         norm: &Norm<Weight>,
         layers: [&Linear<Weight>; N],
     ) -> Result<[Buffer; N]> {
+        if x.rows > DECODE_ROWS {
+            return self.products(&self.norm("rms_norm", x, norm)?, layers);
+        }
+        let outs = self.outs(x.rows, &layers)?;
+        self.few(x, Some(norm), &layers, &outs.each_ref(), STORE)?;
+        Ok(outs)
+    }
+
+    fn outs<const N: usize>(
+        &self,
+        rows: usize,
+        layers: &[&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
         const { assert!(N >= 1 && N <= 3) };
-        let normed =
-            if x.rows > DECODE_ROWS { Some(self.norm("rms_norm", x, norm)?) } else { None };
         let mut outs = Vec::with_capacity(N);
         for layer in layers {
-            outs.push(self.buffer(x.rows, layer.weight.rows)?);
+            outs.push(self.buffer(rows, layer.weight.rows)?);
         }
-        let outs: [Buffer; N] = outs.try_into().expect("one for each layer");
-        match normed {
-            None => self.few(x, Some(norm), &layers, &outs.each_ref(), STORE)?,
-            Some(n) => {
-                for (layer, out) in layers.into_iter().zip(&outs) {
-                    self.many(&n, layer, out, STORE)?;
-                }
-            }
-        }
-        Ok(outs)
+        Ok(outs.try_into().expect("one for each layer"))
     }
 
     /// silu(n·Gᵀ) · (n·Uᵀ).
@@ -98,13 +116,13 @@ impl Cuda {
         }
         let n = self.norm("rms_norm", x, norm)?;
         let out = self.buffer(x.rows, gate.weight.rows)?;
-        self.many(&n, gate, &out, STORE)?;
         if self.blas.is_none() {
-            self.many(&n, up, &out, GATE)?;
+            self.many(&n, &[gate, up], &[&out], GATE)?;
             return Ok(out);
         }
+        self.many(&n, &[gate], &[&out], STORE)?;
         let factor = self.buffer(x.rows, up.weight.rows)?;
-        self.many(&n, up, &factor, STORE)?;
+        self.many(&n, &[up], &[&factor], STORE)?;
         self.multiply(&out, &factor)?;
         Ok(out)
     }
@@ -122,53 +140,93 @@ impl Cuda {
         Ok(out)
     }
 
+    /// Up to three layers, of one width of x; gate and up have one out.
     fn many(
         &self,
+        x: &Buffer,
+        layers: &[&Linear<Weight>],
+        outs: &[&Buffer],
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        if let Some(blas) = &self.blas {
+            let mut pairs = layers.iter().zip(outs);
+            return pairs
+                .try_for_each(|(layer, out)| self.by_library(blas, x, layer, out, epilogue));
+        }
+        let weight = &layers[0].weight;
+        debug_assert!(layers.iter().all(|layer| layer.weight.stride == weight.stride));
+        let (mut cols, mut out_strides) = ([0; 3], [0; 3]);
+        layers.iter().zip(&mut cols).for_each(|(layer, cols)| *cols = layer.weight.rows);
+        outs.iter().zip(&mut out_strides).for_each(|(out, stride)| *stride = out.stride);
+        let widest = cols.into_iter().max().unwrap_or(0);
+        let product = Product {
+            rows: x.rows,
+            cols,
+            gated: epilogue.kind == HIRED_GATE,
+            inner: inner(x, weight),
+            x_stride: x.stride,
+            w_stride: weight.stride,
+            out_strides,
+            aligned: true,
+            // As the plan of the memory has it, which knows of no padding: what is split has none.
+            split: Split::of(x.rows, widest, weight.cols),
+        };
+        let sums = product.split.bytes(x.rows, cols.iter().sum());
+        let scratch = sums.map(|bytes| self.region(bytes)).transpose()?;
+        let mut params = GemmParams {
+            x: x.pointer(),
+            weights: [null(); 3],
+            biases: [null(); 3],
+            outs: [null_mut(); 3],
+            sums: scratch.as_ref().map_or(0, |(_, address)| *address) as *mut f32,
+            cols: cols.map(|cols| cols as u32),
+            out_strides: out_strides.map(|stride| stride as u32),
+            rows: x.rows as u32,
+            inner: (product.inner / product.split.parts) as u32,
+            x_stride: x.stride as u32,
+            w_stride: weight.stride as u32,
+            parts: product.split.parts as u32,
+            activation: epilogue.activation,
+            epilogue: epilogue.kind,
+            reserved: 0,
+        };
+        for (i, layer) in layers.iter().enumerate() {
+            params.weights[i] = layer.weight.address as *const _;
+            params.biases[i] = layer.bias.as_ref().map_or(null(), Weight::vector);
+        }
+        for (i, out) in outs.iter().enumerate() {
+            params.outs[i] = out.pointer();
+        }
+        let mut cost = Cost::default();
+        layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
+        let launches = gemm(self.queue.path(), x.number, &product, self.processors);
+        // SAFETY: shapes as the model has checked them; all operands are alive, and what takes the scratch next runs
+        // after both.
+        unsafe {
+            self.queue.launch(&launches.product.costing(cost), &params)?;
+            launches.sum.map_or(Ok(()), |sum| self.queue.launch(&sum, &params))
+        }
+    }
+
+    fn by_library(
+        &self,
+        blas: &Blas,
         x: &Buffer,
         layer: &Linear<Weight>,
         out: &Buffer,
         epilogue: Epilogue,
     ) -> Result<()> {
         let weight = &layer.weight;
-        let cost = cost_of(x, weight, epilogue);
-        if let Some(blas) = &self.blas {
-            let (inner, add) = (inner(x, weight), epilogue.kind == HIRED_ADD);
-            self.queue.noting(
-                || "cuBLAS".into(),
-                cost,
-                || {
-                    // SAFETY: shapes as the model has checked them; with the library everything is fp16.
-                    unsafe { blas.product(x, weight, inner, out, add) }
-                },
-            )?;
-            return self.activate(out, layer.bias.as_ref(), epilogue.activation);
-        }
-        let params = GemmParams {
-            x: x.pointer(),
-            w: weight.address as *const _,
-            bias: layer.bias.as_ref().map_or(null(), Weight::vector),
-            out: out.pointer(),
-            rows: x.rows as u32,
-            cols: weight.rows as u32,
-            inner: inner(x, weight) as u32,
-            x_stride: x.stride as u32,
-            w_stride: weight.stride as u32,
-            out_stride: out.stride as u32,
-            activation: epilogue.activation,
-            epilogue: epilogue.kind,
-        };
-        let product = Product {
-            rows: x.rows,
-            cols: weight.rows,
-            inner: inner(x, weight),
-            x_stride: x.stride,
-            w_stride: weight.stride,
-            out_stride: out.stride,
-            aligned: true,
-        };
-        let launch = gemm(self.queue.path(), x.number, &product, self.processors).costing(cost);
-        // SAFETY: shapes as the model has checked them; all operands are alive.
-        unsafe { self.queue.launch(&launch, &params) }
+        let (inner, add) = (inner(x, weight), epilogue.kind == HIRED_ADD);
+        self.queue.noting(
+            || "cuBLAS".into(),
+            cost_of(x, weight, epilogue),
+            || {
+                // SAFETY: shapes as the model has checked them; with the library everything is fp16.
+                unsafe { blas.product(x, weight, inner, out, add) }
+            },
+        )?;
+        self.activate(out, layer.bias.as_ref(), epilogue.activation)
     }
 
     /// out = f(out + b), what the library leaves to do.
@@ -235,7 +293,7 @@ impl Cuda {
             norm: norm.map_or(null(), |n| n.weight.vector()),
             weights: [null(); 3],
             biases: [null(); 3],
-            outs: [std::ptr::null_mut(); 3],
+            outs: [null_mut(); 3],
             cols: [0; 3],
             rows: x.rows as u32,
             inner: inner(x, weight) as u32,
@@ -283,12 +341,11 @@ fn inner(x: &Buffer, weight: &Weight) -> usize {
     if x.stride == weight.stride { x.stride } else { x.cols }
 }
 
-/// What a product with one weight costs. Gate and up of few rows are made at once: nothing of them is read again.
+/// What a product with one weight costs.
 fn cost_of(x: &Buffer, weight: &Weight, epilogue: Epilogue) -> Cost {
     let size = x.number.size();
     let (n, k) = (weight.rows, weight.cols);
-    let reads = epilogue.kind == HIRED_ADD || epilogue.kind == HIRED_GATE && x.rows > DECODE_ROWS;
-    let of = if reads { cost::linear_add } else { cost::linear };
+    let of = if epilogue.kind == HIRED_ADD { cost::linear_add } else { cost::linear };
     of(x.rows, n, k, size, n * k * size)
 }
 

@@ -1,6 +1,7 @@
 //! Device memory that is no matrix: what operations need beside their operands, and what they share.
 
 use super::attention;
+use super::gemm::Split;
 use super::sample::Choosing;
 use super::select::{Scratch, Selecting};
 use crate::Result;
@@ -78,6 +79,13 @@ pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
 /// Splits of the attention of a decode step laid out for so many slots: mixed values, greatest scores with sums.
 pub fn decode(shape: kv::Shape, heads: usize, sequences: usize, slots: usize) -> Parts<2> {
     Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, slots))
+}
+
+/// Sums of the parts in which products of more than a few rows with weights of so many columns are made, all in one
+/// launch.
+pub fn products(rows: usize, cols: &[usize], inner: usize) -> Option<usize> {
+    let widest = cols.iter().copied().max().unwrap_or(0);
+    Split::of(rows, widest, inner).bytes(rows, cols.iter().sum())
 }
 
 /// Of a prompt's last row: its weights to all `rows` in each head, their sums, and the scores of the rows `among` which

@@ -7,7 +7,7 @@ use super::scratch::{Part, Scratch, compared, cosines};
 use super::{Block, Selecting};
 use crate::ops::cost;
 use crate::ops::cuda::abi;
-use crate::ops::cuda::gemm::{Product, gemm};
+use crate::ops::cuda::gemm::{Product, Split, gemm};
 use crate::ops::cuda::launch::{Launch, Number};
 use std::ptr::{null, null_mut};
 
@@ -92,29 +92,34 @@ impl Looking<'_> {
             }
             let product = Product {
                 rows: n,
-                cols: n,
+                cols: [n, 0, 0],
+                gated: false,
                 inner: width,
                 x_stride: width,
                 w_stride: width,
-                out_stride: n,
+                out_strides: [n, 0, 0],
                 aligned: (x as usize).is_multiple_of(16) && (out as usize).is_multiple_of(16),
+                split: Split::ONE,
             };
             let params = abi::GemmParams {
                 x: x.cast(),
-                w: x.cast(),
-                bias: null(),
-                out: out.cast(),
+                weights: [x.cast(), null(), null()],
+                biases: [null(); 3],
+                outs: [out.cast(), null_mut(), null_mut()],
+                sums: null_mut(),
+                cols: [n as u32, 0, 0],
+                out_strides: [n as u32, 0, 0],
                 rows: n as u32,
-                cols: n as u32,
                 inner: width as u32,
                 x_stride: width as u32,
                 w_stride: width as u32,
-                out_stride: n as u32,
+                parts: 1,
                 activation: abi::HIRED_IDENTITY,
                 epilogue: abi::HIRED_STORE,
+                reserved: 0,
             };
             // In f32 all code paths multiply alike: which one is named plays no part.
-            let launch = gemm(61, Number::F32, &product, self.processors);
+            let launch = gemm(61, Number::F32, &product, self.processors).product;
             let weights = n * width * size_of::<f32>();
             let launch = launch.costing(cost::linear(n, n, width, size_of::<f32>(), weights));
             all.push((launch, Params::Gemm(params)));
