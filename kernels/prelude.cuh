@@ -59,6 +59,26 @@ __device__ inline Half from_float(float x)
     return Half{ptx::float_to_half(x)};
 }
 
+// x as it may be stored: a finite number beyond what T holds becomes the largest that it does. A product of two
+// layers or a sum may pass 65504, and one infinity in a row would be NaN in the keys and values of every row behind
+// it. Infinity and NaN stay what they are, so that a fault remains visible.
+template <typename T>
+__device__ inline float saturated(float x)
+{
+    if constexpr (sizeof(T) == sizeof(Half)) {
+        constexpr float LARGEST = 65504.0f;
+        return fabsf(x) < INFINITY ? fminf(fmaxf(x, -LARGEST), LARGEST) : x;
+    } else {
+        return x;
+    }
+}
+
+template <typename T>
+__device__ inline T from_float_saturating(float x)
+{
+    return from_float<T>(saturated<T>(x));
+}
+
 // The numbers in 32-bit words, first number in the low bits.
 template <int N>
 __device__ inline void unpack(const uint32_t (&words)[N], float (&to)[N], float)
@@ -136,6 +156,15 @@ template <typename T>
 __device__ inline void store(T* to, const float (&from)[1])
 {
     *to = from_float<T>(from[0]);
+}
+
+template <typename T, int N>
+__device__ inline void store_saturating(T* to, const float (&from)[N])
+{
+    float x[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] = saturated<T>(from[i]);
+    store(to, x);
 }
 
 // Over the 32 lanes; every lane gets the result. Always in one order, so always the same bits.
