@@ -217,7 +217,7 @@ __device__ void gemv(const GemvParams& p)
     float y[1] = {fmaf(sum, scale, tile.bias ? tile.bias[column] : 0.0f)};
     Out* out = static_cast<Out*>(tile.out) + static_cast<size_t>(row) * tile.cols + column;
     if (p.epilogue == HIRED_ADD)
-        y[0] += to_float(*out);
+        y[0] = saturated<Out>(y[0] + to_float(*out));
     else
         activate(p.activation, y);
     *out = from_float<Out>(y[0]);
@@ -253,7 +253,8 @@ __device__ void gemv_gate(const GemvParams& p)
     if (lane % SHARE != 0 || row >= p.rows || column >= p.cols[0]) return;
     const float g = fmaf(gate, scale, p.biases[0] ? p.biases[0][column] : 0.0f);
     const float u = fmaf(up, scale, p.biases[1] ? p.biases[1][column] : 0.0f);
-    static_cast<T*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] = from_float<T>(silu(g) * u);
+    static_cast<T*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] =
+        from_float_saturating<T>(silu(g) * u);
 }
 
 // Vectors of fp16 come here where there are no tensor cores, else to gemv_mma.cu.

@@ -244,7 +244,7 @@ __device__ void gemv_mma(const GemvParams& p, BlockSums& block)
     if (!stores) return;
     float y[1] = {block.sum(row, threadIdx.x % COLS) + bias};
     if (adds)
-        y[0] += to_float(NORM ? *out : old);
+        y[0] = saturated<Out>(y[0] + to_float(NORM ? *out : old));
     else
         activate(p.activation, y);
     *out = from_float<Out>(y[0]);
@@ -264,7 +264,8 @@ __device__ void gemv_gate_mma(const GemvParams& p, BlockSums& block)
     if (row >= p.rows || column >= p.cols[0]) return;
     const float g = block.sum(row, threadIdx.x % HALF) + (p.biases[0] ? p.biases[0][column] : 0.0f);
     const float u = block.sum(row, threadIdx.x % HALF + HALF) + (p.biases[1] ? p.biases[1][column] : 0.0f);
-    static_cast<Half*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] = from_float<Half>(silu(g) * u);
+    static_cast<Half*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] =
+        from_float_saturating<Half>(silu(g) * u);
 }
 
 // PRECOND: a block of 256 for each 16 columns of each weight (gate: for each 8); rows from 1 to 8; inner and cols[0] at

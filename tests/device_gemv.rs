@@ -350,3 +350,74 @@ fn products_are_right() {
     }
     println!("largest error beside the sum of absolute products: {worst:.1e}");
 }
+
+/// Gate and residual of a 7B model pass fp16: what is finite stays finite, and a fault remains visible.
+#[test]
+fn device_keeps_finite_numbers_finite() {
+    on_emulator("numbers_beyond_fp16_become_the_largest", &["61", "75", "80"]);
+}
+
+#[test]
+#[ignore = "runs on the emulator, started by device_keeps_finite_numbers_finite"]
+fn numbers_beyond_fp16_become_the_largest() {
+    let path = std::env::var("HIRED_EMULATOR_SM").unwrap().parse().unwrap();
+    for (number, largest) in [(Number::F16, 65504.0), (Number::F32, 66975.28)] {
+        // 9 numbers: no vector reaches them.
+        for inner in [8, 9] {
+            let row = |first: f32| {
+                let mut row = vec![0.0; inner];
+                row[0] = first;
+                row
+            };
+            let rows = |firsts: &[f32]| firsts.iter().flat_map(|&x| row(x)).collect::<Vec<_>>();
+            let base = Case {
+                number,
+                form: Form::Gate,
+                inner,
+                gaps: [0, 0],
+                cols: [2, 2, 0],
+                norm: false,
+                bias: false,
+                add: false,
+                activation: 0,
+                shift: 0,
+            };
+            let mut data = Data {
+                x: rows(&[1.0, 0.5, f32::INFINITY, f32::NAN]),
+                norm: Vec::new(),
+                weights: vec![rows(&[255.875, 255.875]), rows(&[261.75, -261.75])],
+                biases: vec![Vec::new(); 3],
+                old: vec![vec![0.0; 8]; 3],
+            };
+            let near = |got: f32, wanted: f32| {
+                let is_near = (got - wanted).abs() <= wanted.abs() * 1e-3;
+                assert!(is_near || got == wanted, "{number:?} {inner} sm_{path}: {got}, {wanted}");
+            };
+            let check = |out: &[f32], [one, half, infinite]: [[f32; 2]; 3]| {
+                for (&got, wanted) in out.iter().zip([one, half, infinite].into_iter().flatten()) {
+                    near(got, wanted);
+                }
+                assert!(out[6..].iter().all(|x| x.is_nan()), "{number:?} {inner} sm_{path}");
+            };
+            let infinite = [f32::INFINITY, f32::NEG_INFINITY];
+            let out = &base.run(&data, 0, 4, path, ORDERS[0])[0];
+            check(out, [[largest, -largest], [16743.8, -16743.8], infinite]);
+            if number == Number::F16 {
+                assert_eq!(out[..2], [65504.0, -65504.0]);
+            }
+
+            data.weights = vec![rows(&[1975.0, -1975.0])];
+            data.old = vec![[65000.0, -65000.0].repeat(4)];
+            let base = Case { form: Form::Linear, cols: [2, 0, 0], add: true, ..base };
+            let out = &base.run(&data, 0, 4, path, ORDERS[0])[0];
+            let largest = if number == Number::F16 { largest } else { 66975.0 };
+            check(
+                out,
+                [[largest, -largest], [largest.min(65987.5), -largest.min(65987.5)], infinite],
+            );
+            if number == Number::F16 {
+                assert_eq!(out[..2], [65504.0, -65504.0]);
+            }
+        }
+    }
+}
