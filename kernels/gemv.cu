@@ -1,4 +1,5 @@
-// Products of a few rows with weights at the speed of memory: every weight is read once, for all rows.
+// Products of a few rows with weights at the speed of memory: every weight is read once, for all rows. By FMA;
+// gemv_mma.cu makes those of fp16 on tensor cores.
 //
 //   out = f(y · wᵀ + bias)  or  out += y · wᵀ + bias  or  out = silu(y · gateᵀ) * (y · upᵀ);  y = x or RMSNorm(x)
 //
@@ -216,7 +217,7 @@ __device__ void gemv(const GemvParams& p)
     float y[1] = {fmaf(sum, scale, tile.bias ? tile.bias[column] : 0.0f)};
     Out* out = static_cast<Out*>(tile.out) + static_cast<size_t>(row) * tile.cols + column;
     if (p.epilogue == HIRED_ADD)
-        y[0] += to_float(*out);
+        y[0] = saturated<Out>(y[0] + to_float(*out));
     else
         activate(p.activation, y);
     *out = from_float<Out>(y[0]);
@@ -252,8 +253,13 @@ __device__ void gemv_gate(const GemvParams& p)
     if (lane % SHARE != 0 || row >= p.rows || column >= p.cols[0]) return;
     const float g = fmaf(gate, scale, p.biases[0] ? p.biases[0][column] : 0.0f);
     const float u = fmaf(up, scale, p.biases[1] ? p.biases[1][column] : 0.0f);
-    static_cast<T*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] = from_float<T>(silu(g) * u);
+    static_cast<T*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] =
+        from_float_saturating<T>(silu(g) * u);
 }
+
+// Vectors of fp16 come here where there are no tensor cores, else to gemv_mma.cu.
+template <typename T, int N>
+constexpr bool IS_HERE = N == 1 || sizeof(T) != sizeof(Half) || !ptx::HAS_MMA_K8;
 
 // PRECOND: a warp for each 4 columns of each weight (gate: for each 2), in 1-D blocks of whole warps, at most 128
 // threads; rows from 1 to the name's (guarded: to 8); inner and cols[0] at least 1; x and the outs apart.
@@ -263,12 +269,20 @@ __device__ void gemv_gate(const GemvParams& p)
 #define GEMV(name, T, Out, N, ROWS, BLOCKS)                                                        \
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS) gemv_##name(GemvParams p) \
     {                                                                                              \
-        gemv<T, Out, N, ROWS>(p);                                                                  \
+        if constexpr (IS_HERE<T, N>) {                                                             \
+            gemv<T, Out, N, ROWS>(p);                                                              \
+        } else {                                                                                   \
+            __trap();                                                                              \
+        }                                                                                          \
     }
 #define GEMV_GATE(name, T, N, ROWS, BLOCKS)                                                        \
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS) gemv_gate_##name(GemvParams p) \
     {                                                                                              \
-        gemv_gate<T, N, ROWS>(p);                                                                  \
+        if constexpr (IS_HERE<T, N>) {                                                             \
+            gemv_gate<T, N, ROWS>(p);                                                              \
+        } else {                                                                                   \
+            __trap();                                                                              \
+        }                                                                                          \
     }
 
 GEMV(vector_rows1_f32, float, float, LANES<float>, 1, 4)

@@ -75,6 +75,26 @@ pub fn cases(corpus: &mut Corpus) {
         corpus.check("linear_add with bias", &what, stored, &Add, &data);
         corpus.check("normed with bias", &what, order, &Normed, &data);
     }
+    beyond_fp16(corpus);
+}
+
+/// 255.9 · 261.75, as a gate of LLaMA-2 makes them, and a sum: beyond fp16, and finite all the same.
+fn beyond_fp16(corpus: &mut Corpus) {
+    for rows in [1, 3, 8] {
+        let first = |x: f32| [x, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0].repeat(8);
+        let data = Tensors::default()
+            .given("x", &[rows, 8], vec![4.0; rows * 8])
+            .given("norm", &[8], vec![1.0; 8])
+            .given("w", &[8, 8], first(255.875))
+            .given("second", &[8, 8], first(261.75))
+            .given("sum", &[rows, 8], vec![64992.0; rows * 8])
+            .stored(corpus.stored());
+        let what = format!("{rows} rows beyond fp16");
+        // 66975 and 66016 become 65504.
+        let (gate, sum) = (slack(corpus, 46.0, 16.0), slack(corpus, 17.0, 16.0));
+        corpus.check("normed_swiglu", &what, gate, &Swiglu, &data);
+        corpus.check("linear_add", &what, sum, &Add, &data);
+    }
 }
 
 /// Numbers that fp16 does not hold: the largest it has stands for them, so many roundings below. LLaMA-2-7B has such a

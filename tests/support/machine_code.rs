@@ -159,15 +159,20 @@ pub fn bank_conflicts(code: &[Instruction]) -> usize {
     conflicts
 }
 
-/// The loop in which `word` (the beginning of one) is most frequent.
-pub fn main_loop<'a>(code: &'a [Instruction], word: &str) -> Option<&'a [Instruction]> {
+/// The loops in which `word` (the beginning of one) occurs.
+pub fn loops<'a>(code: &'a [Instruction], word: &str) -> Vec<&'a [Instruction]> {
     let loops = code.iter().enumerate().filter_map(|(end, branch)| {
         let target = branch.target.filter(|target| *target <= branch.address)?;
         let start = code.iter().position(|i| i.address >= target)?;
         Some(&code[start..=end])
     });
+    loops.filter(|body| count(body, word) > 0).collect()
+}
+
+/// The loop in which `word` is most frequent.
+pub fn main_loop<'a>(code: &'a [Instruction], word: &str) -> Option<&'a [Instruction]> {
     let share = |body: &&[Instruction]| count(body, word) as f64 / body.len() as f64;
-    loops.filter(|body| count(body, word) > 0).max_by(|a, b| share(a).total_cmp(&share(b)))
+    loops(code, word).into_iter().max_by(|a, b| share(a).total_cmp(&share(b)))
 }
 
 /// Instructions whose word begins so.

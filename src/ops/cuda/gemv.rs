@@ -2,21 +2,23 @@
 //!
 //! The floor is the bytes of the weights over the card's bandwidth: 4096 by 4096 in fp16, 33.6 MB, take 97 µs on a P40
 //! (346 GB/s), 105 µs on a T4 (320) and 7.0 µs on an H200 (4800). By Little's law bandwidth · latency must be under way
-//! at any time; by the kernels' code 2 to 4 KB are, of each of 12 to 16 warps on a multiprocessor (their registers):
+//! at any time. Of each warp 2 to 4 KB are, by the kernels' code. 12 to 16 warps of the FMA kernels fit on a
+//! multiprocessor and 24 of those on tensor cores, of which an H200 has 16 for 4096 columns:
 //!
 //! | | multiprocessors | latency | needed on each | under way: 1, 2 rows | 3 to 8 rows |
 //! |---|---|---|---|---|---|
-//! | P40 | 30 | 500 ns | 5.8 KB | 64 KB | 24 KB |
-//! | T4 | 40 | 500 ns | 4.0 KB | 64 KB | 24 KB |
-//! | H200 | 132 | 700 ns | 25 KB | 32 to 64 KB | 16 to 24 KB |
+//! | P40, FMA | 30 | 500 ns | 5.8 KB | 64 KB | 24 KB |
+//! | T4, tensor cores | 40 | 500 ns | 4.0 KB | 48 to 96 KB | the same |
+//! | H200, tensor cores | 132 | 700 ns | 25 KB | 32 to 96 KB | the same |
 //!
-//! An H200 has 8 warps on each multiprocessor for 4096 columns and 12 to 16 for more. So P40 and T4 should be at the floor
-//! for any number of rows, an H200 for 1 and 2 rows; from 3 rows on 4096 columns may fall to two thirds of its
-//! bandwidth. At 8 rows instructions are a limit there too: 570 with the norm and 430 without for each 2 KB of a warp
-//! take its four schedulers 142 and 107 clocks, the memory 97. (T4: 107 of 380, P40: 166 and, for the conversions from
-//! fp16, 190 of 270.)
+//! Instructions are no limit either. For each 2 KB of weights a warp of FMA takes 660 with the norm and 490 without for
+//! 8 rows: 166 clocks of a P40's four schedulers and, for the conversions from fp16, 190 of the memory's 270. On tensor
+//! cores they are as many for any rows: 155 and 45 on an H200, 39 and 12 clocks of 97; 176 and 51 on a T4, 44 and 13 of
+//! 380. So all should come near the floor for any number of rows, the more so the longer a product takes: of the 7 µs of
+//! 4096 columns on an H200 the first bytes' latency is a tenth.
 
 use super::abi::HIRED_GEMV_ROWS;
+use super::gemm::is_on_tensor_cores;
 use super::launch::{Launch, Number};
 use crate::ops::DECODE_ROWS;
 use crate::ops::cost::Cost;
@@ -25,11 +27,17 @@ use crate::ops::cost::Cost;
 pub const ROWS: usize = DECODE_ROWS;
 const _: () = assert!(ROWS == HIRED_GEMV_ROWS as usize);
 
-/// Threads of a block, four warps: small blocks share the columns out evenly.
+/// Threads of a block of the FMA kernels, four warps: small blocks share the columns out evenly.
 const THREADS: u32 = 128;
 
-/// Columns of a warp.
+/// Columns of a warp of them.
 const COLS: usize = 4;
+
+/// Threads of a block on tensor cores.
+const MMA_THREADS: u32 = 256;
+
+/// Columns of such a block.
+const MMA_COLS: usize = 16;
 
 /// What becomes of the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,11 +77,11 @@ impl Gemv {
         self.aligned && sizes.iter().all(|size| size.is_multiple_of(lanes))
     }
 
-    /// Warps that share the columns.
-    fn warps(&self) -> usize {
+    /// Tiles of so many columns of one weight; of gate and up together.
+    fn tiles(&self, cols: usize) -> usize {
         match self.form {
-            Form::Gate => self.cols[0].div_ceil(COLS / 2),
-            Form::Linear | Form::Logits => self.cols.iter().map(|n| n.div_ceil(COLS)).sum(),
+            Form::Gate => self.cols[0].div_ceil(cols / 2),
+            Form::Linear | Form::Logits => self.cols.iter().map(|n| n.div_ceil(cols)).sum(),
         }
     }
 
@@ -84,27 +92,32 @@ impl Gemv {
     }
 }
 
-/// The launch of `product`. The same kernels serve every path; a row's bits do not depend on how many there are.
+/// The launch of `product`. Path, format and what vectors reach decide how sums are added up: a row's bits do not
+/// depend on how many there are.
 ///
 /// # Panics
 /// For more rows than [`ROWS`], or none.
-pub fn gemv(_path: u32, number: Number, product: &Gemv) -> Launch {
+pub fn gemv(path: u32, number: Number, product: &Gemv) -> Launch {
     assert!((1..=ROWS).contains(&product.rows), "{} rows are no product of few", product.rows);
     let form = match (product.form, number) {
         (Form::Gate, _) => "gate_",
         (Form::Logits, Number::F16) => "logits_",
         (Form::Logits, Number::F32) | (Form::Linear, _) => "",
     };
-    let variant = match product.is_vector(number) {
-        true => format!("vector_rows{}", product.rows.next_power_of_two()),
-        false => "guarded".to_owned(),
-    };
     let warps = (THREADS / 32) as usize;
+    let by_fma = |variant: String| ("gemv", variant, product.tiles(COLS).div_ceil(warps), THREADS);
+    let (file, variant, blocks, block) = match product.is_vector(number) {
+        false => by_fma("guarded".to_owned()),
+        true if is_on_tensor_cores(path, number) => {
+            ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS)
+        }
+        true => by_fma(format!("vector_rows{}", product.rows.next_power_of_two())),
+    };
     Launch {
-        file: "gemv",
+        file,
         kernel: format!("gemv_{form}{variant}_{}", number.name()),
-        grid: [product.warps().div_ceil(warps) as u32, 1, 1],
-        block: THREADS,
+        grid: [blocks as u32, 1, 1],
+        block,
         shared: 0,
         cost: Cost::default(),
     }
@@ -124,25 +137,41 @@ mod tests {
         aligned: true,
     };
 
-    fn name(product: Gemv, number: Number) -> String {
-        gemv(61, number, &product).kernel
+    fn name(path: u32, product: Gemv, number: Number) -> String {
+        gemv(path, number, &product).kernel
     }
 
     #[test]
     fn rows_choose_the_variant() {
-        let names: Vec<_> = (1..=8).map(|rows| name(Gemv { rows, ..QKV }, Number::F16)).collect();
-        for (rows, variant) in [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8)] {
-            assert_eq!(names[rows - 1], format!("gemv_vector_rows{variant}_f16"));
+        for path in [61, 75, 80] {
+            let number = if path == 61 { Number::F16 } else { Number::F32 };
+            let names: Vec<_> =
+                (1..=8).map(|rows| name(path, Gemv { rows, ..QKV }, number)).collect();
+            for (rows, variant) in [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8)] {
+                let number = number.name();
+                assert_eq!(names[rows - 1], format!("gemv_vector_rows{variant}_{number}"));
+            }
+        }
+    }
+
+    #[test]
+    fn tensor_cores_make_any_rows_alike() {
+        for (path, rows) in [75, 80].into_iter().flat_map(|path| (1..=8).map(move |n| (path, n))) {
+            let launch = gemv(path, Number::F16, &Gemv { rows, ..QKV });
+            assert_eq!((launch.file, launch.kernel.as_str()), ("gemv_mma", "gemv_mma_f16"));
+            assert_eq!((launch.grid, launch.block), ([384, 1, 1], 256));
         }
     }
 
     #[test]
     fn forms_have_their_kernels() {
         let gate = Gemv { form: Form::Gate, cols: [11008, 11008, 0], ..QKV };
-        assert_eq!(name(gate, Number::F16), "gemv_gate_vector_rows1_f16");
+        assert_eq!(name(61, gate, Number::F16), "gemv_gate_vector_rows1_f16");
+        assert_eq!(name(75, gate, Number::F16), "gemv_gate_mma_f16");
         let logits = Gemv { form: Form::Logits, cols: [32064, 0, 0], rows: 3, ..QKV };
-        assert_eq!(name(logits, Number::F16), "gemv_logits_vector_rows4_f16");
-        assert_eq!(name(logits, Number::F32), "gemv_vector_rows4_f32");
+        assert_eq!(name(61, logits, Number::F16), "gemv_logits_vector_rows4_f16");
+        assert_eq!(name(80, logits, Number::F16), "gemv_logits_mma_f16");
+        assert_eq!(name(80, logits, Number::F32), "gemv_vector_rows4_f32");
     }
 
     #[test]
@@ -153,19 +182,24 @@ mod tests {
             Gemv { w_stride: 4100, ..QKV },
             Gemv { aligned: false, ..QKV },
         ] {
-            assert_eq!(name(wrong, Number::F16), "gemv_guarded_f16", "{wrong:?}");
+            for path in [61, 75, 80] {
+                assert_eq!(name(path, wrong, Number::F16), "gemv_guarded_f16", "{wrong:?}");
+            }
         }
         // Four numbers are a vector of f32.
-        assert_eq!(name(Gemv { inner: 4100, ..QKV }, Number::F32), "gemv_vector_rows1_f32");
+        let odd = Gemv { inner: 4100, ..QKV };
+        assert_eq!(name(61, odd, Number::F32), "gemv_vector_rows1_f32");
     }
 
     #[test]
-    fn warps_cover_the_columns() {
-        let grid = |product: Gemv| gemv(80, Number::F16, &product).grid;
-        assert_eq!(grid(QKV), [1536 / 4, 1, 1]);
-        assert_eq!(grid(Gemv { cols: [1, 5, 0], ..QKV }), [1, 1, 1]);
-        assert_eq!(grid(Gemv { cols: [9, 5, 4], ..QKV }), [2, 1, 1]);
+    fn blocks_cover_the_columns() {
+        let grid = |path, product: Gemv| gemv(path, Number::F16, &product).grid[0];
         let gate = Gemv { form: Form::Gate, cols: [11, 11, 0], ..QKV };
-        assert_eq!(grid(gate), [2, 1, 1]);
+        for (path, blocks) in [(61, [1536 / 4, 1, 2, 2]), (80, [384, 2, 3, 2])] {
+            assert_eq!(grid(path, QKV), blocks[0]);
+            assert_eq!(grid(path, Gemv { cols: [1, 5, 0], ..QKV }), blocks[1]);
+            assert_eq!(grid(path, Gemv { cols: [9, 5, 4], ..QKV }), blocks[2]);
+            assert_eq!(grid(path, gate), blocks[3]);
+        }
     }
 }
