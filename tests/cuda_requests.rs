@@ -278,7 +278,7 @@ fn child_steps() {
     assert_eq!(told[0], told[1]);
     // Positions and slots, sequences and tokens in regions of their own, then tables that reach 128 slots, for two
     // sequences, and in the end 256 for one.
-    let upload = |sequences, slots| Some(3 * 256 + sequences * slots / 16 * 4);
+    let upload = |sequences: u64, slots: u64| Some(3 * 256 + sequences * slots / 16 * 4);
     assert_eq!(told[0].2.first().copied(), upload(2, 128));
     assert_eq!(told[0].2.last().copied(), upload(1, 256));
     // The products before and after attention, itself, and the two of the MLP: in each of three layers of each step.

@@ -366,8 +366,11 @@ fn blocks_of_attention_fit() {
 #[test]
 fn decode_attention_loads_two_rounds_ahead() {
     let Some((nvcc, _)) = nvcc() else { return };
+    // The merge's loads, which go past the first level of caches, have a loop of their own.
+    let is_wide = |word: &str| word.starts_with("LDG.") && word.contains(".128");
+    let is_fresh = |word: &str| word.contains(".CG") || word.contains(".STRONG");
     let wide = |code: &[Instruction]| {
-        code.iter().filter(|i| i.word.starts_with("LDG.") && i.word.contains(".128")).count()
+        code.iter().filter(|i| is_wide(&i.word) && !is_fresh(&i.word)).count()
     };
     let mut seen = 0;
     for architecture in [61, 70, 75, 80, 86, 89, 90] {
