@@ -396,6 +396,54 @@ pub struct GemmParams {
     pub epilogue: u32,
     pub reserved: u32,
 }
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of GemmParams"][::core::mem::size_of::<GemmParams>() - 144usize];
+    ["Alignment of GemmParams"][::core::mem::align_of::<GemmParams>() - 8usize];
+    ["Offset of field: GemmParams::x"][::core::mem::offset_of!(GemmParams, x) - 0usize];
+    [
+        "Offset of field: GemmParams::weights",
+    ][::core::mem::offset_of!(GemmParams, weights) - 8usize];
+    [
+        "Offset of field: GemmParams::biases",
+    ][::core::mem::offset_of!(GemmParams, biases) - 32usize];
+    [
+        "Offset of field: GemmParams::outs",
+    ][::core::mem::offset_of!(GemmParams, outs) - 56usize];
+    [
+        "Offset of field: GemmParams::sums",
+    ][::core::mem::offset_of!(GemmParams, sums) - 80usize];
+    [
+        "Offset of field: GemmParams::cols",
+    ][::core::mem::offset_of!(GemmParams, cols) - 88usize];
+    [
+        "Offset of field: GemmParams::out_strides",
+    ][::core::mem::offset_of!(GemmParams, out_strides) - 100usize];
+    [
+        "Offset of field: GemmParams::rows",
+    ][::core::mem::offset_of!(GemmParams, rows) - 112usize];
+    [
+        "Offset of field: GemmParams::inner",
+    ][::core::mem::offset_of!(GemmParams, inner) - 116usize];
+    [
+        "Offset of field: GemmParams::x_stride",
+    ][::core::mem::offset_of!(GemmParams, x_stride) - 120usize];
+    [
+        "Offset of field: GemmParams::w_stride",
+    ][::core::mem::offset_of!(GemmParams, w_stride) - 124usize];
+    [
+        "Offset of field: GemmParams::parts",
+    ][::core::mem::offset_of!(GemmParams, parts) - 128usize];
+    [
+        "Offset of field: GemmParams::activation",
+    ][::core::mem::offset_of!(GemmParams, activation) - 132usize];
+    [
+        "Offset of field: GemmParams::epilogue",
+    ][::core::mem::offset_of!(GemmParams, epilogue) - 136usize];
+    [
+        "Offset of field: GemmParams::reserved",
+    ][::core::mem::offset_of!(GemmParams, reserved) - 140usize];
+};
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct VisionAttentionParams {
