@@ -2,7 +2,7 @@
 //!
 //! The floor of a product is 2 · rows · cols · inner FLOP over the card's rate: 24.2 GFLOP for the 2885 vision rows of
 //! an MLP's first half, 2.1 ms of a P40's 11.8 TFLOP/s. By the instructions of their main loops the kernels can reach
-//! 84% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
+//! 87% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
 use super::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
