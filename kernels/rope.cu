@@ -1,7 +1,7 @@
 // Rotary positions, and keys and values into the paged cache.
 //
-// Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Position, slot and block table are
-// read from memory: a captured graph is replayed unchanged while they advance.
+// Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Rows of prompts: a decode step's rows turn
+// in attention_decode.cu.
 #include "prelude.cuh"
 
 // One row of the batch, N pairs at a time. blockIdx.y shares the heads of q, then k, then v between blocks.
