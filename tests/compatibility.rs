@@ -11,6 +11,7 @@ use common::golden::fixture;
 use hired::engine::{Device, Engine, EngineOptions, Image, Prompt, Request};
 use hired::select::{Budget, Selection};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -109,6 +110,29 @@ fn settings_that_are_followed() {
             &[61, 80, 327, 327, 327, 327, 186, 123, 6, 80, 327, 327],
         ),
         (
+            "linear rope_scaling",
+            "next-hub",
+            &[(
+                "config.json",
+                "/text_config/rope_scaling",
+                json!({"type": "linear", "factor": 2.0}),
+            )],
+            &[155, 155, 155, 155, 155, 294, 61, 61, 61, 61, 168, 80],
+        ),
+        (
+            "rope_scaling of LLaMA 3.1",
+            "next-hub",
+            &[(
+                "config.json",
+                "/text_config/rope_scaling",
+                json!({
+                    "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0, "original_max_position_embeddings": 64
+                }),
+            )],
+            &[24, 190, 327, 80, 327, 80, 327, 80, 327, 262, 322, 322],
+        ),
+        (
             "embeddings said to be tied beside a head of its own",
             "next-hub",
             &[("config.json", "/tie_word_embeddings", json!(true))],
@@ -187,20 +211,26 @@ fn settings_of_generation_that_are_not_followed_are_told() {
     let changing = [
         ("bad_words_ids", json!([[61]]), Value::Null),
         ("begin_suppress_tokens", json!([153]), json!([])),
+        ("constraints", json!([1]), Value::Null),
+        ("dola_layers", json!("high"), Value::Null),
         ("encoder_no_repeat_ngram_size", json!(2), json!(0)),
         ("encoder_repetition_penalty", json!(1.5), json!(1.0)),
         ("exponential_decay_length_penalty", json!([2, 1.5]), Value::Null),
+        ("force_words_ids", json!([[5]]), Value::Null),
         ("forced_bos_token_id", json!(5), Value::Null),
         ("forced_eos_token_id", json!(2), Value::Null),
         ("guidance_scale", json!(1.5), json!(1)),
         ("min_length", json!(200), json!(0)),
         ("min_new_tokens", json!(6), json!(0)),
         ("no_repeat_ngram_size", json!(2), json!(0)),
+        ("num_beam_groups", json!(2), json!(1)),
         ("num_beams", json!(4), json!(1)),
+        ("penalty_alpha", json!(0.6), json!(0.0)),
         ("repetition_penalty", json!(1.5), json!(1.0)),
         ("sequence_bias", json!([[[61], -10.0]]), Value::Null),
         ("stop_strings", json!(["a"]), json!([])),
         ("suppress_tokens", json!([153]), json!([])),
+        ("token_healing", json!(true), json!(false)),
         ("watermarking_config", json!({"bias": 2.5}), Value::Null),
     ];
     for (key, value, neutral) in changing {
@@ -213,6 +243,70 @@ fn settings_of_generation_that_are_not_followed_are_told() {
         assert_eq!(told.len(), 1, "{key}: {told:?}");
         assert!(told[0].contains(key) && told[0].contains("generation_config.json"), "{told:?}");
         assert_eq!(notes(neutral), Vec::<String>::new(), "{key}");
+    }
+}
+
+/// docs/compatibility.md by file: its keys and what becomes of them.
+fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/compatibility.md");
+    let mut files: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut file = String::new();
+    for line in fs::read_to_string(page).unwrap().lines() {
+        if let Some(title) = line.strip_prefix("## ") {
+            file = title.replace('`', "");
+        } else if let Some(row) = line.strip_prefix("| `") {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            for key in cells[0].split(',') {
+                let key = key.trim().trim_matches('`').to_owned();
+                let before =
+                    files.entry(file.clone()).or_default().insert(key.clone(), cells[1].into());
+                assert!(before.is_none(), "{file}: {key} stands there twice");
+            }
+        }
+    }
+    files
+}
+
+/// Every setting of transformers' own classes stands on the page, and what the page says of it is so: a value that is
+/// not the default gives another configuration (followed), an error (refused), a note (told), or nothing at all.
+#[test]
+fn no_setting_is_passed_over_in_silence() {
+    let listed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compatibility/settings.json");
+    let listed: Value = serde_json::from_slice(&fs::read(listed).unwrap()).unwrap();
+    let documented = documented();
+    for (section, settings) in listed.as_object().unwrap() {
+        let (model, file, prefix) = match section.as_str() {
+            "config.json" => ("next-hub", "config.json", ""),
+            "config.json, vision_config" => ("next-hub", "config.json", "/vision_config"),
+            "config.json, text_config" => ("next-hub", "config.json", "/text_config"),
+            "generation_config.json" => ("next-hub", "generation_config.json", ""),
+            "preprocessor_config.json" => ("llava15", "preprocessor_config.json", ""),
+            other => panic!("{other}"),
+        };
+        let open = |edits: Edits| {
+            let engine = load(edited(model, edits).path())?;
+            Ok::<_, hired::Error>((engine.config().clone(), engine.notes().to_vec()))
+        };
+        let (plain, _) = open(&[]).unwrap();
+        for (key, values) in settings.as_object().unwrap() {
+            let said = documented.get(section).and_then(|keys| keys.get(key));
+            let said = said.unwrap_or_else(|| panic!("{section}: {key} is not on the page"));
+            for value in values.as_array().unwrap() {
+                let pointer = format!("{prefix}/{key}");
+                let became = match open(&[(file, &pointer, value.clone())]) {
+                    Err(error) if error.to_string().contains(key) => "refused",
+                    Err(error) => panic!("{section}: {key}: {error}"),
+                    Ok((_, notes)) if notes.iter().any(|note| note.contains(key)) => "told",
+                    Ok((config, _)) if config != plain => "followed",
+                    Ok(_) => "no effect",
+                };
+                let parts: Vec<&str> = said.split(" or ").collect();
+                assert!(
+                    parts.contains(&became),
+                    "{section}: {key} = {value} is {became}, the page says {said}"
+                );
+            }
+        }
     }
 }
 

@@ -38,9 +38,10 @@ need_gxx() {
 
 # What bindgen reads kernels/abi.h with: libclang, and a C compiler's stdint.h, which libclang comes without.
 need_libclang() {
-    if ! compgen -G "${LIBCLANG_PATH:-/nowhere}/libclang*.so*" >/dev/null &&
-        ! ldconfig -p 2>/dev/null | grep -q 'libclang' &&
-        ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null; then
+    # Not libclang-cpp, which is another library.
+    if ! compgen -G "${LIBCLANG_PATH:-/nowhere}/libclang[-.][0-9s]*" >/dev/null &&
+        ! ldconfig -p 2>/dev/null | grep -qE 'libclang(-[0-9.]+)?\.so' &&
+        ! compgen -G '/usr/lib/llvm-*/lib/libclang[-.][0-9s]*' >/dev/null; then
         install_packages libclang1-14
     fi
     command -v gcc >/dev/null || install_packages gcc

@@ -3,6 +3,7 @@
 use super::cases::{Case, Kind, PARTITIONS};
 use super::data::Data;
 use hired::Result;
+use hired::config::{Rope, RopeScaling};
 use hired::image::Normalization;
 use hired::kv;
 use hired::ops::sample::Sampling;
@@ -23,7 +24,7 @@ pub struct Held<O: Ops> {
     _tables: Vec<O::Weight>,
 }
 
-const THETA: f32 = 10_000.0;
+const ROPE: Rope = Rope { theta: 10_000.0, scaling: RopeScaling::Default };
 
 /// Tensors to an executor.
 struct Maker<'a, O: Ops> {
@@ -234,7 +235,7 @@ impl Case {
         let (Some(cache), Some(batch)) = (&mut held.cache, &held.batch) else {
             unreachable!("both are made")
         };
-        ops.rope_append(q, k, v, cache, 0, batch, THETA)
+        ops.rope_append(q, k, v, cache, 0, batch, &ROPE)
     }
 
     fn step<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
@@ -242,7 +243,7 @@ impl Case {
         let (Some(cache), Some(batch)) = (&mut held.cache, &held.batch) else {
             unreachable!("both are made")
         };
-        ops.step_attention(q, k, v, cache, 0, batch, THETA).map(drop)
+        ops.step_attention(q, k, v, cache, 0, batch, &ROPE).map(drop)
     }
 
     /// What is timed.

@@ -11,23 +11,29 @@ use crate::Result;
 pub(super) const GENERATION: &str = "generation_config.json";
 
 /// Settings by which transformers' greedy search draws other tokens, each with the values that change nothing.
-const CHANGING: [(&str, &[Neutral]); 17] = [
+const CHANGING: [(&str, &[Neutral]); 23] = [
     ("bad_words_ids", &[]),
     ("begin_suppress_tokens", &[Neutral::Empty]),
+    ("constraints", &[]),
+    ("dola_layers", &[]),
     ("encoder_no_repeat_ngram_size", &[Neutral::Is(0.0)]),
     ("encoder_repetition_penalty", &[Neutral::Is(1.0)]),
     ("exponential_decay_length_penalty", &[]),
+    ("force_words_ids", &[]),
     ("forced_bos_token_id", &[]),
     ("forced_eos_token_id", &[]),
     ("guidance_scale", &[Neutral::Is(1.0)]),
     ("min_length", &[Neutral::Is(0.0)]),
     ("min_new_tokens", &[Neutral::Is(0.0)]),
     ("no_repeat_ngram_size", &[Neutral::Is(0.0)]),
+    ("num_beam_groups", &[Neutral::Is(1.0)]),
     ("num_beams", &[Neutral::Is(1.0)]),
+    ("penalty_alpha", &[Neutral::Is(0.0)]),
     ("repetition_penalty", &[Neutral::Is(1.0)]),
     ("sequence_bias", &[]),
     ("stop_strings", &[Neutral::Empty]),
     ("suppress_tokens", &[Neutral::Empty]),
+    ("token_healing", &[Neutral::Off]),
     ("watermarking_config", &[]),
 ];
 
@@ -35,6 +41,7 @@ const CHANGING: [(&str, &[Neutral]); 17] = [
 enum Neutral {
     Is(f64),
     Empty,
+    Off,
 }
 
 impl Neutral {
@@ -42,6 +49,7 @@ impl Neutral {
         match self {
             Self::Is(number) => value.as_f64() == Some(*number),
             Self::Empty => value.as_array().is_some_and(Vec::is_empty),
+            Self::Off => value == &Value::Bool(false),
         }
     }
 }

@@ -48,6 +48,11 @@ impl<'a> Section<'a> {
         self.map.is_some()
     }
 
+    /// Whether nothing stands in it.
+    pub fn is_empty(&self) -> bool {
+        self.map.is_none_or(Map::is_empty)
+    }
+
     /// The value under `key`, unless absent or `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map?.get(key).filter(|value| !value.is_null())

@@ -9,6 +9,9 @@ mod hub;
 mod json;
 mod model;
 mod preprocessor;
+mod rope;
+
+pub use rope::{Rope, RopeScaling};
 
 use std::path::{Path, PathBuf};
 
@@ -105,8 +108,8 @@ pub struct TextConfig {
     pub vocab: usize,
     /// RMSNorm epsilon.
     pub eps: f32,
-    /// RoPE base.
-    pub rope_theta: f32,
+    /// Rotary position embeddings.
+    pub rope: Rope,
     /// Positions the model may see; a sliding window counts as a limit, inside which it changes nothing.
     pub max_positions: usize,
     /// The output matrix is the embedding.

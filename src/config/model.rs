@@ -8,6 +8,7 @@ use super::generation::Generation;
 use super::json::{self, Section};
 use super::{
     Activation, Architecture, Family, Files, ModelConfig, TextConfig, VisionConfig, preprocessor,
+    rope,
 };
 use crate::{Error, Result};
 
@@ -169,24 +170,12 @@ fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
         head_dim: width,
         vocab: section.whole("vocab_size", 32000, 1..=MAX_VOCAB)?,
         eps: section.number("rms_norm_eps", 1e-6, 1e-12..=1.0)? as f32,
-        rope_theta: rope_theta(section)?,
+        rope: rope::read(
+            section,
+            section.whole("max_position_embeddings", positions, 1..=MAX_POSITIONS)?,
+        )?,
         max_positions: max_positions(section, family, positions)?,
     })
-}
-
-fn rope_theta(section: &Section) -> Result<f32> {
-    // `rope_parameters` holds since transformers 5 what was `rope_theta` and `rope_scaling`.
-    let inner = [section.section("rope_parameters")?, section.section("rope_scaling")?];
-    for scaling in &inner {
-        let key = scaling.spelling("rope_type", "type");
-        scaling.choice(key, "default", &[("default", ())])?;
-    }
-    for holder in inner.iter().chain([section]) {
-        holder.number("partial_rotary_factor", 1.0, 1.0..=1.0)?;
-    }
-    // The inner one wins, under whichever of its two names.
-    let holder = inner.iter().find(|inner| inner.get("rope_theta").is_some()).unwrap_or(section);
-    Ok(holder.number("rope_theta", 10_000.0, 1.0..=1e12)? as f32)
 }
 
 /// Positions after which the arithmetic would change.

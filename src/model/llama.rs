@@ -126,14 +126,14 @@ impl<W> Llama<W> {
                 ops.layer(Some(layer));
                 let products = [&block.q, &block.k, &block.v];
                 let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
-                let theta = self.config.rope_theta;
+                let rope = &self.config.rope;
                 let mut mixed = if stage == Stage::Decode {
                     let mixed =
-                        ops.step_attention(&mut q, &mut k, &v, cache, index, batch, theta)?;
+                        ops.step_attention(&mut q, &mut k, &v, cache, index, batch, rope)?;
                     drop((k, v));
                     mixed
                 } else {
-                    ops.rope_append(&mut q, &mut k, &v, cache, index, batch, theta)?;
+                    ops.rope_append(&mut q, &mut k, &v, cache, index, batch, rope)?;
                     // What a long prompt mixes takes their place.
                     drop((k, v));
                     ops.attention(&q, cache, index, batch)?

@@ -21,7 +21,7 @@ mod visual;
 use crate::Result;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
-use crate::config::Activation;
+use crate::config::{Activation, Rope};
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::select;
@@ -298,7 +298,7 @@ pub trait Ops {
         cache: &mut Self::Cache,
         layer: usize,
         batch: &Self::Batch,
-        theta: f32,
+        rope: &Rope,
     ) -> Result<()>;
     /// Causal attention of every row to its sequence's cache: `[rows, heads · head_dim]`.
     fn attention(
@@ -319,9 +319,9 @@ pub trait Ops {
         cache: &mut Self::Cache,
         layer: usize,
         batch: &Self::Batch,
-        theta: f32,
+        rope: &Rope,
     ) -> Result<Self::Buffer> {
-        self.rope_append(q, k, v, cache, layer, batch, theta)?;
+        self.rope_append(q, k, v, cache, layer, batch, rope)?;
         self.attention(q, cache, layer, batch)
     }
     /// Rows of a prompt that go on behind a layer: of the rows `among` the `keep` that its last row attends to most,

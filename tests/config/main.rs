@@ -4,7 +4,9 @@ mod refused;
 
 use std::path::Path;
 
-use hired::config::{Activation, Architecture, Family, Files, ModelConfig, ModelFolder, from_json};
+use hired::config::{
+    Activation, Architecture, Family, Files, ModelConfig, ModelFolder, Rope, RopeScaling, from_json,
+};
 use serde_json::{Value, json};
 
 /// The published LLaVA-v1.6-vicuna-7b: hardly anything about the decoder is spelled out.
@@ -102,7 +104,7 @@ fn published_vicuna() {
     assert_eq!(text.family, Family::Llama);
     assert_eq!((text.hidden, text.intermediate, text.layers), (4096, 11008, 32));
     assert_eq!((text.heads, text.kv_heads, text.head_dim), (32, 32, 128));
-    assert_eq!((text.vocab, text.max_positions, text.rope_theta), (32064, 4096, 1e4));
+    assert_eq!((text.vocab, text.max_positions, text.rope.theta), (32064, 4096, 1e4));
     assert_eq!((text.eps, text.tied), (1e-5, false));
     assert_eq!(model.image.pinpoints.as_ref().unwrap()[3], (1008, 336));
     assert_eq!(model.image.mean[0], 0.48145466);
@@ -123,7 +125,7 @@ fn published_mistral() {
     let text = read(&files).unwrap().text;
     assert_eq!(text.family, Family::Mistral);
     assert_eq!((text.heads, text.kv_heads, text.head_dim), (32, 8, 128));
-    assert_eq!((text.max_positions, text.rope_theta), (32768, 1e6));
+    assert_eq!((text.max_positions, text.rope.theta), (32768, 1e6));
 }
 
 #[test]
@@ -167,9 +169,22 @@ fn both_spellings_and_values_that_read_as_absent() {
 
     let rope = json!({ "rope_theta": 5e5, "rope_type": "default" });
     let text = with(vicuna(), "/text_config/rope_parameters", rope).unwrap().text;
-    assert_eq!(text.rope_theta, 5e5);
+    assert_eq!(text.rope.theta, 5e5);
     let scaling = json!({ "type": "default" });
     with(vicuna(), "/text_config/rope_scaling", scaling).unwrap();
+    let linear = json!({ "type": "linear", "factor": 4 });
+    let text = with(vicuna(), "/text_config/rope_scaling", linear).unwrap().text;
+    let expected = Rope { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } };
+    assert_eq!(text.rope, expected);
+    let llama3 = json!({ "rope_type": "llama3", "factor": 8, "rope_theta": 5e5 });
+    let text = with(vicuna(), "/text_config/rope_parameters", llama3).unwrap().text;
+    let scaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_positions: 4096.0,
+    };
+    assert_eq!(text.rope, Rope { theta: 5e5, scaling });
 
     for absent in ["head_dim", "num_key_value_heads", "rope_theta", "rope_scaling", "hidden_size"] {
         let model = with(vicuna(), &format!("/text_config/{absent}"), Value::Null).unwrap();

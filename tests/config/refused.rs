@@ -48,13 +48,19 @@ fn refused_values() {
         ("/text_config/rope_theta", json!(0), &["rope_theta"]),
         (
             "/text_config/rope_scaling",
-            json!({ "type": "linear", "factor": 2 }),
-            &["rope_scaling.type", "linear"],
+            json!({ "type": "dynamic", "factor": 2 }),
+            &["rope_scaling.type", "dynamic"],
+        ),
+        ("/text_config/rope_scaling", json!({ "type": "linear" }), &["rope_scaling.factor"]),
+        (
+            "/text_config/rope_scaling",
+            json!({ "type": "linear", "factor": 0 }),
+            &["rope_scaling.factor", "0"],
         ),
         (
             "/text_config/rope_parameters",
-            json!({ "rope_type": "llama3" }),
-            &["rope_parameters.rope_type", "llama3"],
+            json!({ "rope_type": "llama3", "factor": 8, "low_freq_factor": 4 }),
+            &["rope_parameters.high_freq_factor", "low_freq_factor"],
         ),
         ("/text_config/partial_rotary_factor", json!(0.5), &["partial_rotary_factor"]),
         ("/text_config/attention_bias", json!(true), &["attention_bias", "true"]),

@@ -1,6 +1,6 @@
 //! Attention: of the vision tower, of class tokens, of prompts and of decode steps over the paged cache.
 
-use super::corpus::{Case, Corpus, Data, Results, Tensors};
+use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
 use super::rows::layout;
 use hired::image::Layout;
 use hired::kv::{Shape, pages_for};
@@ -203,7 +203,7 @@ impl Case for Decoder<'_> {
         let which: Vec<usize> = (row..row + prompts.len()).collect();
         let (mut q, mut k) = (ops.gather(&q, &which)?, ops.gather(&k, &which)?);
         let v = ops.gather(&v, &which)?;
-        let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, 10000.0)?;
+        let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, &ROPE)?;
         results.push(("step", ops.download(&mixed)?));
         Ok(results)
     }
@@ -220,7 +220,7 @@ impl Decoder<'_> {
         batch: &O::Batch,
     ) -> hired::Result<Vec<f32>> {
         let (mut q, mut k, v) = (ops.gather(q, rows)?, ops.gather(k, rows)?, ops.gather(v, rows)?);
-        ops.rope_append(&mut q, &mut k, &v, cache, 1, batch, 10000.0)?;
+        ops.rope_append(&mut q, &mut k, &v, cache, 1, batch, &ROPE)?;
         drop((k, v));
         let mixed = ops.attention(&q, cache, 1, batch)?;
         ops.download(&mixed)

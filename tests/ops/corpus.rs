@@ -2,6 +2,7 @@
 
 use half::f16;
 use hired::checkpoint::{Checkpoint, DType};
+use hired::config::{Rope, RopeScaling};
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
 use hired::ops::cuda::launch::{Gemm, Number};
@@ -10,6 +11,9 @@ use hired::ops::memory::Purpose;
 use hired::ops::{Linear, Norm, Ops, Storage};
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::BTreeMap;
+
+/// The rotation of most cases.
+pub const ROPE: Rope = Rope { theta: 10_000.0, scaling: RopeScaling::Default };
 
 /// What an operation gives, by name.
 pub type Results = Vec<(&'static str, Vec<f32>)>;

@@ -3,7 +3,8 @@
 //! Scores that differ in the last bit may choose other rows, so these are far apart or equal: keys differ in a number
 //! that no rotation reaches, by steps that every format holds.
 
-use super::corpus::{Case, Corpus, Data, Results, Tensors};
+use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
+use hired::config::Rope;
 use hired::kv::{Shape, pages_for};
 use hired::ops::cuda::launch::Number;
 use hired::ops::{Ops, Span};
@@ -74,7 +75,15 @@ impl Case for Retain {
         let span = Span { row: 0, rows, slot: 0, position: 0, pages: table.clone() };
         let batch = ops.batch(&first, Vec::new(), vec![span])?;
         // Of this base all frequencies but the first are 0: the second number stays as it is.
-        ops.rope_append(&mut query, &mut keys, &v, &mut first, 1, &batch, f32::INFINITY)?;
+        ops.rope_append(
+            &mut query,
+            &mut keys,
+            &v,
+            &mut first,
+            1,
+            &batch,
+            &Rope { theta: f32::INFINITY, ..ROPE },
+        )?;
         drop(keys);
         let retained = ops.retain(&query, &first, 1, &batch, among.clone(), *keep)?;
         drop((query, batch));
@@ -89,7 +98,7 @@ impl Case for Retain {
         let mut k = ops.gather_retained(&k, &retained)?;
         let v = ops.gather_retained(&v, &retained)?;
         let batch = ops.retained_batch(&retained, table[..pages_for(left)].to_vec())?;
-        ops.rope_append(&mut q, &mut k, &v, &mut second, 0, &batch, 10000.0)?;
+        ops.rope_append(&mut q, &mut k, &v, &mut second, 0, &batch, &ROPE)?;
         let mixed = ops.attention(&q, &second, 0, &batch)?;
         Ok(vec![
             ("retained", numbers),

@@ -1,6 +1,6 @@
 //! Decode steps over long and short sequences together: splits of the cache, their merging, the new row's own key.
 
-use super::corpus::{Case, Corpus, Data, Results, Tensors};
+use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
 use hired::kv::{Shape, pages_for};
 use hired::ops::cuda::launch::Number;
 use hired::ops::{DECODE_ROWS, Ops, Span};
@@ -96,7 +96,7 @@ impl Case for Steps<'_> {
             let which: Vec<usize> = (0..rows_before).map(|i| (29 * sequence + i) % rows).collect();
             let (mut q, mut k) = (ops.gather(&q, &which)?, ops.gather(&k, &which)?);
             let v = ops.gather(&v, &which)?;
-            ops.rope_append(&mut q, &mut k, &v, &mut cache, 1, &batch, 10000.0)?;
+            ops.rope_append(&mut q, &mut k, &v, &mut cache, 1, &batch, &ROPE)?;
         }
         let mut step = |sequences: &[usize], turn: usize| {
             let spans = sequences.iter().enumerate().map(|(row, &sequence)| {
@@ -110,7 +110,7 @@ impl Case for Steps<'_> {
                 sequences.iter().map(|sequence| rows - 1 - sequence - turn * DECODE_ROWS).collect();
             let (mut q, mut k) = (ops.gather(&q, &which)?, ops.gather(&k, &which)?);
             let v = ops.gather(&v, &which)?;
-            let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, 10000.0)?;
+            let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, &ROPE)?;
             ops.download(&mixed)
         };
         let together: Vec<usize> = (0..slots.len()).collect();

@@ -3,7 +3,7 @@
 use super::{Cache, Counter, Planned, Retained, Rows, Scores, Shape, Size};
 use crate::checkpoint::synth::Recipe;
 use crate::checkpoint::{DType, Tensor};
-use crate::config::Activation;
+use crate::config::{Activation, Rope};
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::ops::ceiling::Ceiling;
@@ -242,7 +242,7 @@ impl Ops for Counter {
         _: &mut Cache,
         _: usize,
         _: &Rows,
-        _: f32,
+        _: &Rope,
     ) -> Result<()> {
         self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
         Ok(())
@@ -262,7 +262,7 @@ impl Ops for Counter {
         cache: &mut Cache,
         _: usize,
         batch: &Rows,
-        _: f32,
+        _: &Rope,
     ) -> Result<Size> {
         self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
         let heads = q.cols / cache.shape.head_dim;

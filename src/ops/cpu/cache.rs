@@ -3,6 +3,7 @@
 use super::buffer::Buffer;
 use super::simd::Isa;
 use super::stored::Stored;
+use crate::config::Rope;
 use crate::kv::{PAGE, Shape};
 use crate::matrix::{View, transpose};
 use crate::ops::memory::{Charge, Meter, Purpose};
@@ -128,13 +129,12 @@ impl Layered for Cache {
     }
 }
 
-/// Rotates each head of each row by its position: pairs (j, j + width/2), angle position · θ^(−2j/width).
+/// Rotates each head of each row by its position: pairs (j, j + width/2), angle position · frequency j.
 ///
 /// Frequencies, angles, sine and cosine in f32, as transformers computes them.
-pub(super) fn rope(x: &mut Buffer, positions: &[usize], width: usize, theta: f32) {
+pub(super) fn rope(x: &mut Buffer, positions: &[usize], width: usize, rope: &Rope) {
     let half = width / 2;
-    let frequencies: Vec<f32> =
-        (0..half).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();
+    let frequencies = rope.frequencies(width);
     for (row, &position) in positions.iter().enumerate() {
         let turns: Vec<(f32, f32)> =
             frequencies.iter().map(|f| (position as f32 * f).sin_cos()).collect();

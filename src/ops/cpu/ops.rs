@@ -6,7 +6,7 @@ use super::linear::Epilogue;
 use super::retain::Retained;
 use super::{Cpu, NUMBER, attention, cache, ceiling, rows, system};
 use crate::checkpoint::Tensor;
-use crate::config::Activation;
+use crate::config::{Activation, Rope};
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::ops::ceiling::Ceiling;
@@ -229,7 +229,7 @@ impl Ops for Cpu {
         cache: &mut Cache,
         layer: usize,
         batch: &Batch,
-        theta: f32,
+        rope: &Rope,
     ) -> Result<()> {
         let width = cache.shape.head_dim;
         let numbers = q.rows() * (q.cols() + 2 * k.cols());
@@ -237,8 +237,8 @@ impl Ops for Cpu {
             "rope_append",
             || cost::pass(numbers, NUMBER),
             |_| {
-                cache::rope(q, &batch.positions, width, theta);
-                cache::rope(k, &batch.positions, width, theta);
+                cache::rope(q, &batch.positions, width, rope);
+                cache::rope(k, &batch.positions, width, rope);
                 for span in &batch.spans {
                     cache.write(layer, span, false, k);
                     cache.write(layer, span, true, v);

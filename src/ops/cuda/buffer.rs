@@ -4,6 +4,7 @@ use super::launch::Number;
 use super::queue::Block;
 use super::scratch::Parts;
 use super::select::ClsHeads;
+use crate::config::Rope;
 use crate::kv;
 use crate::ops::arena::Region;
 use crate::ops::{Extent, Layered, Span};
@@ -68,7 +69,7 @@ pub struct Cache {
     pub(super) step: u64,
     pub(super) parts: Parts<6>,
     /// Whose frequencies are there.
-    pub(super) theta: Option<f32>,
+    pub(super) rope: Option<Rope>,
 }
 
 impl Layered for Cache {

@@ -311,7 +311,7 @@ impl Cuda {
         let counters = parts.offset(DONE);
         // SAFETY: the counters are the last part of the block.
         unsafe { self.queue.clear(step + counters as u64, parts.bytes() - counters)? };
-        Ok(super::buffer::Cache { block, shape, step, parts, theta: None })
+        Ok(super::buffer::Cache { block, shape, step, parts, rope: None })
     }
 }
 

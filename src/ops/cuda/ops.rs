@@ -9,7 +9,7 @@ use super::retain::Retained;
 use super::scratch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
-use crate::config::Activation;
+use crate::config::{Activation, Rope};
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::ops::ceiling::Ceiling;
@@ -278,7 +278,7 @@ impl Ops for Cuda {
         cache: &mut Cache,
         layer: usize,
         batch: &Batch,
-        theta: f32,
+        rotary: &Rope,
     ) -> Result<()> {
         let kv::Shape { kv_heads, head_dim, .. } = cache.shape;
         let heads = q.cols / head_dim;
@@ -288,7 +288,7 @@ impl Ops for Cuda {
             k: k.pointer(),
             v: v.pointer(),
             cache: cache.layer(layer, q.number),
-            frequencies: self.frequencies(cache, theta)?,
+            frequencies: self.frequencies(cache, rotary)?,
             positions: batch.positions as *const u32,
             slots: batch.slots as *const u32,
             sequences: batch.sequences as *const u32,
@@ -322,9 +322,9 @@ impl Ops for Cuda {
         cache: &mut Cache,
         layer: usize,
         batch: &Batch,
-        theta: f32,
+        rotary: &Rope,
     ) -> Result<Buffer> {
-        let frequencies = self.frequencies(cache, theta)?;
+        let frequencies = self.frequencies(cache, rotary)?;
         self.attend_step([q, k, v], cache, layer, batch, frequencies)
     }
 

@@ -4,6 +4,7 @@ use super::buffer::{Batch, Buffer, Cache, part};
 use super::executor::{Cuda, Recorded};
 use super::graph::Graph;
 use super::scratch;
+use crate::config::Rope;
 use crate::ops::{DECODE_ROWS, Span, Work};
 use crate::{Error, Result, kv};
 
@@ -95,17 +96,14 @@ impl Cuda {
         })
     }
 
-    /// Rotation frequencies θ^(−2j/width) in device memory.
-    pub(super) fn frequencies(&self, cache: &mut Cache, theta: f32) -> Result<*const f32> {
+    /// Rotation frequencies in device memory, computed on the host as the CPU computes them.
+    pub(super) fn frequencies(&self, cache: &mut Cache, rope: &Rope) -> Result<*const f32> {
         let address = part(cache.step, &cache.parts, FREQUENCIES);
-        if cache.theta != Some(theta) {
-            let width = cache.shape.head_dim;
-            // In f32 and on the host, as the CPU computes them.
-            let frequencies: Vec<f32> =
-                (0..width / 2).map(|j| 1.0 / theta.powf((2 * j) as f32 / width as f32)).collect();
+        if cache.rope != Some(*rope) {
+            let frequencies = rope.frequencies(cache.shape.head_dim);
             // SAFETY: the part is made for them.
             unsafe { self.queue.upload(address, &frequencies)? };
-            cache.theta = Some(theta);
+            cache.rope = Some(*rope);
         }
         Ok(address as *const f32)
     }

@@ -1,0 +1,139 @@
+//! Rotary position embeddings: by how much each pair of a head's numbers turns from one position to the next.
+
+use super::json::Section;
+use crate::Result;
+use std::f32::consts::TAU;
+
+/// Rotary position embeddings (Su et al. 2021), with the scalings that stretch a model's context.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rope {
+    /// The base θ.
+    pub theta: f32,
+    /// What becomes of the frequencies.
+    pub scaling: RopeScaling,
+}
+
+/// A change of the frequencies, named as transformers' `rope_type`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum RopeScaling {
+    /// None.
+    Default,
+    /// All are divided (Chen et al. 2023).
+    Linear {
+        /// By this.
+        factor: f32,
+    },
+    /// LLaMA 3.1: slow turns are divided, quick ones stay, those between are blended.
+    Llama3 {
+        /// What slow ones are divided by.
+        factor: f32,
+        /// Slow: fewer turns than this in the original context.
+        low_freq_factor: f32,
+        /// Quick: more turns than this in the original context.
+        high_freq_factor: f32,
+        /// Positions of the original context.
+        original_positions: f32,
+    },
+}
+
+impl Rope {
+    /// The frequencies θ^(−2j/width) of a head of `width` numbers, scaled, in radians a position: `[width / 2]`, in f32
+    /// and in the order of operations of transformers' `modeling_rope_utils`.
+    pub fn frequencies(&self, width: usize) -> Vec<f32> {
+        let plain = |j: usize| 1.0 / self.theta.powf((2 * j) as f32 / width as f32);
+        (0..width / 2).map(|j| self.scaling.of(plain(j))).collect()
+    }
+}
+
+impl RopeScaling {
+    fn of(self, frequency: f32) -> f32 {
+        match self {
+            Self::Default => frequency,
+            Self::Linear { factor } => frequency / factor,
+            Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_positions } => {
+                let wave = TAU / frequency;
+                if wave > original_positions / low_freq_factor {
+                    return frequency / factor;
+                }
+                if wave < original_positions / high_freq_factor {
+                    return frequency;
+                }
+                let smooth = (original_positions / wave - low_freq_factor)
+                    / (high_freq_factor - low_freq_factor);
+                (1.0 - smooth) * frequency / factor + smooth * frequency
+            }
+        }
+    }
+}
+
+/// What the decoder's section of `config.json` says; `positions`: its `max_position_embeddings`.
+pub(super) fn read(section: &Section, positions: usize) -> Result<Rope> {
+    // `rope_parameters` is the name since transformers 5; where the older one says anything, it alone counts.
+    let older = section.section("rope_scaling")?;
+    let inner = if older.is_empty() { section.section("rope_parameters")? } else { older };
+    for holder in [section, &inner] {
+        holder.number("partial_rotary_factor", 1.0, 1.0..=1.0)?;
+    }
+    let holder = if inner.get("rope_theta").is_some() { &inner } else { section };
+    let theta = holder.number("rope_theta", 10_000.0, 1.0..=1e12)? as f32;
+    let number =
+        |key, default, least| inner.number(key, default, least..=1e9).map(|value| value as f32);
+    let scaling = match inner.choice(
+        inner.spelling("rope_type", "type"),
+        "default",
+        &[("default", 0), ("linear", 1), ("llama3", 2)],
+    )? {
+        0 => RopeScaling::Default,
+        1 => RopeScaling::Linear { factor: factor(&inner)? },
+        _ => {
+            let [low, high] = ["low_freq_factor", "high_freq_factor"];
+            let original = "original_max_position_embeddings";
+            let (low_freq_factor, high_freq_factor) =
+                (number(low, 1.0, 1e-6)?, number(high, 4.0, 1e-6)?);
+            if high_freq_factor <= low_freq_factor {
+                return Err(inner.error(high, format!("must be larger than {low}")));
+            }
+            RopeScaling::Llama3 {
+                factor: factor(&inner)?,
+                low_freq_factor,
+                high_freq_factor,
+                original_positions: number(original, positions as f64, 1.0)?,
+            }
+        }
+    };
+    Ok(Rope { theta, scaling })
+}
+
+fn factor(inner: &Section) -> Result<f32> {
+    if inner.get("factor").is_none() {
+        return Err(
+            inner.error("factor", "is missing; it says by how much the context is stretched")
+        );
+    }
+    Ok(inner.number("factor", 1.0, 1.0..=1e6)? as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_turns_are_stretched_and_quick_ones_stay() {
+        let rope = |scaling| Rope { theta: 10_000.0, scaling }.frequencies(64);
+        let plain = rope(RopeScaling::Default);
+        assert_eq!((plain.len(), plain[0]), (32, 1.0));
+        let halved: Vec<f32> = plain.iter().map(|f| f / 2.0).collect();
+        assert_eq!(rope(RopeScaling::Linear { factor: 2.0 }), halved);
+        let scaled = rope(RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_positions: 64.0,
+        });
+        let ratios: Vec<f32> = scaled.iter().zip(&plain).map(|(s, p)| s / p).collect();
+        assert_eq!((ratios[0], ratios[31]), (1.0, 0.125));
+        assert!(ratios.windows(2).all(|pair| pair[1] <= pair[0]), "{ratios:?}");
+        assert!(ratios.iter().any(|&r| r > 0.2 && r < 0.9), "{ratios:?}");
+    }
+}
