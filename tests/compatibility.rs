@@ -324,7 +324,9 @@ fn an_adapter_is_refused_by_name() {
     for remove in [None, Some("model.safetensors")] {
         let dir = model_copy("next-hub");
         fs::write(dir.path().join("adapter_config.json"), "{\"peft_type\": \"LORA\"}").unwrap();
-        remove.map(|name| fs::remove_file(dir.path().join(name)).unwrap());
+        if let Some(name) = remove {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
         refused(dir.path(), &["adapter_config.json", "LoRA", "merge_and_unload"]);
     }
 }

@@ -78,8 +78,8 @@ impl Split {
     pub fn of(rows: usize, widest: usize, inner: usize) -> Self {
         const EDGE: usize = 128;
         let least = match rows.div_ceil(EDGE) * widest.div_ceil(EDGE) {
-            ..=48 => 1024,
-            ..=160 => 2560,
+            0..=48 => 1024,
+            49..=160 => 2560,
             _ => return Self::ONE,
         };
         let fits = |parts: &usize| inner.is_multiple_of(parts * UNIT) && inner / parts >= least;

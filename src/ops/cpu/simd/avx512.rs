@@ -1,4 +1,6 @@
 //! The loops in AVX-512: sixteen numbers a register.
+// Indices run over several arrays of registers at once.
+#![allow(clippy::needless_range_loop)]
 
 use super::exp::{LEAST, LN2, LN2_REST, LOG2_E, MOST, POWERS};
 use super::{LANES, ROWS, SUMS, ask_ahead, fold, padded};
