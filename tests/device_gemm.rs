@@ -165,7 +165,7 @@ impl Case {
         let bias =
             |i: usize| there[i].then(|| upload(&card, &data.bias[i], Number::F32, self.shift));
         let out = |i: usize| {
-            (i < self.outs()).then(|| upload(&card, old(i), self.number, self.shift)).unwrap_or(0)
+            if i < self.outs() { upload(&card, old(i), self.number, self.shift) } else { 0 }
         };
         let params = Params {
             x: upload(&card, x, self.number, self.shift),
