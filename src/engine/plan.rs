@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn batches_are_what_the_cache_allows() {
         let mut planner = seven("p40");
-        for (budget, prompt_alone, with_answer) in [("full", 5, 5), ("20%", 27, 23)] {
+        for (budget, prompt_alone, with_answer) in [("full", 5, 5), ("20%", 27, 22)] {
             let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
             assert_eq!(planner.largest_batch(&selection, 1).unwrap(), prompt_alone);
             let plan = planner.at(budget).unwrap();

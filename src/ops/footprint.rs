@@ -152,10 +152,11 @@ impl Footprint {
         matches!(self, Self::Cuda(_)).then(|| scratch::patches(pixels).bytes())
     }
 
-    /// Bytes beside products of `m` rows with weights of `cols` rows, made at the same time.
+    /// Bytes beside products of `m` rows with weights of `cols` rows, made at the same time; `whole`: in one part.
     pub(super) fn products_scratch(
         self,
         m: usize,
+        whole: bool,
         cols: &[usize],
         k: usize,
         stored: usize,
@@ -166,6 +167,7 @@ impl Footprint {
                 cols.iter().map(|&n| cpu::linear_scratch(m, n, k, is_f32)).max()
             }
             Self::Cuda(card) if m <= DECODE_ROWS || card.library => None,
+            Self::Cuda(_) if whole => None,
             Self::Cuda(_) => scratch::products(m, cols, k),
         }
     }

@@ -88,9 +88,9 @@ fn options_that_change_the_work_change_the_plan() {
     // Matrices twice as wide on eight times slower arithmetic.
     assert!(bytes(&double, "weights") > 19 * bytes(&base, "weights") / 10);
     assert!(seconds(&double, "ttft_floor") > 7.0 * seconds(&base, "ttft_floor"));
-    // cuBLAS takes a buffer more, and knows Volta's tensor cores.
+    // cuBLAS takes a buffer for the gate but none for products in parts, and knows Volta's tensor cores.
     let [own, cublas] = ["own", "cublas"].map(|gemm| one(&format!("--gpu v100-16 --gemm {gemm}")));
-    assert!(bytes(&cublas, "workspace") >= bytes(&own, "workspace"));
+    assert_ne!(bytes(&cublas, "workspace"), bytes(&own, "workspace"));
     assert!(seconds(&own, "ttft_floor") > 4.0 * seconds(&cublas, "ttft_floor"));
     let newlines = one("--gpu t4 --newlines all");
     assert_eq!(bytes(&newlines, "visual_tokens"), 576 + 48);

@@ -47,9 +47,11 @@ fn child_program() {
         device_peak: stats.device_peak,
         calls: stats.calls,
         launches: 4,
+        blocks: stats.blocks,
         ..Stats::default()
     };
     assert_eq!(stats, expected);
+    assert!(stats.blocks >= stats.launches, "{stats:?}");
 }
 
 /// Context, stream, copies, a launch, events, a graph replayed: the words an engine uses.

@@ -5,6 +5,7 @@ use hired::checkpoint::{Checkpoint, DType};
 use hired::config::{Rope, RopeScaling};
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
+use hired::ops::cuda::gemm::is_on_tensor_cores;
 use hired::ops::cuda::launch::{Gemm, Number};
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
@@ -170,6 +171,13 @@ impl Corpus {
     /// Whether a library makes large products.
     pub fn has_library(&self) -> bool {
         self.cuda.description().gemm == "cublas"
+    }
+
+    /// Whether products of few rows run on tensor cores, which take the normed row in the format of activations.
+    pub fn rounds_normed_rows(&self) -> bool {
+        let code = &self.cuda.description().code;
+        let path: u32 = code.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
+        is_on_tensor_cores(path, self.number)
     }
 
     /// A format of weights in the file that loses nothing on the device.

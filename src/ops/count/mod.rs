@@ -25,6 +25,8 @@ pub struct Counter {
     costs: BTreeMap<(Stage, Kind), Cost>,
     footprint: Footprint,
     arena: Arena,
+    /// Products are made in one part: since a selection that may keep fewer rows than planned, until the first token.
+    whole: bool,
 }
 
 impl Counter {
@@ -32,7 +34,14 @@ impl Counter {
     pub fn new(footprint: Footprint) -> Self {
         let meter = Arc::default();
         let arena = Arena::planning(&meter);
-        Self { meter, clock: Clock::default(), costs: BTreeMap::new(), footprint, arena }
+        Self {
+            meter,
+            clock: Clock::default(),
+            costs: BTreeMap::new(),
+            footprint,
+            arena,
+            whole: false,
+        }
     }
 
     /// What was counted of one kind in one stage.
@@ -49,6 +58,7 @@ impl Counter {
     /// keeps.
     pub fn restart(&mut self, workspace: usize) {
         self.costs.clear();
+        self.whole = false;
         self.arena.restart(workspace);
         self.meter.restart();
     }
@@ -103,7 +113,7 @@ impl Counter {
         let Some(Linear { weight: Shape { cols: k, stored, .. }, .. }) = layers.first() else {
             return;
         };
-        let scratch = self.footprint.products_scratch(x.rows, &cols, *k, *stored);
+        let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *stored);
         drop(scratch.map(|bytes| self.hold(bytes)));
         let activation = self.footprint.activation();
         for Linear { weight: w, .. } in layers {

@@ -173,6 +173,7 @@ impl Ops for Counter {
     }
 
     fn select(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Planned> {
+        self.whole = !plan.is_exact();
         let hold = self.hold(self.footprint.selection(plan)?);
         let scratch = self.footprint.choosing(plan, evidence.widths());
         drop(scratch.map(|bytes| self.hold(bytes)));
@@ -303,6 +304,7 @@ impl Ops for Counter {
     }
 
     fn sample(&mut self, logits: &Size, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+        self.whole = false;
         drop(self.footprint.sample_scratch(logits.cols, how).map(|bytes| self.hold(bytes)));
         Ok(vec![0; how.len()])
     }

@@ -64,6 +64,9 @@ pub struct Cuda {
     /// Multiprocessors of the device.
     pub(super) processors: usize,
     description: OpenedCard,
+    /// Products are made in one part: since a selection that may keep fewer rows than were planned, until the first
+    /// token. What was planned has room for fewer rows only where they are made in no more parts.
+    pub(super) whole: bool,
 }
 
 /// A recorded decode step and where it leaves its logits.
@@ -132,6 +135,7 @@ impl Cuda {
             queue,
             options,
             processors,
+            whole: false,
             separate: std::env::var(SEPARATE).as_deref() == Ok("1"),
         })
     }
@@ -225,6 +229,7 @@ impl Cuda {
     pub(super) fn reserve_workspace(&mut self, bytes: usize) -> Result<()> {
         // All weights are there when work begins.
         self.staging = None;
+        self.whole = false;
         if bytes > 0 && self.workspace.as_ref().is_some_and(|w| w.block.bytes() >= bytes) {
             return Ok(());
         }

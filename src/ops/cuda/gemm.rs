@@ -69,7 +69,8 @@ impl Split {
     ///
     /// Nothing else is asked, neither the card nor what else is made in the launch: a product has the same bits on
     /// every run, on all cards of a code path, with a weight alone and beside others of at most its width. It has other
-    /// bits with another number of rows where that makes another split.
+    /// bits with another number of rows where that makes another split. Of a request whose number of rows is known only
+    /// after selection all is made in one part: its plan must have room for any fewer rows.
     ///
     /// Parts pay where one tile after another would leave most of a large card idle. Each costs a pass of its sums
     /// through memory, a share of the product that goes with 1 / its length: so few tiles are divided into short parts, a

@@ -191,6 +191,7 @@ impl Ops for Cuda {
     }
 
     fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
+        self.whole = !plan.is_exact();
         self.choose(plan, evidence)
     }
 
@@ -351,6 +352,7 @@ impl Ops for Cuda {
     }
 
     fn sample(&mut self, logits: &Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+        self.whole = false;
         self.draw(logits, how)
     }
 

@@ -169,7 +169,10 @@ impl Cuda {
             out_strides,
             aligned: true,
             // As the plan of the memory has it, which knows of no padding: what is split has none.
-            split: Split::of(x.rows, widest, weight.cols),
+            split: match self.whole {
+                true => Split::ONE,
+                false => Split::of(x.rows, widest, weight.cols),
+            },
         };
         let sums = product.split.bytes(x.rows, cols.iter().sum());
         let scratch = sums.map(|bytes| self.region(bytes)).transpose()?;
