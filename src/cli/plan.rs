@@ -7,6 +7,7 @@ use super::table::{Size, Table, Time};
 use hired::engine::{Bound, BudgetPlan, Dtype, Gemm, Pace, Planner, Subject, typical_request};
 use hired::ops::cost::Roof;
 use hired::ops::gpu::{CONTEXT, SYSTEM};
+use hired::ops::shares::Shares;
 use hired::select::Budget;
 use std::fmt::{self, Display};
 
@@ -79,14 +80,18 @@ impl Display for Text<'_> {
         if gpu.is_shared {
             write!(f, " and {} for the system in the same memory", Size(SYSTEM as u64))?;
         }
-        let Pace { roof: Roof { flops, bandwidth }, share, host } = *planner.pace();
+        let Pace { roof: Roof { flops, bandwidth }, shares, host } = *planner.pace();
+        let Shares { linear, attention, traffic } = shares;
         writeln!(
             f,
-            ".\nLimits of time: {} · 10¹² operations and {:.0} GB a second, at every moment. Expected: {:.0}% of that \
-             speed, and {} on the host.\nPredicted from the data sheet; no card was measured.",
+            ".\nLimits of time: {} · 10¹² operations and {:.0} GB a second, at every moment. Expected of that speed: \
+             {:.0}% in products, {:.0}% in attention, {:.0}% in the rest, and {} on the host.\n\
+             Predicted from the data sheet and the machine code; no card was measured.",
             tera(flops),
             bandwidth / 1e9,
-            100.0 * share,
+            100.0 * linear,
+            100.0 * attention,
+            100.0 * traffic,
             Time(host)
         )
     }

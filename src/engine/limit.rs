@@ -9,6 +9,7 @@ use crate::ops::clock::Stage;
 use crate::ops::cost::Roof;
 use crate::ops::count::Counter;
 use crate::ops::memory::Purpose;
+use crate::ops::shares::Shares;
 use crate::select::{Budget, Method, Selection};
 use crate::{Error, Result};
 use std::time::Instant;
@@ -59,8 +60,8 @@ impl Limit {
 pub struct Pace {
     /// What bounds the device.
     pub roof: Roof,
-    /// The part of that speed that all the work together is expected to reach.
-    pub share: f64,
+    /// The parts of that speed that its kernels are expected to reach.
+    pub shares: Shares,
     /// Seconds beside the device's work: the host's own.
     pub host: f64,
 }
@@ -75,7 +76,9 @@ const LONG_ENOUGH: f64 = 3e-3;
 impl Pace {
     /// Seconds from the requests to the first token of the last one, of what was counted.
     pub(super) fn first_token(&self, counter: &Counter) -> f64 {
-        self.host + floor(counter, &self.roof, |stage| stage != Stage::Decode) / self.share
+        let counted = counter.costs().filter(|(stage, ..)| *stage != Stage::Decode);
+        let expected = counted.map(|(_, kind, cost)| self.roof.time(cost) / self.shares.kind(kind));
+        self.host + expected.sum::<f64>()
     }
 }
 
@@ -178,9 +181,11 @@ impl<O: Ops> Session<O> {
         let host = batch.iter().map(|p| p.took.as_secs_f64()).sum();
         let pace = match limit {
             Limit::Memory(_) => None,
-            Limit::Ttft(_) => {
-                Some(Pace { roof: self.measured_roof()?, share: MEASURED_SHARE, host })
-            }
+            Limit::Ttft(_) => Some(Pace {
+                roof: self.measured_roof()?,
+                shares: Shares::all(MEASURED_SHARE),
+                host,
+            }),
         };
         let (count, _) = largest_budget(most, &[limit], |count| {
             for (prepared, request) in batch.iter_mut().zip(requests) {

@@ -9,16 +9,11 @@ use crate::ops::clock::Stage;
 use crate::ops::cuda::launch::Number;
 use crate::ops::footprint::Footprint;
 use crate::ops::gpu::Gpu;
+use crate::ops::shares::Shares;
 use crate::select::{Budget, Selection};
 use crate::{Error, Result};
 use serde::Serialize;
 
-/// The part of the roof's speed that kernels are expected to reach together where fp32 multiply-adds make the products.
-/// Their main loops can reach 90% by their instructions; the last tiles of a product and everything else take their part.
-const FMA_SHARE: f64 = 0.65;
-/// The same where tensor cores make them: 75% by the instructions of the main loops on a T4 or an A100, 55% on Hopper; a
-/// T4 does not hold its boost clock either. Both shares are predictions until a card has shown its own.
-const TENSOR_SHARE: f64 = 0.4;
 /// Seconds that the host takes beside: for the picture, which a 2.5 GHz Xeon under load reads and cuts in as long, the
 /// prompt, and launches that the device waits for.
 const HOST: f64 = 0.05;
@@ -83,11 +78,9 @@ impl Planner {
         let dry_run = DryRun::new(subject, &options)?;
         let number = options.number();
         let library = matches!(dry_run.footprint, Footprint::Cuda(card) if card.library);
-        let share = match gpu.multiplies_on_tensor_cores(number, library) {
-            true => TENSOR_SHARE,
-            false => FMA_SHARE,
-        };
-        let pace = Pace { roof: gpu.roof(number, library), share, host: HOST };
+        let tensor = gpu.multiplies_on_tensor_cores(number, library);
+        let shares = Shares::of(gpu.capability, tensor, library);
+        let pace = Pace { roof: gpu.roof(number, library), shares, host: HOST };
         Ok(Self { dry_run, gpu, number, selection: selection.clone(), pace })
     }
 
@@ -311,12 +304,18 @@ mod tests {
 
     #[test]
     fn a_promise_is_expected_slower_than_its_floor() {
-        for (gpu, share) in [("p40", FMA_SHARE), ("t4", TENSOR_SHARE), ("h200", TENSOR_SHARE)] {
-            let plan = seven(gpu).at("20%").unwrap();
-            let expected = HOST + plan.ttft_floor / share;
-            assert!((plan.ttft_expected / expected - 1.0).abs() < 1e-12, "{gpu}");
+        for gpu in ["p40", "t4", "h200"] {
+            let mut planner = seven(gpu);
+            let Shares { linear, attention, traffic } = planner.pace.shares;
+            let plan = planner.at("20%").unwrap();
+            let [least, most] = [f64::min, f64::max].map(|by| by(by(linear, attention), traffic));
+            let work = plan.ttft_expected - HOST;
+            assert!(work > plan.ttft_floor / most && work < plan.ttft_floor / least, "{gpu}");
+            // Products are most of the work.
+            assert!((work * linear / plan.ttft_floor - 1.0).abs() < 0.1, "{gpu}");
         }
         let f32 = EngineOptions { dtype: Some(super::super::Dtype::F32), ..Default::default() };
-        assert_eq!(planner(Preset::Tiny, "h200", &f32).pace.share, FMA_SHARE);
+        let shares = planner(Preset::Tiny, "h200", &f32).pace.shares;
+        assert_eq!(shares, seven("p40").pace.shares);
     }
 }

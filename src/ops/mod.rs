@@ -16,6 +16,7 @@ pub mod gpu;
 pub mod memory;
 pub mod profile;
 pub mod sample;
+pub mod shares;
 mod visual;
 
 use crate::Result;
