@@ -9,6 +9,7 @@
 //
 // A sum is added up in one order however many rows there are: a row has the bits that it has alone.
 #include "activation.cuh"
+#include "rms.cuh"
 
 // N numbers of a weight, as they lie in memory.
 template <typename T, int N>
@@ -159,7 +160,7 @@ struct Sums {
     {
         if (!p.norm) return 1.0f;
         const float square = __shfl_sync(ALL_LANES, scatter_sums(squares), row * (WARP / ROWS));
-        return rsqrtf(fmaf(square, p.inverse_inner, p.eps));
+        return rms_scale<T>(square, p);
     }
 };
 

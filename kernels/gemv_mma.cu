@@ -9,6 +9,7 @@
 //
 // The same instructions make one row and eight: a row has the bits that it has alone.
 #include "activation.cuh"
+#include "rms.cuh"
 
 // Of a block; src/ops/cuda/gemv.rs knows them too.
 constexpr uint32_t THREADS = 256;
@@ -163,7 +164,7 @@ struct Sums {
         square = 0.0f;
 #pragma unroll
         for (uint32_t w = 0; w < WARPS; w++) square += squares[w][row];
-        return rsqrtf(fmaf(square, p.inverse_inner, p.eps));
+        return rms_scale<Half>(square, p);
     }
 };
 

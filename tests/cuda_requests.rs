@@ -5,6 +5,7 @@ mod common;
 #[path = "support/emulator.rs"]
 mod emulator;
 
+use common::folder::{edit_tensor, model_copy};
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
 use hired::engine::{
@@ -307,6 +308,34 @@ fn child_small() {
     assert!(matches!(refused, hired::Error::Capacity(_)), "{refused}");
     let message = refused.to_string();
     assert!(message.contains(&what) && message.contains("available"), "{message}");
+}
+
+#[test]
+fn a_residual_beyond_fp16_is_an_error_that_names_the_way_out() {
+    let emulator = Emulator::build(Build::Plain, &[]);
+    for sm in ["61", "80"] {
+        let output = emulator.child("child_overflow", &[("HIRED_EMULATOR_SM", sm)]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "sm_{sm}: {said}");
+    }
+}
+
+/// A residual that leaves fp16 is cut to its largest number: the request fails and says what helps, and answers in f32.
+#[test]
+#[ignore = "child"]
+fn child_overflow() {
+    let folder = model_copy(MODEL);
+    let down = "language_model.model.layers.0.mlp.down_proj.weight";
+    edit_tensor(folder.path(), down, |weights| weights.iter_mut().for_each(|w| *w *= 2e4));
+    let answer = |dtype| {
+        let options = EngineOptions { dtype: Some(dtype), ..options(Device::Cuda(None)) };
+        let request = Request { max_new_tokens: 2, ..words("What is it?") };
+        Engine::load(folder.path(), options)?.generate(&request, go).map(|answer| answer.token_ids)
+    };
+    let refused = answer(Dtype::F16).unwrap_err();
+    assert!(matches!(refused, hired::Error::Numeric(_)), "{refused}");
+    assert!(refused.to_string().contains("f32"), "{refused}");
+    assert!(!answer(Dtype::F32).unwrap().is_empty());
 }
 
 /// What `inspect` plans for a device is known without one.
