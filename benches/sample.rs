@@ -31,15 +31,15 @@ fn take_the_likeliest(bencher: Bencher) {
 
 #[divan::bench]
 fn temperature(bencher: Bencher) {
-    measure(bencher, Sampling { temperature: 0.7, ..Sampling::default() });
+    measure(bencher, Sampling::default().with_temperature(0.7));
 }
 
 #[divan::bench]
 fn top_k_40(bencher: Bencher) {
-    measure(bencher, Sampling { temperature: 0.7, top_k: 40, ..Sampling::default() });
+    measure(bencher, Sampling::default().with_temperature(0.7).with_top_k(40));
 }
 
 #[divan::bench]
 fn top_p_90(bencher: Bencher) {
-    measure(bencher, Sampling { temperature: 0.7, top_p: 0.9, ..Sampling::default() });
+    measure(bencher, Sampling::default().with_temperature(0.7).with_top_p(0.9));
 }

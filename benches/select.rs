@@ -37,7 +37,7 @@ fn plan_of(grid: (usize, usize), selection: Selection) -> Plan {
     let layout = Layout { width, height, side: 336, grid: Some(grid), fit: (height, width) };
     let geometry = Geometry::new(&layout, 14).unwrap();
     let budget: Budget = "20%".parse().unwrap();
-    plan(&geometry, &Selection { budget, ..selection }).unwrap()
+    plan(&geometry, &selection.with_budget(budget)).unwrap()
 }
 
 /// As attention has it: many small scores, few large ones.
@@ -49,7 +49,7 @@ fn scores(count: usize) -> Vec<f32> {
 /// From scores to the rows' order: allocation, the best of each partition, how they enter the decoder.
 #[divan::bench(args = cases())]
 fn choose_and_order(bencher: Bencher, case: Case) {
-    let plan = plan_of(case.grid, Selection { rule: case.rule, ..Selection::default() });
+    let plan = plan_of(case.grid, Selection::default().with_rule(case.rule));
     let patches = plan.geometry.patches();
     let (init, last) = (scores(patches), scores(plan.geometry.partitions() * patches));
     bencher.bench(|| {
@@ -61,7 +61,7 @@ fn choose_and_order(bencher: Bencher, case: Case) {
 /// Every method on a 672×672 picture, with the widths of LLaVA-v1.6-vicuna-7b: what the host does for it.
 #[divan::bench(args = Method::ALL, sample_count = 10)]
 fn choose_by_method(bencher: Bencher, method: Method) {
-    let plan = plan_of((2, 2), Selection { method, ..Selection::default() });
+    let plan = plan_of((2, 2), Selection::default().with_method(method));
     let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
     let (init, last) = (scores(patches), scores(partitions * patches));
     // Neighbours are alike, as in a picture.

@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example embed -- MODEL_DIR IMAGE "What is on the sign?"
 
-use hired::engine::{Engine, EngineOptions, Event, Image, Request};
+use hired::{Engine, EngineOptions, Event, Image, Request, Selection};
 use std::error::Error;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -12,9 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: embed MODEL_DIR IMAGE QUESTION".into());
     };
     let mut engine = Engine::load(model, EngineOptions::default())?;
-    let image = Image::Encoded { name: image.clone(), bytes: std::fs::read(image)? };
-    let mut request = Request::new(question.clone()).with_image(image);
-    request.selection.budget = "20%".parse()?;
+    let request = Request::new(question)
+        .with_image(Image::encoded(image, std::fs::read(image)?))
+        .with_selection(Selection::default().with_budget("20%".parse()?));
 
     let answer = engine.generate(&request, |event| {
         if let Event::Token { text, .. } | Event::Finished { text, .. } = event {

@@ -22,15 +22,15 @@ const QUESTION: &str = "What is in the picture?";
 const OWN: [u32; 12] = [153, 61, 61, 272, 327, 327, 327, 327, 327, 327, 80, 327];
 
 fn load(folder: &Path) -> hired::Result<Engine> {
-    Engine::load(folder, EngineOptions { device: Device::Cpu, ..EngineOptions::default() })
+    Engine::load(folder, EngineOptions::default().with_device(Device::Cpu))
 }
 
 fn ask(folder: &Path, prompt: Prompt) -> hired::Result<Vec<u32>> {
     let name = "photo-60x44.png".to_owned();
     let bytes = fs::read(fixture("images").join(&name)).unwrap();
-    let mut request = Request::new("").with_image(Image::Encoded { name, bytes });
+    let mut request = Request::new("").with_image(Image::encoded(name, bytes));
     request.prompt = prompt;
-    request.selection = Selection { budget: Budget::Full, ..Selection::default() };
+    request.selection = Selection::default().with_budget(Budget::Full);
     request.max_new_tokens = 12;
     Ok(load(folder)?.generate(&request, |_| ControlFlow::Continue(()))?.token_ids)
 }

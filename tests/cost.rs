@@ -85,7 +85,7 @@ fn linear(rows: usize, out: usize, into: usize) -> u64 {
 
 fn check(budget: &str, kept: usize, newlines: usize, scored: bool) {
     let config = Preset::Next7b.config().unwrap();
-    let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+    let selection = Selection::default().with_budget(budget.parse().unwrap());
     let (counter, got_kept, tokens) = count(&config, &selection);
     assert_eq!((got_kept, tokens), (kept, TEXT + kept + newlines));
     let flops = |stage, kind| counter.cost(stage, kind).flops;
@@ -141,8 +141,9 @@ fn dropping_on_the_way() {
     let kv = text.kv_heads * text.head_dim;
     for layer in 1..layers {
         let (method, budget) = (Method::FastV, "50%".parse().unwrap());
-        let tuning = Tuning { fastv_layer: layer, ..Tuning::default() };
-        let selection = Selection { method, budget, tuning, ..Selection::default() };
+        let tuning = Tuning::default().with_fastv_layer(layer);
+        let selection =
+            Selection::default().with_method(method).with_budget(budget).with_tuning(tuning);
         let (counter, kept, n) = count(&config, &selection);
         // 5 tiles of 64 patches, of which half may stay, newlines among them.
         assert_eq!((kept, n), (320, TEXT + 320 + 16));
@@ -175,7 +176,7 @@ fn published_totals() {
     let config = Preset::Next7b.config().unwrap();
     let stages = [Stage::Vision, Stage::Project, Stage::Prefill];
     for (budget, teraflops) in [("full", 42.08), ("20%", 9.95)] {
-        let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+        let selection = Selection::default().with_budget(budget.parse().unwrap());
         let (counter, ..) = count(&config, &selection);
         let counted = counter.costs().filter(|(stage, ..)| stages.contains(stage));
         let got = counted.map(|(.., cost)| cost.flops).sum::<u64>() as f64 / 1e12;
@@ -229,12 +230,10 @@ fn fewer_patches_need_no_more_workspace() {
         for half in [true, false] {
             let footprint = Footprint::Cuda(Card { half, library: false });
             let workspace = |method, budget: &str, most| {
-                let selection = Selection {
-                    method,
-                    budget: budget.parse().unwrap(),
-                    rule: Rule::Paper,
-                    ..Selection::default()
-                };
+                let selection = Selection::default()
+                    .with_method(method)
+                    .with_budget(budget.parse().unwrap())
+                    .with_rule(Rule::Paper);
                 let (counter, kept, _) = count_on(footprint, &config, &selection, most);
                 (kept, counter.meter().most(Purpose::Workspace))
             };

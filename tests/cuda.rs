@@ -10,9 +10,7 @@ mod ties;
 
 use common::golden::{Case, Golden, cases, fixture};
 use emulator::{Build, Emulator};
-use hired::engine::{
-    Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request, Stages,
-};
+use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Request, Stages};
 use hired::ops::cuda::Driver;
 use hired::select::{Rule, Selection};
 use std::ops::ControlFlow;
@@ -26,29 +24,21 @@ const RELATIVE: f32 = 1e-4;
 const SCORES: f32 = 1e-5;
 
 fn load(model: &str, dtype: Dtype, no_graph: bool) -> Engine {
-    let options = EngineOptions {
-        device: Device::Cuda(None),
-        dtype: Some(dtype),
-        no_graph,
-        gemm: Gemm::Own,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default()
+        .with_device(Device::Cuda(None))
+        .with_dtype(dtype)
+        .with_no_graph(no_graph)
+        .with_gemm(Gemm::Own);
     Engine::load(fixture("models").join(model), options).unwrap()
 }
 
 fn request(case: &Case, rule: Rule, budget: &str, tokens: usize) -> Request {
     let path = fixture("images").join(&case.image);
-    Request {
-        prompt: Prompt::User(case.prompt.clone()),
-        image: Some(Image::Encoded {
-            name: case.image.clone(),
-            bytes: std::fs::read(path).unwrap(),
-        }),
-        selection: Selection { budget: budget.parse().unwrap(), rule, ..Selection::default() },
-        max_new_tokens: tokens,
-        keep_stages: true,
-        ..Request::new("")
-    }
+    Request::new(case.prompt.clone())
+        .with_image(Image::encoded(&case.image, std::fs::read(path).unwrap()))
+        .with_selection(Selection::default().with_budget(budget.parse().unwrap()).with_rule(rule))
+        .with_max_new_tokens(tokens)
+        .with_keep_stages(true)
 }
 
 /// An answer has the golden tokens, kept patches and logits, and took the memory that was predicted.

@@ -9,8 +9,7 @@ use common::folder::{edit_tensor, model_copy};
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
 use hired::engine::{
-    Answer, Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Prompt, Request,
-    inspect,
+    Answer, Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Limit, Request, inspect,
 };
 use hired::ops::clock::Stage;
 use hired::ops::profile::UPLOAD;
@@ -21,7 +20,7 @@ use std::ops::ControlFlow;
 const MODEL: &str = "next-hub";
 
 fn options(device: Device) -> EngineOptions {
-    EngineOptions { device, dtype: Some(Dtype::F32), gemm: Gemm::Own, ..EngineOptions::default() }
+    EngineOptions::default().with_device(device).with_dtype(Dtype::F32).with_gemm(Gemm::Own)
 }
 
 fn engine(device: Device) -> Engine {
@@ -29,22 +28,19 @@ fn engine(device: Device) -> Engine {
 }
 
 fn picture(name: &str) -> Image {
-    Image::Encoded {
-        name: name.into(),
-        bytes: std::fs::read(fixture("images").join(name)).unwrap(),
-    }
+    Image::encoded(name, std::fs::read(fixture("images").join(name)).unwrap())
 }
 
 fn words(prompt: &str) -> Request {
-    Request { prompt: Prompt::User(prompt.into()), max_new_tokens: 6, ..Request::new("") }
+    Request::new(prompt).with_max_new_tokens(6)
 }
 
 fn about(image: &str, selection: Selection) -> Request {
-    Request { selection, ..words("What is it?") }.with_image(picture(image))
+    words("What is it?").with_selection(selection).with_image(picture(image))
 }
 
 fn at(budget: &str) -> Selection {
-    Selection { budget: budget.parse().unwrap(), ..Selection::default() }
+    Selection::default().with_budget(budget.parse().unwrap())
 }
 
 fn go(_: Event<'_>) -> ControlFlow<()> {
@@ -56,52 +52,55 @@ fn batches() -> Vec<Vec<Request>> {
     let images: Vec<String> =
         cases().into_iter().filter(|c| c.model == MODEL).map(|c| c.image).collect();
     let image = |i: usize| images[i % images.len()].as_str();
-    let drawn = |seed| Request {
-        sampling: Sampling { temperature: 0.9, top_k: 40, top_p: 0.95, seed },
-        ..about(image(0), at("20%"))
+    let drawn = |seed| {
+        about(image(0), at("20%")).with_sampling(
+            Sampling::default()
+                .with_temperature(0.9)
+                .with_top_k(40)
+                .with_top_p(0.95)
+                .with_seed(seed),
+        )
     };
-    let tuning = Tuning { prumerge: Counting::Budget, ..Tuning::default() };
-    let strided = Tuning { spatial: Spacing::Stride, ..Tuning::default() };
-    let nine = (0..9).map(|i| Request {
-        max_new_tokens: 2 + i % 4,
-        ..about(image(i), at(["20%", "3", "full"][i % 3]))
-    });
+    let tuning = Tuning::default().with_prumerge(Counting::Budget);
+    let strided = Tuning::default().with_spatial(Spacing::Stride);
+    let nine = (0..9)
+        .map(|i| about(image(i), at(["20%", "3", "full"][i % 3])).with_max_new_tokens(2 + i % 4));
     vec![
         vec![words("Words alone?")],
-        vec![about(image(0), Selection { newlines: Some(Newlines::All), ..at("20%") })],
-        vec![about(image(1), Selection { alpha: "0.25".parse().unwrap(), ..at("10%") })],
+        vec![about(image(0), at("20%").with_newlines(Newlines::All))],
+        vec![about(image(1), at("10%").with_alpha("0.25".parse().unwrap()))],
         // The block behind the features scores: its weights come later.
-        vec![about(image(0), Selection { final_layer: Some(-1), init_layer: 2, ..at("20%") })],
-        vec![about(image(2), Selection { method: Method::Full, ..at("20%") })],
-        vec![about(image(3), Selection { rule: Rule::Repo, ..at("1") })],
+        vec![about(image(0), at("20%").with_final_layer(-1).with_init_layer(2))],
+        vec![about(image(2), at("20%").with_method(Method::Full))],
+        vec![about(image(3), at("1").with_rule(Rule::Repo))],
         vec![
             // More patches than the budget.
-            about(image(1), Selection { method: Method::Spatial, tuning: strided, ..at("40%") }),
-            about(image(2), Selection { method: Method::Random, seed: 9, ..at("30%") }),
+            about(image(1), at("40%").with_method(Method::Spatial).with_tuning(strided)),
+            about(image(2), at("30%").with_method(Method::Random).with_seed(9)),
         ],
         vec![
-            about(image(0), Selection { method: Method::FasterVlm, ..at("20%") }),
-            about(image(1), Selection { heads: Heads::Max, ..at("20%") }),
-            about(image(2), Selection { method: Method::DivPrune, ..at("20%") }),
+            about(image(0), at("20%").with_method(Method::FasterVlm)),
+            about(image(1), at("20%").with_heads(Heads::Max)),
+            about(image(2), at("20%").with_method(Method::DivPrune)),
         ],
         vec![about(
             image(0),
-            Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
+            at("30%").with_method(Method::VisionZip).with_newlines(Newlines::All),
         )],
-        vec![about(image(1), Selection { method: Method::Scope, ..at("10%") })],
+        vec![about(image(1), at("10%").with_method(Method::Scope))],
         vec![
             about(image(2), at("10%")),
-            about(image(1), Selection { method: Method::FastV, ..at("20%") }),
+            about(image(1), at("20%").with_method(Method::FastV)),
             words("No picture?"),
         ],
         vec![
-            about(image(2), Selection { method: Method::PruMergePlus, tuning, ..at("20%") }),
-            about(image(0), Selection { method: Method::PruMerge, ..at("20%") }),
+            about(image(2), at("20%").with_method(Method::PruMergePlus).with_tuning(tuning)),
+            about(image(0), at("20%").with_method(Method::PruMerge)),
         ],
         vec![drawn(1), drawn(2), words("Nothing to see?")],
         // More than decode together.
         nine.collect(),
-        vec![Request { max_new_tokens: 1, ..about(image(1), at("1")) }],
+        vec![about(image(1), at("1")).with_max_new_tokens(1)],
     ]
 }
 
@@ -160,7 +159,7 @@ fn child_requests() {
     let memory = swept[0][0].memory;
     assert_eq!(memory.peak, memory.predicted_peak, "{memory:?}");
     // The device's own memory is the limit, and what a refused request leaves is an engine that answers.
-    let long = Request { max_new_tokens: 200_000, ..words("And so on?") };
+    let long = words("And so on?").with_max_new_tokens(200_000);
     let refused = cuda.generate(&long, go).unwrap_err().to_string();
     assert!(refused.contains("positions"), "{refused}");
     let stopped = cuda.generate(&words("Stop?"), |_| ControlFlow::Break(())).unwrap_err();
@@ -191,9 +190,9 @@ fn child_synthetic() {
     let written = |_, _| ControlFlow::Continue(());
     synth::write(Preset::Tiny, &folder, 3, &tokenizer, &mut { written }).unwrap();
     let request =
-        Request { keep_stages: true, max_new_tokens: 2, ..about("square-96x96.png", at("10%")) };
+        about("square-96x96.png", at("10%")).with_keep_stages(true).with_max_new_tokens(2);
     for dtype in [Dtype::F16, Dtype::F32] {
-        let options = || EngineOptions { dtype: Some(dtype), ..options(Device::Cuda(None)) };
+        let options = || options(Device::Cuda(None)).with_dtype(dtype);
         let made = Engine::synthetic(Preset::Tiny, 3, options(), |_, _| ControlFlow::Continue(()));
         let answers =
             [made.unwrap(), Engine::load(&folder, options()).unwrap()].map(|mut engine| {
@@ -224,7 +223,7 @@ fn a_measured_rate_is_that_of_finished_work() {
 #[ignore = "child"]
 fn child_measured() {
     let mut engine = engine(Device::Cuda(None));
-    let request = Request { max_new_tokens: 1, ..about(&cases()[0].image, at("1")) };
+    let request = about(&cases()[0].image, at("1")).with_max_new_tokens(1);
     let budget_within = |engine: &mut Engine, seconds| {
         engine.largest_budget(std::slice::from_ref(&request), Limit::Ttft(seconds))
     };
@@ -233,7 +232,7 @@ fn child_measured() {
     assert!(matches!(refused, hired::Error::Capacity(_)), "{refused}");
     let count = budget_within(&mut engine, ttft * 100.0).unwrap();
     // What was measured with is given back: the answer needs what it always needs.
-    let request = Request { selection: at(&count.to_string()), ..request };
+    let request = request.with_selection(at(&count.to_string()));
     let memory = engine.generate(&request, go).unwrap().memory;
     assert_eq!(memory.peak, memory.predicted_peak);
     let fresh = self::engine(Device::Cuda(None)).generate(&request, go).unwrap().memory;
@@ -252,12 +251,12 @@ fn a_step_is_as_large_as_its_sequences() {
 #[test]
 #[ignore = "child"]
 fn child_steps() {
-    let short = Request { ignore_eos: true, ..words("Some words?") };
-    let long = Request { ignore_eos: true, max_new_tokens: 150, ..words("And many more?") };
+    let short = words("Some words?").with_ignore_eos(true);
+    let long = words("And many more?").with_ignore_eos(true).with_max_new_tokens(150);
     let batch = [short, long];
     let wanted = engine(Device::Cpu).generate_batch(&batch, go).unwrap();
     let told = [None, Some(20_000)].map(|kv_tokens| {
-        let options = EngineOptions { kv_tokens, ..options(Device::Cuda(None)) };
+        let options = options(Device::Cuda(None)).with_kv_tokens(kv_tokens);
         let mut engine = Engine::load(fixture("models").join(MODEL), options).unwrap();
         let before = emulator::stats();
         let replayed = engine.generate_batch(&batch, go).unwrap();
@@ -301,7 +300,7 @@ fn a_small_card_refuses_with_the_numbers() {
 #[ignore = "child"]
 fn child_small() {
     let what = std::env::var("HIRED_TEST_REFUSED").unwrap();
-    let long = Request { max_new_tokens: 2000, ..words("And so on?") };
+    let long = words("And so on?").with_max_new_tokens(2000);
     let refused = Engine::load(fixture("models").join(MODEL), options(Device::Cuda(None)))
         .and_then(|mut engine| engine.generate(&long, go).map(|_| ()))
         .unwrap_err();
@@ -328,8 +327,8 @@ fn child_overflow() {
     let down = "language_model.model.layers.0.mlp.down_proj.weight";
     edit_tensor(folder.path(), down, |weights| weights.iter_mut().for_each(|w| *w *= 2e4));
     let answer = |dtype| {
-        let options = EngineOptions { dtype: Some(dtype), ..options(Device::Cuda(None)) };
-        let request = Request { max_new_tokens: 2, ..words("What is it?") };
+        let options = options(Device::Cuda(None)).with_dtype(dtype);
+        let request = words("What is it?").with_max_new_tokens(2);
         Engine::load(folder.path(), options)?.generate(&request, go).map(|answer| answer.token_ids)
     };
     let refused = answer(Dtype::F16).unwrap_err();

@@ -15,13 +15,11 @@ fn demo() -> PathBuf {
 
 #[test]
 fn it_answers_what_is_in_the_pictures() {
-    let options = EngineOptions { device: Device::Cpu, ..EngineOptions::default() };
+    let options = EngineOptions::default().with_device(Device::Cpu);
     let mut engine = Engine::load(demo().join("model"), options).unwrap();
     let lines = std::fs::read_to_string(demo().join("questions.jsonl")).unwrap();
-    let under = |method: Method, budget: &str| Selection {
-        method,
-        budget: budget.parse().unwrap(),
-        ..Selection::default()
+    let under = |method: Method, budget: &str| {
+        Selection::default().with_method(method).with_budget(budget.parse().unwrap())
     };
     let selections =
         [under(Method::Full, "full"), under(Method::Hired, "20%"), under(Method::Spatial, "20%")];
@@ -32,9 +30,9 @@ fn it_answers_what_is_in_the_pictures() {
         let text = |key: &str| line[key].as_str().unwrap();
         let name = text("image").to_owned();
         let bytes = std::fs::read(demo().join(&name)).unwrap();
-        let request = Request { max_new_tokens: 8, ..Request::new(text("prompt")) };
+        let request = Request::new(text("prompt")).with_max_new_tokens(8);
         let answers =
-            engine.sweep(&Image::Encoded { name, bytes }, &[request], &selections, go).unwrap();
+            engine.sweep(&Image::encoded(name, bytes), &[request], &selections, go).unwrap();
         for (right, answers) in right.iter_mut().zip(&answers) {
             *right += usize::from(answers[0].text.trim() == text("answer"));
         }

@@ -231,14 +231,12 @@ fn golden_cases() -> Vec<Case> {
             Some(pinpoints) => layout(g.width, g.height, g.image_size, pinpoints),
             None => one_crop(g.width, g.height, g.image_size),
         },
-        selection: Selection {
-            method: g.method.parse().unwrap(),
-            budget: g.budget.parse().unwrap(),
-            rule: g.rule.parse().unwrap(),
-            heads: g.heads.parse().unwrap(),
-            tuning: Tuning { prumerge: g.count.parse().unwrap(), ..Tuning::default() },
-            ..Selection::default()
-        },
+        selection: Selection::default()
+            .with_method(g.method.parse().unwrap())
+            .with_budget(g.budget.parse().unwrap())
+            .with_rule(g.rule.parse().unwrap())
+            .with_heads(g.heads.parse().unwrap())
+            .with_tuning(Tuning::default().with_prumerge(g.count.parse().unwrap())),
         looks: [4, 8],
         seed: g.seed,
     };
@@ -256,23 +254,21 @@ fn random_case(seed: u64) -> Case {
         _ => layout(width, height, side, &pinpoints(side)),
     };
     let methods = ["visionzip", "divprune", "scope", "prumerge", "prumerge+"];
-    let selection = Selection {
-        method: methods[below(5)].parse().unwrap(),
-        budget: match below(2) {
+    let selection = Selection::default()
+        .with_method(methods[below(5)].parse().unwrap())
+        .with_budget(match below(2) {
             0 => Budget::Count(1 + below(60)),
             _ => Budget::Percent(1_000_000 * (1 + below(99)) as u32),
-        },
-        heads: [Heads::Sum, Heads::Max, Heads::One(1)][below(3)],
-        newlines: [None, Some(Newlines::All)][below(2)],
-        tuning: Tuning {
-            prumerge: Counting::Budget,
-            neighbours: [0, 1, 5, 32][below(4)],
-            contextual: ["0", "0.15625", "0.5", "1"][below(4)].parse().unwrap(),
-            saliency: ["0", "1", "0.5", "2"][below(4)].parse().unwrap(),
-            ..Tuning::default()
-        },
-        ..Selection::default()
-    };
+        })
+        .with_heads([Heads::Sum, Heads::Max, Heads::One(1)][below(3)])
+        .with_newlines([None, Some(Newlines::All)][below(2)])
+        .with_tuning(
+            Tuning::default()
+                .with_prumerge(Counting::Budget)
+                .with_neighbours([0, 1, 5, 32][below(4)])
+                .with_contextual(["0", "0.15625", "0.5", "1"][below(4)].parse().unwrap())
+                .with_saliency(["0", "1", "0.5", "2"][below(4)].parse().unwrap()),
+        );
     let looks = [[2, 6], [3, 39], [4, 64], [2, 10]][below(4)];
     let name = format!("random case {seed}: {selection:?} of {layout:?}");
     Case { name, layout, selection, looks, seed }
@@ -342,9 +338,9 @@ fn wrong_rows_are_flagged() {
     let geometry = Geometry::new(&layout, 14).unwrap();
     for method in ["visionzip", "divprune", "scope", "prumerge", "prumerge+"] {
         let contextual = "0.5".parse().unwrap();
-        let tuning = Tuning { prumerge: Counting::Budget, contextual, ..Tuning::default() };
+        let tuning = Tuning::default().with_prumerge(Counting::Budget).with_contextual(contextual);
         let selection =
-            Selection { method: method.parse().unwrap(), tuning, ..Selection::default() };
+            Selection::default().with_method(method.parse().unwrap()).with_tuning(tuning);
         let plan = plan(&geometry, &selection).unwrap();
         let selecting = Selecting::new(&plan).unwrap();
         for wrong in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {

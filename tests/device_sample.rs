@@ -120,7 +120,14 @@ fn tokens_of(cols: usize, seed: u64, order: (i32, u64, u8), block: u32) {
     .into_iter()
     .enumerate()
     {
-        how.push((Sampling { temperature, top_k, top_p, seed: seed << 33 | i as u64 }, i * 7));
+        how.push((
+            Sampling::default()
+                .with_temperature(temperature)
+                .with_top_k(top_k)
+                .with_top_p(top_p)
+                .with_seed(seed << 33 | i as u64),
+            i * 7,
+        ));
     }
     let x = logits(seed, cols * how.len());
     let rows = || x.chunks_exact(cols);
@@ -149,7 +156,11 @@ fn wrong_logits_are_flagged() {
     values[4 * cols..].fill(f32::NAN);
     let flags = [0, 1, 1, 1, 1].map(|wrong| wrong * WRONG_LOGITS);
     for temperature in [0.0, 1.0] {
-        let how = Sampling { temperature, top_k: 9, top_p: 0.9, seed: 1 };
+        let how = Sampling::default()
+            .with_temperature(temperature)
+            .with_top_k(9)
+            .with_top_p(0.9)
+            .with_seed(1);
         let how = [(how, 2); 5];
         let taken = choose(&values, 5, None, ORDERS[0], 64);
         for (tokens, raised) in [taken, choose(&values, 5, Some(&how), ORDERS[1], 64)] {

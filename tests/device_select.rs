@@ -157,12 +157,10 @@ fn golden_cases() -> Vec<Case> {
             name: format!("golden case {number}"),
             layout: g.picture.layout(),
             patch_size: g.picture.patch_size,
-            selection: Selection {
-                budget: g.budget.parse().unwrap(),
-                alpha: g.alpha.parse().unwrap(),
-                rule: g.rule.parse().unwrap(),
-                ..Selection::default()
-            },
+            selection: Selection::default()
+                .with_budget(g.budget.parse().unwrap())
+                .with_alpha(g.alpha.parse().unwrap())
+                .with_rule(g.rule.parse().unwrap()),
             init: Heads::single(patches, &scores.take(patches)),
             last: Heads::single(patches, &scores.take(partitions * patches)),
         }
@@ -188,21 +186,19 @@ fn random_case(seed: u64) -> Case {
         }
         _ => layout(width, height, side, &pinpoints(side)),
     };
-    let selection = Selection {
-        budget: match below(3) {
+    let selection = Selection::default()
+        .with_budget(match below(3) {
             0 => Budget::Count(1 + below(30)),
             1 => Budget::Count(1 + below(2000)),
             _ => Budget::Percent(1_000_000 * (1 + below(100)) as u32),
-        },
-        alpha: ["0", "1", "0.5", "0.123457", "0.9"][below(5)].parse().unwrap(),
-        rule: [Rule::Exact, Rule::Paper, Rule::Repo, Rule::Equal][below(4)],
-        newlines: [None, Some(Newlines::All)][below(2)],
-        ..Selection::default()
-    };
+        })
+        .with_alpha(["0", "1", "0.5", "0.123457", "0.9"][below(5)].parse().unwrap())
+        .with_rule([Rule::Exact, Rule::Paper, Rule::Repo, Rule::Equal][below(4)])
+        .with_newlines([None, Some(Newlines::All)][below(2)]);
     let (kind, count) = (below(4), [1, 2, 3, 16][below(4)]);
     use hired::select::Heads as How;
     let heads = [How::Sum, How::Mean, How::Max, How::One(below(count))][below(4)];
-    let selection = Selection { heads, ..selection };
+    let selection = selection.with_heads(heads);
     let patches = (side / patch_size).pow(2);
     let partitions = 1 + layout.grid.map_or(0, |(gh, gw)| gh * gw);
     let mut take = |count| -> Vec<f32> {
@@ -286,7 +282,7 @@ fn heads_are_added_in_their_order() {
         ([[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, half, half], [0.0, 0.0, 0.0, half]], 0),
     ];
     let layout = one_crop(14, 14, 14);
-    let selection = Selection { budget: Budget::Count(1), ..Selection::default() };
+    let selection = Selection::default().with_budget(Budget::Count(1));
     let plan = plan(&Geometry::new(&layout, 7).unwrap(), &selection).unwrap();
     let selecting = Selecting::new(&plan).unwrap();
     for (weights, kept) in cases {
@@ -313,7 +309,7 @@ fn wrong_scores_are_flagged() {
                     None => one_crop(100, 90, side),
                 };
                 let partitions = 1 + layout.grid.map_or(0, |(gh, gw)| gh * gw);
-                let selection = Selection { rule, ..Selection::default() };
+                let selection = Selection::default().with_rule(rule);
                 let geometry = Geometry::new(&layout, 14).unwrap();
                 let plan = plan(&geometry, &selection).unwrap();
                 let selecting = Selecting::new(&plan).unwrap();

@@ -43,44 +43,41 @@ fn go(_: Event<'_>) -> ControlFlow<()> {
 }
 
 fn load(model: &str, device: Device) -> Engine {
-    let options = EngineOptions {
-        device,
-        dtype: Some(Dtype::F32),
-        gemm: Gemm::Own,
-        ..EngineOptions::default()
-    };
+    let options =
+        EngineOptions::default().with_device(device).with_dtype(Dtype::F32).with_gemm(Gemm::Own);
     Engine::load(fixture("models").join(model), options).unwrap()
 }
 
 fn picture(name: &str) -> Image {
     let bytes = std::fs::read(fixture("images").join(name)).unwrap();
-    Image::Encoded { name: name.into(), bytes }
+    Image::encoded(name, bytes)
 }
 
 fn fastv(layer: usize, budget: &str) -> Selection {
     let budget = budget.parse().unwrap();
-    let tuning = Tuning { fastv_layer: layer, ..Tuning::default() };
-    Selection { method: Method::FastV, tuning, budget, ..Selection::default() }
+    let tuning = Tuning::default().with_fastv_layer(layer);
+    Selection::default().with_method(Method::FastV).with_tuning(tuning).with_budget(budget)
 }
 
 fn about(image: &str, selection: Selection) -> Request {
     // As long as planned, so that memory is as predicted.
     let ignore_eos = true;
-    Request { selection, max_new_tokens: 8, ignore_eos, ..Request::new("What is it?") }
+    Request::new("What is it?")
+        .with_selection(selection)
+        .with_max_new_tokens(8)
+        .with_ignore_eos(ignore_eos)
         .with_image(picture(image))
 }
 
 impl Case {
     fn request(&self) -> Request {
         let newlines = if self.all_newlines { None } else { Some(Newlines::None) };
-        let selection = Selection { newlines, ..fastv(self.layer, &self.budget) };
-        Request {
-            prompt: Prompt::User(self.prompt.clone()),
-            max_new_tokens: 32,
-            keep_stages: true,
-            ignore_eos: false,
-            ..about(&self.image, selection)
-        }
+        let selection = fastv(self.layer, &self.budget).with_newlines(newlines);
+        about(&self.image, selection)
+            .with_prompt(Prompt::User(self.prompt.clone()))
+            .with_max_new_tokens(32)
+            .with_keep_stages(true)
+            .with_ignore_eos(false)
     }
 
     /// Kept patches and tokens are the golden ones, logits nearly; memory is as predicted.
@@ -127,16 +124,16 @@ fn outcome(answer: &Answer) -> (&[u32], usize, Option<&hired::engine::Visual>) {
 
 /// Requests that drop nowhere, early, and behind different layers.
 fn mixed() -> Vec<Request> {
-    let hired = Selection { budget: "20%".parse().unwrap(), ..Selection::default() };
-    let full = Selection { method: Method::Full, ..Selection::default() };
-    let words = Request { max_new_tokens: 5, ignore_eos: true, ..Request::new("Good morning") };
+    let hired = Selection::default().with_budget("20%".parse().unwrap());
+    let full = Selection::default().with_method(Method::Full);
+    let words = Request::new("Good morning").with_max_new_tokens(5).with_ignore_eos(true);
     vec![
         about("photo-60x44.png", fastv(2, "20%")),
         about("photo-60x44.png", hired),
         about("portrait-70x110.png", fastv(1, "9")),
         words,
         about("thin-12x300.png", full),
-        Request { max_new_tokens: 3, ..about("thin-12x300.png", fastv(2, "full")) },
+        about("thin-12x300.png", fastv(2, "full")).with_max_new_tokens(3),
     ]
 }
 
@@ -154,19 +151,15 @@ fn batches(engine: &mut Engine) {
 
 /// A sweep gives every selection what a request by itself gets.
 fn sweeps(engine: &mut Engine) {
-    let requests: Vec<Request> = (0..3)
-        .map(|i| Request { max_new_tokens: 4 + i, ..Request::new(format!("Question {i}?")) })
-        .collect();
+    let requests: Vec<Request> =
+        (0..3).map(|i| Request::new(format!("Question {i}?")).with_max_new_tokens(4 + i)).collect();
     let selections: Vec<Selection> = mixed().into_iter().map(|r| r.selection).collect();
     let image = picture("portrait-70x110.png");
     let swept = engine.sweep(&image, &requests, &selections, || ControlFlow::Continue(())).unwrap();
     for (selection, answers) in selections.iter().zip(&swept) {
         for (request, answer) in requests.iter().zip(answers) {
-            let request = Request {
-                selection: selection.clone(),
-                image: Some(image.clone()),
-                ..request.clone()
-            };
+            let request =
+                request.clone().with_selection(selection.clone()).with_image(image.clone());
             let alone = engine.generate(&request, go).unwrap();
             assert_eq!(outcome(&alone), outcome(answer), "{selection:?}");
             check_memory(answer);
@@ -224,10 +217,9 @@ fn keys_and_values_of_dropped_tokens_take_no_memory() {
 fn a_prompt_that_ends_with_its_image_keeps_its_last_row() {
     let mut engine = load("next-hub", Device::Cpu);
     for budget in [1, 5] {
-        let selection =
-            Selection { newlines: Some(Newlines::None), ..fastv(1, &budget.to_string()) };
+        let selection = fastv(1, &budget.to_string()).with_newlines(Newlines::None);
         let prompt = Prompt::Raw("Look: <image>".into());
-        let request = Request { prompt, ..about("square-96x96.png", selection) };
+        let request = about("square-96x96.png", selection).with_prompt(prompt);
         let visual = engine.generate(&request, go).unwrap().visual.unwrap();
         assert_eq!((visual.kept, visual.newlines), (budget, 0));
         // The lower right corner of the last sub-image.
@@ -237,8 +229,7 @@ fn a_prompt_that_ends_with_its_image_keeps_its_last_row() {
 
 #[test]
 fn a_cache_of_fixed_size_serves_both_ways() {
-    let options =
-        EngineOptions { device: Device::Cpu, kv_tokens: Some(160), ..EngineOptions::default() };
+    let options = EngineOptions::default().with_device(Device::Cpu).with_kv_tokens(160);
     let mut fixed = Engine::load(fixture("models/next-hub"), options).unwrap();
     let mut free = load("next-hub", Device::Cpu);
     for request in &mixed()[..3] {
@@ -248,7 +239,7 @@ fn a_cache_of_fixed_size_serves_both_ways() {
         assert_eq!(got.memory.kv, 3 * 10 * PAGE * 2 * 64 * size_of::<f32>());
         check_memory(&got);
     }
-    let long = Request { max_new_tokens: 100, ..about("photo-60x44.png", fastv(2, "1")) };
+    let long = about("photo-60x44.png", fastv(2, "1")).with_max_new_tokens(100);
     let refused = fixed.generate(&long, go).unwrap_err();
     assert!(matches!(refused, Error::Capacity(_)) && refused.to_string().contains("160"));
 }
@@ -259,7 +250,7 @@ fn the_largest_budget_keeps_everything() {
     let mut engine = load("next-hub", Device::Cpu);
     let request = about("photo-60x44.png", fastv(2, "1"));
     let most = engine.largest_budget(std::slice::from_ref(&request), Limit::Ttft(1e6)).unwrap();
-    let full = Request { selection: fastv(2, "full"), ..request };
+    let full = request.with_selection(fastv(2, "full"));
     assert_eq!(most, engine.generate(&full, go).unwrap().visual.unwrap().tokens());
 }
 
@@ -344,7 +335,7 @@ mod cuda {
     #[ignore = "child"]
     fn child_one() {
         let mut engine = load("next-hub", Device::Cuda(None));
-        let request = Request { max_new_tokens: 3, ..about("thin-50x1.png", fastv(2, "5")) };
+        let request = about("thin-50x1.png", fastv(2, "5")).with_max_new_tokens(3);
         let got = engine.generate(&request, go).unwrap();
         let wanted = load("next-hub", Device::Cpu).generate(&request, go).unwrap();
         assert_eq!(outcome(&got), outcome(&wanted));

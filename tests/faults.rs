@@ -8,7 +8,7 @@ mod emulator;
 
 use common::golden::{Case, cases, fixture};
 use emulator::{Build, Emulator, fail, stats};
-use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request};
+use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Request};
 use hired::select::{Rule, Selection};
 use std::ops::ControlFlow;
 
@@ -18,29 +18,21 @@ const FAULT: u32 = 700;
 const NO_MEMORY: u32 = 2;
 
 fn load() -> hired::Result<Engine> {
-    let options = EngineOptions {
-        device: Device::Cuda(None),
-        dtype: Some(Dtype::F32),
-        gemm: Gemm::Own,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default()
+        .with_device(Device::Cuda(None))
+        .with_dtype(Dtype::F32)
+        .with_gemm(Gemm::Own);
     Engine::load(fixture("models/llava15"), options)
 }
 
 fn request(case: &Case) -> Request {
     let bytes = std::fs::read(fixture("images").join(&case.image)).unwrap();
-    Request {
-        prompt: Prompt::User(case.prompt.clone()),
-        image: Some(Image::Encoded { name: case.image.clone(), bytes }),
-        // A rule that reads a count back.
-        selection: Selection {
-            budget: "20%".parse().unwrap(),
-            rule: Rule::Paper,
-            ..Selection::default()
-        },
-        max_new_tokens: 3,
-        ..Request::new("")
-    }
+    // A rule that reads a count back.
+    let selection = Selection::default().with_budget("20%".parse().unwrap()).with_rule(Rule::Paper);
+    Request::new(case.prompt.clone())
+        .with_image(Image::encoded(case.image.clone(), bytes))
+        .with_selection(selection)
+        .with_max_new_tokens(3)
 }
 
 fn ask(engine: &mut Engine, request: &Request) -> hired::Result<Answer> {

@@ -10,7 +10,7 @@ use common::golden::{Case, cases, fixture};
 use emulator::{Build, Emulator};
 use hired::checkpoint::Checkpoint;
 use hired::config::ModelFolder;
-use hired::engine::{Device, Dtype, Engine, EngineOptions, Gemm, Image, Prompt, Request};
+use hired::engine::{Device, Dtype, Engine, EngineOptions, Gemm, Image, Request};
 use hired::image::{Normalization, Resample, decode, tiles};
 use hired::kv::{BlockTable, Pool, Shape, pages_for};
 use hired::model::llava::{self, Llava};
@@ -36,20 +36,17 @@ struct Asked {
 }
 
 fn engine(case: &Case, device: Device, dtype: Dtype, gemm: Gemm) -> Engine {
-    let options = EngineOptions { device, dtype: Some(dtype), gemm, ..EngineOptions::default() };
+    let options = EngineOptions::default().with_device(device).with_dtype(dtype).with_gemm(gemm);
     Engine::load(fixture("models").join(&case.model), options).unwrap()
 }
 
 fn request(case: &Case, selection: &Selection) -> Request {
     let bytes = std::fs::read(fixture("images").join(&case.image)).unwrap();
-    Request {
-        prompt: Prompt::User(case.prompt.clone()),
-        image: Some(Image::Encoded { name: case.image.clone(), bytes }),
-        selection: selection.clone(),
-        max_new_tokens: STEPS,
-        keep_stages: true,
-        ..Request::new("")
-    }
+    Request::new(case.prompt.clone())
+        .with_image(Image::encoded(case.image.clone(), bytes))
+        .with_selection(selection.clone())
+        .with_max_new_tokens(STEPS)
+        .with_keep_stages(true)
 }
 
 /// Kept patches of each partition, and logits step by step.
@@ -57,7 +54,7 @@ type Walked = (Vec<Vec<u32>>, Vec<Vec<f32>>);
 
 impl Asked {
     fn new(case: Case, budget: &str) -> Self {
-        let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+        let selection = Selection::default().with_budget(budget.parse().unwrap());
         let mut cpu = engine(&case, Device::Cpu, Dtype::F32, Gemm::Own);
         let answer =
             cpu.generate(&request(&case, &selection), |_| ControlFlow::Continue(())).unwrap();

@@ -34,12 +34,9 @@ fn an_inspection_keeps_its_word() {
     let pixels = (0..3 * side * side).map(|i| (i % 251) as u8).collect();
     let image = Image::Rgb8 { width: side, height: side, pixels };
     let mut ask = |words: &str, budget: &str| {
-        let request = Request {
-            prompt: Prompt::Raw(format!("<image>{words}")),
-            selection: Selection { budget: budget.parse().unwrap(), ..Selection::default() },
-            max_new_tokens: 128,
-            ..Request::new("")
-        };
+        let request = Request::new(Prompt::Raw(format!("<image>{words}")))
+            .with_selection(Selection::default().with_budget(budget.parse().unwrap()))
+            .with_max_new_tokens(128);
         let request = request.with_image(image.clone());
         let answer = engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();
         let visual = answer.visual.unwrap();

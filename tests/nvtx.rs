@@ -8,7 +8,7 @@ mod emulator;
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
 use hired::Error;
-use hired::engine::{Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Prompt, Request};
+use hired::engine::{Device, Dtype, Engine, EngineOptions, Event, Gemm, Image, Request};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -18,23 +18,16 @@ use std::process::Command;
 #[test]
 #[ignore = "child"]
 fn child_answers() {
-    let options = EngineOptions {
-        device: Device::Cuda(None),
-        dtype: Some(Dtype::F32),
-        gemm: Gemm::Own,
-        no_graph: true,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default()
+        .with_device(Device::Cuda(None))
+        .with_dtype(Dtype::F32)
+        .with_gemm(Gemm::Own)
+        .with_no_graph(true);
     let mut engine = Engine::load(fixture("models/llava15"), options).unwrap();
     let case = cases().into_iter().find(|c| c.model == "llava15").unwrap();
     let bytes = std::fs::read(fixture("images").join(&case.image)).unwrap();
-    let image = Image::Encoded { name: case.image.clone(), bytes };
-    let request = Request {
-        prompt: Prompt::User(case.prompt.clone()),
-        image: Some(image),
-        max_new_tokens: 3,
-        ..Request::new("")
-    };
+    let image = Image::encoded(case.image.clone(), bytes);
+    let request = Request::new(case.prompt.clone()).with_image(image).with_max_new_tokens(3);
     engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();
 
     let cancelled = engine.generate(&request, |event| match event {
@@ -55,7 +48,7 @@ fn child_answers() {
     assert_eq!(tokens, 1);
     emulator::fail("");
 
-    let words = Request { max_new_tokens: 1, ..Request::new("ab") };
+    let words = Request::new("ab").with_max_new_tokens(1);
     engine.generate(&words, |_| ControlFlow::Continue(())).unwrap();
 }
 

@@ -124,7 +124,7 @@ fn everything_kept_shows_the_partitions_untouched() {
         Geometry::new(&one_crop(50, 50, 28), 7).unwrap(),
         Geometry::new(&layout(600, 600, 336, &pinpoints(336)), 14).unwrap(),
     ] {
-        let full = Selection { method: Method::Full, ..Selection::default() };
+        let full = Selection::default().with_method(Method::Full);
         let kept = choose(&plan(&geometry, &full).unwrap(), &Evidence::default()).unwrap();
         let visual = told(&geometry, kept);
         let picture = overlay(&tiles(&geometry), &geometry, &visual, "title");

@@ -4,9 +4,7 @@
 mod common;
 
 use common::golden::{Case, Golden, cases, fixture};
-use hired::engine::{
-    Answer, Device, Engine, EngineOptions, FinishReason, Image, Prompt, Request, Stages,
-};
+use hired::engine::{Answer, Device, Engine, EngineOptions, FinishReason, Image, Request, Stages};
 use hired::image::Resample;
 use hired::select::{Newlines, Rule, Selection};
 use sha2::{Digest, Sha256};
@@ -16,23 +14,17 @@ const SCORES: f32 = 1e-5;
 const RELATIVE: f32 = 1e-4;
 
 fn engine(model: &str, resample: Resample) -> Engine {
-    let options = EngineOptions { device: Device::Cpu, resample, ..EngineOptions::default() };
+    let options = EngineOptions::default().with_device(Device::Cpu).with_resample(resample);
     Engine::load(fixture("models").join(model), options).unwrap()
 }
 
 fn request(case: &Case, selection: Selection, max_new_tokens: usize) -> Request {
     let path = fixture("images").join(&case.image);
-    Request {
-        prompt: Prompt::User(case.prompt.clone()),
-        image: Some(Image::Encoded {
-            name: case.image.clone(),
-            bytes: std::fs::read(path).unwrap(),
-        }),
-        selection,
-        max_new_tokens,
-        keep_stages: true,
-        ..Request::new("")
-    }
+    Request::new(case.prompt.clone())
+        .with_image(Image::encoded(&case.image, std::fs::read(path).unwrap()))
+        .with_selection(selection)
+        .with_max_new_tokens(max_new_tokens)
+        .with_keep_stages(true)
 }
 
 fn answer(engine: &mut Engine, request: &Request) -> (Answer, Stages) {
@@ -117,7 +109,7 @@ fn compare(golden: &Golden, name: &str, answer: &Answer, stages: &Stages, worst:
 }
 
 fn check_full(engine: &mut Engine, case: &Case, golden: &Golden, worst: &mut Worst) {
-    let full = Selection { budget: "full".parse().unwrap(), ..Selection::default() };
+    let full = Selection::default().with_budget("full".parse().unwrap());
     let (answer, stages) = answer(engine, &request(case, full, 32));
     let ids: Vec<i64> = stages.input_ids.iter().map(|&id| i64::from(id)).collect();
     assert_eq!(ids, golden.i64("input_ids"), "{}", golden.name);
@@ -181,16 +173,16 @@ fn check_model(model: &str) {
             for budget in ["20", "10"] {
                 let name = format!("{rule}{budget}");
                 let budget = format!("{budget}%").parse().unwrap();
-                let selection = Selection { budget, rule, ..Selection::default() };
+                let selection = Selection::default().with_budget(budget).with_rule(rule);
                 check_reduced(&mut engine, case, &golden, &name, selection, &mut worst);
                 selections += 1;
             }
         }
-        let at_20 = Selection { budget: "20%".parse().unwrap(), ..Selection::default() };
+        let at_20 = Selection::default().with_budget("20%".parse().unwrap());
         let variants = [
-            ("exact20nl", Selection { newlines: Some(Newlines::All), ..at_20.clone() }),
-            ("exact20a25", Selection { alpha: "0.25".parse().unwrap(), ..at_20.clone() }),
-            ("exact20f1", Selection { final_layer: Some(1), ..at_20 }),
+            ("exact20nl", at_20.clone().with_newlines(Newlines::All)),
+            ("exact20a25", at_20.clone().with_alpha("0.25".parse().unwrap())),
+            ("exact20f1", at_20.with_final_layer(1)),
         ];
         for (name, selection) in variants {
             if golden.has(&format!("{name}.tokens")) {
@@ -249,7 +241,7 @@ fn pixels_are_exact_for_every_resampler() {
             ("torchvision", Resample::Torchvision),
         ] {
             let mut engine = engine(&case.model, resample);
-            let one = Selection { budget: "1".parse().unwrap(), ..Selection::default() };
+            let one = Selection::default().with_budget("1".parse().unwrap());
             let (_, stages) = answer(&mut engine, &request(&case, one, 1));
             let pixels = stages.pixel_values.unwrap();
             let hash = hex(&Sha256::digest(bytemuck::cast_slice::<f32, u8>(&pixels)));
@@ -295,7 +287,7 @@ fn a_half_precision_cache_changes_little() {
     let case = cases().into_iter().find(|c| c.model == "next-mistral").unwrap();
     let request = request(&case, Selection::default(), 4);
     let run = |dtype| {
-        let options = EngineOptions { device: Device::Cpu, dtype, ..EngineOptions::default() };
+        let options = EngineOptions::default().with_device(Device::Cpu).with_dtype(dtype);
         let mut engine = Engine::load(fixture("models").join(&case.model), options).unwrap();
         answer(&mut engine, &request)
     };

@@ -23,7 +23,7 @@ fn banner() -> Geometry {
 
 fn ask(budget: &str, alpha: &str, rule: Rule) -> Selection {
     let (budget, alpha) = (budget.parse().unwrap(), alpha.parse().unwrap());
-    Selection { budget, alpha, rule, ..Selection::default() }
+    Selection::default().with_budget(budget).with_alpha(alpha).with_rule(rule)
 }
 
 /// Final scores that rank patch 0 highest everywhere.
@@ -74,7 +74,7 @@ fn valid_patches_are_transformers_own() {
         let (kept_rows, kept_cols) = (geometry.rows().len(), geometry.cols().len());
         assert_eq!((geometry.grid(), kept_rows, kept_cols), (Some(grid), rows, cols), "{w}x{h}");
         assert_eq!(geometry.valid(), 576 + rows * cols, "{w}x{h}");
-        let full = Selection { method: Method::Full, ..Selection::default() };
+        let full = Selection::default().with_method(Method::Full);
         let plan = plan(&geometry, &full).unwrap();
         assert_eq!((plan.rows, plan.newlines), (576 + rows * cols, rows), "{w}x{h}");
     }
@@ -259,7 +259,7 @@ fn a_budget_beyond_the_valid_patches_keeps_all() {
         let kept = choose(&plan, &Evidence::scores(&UNIFORM, &descending(&geometry))).unwrap();
         assert_eq!((plan.rows, kept.count()), (56, arriving), "{rule}");
     }
-    let method_full = Selection { method: Method::Full, ..ask("1", "0", Rule::Exact) };
+    let method_full = ask("1", "0", Rule::Exact).with_method(Method::Full);
     assert_eq!(plan(&geometry, &method_full).unwrap(), full);
 }
 

@@ -54,12 +54,10 @@ fn selections_equal_those_of_the_reference() {
         assert_eq!(valid, case.valid_per_partition, "{name}");
         assert_eq!(geometry.valid(), case.valid, "{name}");
 
-        let selection = Selection {
-            budget: case.budget.parse().unwrap(),
-            alpha: case.alpha.parse().unwrap(),
-            rule: case.rule.parse().unwrap(),
-            ..Selection::default()
-        };
+        let selection = Selection::default()
+            .with_budget(case.budget.parse().unwrap())
+            .with_alpha(case.alpha.parse().unwrap())
+            .with_rule(case.rule.parse().unwrap());
         let plan = plan(&geometry, &selection).unwrap();
         assert_eq!(plan.budget, case.budget_count, "{name}");
         let mut scores = Scores(case.seed);

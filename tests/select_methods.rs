@@ -83,18 +83,16 @@ fn choices_equal_those_of_the_reference() {
     for (number, case) in cases.iter().enumerate() {
         let name = format!("case {number}: {} at {}", case.method, case.budget);
         let geometry = case.picture.geometry();
-        let selection = Selection {
-            method: case.method.parse().unwrap(),
-            budget: case.budget.parse().unwrap(),
-            rule: case.rule.parse().unwrap(),
-            heads: case.heads.parse().unwrap(),
-            tuning: Tuning {
-                prumerge: case.count.parse().unwrap(),
-                spatial: case.spatial.as_ref().map_or(Spacing::Even, |name| name.parse().unwrap()),
-                ..Tuning::default()
-            },
-            ..Selection::default()
-        };
+        let selection = Selection::default()
+            .with_method(case.method.parse().unwrap())
+            .with_budget(case.budget.parse().unwrap())
+            .with_rule(case.rule.parse().unwrap())
+            .with_heads(case.heads.parse().unwrap())
+            .with_tuning(
+                Tuning::default().with_prumerge(case.count.parse().unwrap()).with_spatial(
+                    case.spatial.as_ref().map_or(Spacing::Even, |name| name.parse().unwrap()),
+                ),
+            );
         let plan = plan(&geometry, &selection).unwrap();
         let seen = Seen::new(&geometry, selection.heads, case.seed);
         let kept = choose(&plan, &seen.evidence()).unwrap();
@@ -148,8 +146,12 @@ fn selections() -> impl Strategy<Value = Selection> {
     (prop::sample::select(Method::ALL), budget, counting, spacing, share, neighbours).prop_map(
         |(method, budget, prumerge, spatial, share, neighbours)| {
             let contextual = share.parse().unwrap();
-            let tuning = Tuning { prumerge, spatial, contextual, neighbours, ..Tuning::default() };
-            Selection { method, budget, tuning, ..Selection::default() }
+            let tuning = Tuning::default()
+                .with_prumerge(prumerge)
+                .with_spatial(spatial)
+                .with_contextual(contextual)
+                .with_neighbours(neighbours);
+            Selection::default().with_method(method).with_budget(budget).with_tuning(tuning)
         },
     )
 }
@@ -224,7 +226,7 @@ proptest! {
         seen.last.fill(0.25);
         for method in ["fastervlm", "prumerge", "visionzip", "divprune", "scope"] {
             let method = method.parse().unwrap();
-            let selection = Selection { method, budget: Budget::Count(budget), ..Selection::default() };
+            let selection = Selection::default().with_method(method).with_budget(Budget::Count(budget));
             let plan = plan(&geometry, &selection).unwrap();
             let kept = choose(&plan, &seen.evidence()).unwrap();
             for (i, indices) in kept.indices.iter().enumerate() {
@@ -239,14 +241,12 @@ proptest! {
 fn rows_that_stand_for_no_patch_come_behind_what_they_belong_to() {
     // The full image and two sub-images of four patches; 9 rows: 3 each, of which one is contextual, one the class token.
     let geometry = Geometry::new(&layout(28, 14, 14, &[(14, 28)]), 7).unwrap();
-    let tuning = Tuning { contextual: "0.5".parse().unwrap(), ..Tuning::default() };
-    let selection = Selection {
-        method: Method::VisionZip,
-        budget: Budget::Count(9),
-        newlines: Some(Newlines::All),
-        tuning,
-        ..Selection::default()
-    };
+    let tuning = Tuning::default().with_contextual("0.5".parse().unwrap());
+    let selection = Selection::default()
+        .with_method(Method::VisionZip)
+        .with_budget(Budget::Count(9))
+        .with_newlines(Newlines::All)
+        .with_tuning(tuning);
     let plan = plan(&geometry, &selection).unwrap();
     let mut seen = Seen::new(&geometry, Heads::Sum, 5);
     seen.last = [0.1, 0.2, 0.4, 0.3].repeat(3);
@@ -277,9 +277,8 @@ fn equal_shares_fill_up_to_the_cap() {
         (90, [16, 12, 16, 12]),
     ] {
         let seen = Seen::new(&geometry, Heads::Sum, 1);
-        let equal =
-            Selection { rule: Rule::Equal, budget: Budget::Count(budget), ..Selection::default() };
-        let faster = Selection { method: Method::FasterVlm, rule: Rule::Paper, ..equal.clone() };
+        let equal = Selection::default().with_rule(Rule::Equal).with_budget(Budget::Count(budget));
+        let faster = equal.clone().with_method(Method::FasterVlm).with_rule(Rule::Paper);
         let plans = [&equal, &faster].map(|selection| plan(&geometry, selection).unwrap());
         assert_eq!(plans[0], plans[1]);
         let kept = choose(&plans[0], &Evidence::scores(&[], &seen.last)).unwrap();
@@ -294,7 +293,7 @@ fn evidence_that_is_none_is_refused() {
     for (name, what) in
         [("prumerge", "keys"), ("scope", "features"), ("divprune", "projected features")]
     {
-        let selection = Selection { method: name.parse().unwrap(), ..Selection::default() };
+        let selection = Selection::default().with_method(name.parse().unwrap());
         let plan = plan(&geometry, &selection).unwrap();
         choose(&plan, &seen.evidence()).unwrap();
         let mut wrong = Seen::new(&geometry, Heads::Sum, 1);

@@ -55,14 +55,14 @@ fn selections() -> impl Strategy<Value = Selection> {
         1 => Just(Method::Random),
     ];
     (method, budget, alpha, rule, newlines, any::<u64>()).prop_map(
-        |(method, budget, alpha, rule, newlines, seed)| Selection {
-            method,
-            budget,
-            alpha,
-            rule,
-            newlines,
-            seed,
-            ..Selection::default()
+        |(method, budget, alpha, rule, newlines, seed)| {
+            Selection::default()
+                .with_method(method)
+                .with_budget(budget)
+                .with_alpha(alpha)
+                .with_rule(rule)
+                .with_newlines(newlines)
+                .with_seed(seed)
         },
     )
 }
@@ -169,7 +169,7 @@ proptest! {
     /// Shares by valid patches, at distances that differ by one at most.
     #[test]
     fn spatial_is_even(case in cases()) {
-        let selection = Selection { method: Method::Spatial, ..case.selection.clone() };
+        let selection = case.selection.clone().with_method(Method::Spatial);
         let Some((plan, kept)) = select(&Case { selection, ..case.clone() }) else { return Ok(()) };
         let geometry = &plan.geometry;
         for (i, indices) in kept.indices.iter().enumerate() {
@@ -189,7 +189,7 @@ proptest! {
     /// Against the definition: q = min(V, λ·s), with λ found by bisection instead of rounds.
     #[test]
     fn exact_quotas_are_proportional_up_to_the_cap(case in cases()) {
-        let selection = Selection { rule: Rule::Exact, ..case.selection.clone() };
+        let selection = case.selection.clone().with_rule(Rule::Exact);
         let Some((plan, kept)) = select(&Case { selection, ..case.clone() }) else { return Ok(()) };
         let geometry = &plan.geometry;
         let n = geometry.side();

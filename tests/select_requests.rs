@@ -13,7 +13,7 @@ fn square() -> Geometry {
 }
 
 fn ask(budget: &str, rule: Rule) -> Selection {
-    Selection { budget: budget.parse().unwrap(), rule, ..Selection::default() }
+    Selection::default().with_budget(budget.parse().unwrap()).with_rule(rule)
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn budgets_as_typed() {
         ("full", 100, "full"),
     ] {
         let budget: Budget = text.parse().unwrap();
-        let plan = plan(&hundred, &Selection { budget, ..Selection::default() }).unwrap();
+        let plan = plan(&hundred, &Selection::default().with_budget(budget)).unwrap();
         assert_eq!((plan.budget, budget.to_string().as_str()), (count, shown), "{text}");
     }
     for text in [
@@ -88,7 +88,7 @@ fn a_share_that_comes_to_no_token_fails_the_request() {
     assert!(error.to_string().contains("1.2%") && error.to_string().contains("80"), "{error}");
     assert_eq!(plan(&square(), &ask("1.25%", Rule::Exact)).unwrap().budget, 1);
     for budget in [Budget::Count(0), Budget::Percent(0), Budget::Percent(100_000_001)] {
-        let selection = Selection { budget, ..Selection::default() };
+        let selection = Selection::default().with_budget(budget);
         assert!(matches!(plan(&square(), &selection), Err(Error::Request(_))));
     }
 }

@@ -35,12 +35,10 @@ fn pinned_memory_goes_back_from_another_thread() {
 #[test]
 #[ignore = "child"]
 fn child_staging() {
-    let options = EngineOptions {
-        device: Device::Cuda(None),
-        dtype: Some(Dtype::F32),
-        gemm: Gemm::Own,
-        ..EngineOptions::default()
-    };
+    let options = EngineOptions::default()
+        .with_device(Device::Cuda(None))
+        .with_dtype(Dtype::F32)
+        .with_gemm(Gemm::Own);
     let mut engine = Engine::load(fixture("models/llava15"), options).unwrap();
     let loading = stats().pinned_bytes;
     assert!(loading > 16 << 20, "{loading}");

@@ -233,7 +233,8 @@ pub fn cases(model: Model) -> Vec<Case> {
             Kind::LinearAdd { rows, from: inner, to: width, bias: false },
         );
         add("step: RMSNorm, logits", sizes(rows, width, vocabulary), Kind::Logits { rows });
-        let warm = Sampling { temperature: 0.7, top_k: 0, top_p: 0.9, seed: 1 };
+        let warm =
+            Sampling::default().with_temperature(0.7).with_top_k(0).with_top_p(0.9).with_seed(1);
         for (name, sampling) in
             [("step: greedy token", Sampling::default()), ("step: token of top-p", warm)]
         {
@@ -285,9 +286,11 @@ impl Model {
     }
 
     pub fn plan(&self, method: Method) -> Result<Plan> {
-        let tuning = Tuning { prumerge: Counting::Budget, ..Tuning::default() };
-        let selection =
-            Selection { method, tuning, budget: "20%".parse()?, ..Selection::default() };
+        let tuning = Tuning::default().with_prumerge(Counting::Budget);
+        let selection = Selection::default()
+            .with_method(method)
+            .with_tuning(tuning)
+            .with_budget("20%".parse()?);
         plan(&Geometry::new(&self.layout(), self.patch)?, &selection)
     }
 

@@ -53,7 +53,7 @@ fuzz_target!(|data: &[u8]| {
         ] {
             for budget in [Budget::Count(1), Budget::Count(usize::MAX), Budget::Percent(20_000_000)]
             {
-                let selection = Selection { method, rule, budget, ..Selection::default() };
+                let selection = Selection::default().with_method(method).with_rule(rule).with_budget(budget);
                 match plan(&geometry, &selection) {
                     Ok(plan) => assert!(plan.rows <= geometry.valid(), "{plan:?}"),
                     Err(e) => assert_one_line(&e, "budget"),

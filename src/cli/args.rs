@@ -82,22 +82,18 @@ const RESAMPLE: [(&str, Resample); 3] = [
 impl DeviceArgs {
     /// Format of what the device computes with, once it is known whether that is a card.
     pub fn dtype_name(&self, card: bool) -> &'static str {
-        match (self.dtype, card) {
-            (Some(Dtype::F16), _) | (None, true) => "f16",
-            (Some(Dtype::F32), _) | (None, false) => "f32",
-        }
+        let own = if card { Dtype::F16 } else { Dtype::F32 };
+        self.dtype.unwrap_or(own).name()
     }
 
     /// The engine that was asked for.
     pub fn options(&self) -> EngineOptions {
-        EngineOptions {
-            device: self.device,
-            dtype: self.dtype,
-            resample: self.resample,
-            no_graph: self.no_graph,
-            gemm: self.gemm,
-            ..EngineOptions::default()
-        }
+        EngineOptions::default()
+            .with_device(self.device)
+            .with_dtype(self.dtype)
+            .with_resample(self.resample)
+            .with_no_graph(self.no_graph)
+            .with_gemm(self.gemm)
     }
 }
 
@@ -187,7 +183,11 @@ impl SamplingArgs {
     /// How the engine draws.
     pub fn sampling(&self) -> Sampling {
         let &Self { temperature, top_k, top_p, seed, .. } = self;
-        Sampling { temperature, top_k, top_p, seed }
+        Sampling::default()
+            .with_temperature(temperature)
+            .with_top_k(top_k)
+            .with_top_p(top_p)
+            .with_seed(seed)
     }
 }
 

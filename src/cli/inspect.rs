@@ -19,8 +19,9 @@ struct Text<'a>(&'a Inspection);
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inspection { architecture, parameters, dtype, bytes, kv_bytes_per_token, budgets } =
-            self.0;
+        let Inspection {
+            architecture, parameters, dtype, bytes, kv_bytes_per_token, budgets, ..
+        } = self.0;
         writeln!(f, "architecture        {architecture}")?;
         writeln!(f, "parameters          {:.1} million", *parameters as f64 / 1e6)?;
         writeln!(f, "weights             {} as {dtype}", Size(*bytes))?;
@@ -29,7 +30,8 @@ impl Display for Text<'_> {
         let head = ["budget", "visual tokens", "weights", "mapped", "kv", "workspace", "peak"];
         let mut rows = vec![head.map(String::from).to_vec()];
         for need in budgets {
-            let BudgetNeed { budget, visual_tokens, weights, mapped, kv, workspace, peak } = need;
+            let BudgetNeed { budget, visual_tokens, weights, mapped, kv, workspace, peak, .. } =
+                need;
             let sizes = [weights, mapped, kv, workspace, peak].map(|&b| Size(b as u64).to_string());
             rows.push([vec![budget.clone(), visual_tokens.to_string()], sizes.to_vec()].concat());
         }

@@ -66,13 +66,10 @@ impl Display for Text<'_> {
             }
         }
         let options = args.device.options();
-        let dtype = match options.dtype {
-            Some(Dtype::F32) => "f32",
-            Some(Dtype::F16) | None => "f16",
-        };
+        let dtype = options.dtype.unwrap_or(Dtype::F16).name();
         let gemm = match options.gemm {
             Gemm::Cublas => "cuBLAS",
-            Gemm::Auto | Gemm::Own => "hired's own kernels",
+            _ => "hired's own kernels",
         };
         writeln!(f, "\nWeights, cache and activations in {dtype}, matrix products by {gemm}.")?;
         let (usable, context) = (Size(gpu.usable() as u64), Size(CONTEXT as u64));

@@ -2,7 +2,7 @@
 
 use super::devices::Cpu;
 use super::select::counted;
-use hired::engine::{Answer, Card, Engine, FinishReason, Memory, Timings, Visual};
+use hired::engine::{Answer, CardInfo, Engine, FinishReason, Memory, Timings, Visual};
 use hired::select::Selection;
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ pub enum Device<'a> {
         #[serde(flatten)]
         cpu: Cpu,
     },
-    Cuda(&'a Card),
+    Cuda(&'a CardInfo),
 }
 
 impl<'a> Device<'a> {
@@ -106,26 +106,16 @@ mod tests {
     use hired::select::{Budget, Method};
 
     fn visual(grid: Option<[usize; 2]>) -> Visual {
-        Visual {
-            grid,
-            partitions: 1,
-            tokens_per_partition: 4,
-            valid: 4,
-            budget: 1,
-            kept: 1,
-            merged: 0,
-            newlines: 0,
-            allocation: vec![1],
-            kept_indices: vec![vec![0]],
-            merged_indices: vec![vec![]],
-        }
+        let mut visual = Visual::default();
+        visual.grid = grid;
+        visual
     }
 
     #[test]
     fn what_plays_no_part_is_not_told() {
         let hired = Selection::default();
-        let everything = Selection { budget: Budget::Full, ..hired.clone() };
-        let full = Selection { method: Method::Full, ..hired.clone() };
+        let everything = hired.clone().with_budget(Budget::Full);
+        let full = hired.clone().with_method(Method::Full);
         let told = |selection, grid: Option<[usize; 2]>| {
             let How { method, rule, alpha } = How::new(selection, Some(&visual(grid)));
             (method.unwrap_or_default(), rule.unwrap_or_default(), alpha)

@@ -81,19 +81,17 @@ fn requests(args: &RunArgs, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
         BudgetArg::Auto => Budget::Full,
     };
     let words = args.prompt.clone();
-    let request = Request {
-        prompt: if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) },
-        image: None,
-        selection: args.selection.with(budget),
-        max_new_tokens: args.sampling.max_new_tokens,
-        sampling: args.sampling.sampling(),
-        ignore_eos: args.sampling.ignore_eos,
-        keep_stages: args.dump.is_some(),
-    };
+    let prompt = if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) };
+    let request = Request::new(prompt)
+        .with_selection(args.selection.with(budget))
+        .with_max_new_tokens(args.sampling.max_new_tokens)
+        .with_sampling(args.sampling.sampling())
+        .with_ignore_eos(args.sampling.ignore_eos)
+        .with_keep_stages(args.dump.is_some());
     if images.is_empty() {
         return vec![request];
     }
-    let images = images.into_iter().map(|(name, bytes)| Image::Encoded { name, bytes });
+    let images = images.into_iter().map(|(name, bytes)| Image::encoded(name, bytes));
     images.map(|image| request.clone().with_image(image)).collect()
 }
 
@@ -126,10 +124,10 @@ fn answer(
         // From the first piece of work on there is one more such call for every block.
         interrupt.heed();
         match event {
-            Event::Progress { request, stage, done, all } => {
-                if !(text_on_terminal && stream.is_open()) {
-                    blocks.show(request, stage, done, all);
-                }
+            Event::Progress { request, stage, done, all, .. }
+                if !(text_on_terminal && stream.is_open()) =>
+            {
+                blocks.show(request, stage, done, all);
             }
             Event::Token { request: 0, text, .. } if !quiet => {
                 if text_on_terminal {
@@ -141,7 +139,7 @@ fn answer(
                 stream.push(text);
                 stream.end();
             }
-            Event::Token { .. } | Event::Finished { .. } => {}
+            _ => {}
         }
         if interrupt.raised() || stream.failed() {
             ControlFlow::Break(())

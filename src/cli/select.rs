@@ -18,11 +18,11 @@ pub fn select(args: &SelectArgs) -> Result<(), Stop> {
     let mut engine = Engine::load(&args.model.model, args.device.options())?;
     tell_notes(&engine);
     let pixels = picture.is_some().then(|| decode(&bytes, &name)).transpose()?;
-    let image = Image::Encoded { name, bytes };
+    let image = Image::encoded(name, bytes);
     let selection = args.selection.with(args.budget);
     let visual = match &args.prompt {
         Some(prompt) => {
-            let request = Request { selection, max_new_tokens: 1, ..Request::new(prompt) };
+            let request = Request::new(prompt).with_selection(selection).with_max_new_tokens(1);
             let answer =
                 engine.generate(&request.with_image(image), |_| ControlFlow::Continue(()))?;
             answer.visual.expect("an answer about an image tells of it")

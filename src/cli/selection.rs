@@ -76,33 +76,31 @@ pub struct TuningArgs {
 impl TuningArgs {
     /// As the library takes them.
     pub fn tuning(&self) -> Tuning {
-        Tuning {
-            spatial: self.spatial,
-            prumerge: self.prumerge_count,
-            neighbours: self.neighbours,
-            outliers: self.outliers,
-            contextual: self.contextual,
-            saliency: self.saliency,
-            key_layer: self.key_layer,
-            fastv_layer: self.fastv_layer,
-        }
+        Tuning::default()
+            .with_spatial(self.spatial)
+            .with_prumerge(self.prumerge_count)
+            .with_neighbours(self.neighbours)
+            .with_outliers(self.outliers)
+            .with_contextual(self.contextual)
+            .with_saliency(self.saliency)
+            .with_key_layer(self.key_layer)
+            .with_fastv_layer(self.fastv_layer)
     }
 }
 
 impl SelectionArgs {
     /// The selection with a budget.
     pub fn with(&self, budget: Budget) -> Selection {
-        Selection {
-            method: self.method,
-            budget,
-            rule: self.rule,
-            alpha: self.alpha,
-            init_layer: self.init_layer,
-            final_layer: self.final_layer,
-            heads: self.heads,
-            seed: self.drop_seed,
-            tuning: self.tuning.tuning(),
-            newlines: self.newlines,
-        }
+        Selection::default()
+            .with_method(self.method)
+            .with_budget(budget)
+            .with_rule(self.rule)
+            .with_alpha(self.alpha)
+            .with_init_layer(self.init_layer)
+            .with_final_layer(self.final_layer)
+            .with_heads(self.heads)
+            .with_seed(self.drop_seed)
+            .with_tuning(self.tuning.tuning())
+            .with_newlines(self.newlines)
     }
 }

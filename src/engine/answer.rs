@@ -6,8 +6,10 @@ use serde::Serialize;
 
 /// News while requests are served. Returning [`std::ops::ControlFlow::Break`] stops the work.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A block of the vision tower or of the decoder is done.
+    #[non_exhaustive]
     Progress {
         /// Index of the request.
         request: usize,
@@ -19,6 +21,7 @@ pub enum Event<'a> {
         all: usize,
     },
     /// A token was drawn.
+    #[non_exhaustive]
     Token {
         /// Index of the request.
         request: usize,
@@ -28,6 +31,7 @@ pub enum Event<'a> {
         text: &'a str,
     },
     /// An answer has ended.
+    #[non_exhaustive]
     Finished {
         /// Index of the request.
         request: usize,
@@ -41,6 +45,7 @@ pub enum Event<'a> {
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum FinishReason {
     /// The model ended it.
     Stop,
@@ -51,7 +56,8 @@ pub enum FinishReason {
 }
 
 /// What became of an image's patches: what entered the decoder, or what was left where it drops some itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Visual {
     /// Sub-images as [rows, columns]; `None` for a model without them.
     pub grid: Option<[usize; 2]>,
@@ -123,6 +129,7 @@ impl Visual {
 
 /// Where the time went, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Timings {
     /// Opening the folder and taking the weights, once for the engine.
     pub load: f64,
@@ -148,6 +155,7 @@ pub struct Timings {
 
 /// Where the memory went, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Memory {
     /// Weights copied out of the files.
     pub weights: usize,
@@ -167,6 +175,7 @@ pub struct Memory {
 
 /// Intermediate results, row-major f32 unless said.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Stages {
     /// `[P, 3, S, S]`, normalised.
     pub pixel_values: Option<Vec<f32>>,
@@ -188,6 +197,7 @@ pub struct Stages {
 
 /// The answer to a request.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Answer {
     /// The text, special tokens left out.
     pub text: String,

@@ -44,6 +44,7 @@ pub enum Subject<'a> {
 
 /// What one budget needs; bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct BudgetNeed {
     /// As typed.
     pub budget: String,

@@ -13,6 +13,7 @@ use std::path::Path;
 
 /// A checkpoint and its needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Inspection {
     /// The class name in `config.json`.
     pub architecture: &'static str,

@@ -16,6 +16,7 @@ use std::time::Instant;
 
 /// What a budget must keep to.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Limit {
     /// Bytes that the engine may take at one moment (mapped weights are not taken).
     Memory(usize),

@@ -27,7 +27,7 @@ pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
 pub use crate::ops::ceiling::Ceiling;
 pub use crate::ops::clock::Stage;
 pub use crate::ops::cost::Cost;
-pub use crate::ops::cuda::OpenedCard as Card;
+pub use crate::ops::cuda::CardInfo;
 pub use crate::ops::cuda::launch::Gemm;
 pub use crate::ops::profile::Entry;
 
@@ -39,6 +39,7 @@ use crate::ops::footprint::Footprint;
 use crate::select::Selection;
 use origin::Origin;
 use session::{Serve, Session};
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
 use taking::LoadProgress;
@@ -49,8 +50,19 @@ use taking::LoadProgress;
 /// request that fails leaves it as it was.
 pub struct Engine {
     session: Box<dyn Serve>,
-    card: Option<Card>,
+    card: Option<CardInfo>,
     notes: Vec<String>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { session, card, notes } = self;
+        f.debug_struct("Engine")
+            .field("architecture", &session.config().architecture)
+            .field("card", card)
+            .field("notes", notes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Engine {
@@ -76,7 +88,7 @@ impl Engine {
     }
 
     /// A model of random weights, made where they are used: the same as of a folder that
-    /// [`crate::checkpoint::synth::write`] has written.
+    /// `hired synth` has written. For measurements and tests where the real weights are not at hand.
     ///
     /// # Errors
     /// As [`Engine::load_with`].
@@ -118,12 +130,13 @@ impl Engine {
         &self.notes
     }
 
-    /// The CUDA device that computes; `None`: the CPU does.
-    pub fn card(&self) -> Option<&Card> {
+    /// The CUDA device that computes; `None`: the CPU does, or this build has no feature `cuda`.
+    pub fn card(&self) -> Option<&CardInfo> {
         self.card.as_ref()
     }
 
     /// The model's configuration.
+    #[doc(hidden)]
     pub fn config(&self) -> &ModelConfig {
         self.session.config()
     }
@@ -199,6 +212,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::generate_batch`].
+    #[doc(hidden)]
     pub fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)> {
         self.session.profile(requests)
     }
@@ -207,6 +221,7 @@ impl Engine {
     ///
     /// # Errors
     /// When the device refuses.
+    #[doc(hidden)]
     pub fn ceiling(&mut self) -> Result<Ceiling> {
         self.session.ceiling()
     }
@@ -221,7 +236,7 @@ impl Engine {
 }
 
 /// A session and the device that it is on.
-type Opened = (Box<dyn Serve>, Option<Card>);
+type Opened = (Box<dyn Serve>, Option<CardInfo>);
 
 fn on_cpu(
     origin: Origin,

@@ -6,9 +6,11 @@ use crate::ops::cuda::launch::{Gemm, Number};
 use crate::ops::footprint::{Card, Footprint};
 use crate::ops::sample::Sampling;
 use crate::select::Selection;
+use crate::setters::setters;
 
 /// Where the engine computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Device {
     /// The first CUDA device that works, else the CPU.
     #[default]
@@ -21,6 +23,7 @@ pub enum Device {
 
 /// Number format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Dtype {
     /// Half precision.
     F16,
@@ -28,8 +31,19 @@ pub enum Dtype {
     F32,
 }
 
+impl Dtype {
+    /// Its name as typed: `f16` or `f32`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+        }
+    }
+}
+
 /// How an engine is set up.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct EngineOptions {
     /// Where to compute.
     pub device: Device,
@@ -44,6 +58,17 @@ pub struct EngineOptions {
     pub no_graph: bool,
     /// Who makes large matrix products on CUDA.
     pub gemm: Gemm,
+}
+
+setters! {
+    EngineOptions {
+        with_device(device: Device);
+        with_dtype(dtype: impl Into<Option<Dtype>>);
+        with_resample(resample: Resample);
+        with_kv_tokens(kv_tokens: impl Into<Option<usize>>);
+        with_no_graph(no_graph: bool);
+        with_gemm(gemm: Gemm);
+    }
 }
 
 impl EngineOptions {
@@ -72,6 +97,7 @@ impl EngineOptions {
 
 /// An image as the caller has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Image {
     /// A file's content: PNG, JPEG, WebP, BMP or GIF (feature `image-formats`).
     Encoded {
@@ -91,8 +117,21 @@ pub enum Image {
     },
 }
 
-/// The words of a request.
+impl Image {
+    /// A file's content; `name` is what messages call it.
+    pub fn encoded(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Encoded { name: name.into(), bytes: bytes.into() }
+    }
+
+    /// Pixels, three bytes each, row by row: `3 · width · height` bytes.
+    pub fn rgb8(width: usize, height: usize, pixels: impl Into<Vec<u8>>) -> Self {
+        Self::Rgb8 { width, height, pixels: pixels.into() }
+    }
+}
+
+/// The words of a request. Text becomes [`Prompt::User`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Prompt {
     /// The user's words, put into the folder's chat template.
     User(String),
@@ -102,8 +141,27 @@ pub enum Prompt {
     Ids(Vec<u32>),
 }
 
+impl From<String> for Prompt {
+    fn from(words: String) -> Self {
+        Self::User(words)
+    }
+}
+
+impl From<&str> for Prompt {
+    fn from(words: &str) -> Self {
+        Self::User(words.into())
+    }
+}
+
+impl From<&String> for Prompt {
+    fn from(words: &String) -> Self {
+        Self::User(words.clone())
+    }
+}
+
 /// One question.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Request {
     /// The words.
     pub prompt: Prompt,
@@ -122,10 +180,10 @@ pub struct Request {
 }
 
 impl Request {
-    /// A question in the user's words: HiRED at 20%, greedy, up to 128 tokens.
-    pub fn new(prompt: impl Into<String>) -> Self {
+    /// A question, by default in the user's words: HiRED at 20%, greedy, up to 128 tokens.
+    pub fn new(prompt: impl Into<Prompt>) -> Self {
         Self {
-            prompt: Prompt::User(prompt.into()),
+            prompt: prompt.into(),
             image: None,
             selection: Selection::default(),
             max_new_tokens: 128,
@@ -134,10 +192,16 @@ impl Request {
             keep_stages: false,
         }
     }
+}
 
-    /// The same about an image.
-    pub fn with_image(mut self, image: Image) -> Self {
-        self.image = Some(image);
-        self
+setters! {
+    Request {
+        with_prompt(prompt: Prompt);
+        with_image(image: impl Into<Option<Image>>);
+        with_selection(selection: Selection);
+        with_max_new_tokens(max_new_tokens: usize);
+        with_sampling(sampling: Sampling);
+        with_ignore_eos(ignore_eos: bool);
+        with_keep_stages(keep_stages: bool);
     }
 }

@@ -15,6 +15,7 @@ use super::RgbImage;
 
 /// Whose bicubic resize (and, with it, whose normalisation) to reproduce.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Resample {
     /// Pillow 13 and newer: the rows first where the height shrinks much more than the width.
     #[default]

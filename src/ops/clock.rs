@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 /// Parts of a request that are timed and counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Stage {
     /// Nothing of the below.
     Idle,

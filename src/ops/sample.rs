@@ -1,9 +1,11 @@
 //! From logits to a token, as a pure function that a device can repeat bit for bit in its choices.
 
+use crate::setters::setters;
 use crate::{Error, Result};
 
 /// How the next token is drawn.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct Sampling {
     /// Logits are divided by it; 0 takes the most likely token and ignores the rest.
     pub temperature: f32,
@@ -13,6 +15,15 @@ pub struct Sampling {
     pub top_p: f32,
     /// Same seed, same draws.
     pub seed: u64,
+}
+
+setters! {
+    Sampling {
+        with_temperature(temperature: f32);
+        with_top_k(top_k: usize);
+        with_top_p(top_p: f32);
+        with_seed(seed: u64);
+    }
 }
 
 impl Sampling {

@@ -7,6 +7,7 @@ use crate::{Error, Result};
 
 /// Over the heads of a block.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Heads {
     /// Their sum, as HiRED has it.
     #[default]

@@ -20,6 +20,7 @@ macro_rules! methods {
     ($($(#[$about:meta])+ $variant:ident = $name:literal, $make:expr;)+) => {
         /// How visual tokens are dropped; the repository's `docs/methods.md` puts the methods beside each other.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+        #[non_exhaustive]
         pub enum Method {
             $($(#[$about])+ $variant),+
         }

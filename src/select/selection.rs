@@ -7,10 +7,12 @@ use super::budget::{Alpha, Budget, Factor};
 use super::dropping::Parts;
 use super::heads::Heads;
 use super::method::Method;
+use crate::setters::setters;
 use crate::{Error, Result};
 
 /// How HiRED counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Rule {
     /// Exactly min(budget, valid) tokens, padding never kept, whole-number arithmetic.
     #[default]
@@ -34,6 +36,7 @@ pub enum Newlines {
 
 /// How many tokens PruMerge keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Counting {
     /// As many as stand out in each partition, together at most the budget.
     #[default]
@@ -44,6 +47,7 @@ pub enum Counting {
 
 /// Which patches `spatial` keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Spacing {
     /// Exactly the budget, at even distances among the valid patches.
     #[default]
@@ -55,6 +59,7 @@ pub enum Spacing {
 
 /// Parameters of single methods; as published by default.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tuning {
     /// `spatial`: which patches.
     pub spatial: Spacing,
@@ -75,6 +80,19 @@ pub struct Tuning {
     pub fastv_layer: usize,
 }
 
+setters! {
+    Tuning {
+        with_spatial(spatial: Spacing);
+        with_prumerge(prumerge: Counting);
+        with_neighbours(neighbours: usize);
+        with_outliers(outliers: Factor);
+        with_contextual(contextual: Alpha);
+        with_saliency(saliency: Factor);
+        with_key_layer(key_layer: impl Into<Option<i32>>);
+        with_fastv_layer(fastv_layer: usize);
+    }
+}
+
 impl Default for Tuning {
     fn default() -> Self {
         Self {
@@ -92,6 +110,7 @@ impl Default for Tuning {
 
 /// What to keep of an image. The default is HiRED's exact rule at a fifth of all patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Selection {
     /// How tokens are dropped.
     pub method: Method,
@@ -114,6 +133,21 @@ pub struct Selection {
     pub tuning: Tuning,
     /// Newline tokens. `None`: all when every patch enters the decoder by request, else none.
     pub newlines: Option<Newlines>,
+}
+
+setters! {
+    Selection {
+        with_method(method: Method);
+        with_budget(budget: Budget);
+        with_rule(rule: Rule);
+        with_alpha(alpha: Alpha);
+        with_init_layer(init_layer: i32);
+        with_final_layer(final_layer: impl Into<Option<i32>>);
+        with_heads(heads: Heads);
+        with_seed(seed: u64);
+        with_tuning(tuning: Tuning);
+        with_newlines(newlines: impl Into<Option<Newlines>>);
+    }
 }
 
 impl Default for Selection {

@@ -154,7 +154,9 @@ fn weights_need_no_files() {
     let other = Engine::synthetic(Preset::Tiny, 6, EngineOptions::default(), go).unwrap();
     let read = Engine::load(&folder, EngineOptions::default()).unwrap();
     let pixels = (0..3 * 90 * 60).map(|i| (i * 7 % 256) as u8).collect();
-    let request = Request { keep_stages: true, max_new_tokens: 6, ..Request::new("What is it?") }
+    let request = Request::new("What is it?")
+        .with_keep_stages(true)
+        .with_max_new_tokens(6)
         .with_image(Image::Rgb8 { width: 90, height: 60, pixels });
     let [read, made, other] = [read, made, other].map(|mut engine| {
         let answer = engine.generate(&request, |_| ControlFlow::Continue(())).unwrap();

@@ -19,7 +19,7 @@ fn go(_: Event<'_>) -> ControlFlow<()> {
 }
 
 fn load(model: &str) -> Engine {
-    let options = EngineOptions { device: Device::Cpu, ..EngineOptions::default() };
+    let options = EngineOptions::default().with_device(Device::Cpu);
     Engine::load(fixture("models").join(model), options).unwrap()
 }
 
@@ -35,7 +35,7 @@ fn picture(width: usize, height: usize) -> Image {
 }
 
 fn question() -> Request {
-    Request { max_new_tokens: 12, ..Request::new("What is shown?") }.with_image(picture(90, 50))
+    Request::new("What is shown?").with_max_new_tokens(12).with_image(picture(90, 50))
 }
 
 #[test]
@@ -43,6 +43,8 @@ fn an_engine_may_move_between_threads() {
     fn is_send<T: Send>() {}
     is_send::<Engine>();
     let mut engine = load("next-hub");
+    let shown = format!("{engine:?}");
+    assert!(shown.contains("LlavaNext") && shown.contains("card: None"), "{shown}");
     let here = engine.generate(&question(), go).unwrap();
     let there =
         std::thread::spawn(move || engine.generate(&question(), go).unwrap()).join().unwrap();
@@ -65,6 +67,7 @@ fn text_arrives_piece_by_piece_and_adds_up() {
                     assert!(done <= all);
                     progress += 1;
                 }
+                _ => {}
             }
             ControlFlow::Continue(())
         })
@@ -105,17 +108,17 @@ fn text_only() {
 #[test]
 fn a_raw_prompt_needs_one_place_for_each_image() {
     let mut engine = load("next-hub");
-    let raw = |text: &str| Request { prompt: Prompt::Raw(text.into()), ..question() };
+    let raw = |text: &str| question().with_prompt(Prompt::Raw(text.into()));
     let answer = engine.generate(&raw("USER: <image>\nWhat is shown? ASSISTANT:"), go).unwrap();
     assert_eq!(answer.token_ids, engine.generate(&question(), go).unwrap().token_ids);
     for text in ["no place", "<image> and <image>"] {
         let error = engine.generate(&raw(text), go).unwrap_err();
         assert!(matches!(error, Error::Request(_)) && error.to_string().contains("<image>"));
     }
-    let without = Request { image: None, ..raw("<image> only in words") };
+    let without = raw("<image> only in words").with_image(None::<Image>);
     assert!(matches!(engine.generate(&without, go), Err(Error::Request(_))));
     // The user's words may not smuggle in another one.
-    let smuggled = Request { prompt: Prompt::User("what <image> is".into()), ..question() };
+    let smuggled = question().with_prompt(Prompt::User("what <image> is".into()));
     assert!(matches!(engine.generate(&smuggled, go), Err(Error::Request(_))));
 }
 
@@ -124,7 +127,7 @@ fn what_cannot_fit_is_refused_before_any_work() {
     let mut engine = load("next-hub");
     let limit = engine.config().text.max_positions;
     let mut worked = false;
-    let long = Request { max_new_tokens: limit, ..question() };
+    let long = question().with_max_new_tokens(limit);
     let error = engine
         .generate(&long, |_| {
             worked = true;
@@ -136,9 +139,9 @@ fn what_cannot_fit_is_refused_before_any_work() {
     assert!(message.contains(&limit.to_string()) && !message.contains('\n'), "{message}");
     assert!(!worked);
 
-    let options = EngineOptions { kv_tokens: Some(64), ..EngineOptions::default() };
+    let options = EngineOptions::default().with_kv_tokens(64);
     let mut small = Engine::load(fixture("models/next-hub"), options).unwrap();
-    let fits = Request { max_new_tokens: 4, ..Request::new("Hello") };
+    let fits = Request::new("Hello").with_max_new_tokens(4);
     let answer = small.generate(&fits, go).unwrap();
     assert_eq!(answer.memory.peak, answer.memory.predicted_peak);
     let batch = vec![fits; 5];
@@ -151,9 +154,9 @@ fn a_batch_of_more_than_a_group_equals_single_runs() {
     let mut engine = load("next-odd");
     let requests: Vec<Request> = (0..11)
         .map(|i| {
-            let sampling = Sampling { temperature: 0.9, seed: i, ..Sampling::default() };
-            let request = Request { sampling, max_new_tokens: 3 + i as usize, ..question() };
-            if i % 3 == 0 { Request { image: None, ..request } } else { request }
+            let sampling = Sampling::default().with_temperature(0.9).with_seed(i);
+            let request = question().with_sampling(sampling).with_max_new_tokens(3 + i as usize);
+            if i % 3 == 0 { request.with_image(None::<Image>) } else { request }
         })
         .collect();
     let together = engine.generate_batch(&requests, go).unwrap();
@@ -172,17 +175,18 @@ fn layers_out_of_range_are_named() {
     let mut engine = load("next-hub");
     let layers = engine.config().vision.layers as i32;
     for (init_layer, final_layer) in [(layers, None), (0, Some(layers)), (-layers - 1, None)] {
-        let selection = Selection { init_layer, final_layer, ..Selection::default() };
-        let error = engine.generate(&Request { selection, ..question() }, go).unwrap_err();
+        let selection =
+            Selection::default().with_init_layer(init_layer).with_final_layer(final_layer);
+        let error = engine.generate(&question().with_selection(selection), go).unwrap_err();
         assert!(matches!(error, Error::Request(_)), "{error}");
         assert!(error.to_string().contains("layer"), "{error}");
     }
     // The last block is read because a scoring layer asks for it.
-    let selection = Selection { final_layer: Some(-1), ..Selection::default() };
-    let answer = engine.generate(&Request { selection, ..question() }, go).unwrap();
+    let selection = Selection::default().with_final_layer(-1);
+    let answer = engine.generate(&question().with_selection(selection), go).unwrap();
     assert_eq!(answer.memory.peak, answer.memory.predicted_peak);
-    let init = Selection { init_layer: -1, final_layer: Some(0), ..Selection::default() };
-    engine.generate(&Request { selection: init, ..question() }, go).unwrap();
+    let init = Selection::default().with_init_layer(-1).with_final_layer(0);
+    engine.generate(&question().with_selection(init), go).unwrap();
 }
 
 /// Published folders may lack what nothing needs.
@@ -194,10 +198,10 @@ fn the_last_block_is_read_only_when_a_scoring_layer_asks_for_it() {
     rename_tensors(&file, &format!("encoder.layers.{last}."), &format!("encoder.layerz.{last}."));
     let mut engine = Engine::load(folder.path(), EngineOptions::default()).unwrap();
     engine.generate(&question(), go).unwrap();
-    let scored_last = Selection { final_layer: Some(-1), ..Selection::default() };
-    let everything = Selection { budget: "full".parse().unwrap(), ..scored_last.clone() };
-    engine.generate(&Request { selection: everything, ..question() }, go).unwrap();
-    let error = engine.generate(&Request { selection: scored_last, ..question() }, go).unwrap_err();
+    let scored_last = Selection::default().with_final_layer(-1);
+    let everything = scored_last.clone().with_budget("full".parse().unwrap());
+    engine.generate(&question().with_selection(everything), go).unwrap();
+    let error = engine.generate(&question().with_selection(scored_last), go).unwrap_err();
     assert!(matches!(error, Error::Model { .. }), "{error}");
     assert!(error.to_string().contains(&format!("layers.{last}.")), "{error}");
 }
@@ -206,9 +210,9 @@ fn the_last_block_is_read_only_when_a_scoring_layer_asks_for_it() {
 fn select_alone_keeps_what_a_whole_run_keeps() {
     let mut engine = load("next-336");
     let image = picture(500, 333);
-    let selection = Selection { budget: "15%".parse().unwrap(), ..Selection::default() };
+    let selection = Selection::default().with_budget("15%".parse().unwrap());
     let visual = engine.select(&image, &selection).unwrap();
-    let request = Request { selection, max_new_tokens: 1, ..Request::new("?") };
+    let request = Request::new("?").with_selection(selection).with_max_new_tokens(1);
     let answer = engine.generate(&request.with_image(image), go).unwrap();
     assert_eq!(Some(visual), answer.visual);
 }
@@ -216,11 +220,10 @@ fn select_alone_keeps_what_a_whole_run_keeps() {
 #[test]
 fn the_largest_budget_keeps_its_promise() {
     let mut engine = load("next-336");
-    let request = Request { max_new_tokens: 8, ..question() };
+    let request = question().with_max_new_tokens(8);
     let with = |count: usize| {
-        let selection =
-            Selection { budget: count.to_string().parse().unwrap(), ..Selection::default() };
-        Request { selection, ..request.clone() }
+        let selection = Selection::default().with_budget(count.to_string().parse().unwrap());
+        request.clone().with_selection(selection)
     };
     let peak = engine.generate(&with(300), go).unwrap().memory.predicted_peak;
     // A larger batch in between leaves a larger cache, which must not count.
@@ -248,8 +251,8 @@ fn weights_that_are_not_numbers_are_an_error_of_the_request() {
         let folder = model_copy("next-hub");
         edit_tensor(folder.path(), tensor, |x| x[0] = nan);
         let mut engine = Engine::load(folder.path(), EngineOptions::default()).unwrap();
-        let selection = Selection { budget: budget.parse().unwrap(), ..Selection::default() };
-        let error = engine.generate(&Request { selection, ..question() }, go).unwrap_err();
+        let selection = Selection::default().with_budget(budget.parse().unwrap());
+        let error = engine.generate(&question().with_selection(selection), go).unwrap_err();
         assert!(matches!(error, Error::Numeric(_)), "{tensor}: {error}");
         assert!(!error.to_string().contains('\n'));
     }
@@ -286,12 +289,9 @@ fn a_prompt_of_nothing_is_refused_also_when_it_turns_out_late() {
     edit_json(&folder.path().join("tokenizer.json"), |t| t["post_processor"] = ().into());
     let mut engine = Engine::load(folder.path(), EngineOptions::default()).unwrap();
     // Of one token the published rule gives the full image half and loses what it rounds off.
-    let selection = Selection {
-        budget: "1".parse().unwrap(),
-        rule: "paper".parse().unwrap(),
-        ..Selection::default()
-    };
-    let request = Request { prompt: Prompt::Raw("<image>".into()), selection, ..question() };
+    let selection =
+        Selection::default().with_budget("1".parse().unwrap()).with_rule("paper".parse().unwrap());
+    let request = question().with_prompt(Prompt::Raw("<image>".into())).with_selection(selection);
     let error = engine.generate(&request, go).unwrap_err();
     assert!(matches!(error, Error::Request(_)), "{error}");
     engine.generate(&question(), go).unwrap();
@@ -299,11 +299,11 @@ fn a_prompt_of_nothing_is_refused_also_when_it_turns_out_late() {
 
 #[test]
 fn pages_come_back_after_answers_and_failures() {
-    let options = EngineOptions { kv_tokens: Some(256), ..EngineOptions::default() };
+    let options = EngineOptions::default().with_kv_tokens(256);
     let folder = model_copy("next-hub");
     edit_tensor(folder.path(), "multi_modal_projector.linear_1.bias", |x| x[0] = f32::NAN);
     let mut engine = Engine::load(folder.path(), options).unwrap();
-    let large = Request { max_new_tokens: 200, ..Request::new("Hello") };
+    let large = Request::new("Hello").with_max_new_tokens(200);
     for _ in 0..3 {
         engine.generate(&large, go).unwrap();
         engine.generate(&question(), go).unwrap_err();
@@ -316,19 +316,19 @@ fn pages_come_back_after_answers_and_failures() {
 fn sampling_that_is_none_is_refused() {
     let mut engine = load("next-hub");
     for sampling in [
-        Sampling { temperature: f32::NAN, ..Sampling::default() },
-        Sampling { temperature: -1.0, ..Sampling::default() },
-        Sampling { top_p: f32::NAN, ..Sampling::default() },
-        Sampling { top_p: 1.5, ..Sampling::default() },
+        Sampling::default().with_temperature(f32::NAN),
+        Sampling::default().with_temperature(-1.0),
+        Sampling::default().with_top_p(f32::NAN),
+        Sampling::default().with_top_p(1.5),
     ] {
-        let error = engine.generate(&Request { sampling, ..question() }, go).unwrap_err();
+        let error = engine.generate(&question().with_sampling(sampling), go).unwrap_err();
         assert!(matches!(error, Error::Request(_)), "{error}");
     }
 }
 
 #[test]
 fn cuda_is_refused_with_a_way_out() {
-    let options = EngineOptions { device: Device::Cuda(None), ..EngineOptions::default() };
+    let options = EngineOptions::default().with_device(Device::Cuda(None));
     let error = Engine::load(fixture("models/next-hub"), options).err().unwrap();
     assert!(matches!(error, Error::Device(_)) && error.to_string().contains("cpu"), "{error}");
 }
@@ -339,9 +339,9 @@ fn every_method_answers_within_its_budget_and_its_memory() {
         let mut engine = load(model);
         for &method in Method::ALL {
             for count in [Counting::Adaptive, Counting::Budget] {
-                let tuning = Tuning { prumerge: count, fastv_layer: 1, ..Tuning::default() };
-                let selection = Selection { method, tuning, ..Selection::default() };
-                let answer = engine.generate(&Request { selection, ..question() }, go).unwrap();
+                let tuning = Tuning::default().with_prumerge(count).with_fastv_layer(1);
+                let selection = Selection::default().with_method(method).with_tuning(tuning);
+                let answer = engine.generate(&question().with_selection(selection), go).unwrap();
                 let visual = answer.visual.unwrap();
                 let rows = visual.kept + visual.merged;
                 if method == Method::FastV {
@@ -379,19 +379,13 @@ fn heads_and_layers_that_are_not_there_are_named() {
     let mut engine = load("next-hub");
     let heads = engine.config().vision.heads;
     for (what, selection) in [
-        ("head ", Selection { heads: Heads::One(heads), ..Selection::default() }),
-        (
-            "key layer",
-            Selection {
-                tuning: Tuning { key_layer: Some(-99), ..Tuning::default() },
-                ..Selection::default()
-            },
-        ),
+        ("head ", Selection::default().with_heads(Heads::One(heads))),
+        ("key layer", Selection::default().with_tuning(Tuning::default().with_key_layer(-99))),
     ] {
-        let error = engine.generate(&Request { selection, ..question() }, go).unwrap_err();
+        let error = engine.generate(&question().with_selection(selection), go).unwrap_err();
         assert!(matches!(error, Error::Request(_)), "{error}");
         assert!(error.to_string().contains(what), "{error}");
     }
-    let last = Selection { heads: Heads::One(heads - 1), ..Selection::default() };
-    engine.generate(&Request { selection: last, ..question() }, go).unwrap();
+    let last = Selection::default().with_heads(Heads::One(heads - 1));
+    engine.generate(&question().with_selection(last), go).unwrap();
 }

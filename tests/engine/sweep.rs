@@ -23,27 +23,27 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
     let mut engine = load("next-hub");
     // More than are decoded together.
     let requests: Vec<Request> = (0..9)
-        .map(|i| Request {
-            max_new_tokens: 3 + i % 5,
-            keep_stages: true,
-            ..Request::new(format!("Question {i}?"))
+        .map(|i| {
+            Request::new(format!("Question {i}?"))
+                .with_max_new_tokens(3 + i % 5)
+                .with_keep_stages(true)
         })
         .collect();
-    let at = |budget: &str| Selection { budget: budget.parse().unwrap(), ..Selection::default() };
+    let at = |budget: &str| Selection::default().with_budget(budget.parse().unwrap());
     let selections = [
         at("full"),
         at("20%"),
-        Selection { init_layer: 1, final_layer: Some(-1), ..at("40%") },
-        Selection { rule: Rule::Repo, ..at("30%") },
-        Selection { method: Method::Random, seed: 4, ..at("10%") },
-        Selection { newlines: Some(Newlines::All), ..at("7") },
-        Selection { heads: Heads::Max, rule: Rule::Equal, ..at("20%") },
-        Selection { method: Method::DivPrune, ..at("20%") },
-        Selection { method: Method::DivPrune, ..at("5") },
-        Selection { method: Method::PruMergePlus, ..at("40%") },
-        Selection { method: Method::VisionZip, newlines: Some(Newlines::All), ..at("30%") },
-        Selection { method: Method::Scope, ..at("10%") },
-        Selection { method: Method::FastV, ..at("20%") },
+        at("40%").with_init_layer(1).with_final_layer(-1),
+        at("30%").with_rule(Rule::Repo),
+        at("10%").with_method(Method::Random).with_seed(4),
+        at("7").with_newlines(Newlines::All),
+        at("20%").with_heads(Heads::Max).with_rule(Rule::Equal),
+        at("20%").with_method(Method::DivPrune),
+        at("5").with_method(Method::DivPrune),
+        at("40%").with_method(Method::PruMergePlus),
+        at("30%").with_method(Method::VisionZip).with_newlines(Newlines::All),
+        at("10%").with_method(Method::Scope),
+        at("20%").with_method(Method::FastV),
     ];
     let swept = engine.sweep(&picture(90, 50), &requests, &selections, on).unwrap();
     assert_eq!(swept.len(), selections.len());
@@ -52,7 +52,7 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
     for (selection, answers) in selections.iter().zip(&swept) {
         assert_eq!(answers.len(), requests.len());
         for (request, answer) in requests.iter().zip(answers) {
-            let alone = Request { selection: selection.clone(), ..request.clone() };
+            let alone = request.clone().with_selection(selection.clone());
             let alone = engine.generate(&alone.with_image(picture(90, 50)), go).unwrap();
             assert_eq!(answer.token_ids, alone.token_ids, "{selection:?}");
             assert_eq!(answer.visual, alone.visual);
@@ -73,19 +73,14 @@ fn a_sweep_gives_what_every_selection_gives_alone() {
 
 #[test]
 fn a_sweep_in_a_small_cache_takes_smaller_batches() {
-    let requests: Vec<Request> = (0..5)
-        .map(|i| Request { max_new_tokens: 4, ..Request::new(format!("Question {i}?")) })
-        .collect();
-    let selections = [Selection { budget: "full".parse().unwrap(), ..Selection::default() }];
+    let requests: Vec<Request> =
+        (0..5).map(|i| Request::new(format!("Question {i}?")).with_max_new_tokens(4)).collect();
+    let selections = [Selection::default().with_budget("full".parse().unwrap())];
     let mut engine = load("next-hub");
     let wanted = engine.sweep(&picture(90, 50), &requests, &selections, on).unwrap();
     let longest = wanted[0].iter().map(|a| a.prompt_tokens + 3).max().unwrap();
     let with_cache = |tokens| {
-        let options = EngineOptions {
-            device: Device::Cpu,
-            kv_tokens: Some(tokens),
-            ..EngineOptions::default()
-        };
+        let options = EngineOptions::default().with_device(Device::Cpu).with_kv_tokens(tokens);
         Engine::load(fixture("models/next-hub"), options).unwrap()
     };
     // Room for two at a time, for one, for none.
@@ -101,8 +96,8 @@ fn a_sweep_in_a_small_cache_takes_smaller_batches() {
 
 #[test]
 fn a_sweep_stops_where_it_is_told_to() {
-    let requests = [Request { max_new_tokens: 4, ..Request::new("What?") }];
-    let selections = [Selection::default(), Selection { seed: 1, ..Selection::default() }];
+    let requests = [Request::new("What?").with_max_new_tokens(4)];
+    let selections = [Selection::default(), Selection::default().with_seed(1)];
     let mut engine = load("next-hub");
     let mut asked = 0usize;
     let whole = engine.sweep(&picture(90, 50), &requests, &selections, || {

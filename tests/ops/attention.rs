@@ -106,7 +106,7 @@ impl Case for Vision {
         };
         let layout = Layout { height: layout.fit.0, width: layout.fit.1, ..layout };
         let geometry = Geometry::new(&layout, 1)?;
-        let selection = Selection { budget: "full".parse()?, ..Selection::default() };
+        let selection = Selection::default().with_budget("full".parse()?);
         let kept = ops.select(&plan(&geometry, &selection)?, Evidence::default())?;
         let q = ops.gather_kept(&q, &kept)?;
         let mixed = ops.vision_attention(&q, &k, &v, heads, partitions, Some(&kept))?;
@@ -129,7 +129,7 @@ impl Vision {
     ) -> hired::Result<Scores> {
         let Self { heads, side, .. } = *self;
         let geometry = Geometry::new(&layout(side, grid(partitions)), 1)?;
-        let selection = Selection { budget: "1".parse()?, ..Selection::default() };
+        let selection = Selection::default().with_budget("1".parse()?);
         let init = ops.cls_scores(q, q_stride, k, heads, 1, side * side)?;
         let last = ops.cls_scores(q, q_stride, k, heads, partitions, side * side)?;
         let seen = Evidence { init: Some(&init), last: Some(&last), ..Evidence::default() };

@@ -36,10 +36,10 @@ pub fn cases(corpus: &mut Corpus) {
     let exact = Selection::default();
     let selections = [
         exact.clone(),
-        Selection { budget: Budget::Count(7), newlines: Some(Newlines::All), ..exact.clone() },
-        Selection { budget: Budget::Full, ..exact.clone() },
-        Selection { rule: Rule::Paper, ..exact.clone() },
-        Selection { rule: Rule::Repo, newlines: Some(Newlines::All), ..exact },
+        exact.clone().with_budget(Budget::Count(7)).with_newlines(Newlines::All),
+        exact.clone().with_budget(Budget::Full),
+        exact.clone().with_rule(Rule::Paper),
+        exact.with_rule(Rule::Repo).with_newlines(Newlines::All),
     ];
     for layout in &layouts {
         for selection in &selections {
@@ -83,9 +83,12 @@ fn comparing(corpus: &mut Corpus, layouts: &[Layout]) {
             if adaptive && !prumerges {
                 continue;
             }
-            let tuning = Tuning { prumerge, ..Tuning::default() };
+            let tuning = Tuning::default().with_prumerge(prumerge);
             let newlines = adaptive.then_some(Newlines::All);
-            let selection = Selection { method, tuning, newlines, ..Selection::default() };
+            let selection = Selection::default()
+                .with_method(method)
+                .with_tuning(tuning)
+                .with_newlines(newlines);
             let geometry = Geometry::new(layout, 1).unwrap();
             let plan = plan(&geometry, &selection).unwrap();
             let rows = geometry.partitions() * (geometry.patches() + 1);

@@ -160,7 +160,14 @@ impl Case for Sample {
                 .map(|row| {
                     let kind = if turn == 0 { 0 } else { (turn + row) % kinds.len() };
                     let (temperature, top_k, top_p) = kinds[kind];
-                    (Sampling { temperature, top_k, top_p, seed: 11 }, turn)
+                    (
+                        Sampling::default()
+                            .with_temperature(temperature)
+                            .with_top_k(top_k)
+                            .with_top_p(top_p)
+                            .with_seed(11),
+                        turn,
+                    )
                 })
                 .collect();
             let tokens = ops.sample(&logits, &how)?;

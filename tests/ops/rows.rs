@@ -112,7 +112,7 @@ struct Interleave;
 impl Case for Interleave {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let geometry = Geometry::new(&layout(2, Some((2, 2))), 1)?;
-        let selection = Selection { budget: "full".parse()?, ..Selection::default() };
+        let selection = Selection::default().with_budget("full".parse()?);
         let kept = ops.select(&plan(&geometry, &selection)?, Evidence::default())?;
         let x = data.rows(ops, "x")?;
         let rows = ops.gather_kept(&x, &kept)?;

@@ -12,6 +12,7 @@ use crate::{Error, Result};
 
 /// An architecture of [`write`](super::write).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Preset {
     /// A LLaVA-NeXT that answers within seconds on a CPU: 112-pixel sub-images in the published
     /// grids, every part present, keys and values shared among heads.

@@ -7,7 +7,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::progress::{self, Steps};
 use crate::cli::values::TypedBudget;
 use hired::engine::{Answer, Engine, Entry, Image, Prompt, Request};
-use hired::select::{Method, Selection};
+use hired::select::Method;
 use std::ops::ControlFlow;
 
 /// Tokens of the answer that is not counted: on a card a decode step is recorded at its second run.
@@ -57,7 +57,7 @@ impl<'a> Bench<'a> {
     fn samples(&mut self, requests: &[Request], row: &mut Row) -> Result<Vec<Sample>, Stop> {
         let warm: Vec<Request> = requests
             .iter()
-            .map(|r| Request { max_new_tokens: r.max_new_tokens.min(WARM_TOKENS), ..r.clone() })
+            .map(|r| r.clone().with_max_new_tokens(r.max_new_tokens.min(WARM_TOKENS)))
             .collect();
         self.run(&warm, row)?;
         let mut samples = Vec::with_capacity(self.args.reps);
@@ -88,7 +88,7 @@ impl<'a> Bench<'a> {
     pub fn profile(&mut self, requests: &[Request]) -> Result<Vec<Entry>, Stop> {
         let few: Vec<Request> = requests
             .iter()
-            .map(|r| Request { max_new_tokens: r.max_new_tokens.min(WARM_TOKENS), ..r.clone() })
+            .map(|r| r.clone().with_max_new_tokens(r.max_new_tokens.min(WARM_TOKENS)))
             .collect();
         if self.interrupt.raised() {
             return Err(Stop::Interrupted);
@@ -108,13 +108,10 @@ impl<'a> Bench<'a> {
         });
         let mut ids: Vec<u32> = words.collect();
         ids.insert(ids.len() / 2, config.image_token);
-        Request {
-            prompt: Prompt::Ids(ids),
-            image: Some(self.image.clone()),
-            selection: Selection { method, ..self.args.selection.with(budget.budget) },
-            max_new_tokens: self.args.new_tokens,
-            ignore_eos: true,
-            ..Request::new("")
-        }
+        Request::new(Prompt::Ids(ids))
+            .with_image(self.image.clone())
+            .with_selection(self.args.selection.with(budget.budget).with_method(method))
+            .with_max_new_tokens(self.args.new_tokens)
+            .with_ignore_eos(true)
     }
 }

@@ -29,7 +29,7 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let image = match &args.image {
         Some(path) => {
             let (name, bytes) = read_image(path)?;
-            Image::Encoded { name, bytes }
+            Image::encoded(name, bytes)
         }
         None => picture::fixed(),
     };

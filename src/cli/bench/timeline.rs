@@ -114,6 +114,7 @@ fn colour(stage: Stage) -> RGBColor {
         Stage::Project => RGBColor(204, 121, 167),
         Stage::Prefill => RGBColor(0, 158, 115),
         Stage::Decode => RGBColor(230, 159, 0),
+        _ => RGBColor(0, 0, 0),
     }
 }
 

@@ -113,11 +113,9 @@ impl ComparedArgs {
     pub fn all(&self) -> Vec<Compared> {
         let mut all = vec![Compared {
             budget: String::new(),
-            selection: Selection {
-                seed: self.drop_seed,
-                tuning: self.tuning.tuning(),
-                ..Selection::default()
-            },
+            selection: Selection::default()
+                .with_seed(self.drop_seed)
+                .with_tuning(self.tuning.tuning()),
         }];
         spread(&mut all, &self.methods, |c, &method| c.selection.method = method);
         spread(&mut all, &self.budgets, |c, budget| {

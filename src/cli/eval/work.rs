@@ -9,7 +9,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::output::tell_notes;
 use crate::cli::progress::{self, Steps};
 use hired::config::ModelConfig;
-use hired::engine::{Answer, Card, Device, Engine, EngineOptions, Image, Request};
+use hired::engine::{Answer, CardInfo, Device, Engine, EngineOptions, Image, Request};
 use hired::select::Selection;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::ControlFlow;
@@ -56,7 +56,7 @@ impl Workers {
         Ok(Self { first, options, count })
     }
 
-    pub fn card(&self) -> Option<&Card> {
+    pub fn card(&self) -> Option<&CardInfo> {
         self.first.card()
     }
 
@@ -188,16 +188,14 @@ impl Work<'_> {
             Err(Stop::Failed(why)) => return Ok(Err(why)),
             Err(other) => return Err(other),
         };
-        let request = |prompt: &str| Request {
-            max_new_tokens: self.args.max_new_tokens,
-            ..Request::new(prompt)
-        };
+        let request =
+            |prompt: &str| Request::new(prompt).with_max_new_tokens(self.args.max_new_tokens);
         let requests: Vec<Request> = item.questions.iter().map(|q| request(&q.prompt)).collect();
         let go_on = || match self.interrupt.raised() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
-        let image = Image::Encoded { name, bytes };
+        let image = Image::encoded(name, bytes);
         let answers = match engine.sweep(&image, &requests, &self.selections, go_on) {
             Ok(answers) => answers,
             Err(error @ hired::Error::Image { .. }) => return Ok(Err(error.to_string())),

@@ -4,7 +4,8 @@ use serde::Serialize;
 
 /// A device that an executor runs on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct OpenedCard {
+#[non_exhaustive]
+pub struct CardInfo {
     /// The driver's name for it.
     pub name: String,
     /// The driver's number for it.

@@ -3,7 +3,7 @@
 use super::abi::SynthParams;
 use super::blas::{Blas, Unusable};
 use super::buffer::{Buffer, Home, Weight};
-use super::card::OpenedCard;
+use super::card::CardInfo;
 use super::device::{Device, Driver};
 use super::graph::Graph;
 use super::launch::{Gemm, Launch, Number};
@@ -63,7 +63,7 @@ pub struct Cuda {
     separate: bool,
     /// Multiprocessors of the device.
     pub(super) processors: usize,
-    description: OpenedCard,
+    description: CardInfo,
     /// Products are made in one part: since a selection that may keep fewer rows than were planned, until the first
     /// token. What was planned has room for fewer rows only where they are made in no more parts.
     pub(super) whole: bool,
@@ -116,7 +116,7 @@ impl Cuda {
             graphs: HashMap::new(),
             watch: Watch::new(),
             blas,
-            description: OpenedCard {
+            description: CardInfo {
                 name,
                 ordinal,
                 compute_capability: capability,
@@ -141,7 +141,7 @@ impl Cuda {
     }
 
     /// The device.
-    pub fn description(&self) -> &OpenedCard {
+    pub fn description(&self) -> &CardInfo {
         &self.description
     }
 

@@ -33,6 +33,7 @@ impl Number {
 
 /// Who makes large matrix products.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Gemm {
     /// cuBLAS for f16 on cards with tensor cores that mma reaches (code path 75 and newer) where it is installed and
     /// passes a trial, else the kernels of this crate.

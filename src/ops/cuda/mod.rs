@@ -60,7 +60,7 @@ mod timing;
 #[cfg(feature = "cuda")]
 mod watch;
 
-pub use card::OpenedCard;
+pub use card::CardInfo;
 #[cfg(feature = "cuda")]
 pub use device::{Device, Driver};
 #[cfg(feature = "cuda")]
