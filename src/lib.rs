@@ -74,6 +74,7 @@ mod matrix;
 pub mod model;
 #[doc(hidden)]
 pub mod ops;
+pub mod quant;
 #[doc(hidden)]
 pub mod select;
 mod setters;

@@ -10,6 +10,7 @@ mod layout;
 mod names;
 pub mod synth;
 mod tensor;
+pub(crate) mod write;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub use header::{Stored, parse_header};
 pub use index::parse_index;
 pub use layout::{Part, Weight, layout};
 pub use names::canonical;
+pub(crate) use names::published;
 pub use tensor::{DType, Tensor};
 
 use crate::config::{ModelConfig, ModelFolder};

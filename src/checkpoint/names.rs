@@ -24,7 +24,7 @@ pub fn canonical(stored: &str) -> String {
 }
 
 /// What published checkpoints call the tensor of this canonical name.
-pub(super) fn published(canonical: &str) -> String {
+pub(crate) fn published(canonical: &str) -> String {
     if let Some(rest) = canonical.strip_prefix("vision_tower.") {
         return format!("vision_tower.vision_model.{rest}");
     }

@@ -107,6 +107,11 @@ impl Tensor {
         &self.shard.bytes()[self.range.clone()]
     }
 
+    /// The file that holds it.
+    pub(crate) fn path(&self) -> &Path {
+        self.shard.path()
+    }
+
     /// Whether the numbers can be read where they are mapped.
     pub fn is_aligned(&self) -> bool {
         self.bytes().as_ptr().addr().is_multiple_of(self.dtype.size())

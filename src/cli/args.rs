@@ -2,6 +2,7 @@
 
 use super::bench::BenchArgs;
 use super::eval::EvalArgs;
+use super::quantize::QuantizeArgs;
 use super::selection::SelectionArgs;
 use super::values::{self, BudgetArg, TypedBudget};
 use clap::{Args, Parser, Subcommand};
@@ -33,6 +34,8 @@ pub enum Command {
     Plan(PlanArgs),
     /// Write a random-weight checkpoint of a real architecture
     Synth(SynthArgs),
+    /// Write a copy of a model folder with int8 or int4 weights
+    Quantize(QuantizeArgs),
     /// Measure what a request costs at each budget
     Bench(Box<BenchArgs>),
     /// Measure how often answers are right, over a file of questions

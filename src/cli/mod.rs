@@ -16,6 +16,7 @@ mod output;
 mod overlay;
 mod plan;
 mod progress;
+mod quantize;
 mod report;
 mod run;
 mod select;
@@ -92,6 +93,7 @@ fn dispatch(command: Command) -> Result<(), Stop> {
         Command::Eval(args) => eval::eval(&args, &interrupt),
         Command::Plan(args) => plan::plan(&args),
         Command::Synth(args) => synth::synth(&args, &interrupt),
+        Command::Quantize(args) => quantize::quantize(&args, &interrupt),
         Command::Devices(args) => devices::devices(&args),
     }
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::pretty;
+use super::super::write::pretty;
 use crate::config::{self, ModelConfig};
 use crate::{Error, Result};
 

@@ -1,0 +1,134 @@
+//! Writing a checkpoint: a new folder that is complete or not there.
+
+mod shards;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub(crate) use shards::{Planned, SHARD, ShardPlan, Write, split, write_shards};
+
+use crate::{Error, Result, files};
+
+/// Makes the folder `dir`, which must be empty or not there yet, asks the disk for room for the shards and `small` bytes
+/// of other files, and lets `fill` write them. What has been written is removed if that fails.
+///
+/// # Errors
+/// [`Error::Request`] if `dir` holds files, [`Error::Capacity`] if the disk has too little space, [`Error::Io`] if writing
+/// fails, and what `fill` returns.
+pub(crate) fn new_folder(
+    dir: &Path,
+    shards: &[ShardPlan],
+    small: u64,
+    fill: &mut dyn FnMut(&mut Folder) -> Result<()>,
+) -> Result<()> {
+    let created = prepare(dir)?;
+    let need = shards.iter().map(ShardPlan::file_bytes).sum::<u64>() + small + (1 << 20);
+    let mut folder = Folder { dir, created, written: Vec::new() };
+    let done = enough_space(dir, need).and_then(|()| fill(&mut folder));
+    if done.is_err() {
+        folder.remove();
+    }
+    done
+}
+
+/// Makes the folder if it is not there; whether it was made.
+fn prepare(dir: &Path) -> Result<bool> {
+    if !dir.exists() {
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
+        return Ok(true);
+    }
+    files::expect_folder(dir)?;
+    let mut entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
+    match entries.next() {
+        None => Ok(false),
+        Some(_) => Err(Error::Request(format!(
+            "{}: the folder is not empty; give a new one for the checkpoint",
+            dir.display()
+        ))),
+    }
+}
+
+fn enough_space(dir: &Path, need: u64) -> Result<()> {
+    let free = fs4::available_space(dir).map_err(|e| Error::io(dir, e))?;
+    if free >= need {
+        return Ok(());
+    }
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    Err(Error::Capacity(format!(
+        "{}: the checkpoint takes {:.2} GB, the disk has {:.2} GB free; give a folder on another disk",
+        dir.display(),
+        gb(need),
+        gb(free)
+    )))
+}
+
+/// The folder under construction and what is in it so far.
+pub(crate) struct Folder<'a> {
+    dir: &'a Path,
+    created: bool,
+    written: Vec<PathBuf>,
+}
+
+impl Folder<'_> {
+    /// A path in the folder, which is going to be written.
+    fn path(&mut self, name: impl AsRef<Path>) -> PathBuf {
+        let path = self.dir.join(name);
+        self.written.push(path.clone());
+        path
+    }
+
+    /// Writes a small file.
+    pub fn file(&mut self, name: impl AsRef<Path>, content: &[u8]) -> Result<()> {
+        let path = self.path(name);
+        std::fs::write(&path, content).map_err(|e| Error::io(&path, e))
+    }
+
+    /// Writes a small JSON file.
+    pub fn json(&mut self, name: &str, value: &Value) -> Result<()> {
+        self.file(name, pretty(value).as_bytes())
+    }
+
+    /// Takes everything back. What cannot be removed stays: the first failure is the one to report.
+    fn remove(&self) {
+        for path in &self.written {
+            let _ = std::fs::remove_file(path);
+        }
+        if self.created {
+            let _ = std::fs::remove_dir(self.dir);
+        }
+    }
+}
+
+/// JSON as Hugging Face's tools print it.
+pub(crate) fn pretty(value: &Value) -> String {
+    let mut value = value.clone();
+    value.sort_all_objects();
+    format!("{value:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_disk_is_an_error_with_both_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        enough_space(dir.path(), 1).unwrap();
+        let message = enough_space(dir.path(), u64::MAX).unwrap_err().to_string();
+        assert!(message.contains("takes 18446744073.71 GB, the disk has"), "{message}");
+    }
+
+    #[test]
+    fn failure_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let created = prepare(&path).unwrap();
+        let mut folder = Folder { dir: &path, created, written: Vec::new() };
+        folder.file("a.json", b"{}").unwrap();
+        // The second file cannot be made: its name leads through the first.
+        folder.file("a.json/b.json", b"{}").unwrap_err();
+        folder.remove();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,95 @@
+//! `hired quantize`: a copy of a model folder with integer weights.
+
+use super::interrupt::Interrupt;
+use super::output::{print, print_json};
+use super::{Stop, progress};
+use clap::{Args, ValueEnum};
+use hired::quant::{self, Scheme, Scope};
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct QuantizeArgs {
+    /// Hugging Face folder with weights in f16, bf16 or f32
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Folder to write, new or empty
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// q8: int8 weights, a scale per output row; q4: int4 weights, a scale per group of inputs
+    #[arg(long, value_name = "T")]
+    dtype: Format,
+    /// Numbers that share a scale in q4: 32, 64 or 128 [default: 128]
+    #[arg(long, value_name = "N")]
+    group: Option<usize>,
+    /// llm: linear layers of the decoder; all: also of vision tower, projector and logits head
+    #[arg(long, value_name = "WHAT", default_value = "llm")]
+    quantize: Layers,
+    /// Print a JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Q8,
+    Q4,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Layers {
+    Llm,
+    All,
+}
+
+pub fn quantize(args: &QuantizeArgs, interrupt: &Interrupt) -> Result<(), Stop> {
+    let scheme = match (args.dtype, args.group) {
+        (Format::Q8, None) => Scheme::Q8,
+        (Format::Q8, Some(_)) => {
+            let what = "--group is for --dtype q4: q8 has one scale for each row";
+            return Err(Stop::Usage(what.into()));
+        }
+        (Format::Q4, group) => {
+            let group = group.unwrap_or(128);
+            if !Scheme::GROUPS.contains(&group) {
+                return Err(Stop::Usage(format!("--group {group}: give 32, 64 or 128")));
+            }
+            Scheme::Q4 { group }
+        }
+    };
+    let scope = match args.quantize {
+        Layers::Llm => Scope::Llm,
+        Layers::All => Scope::All,
+    };
+    interrupt.heed();
+    let bar = progress::bytes(format!("{scheme}"));
+    let done = quant::quantize(&args.model, &args.out, scheme, scope, &mut |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+        if interrupt.raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    let done = done?;
+    if args.json {
+        let group = match scheme {
+            Scheme::Q4 { group } => Some(group),
+            Scheme::Q8 => None,
+        };
+        return print_json(&json!({
+            "schema": 1,
+            "out": args.out, "dtype": scheme.name(), "group": group, "quantize": scope.name(),
+            "quantized": done.quantized, "copied": done.copied,
+            "bytes_before": done.bytes_before, "bytes_after": done.bytes_after,
+        }));
+    }
+    let gb = |bytes: u64| bytes as f64 / 1e9;
+    print(&format!(
+        "{}: {scheme}, {} linear layers quantised, {} tensors copied, {:.3} GB before, {:.3} GB now\n",
+        args.out.display(),
+        done.quantized,
+        done.copied,
+        gb(done.bytes_before),
+        gb(done.bytes_after)
+    ))
+}

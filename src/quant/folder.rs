@@ -1,0 +1,306 @@
+//! Writing a quantised copy of a model folder, as compressed-tensors stores it: transformers and vLLM load it.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use rayon::prelude::*;
+use safetensors::Dtype;
+use serde_json::{Value, json};
+
+use super::rounding::{q4_group, q8_row};
+use super::{Scheme, Scope};
+use crate::checkpoint::write::{Folder, Planned, SHARD, Write, new_folder, split, write_shards};
+use crate::checkpoint::{self, Checkpoint, DType, Tensor};
+use crate::{Error, Result, files};
+
+/// Numbers of a weight that are quantised before they are written.
+const PANEL: usize = 8 << 20;
+
+/// Codes of a word of packed int4 weights.
+const NIBBLES: usize = 8;
+
+/// The largest of the folder's other files that is copied: tokenizers have some megabytes.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// What [`quantize`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Linear layers whose weights are integers now.
+    pub quantized: usize,
+    /// Tensors that were copied as they are.
+    pub copied: usize,
+    /// Bytes of all tensors before.
+    pub bytes_before: u64,
+    /// Bytes of all tensors now.
+    pub bytes_after: u64,
+}
+
+/// Writes a copy of the model folder `model` with quantised linear layers into the folder `out`, which must be empty or
+/// not there yet. The same input gives the same bytes.
+///
+/// `progress` is told how many bytes are written, and how many there will be, and may stop it. Files other than weights
+/// and `config.json` are copied.
+///
+/// # Errors
+/// As [`checkpoint::open`]; [`Error::Request`] if `out` holds files or a group does not divide a layer's input,
+/// [`Error::Model`] if a weight is not finite, [`Error::Capacity`] if the disk has too little space, [`Error::Io`] if
+/// writing fails, [`Error::Cancelled`] if `progress` stops it. What has been written is then removed.
+pub fn quantize(
+    model: &Path,
+    out: &Path,
+    scheme: Scheme,
+    scope: Scope,
+    progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<Summary> {
+    if let Scheme::Q4 { group } = scheme
+        && !Scheme::GROUPS.contains(&group)
+    {
+        return Err(Error::Request(format!("a group of {group} is not one of 32, 64 and 128")));
+    }
+    let (folder, weights) = checkpoint::open(model)?;
+    weights.verify(&folder.config)?;
+    let mut summary = Summary { quantized: 0, copied: 0, bytes_before: 0, bytes_after: 0 };
+    let mut planned = Vec::new();
+    for tensor in weights.tensors() {
+        summary.bytes_before += tensor.bytes().len() as u64;
+        if scope.contains(&tensor.name) {
+            summary.quantized += 1;
+            planned.extend(stored_as(tensor, scheme, &folder.dir)?);
+        } else {
+            summary.copied += 1;
+            planned.push(Planned {
+                name: checkpoint::published(&tensor.name),
+                dtype: match tensor.dtype {
+                    DType::F16 => Dtype::F16,
+                    DType::BF16 => Dtype::BF16,
+                    DType::F32 => Dtype::F32,
+                },
+                shape: tensor.shape.clone(),
+            });
+        }
+    }
+    summary.bytes_after = planned.iter().map(Planned::bytes).sum();
+    let config = config(&folder.dir, scheme, scope)?;
+    let others = others(&folder.dir)?;
+    let small = others.iter().map(|(_, size)| size).sum::<u64>() + config.len() as u64;
+    let shards = split(planned, SHARD);
+    new_folder(out, &shards, small, &mut |new: &mut Folder| {
+        new.file("config.json", config.as_bytes())?;
+        for (path, _) in &others {
+            let name = path.file_name().expect("an entry of a folder has a name");
+            let content = files::read(path, LARGEST_FILE)?.unwrap_or_default();
+            new.file(Path::new(name), &content)?;
+        }
+        let mut maker = Maker { weights: &weights, scheme, scope, scales: Vec::new() };
+        write_shards(new, &shards, progress, &mut |tensor, write| maker.make(tensor, write))
+    })?;
+    Ok(summary)
+}
+
+/// The tensors that take the place of a dense weight.
+fn stored_as(tensor: &Tensor, scheme: Scheme, dir: &Path) -> Result<Vec<Planned>> {
+    let &[rows, columns] = &tensor.shape[..] else {
+        let what = format!("tensor {} is no matrix; it cannot be quantised", tensor.name);
+        return Err(Error::model(dir, what));
+    };
+    let name = checkpoint::published(&tensor.name);
+    let planned = |suffix: &str, dtype, shape: &[usize]| Planned {
+        name: format!("{name}{suffix}"),
+        dtype,
+        shape: shape.to_vec(),
+    };
+    Ok(match scheme {
+        Scheme::Q8 => vec![
+            planned("", Dtype::I8, &[rows, columns]),
+            planned("_scale", Dtype::F16, &[rows, 1]),
+        ],
+        Scheme::Q4 { group } if columns.is_multiple_of(group) => vec![
+            planned("_packed", Dtype::I32, &[rows, columns / NIBBLES]),
+            planned("_scale", Dtype::F16, &[rows, columns / group]),
+            planned("_shape", Dtype::I64, &[2]),
+        ],
+        Scheme::Q4 { group } => {
+            return Err(Error::Request(format!(
+                "{}: its rows have {columns} numbers, which groups of {group} do not divide: take a smaller group, or q8",
+                tensor.name
+            )));
+        }
+    })
+}
+
+/// Makes the bytes of one planned tensor after the other.
+struct Maker<'a> {
+    weights: &'a Checkpoint,
+    scheme: Scheme,
+    scope: Scope,
+    /// Of the weight whose codes were made last.
+    scales: Vec<f16>,
+}
+
+impl Maker<'_> {
+    fn make(&mut self, planned: &Planned, write: &mut Write<'_>) -> Result<()> {
+        let name = checkpoint::canonical(&planned.name);
+        let of = |suffix| name.strip_suffix(suffix).filter(|weight| self.scope.contains(weight));
+        if let Some(weight) = of("_shape") {
+            let shape = &self.weights.get(weight)?.shape;
+            let bytes: Vec<u8> = shape.iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
+            return write(&bytes);
+        }
+        if of("_scale").is_some() {
+            let bytes: Vec<u8> = self.scales.iter().flat_map(|s| s.to_le_bytes()).collect();
+            return write(&bytes);
+        }
+        let tensor = self.weights.get(of("_packed").unwrap_or(&name))?;
+        if matches!(planned.dtype, Dtype::I8 | Dtype::I32) {
+            return self.codes(&tensor, write);
+        }
+        tensor.bytes().chunks(PANEL).try_for_each(write)
+    }
+
+    /// Writes a weight's codes and keeps its scales.
+    fn codes(&mut self, tensor: &Tensor, write: &mut Write<'_>) -> Result<()> {
+        let columns = tensor.shape[1];
+        let row_bytes = columns * tensor.dtype.size();
+        let (group, packed) = match self.scheme {
+            Scheme::Q8 => (columns, columns),
+            Scheme::Q4 { group } => (group, columns / 2),
+        };
+        let rows_at_once = (PANEL / columns).max(1);
+        self.scales.clear();
+        for (panel, bytes) in tensor.bytes().chunks(rows_at_once * row_bytes).enumerate() {
+            let rows = bytes.len() / row_bytes;
+            let mut codes = vec![0u8; rows * packed];
+            let mut scales = vec![f16::ZERO; rows * (columns / group)];
+            let scheme = self.scheme;
+            codes
+                .par_chunks_mut(packed)
+                .zip(scales.par_chunks_mut(columns / group))
+                .zip(bytes.par_chunks(row_bytes))
+                .enumerate()
+                .try_for_each_init(
+                    || (vec![0f32; columns], vec![0i8; columns]),
+                    |(row, ints), (index, ((codes, scales), bytes))| {
+                        widen(tensor.dtype, bytes, row);
+                        for ((numbers, ints), scale) in
+                            row.chunks(group).zip(ints.chunks_mut(group)).zip(scales)
+                        {
+                            let found = match scheme {
+                                Scheme::Q8 => q8_row(numbers, ints),
+                                Scheme::Q4 { .. } => q4_group(numbers, ints),
+                            };
+                            *scale = found.ok_or(panel * rows_at_once + index)?;
+                        }
+                        match scheme {
+                            Scheme::Q8 => codes.copy_from_slice(bytemuck::cast_slice(ints)),
+                            Scheme::Q4 { .. } => pack(ints, codes),
+                        }
+                        Ok(())
+                    },
+                )
+                .map_err(|row: usize| {
+                    let what = format!(
+                        "row {row} of tensor {} has numbers that are infinite, not numbers, or too large for an f16 scale; \
+                         the weights are damaged",
+                        tensor.name
+                    );
+                    Error::model(tensor.path(), what)
+                })?;
+            self.scales.extend(scales);
+            write(&codes)?;
+        }
+        Ok(())
+    }
+}
+
+/// Codes −8…7 as eight to a 32-bit word, the first in the lowest bits, each plus 8.
+fn pack(codes: &[i8], bytes: &mut [u8]) {
+    for (byte, pair) in bytes.iter_mut().zip(codes.chunks_exact(2)) {
+        let [low, high] = [pair[0], pair[1]].map(|code| (code + 8) as u8);
+        *byte = low | high << 4;
+    }
+}
+
+fn widen(dtype: DType, bytes: &[u8], row: &mut [f32]) {
+    let pairs = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    match dtype {
+        DType::F16 => row.iter_mut().zip(pairs).for_each(|(x, b)| *x = f16::from_bits(b).to_f32()),
+        DType::BF16 => {
+            row.iter_mut().zip(pairs).for_each(|(x, b)| *x = bf16::from_bits(b).to_f32());
+        }
+        DType::F32 => row
+            .iter_mut()
+            .zip(bytes.chunks_exact(4))
+            .for_each(|(x, b)| *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
+    }
+}
+
+/// The new `config.json`: the old one, and what its weights are.
+fn config(dir: &Path, scheme: Scheme, scope: Scope) -> Result<String> {
+    let path = dir.join("config.json");
+    let bytes = files::read(&path, LARGEST_FILE)?.unwrap_or_default();
+    let mut root: Value = serde_json::from_slice(&bytes)
+        .map_err(|e| Error::model(&path, format!("this is no JSON ({e})")))?;
+    root["quantization_config"] = description(scheme, scope);
+    Ok(format!("{root:#}\n"))
+}
+
+fn description(scheme: Scheme, scope: Scope) -> Value {
+    let arguments = |bits, strategy, group: Option<usize>, dynamic| {
+        json!({
+            "num_bits": bits, "type": "int", "symmetric": true, "strategy": strategy, "group_size": group,
+            "dynamic": dynamic, "actorder": null, "block_structure": null, "observer": "minmax", "observer_kwargs": {}
+        })
+    };
+    let (format, weights, activations) = match scheme {
+        Scheme::Q8 => (
+            "int-quantized",
+            arguments(8, "channel", None, false),
+            arguments(8, "token", None, true),
+        ),
+        Scheme::Q4 { group } => {
+            ("pack-quantized", arguments(4, "group", Some(group), false), Value::Null)
+        }
+    };
+    // The names of modules differ between releases of transformers: in all of them these match.
+    let ignore: &[&str] = match scope {
+        Scope::Llm => &["re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*"],
+        Scope::All => &[],
+    };
+    json!({
+        "quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed",
+        "global_compression_ratio": null, "kv_cache_scheme": null, "ignore": ignore,
+        "config_groups": {
+            "group_0": {
+                "targets": ["Linear"], "weights": weights, "input_activations": activations,
+                "output_activations": null
+            }
+        }
+    })
+}
+
+/// The folder's other files and their sizes: not weights of any format, nor folders or hidden files.
+fn others(dir: &Path) -> Result<Vec<(PathBuf, u64)>> {
+    const WEIGHTS: [&str; 9] =
+        ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "msgpack", "onnx", "gguf"];
+    let io = |e| Error::io(dir, e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let is_weights = WEIGHTS.iter().any(|ending| {
+            let name = name.strip_suffix(".index.json").unwrap_or(&name);
+            Path::new(name).extension().is_some_and(|e| e.eq_ignore_ascii_case(ending))
+        });
+        if name == "config.json" || name.starts_with('.') || is_weights {
+            continue;
+        }
+        let metadata = std::fs::metadata(&path).map_err(|e| Error::io(&path, e))?;
+        if metadata.is_file() {
+            found.push((path, metadata.len()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,115 @@
+//! Weights as small integers: the rounding rules, and folders in the compressed-tensors layout.
+//!
+//! Two schemes, both symmetric and made from the weights alone (round to nearest, no calibration data):
+//! - **q8**, W8A8: one scale for each output row of a weight, one for each token of its input, products summed in integers.
+//! - **q4**, W4A16: one scale for each group of 32, 64 or 128 numbers along a weight's input, chosen by the squared error.
+
+mod folder;
+mod rounding;
+
+use std::fmt;
+
+pub use folder::{Summary, quantize};
+pub use rounding::{q4_group, q8_row, q8_token};
+
+/// How a linear layer's weight is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// int8 with a scale for each output row.
+    Q8,
+    /// int4 with a scale for each group of this many numbers along the input: 32, 64 or 128.
+    Q4 {
+        /// Numbers of a group.
+        group: usize,
+    },
+}
+
+impl Scheme {
+    /// The groups of [`Scheme::Q4`] that kernels of this field read.
+    pub const GROUPS: [usize; 3] = [32, 64, 128];
+
+    /// Its name on the command line, without the group.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Q8 => "q8",
+            Self::Q4 { .. } => "q4",
+        }
+    }
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Q8 => write!(f, "q8"),
+            Self::Q4 { group } => write!(f, "q4, groups of {group}"),
+        }
+    }
+}
+
+/// Which linear layers are quantised. Embeddings, norms, biases and the patch convolution never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The linear layers of the decoder's blocks.
+    Llm,
+    /// Also those of the vision tower, the projector and the logits head.
+    All,
+}
+
+impl Scope {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Llm => "llm",
+            Self::All => "all",
+        }
+    }
+
+    /// Whether the weight of this canonical name is that of a linear layer to be quantised.
+    pub fn contains(self, name: &str) -> bool {
+        let Some(layer) = name.strip_suffix(".weight") else { return false };
+        let last = layer.rsplit('.').next().unwrap_or(layer);
+        let projection = last.ends_with("_proj");
+        if layer.starts_with("language_model.layers.") {
+            return projection;
+        }
+        self == Self::All
+            && (layer == "lm_head"
+                || layer.starts_with("multi_modal_projector.linear_")
+                || layer.starts_with("vision_tower.encoder.layers.")
+                    && (projection || matches!(last, "fc1" | "fc2")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scopes_are_the_linear_layers_of_a_model() {
+        let decoder = ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj"];
+        for layer in decoder.map(|layer| format!("language_model.layers.3.{layer}.weight")) {
+            assert!(Scope::Llm.contains(&layer) && Scope::All.contains(&layer), "{layer}");
+        }
+        for layer in [
+            "lm_head",
+            "multi_modal_projector.linear_2",
+            "vision_tower.encoder.layers.0.self_attn.out_proj",
+            "vision_tower.encoder.layers.22.mlp.fc1",
+        ] {
+            let name = format!("{layer}.weight");
+            assert!(!Scope::Llm.contains(&name) && Scope::All.contains(&name), "{layer}");
+        }
+        for name in [
+            "language_model.embed_tokens.weight",
+            "language_model.norm.weight",
+            "language_model.layers.0.input_layernorm.weight",
+            "vision_tower.embeddings.patch_embedding.weight",
+            "vision_tower.encoder.layers.0.self_attn.q_proj.bias",
+            "vision_tower.encoder.layers.0.layer_norm1.weight",
+            "multi_modal_projector.linear_1.bias",
+            "image_newline",
+        ] {
+            assert!(!Scope::All.contains(name), "{name}");
+        }
+    }
+}
