@@ -25,13 +25,19 @@ fn load(folder: &Path) -> hired::Result<Engine> {
     Engine::load(folder, EngineOptions::default().with_device(Device::Cpu))
 }
 
-fn ask(folder: &Path, prompt: Prompt) -> hired::Result<Vec<u32>> {
+/// A prompt about the picture that all of them are about.
+fn question(prompt: Prompt) -> Request {
     let name = "photo-60x44.png".to_owned();
     let bytes = fs::read(fixture("images").join(&name)).unwrap();
     let mut request = Request::new("").with_image(Image::encoded(name, bytes));
     request.prompt = prompt;
     request.selection = Selection::default().with_budget(Budget::Full);
     request.max_new_tokens = 12;
+    request
+}
+
+fn ask(folder: &Path, prompt: Prompt) -> hired::Result<Vec<u32>> {
+    let request = question(prompt);
     Ok(load(folder)?.generate(&request, |_| ControlFlow::Continue(()))?.token_ids)
 }
 
@@ -205,6 +211,23 @@ fn named_and_listed_special_tokens_both_count() {
     assert_eq!(ask(dir.path(), prompt).unwrap(), expected);
 }
 
+/// The penalty looks at the prompt, the image's tokens among it, and at the answer: transformers 5.24's own tokens.
+#[test]
+fn a_repetition_penalty_gives_transformers_tokens() {
+    let expected: [(f32, [u32; 12]); 3] = [
+        (1.2, [153, 61, 168, 80, 327, 327, 327, 327, 327, 327, 80, 327]),
+        (0.5, [153, 61, 61, 61, 61, 61, 61, 61, 61, 61, 61, 61]),
+        (3.0, [153, 61, 168, 80, 327, 209, 100, 322, 272, 89, 129, 225]),
+    ];
+    for (penalty, tokens) in expected {
+        let dir = model_copy("next-hub");
+        let mut request = question(Prompt::User(QUESTION.into()));
+        request.sampling.repetition_penalty = penalty;
+        let answer = load(dir.path()).unwrap().generate(&request, |_| ControlFlow::Continue(()));
+        assert_eq!(answer.unwrap().token_ids, tokens, "{penalty}");
+    }
+}
+
 /// Settings by which transformers' greedy answers change: each is told of, at values that change nothing it is not.
 #[test]
 fn settings_of_generation_that_are_not_followed_are_told() {
@@ -212,6 +235,7 @@ fn settings_of_generation_that_are_not_followed_are_told() {
         ("bad_words_ids", json!([[61]]), Value::Null),
         ("begin_suppress_tokens", json!([153]), json!([])),
         ("constraints", json!([1]), Value::Null),
+        ("do_sample", json!(true), json!(false)),
         ("dola_layers", json!("high"), Value::Null),
         ("encoder_no_repeat_ngram_size", json!(2), json!(0)),
         ("encoder_repetition_penalty", json!(1.5), json!(1.0)),
@@ -220,6 +244,7 @@ fn settings_of_generation_that_are_not_followed_are_told() {
         ("forced_bos_token_id", json!(5), Value::Null),
         ("forced_eos_token_id", json!(2), Value::Null),
         ("guidance_scale", json!(1.5), json!(1)),
+        ("max_new_tokens", json!(5), Value::Null),
         ("min_length", json!(200), json!(0)),
         ("min_new_tokens", json!(6), json!(0)),
         ("no_repeat_ngram_size", json!(2), json!(0)),

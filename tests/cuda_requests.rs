@@ -98,6 +98,19 @@ fn batches() -> Vec<Vec<Request>> {
             about(image(0), at("20%").with_method(Method::PruMerge)),
         ],
         vec![drawn(1), drawn(2), words("Nothing to see?")],
+        // What the host draws, alone and beside what the device could.
+        vec![words("Again?").with_sampling(Sampling::default().with_repetition_penalty(1.3))],
+        vec![
+            about(image(0), at("20%")).with_sampling(
+                Sampling::default()
+                    .with_temperature(0.9)
+                    .with_min_p(0.05)
+                    .with_repetition_penalty(1.2),
+            ),
+            drawn(3),
+            about(image(1), at("1").with_rule(Rule::Repo))
+                .with_sampling(Sampling::default().with_temperature(1.0).with_min_p(0.2)),
+        ],
         // More than decode together.
         nine.collect(),
         vec![about(image(1), at("1")).with_max_new_tokens(1)],

@@ -2,74 +2,118 @@
 
 use super::bench::BenchArgs;
 use super::eval::EvalArgs;
+use super::images::STDIN;
+use super::log::LogArgs;
 use super::quantize::QuantizeArgs;
 use super::selection::SelectionArgs;
-use super::values::{self, BudgetArg, TypedBudget};
+use super::values::{self, BudgetArg, GpuArg, PromptArg, TypedBudget};
+use super::version;
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
 use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
-use hired::ops::gpu::Gpu;
 use hired::ops::sample::Sampling;
 use hired::select::Budget;
 use std::path::PathBuf;
 
-/// Answers questions about images with LLaVA models, keeping only the visual tokens worth their cost.
+/// Answer questions about images with LLaVA models on small GPUs, keeping only the image tokens that matter
 #[derive(Debug, Parser)]
-#[command(name = "hired", version, arg_required_else_help = false, disable_help_subcommand = true)]
+#[command(
+    name = "hired",
+    version,
+    long_version = version::long(),
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = EXAMPLES
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hired run -m llava-hf/llava-v1.6-vicuna-7b-hf -i photo.jpg -p \"What is on the sign?\"
+  hired run -m MODEL -i photo.jpg -p \"What is on the sign?\" -b 10%
+  hired plan --gpu t4 --preset llava-v1.6-vicuna-7b
+
+`hired COMMAND -h` shows the common options of a command, `hired COMMAND --help` all of them.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  hired run -m MODEL -i photo.jpg -p \"What is on the sign?\"
+  hired run -m MODEL -i photos/ -p @question.txt --json
+  curl -s https://example.org/photo.jpg | hired run -m MODEL -i - -p \"What is this?\" -b 10%
+
+`-h` shows the common options, `--help` all of them.";
+
+/// Headings of the options in the help.
+pub mod heading {
+    pub const INPUT: &str = "Input";
+    pub const TOKENS: &str = "Image tokens";
+    pub const METHODS: &str = "Parameters of single methods";
+    pub const ANSWER: &str = "Answer";
+    pub const OUTPUT: &str = "Output";
+    pub const DEVICE: &str = "Device";
+    pub const MESSAGES: &str = "Messages";
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer a question about an image
     Run(Box<RunArgs>),
-    /// Show which visual tokens would be kept, and draw a picture of it
+    /// Show which image tokens would be kept, and draw a picture of it
     Select(SelectArgs),
-    /// Show what a checkpoint is and what it will need
+    /// Show what a model is and how much memory it needs
     Inspect(InspectArgs),
-    /// Show what a card can do with a model, without the card
+    /// Predict memory and speed of a model on a GPU, without the GPU
     Plan(PlanArgs),
-    /// Write a random-weight checkpoint of a real architecture
+    /// Write a model folder of a real architecture with random weights
     Synth(SynthArgs),
     /// Write a copy of a model folder with int8 or int4 weights
     Quantize(QuantizeArgs),
     /// Measure what a request costs at each budget
     Bench(Box<BenchArgs>),
-    /// Measure how often answers are right, over a file of questions
+    /// Measure how often the answers to a file of questions are right
     Eval(Box<EvalArgs>),
-    /// Show what this machine can run on
+    /// Show the devices of this machine that hired can use
     Devices(DevicesArgs),
+    /// Print a script that completes commands and options in a shell
+    Completions(CompletionsArgs),
+    /// Print a manual page in roff, for `man -l`
+    Man(ManArgs),
 }
 
 #[derive(Debug, Args)]
 pub struct ModelArgs {
-    /// Hugging Face folder: config.json, preprocessor_config.json, tokenizer.json, *.safetensors
-    #[arg(long, value_name = "DIR")]
+    /// Model: a Hugging Face folder (config.json, preprocessor_config.json, tokenizer.json, *.safetensors), or the name
+    /// of a model in the local Hugging Face cache, such as llava-hf/llava-v1.6-vicuna-7b-hf
+    #[arg(short, long, value_name = "MODEL", env = "HIRED_MODEL", hide_env_values = true, help_heading = heading::INPUT)]
     pub model: PathBuf,
 }
 
 /// Options that say where and in which formats to compute.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Device")]
+#[command(next_help_heading = heading::DEVICE)]
 pub struct DeviceArgs {
-    /// auto (the first CUDA device that works, else the CPU), cpu, cuda or cuda:N
-    #[arg(long, value_name = "D", default_value = "auto", value_parser = values::device)]
+    /// Where to compute: auto (the first CUDA device that works, else the CPU), cpu, cuda or cuda:N
+    #[arg(short, long, value_name = "D", default_value = "auto", value_parser = values::device)]
     device: Device,
-    /// Number format: on CUDA of weights, keys, values and activations [default there: f16]; on the CPU
-    /// of keys and values [default there: f32], its arithmetic is always f32
+    /// Number format. On CUDA: of weights, KV cache and activations [default: f16]. On the CPU: of the KV cache alone
+    /// [default: f32], the arithmetic is always f32
     #[arg(long, value_name = "T", value_parser = values::one_of(&[("f16", Dtype::F16), ("f32", Dtype::F32)]))]
     dtype: Option<Dtype>,
-    /// Whose bicubic resampling to reproduce: pillow is version 13 and newer
-    #[arg(long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
+    /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer
+    #[arg(hide_short_help = true, long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
     pub resample: Resample,
-    /// Who multiplies matrices on CUDA; auto: cuBLAS in f16 from Turing on if it passes a trial, else own
-    #[arg(long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]
+    /// Which matrix multiplication CUDA uses: own kernels, cublas, or auto (cuBLAS in f16 from Turing on where it is
+    /// installed and passes a trial, else own)
+    #[arg(hide_short_help = true, long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]
     gemm: Gemm,
-    /// Decode without a CUDA graph
-    #[arg(long)]
+    /// Launch the kernels of each CUDA decode step one by one, for a profiler, instead of as a CUDA graph
+    #[arg(hide_short_help = true, long)]
     no_graph: bool,
 }
 
@@ -83,9 +127,9 @@ const RESAMPLE: [(&str, Resample); 3] = [
 ];
 
 impl DeviceArgs {
-    /// Format of what the device computes with, once it is known whether that is a card.
-    pub fn dtype_name(&self, card: bool) -> &'static str {
-        let own = if card { Dtype::F16 } else { Dtype::F32 };
+    /// Name of the number format, once it is known whether a GPU computes.
+    pub fn dtype_name(&self, gpu: bool) -> &'static str {
+        let own = if gpu { Dtype::F16 } else { Dtype::F32 };
         self.dtype.unwrap_or(own).name()
     }
 
@@ -101,47 +145,53 @@ impl DeviceArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// PNG, JPEG, WebP, BMP or GIF (first frame); repeat it for a batch: one answer per image to the same
-    /// prompt [default: none, text only]
-    #[arg(long, value_name = "FILE")]
+    /// Image: a file (PNG, JPEG, WebP, BMP, first frame of a GIF), a folder (its images in the order of their names), -
+    /// (standard input) or a data: URL. Several images are a batch: one answer each to the same prompt [default: none,
+    /// text only]
+    #[arg(short, long, value_name = "IMAGE", help_heading = heading::INPUT)]
     pub image: Vec<PathBuf>,
-    /// The user's words, put into the folder's chat template
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt)]
-    pub prompt: String,
-    /// TEXT is the whole prompt, with one <image> where the image goes
-    #[arg(long)]
+    /// The question, put into the model's chat template. @FILE reads it from a file, @- from standard input; @@ at its
+    /// start stands for a plain @
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt, help_heading = heading::INPUT)]
+    pub prompt: PromptArg,
+    /// The prompt is complete: no chat template is applied, <image> marks where the image goes
+    #[arg(hide_short_help = true, long, help_heading = heading::INPUT)]
     pub raw_prompt: bool,
-    /// Print one JSON object instead of the text; an array when --image repeats
-    #[arg(long)]
-    pub json: bool,
-    /// Write pixels, ids, scores, visual tokens and logits as safetensors; for one image only
-    #[arg(long, value_name = "FILE")]
-    pub dump: Option<PathBuf>,
-    /// A line of statistics for each answer on standard error, also when that is no terminal
-    #[arg(long)]
-    pub verbose: bool,
-    #[command(flatten)]
-    pub sampling: SamplingArgs,
+    /// Number of image tokens to keep, over the full image and its sub-images: a count (576), a share of all patches
+    /// (20%), full, or auto (the most that --max-memory or --max-ttft allows)
+    #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]
+    pub budget: BudgetArg,
+    /// With --budget auto: keep the peak memory below SIZE (15GiB, 15GB, bytes)
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size, help_heading = heading::TOKENS)]
+    pub max_memory: Option<usize>,
+    /// With --budget auto: have the first token of the answer within S seconds
+    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds, help_heading = heading::TOKENS)]
+    pub max_ttft: Option<f64>,
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Visual patch tokens over all partitions: a count (576), a share of all patches (20%), full, or auto
-    /// with --max-memory or --max-ttft
-    #[arg(long, value_name = "B", default_value = "20%", allow_hyphen_values = true)]
-    pub budget: BudgetArg,
-    /// With --budget auto: the largest budget whose peak memory stays below SIZE (15GiB, 15GB, bytes)
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
-    pub max_memory: Option<usize>,
-    /// With --budget auto: the largest budget whose first token comes within S seconds
-    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds)]
-    pub max_ttft: Option<f64>,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// Print one JSON object instead of the text; an array for several images
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+    /// Write pixels, prompt ids, scores, image tokens and logits as safetensors; for one image only
+    #[arg(hide_short_help = true, long, value_name = "FILE", help_heading = heading::OUTPUT)]
+    pub dump: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
 
 impl RunArgs {
+    /// How often standard input is asked for.
+    fn stdin(&self) -> usize {
+        let images = self.image.iter().filter(|path| path.as_os_str() == STDIN).count();
+        images + usize::from(self.prompt == PromptArg::Stdin)
+    }
+
     /// What is wrong with the options together, if anything.
     pub fn conflict(&self) -> Option<&'static str> {
         let auto = self.budget == BudgetArg::Auto;
@@ -152,6 +202,8 @@ impl RunArgs {
             Some("--max-memory and --max-ttft choose the budget: give --budget auto with them")
         } else if self.dump.is_some() && self.image.len() > 1 {
             Some("--dump is for one image: give --image once")
+        } else if self.stdin() > 1 {
+            Some("standard input can be read once only: give - or @- once")
         } else {
             None
         }
@@ -160,36 +212,48 @@ impl RunArgs {
 
 /// Options that say how tokens are drawn.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Answer")]
+#[command(next_help_heading = heading::ANSWER)]
 pub struct SamplingArgs {
-    /// The answer ends after N tokens at the latest
-    #[arg(long, value_name = "N", default_value = "128", allow_hyphen_values = true, value_parser = values::count)]
+    /// Most tokens of the answer
+    #[arg(short = 'n', long, value_name = "N", default_value = "128", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
-    /// Go on to N tokens after the model has ended its answer
-    #[arg(long)]
+    /// End the answer before TEXT; may repeat
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::stop)]
+    pub stop: Vec<String>,
+    /// Go on to N tokens after the model has ended its answer, for measurements
+    #[arg(hide_short_help = true, long)]
     pub ignore_eos: bool,
-    /// Logits are divided by T; 0 always takes the most likely token
+    /// Sampling temperature; 0 always takes the most likely token
     #[arg(long, value_name = "T", default_value = "0", allow_hyphen_values = true, value_parser = values::temperature)]
-    temperature: f32,
-    /// Draw among the K most likely tokens only; 0 draws among all
-    #[arg(long, value_name = "K", default_value = "0", allow_hyphen_values = true)]
+    pub temperature: f32,
+    /// Sample from the K most likely tokens; 0: from all
+    #[arg(hide_short_help = true, long, value_name = "K", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<usize>)]
     top_k: usize,
-    /// Draw among the most likely tokens that together reach probability P, 0 to 1; 1 draws among all
-    #[arg(long, value_name = "P", default_value = "1", allow_hyphen_values = true, value_parser = values::probability)]
+    /// Sample from the most likely tokens that together have probability P, 0 to 1; 1: from all
+    #[arg(hide_short_help = true, long, value_name = "P", default_value = "1", allow_hyphen_values = true, value_parser = values::probability)]
     top_p: f32,
-    /// Same seed, same draws
-    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
+    /// Sample from the tokens that are at least P times as likely as the most likely one, 0 to 1; 0: from all
+    #[arg(hide_short_help = true, long, value_name = "P", default_value = "0", allow_hyphen_values = true, value_parser = values::probability)]
+    min_p: f32,
+    /// Divide the logits of tokens that the prompt or the answer has already by F (multiply negative ones); above 1
+    /// repeats less, also at temperature 0
+    #[arg(hide_short_help = true, long, value_name = "F", default_value = "1", allow_hyphen_values = true, value_parser = values::penalty)]
+    repetition_penalty: f32,
+    /// Seed of the sampling: the same seed gives the same answer
+    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>)]
     seed: u64,
 }
 
 impl SamplingArgs {
     /// How the engine draws.
     pub fn sampling(&self) -> Sampling {
-        let &Self { temperature, top_k, top_p, seed, .. } = self;
+        let &Self { temperature, top_k, top_p, min_p, repetition_penalty, seed, .. } = self;
         Sampling::default()
             .with_temperature(temperature)
             .with_top_k(top_k)
             .with_top_p(top_p)
+            .with_min_p(min_p)
+            .with_repetition_penalty(repetition_penalty)
             .with_seed(seed)
     }
 }
@@ -198,25 +262,34 @@ impl SamplingArgs {
 pub struct SelectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// PNG, JPEG, WebP, BMP or GIF (first frame)
-    #[arg(long, value_name = "FILE")]
+    /// Image: a file (PNG, JPEG, WebP, BMP, first frame of a GIF), - (standard input) or a data: URL
+    #[arg(short, long, value_name = "IMAGE", help_heading = heading::INPUT)]
     pub image: PathBuf,
-    /// The question, for a method that chooses by it (fastv): it is asked to the first token of its answer
-    #[arg(long, value_name = "TEXT")]
-    pub prompt: Option<String>,
-    /// Print the selection as a JSON object
-    #[arg(long)]
-    pub json: bool,
-    /// Write a PNG that shows each partition with its merged patches blue and its dropped ones dimmed
-    #[arg(long, value_name = "OUT.png")]
-    pub overlay: Option<PathBuf>,
-    #[command(flatten)]
-    pub selection: SelectionArgs,
-    /// Visual patch tokens over all partitions: a count (576), a share of all patches (20%) or full
-    #[arg(long, value_name = "B", default_value = "20%", allow_hyphen_values = true)]
+    /// The question, which only the method fastv looks at: its first answer token is computed to see what is kept
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt, help_heading = heading::INPUT)]
+    pub prompt: Option<PromptArg>,
+    /// Number of image tokens to keep, over the full image and its sub-images: a count (576), a share of all patches
+    /// (20%) or full
+    #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]
     pub budget: Budget,
     #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Print the selection as a JSON object
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
+    /// Write a PNG that shows the full image and each sub-image, dropped patches dimmed and merged ones blue
+    #[arg(long, value_name = "OUT.png", help_heading = heading::OUTPUT)]
+    pub overlay: Option<PathBuf>,
+    #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+impl SelectArgs {
+    /// What is wrong with the options together, if anything.
+    pub fn conflict(&self) -> Option<&'static str> {
+        let twice = self.image.as_os_str() == STDIN && self.prompt == Some(PromptArg::Stdin);
+        twice.then_some("standard input can be read once only: give - or @- once")
+    }
 }
 
 #[derive(Debug, Args)]
@@ -224,7 +297,7 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Print a JSON object
-    #[arg(long)]
+    #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
     #[command(flatten)]
     pub selection: SelectionArgs,
@@ -234,51 +307,60 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Name of the card
-    #[arg(long, value_name = "NAME", value_parser = values::gpu())]
-    pub gpu: &'static Gpu,
+    /// Name of the GPU, such as t4 or "RTX 4090", or all for a table of every known GPU
+    #[arg(short, long, value_name = "NAME", value_parser = values::GpuParser, help_heading = heading::INPUT)]
+    pub gpu: GpuArg,
     #[command(flatten)]
     pub subject: SubjectArgs,
-    /// Budgets as --budget of run takes them; with a limit they play no part
-    #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "full,40%,30%,20%,10%")]
+    /// Budgets to plan for, each as --budget of run takes it but auto
+    #[arg(short, long, visible_alias = "budget", value_name = "B,…", value_delimiter = ',', default_value = "full,40%,30%,20%,10%", help_heading = heading::TOKENS)]
     pub budgets: Vec<TypedBudget>,
-    /// Show the largest budget whose peak memory stays below SIZE (15GiB, 15GB, bytes)
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size)]
+    /// Show the largest budget whose peak memory stays below SIZE (15GiB, 15GB, bytes), instead of --budgets
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size, help_heading = heading::TOKENS)]
     pub max_memory: Option<usize>,
-    /// Show the largest budget whose first token is expected within S seconds
-    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds)]
+    /// Show the largest budget whose first token is expected within S seconds, instead of --budgets
+    #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds, help_heading = heading::TOKENS)]
     pub max_ttft: Option<f64>,
-    /// Print a JSON array
-    #[arg(long)]
-    pub json: bool,
     #[command(flatten)]
     pub selection: SelectionArgs,
+    /// Print a JSON array
+    #[arg(long, help_heading = heading::OUTPUT)]
+    pub json: bool,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+impl PlanArgs {
+    /// Whether a limit chooses the budget.
+    pub fn is_limited(&self) -> bool {
+        self.max_memory.is_some() || self.max_ttft.is_some()
+    }
 }
 
 /// A model, with or without its files.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
+#[command(next_help_heading = heading::INPUT)]
 pub struct SubjectArgs {
-    /// Hugging Face folder
-    #[arg(long, value_name = "DIR")]
+    /// Model: a Hugging Face folder, or the name of a model in the local Hugging Face cache
+    #[arg(short, long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// An architecture that synth knows; no files are needed
+    /// A known architecture, of which no files are needed: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b,
+    /// llava-v1.6-mistral-7b, llava-1.5-7b or llava-1.5-13b
     #[arg(long, value_name = "NAME")]
     pub preset: Option<Preset>,
 }
 
 #[derive(Debug, Args)]
 pub struct SynthArgs {
-    /// tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b, llava-v1.6-mistral-7b, llava-1.5-7b or llava-1.5-13b
+    /// Architecture: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b, llava-v1.6-mistral-7b, llava-1.5-7b or llava-1.5-13b
     #[arg(long, value_name = "NAME")]
     pub preset: Preset,
     /// Folder to write, new or empty
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Same preset and seed, same bytes
-    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
+    /// The same preset and seed give the same bytes
+    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>)]
     pub seed: u64,
 }
 
@@ -287,6 +369,19 @@ pub struct DevicesArgs {
     /// Print a JSON object
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command that the page is about [default: hired itself]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
 }
 
 #[cfg(test)]

@@ -79,13 +79,19 @@ fn cuda() -> Cuda {
     }
 }
 
+/// `sm_NN` of each machine code and `compute_NN` of each PTX that is embedded.
+#[cfg(feature = "cuda")]
+pub fn embedded_code() -> Vec<String> {
+    let embedded = hired::ops::cuda::Embedded::here();
+    (embedded.cubins.iter().map(|arch| format!("sm_{arch}")))
+        .chain(embedded.ptx.iter().map(|arch| format!("compute_{arch}")))
+        .collect()
+}
+
 #[cfg(feature = "cuda")]
 fn cuda() -> Cuda {
-    use hired::ops::cuda::{Device, Driver, Embedded};
-    let embedded = Embedded::here();
-    let code: Vec<String> = (embedded.cubins.iter().map(|arch| format!("sm_{arch}")))
-        .chain(embedded.ptx.iter().map(|arch| format!("compute_{arch}")))
-        .collect();
+    use hired::ops::cuda::{Device, Driver};
+    let code = embedded_code();
     let found = Driver::open().and_then(|driver| driver.devices());
     let (cuda, devices) = match found {
         Err(error) => (error.to_string(), Vec::new()),

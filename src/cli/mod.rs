@@ -10,13 +10,21 @@ mod devices;
 mod dump;
 mod eval;
 mod files;
+mod idle;
+mod images;
 mod inspect;
 mod interrupt;
+mod log;
+mod manual;
 mod output;
 mod overlay;
 mod plan;
+mod plan_all;
 mod progress;
+mod prompt;
 mod quantize;
+#[cfg(test)]
+mod reference;
 mod report;
 mod run;
 mod select;
@@ -24,10 +32,12 @@ mod selection;
 mod synth;
 mod table;
 mod values;
+mod version;
 
 use args::{Cli, Command};
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use idle::Given;
 use interrupt::Interrupt;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -39,6 +49,8 @@ enum Stop {
     Failed(String),
     /// The command line is wrong, and how.
     Usage(String),
+    /// Nothing was asked for: the help.
+    Help(String),
     /// Ctrl-C.
     Interrupted,
     /// Nobody reads standard output any more, so there is nothing left to do.
@@ -66,14 +78,25 @@ impl From<hired::Error> for Stop {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    let outcome = match Cli::try_parse() {
-        Ok(cli) => dispatch(cli.command),
-        Err(error) => refuse(&error),
+    let parsed = Cli::command().try_get_matches().and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let outcome = match &parsed {
+        Ok((cli, matches)) => {
+            cli.log.apply();
+            dispatch(&cli.command, matches)
+        }
+        Err(error) => refuse(error),
     };
     let (status, message) = match outcome {
         Ok(()) | Err(Stop::Closed) => (0, None),
         Err(Stop::Failed(message)) => (1, Some(message)),
         Err(Stop::Usage(message)) => (2, Some(format!("{message}; {}", help_hint()))),
+        Err(Stop::Help(text)) => {
+            let _ = io::stderr().write_all(text.as_bytes());
+            (2, None)
+        }
         Err(Stop::Interrupted) => (130, None),
     };
     if let Some(message) = message {
@@ -83,25 +106,36 @@ pub fn main() -> ExitCode {
     ExitCode::from(status)
 }
 
-fn dispatch(command: Command) -> Result<(), Stop> {
+fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
     let interrupt = Interrupt::watch()?;
+    let (_, options) = matches.subcommand().expect("clap demands a command");
+    let given = Given(options);
     match command {
-        Command::Run(args) => run::run(&args, &interrupt),
-        Command::Select(args) => select::select(&args),
-        Command::Inspect(args) => inspect::inspect(&args),
-        Command::Bench(args) => bench::bench(&args, &interrupt),
-        Command::Eval(args) => eval::eval(&args, &interrupt),
-        Command::Plan(args) => plan::plan(&args),
-        Command::Synth(args) => synth::synth(&args, &interrupt),
-        Command::Quantize(args) => quantize::quantize(&args, &interrupt),
-        Command::Devices(args) => devices::devices(&args),
+        Command::Run(args) => run::run(args, &given, &interrupt),
+        Command::Select(args) => select::select(args, &given),
+        Command::Inspect(args) => inspect::inspect(args, &given),
+        Command::Bench(args) => bench::bench(args, &interrupt),
+        Command::Eval(args) => eval::eval(args, &interrupt),
+        Command::Plan(args) => plan::plan(args, &given),
+        Command::Synth(args) => synth::synth(args, &interrupt),
+        Command::Quantize(args) => quantize::quantize(args, &interrupt),
+        Command::Devices(args) => devices::devices(args),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
     }
 }
 
 /// What clap made of arguments that are no command: help and version are results, the rest is wrong.
 fn refuse(error: &clap::Error) -> Result<(), Stop> {
-    if let ErrorKind::DisplayHelp | ErrorKind::DisplayVersion = error.kind() {
-        return error.print().map_err(|e| Stop::stdout(&e));
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            return error.print().map_err(|e| Stop::stdout(&e));
+        }
+        // Nothing was asked for: what can be asked for is the answer, and to no program a result.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            return Err(Stop::Help(error.render().to_string()));
+        }
+        _ => {}
     }
     // What is wrong, tips, usage, where to read on: our hint stands for the last two.
     let text = error.render().to_string();
@@ -109,7 +143,14 @@ fn refuse(error: &clap::Error) -> Result<(), Stop> {
         ["\n\nUsage: ", "\n\nFor more information"].iter().filter_map(|end| text.rfind(end)).min();
     let what = &text[..end.unwrap_or(text.len())];
     let what = what.strip_prefix("error: ").unwrap_or(what);
-    Err(Stop::Usage(what.split_whitespace().collect::<Vec<_>>().join(" ")))
+    // A tip stands on a line of its own there, and in brackets here.
+    let (what, tips) = what.split_once("\n\n  tip: ").unwrap_or((what, ""));
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let tips = tips.split("\n  tip: ").map(words).collect::<Vec<_>>().join("; ");
+    Err(Stop::Usage(match tips.as_str() {
+        "" => words(what),
+        tips => format!("{} ({tips})", words(what)),
+    }))
 }
 
 /// Where to read on, for the subcommand that was typed.

@@ -1,5 +1,6 @@
 //! Standard output, and notes beside it.
 
+use super::log::{Level, shows};
 use super::{Stop, one_line};
 use hired::engine::Engine;
 use serde::Serialize;
@@ -21,13 +22,25 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
 
 /// Tells something on standard error that is no failure.
 pub fn note(what: &str) {
-    // Nobody is left to tell when it is closed.
-    let _ = writeln!(io::stderr(), "note: {}", one_line(what));
+    tell(Level::Note, &format!("note: {what}"));
+}
+
+/// Tells something on standard error, a line, to those who want to hear it.
+pub fn tell(level: Level, what: &str) {
+    if shows(level) {
+        // Nobody is left to tell when it is closed.
+        let _ = writeln!(io::stderr(), "{}", one_line(what));
+    }
 }
 
 /// Tells what an engine has to say after loading.
 pub fn tell_notes(engine: &Engine) {
     engine.notes().iter().for_each(|what| note(what));
+    let device = match engine.card() {
+        Some(card) => card.name.clone(),
+        None => "the CPU".into(),
+    };
+    tell(Level::Info, &format!("info: {} on {device}", engine.config().architecture.class()));
 }
 
 /// Text that is printed as it comes.

@@ -1,12 +1,13 @@
 //! Progress bars, on stderr and only when it is a terminal.
 
+use super::log::{Level, shows};
 use hired::ops::clock::Stage;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 
 /// A bar for work of `all` steps, or nothing when nobody looks.
 fn bar(all: u64, template: &str) -> ProgressBar {
-    if !stderr().is_terminal() {
+    if !(shows(Level::Note) && stderr().is_terminal()) {
         return ProgressBar::hidden();
     }
     let style =

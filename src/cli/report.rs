@@ -2,7 +2,9 @@
 
 use super::devices::Cpu;
 use super::select::counted;
-use hired::engine::{Answer, CardInfo, Engine, FinishReason, Memory, Timings, Visual};
+use hired::engine::{
+    Answer, CardInfo, Engine, FinishReason, Memory, Prompt, Request, Timings, Visual,
+};
 use hired::select::Selection;
 use serde::Serialize;
 
@@ -18,9 +20,42 @@ pub struct Report<'a> {
     host_round_trip: bool,
     #[serde(flatten)]
     how: How,
+    #[serde(flatten)]
+    asked: Asked<'a>,
     timings: Timings,
     memory: Memory,
     device: &'a Device<'a>,
+}
+
+/// What was asked, of whom.
+#[derive(Debug, Serialize)]
+pub struct Asked<'a> {
+    /// As typed.
+    model: &'a str,
+    /// The image as messages name it.
+    image: Option<&'a str>,
+    /// The words, before any template.
+    prompt: Option<&'a str>,
+    /// `None` where nothing is left to chance.
+    seed: Option<u64>,
+    dtype: &'a str,
+}
+
+impl<'a> Asked<'a> {
+    pub fn new(
+        model: &'a str,
+        image: Option<&'a str>,
+        request: &'a Request,
+        dtype: &'a str,
+    ) -> Self {
+        let prompt = match &request.prompt {
+            Prompt::User(words) | Prompt::Raw(words) => Some(words.as_str()),
+            _ => None,
+        };
+        let sampling = &request.sampling;
+        let seed = (sampling.temperature > 0.0).then_some(sampling.seed);
+        Self { model, image, prompt, seed, dtype }
+    }
 }
 
 /// What computed.
@@ -67,7 +102,12 @@ impl How {
 }
 
 impl<'a> Report<'a> {
-    pub fn new(answer: &'a Answer, selection: &Selection, device: &'a Device<'a>) -> Self {
+    pub fn new(
+        answer: &'a Answer,
+        asked: Asked<'a>,
+        selection: &Selection,
+        device: &'a Device<'a>,
+    ) -> Self {
         Self {
             schema: 1,
             text: &answer.text,
@@ -77,6 +117,7 @@ impl<'a> Report<'a> {
             visual: answer.visual.as_ref(),
             host_round_trip: answer.host_round_trip,
             how: How::new(selection, answer.visual.as_ref()),
+            asked,
             timings: answer.timings,
             memory: answer.memory,
             device,
@@ -87,15 +128,19 @@ impl<'a> Report<'a> {
 /// What an answer cost, in a line.
 pub fn statistics(answer: &Answer) -> String {
     let Timings { ttft, decode_tokens_per_second: rate, .. } = answer.timings;
-    let mut line = format!("{} tokens, first after {ttft:.2} s", answer.token_ids.len());
+    let tokens = match answer.token_ids.len() {
+        1 => "1 token".into(),
+        tokens => format!("{tokens} tokens"),
+    };
+    let mut line = format!("{tokens}, first token {ttft:.2} s");
     if let Some(rate) = rate {
-        line += &format!(", then {rate:.1} a second");
+        line += &format!(", {rate:.1} tokens/s");
     }
     if let Some(visual) = &answer.visual {
-        line += &format!("; {} of {} visual tokens kept", counted(visual), visual.valid);
+        line += &format!(", kept {} of {} image tokens", counted(visual), visual.valid);
     }
     if answer.host_round_trip {
-        line += "; the device waited for the host to know what is kept";
+        line += "; the GPU had to wait for the host to choose them";
     }
     line
 }

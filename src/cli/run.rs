@@ -3,32 +3,43 @@
 use super::Stop;
 use super::args::RunArgs;
 use super::dump;
-use super::files::{Output, read_image};
+use super::files::Output;
+use super::idle::Given;
+use super::images::read_images;
 use super::interrupt::Interrupt;
-use super::output::{Stream, print_json, tell_notes};
+use super::log::{Level, shows};
+use super::output::{Stream, note, print_json, tell, tell_notes};
 use super::progress::{Blocks, bytes};
-use super::report::{Device, Report, statistics};
+use super::prompt;
+use super::report::{Asked, Device, Report, statistics};
 use super::values::BudgetArg;
 use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
 use hired::select::Budget;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
-pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
+pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(), Stop> {
     if let Some(conflict) = args.conflict() {
         return Err(Stop::Usage(conflict.into()));
     }
-    let images = args.image.iter().map(|path| read_image(path)).collect::<Result<Vec<_>, _>>()?;
+    let words = prompt::read(&args.prompt)?;
+    let images = read_images(&args.image)?;
+    if args.dump.is_some() && images.len() > 1 {
+        let what = format!("--dump is for one image, and there are {}", images.len());
+        return Err(Stop::Failed(what));
+    }
     let dump = args.dump.as_deref().map(Output::at).transpose()?;
     let mut engine = load(args, interrupt)?;
-    let mut requests = requests(args, images);
+    let notes = notes(args, given, engine.card().is_some());
+    let names: Vec<String> = images.iter().map(|(name, _)| name.clone()).collect();
+    let mut requests = requests(args, &words, images);
     if args.budget == BudgetArg::Auto && !args.image.is_empty() {
         let budget = largest_budget(&mut engine, args, &requests)?;
         requests.iter_mut().for_each(|r| r.selection.budget = budget);
     }
 
     let mut stream = Stream::new(io::stdout());
-    let outcome = answer(&mut engine, &requests, args.json, &mut stream, interrupt);
+    let outcome = answer(&mut engine, &requests, args.json, notes, &mut stream, interrupt);
     if interrupt.raised() {
         return Err(Stop::Interrupted);
     }
@@ -41,19 +52,36 @@ pub fn run(args: &RunArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         dump::write(dump, stages)?;
     }
     if args.json {
-        return report(&engine, &requests, &answers);
+        report(&engine, args, &requests, &names, &answers)?;
+    } else {
+        for answer in &answers[1..] {
+            stream.push(&answer.text);
+            stream.end();
+        }
+        stream.outcome()?;
     }
-    for answer in &answers[1..] {
-        stream.push(&answer.text);
-        stream.end();
-    }
-    stream.outcome()?;
-    if args.verbose || io::stderr().is_terminal() {
-        for answer in &answers {
-            let _ = writeln!(io::stderr(), "{}", statistics(answer));
+    let unasked = !args.json && shows(Level::Note) && io::stderr().is_terminal();
+    if shows(Level::Info) || unasked {
+        for (index, answer) in answers.iter().enumerate() {
+            let image = names.get(index).filter(|_| names.len() > 1);
+            let image = image.map_or(String::new(), |name| format!("{name}: "));
+            tell(Level::Note, &format!("{image}{}", statistics(answer)));
         }
     }
     Ok(())
+}
+
+/// What was asked for and plays no part.
+fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool) -> Vec<String> {
+    let of_selection = match (args.image.is_empty(), args.budget) {
+        (true, _) => {
+            let words = "no --image: the answer comes from the words alone";
+            [vec![words.into()], given.without_image()].concat()
+        }
+        (false, BudgetArg::Fixed(budget)) => given.selection(&args.selection.with(budget)),
+        (false, BudgetArg::Auto) => given.selection(&args.selection.with(Budget::Count(1))),
+    };
+    [of_selection, given.sampling(&args.sampling), given.device(is_cuda)].concat()
 }
 
 /// The engine; a bar tells how the weights come along.
@@ -75,17 +103,18 @@ fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
 }
 
 /// One request for each image, or one without.
-fn requests(args: &RunArgs, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
+fn requests(args: &RunArgs, words: &str, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
     let budget = match args.budget {
         BudgetArg::Fixed(budget) => budget,
         BudgetArg::Auto => Budget::Full,
     };
-    let words = args.prompt.clone();
+    let words = words.to_owned();
     let prompt = if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) };
     let request = Request::new(prompt)
         .with_selection(args.selection.with(budget))
         .with_max_new_tokens(args.sampling.max_new_tokens)
         .with_sampling(args.sampling.sampling())
+        .with_stop(args.sampling.stop.clone())
         .with_ignore_eos(args.sampling.ignore_eos)
         .with_keep_stages(args.dump.is_some());
     if images.is_empty() {
@@ -110,10 +139,12 @@ fn largest_budget(
 }
 
 /// Answers, the first one printed as it comes unless `quiet`. What was printed ends with a newline, however it ended.
+/// `notes` are told once the requests are found to be sound.
 fn answer(
     engine: &mut Engine,
     requests: &[Request],
     quiet: bool,
+    mut notes: Vec<String>,
     stream: &mut Stream<impl Write>,
     interrupt: &Interrupt,
 ) -> hired::Result<Vec<Answer>> {
@@ -123,6 +154,7 @@ fn answer(
     let outcome = engine.generate_batch(requests, |event| {
         // From the first piece of work on there is one more such call for every block.
         interrupt.heed();
+        notes.drain(..).for_each(|what| note(&what));
         match event {
             Event::Progress { request, stage, done, all, .. }
                 if !(text_on_terminal && stream.is_open()) =>
@@ -155,12 +187,24 @@ fn answer(
 }
 
 /// Prints one object for one request, an array for several.
-fn report(engine: &Engine, requests: &[Request], answers: &[Answer]) -> Result<(), Stop> {
+fn report(
+    engine: &Engine,
+    args: &RunArgs,
+    requests: &[Request],
+    names: &[String],
+    answers: &[Answer],
+) -> Result<(), Stop> {
     let device = Device::of(engine);
+    let model = args.model.model.display().to_string();
+    let dtype = args.device.dtype_name(engine.card().is_some());
     let reports: Vec<Report<'_>> = requests
         .iter()
         .zip(answers)
-        .map(|(request, answer)| Report::new(answer, &request.selection, &device))
+        .enumerate()
+        .map(|(index, (request, answer))| {
+            let asked = Asked::new(&model, names.get(index).map(String::as_str), request, dtype);
+            Report::new(answer, asked, &request.selection, &device)
+        })
         .collect();
     match reports.as_slice() {
         [report] => print_json(report),

@@ -2,9 +2,11 @@
 
 use super::Stop;
 use super::args::SelectArgs;
-use super::files::{Output, read_image};
-use super::output::{print, print_json, tell_notes};
+use super::files::Output;
+use super::idle::Given;
+use super::output::{note, print, print_json, tell_notes};
 use super::overlay::overlay;
+use super::{images, prompt};
 use hired::engine::{Engine, Image, Request, Visual};
 use hired::image::{RgbImage, decode, tiles};
 use hired::select::{Geometry, Method};
@@ -12,23 +14,30 @@ use std::fmt::Write;
 use std::io::Cursor;
 use std::ops::ControlFlow;
 
-pub fn select(args: &SelectArgs) -> Result<(), Stop> {
-    let (name, bytes) = read_image(&args.image)?;
+pub fn select(args: &SelectArgs, given: &Given<'_>) -> Result<(), Stop> {
+    if let Some(conflict) = args.conflict() {
+        return Err(Stop::Usage(conflict.into()));
+    }
+    let words = args.prompt.as_ref().map(prompt::read).transpose()?;
+    let (name, bytes) = images::read(&args.image)?;
     let picture = args.overlay.as_deref().map(Output::at).transpose()?;
     let mut engine = Engine::load(&args.model.model, args.device.options())?;
     tell_notes(&engine);
     let pixels = picture.is_some().then(|| decode(&bytes, &name)).transpose()?;
     let image = Image::encoded(name, bytes);
     let selection = args.selection.with(args.budget);
-    let visual = match &args.prompt {
+    let visual = match &words {
         Some(prompt) => {
-            let request = Request::new(prompt).with_selection(selection).with_max_new_tokens(1);
+            let request =
+                Request::new(prompt).with_selection(selection.clone()).with_max_new_tokens(1);
             let answer =
                 engine.generate(&request.with_image(image), |_| ControlFlow::Continue(()))?;
             answer.visual.expect("an answer about an image tells of it")
         }
         None => engine.select(&image, &selection)?,
     };
+    let notes = [given.selection(&selection), given.device(engine.card().is_some())];
+    notes.concat().iter().for_each(|what| note(what));
     if let Some((picture, pixels)) = picture.zip(pixels) {
         picture.write(&draw(args, &engine, &pixels, &visual)?)?;
     }
@@ -51,8 +60,7 @@ fn draw(
         Method::Hired if !selection.keeps_everything() => format!("hired ({})", selection.rule),
         method => method.to_string(),
     };
-    let title =
-        format!("{how}, budget {budget}: {} of {valid} visual tokens kept", counted(visual));
+    let title = format!("{how}, budget {budget}: {} of {valid} image tokens kept", counted(visual));
     let mut png = Cursor::new(Vec::new());
     overlay(&tiles.pixels, &geometry, visual, &title)
         .write_to(&mut png, image::ImageFormat::Png)
@@ -71,9 +79,9 @@ pub fn counted(visual: &Visual) -> String {
 /// A selection for people: a line in all and one for each partition.
 fn table(visual: &Visual) -> String {
     let Visual { valid, budget, newlines, .. } = visual;
-    let mut text = format!("kept {} of {valid} visual tokens, budget {budget}", counted(visual));
+    let mut text = format!("kept {} of {valid} image tokens, budget {budget}", counted(visual));
     if *newlines > 0 {
-        write!(text, ", and {newlines} newlines").expect("a String takes everything");
+        write!(text, ", and {newlines} row separators").expect("a String takes everything");
     }
     text.push('\n');
     for (partition, (allotted, kept)) in

@@ -1,9 +1,11 @@
 //! Values as typed to values as meant. Each parser's error completes "invalid value '…' for '--option'".
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use hired::engine::Device;
 use hired::ops::gpu::{GPUS, Gpu};
 use hired::select::Budget;
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// `--budget` of an answer.
@@ -41,10 +43,45 @@ impl FromStr for TypedBudget {
     }
 }
 
-/// A card by its name.
-pub fn gpu() -> impl TypedValueParser<Value = &'static Gpu> {
-    PossibleValuesParser::new(GPUS.iter().map(|gpu| gpu.name))
-        .map(|typed| Gpu::named(&typed).expect("a possible value"))
+/// What `plan` is about.
+#[derive(Debug, Clone, Copy)]
+pub enum GpuArg {
+    /// Every GPU that has a name here.
+    All,
+    /// This one.
+    One(&'static Gpu),
+}
+
+/// A GPU by its name, as people write it, or `all`.
+#[derive(Debug, Clone, Copy)]
+pub struct GpuParser;
+
+impl TypedValueParser for GpuParser {
+    type Value = GpuArg;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        option: Option<&clap::Arg>,
+        typed: &OsStr,
+    ) -> Result<GpuArg, clap::Error> {
+        let text = typed.to_string_lossy();
+        if text.eq_ignore_ascii_case("all") {
+            return Ok(GpuArg::All);
+        }
+        match Gpu::named(&text) {
+            Some(gpu) => Ok(GpuArg::One(gpu)),
+            // Its error lists the names and the most similar one.
+            None => PossibleValuesParser::new(GPUS.iter().map(|gpu| gpu.name))
+                .parse_ref(command, option, typed)
+                .map(|_| GpuArg::All),
+        }
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let names = std::iter::once("all").chain(GPUS.iter().map(|gpu| gpu.name));
+        Some(Box::new(names.map(PossibleValue::new)))
+    }
 }
 
 /// One of some names, which the help and the error list.
@@ -71,9 +108,38 @@ pub fn device(text: &str) -> Result<Device, &'static str> {
     }
 }
 
-/// Words.
-pub fn prompt(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() { Err("the prompt is empty: give some words") } else { Ok(text.into()) }
+/// Where the words of a prompt are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptArg {
+    /// On the command line.
+    Words(String),
+    /// In a file.
+    File(PathBuf),
+    /// On standard input.
+    Stdin,
+}
+
+/// Words, `@FILE` or `@-`; `@@` begins words with a plain `@`.
+pub fn prompt(text: &str) -> Result<PromptArg, &'static str> {
+    match text.strip_prefix('@') {
+        None if text.is_empty() => Err("the prompt is empty: give some words"),
+        None => Ok(PromptArg::Words(text.into())),
+        Some("") => Err("@ needs the name of a file, or - for standard input"),
+        Some("-") => Ok(PromptArg::Stdin),
+        Some(words) if words.starts_with('@') => Ok(PromptArg::Words(words.into())),
+        Some(file) => Ok(PromptArg::File(file.into())),
+    }
+}
+
+/// A text that ends an answer.
+pub fn stop(text: &str) -> Result<String, &'static str> {
+    if text.is_empty() { Err("it is empty: give some words") } else { Ok(text.into()) }
+}
+
+/// A whole number that may be 0.
+pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
+    let number = digits(text).ok_or("give a whole number of at least 0")?;
+    number.parse().map_err(|_| "this number is too large")
 }
 
 /// A layer; whether the model has it is for the engine to say, so numbers too large for it are cut, not refused.
@@ -98,6 +164,12 @@ pub fn temperature(text: &str) -> Result<f32, &'static str> {
 pub fn probability(text: &str) -> Result<f32, &'static str> {
     let number = text.parse().ok().filter(|p| (0.0..=1.0).contains(p));
     number.ok_or("give a number from 0 to 1")
+}
+
+/// A divisor of the logits of repeated tokens.
+pub fn penalty(text: &str) -> Result<f32, &'static str> {
+    let number = text.parse().ok().filter(|f: &f32| f.is_finite() && *f > 0.0);
+    number.ok_or("give a number above 0, such as 1.1")
 }
 
 /// A time in seconds.
@@ -165,6 +237,24 @@ mod tests {
         for text in wrong.split('|') {
             assert!(size(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn prompts_come_from_files_too() {
+        let words = |text: &str| Ok(PromptArg::Words(text.into()));
+        assert_eq!(prompt("What? @home"), words("What? @home"));
+        assert_eq!(prompt("@@home"), words("@home"));
+        assert_eq!(prompt("@-"), Ok(PromptArg::Stdin));
+        assert_eq!(prompt("@a/b.txt"), Ok(PromptArg::File("a/b.txt".into())));
+        assert!(prompt("").is_err() && prompt("@").is_err());
+    }
+
+    #[test]
+    fn whole_numbers() {
+        assert_eq!((whole("0"), whole("18446744073709551615")), (Ok(0), Ok(u64::MAX)));
+        let wrong = ["", "-1", "+1", "1.0", "x"].map(whole::<u64>);
+        assert!(wrong.iter().all(|e| *e == Err("give a whole number of at least 0")), "{wrong:?}");
+        assert_eq!(whole::<u64>("18446744073709551616"), Err("this number is too large"));
     }
 
     #[test]

@@ -81,11 +81,41 @@ impl Generation {
             let value = root.get(key)?;
             (!neutral.iter().any(|neutral| neutral.holds(value))).then(|| {
                 format!(
-                    "{GENERATION} sets {key} to {}, which is not followed: transformers' answers may differ",
-                    quote(value)
+                    "{GENERATION} sets {key} to {}, which is not followed: transformers' answers may differ{}",
+                    quote(value),
+                    match *key {
+                        "repetition_penalty" => " (--repetition-penalty follows it)",
+                        "stop_strings" => " (--stop follows it)",
+                        _ => "",
+                    }
                 )
             })
         });
-        set.collect()
+        let options = [self.sampling(), self.length()];
+        set.chain(options.into_iter().flatten()).collect()
+    }
+
+    /// That transformers would draw its answers, and how.
+    fn sampling(&self) -> Option<String> {
+        let root = self.root();
+        root.get("do_sample").filter(|value| value.as_bool() == Some(true))?;
+        let how: Vec<String> = (["temperature", "top_k", "top_p", "min_p"].into_iter())
+            .filter_map(|key| Some(format!("{key} {}", quote(root.get(key)?))))
+            .collect();
+        let how = if how.is_empty() { "temperature 1".into() } else { how.join(", ") };
+        Some(format!(
+            "{GENERATION} sets do_sample to true ({how}), which is not followed: the most likely token is always taken, \
+             unless a temperature is given (--temperature)"
+        ))
+    }
+
+    /// That transformers would end its answers at another length.
+    fn length(&self) -> Option<String> {
+        let root = self.root();
+        let tokens = root.get("max_new_tokens").filter(|value| !value.is_null())?;
+        Some(format!(
+            "{GENERATION} sets max_new_tokens to {}, which is not followed: give the length yourself (--max-new-tokens)",
+            quote(tokens)
+        ))
     }
 }

@@ -29,6 +29,16 @@ pub enum Architecture {
     Llava,
 }
 
+impl Architecture {
+    /// Its class in transformers.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::LlavaNext => "LlavaNextForConditionalGeneration",
+            Self::Llava => "LlavaForConditionalGeneration",
+        }
+    }
+}
+
 /// Non-linearity between two linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -169,10 +179,11 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Reads the configuration of the model in `path`; see [`ModelConfig::read`]. A model's folder in the cache of the
-    /// Hugging Face hub (`models--…`) stands for its snapshot of `main`.
+    /// Reads the configuration of the model in `path`; see [`ModelConfig::read`]. Where there is no such folder,
+    /// `OWNER/NAME` is that model of the Hugging Face hub in its local cache (`HF_HUB_CACHE`, `HF_HOME`,
+    /// `~/.cache/huggingface/hub`). A model's folder in the cache (`models--…`) stands for its snapshot of `main`.
     pub fn open(path: &Path) -> Result<Self> {
-        let dir = hub::snapshot(path)?;
+        let dir = hub::folder(path)?;
         let config = ModelConfig::read(&dir)?;
         Ok(Self { dir, config })
     }

@@ -29,7 +29,7 @@ pub const NEW_TOKENS: usize = 128;
 /// The request that figures without an image are about, in words.
 pub fn typical_request() -> String {
     format!(
-        "a picture of {PICTURE}×{PICTURE} pixels, {TEXT_TOKENS} tokens of text, up to {NEW_TOKENS} new ones"
+        "an image of {PICTURE}×{PICTURE} pixels, {TEXT_TOKENS} tokens of text, up to {NEW_TOKENS} new ones"
     )
 }
 
@@ -109,6 +109,7 @@ impl DryRun {
             image: Some(PreparedImage { tiles: tiles.into(), plan, layers }),
             max_new_tokens,
             sampling: Sampling::default(),
+            stop: Vec::new(),
             ignore_eos: false,
             keep_stages: false,
             took: Duration::ZERO,

@@ -1,10 +1,12 @@
 //! What a checkpoint is and what it will need, without reading a weight.
 
 use super::dry_run::{BudgetNeed, DryRun};
+use super::prepare::Preparer;
 use super::request::EngineOptions;
 use crate::checkpoint::{self, DType};
-use crate::config::{Architecture, ModelFolder};
+use crate::config::{ModelConfig, ModelFolder};
 use crate::kv::{PAGE, Room};
+use crate::ops::footprint::Footprint;
 use crate::select::Selection;
 use crate::{Error, Result};
 use serde::Serialize;
@@ -23,11 +25,72 @@ pub struct Inspection {
     pub dtype: &'static str,
     /// Bytes of all tensors.
     pub bytes: u64,
+    /// Layers of the language model.
+    pub layers: usize,
+    /// Width of its residual stream.
+    pub hidden_size: usize,
+    /// Width of its MLP.
+    pub intermediate_size: usize,
+    /// Its query heads.
+    pub heads: usize,
+    /// Its heads of keys and values.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Tokens of its vocabulary.
+    pub vocabulary: usize,
+    /// Positions: prompt and answer together.
+    pub context: usize,
+    /// The vision tower.
+    pub vision: VisionInspection,
+    /// Sub-images as [rows, columns], of which the one that suits an image is used; `None` for a model without them.
+    pub grids: Option<Vec<[usize; 2]>>,
+    /// The prompt that the chat template makes of an image and the question `{question}`.
+    pub template: String,
+    /// `cpu` or `cuda`: what `kv_bytes_per_token` and `budgets` hold for.
+    pub device: &'static str,
+    /// What its user should hear: settings of the folder that are not followed.
+    pub notes: Vec<String>,
     /// Bytes of keys and values for one token of context.
     pub kv_bytes_per_token: usize,
     /// Needs of the [typical request](super::typical_request) at several budgets; shares that come to no token are left
     /// out.
     pub budgets: Vec<BudgetNeed>,
+}
+
+/// A vision tower.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct VisionInspection {
+    /// Layers in the files.
+    pub layers: usize,
+    /// Layers that the image's features need.
+    pub layers_used: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Side of a partition in pixels.
+    pub image_size: usize,
+    /// Side of a patch in pixels.
+    pub patch_size: usize,
+    /// Patches of a partition.
+    pub tokens_per_partition: usize,
+}
+
+impl VisionInspection {
+    fn of(config: &ModelConfig) -> Self {
+        let vision = &config.vision;
+        Self {
+            layers: vision.layers,
+            layers_used: config.feature_blocks,
+            hidden_size: vision.hidden,
+            heads: vision.heads,
+            image_size: vision.image_size,
+            patch_size: vision.patch_size,
+            tokens_per_partition: vision.patches(),
+        }
+    }
 }
 
 /// Inspects a model folder for the device and formats of `options` and the given selection;
@@ -40,7 +103,10 @@ pub fn inspect(
     options: &EngineOptions,
     selection: &Selection,
 ) -> Result<Inspection> {
-    let (ModelFolder { config, .. }, checkpoint) = checkpoint::open(path.as_ref())?;
+    let (ModelFolder { dir, config }, checkpoint) = checkpoint::open(path.as_ref())?;
+    // What answering would refuse is refused here too.
+    let preparer = Preparer::open(&dir, config.clone(), options.resample)?;
+    let template = preparer.render("{question}", true)?;
     let mut parameters = 0;
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors() {
@@ -52,10 +118,6 @@ pub fn inspect(
         };
         *formats.entry(format).or_default() += tensor.bytes().len() as u64;
     }
-    let architecture = match config.architecture {
-        Architecture::LlavaNext => "LlavaNextForConditionalGeneration",
-        Architecture::Llava => "LlavaForConditionalGeneration",
-    };
     let mut dry_run = DryRun::of(config, Box::new(checkpoint), options)?;
     let mut budgets = Vec::new();
     for budget in ["full", "40%", "30%", "20%", "10%"] {
@@ -65,8 +127,29 @@ pub fn inspect(
             need => budgets.push(need?),
         }
     }
+    let config = &dry_run.config;
+    let (text, side) = (&config.text, config.image.side);
+    let grids = config.image.pinpoints.as_ref().map(|canvases| {
+        canvases.iter().map(|(height, width)| [height / side, width / side]).collect()
+    });
     Ok(Inspection {
-        architecture,
+        architecture: config.architecture.class(),
+        layers: text.layers,
+        hidden_size: text.hidden,
+        intermediate_size: text.intermediate,
+        heads: text.heads,
+        kv_heads: text.kv_heads,
+        head_dim: text.head_dim,
+        vocabulary: text.vocab,
+        context: text.max_positions,
+        vision: VisionInspection::of(config),
+        grids,
+        template,
+        device: match dry_run.footprint {
+            Footprint::Cuda(_) => "cuda",
+            Footprint::Cpu { .. } => "cpu",
+        },
+        notes: config.ignored.clone(),
         parameters,
         dtype: formats.iter().max_by_key(|(_, bytes)| **bytes).map_or("none", |(name, _)| name),
         bytes: formats.values().sum(),

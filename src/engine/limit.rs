@@ -8,7 +8,7 @@ use crate::ops::Ops;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Roof;
 use crate::ops::count::Counter;
-use crate::ops::memory::Purpose;
+use crate::ops::memory::{Purpose, Size};
 use crate::ops::shares::Shares;
 use crate::select::{Budget, Method, Selection};
 use crate::{Error, Result};
@@ -46,10 +46,12 @@ impl Limit {
     fn refusal(self, &Estimate { peak, ttft }: &Estimate) -> Error {
         Error::Capacity(match self {
             Self::Memory(bytes) => format!(
-                "even one visual token needs {peak} bytes at one moment, the limit is {bytes}: raise the limit"
+                "does not fit: {} are needed even with one image token, {} more than the limit: raise the limit",
+                Size(peak as u64),
+                Size(peak.saturating_sub(bytes) as u64)
             ),
             Self::Ttft(seconds) => format!(
-                "even one visual token takes an estimated {ttft:.2} s to the first token, the limit is \
+                "too slow: even with one image token the first token is expected after {ttft:.2} s, the limit is \
                  {seconds} s: raise the limit"
             ),
         })

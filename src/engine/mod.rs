@@ -1,6 +1,7 @@
 //! Requests in, answers out.
 
 mod answer;
+mod drawing;
 mod dry_run;
 mod inspect;
 mod limit;
@@ -14,12 +15,13 @@ mod runner;
 mod sequence;
 mod serving;
 mod session;
+mod stops;
 mod sweep;
 mod taking;
 
 pub use answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
 pub use dry_run::{BudgetNeed, Subject, typical_request};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, VisionInspection, inspect};
 pub use limit::{Limit, Pace};
 pub use plan::{Bound, BudgetPlan, Planner};
 pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};

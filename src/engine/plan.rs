@@ -9,6 +9,7 @@ use crate::ops::clock::Stage;
 use crate::ops::cuda::launch::Number;
 use crate::ops::footprint::Footprint;
 use crate::ops::gpu::Gpu;
+use crate::ops::memory::Size;
 use crate::ops::shares::Shares;
 use crate::select::{Budget, Selection};
 use crate::{Error, Result};
@@ -142,9 +143,11 @@ impl Planner {
         let least = cost(1)?.peak;
         if least > usable {
             return Err(Error::Capacity(format!(
-                "even one visual token needs {least} bytes at one moment, the {} has {usable} for it: use a larger \
-                 card or a smaller model{}",
+                "does not fit: {} are needed even with one image token, the {} has {} free: use a larger GPU or a \
+                 smaller model{}",
+                Size(least as u64),
                 self.gpu.name,
+                Size(usable as u64),
                 if self.number == Number::F32 { ", or --dtype f16" } else { "" }
             )));
         }

@@ -1,5 +1,6 @@
 //! What a batch will need, found by running the model on the executor that only counts.
 
+use super::drawing::Turn;
 use super::prepare::{Prepared, PreparedImage};
 use super::runner::{Runner, images};
 use crate::config::ModelConfig;
@@ -10,7 +11,7 @@ use crate::model::vit::Survey;
 use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::footprint::Footprint;
-use crate::ops::memory::Purpose;
+use crate::ops::memory::{Purpose, Size};
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::{Error, Result};
 use std::cmp::Reverse;
@@ -30,6 +31,11 @@ pub struct Need {
 /// Nobody waits for what is only counted.
 fn quiet(_: Stage, _: usize, _: usize) -> ControlFlow<()> {
     ControlFlow::Continue(())
+}
+
+/// What draws a token of a request, whatever the token.
+fn turn(prepared: &Prepared) -> Turn<'static> {
+    Turn { sampling: prepared.sampling, before: &[], tokens: &[] }
 }
 
 /// Bytes that an executor has taken and keeps for the next batch.
@@ -116,7 +122,7 @@ impl Predictor {
             let encoded = image.map(|i| runner.encode(i, norm, survey, &mut quiet)).transpose()?;
             let mut own = runner.pools.tables();
             let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut own, &mut quiet)?;
-            runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?;
+            runner.draw(&prefilled.logits, &[turn(prepared)])?;
             tables.push((prepared, own));
         }
         // The last step of each group is its most expensive one. Which answers grow together changes as others end: the
@@ -125,16 +131,16 @@ impl Predictor {
             tables.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1).collect();
         growing.sort_by_key(|(prepared, _)| Reverse(prepared.positions()));
         for group in growing.chunks_mut(DECODE_ROWS) {
-            let mut how = Vec::new();
+            let mut turns = Vec::new();
             let mut rows: Vec<(u32, &mut Tables)> = Vec::new();
             for (prepared, tables) in group.iter_mut() {
                 let more = prepared.positions() - tables.positions();
                 runner.pools.append(tables, |_| more.saturating_sub(1))?;
-                how.push((prepared.sampling, 1));
+                turns.push(turn(prepared));
                 rows.push((0, tables));
             }
             let logits = runner.step(&mut rows)?;
-            runner.ops.sample(&logits, &how)?;
+            runner.draw(&logits, &turns)?;
         }
         tables.into_iter().for_each(|(_, tables)| runner.pools.release(tables));
         Ok(())
@@ -196,9 +202,9 @@ pub fn check_memory(need: &Need, held: Held, available: Option<usize>) -> Result
         Some(free) if wanted > free => Err(Error::Capacity(format!(
             "the request needs {} for keys and values and {} of workspace, {} are \
              available: use a smaller budget, fewer new tokens or fewer images at a time",
-            gib(need.kv),
-            gib(need.workspace),
-            gib(free),
+            Size(need.kv as u64),
+            Size(need.workspace as u64),
+            Size(free as u64),
         ))),
         _ => Ok(()),
     }
@@ -213,19 +219,10 @@ pub fn check_weights(wanted: usize, available: Option<usize>) -> Result<()> {
         Some(free) if wanted > free => Err(Error::Capacity(format!(
             "the weights take {}, {} are available: use --dtype f16, a smaller model, or the CPU, \
              which uses them where the files are mapped (--device cpu)",
-            gib(wanted),
-            gib(free),
+            Size(wanted as u64),
+            Size(free as u64),
         ))),
         _ => Ok(()),
-    }
-}
-
-/// Bytes as people read them.
-fn gib(bytes: usize) -> String {
-    match bytes {
-        0..0x10_0000 => format!("{} KiB", bytes >> 10),
-        0x10_0000..0x4000_0000 => format!("{} MiB", bytes >> 20),
-        _ => format!("{:.1} GiB", bytes as f64 / (1u64 << 30) as f64),
     }
 }
 
@@ -239,7 +236,7 @@ mod tests {
         let refused = check_memory(&need, Held::default(), Some(3 << 30)).unwrap_err();
         assert!(matches!(refused, Error::Capacity(_)));
         let message = refused.to_string();
-        assert!(message.contains("3.0 GiB") && message.contains("200 MiB"), "{message}");
+        assert!(message.contains("3.0 GiB") && message.contains("200.0 MiB"), "{message}");
         // What is held already is not taken again; without knowledge nothing is refused.
         check_memory(&need, Held { kv: 1 << 30, ..Held::default() }, Some(3 << 30)).unwrap();
         check_memory(&need, Held::default(), None).unwrap();

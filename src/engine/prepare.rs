@@ -34,6 +34,7 @@ pub struct Prepared {
     pub image: Option<PreparedImage>,
     pub max_new_tokens: usize,
     pub sampling: Sampling,
+    pub stop: Vec<String>,
     pub ignore_eos: bool,
     pub keep_stages: bool,
     pub took: Duration,
@@ -52,6 +53,19 @@ impl Prepared {
     pub fn prompt_tokens(&self) -> usize {
         let visual = self.image.as_ref().map_or(0, |i| i.plan.rows + i.plan.newlines);
         self.before.len() + visual + self.after.len()
+    }
+
+    /// Tokens that a repetition penalty looks at, each once: transformers' are the prompt's, the image's own among them.
+    pub fn penalized(&self, image_token: u32) -> Vec<u32> {
+        if !self.sampling.penalizes() {
+            return Vec::new();
+        }
+        let image = self.image.as_ref().map(|_| image_token);
+        let mut ids: Vec<u32> =
+            self.before.iter().chain(&self.after).copied().chain(image).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        ids
     }
 
     /// Positions when the answer is as long as it may get. The last token drawn is not fed back.
@@ -145,6 +159,11 @@ impl Preparer {
         Ok(Self { config, normalization, tokenizer, resample, template })
     }
 
+    /// The prompt that the folder's template makes of the user's words.
+    pub fn render(&self, words: &str, with_image: bool) -> Result<String> {
+        self.template.render(words, with_image)
+    }
+
     pub fn prepare(&self, request: &Request) -> Result<Prepared> {
         let start = Instant::now();
         let tiles = request.image.as_ref().map(|image| self.tiles(image)).transpose()?;
@@ -158,6 +177,9 @@ impl Preparer {
         let start = Instant::now();
         if request.max_new_tokens == 0 {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
+        }
+        if request.stop.iter().any(String::is_empty) {
+            return Err(Error::Request("a stop text is empty: give some words".into()));
         }
         request.sampling.check()?;
         if tiles.is_none() {
@@ -173,6 +195,7 @@ impl Preparer {
             image,
             max_new_tokens: request.max_new_tokens,
             sampling: request.sampling,
+            stop: request.stop.clone(),
             ignore_eos: request.ignore_eos,
             keep_stages: request.keep_stages,
             took: start.elapsed(),

@@ -173,6 +173,9 @@ pub struct Request {
     pub max_new_tokens: usize,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Texts of which the first to appear ends the answer: [`Answer::text`](crate::engine::Answer::text) ends before it,
+    /// the tokens that it came with are still among [`Answer::token_ids`](crate::engine::Answer::token_ids). None is empty.
+    pub stop: Vec<String>,
     /// Go on after the model ended its answer, up to `max_new_tokens`: for measurements.
     pub ignore_eos: bool,
     /// Keep the intermediate results in [`crate::engine::Answer::stages`].
@@ -188,6 +191,7 @@ impl Request {
             selection: Selection::default(),
             max_new_tokens: 128,
             sampling: Sampling::default(),
+            stop: Vec::new(),
             ignore_eos: false,
             keep_stages: false,
         }
@@ -201,6 +205,7 @@ setters! {
         with_selection(selection: Selection);
         with_max_new_tokens(max_new_tokens: usize);
         with_sampling(sampling: Sampling);
+        with_stop(stop: impl Into<Vec<String>>);
         with_ignore_eos(ignore_eos: bool);
         with_keep_stages(keep_stages: bool);
     }

@@ -1,6 +1,9 @@
 //! One answer while it grows.
 
 use super::answer::{Event, FinishReason};
+use super::drawing::Turn;
+use super::prepare::Prepared;
+use super::stops::Stops;
 use crate::Result;
 use crate::kv::Tables;
 use crate::ops::sample::Sampling;
@@ -17,21 +20,24 @@ pub struct Sequence {
     pub finished: Option<FinishReason>,
     pub ttft: Duration,
     pub sampling: Sampling,
+    /// Tokens of the prompt, where they make a difference to what is drawn.
+    before: Vec<u32>,
     max_new_tokens: usize,
     eos: Vec<u32>,
+    stops: Stops,
     detokenizer: Option<Detokenizer>,
     first: Instant,
     last: Instant,
 }
 
 impl Sequence {
-    /// A sequence before its first token; one of `eos` ends it.
+    /// A sequence before its first token; one of `eos` ends it. `before` is for [`Turn::before`].
     pub fn new(
         request: usize,
         tables: Tables,
         tokenizer: &Tokenizer,
-        sampling: Sampling,
-        max_new_tokens: usize,
+        prepared: &Prepared,
+        before: Vec<u32>,
         eos: Vec<u32>,
     ) -> Self {
         let now = Instant::now();
@@ -42,13 +48,20 @@ impl Sequence {
             text: String::new(),
             finished: None,
             ttft: Duration::ZERO,
-            sampling,
-            max_new_tokens,
+            sampling: prepared.sampling,
+            before,
+            max_new_tokens: prepared.max_new_tokens,
             eos,
+            stops: Stops::new(prepared.stop.clone()),
             detokenizer: Some(Detokenizer::new(tokenizer)),
             first: now,
             last: now,
         }
+    }
+
+    /// How the next token is drawn.
+    pub fn turn(&self) -> Turn<'_> {
+        Turn { sampling: self.sampling, before: &self.before, tokens: &self.tokens }
     }
 
     /// Takes a drawn token, tells the caller, and finds out whether it was the last one.
@@ -68,9 +81,14 @@ impl Sequence {
             Some(detokenizer) => detokenizer.push(id)?,
             None => String::new(),
         };
+        let (text, stopped) = self.stops.push(&text);
+        if stopped {
+            // What follows is no part of the answer.
+            self.detokenizer = None;
+        }
         self.text.push_str(&text);
         let flow = on_event(Event::Token { request: self.request, id, text: &text });
-        let reason = if self.eos.contains(&id) {
+        let reason = if stopped || self.eos.contains(&id) {
             Some(FinishReason::Stop)
         } else if self.tokens.len() == self.max_new_tokens {
             Some(FinishReason::Length)
@@ -96,6 +114,11 @@ impl Sequence {
             Some(detokenizer) => detokenizer.finish()?,
             None => String::new(),
         };
+        // A decoder that tells its text at the end only tells it here.
+        let (mut rest, stopped) = self.stops.push(&rest);
+        if !stopped {
+            rest += &self.stops.finish();
+        }
         self.text.push_str(&rest);
         self.finished = Some(reason);
         Ok(on_event(Event::Finished { request: self.request, text: &rest, reason }))

@@ -1,6 +1,7 @@
 //! A planned batch, from its pictures to the last token of its answers.
 
 use super::answer::{Event, FinishReason, Timings, Visual};
+use super::drawing::Turn;
 use super::prepare::Prepared;
 use super::sequence::Sequence;
 use super::session::{Begun, Listener, Session};
@@ -55,7 +56,9 @@ impl<O: Ops> Session<O> {
         };
         let mut tables = runner.pools.tables();
         let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut tables, &mut progress)?;
-        let first = runner.ops.sample(&prefilled.logits, &[(prepared.sampling, 0)])?[0];
+        let before = prepared.penalized(self.preparer.config.image_token);
+        let turn = Turn { sampling: prepared.sampling, before: &before, tokens: &[] };
+        let first = runner.draw(&prefilled.logits, &[turn])?[0];
         runner.ops.enter(Stage::Idle)?;
         // Before the token is told: this is where scores that are none come to light.
         let visual = match (&prepared.image, &encoded) {
@@ -75,8 +78,8 @@ impl<O: Ops> Session<O> {
             index,
             tables,
             &self.preparer.tokenizer,
-            prepared.sampling,
-            prepared.max_new_tokens,
+            prepared,
+            before,
             if prepared.ignore_eos { Vec::new() } else { self.preparer.config.eos.clone() },
         );
         let flow = sequence.push(first, start, on_event)?;
@@ -136,8 +139,8 @@ impl<O: Ops> Session<O> {
                     .map(|s| (*s.tokens.last().expect("begun with a token"), &mut s.tables))
                     .collect();
                 let logits = self.runner.step(&mut rows)?;
-                let how: Vec<_> = group.iter().map(|s| (s.sampling, s.tokens.len())).collect();
-                let tokens = self.runner.ops.sample(&logits, &how)?;
+                let turns: Vec<Turn<'_>> = group.iter().map(|s| s.turn()).collect();
+                let tokens = self.runner.draw(&logits, &turns)?;
                 for (sequence, token) in group.iter_mut().zip(tokens) {
                     if sequence.push(token, start, on_event)?.is_break() {
                         flow = ControlFlow::Break(());

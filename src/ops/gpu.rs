@@ -40,9 +40,11 @@ pub const CONTEXT: usize = 512 << 20;
 pub const SYSTEM: usize = 2 << 30;
 
 impl Gpu {
-    /// The card of that name.
+    /// The GPU of that name, however it is written: `rtx-4090`, `RTX 4090`, `NVIDIA GeForce RTX 4090`. Where there are
+    /// several sizes of its memory, also those that are not listed here, the name says which.
     pub fn named(name: &str) -> Option<&'static Self> {
-        GPUS.iter().find(|gpu| gpu.name == name)
+        let typed = plain(name);
+        GPUS.iter().find(|gpu| plain(gpu.name) == typed)
     }
 
     /// Bytes that are left for weights, cache and workspace.
@@ -63,6 +65,18 @@ impl Gpu {
         let flops = self.fp16.filter(|_| tensor).unwrap_or(self.fp32);
         Roof { flops, bandwidth: self.bandwidth }
     }
+}
+
+/// A name without what is written in several ways: case, blanks, hyphens, the maker, the product line, a unit.
+fn plain(name: &str) -> String {
+    let words = name.to_lowercase();
+    let words = words.split(|c: char| !c.is_ascii_alphanumeric()).map(|word| {
+        // 80gb, 16gib
+        let number = word.trim_end_matches("gib").trim_end_matches("gb");
+        if number.parse::<u32>().is_ok() { number } else { word }
+    });
+    let known = ["nvidia", "geforce", "tesla", "jetson", "gb", "gib"];
+    words.filter(|word| !known.contains(word)).collect()
 }
 
 /// GiB; GB/s; 10¹² operations a second in single precision, on tensor cores, on 8-bit integers.
@@ -140,12 +154,16 @@ mod tests {
     fn names_are_their_own() {
         for gpu in &GPUS {
             assert_eq!(Gpu::named(gpu.name), Some(gpu));
-            assert!(GPUS.iter().filter(|other| other.name == gpu.name).count() == 1);
+            let same = |other: &&Gpu| plain(other.name) == plain(gpu.name);
+            assert_eq!(GPUS.iter().filter(same).count(), 1);
             assert!(
                 gpu.name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
             );
         }
-        assert_eq!(Gpu::named("P40"), None);
+        assert_eq!(Gpu::named("NVIDIA Tesla P40"), Gpu::named("p40"));
+        for other in ["", "nvidia", "p41", "p4 0x", "v100", "RTX 4060 Ti", "a100-16"] {
+            assert_eq!(Gpu::named(other), None, "{other}");
+        }
     }
 
     /// Slips of the pen in the table: rates stand in the ratios that their generation has.

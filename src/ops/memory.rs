@@ -1,5 +1,6 @@
 //! Counting memory where it is taken.
 
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -85,6 +86,27 @@ impl Drop for Charge {
     }
 }
 
+/// Bytes as people read them, in a unit that suits their number.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
+impl Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+        if self.0 < 1024 {
+            return write!(f, "{} B", self.0);
+        }
+        let mut value = self.0 as f64 / 1024.0;
+        let mut unit = 0;
+        // 1023.95 would be printed as 1024.0.
+        while value >= 1023.95 && unit + 1 < UNITS.len() {
+            value /= 1024.0;
+            unit += 1;
+        }
+        write!(f, "{value:.1} {}", UNITS[unit])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,5 +123,14 @@ mod tests {
         assert_eq!((meter.peak(), meter.held(Purpose::Kv)), (50, 50));
         drop(kv);
         assert_eq!(meter.held(Purpose::Kv), 0);
+    }
+
+    #[test]
+    fn sizes_have_four_digits_at_most() {
+        let shown: Vec<String> = [0, 1023, 1024, 1536, (1 << 20) - 1, 15 << 30, 2048 << 40]
+            .map(|b| Size(b).to_string())
+            .into();
+        let expected = ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "1.0 MiB", "15.0 GiB", "2048.0 TiB"];
+        assert_eq!(shown, expected);
     }
 }

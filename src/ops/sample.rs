@@ -13,6 +13,11 @@ pub struct Sampling {
     pub top_k: usize,
     /// Only the most likely tokens that together reach this probability may be drawn; 1 allows all.
     pub top_p: f32,
+    /// Only tokens at least this many times as likely as the most likely one may be drawn; 0 allows all.
+    pub min_p: f32,
+    /// Before anything else, logits of tokens that the prompt or the answer has are divided by it, negative ones
+    /// multiplied; 1 changes nothing. Also where the most likely token is taken.
+    pub repetition_penalty: f32,
     /// Same seed, same draws.
     pub seed: u64,
 }
@@ -22,6 +27,8 @@ setters! {
         with_temperature(temperature: f32);
         with_top_k(top_k: usize);
         with_top_p(top_p: f32);
+        with_min_p(min_p: f32);
+        with_repetition_penalty(repetition_penalty: f32);
         with_seed(seed: u64);
     }
 }
@@ -39,13 +46,38 @@ impl Sampling {
         if !(0.0..=1.0).contains(&self.top_p) {
             return Err(Error::Request(format!("top_p {}: give a number from 0 to 1", self.top_p)));
         }
+        if !(0.0..=1.0).contains(&self.min_p) {
+            return Err(Error::Request(format!("min_p {}: give a number from 0 to 1", self.min_p)));
+        }
+        let penalty = self.repetition_penalty;
+        if !(penalty.is_finite() && penalty > 0.0) {
+            let what = format!("repetition_penalty {penalty}: give a number above 0, such as 1.1");
+            return Err(Error::Request(what));
+        }
         Ok(())
+    }
+
+    /// Whether tokens that came before are drawn less or more often.
+    pub fn penalizes(&self) -> bool {
+        self.repetition_penalty != 1.0
+    }
+
+    /// Whether the kernels have all of it; else the host draws, from the same logits.
+    pub fn is_on_devices(&self) -> bool {
+        !self.penalizes() && (self.min_p == 0.0 || self.temperature == 0.0)
     }
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 }
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            seed: 0,
+        }
     }
 }
 
@@ -63,15 +95,41 @@ pub fn greedy(logits: &[f32]) -> Option<u32> {
     (!logits.is_empty()).then_some(best as u32)
 }
 
-/// Draws token number `step` of an answer; `None` when a logit is not finite.
+/// Makes the logits of tokens that were there before less likely, or more for a penalty below 1. `before` has no token
+/// twice.
+pub fn penalize(logits: &mut [f32], penalty: f32, before: impl IntoIterator<Item = u32>) {
+    for token in before {
+        if let Some(logit) = logits.get_mut(token as usize) {
+            *logit = if *logit < 0.0 { *logit * penalty } else { *logit / penalty };
+        }
+    }
+}
+
+/// Draws token number `step` of an answer; `None` when a logit is not finite. The penalty is for [`penalize`], before.
 ///
-/// Order of the filters as in transformers: temperature, top-k, top-p. The draw walks the
+/// Order of the filters as in transformers: temperature, top-k, top-p, min-p. The draw walks the
 /// remaining tokens from the most likely one (the lower index first among equals).
 pub fn draw(logits: &[f32], sampling: &Sampling, step: usize) -> Option<u32> {
     let best = greedy(logits)?;
     if sampling.temperature == 0.0 {
         return Some(best);
     }
+    let (order, weights) = candidates(logits, best, sampling);
+    let total: f64 = weights.iter().sum();
+    let mut left = uniform(sampling.seed, step as u64) * total;
+    for (weight, &index) in weights.iter().zip(&order) {
+        left -= weight;
+        if left < 0.0 {
+            return Some(index);
+        }
+    }
+    // Rounding can leave a crumb after the last token.
+    Some(order[weights.len() - 1])
+}
+
+/// The tokens that may be drawn, the most likely first, and their weights, the first one's being 1; more tokens than
+/// weights may be given back. All logits are finite, `best` is the index of the largest.
+fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> (Vec<u32>, Vec<f64>) {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let rank =
         |&a: &u32, &b: &u32| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b));
@@ -96,16 +154,9 @@ pub fn draw(logits: &[f32], sampling: &Sampling, step: usize) -> Option<u32> {
         });
         weights.truncate(enough.map_or(weights.len(), |i| i + 1));
     }
-    let total: f64 = weights.iter().sum();
-    let mut left = uniform(sampling.seed, step as u64) * total;
-    for (weight, &index) in weights.iter().zip(&order) {
-        left -= weight;
-        if left < 0.0 {
-            return Some(index);
-        }
-    }
-    // Rounding can leave a crumb after the last token.
-    Some(order[weights.len() - 1])
+    let likely = weights.iter().take_while(|weight| **weight >= f64::from(sampling.min_p)).count();
+    weights.truncate(likely);
+    (order, weights)
 }
 
 /// A number in [0, 1) that depends on `seed` and `counter` alone, with 53 random bits.
@@ -183,6 +234,58 @@ mod tests {
         assert_eq!(top_p[1], 500);
         let cold = Sampling { temperature: 1e-30, ..base };
         assert_eq!(draw(&[1.0, 2.0], &cold, 3), Some(1));
+    }
+
+    /// Which tokens transformers' logits processors leave of drawn logits, and their probabilities
+    /// (tools/fixtures/sampling.py).
+    #[test]
+    fn what_may_be_drawn_is_what_transformers_draws_from() {
+        let text = include_str!("../../tests/fixtures/sampling/processors.json");
+        let golden: serde_json::Value = serde_json::from_str(text).unwrap();
+        let cases = golden["cases"].as_array().unwrap();
+        assert!(cases.len() >= 8);
+        for case in cases {
+            let number = |key: &str| case[key].as_f64().unwrap() as f32;
+            let list = |key: &str| case[key].as_array().unwrap().clone();
+            let ids = |key: &str| -> Vec<u32> {
+                list(key).iter().map(|id| id.as_u64().unwrap() as u32).collect()
+            };
+            let mut logits: Vec<f32> =
+                list("logits").iter().map(|x| x.as_f64().unwrap() as f32).collect();
+            let sampling = Sampling {
+                temperature: number("temperature"),
+                top_k: case["top_k"].as_u64().unwrap() as usize,
+                top_p: number("top_p"),
+                min_p: number("min_p"),
+                repetition_penalty: number("repetition_penalty"),
+                seed: 0,
+            };
+            sampling.check().unwrap();
+            let before: std::collections::BTreeSet<u32> = ids("ids").into_iter().collect();
+            penalize(&mut logits, sampling.repetition_penalty, before);
+            let (order, weights) = candidates(&logits, greedy(&logits).unwrap(), &sampling);
+            let total: f64 = weights.iter().sum();
+            let mut drawn: Vec<(u32, f64)> =
+                order.into_iter().zip(weights.iter().map(|weight| weight / total)).collect();
+            drawn.sort_by_key(|(token, _)| *token);
+            let kept: Vec<u32> = drawn.iter().map(|(token, _)| *token).collect();
+            assert_eq!(kept, ids("kept"), "{sampling:?}");
+            for ((token, probability), wanted) in drawn.iter().zip(list("probabilities")) {
+                let wanted = wanted.as_f64().unwrap();
+                assert!((probability - wanted).abs() < 1e-6, "{sampling:?}: {token}: {wanted}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_sampling_is_refused() {
+        let wrong = [
+            Sampling { min_p: -0.1, ..Sampling::default() },
+            Sampling { min_p: f32::NAN, ..Sampling::default() },
+            Sampling { repetition_penalty: 0.0, ..Sampling::default() },
+            Sampling { repetition_penalty: f32::INFINITY, ..Sampling::default() },
+        ];
+        assert!(wrong.iter().all(|sampling| sampling.check().is_err()));
     }
 
     #[test]

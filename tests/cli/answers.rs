@@ -145,6 +145,13 @@ fn drawing_follows_the_seed() {
     assert_eq!(greedy, drawn("--temperature 1.5 --seed 7 --top-k 1"));
     assert_eq!(greedy, drawn("--temperature 1.5 --seed 7 --top-p 0"));
     assert_eq!(greedy, drawn("--seed 9 --top-k 3 --top-p 0.1"));
+    assert_eq!(greedy, drawn("--temperature 1.5 --seed 7 --min-p 1"));
+    assert_eq!(greedy, drawn("--repetition-penalty 1"));
+    // What was there before comes again.
+    let again = drawn("--repetition-penalty 0.01");
+    let ids: std::collections::BTreeSet<String> =
+        again.as_array().unwrap().iter().map(ToString::to_string).collect();
+    assert!(again != greedy && ids.len() < 12, "{again}");
 }
 
 #[test]

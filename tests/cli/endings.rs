@@ -6,7 +6,7 @@ use std::io::Read;
 use std::process::{Child, ChildStdout, Command};
 
 /// Minutes of work in the test build.
-const LONG: &str = "--prompt a~b~c --max-new-tokens 4000";
+const LONG: &str = "--quiet --prompt a~b~c --max-new-tokens 4000";
 
 /// Starts a long answer and reads its first bytes.
 fn begun(rest: &str) -> (Child, ChildStdout, Vec<u8>) {

@@ -24,6 +24,8 @@ fn every_wrong_value_is_refused_with_its_option() {
         ("--temperature", "-0.1 nan inf -inf hot"),
         ("--top-k", "0.5 all 99999999999999999999999"),
         ("--top-p", "-0.1 1.01 nan inf most"),
+        ("--min-p", "-0.1 1.01 nan inf most"),
+        ("--repetition-penalty", "0 -1 nan inf less"),
         ("--seed", "0x1 1.0 seed 18446744073709551616"),
         ("--device", "gpu CUDA cuda: cuda:x cuda:-1 cpu:0 cuda:99999999999999999999999"),
         ("--dtype", "f64 half q8"),
@@ -72,9 +74,8 @@ fn options_that_contradict_each_other() {
 #[test]
 fn other_commands_are_as_strict() {
     for (line, told) in [
-        ("", "subcommand"),
         ("frobnicate", "frobnicate"),
-        ("help", "help"),
+        ("help frobnicate", "frobnicate"),
         ("--frob", "--frob"),
         ("run", "--model"),
         ("run --model=  --prompt x", "--model"),
@@ -114,9 +115,60 @@ fn a_wrong_value_of_several_lines_is_told_in_one() {
 
 #[test]
 fn help_and_version_are_results() {
-    assert_eq!(printed(&["--version"]), format!("hired {}\n", env!("CARGO_PKG_VERSION")));
-    for command in ["run", "select", "inspect", "plan", "synth", "devices"] {
+    let version = format!("hired {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(printed(&["-V"]), format!("{version}\n"));
+    let long = printed(&["--version"]);
+    assert!(long.starts_with(&format!("{version}\ncommit ")), "{long}");
+    assert!(long.contains("\nfeatures   cli image-formats") && long.contains("\nCUDA "), "{long}");
+    for command in ["run", "select", "inspect", "plan", "synth", "bench", "eval", "devices"] {
         assert!(printed(&["--help"]).contains(&format!("  {command} ")));
-        assert!(printed(&[command, "--help"]).contains(&format!("Usage: hired {command}")));
+        let help = printed(&[command, "--help"]);
+        assert!(help.contains(&format!("Usage: hired {command}")));
+        assert_eq!(printed(&["help", command]), help);
+    }
+    // Without a command it is no result.
+    let bare = super::hired::<&str>(&[]);
+    assert_eq!((bare.status.code(), bare.stdout.len()), (Some(2), 0));
+    assert!(String::from_utf8_lossy(&bare.stderr).contains("Usage: hired"));
+}
+
+/// A beginner finds what a request needs at the top, and nothing else at first.
+#[test]
+fn the_short_help_is_short() {
+    let (short, long) = (printed(&["run", "-h"]), printed(&["run", "--help"]));
+    assert!(2 * short.lines().count() < long.lines().count(), "{short}");
+    let line = |help: &str, option: &str| {
+        let found = help.lines().position(|line| line.trim_start().starts_with(option));
+        found.unwrap_or_else(|| panic!("{option}: {help}"))
+    };
+    for option in
+        ["-m, --model", "-i, --image", "-p, --prompt", "-b, --budget", "-n, --max-new-tokens"]
+    {
+        assert!(line(&short, option) < 40, "{option}: {short}");
+        line(&long, option);
+    }
+    assert!(line(&long, "-b, --budget") < line(&long, "--method"), "{long}");
+    assert!(!short.contains("--saliency") && long.contains("--saliency"));
+}
+
+#[test]
+fn tips_and_ranges_are_told() {
+    for (rest, told) in [
+        (
+            "--promt x",
+            "unexpected argument '--promt' found (a similar argument exists: '--prompt')",
+        ),
+        ("--prompt x --top-k -1", "give a whole number of at least 0"),
+        ("--prompt x --seed -1", "give a whole number of at least 0"),
+        ("--prompt x --seed 99999999999999999999", "too large"),
+        ("--prompt x --neighbours few", "give a whole number of at least 0"),
+        ("--prompt @", "name of a file"),
+        ("--prompt @- --image -", "standard input can be read once only"),
+        ("--prompt x -v -q", "cannot be used with"),
+    ] {
+        let mut args: Vec<String> = ["run", "--model", "m"].map(String::from).into();
+        args.extend(words(rest));
+        let message = failure(&args, 2);
+        assert!(message.contains(told), "{rest}: {message}");
     }
 }

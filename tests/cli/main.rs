@@ -5,6 +5,7 @@ mod answers;
 mod endings;
 mod eval;
 mod failures;
+mod first_hour;
 mod fixtures;
 mod flags;
 mod others;
@@ -18,6 +19,9 @@ use std::sync::OnceLock;
 /// The program with arguments, its input and outputs caught.
 fn command<S: AsRef<std::ffi::OsStr>>(args: &[S]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hired"));
+    for name in ["HIRED_MODEL", "HIRED_LOG", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME"] {
+        command.env_remove(name);
+    }
     command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -98,7 +102,8 @@ fn on_model(subcommand: &str, rest: &str) -> Vec<String> {
 /// An answer as a JSON object.
 fn answer(rest: &str) -> Value {
     let mut args = on_model("run", rest);
-    args.push("--json".into());
+    // Options that have no effect would be told of.
+    args.extend(["--json".into(), "--quiet".into()]);
     json(&args)
 }
 

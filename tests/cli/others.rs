@@ -64,6 +64,15 @@ fn inspect_tells_the_needs_of_each_budget() {
     for key in ["architecture", "parameters", "dtype", "bytes", "kv_bytes_per_token", "budgets"] {
         assert!(!all[key].is_null(), "{key}");
     }
+    let whole = |key: &str| all[key].as_u64().unwrap_or_else(|| panic!("{key}: {all}"));
+    assert_eq!((whole("vocabulary"), whole("context")), (32064, 4096));
+    let cache = 2 * 4 * whole("layers") * whole("kv_heads") * whole("head_dim");
+    assert_eq!(whole("kv_bytes_per_token"), cache);
+    assert!(whole("hidden_size") >= whole("heads") && whole("intermediate_size") > 0);
+    assert_eq!(all["vision"]["tokens_per_partition"], 64);
+    assert!(all["grids"].as_array().unwrap().contains(&serde_json::json!([2, 2])), "{all}");
+    assert_eq!(all["template"], "USER: <image>\n{question} ASSISTANT:");
+    assert_eq!((&all["device"], &all["notes"]), (&"cpu".into(), &serde_json::json!([])));
     assert_eq!(all["architecture"], "LlavaNextForConditionalGeneration");
     assert_eq!(all["bytes"].as_u64().unwrap(), 2 * all["parameters"].as_u64().unwrap());
     let budgets = all["budgets"].as_array().unwrap();
@@ -86,7 +95,9 @@ fn inspect_tells_the_needs_of_each_budget() {
 
     let text = printed(&on_model("inspect", ""));
     assert!(
-        text.contains("LlavaNext") && text.lines().any(|line| line.starts_with("20%")),
+        text.contains("LlavaNext")
+            && text.contains("4096 tokens")
+            && text.lines().any(|line| line.starts_with("20%")),
         "{text}"
     );
 }

@@ -72,11 +72,54 @@ fn a_preset_needs_what_its_checkpoint_needs() {
     }
     // As inspect has it for a device, whatever --device says to plan.
     let inspected = json(&on_model("inspect", "--json --device cuda --gemm own"));
-    let rows = plan("tiny", "--gpu p40 --device cpu");
+    let rows = plan("tiny", "--gpu p40 --device cpu -q");
     for (need, row) in inspected["budgets"].as_array().unwrap().iter().zip(rows) {
         for key in ["budget", "visual_tokens", "weights", "mapped", "kv", "workspace", "peak"] {
             assert_eq!(need[key], row[key], "{key}");
         }
+    }
+}
+
+/// One table for whoever has not bought one yet; each row is what that GPU's own plan has.
+#[test]
+fn all_of_them_make_one_table() {
+    let all = plan(SEVEN, "--gpu all --budgets full,20%");
+    let names: Vec<&str> = all.iter().map(|row| row["gpu"].as_str().unwrap()).collect();
+    assert!(names.len() >= 40 && names[0] == names[1] && names[1] != names[2], "{names:?}");
+    let of =
+        |gpu: &str| -> Vec<Value> { all.iter().filter(|row| row["gpu"] == gpu).cloned().collect() };
+    assert_eq!(of("t4"), plan(SEVEN, "--gpu T4 --budgets full,20%"));
+    let text = printed(&words(&format!("plan --gpu ALL --preset {SEVEN} --budgets full,20%")));
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
+    assert!(
+        line("t4 ").contains(" - ") && line("t4 ").contains("ms") && line("GPU").contains("20%")
+    );
+    // What no budget keeps is a row too.
+    let limited = plan(SEVEN, "--gpu all --max-ttft 0.5");
+    assert_eq!(limited.len() * 2, names.len());
+    let row = |gpu: &str| limited.iter().find(|row| row["gpu"] == gpu).unwrap();
+    assert_eq!((&row("p4")["fits"], row("p4")["refused"].is_string()), (&Value::from(false), true));
+    assert_eq!(row("h200")["budget"], plan(SEVEN, "--gpu h200 --max-ttft 0.5")[0]["budget"]);
+}
+
+#[test]
+fn names_are_taken_as_people_write_them() {
+    for (typed, name) in [
+        ("T4", "t4"),
+        ("Tesla~T4", "t4"),
+        ("RTX~4090", "rtx-4090"),
+        ("rtx4090", "rtx-4090"),
+        ("NVIDIA~GeForce~RTX~4090", "rtx-4090"),
+        ("GTX~1080~Ti", "gtx-1080-ti"),
+        ("A100-80GB", "a100-80"),
+        ("V100~16~GB", "v100-16"),
+        ("H100~PCIe", "h100-pcie"),
+        ("RTX~4060~Ti~16GB", "rtx-4060-ti-16"),
+        ("Jetson~Orin~NX~16~GB", "orin-nx-16"),
+        ("L40S", "l40s"),
+    ] {
+        let line = format!("plan --json --preset tiny --budgets full --gpu {typed}");
+        assert_eq!(json(&words(&line))[0]["gpu"], name, "{typed}");
     }
 }
 
@@ -140,14 +183,14 @@ fn limits_are_kept_to_the_token() {
         assert!(!keeps(&again[1])[broken], "{gpu} {limits}: {}", again[1]);
     }
     // Everything there is keeps a generous limit, and nothing bounds it.
-    let row = plan(SEVEN, "--gpu h200 --max-ttft 100 --budgets 10%").remove(0);
+    let row = plan(SEVEN, "--gpu h200 --max-ttft 100 --budgets 10% -q").remove(0);
     assert_eq!((row["budget"].as_str(), row["limit"].is_null()), (Some("2880"), true));
 }
 
 #[test]
 fn what_no_budget_keeps_fails_with_the_numbers() {
     for (line, told) in [
-        (format!("--gpu t4 --preset {SEVEN} --max-memory 13GiB"), "13958643712"),
+        (format!("--gpu t4 --preset {SEVEN} --max-memory 13GiB"), "more than the limit"),
         (format!("--gpu p40 --preset {SEVEN} --max-ttft 0.2"), "the limit is 0.2 s"),
         (format!("--gpu orin-nx-16 --preset {SEVEN} --max-ttft 9"), "the orin-nx-16 has"),
         ("--gpu t4 --preset llava-v1.6-vicuna-13b --max-ttft 9".into(), "a smaller model"),
@@ -197,7 +240,7 @@ fn a_plan_for_people_says_what_it_assumes() {
         "60 tokens of text",
         "2.0 GiB for the system",
         "hired's own kernels",
-        "no card was measured",
+        "none was measured on a GPU",
     ] {
         assert!(text.contains(told), "{told}: {text}");
     }
@@ -215,7 +258,7 @@ fn the_command_line_is_checked() {
         ("--gpu t4", "--preset"),
         ("--gpu t4 --preset tiny --model m", "cannot be used with"),
         ("--gpu t4 --preset llava-2", "llava-2"),
-        ("--gpu T4 --preset tiny", "T4"),
+        ("--gpu A100 --preset tiny", "A100"),
         ("--gpu t4 --preset tiny --budgets full,auto", "auto"),
         ("--gpu t4 --preset tiny --budgets 20%,,full", "--budgets"),
         ("--gpu t4 --preset tiny --budgets 0", "keeps no token"),

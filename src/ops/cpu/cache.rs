@@ -6,7 +6,7 @@ use super::stored::Stored;
 use crate::config::Rope;
 use crate::kv::{PAGE, Shape};
 use crate::matrix::{View, transpose};
-use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::ops::memory::{Charge, Meter, Purpose, Size};
 use crate::ops::{Layered, Span};
 use crate::{Error, Result};
 use half::f16;
@@ -33,8 +33,9 @@ impl Cache {
         let bytes = elements * if half { size_of::<f16>() } else { size_of::<f32>() };
         let refused = |_| {
             Error::Capacity(format!(
-                "the system gives no {bytes} bytes for keys and values: \
-                 use a smaller budget or fewer images at a time"
+                "the system has no {} for keys and values: \
+                 use a smaller budget or fewer images at a time",
+                Size(bytes as u64)
             ))
         };
         let data = if half {

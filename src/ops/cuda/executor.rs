@@ -18,7 +18,7 @@ use crate::kv;
 use crate::ops::arena::{Arena, rounded};
 use crate::ops::cost::Cost;
 use crate::ops::footprint::{Card, Footprint};
-use crate::ops::memory::{Meter, Purpose};
+use crate::ops::memory::{Meter, Purpose, Size};
 use crate::ops::{Storage, extent};
 use crate::{Error, Result};
 use cudarc::driver::sys::CUdevice_attribute;
@@ -195,8 +195,9 @@ impl Cuda {
     fn too_small(&self, bytes: usize) -> Error {
         let held = self.workspace.as_ref().map_or(0, |w| w.block.bytes());
         Error::Capacity(format!(
-            "the workspace of {held} bytes has no place for {bytes} more: the plan of this request \
-             fell short; please report it with the request"
+            "the workspace of {} has no place for {bytes} bytes more: the plan of this request \
+             fell short; please report it with the request",
+            Size(held as u64)
         ))
     }
 

@@ -7,7 +7,7 @@ use super::profile::Profile;
 use super::ring::Ring;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
-use crate::ops::memory::{Charge, Meter, Purpose};
+use crate::ops::memory::{Charge, Meter, Purpose, Size};
 use crate::ops::profile::{CLEAR, DOWNLOAD, UPLOAD};
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
@@ -308,7 +308,7 @@ impl Queue {
         };
         // SAFETY: a plain allocation of at least a byte; nobody reads it before writing.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }
-            .map_err(|e| refused(&format!("{bytes} bytes for {what}"), e))?;
+            .map_err(|e| refused(&format!("{} for {what}", Size(bytes as u64)), e))?;
         let charge = meter.charge(purpose, bytes);
         Ok(Block { context: self.context.clone(), address, bytes, _charge: charge })
     }

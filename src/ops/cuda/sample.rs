@@ -91,7 +91,7 @@ impl Choosing {
     /// The bytes of [`Layout::how`]: how each row is drawn and the how-manieth token of its answer it is.
     pub fn how(&self, how: &[(Sampling, usize)]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.layout.how.len());
-        for &(Sampling { temperature, top_k, top_p, seed }, step) in how {
+        for &(Sampling { temperature, top_k, top_p, seed, .. }, step) in how {
             // As the struct lies in memory, without padding.
             bytes.extend(seed.to_ne_bytes());
             bytes.extend((step as u64).to_ne_bytes());

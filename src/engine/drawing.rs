@@ -1,0 +1,52 @@
+//! The next tokens of a group of answers.
+
+use super::runner::Runner;
+use crate::Result;
+use crate::ops::Ops;
+use crate::ops::sample::{self, Sampling};
+
+/// What decides the next token of an answer, beside its logits.
+pub struct Turn<'a> {
+    pub sampling: Sampling,
+    /// Tokens of the prompt, each once; only where [`Sampling::penalizes`].
+    pub before: &'a [u32],
+    /// The answer so far.
+    pub tokens: &'a [u32],
+}
+
+impl<O: Ops> Runner<O> {
+    /// A token for each row of logits: drawn where the logits are, or, where one of the rows asks for what no device
+    /// has, all of them on the host.
+    pub fn draw(&mut self, logits: &O::Buffer, turns: &[Turn<'_>]) -> Result<Vec<u32>> {
+        if turns.iter().all(|turn| turn.sampling.is_on_devices()) {
+            let how: Vec<_> = turns.iter().map(|turn| (turn.sampling, turn.tokens.len())).collect();
+            return self.ops.sample(logits, &how);
+        }
+        // It finds logits that are not finite, and the executor learns that the first token is there.
+        let likely = vec![(Sampling::default(), 0); turns.len()];
+        self.ops.sample(logits, &likely)?;
+        let mut numbers = self.ops.download(logits)?;
+        let cols = numbers.len() / turns.len();
+        Ok(numbers
+            .chunks_exact_mut(cols)
+            .zip(turns)
+            .map(|(row, turn)| on_host(row, turn))
+            .collect())
+    }
+}
+
+/// The next token of finite logits.
+fn on_host(logits: &mut [f32], turn: &Turn<'_>) -> u32 {
+    let Turn { sampling, before, tokens } = turn;
+    if sampling.penalizes() {
+        let mut answer: Vec<u32> =
+            tokens.iter().filter(|id| before.binary_search(id).is_err()).copied().collect();
+        answer.sort_unstable();
+        answer.dedup();
+        let all = before.iter().copied().chain(answer);
+        sample::penalize(logits, sampling.repetition_penalty, all);
+    }
+    // A penalty can make a finite logit infinite, which is then the most likely one, or never drawn.
+    logits.iter_mut().for_each(|logit| *logit = logit.clamp(f32::MIN, f32::MAX));
+    sample::draw(logits, sampling, tokens.len()).expect("all logits are finite")
+}
