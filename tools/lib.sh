@@ -81,8 +81,11 @@ has_nvcc() {
     command -v nvcc >/dev/null
 }
 
-# What `cargo build` needs: where there is an nvcc it compiles the kernels, which takes a C++ compiler.
+# What `cargo build` needs: where there is an nvcc it compiles the kernels, which takes a C++ compiler. The program is told
+# the commit for `hired --version`.
 need_build() {
     need_rust
+    : "${HIRED_COMMIT:=$(git rev-parse --short HEAD 2>/dev/null)}"
+    [ -z "$HIRED_COMMIT" ] || export HIRED_COMMIT
     if has_nvcc; then need_gxx; fi
 }

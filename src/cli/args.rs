@@ -278,7 +278,7 @@ pub struct SelectArgs {
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
     /// Write a PNG that shows the full image and each sub-image, dropped patches dimmed and merged ones blue
-    #[arg(long, value_name = "OUT.png", help_heading = heading::OUTPUT)]
+    #[arg(short, long, value_name = "OUT.png", help_heading = heading::OUTPUT)]
     pub overlay: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
@@ -357,7 +357,7 @@ pub struct SynthArgs {
     #[arg(long, value_name = "NAME")]
     pub preset: Preset,
     /// Folder to write, new or empty
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
     /// The same preset and seed give the same bytes
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>)]

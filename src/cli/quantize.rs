@@ -12,10 +12,10 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct QuantizeArgs {
     /// Hugging Face folder with weights in f16, bf16 or f32
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     model: PathBuf,
     /// Folder to write, new or empty
-    #[arg(long, value_name = "DIR")]
+    #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// q8: int8 weights, a scale per output row; q4: int4 weights, a scale per group of inputs
     #[arg(long, value_name = "T")]

@@ -137,14 +137,18 @@ fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> (Vec<u32>, Vec<
         order.select_nth_unstable_by(sampling.top_k - 1, rank);
         order.truncate(sampling.top_k);
     }
-    order.sort_unstable_by(rank);
-
     // In f64 and after subtracting the maximum, so that a tiny temperature cannot overflow.
     let top = f64::from(logits[best as usize]);
-    let mut weights: Vec<f64> = order
-        .iter()
-        .map(|&i| ((f64::from(logits[i as usize]) - top) / f64::from(sampling.temperature)).exp())
-        .collect();
+    let weigh =
+        |&i: &u32| ((f64::from(logits[i as usize]) - top) / f64::from(sampling.temperature)).exp();
+    let least = f64::from(sampling.min_p);
+    // What min-p leaves out need not be sorted, where top-p does not count it.
+    if least > 0.0 && sampling.top_p >= 1.0 {
+        order.retain(|i| weigh(i) >= least);
+    }
+    order.sort_unstable_by(rank);
+
+    let mut weights: Vec<f64> = order.iter().map(weigh).collect();
     if sampling.top_p < 1.0 {
         let total: f64 = weights.iter().sum();
         let mut sum = 0.0;
@@ -154,7 +158,7 @@ fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> (Vec<u32>, Vec<
         });
         weights.truncate(enough.map_or(weights.len(), |i| i + 1));
     }
-    let likely = weights.iter().take_while(|weight| **weight >= f64::from(sampling.min_p)).count();
+    let likely = weights.iter().take_while(|weight| **weight >= least).count();
     weights.truncate(likely);
     (order, weights)
 }
