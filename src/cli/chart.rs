@@ -2,6 +2,7 @@
 
 use super::Stop;
 use plotters::coord::Shift;
+use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use std::fmt::Display;
 
@@ -16,11 +17,21 @@ const COLOURS: [RGBColor; 6] = [
 ];
 const GREY: RGBColor = RGBColor(120, 120, 120);
 
-/// What tells a line apart: its colour, and whether it is dashed, as every second round through the colours is.
+/// Size of type: plotters' own unit, of which SVG gets the 1.24th part, so 11.3 pixels.
+const TYPE: u32 = 14;
+const HEAD: u32 = 17;
+/// Pixels of a character of that size, and of a line of the legend.
+const CHARACTER: f64 = 7.0;
+const LINE: i32 = 20;
+
+/// What tells a line apart: colour, width and dashes, as every second round through the colours has them.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     style: ShapeStyle,
-    dashed: bool,
+    /// Pixels drawn and left out.
+    dashes: Option<[i32; 2]>,
+    /// Whether its points are marked.
+    marked: bool,
 }
 
 impl Look {
@@ -32,13 +43,29 @@ impl Look {
     /// Of line number `index`, paler: 0 is nothing, 1 all of it.
     pub fn shade(index: usize, strength: f64) -> Self {
         let colour = COLOURS[index % COLOURS.len()].mix(strength);
-        let dashed = !(index / COLOURS.len()).is_multiple_of(2);
-        Self { style: colour.stroke_width(2), dashed }
+        let again = !(index / COLOURS.len()).is_multiple_of(2);
+        Self { style: colour.stroke_width(2), dashes: again.then_some([6, 4]), marked: true }
     }
 
-    /// Of what the others are held against.
+    /// Of a bound that line number `index` cannot pass.
+    pub fn bound(index: usize) -> Self {
+        Self { dashes: Some([2, 3]), marked: false, ..Self::nth(index) }
+    }
+
+    /// Of the baseline that the others are compared with.
     pub fn grey(width: u32) -> Self {
-        Self { style: GREY.stroke_width(width), dashed: false }
+        Self { style: GREY.stroke_width(width), dashes: None, marked: true }
+    }
+
+    /// The same above so many lines that run where this one does: they show in its gaps.
+    fn above(self, lines: usize) -> Self {
+        let dashes = match lines {
+            0 => return self,
+            1 => [8, 8],
+            2 => [4, 12],
+            _ => [2, 14],
+        };
+        Self { dashes: Some(dashes), ..self }
     }
 }
 
@@ -68,6 +95,28 @@ impl Series {
         Self { name, look, points }
     }
 
+    /// Whether a piece of it runs where `other` does, as far as can be seen.
+    fn runs_on(&self, other: &Self, within: f64) -> bool {
+        let is_on = |point: &Point| {
+            other.points.windows(2).any(|ends| {
+                let [a, b] = [&ends[0], &ends[1]];
+                if !(a.x..=b.x).contains(&point.x) {
+                    return false;
+                }
+                let along = if b.x > a.x { (point.x - a.x) / (b.x - a.x) } else { 0.0 };
+                (a.value + along * (b.value - a.value) - point.value).abs() <= within
+            })
+        };
+        let middle = |a: &Point, b: &Point| Point {
+            x: (a.x + b.x) / 2.0,
+            value: (a.value + b.value) / 2.0,
+            interval: None,
+        };
+        self.points
+            .windows(2)
+            .any(|ends| is_on(&ends[0]) && is_on(&ends[1]) && is_on(&middle(&ends[0], &ends[1])))
+    }
+
     /// Of (x, value), known without an interval.
     pub fn line(name: String, look: Look, points: impl Iterator<Item = (f64, f64)>) -> Self {
         let point = |(x, value)| Point { x, value, interval: None };
@@ -81,8 +130,6 @@ pub struct Chart<'a> {
     /// What the values are over.
     pub along: &'a str,
     pub series: &'a [Series],
-    /// Where the lines are named.
-    pub names: SeriesLabelPosition,
     /// How values are written.
     pub value: &'a dyn Fn(f64) -> String,
     /// The upper end; `None`: what the values need.
@@ -95,9 +142,14 @@ pub fn draw_all(size: (u32, u32), title: &str, charts: &[Chart<'_>]) -> Result<S
     {
         let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
         let drawn = root.fill(&WHITE).map_err(|e| e.to_string()).and_then(|()| {
-            let below = root.titled(title, ("sans-serif", 15)).map_err(|e| e.to_string())?;
+            let below = root.titled(title, ("sans-serif", HEAD)).map_err(|e| e.to_string())?;
             let areas = below.split_evenly((charts.len(), 1));
-            areas.iter().zip(charts).try_for_each(|(area, chart)| chart.draw(area))?;
+            let room = charts.iter().map(Chart::legend_width).max().unwrap_or_default();
+            for (area, chart) in areas.iter().zip(charts) {
+                let (lines, legend) = area.split_horizontally(size.0.saturating_sub(room));
+                chart.draw(&lines)?;
+                chart.legend(&legend)?;
+            }
             root.present().map_err(|e| e.to_string())
         });
         drawn.map_err(|e| Stop::Failed(format!("cannot draw the plot: {e}")))?;
@@ -106,6 +158,43 @@ pub fn draw_all(size: (u32, u32), title: &str, charts: &[Chart<'_>]) -> Result<S
 }
 
 impl Chart<'_> {
+    /// Lines in the order in which they are drawn, each with a look that leaves those below it visible.
+    fn looks(&self) -> Vec<Look> {
+        let most = self.series.iter().flat_map(|s| &s.points).map(|p| p.value).fold(0.0, f64::max);
+        let within = 0.006 * self.top.unwrap_or(most);
+        let above = |index: usize| {
+            let (below, this) = (&self.series[..index], &self.series[index]);
+            this.look.above(below.iter().filter(|other| this.runs_on(other, within)).count())
+        };
+        (0..self.series.len()).map(above).collect()
+    }
+
+    /// Pixels that the names of the lines need.
+    fn legend_width(&self) -> u32 {
+        let longest = self.series.iter().map(|s| s.name.chars().count()).max().unwrap_or_default();
+        (longest as f64 * CHARACTER) as u32 + 52
+    }
+
+    /// The names of the lines, beside the chart.
+    fn legend(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), String> {
+        let text = |e: &dyn Display| e.to_string();
+        for (index, (series, look)) in self.series.iter().zip(self.looks()).enumerate() {
+            let y = 44 + LINE * index as i32;
+            let sample = [(4, y), (36, y)];
+            let drawn = match look.dashes {
+                Some([on, off]) => {
+                    let line = DashedPathElement::new(sample, on, off, look.style);
+                    area.draw(&line)
+                }
+                None => area.draw(&PathElement::new(sample, look.style)),
+            };
+            drawn.map_err(|e| text(&e))?;
+            let style = ("sans-serif", TYPE).into_text_style(area);
+            area.draw_text(&series.name, &style, (42, y - 7)).map_err(|e| text(&e))?;
+        }
+        Ok(())
+    }
+
     fn draw(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), String> {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let most = |of: fn(&Point) -> f64| points().map(of).fold(0.0, f64::max);
@@ -113,25 +202,27 @@ impl Chart<'_> {
         let top = self.top.unwrap_or_else(|| most(|p| p.value).max(1e-9) * 1.1);
         let text = |e: &dyn Display| e.to_string();
         let mut chart = ChartBuilder::on(area)
-            .caption(self.title, ("sans-serif", 15))
+            .caption(self.title, ("sans-serif", HEAD))
             .margin(12)
-            .x_label_area_size(36)
+            .x_label_area_size(42)
             .y_label_area_size(64)
             .build_cartesian_2d(0.0..right * 1.05, 0.0..top)
             .map_err(|e| text(&e))?;
         chart
             .configure_mesh()
             .x_desc(self.along)
+            .label_style(("sans-serif", TYPE))
+            .axis_desc_style(("sans-serif", TYPE))
             .x_label_formatter(&|x| format!("{x:.0}"))
             .y_label_formatter(&|y| (self.value)(*y))
             .max_light_lines(0)
             .bold_line_style(RGBColor(225, 225, 225))
             .draw()
             .map_err(|e| text(&e))?;
-        for Series { name, look: Look { style, dashed }, points } in self.series {
-            let (style, dashed) = (*style, *dashed);
+        for (Series { points, .. }, look) in self.series.iter().zip(self.looks()) {
+            let style = look.style;
             let at = |point: &Point| (point.x, point.value);
-            let marked = if points.len() > MARKED { &[] } else { &points[..] };
+            let marked = if points.len() > MARKED || !look.marked { &[] } else { &points[..] };
             let dots = marked.iter().map(|point| Circle::new(at(point), 3, style.filled()));
             chart.draw_series(dots).map_err(|e| text(&e))?;
             let known = points.iter().filter_map(|p| Some((p, p.interval?)));
@@ -139,23 +230,62 @@ impl Chart<'_> {
                 .map(|(p, [low, high])| ErrorBar::new_vertical(p.x, low, p.value, high, style, 6));
             chart.draw_series(bars).map_err(|e| text(&e))?;
             let line = points.iter().map(at);
-            let drawn = match dashed {
-                true => chart.draw_series(DashedLineSeries::new(line, 6, 4, style)),
-                false => chart.draw_series(LineSeries::new(line, style)),
+            let drawn = match look.dashes {
+                Some([on, off]) => {
+                    chart.draw_series(DashedLineSeries::new(line, on, off, style)).map(|_| ())
+                }
+                None => chart.draw_series(LineSeries::new(line, style)).map(|_| ()),
             };
-            let ends = if dashed { [(0, 6), (10, 16)] } else { [(0, 8), (8, 16)] };
-            drawn.map_err(|e| text(&e))?.label(name).legend(move |(x, y)| {
-                let piece = |(from, to)| PathElement::new([(x + from, y), (x + to, y)], style);
-                EmptyElement::at((0, 0)) + piece(ends[0]) + piece(ends[1])
-            });
+            drawn.map_err(|e| text(&e))?;
         }
-        chart
-            .configure_series_labels()
-            .position(self.names.clone())
-            .border_style(GREY)
-            .background_style(WHITE.mix(0.8))
-            .label_font(("sans-serif", 12))
-            .draw()
-            .map_err(|e| text(&e))
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(points: &[(f64, f64)]) -> Series {
+        Series::line("line".into(), Look::nth(0), points.iter().copied())
+    }
+
+    #[test]
+    fn a_line_on_another_is_dashed() {
+        let all = [
+            series(&[(0.0, 0.0), (10.0, 10.0), (20.0, 0.0)]),
+            // On its first half, with points of its own.
+            series(&[(0.0, 0.0), (5.0, 5.0), (10.0, 10.0), (20.0, 9.0)]),
+            // On both.
+            series(&[(1.0, 1.0), (9.0, 9.0)]),
+            // Crosses them.
+            series(&[(0.0, 10.0), (20.0, 1.0)]),
+        ];
+        let chart =
+            Chart { title: "", along: "", series: &all, value: &|v| v.to_string(), top: None };
+        let dashes: Vec<_> = chart.looks().into_iter().map(|look| look.dashes).collect();
+        assert_eq!(dashes, [None, Some([8, 8]), Some([4, 12]), None]);
+    }
+
+    #[test]
+    fn names_are_beside_the_lines_in_type_that_can_be_read() {
+        let name = "a name of forty characters, more or less";
+        let all = [Series::line(name.into(), Look::nth(0), [(0.0, 1.0), (9.0, 2.0)].into_iter())];
+        let chart = Chart {
+            title: "title",
+            along: "along",
+            series: &all,
+            value: &|v| v.to_string(),
+            top: None,
+        };
+        let svg = draw_all((800, 400), "all", &[chart]).unwrap();
+        let sizes = svg
+            .split("font-size=\"")
+            .skip(1)
+            .map(|rest| rest.split('"').next().unwrap().parse::<f64>().unwrap());
+        assert!(sizes.fold(f64::MAX, f64::min) >= 11.0, "{svg}");
+        let tag = svg[..svg.find(name).unwrap()].rsplit("<text").next().unwrap();
+        let x: f64 = tag.split("x=\"").nth(1).unwrap().split('"').next().unwrap().parse().unwrap();
+        assert!(x > 400.0 && x + 7.0 * name.len() as f64 <= 800.0, "{tag}");
     }
 }

@@ -14,6 +14,7 @@ mod idle;
 mod images;
 mod inspect;
 mod interrupt;
+mod journal;
 mod log;
 mod manual;
 mod output;

@@ -44,6 +44,11 @@ impl Steps {
         self.bar.inc(1);
     }
 
+    /// Does something that prints, with the bar out of its way.
+    pub fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.bar.suspend(work)
+    }
+
     /// A row of so many is over, also if some of them were not made.
     pub fn skip_to_row_end(&mut self, steps: usize) {
         self.planned += steps as u64;

@@ -1,7 +1,151 @@
-//! Figures for people.
+//! Figures for people, and tables for spreadsheets.
 
+use super::Stop;
+use clap::ValueEnum;
 pub use hired::ops::memory::Size;
+use serde_json::Value;
 use std::fmt::{self, Display};
+use std::io::IsTerminal;
+
+/// How a command prints its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Aligned columns
+    Table,
+    /// Markdown
+    Md,
+    /// CSV for spreadsheets, with every column
+    Csv,
+    /// JSON, with every key
+    Json,
+}
+
+impl Format {
+    /// What was asked for; else columns for who reads a terminal, and Markdown for files and pipes.
+    pub fn or_default(asked: Option<Self>) -> Self {
+        let unasked = if std::io::stdout().is_terminal() { Self::Table } else { Self::Md };
+        asked.unwrap_or(unasked)
+    }
+}
+
+/// A table whose rows can be printed before the last one is known.
+#[derive(Debug)]
+pub struct Columns {
+    heads: Vec<String>,
+    /// For aligned columns; without them it is Markdown.
+    widths: Option<Vec<usize>>,
+    /// How many columns hold text, and begin at the left.
+    texts: usize,
+}
+
+impl Columns {
+    /// Columns at least as wide as `widths` say; longer cells move what follows in their row.
+    pub fn new(format: Format, heads: &[(&str, usize)], texts: usize) -> Self {
+        let widths = heads.iter().map(|(head, width)| head.chars().count().max(*width)).collect();
+        Self {
+            heads: heads.iter().map(|(head, _)| (*head).to_owned()).collect(),
+            widths: (format != Format::Md).then_some(widths),
+            texts,
+        }
+    }
+
+    /// The whole of a table, as wide as it must be.
+    pub fn all(format: Format, heads: &[&str], texts: usize, rows: &[Vec<String>]) -> String {
+        let widest = |column: usize| {
+            rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
+        };
+        let heads: Vec<_> = heads.iter().enumerate().map(|(i, head)| (*head, widest(i))).collect();
+        let columns = Self::new(format, &heads, texts);
+        rows.iter().fold(columns.head(), |text, row| text + &columns.row(row))
+    }
+
+    /// The line of heads, with what Markdown has below it.
+    pub fn head(&self) -> String {
+        let mut text = self.row(&self.heads);
+        if self.widths.is_none() {
+            let numbers = self.heads.len().saturating_sub(self.texts);
+            text += &format!("{}{}|\n", "|---".repeat(self.texts), "|---:".repeat(numbers));
+        }
+        text
+    }
+
+    /// A line.
+    pub fn row(&self, cells: &[String]) -> String {
+        let Some(widths) = &self.widths else {
+            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            return format!("| {} |\n", cells.join(" | "));
+        };
+        let mut line = String::new();
+        for (column, (cell, &width)) in cells.iter().zip(widths).enumerate() {
+            let gap = if column == 0 { "" } else { "  " };
+            line += &match column < self.texts {
+                true => format!("{gap}{cell:<width$}"),
+                false => format!("{gap}{cell:>width$}"),
+            };
+        }
+        line.truncate(line.trim_end().len());
+        line + "\n"
+    }
+}
+
+/// A CSV table, with or without its head; the objects have the keys of the first.
+pub fn csv(rows: &[Value], with_head: bool) -> Result<String, Stop> {
+    let failed = |e: &dyn Display| Stop::Failed(format!("cannot write CSV: {e}"));
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let Some(Value::Object(first)) = rows.first() else { return Ok(String::new()) };
+    if with_head {
+        writer.write_record(first.keys()).map_err(|e| failed(&e))?;
+    }
+    for row in rows {
+        let cells = first.keys().map(|key| match &row[key] {
+            Value::Null => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        writer.write_record(cells).map_err(|e| failed(&e))?;
+    }
+    let bytes = writer.into_inner().map_err(|e| failed(&e))?;
+    String::from_utf8(bytes).map_err(|e| failed(&e))
+}
+
+/// Three significant digits.
+pub fn digits(value: f64) -> String {
+    if value == 0.0 {
+        return "0".into();
+    }
+    // Rounding first: 0.9997 has three digits as 1.00.
+    let scale = 10f64.powi(value.abs().log10().floor() as i32 - 2);
+    let rounded = (value / scale).round() * scale;
+    let before = rounded.abs().log10().floor() as i32 + 1;
+    format!("{value:.*}", (3 - before).clamp(0, 7) as usize)
+}
+
+/// The same without zeros at the end, as axes have it.
+pub fn tick(value: f64) -> String {
+    let text = digits(value);
+    match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').into(),
+        false => text,
+    }
+}
+
+/// A difference, with the sign that books print.
+pub fn signed<T: Display>(value: f64, of: impl Fn(f64) -> T) -> String {
+    match value {
+        0.0 => "0".into(),
+        v if v < 0.0 => format!("−{}", of(-v)),
+        v => format!("+{}", of(v)),
+    }
+}
+
+/// The beginning of a text that is longer than `most` characters, on one line.
+pub fn shortened(text: &str, most: usize) -> String {
+    let text = super::one_line(text.trim());
+    match text.chars().count() > most {
+        true => text.chars().take(most.saturating_sub(1)).chain(['…']).collect(),
+        false => text,
+    }
+}
 
 /// Rows of as many cells, the first column to the left, the others to the right, each as wide as it must be.
 pub struct Table(pub Vec<Vec<String>>);
@@ -28,17 +172,19 @@ impl Display for Table {
     }
 }
 
-/// Rows of as many cells as a Markdown table: the first row is the head, the first column to the left.
-pub fn markdown(rows: &[Vec<String>]) -> String {
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        text += &line(row);
-        if index == 0 {
-            text += &format!("|---|{}\n", "---:|".repeat(row.len().saturating_sub(1)));
+/// A rate in some unit, as people read it: three digits.
+pub struct Rate(pub f64, pub &'static str);
+
+impl Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const PREFIXES: [&str; 5] = ["", "k", "M", "G", "T"];
+        let (mut value, mut prefix) = (self.0, 0);
+        while value >= 999.5 && prefix + 1 < PREFIXES.len() {
+            value /= 1000.0;
+            prefix += 1;
         }
+        write!(f, "{} {}{}", digits(value), PREFIXES[prefix], self.1)
     }
-    text
 }
 
 /// Seconds as people read them: three digits or four.
@@ -51,6 +197,7 @@ impl Display for Time {
             0.9995.. => write!(f, "{:.2} s", self.0),
             0.00995.. => write!(f, "{:.0} ms", self.0 * 1e3),
             0.0009995.. => write!(f, "{:.2} ms", self.0 * 1e3),
+            0.00009995.. => write!(f, "{:.0} µs", self.0 * 1e6),
             _ => write!(f, "{:.1} µs", self.0 * 1e6),
         }
     }
@@ -66,6 +213,34 @@ mod tests {
         let table = Table(rows.map(|row| row.map(String::from).into()).into());
         assert_eq!(table.to_string(), "a       ×  long\nfirst  12     3\n");
         assert_eq!(Table(Vec::new()).to_string(), "");
+    }
+
+    #[test]
+    fn a_table_is_printed_row_by_row() {
+        let row = |cells: [&str; 3]| cells.map(String::from).to_vec();
+        let aligned = Columns::new(Format::Table, &[("name", 6), ("n", 0), ("long head", 0)], 1);
+        assert_eq!(aligned.head(), "name    n  long head\n");
+        assert_eq!(aligned.row(&row(["a", "1", "µ"])), "a       1          µ\n");
+        let md = Columns::all(Format::Md, &["a", "b", "c"], 2, &[row(["x|y", "1", "2"])]);
+        assert_eq!(md, "| a | b | c |\n|---|---|---:|\n| x\\|y | 1 | 2 |\n");
+        let fitting = Columns::all(Format::Table, &["a", "b", "c"], 2, &[row(["wide", "1", "2"])]);
+        assert_eq!(fitting, "a     b  c\nwide  1  2\n");
+    }
+
+    #[test]
+    fn three_digits_count() {
+        let values = [0.0, 0.001234, 0.1, 0.9997, 12.345, 123.456, 12345.6];
+        assert_eq!(values.map(digits), ["0", "0.00123", "0.100", "1.00", "12.3", "123", "12346"]);
+        let ticks = [0.02, 0.5, 1.0, 1.25, 100.0, 0.0].map(tick);
+        assert_eq!(ticks, ["0.02", "0.5", "1", "1.25", "100", "0"]);
+        assert_eq!([0.0, -0.014, 2.0].map(|v| signed(v, Time)), ["0", "−14 ms", "+2.00 s"]);
+        assert_eq!(shortened(" one\ntwo three ", 8), "one two…");
+    }
+
+    #[test]
+    fn rates_have_three_digits() {
+        let shown = [0.0, 12.34, 999.7, 23.5e9, 1.5e12].map(|rate| Rate(rate, "B/s").to_string());
+        assert_eq!(shown, ["0 B/s", "12.3 B/s", "1.00 kB/s", "23.5 GB/s", "1.50 TB/s"]);
     }
 
     #[test]

@@ -130,7 +130,12 @@ fn lists_make_a_row_for_each_combination() {
     assert!(
         table.contains("| method | rule | alpha | init layer | final layer | newlines | budget")
     );
+    let (table, wrong) = table.split_once("\nAnswers below full score (").unwrap();
     assert_eq!(table.lines().filter(|line| line.starts_with("| hired")).count(), rows.len());
+    // Three of a row, twelve in all.
+    let shown: Vec<&str> = wrong.lines().filter(|line| line.starts_with("| hired")).collect();
+    assert!(shown.len() == 12 && shown[0].contains("| nothing / no su"), "{wrong}");
+    assert!(wrong.starts_with("the first 12 of "), "{wrong}");
 }
 
 #[test]
@@ -141,19 +146,55 @@ fn every_method_has_its_row() {
     let rows =
         json(&eval(&file, &format!("--json --budgets 20% --methods {methods} --heads sum,max")));
     let rows = rows.as_array().unwrap();
-    assert_eq!(rows.len(), 2 * Method::ALL.len());
-    for (pair, method) in rows.chunks(2).zip(methods.split(',')) {
-        assert_eq!(pair[0]["method"], method);
-        let ranks = ["hired", "fastervlm", "visionzip", "scope"].contains(&method);
-        let heads = |heads: &str| if ranks { Value::from(heads) } else { Value::Null };
-        assert_eq!((&pair[0]["heads"], &pair[1]["heads"]), (&heads("sum"), &heads("max")));
-        assert!(pair[0]["visual_tokens"].as_f64() > Some(0.0));
-    }
+    let ranks = |method: &str| ["hired", "fastervlm", "visionzip", "scope"].contains(&method);
+    let expected: Vec<(&str, Value)> = methods
+        .split(',')
+        .flat_map(|method| match ranks(method) {
+            true => vec![(method, "sum".into()), (method, "max".into())],
+            // Heads play no part: one row.
+            false => vec![(method, Value::Null)],
+        })
+        .collect();
+    let told: Vec<(&str, Value)> =
+        rows.iter().map(|row| (row["method"].as_str().unwrap(), row["heads"].clone())).collect();
+    assert_eq!(told, expected);
+    assert!(rows.iter().all(|row| row["visual_tokens"].as_f64() > Some(0.0)));
     // PruMerge with HiRED's budgets has their parameters too.
     let lists = "--json --budgets 20% --methods prumerge --prumerge-count budget --alpha 0,1";
     let rows = json(&eval(&file, lists));
     let alphas: Vec<_> = rows.as_array().unwrap().iter().map(|row| row["alpha"].as_f64()).collect();
     assert_eq!(alphas, [Some(0.0), Some(1.0)]);
+}
+
+#[test]
+fn what_makes_no_difference_makes_no_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = questions(dir.path(), |_, _| "x".into());
+    let lists = "--budget full,20% --rule exact,paper --alpha 0.1,0.5 --method hired,full";
+    let rows = json(&eval(&file, &format!("--json {lists}")));
+    let told: Vec<String> = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| ["method", "budget", "rule", "alpha"].map(|key| row[key].to_string()).join(" "))
+        .collect();
+    let expected = [
+        "\"hired\" \"full\" null null",
+        "\"hired\" \"20%\" \"exact\" 0.1",
+        "\"hired\" \"20%\" \"exact\" 0.5",
+        "\"hired\" \"20%\" \"paper\" 0.1",
+        "\"hired\" \"20%\" \"paper\" 0.5",
+        "\"full\" \"full\" null null",
+    ];
+    assert_eq!(told, expected);
+    // The same rows in each format.
+    let csv_text = printed(&eval(&file, &format!("--format csv {lists}")));
+    let mut reader = csv::Reader::from_reader(csv_text.as_bytes());
+    assert!(reader.headers().unwrap().iter().any(|column| column == "interval_low"));
+    assert_eq!(reader.records().count(), expected.len());
+    let table = printed(&eval(&file, &format!("--format table {lists}")));
+    let widths: Vec<usize> = table.lines().map(|line| line.chars().count()).collect();
+    assert!(!table.contains('|') && widths.iter().all(|&width| width <= 120), "{table}");
 }
 
 #[test]

@@ -2,21 +2,12 @@
 
 use crate::cli::args::DeviceArgs;
 use crate::cli::selection::SelectionArgs;
+use crate::cli::table::Format;
 use crate::cli::values::{self, TypedBudget};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hired::checkpoint::synth::Preset;
 use hired::select::{Budget, Method};
 use std::path::PathBuf;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Tables for people
-    Md,
-    /// One table for spreadsheets
-    Csv,
-    /// One object a line, the first describes build and device
-    Json,
-}
 
 #[derive(Debug, Args)]
 pub struct BenchArgs {
@@ -30,8 +21,8 @@ pub struct BenchArgs {
     /// PNG, JPEG, WebP, BMP or GIF (first frame) [default: a fixed picture of 672×672 pixels]
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// Token-dropping methods to measure beside each other, in place of --method: hired, full, spatial, random, fastervlm,
-    /// prumerge, prumerge+, visionzip, divprune, scope. The full budget, the same with all of them, is measured once
+    /// Token-dropping methods to compare, in place of --method: hired, full, spatial, random, fastervlm,
+    /// prumerge, prumerge+, visionzip, divprune, scope or fastv. The full budget, the same with all of them, is measured once
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "method")]
     methods: Vec<Method>,
     /// Budgets to measure, each a count (576), a share of all patches (20%) or full
@@ -43,31 +34,37 @@ pub struct BenchArgs {
         allow_hyphen_values = true
     )]
     pub budgets: Vec<TypedBudget>,
-    /// Requests answered together
+    /// Batch sizes: requests answered together
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4", allow_hyphen_values = true, value_parser = values::count)]
     pub batch: Vec<usize>,
-    /// Tokens of text in each prompt
+    /// Text tokens in each prompt
     #[arg(long, value_name = "N", default_value = "60", allow_hyphen_values = true, value_parser = values::count)]
     pub prompt_tokens: usize,
-    /// Tokens of each answer, whatever the model would say
+    /// Tokens of each answer; the end-of-text token is ignored
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true, value_parser = values::count)]
     pub new_tokens: usize,
-    /// Measurements of each row, after one that is not counted
+    /// Measurements of each row, after a warm-up that is not counted
     #[arg(long, value_name = "N", default_value = "5", allow_hyphen_values = true, value_parser = values::count)]
     pub reps: usize,
-    /// How to print
-    #[arg(long, value_enum, default_value_t = Format::Md)]
-    pub format: Format,
-    /// Also every kernel (on the CPU every operation): calls, time, bytes, FLOP and the share of the device's ceiling
+    /// How to print: json is one object a line, the first of which describes build and device [default: table in a
+    /// terminal, md elsewhere]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// Keep the rows in FILE too, one JSON line each, as soon as they are measured; the same command goes on from there
+    /// after Ctrl-C or a crash, and measures only what is missing
+    #[arg(long, value_name = "FILE.jsonl")]
+    pub out: Option<PathBuf>,
+    /// Also list every kernel (on the CPU every operation): calls, time, traffic, arithmetic and their share of the
+    /// device's limits
     #[arg(long)]
     pub kernels: bool,
-    /// Draw first-token time and throughput over the budget, with floors and peers
+    /// Plot time to first token and throughput over image tokens, with lower bounds and the rows of --peers
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
     /// Draw one request of the first row as a timeline of its kernels
     #[arg(long, value_name = "OUT.svg")]
     pub timeline: Option<PathBuf>,
-    /// Rows of other engines to show beside ours, as tools/compare_transformers.py writes them
+    /// Rows of other engines to compare with, as tools/compare_transformers.py writes them
     #[arg(long, value_name = "FILE.jsonl")]
     pub peers: Option<PathBuf>,
     #[command(flatten)]
@@ -82,7 +79,8 @@ impl BenchArgs {
         self.methods.len() > 1
     }
 
-    /// What is measured at each batch: each method with each budget.
+    /// What is measured at each batch: each method with each budget. Full budgets come first, as the others are compared
+    /// with them.
     pub fn asked(&self) -> Vec<(Method, &TypedBudget)> {
         let methods = match &self.methods[..] {
             [] => std::slice::from_ref(&self.selection.method),
@@ -99,6 +97,7 @@ impl BenchArgs {
                 }
             }
         }
+        asked.sort_by_key(|(_, budget)| budget.budget != Budget::Full);
         asked
     }
 }

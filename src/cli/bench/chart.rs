@@ -1,31 +1,28 @@
 //! First-token time and throughput over the budget, as a drawing.
 
+use super::build::Build;
 use super::peers::Peer;
 use super::row::Row;
-use super::table::{Build, digits};
 use crate::cli::Stop;
 use crate::cli::chart::{Chart, Look, Series, draw_all};
-use plotters::prelude::*;
+use crate::cli::table::tick;
 
 const SIZE: (u32, u32) = (960, 720);
 
-/// Two charts, one below the other: `ttft` and `throughput_with_prefill` over visual tokens, a line for each batch, one
-/// for the floor and one for each peer.
+/// Two charts, one below the other: `ttft` and `throughput_with_prefill` over image tokens, a line for each method and
+/// batch, one for the lower bound of each batch, and one for each other engine.
 pub fn draw(build: &Build, rows: &[Row], peers: &[Peer]) -> Result<String, Stop> {
     let title = format!("{}: {}", build.model, build.machine());
-    // The names of the lines where the lines are not: times grow with the tokens, rates fall.
     let times = Chart {
         title: "seconds to the first token",
-        along: "visual tokens",
+        along: "image tokens",
         series: &series("ttft", rows, peers),
-        names: SeriesLabelPosition::UpperLeft,
-        value: &digits,
+        value: &tick,
         top: None,
     };
     let rates = Chart {
-        title: "tokens per second, prefill included",
+        title: "tokens per second, including prefill",
         series: &series("throughput_with_prefill", rows, peers),
-        names: SeriesLabelPosition::UpperRight,
         ..times
     };
     draw_all(SIZE, &title, &[times, rates])
@@ -48,10 +45,11 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
         // The engine's name stands for the only method, which is its own unless told otherwise.
         let name = if methods.len() > 1 { method } else { "hired" };
         all.push(Series::line(format!("{name}, batch {batch}"), Look::nth(index), points));
-        if key == "ttft" && index == 0 {
+        // Methods differ little in it.
+        if key == "ttft" && method == methods[0] {
             let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.ttft_floor?)));
-            let name = format!("floor, batch {batch}");
-            all.push(Series::line(name, Look::grey(1), points));
+            let name = format!("lower bound, batch {batch}");
+            all.push(Series::line(name, Look::bound(index), points));
         }
     }
     let mut engines: Vec<&str> = peers.iter().map(|peer| peer.text("engine")).collect();
@@ -78,5 +76,15 @@ mod tests {
         let names: Vec<_> =
             series("ttft", &rows, &[]).into_iter().map(|s| (s.name, s.points.len())).collect();
         assert_eq!(names, [("hired, batch 1".to_owned(), 2), ("hired, batch 4".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn every_batch_has_its_lower_bound() {
+        let mut rows = [row("full", 1, 2.0), row("20%", 1, 1.0), row("full", 4, 3.0)];
+        rows.iter_mut().for_each(|row| row.ttft_floor = Some(0.5));
+        let names: Vec<_> = series("ttft", &rows, &[]).into_iter().map(|s| s.name).collect();
+        let bounds: Vec<_> = names.iter().filter(|name| name.starts_with("lower")).collect();
+        assert_eq!(bounds, ["lower bound, batch 1", "lower bound, batch 4"]);
+        assert_eq!(series("throughput_with_prefill", &rows, &[]).len(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! Every kernel of a row: what it took, and how near that is to what the device can do.
 
 use super::row::Row;
-use super::table::digits;
+use crate::cli::table::{Columns, Format, Rate, Time};
 use hired::engine::{Ceiling, Cost, Entry, Stage};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -10,11 +10,9 @@ use std::time::Duration;
 pub struct Kernels {
     /// The row's.
     name: String,
-    method: String,
-    budget: String,
     batch: usize,
-    ceiling: Ceiling,
-    all: Vec<Kernel>,
+    /// An object for each kernel.
+    lines: Vec<Value>,
 }
 
 /// All calls of a kernel in one stage.
@@ -50,65 +48,101 @@ impl Kernels {
             kernel.cost += entry.cost;
         }
         all.sort_by_key(|kernel| std::cmp::Reverse(kernel.took));
-        let Row { name, method, budget, batch, .. } = row.clone();
-        Self { name, method, budget, batch, ceiling, all }
+        let lines = all.iter().map(|kernel| kernel.line(row, ceiling)).collect();
+        Self { name: row.name.clone(), batch: row.batch, lines }
+    }
+
+    /// Those of a row as an earlier run wrote them, if it did.
+    pub fn restore(row: &Row, written: &[Value]) -> Option<Self> {
+        let is_of = |line: &&Value| {
+            line["kernel"].is_string()
+                && line["method"] == row.method[..]
+                && line["budget"] == row.budget[..]
+                && line["batch"] == row.batch
+        };
+        let lines: Vec<Value> = written.iter().filter(is_of).cloned().collect();
+        let (name, batch) = (row.name.clone(), row.batch);
+        (!lines.is_empty()).then_some(Self { name, batch, lines })
     }
 
     /// One object for each kernel.
-    pub fn lines(&self) -> Vec<Value> {
-        let line = |kernel: &Kernel| {
-            let Kernel { name, stage, calls, took, cost } = kernel;
-            let seconds = took.as_secs_f64();
-            json!({
-                "kernel": name,
-                "stage": stage.name(),
-                "method": self.method,
-                "budget": self.budget,
-                "batch": self.batch,
-                "calls": calls,
-                "time": seconds,
-                "bytes": cost.bytes,
-                "flops": cost.flops,
-                "gb_per_second": rate(cost.bytes, seconds, 1e9),
-                "tflop_per_second": rate(cost.flops, seconds, 1e12),
-                "share_of_ceiling": self.ceiling.share(*cost, *took),
-                "flops_ceiling_measured": self.ceiling.flops_measured,
-            })
-        };
-        self.all.iter().map(line).collect()
+    pub fn lines(&self) -> &[Value] {
+        &self.lines
     }
 
-    pub fn markdown(&self) -> String {
-        let total: f64 = self.all.iter().map(|k| k.took.as_secs_f64()).sum();
-        let mark = if self.ceiling.flops_measured { "" } else { "*" };
-        let mut text = format!(
-            "### Kernels at {}, batch {}\n\n| kernel | stage | calls | ms | of all | GB/s | TFLOP/s | of the ceiling{mark} |\n\
-             |---|---|---:|---:|---:|---:|---:|---:|\n",
-            self.name, self.batch
+    /// A table for people.
+    pub fn table(&self, format: Format) -> String {
+        let number = |line: &Value, key: &str| line[key].as_f64();
+        let total: f64 = self.lines.iter().filter_map(|line| number(line, "time")).sum();
+        let measured = self.lines.iter().all(|line| line["flops_ceiling_measured"] == true);
+        let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+        let mut is_cached = false;
+        let mut rows = Vec::new();
+        for line in &self.lines {
+            let time = number(line, "time").unwrap_or_default();
+            let rate = |key: &str, scale: f64, unit| {
+                number(line, key).map_or(String::new(), |v| Rate(v * scale, unit).to_string())
+            };
+            let share = number(line, "share_of_ceiling").map_or(String::new(), |share| {
+                is_cached |= share > 1.0;
+                if share > 1.0 { ">100%".into() } else { percent(share) }
+            });
+            rows.push(vec![
+                text(line, "kernel"),
+                text(line, "stage"),
+                line["calls"].to_string(),
+                Time(time).to_string(),
+                if total > 0.0 { percent(time / total) } else { String::new() },
+                rate("gb_per_second", 1e9, "B/s"),
+                rate("tflop_per_second", 1e12, "FLOP/s"),
+                share,
+            ]);
+        }
+        let heads =
+            ["kernel", "stage", "calls", "time", "share", "traffic", "arithmetic", "of limit"];
+        let mut all = format!(
+            "### Kernels at {}, batch {}\n\n{}\n\
+             One answer of up to four tokens, each kernel timed by itself; decode steps are not replayed from a CUDA graph.\n\
+             traffic and arithmetic: the least that must be read, written and computed, over the time; of limit: this\n\
+             compared with the device's limits.\n",
+            self.name,
+            self.batch,
+            Columns::all(format, &heads, 2, &rows)
         );
-        for kernel in &self.all {
-            let Kernel { name, stage, calls, took, cost } = kernel;
-            let seconds = took.as_secs_f64();
-            let figure = |value: Option<f64>| value.map_or(String::new(), digits);
-            let percent =
-                |value: Option<f64>| value.map_or(String::new(), |v| format!("{:.0}%", 100.0 * v));
-            text += &format!(
-                "| `{name}` | {} | {calls} | {} | {} | {} | {} | {} |\n",
-                stage.name(),
-                digits(seconds * 1e3),
-                percent((total > 0.0).then(|| seconds / total)),
-                figure(rate(cost.bytes, seconds, 1e9)),
-                figure(rate(cost.flops, seconds, 1e12)),
-                percent(self.ceiling.share(*cost, *took)),
-            );
+        if is_cached {
+            all += ">100%: the data came from a cache, which is faster than the memory that sets the limit.\n";
         }
-        text += "\nOf one answer of up to four tokens, each kernel timed by itself; decode steps are not replayed here. \
-                 GB/s and TFLOP/s: what must be read, written and computed at least.\n";
-        if !self.ceiling.flops_measured {
-            text += "* The ceiling of the arithmetic is cores times clock; that of the traffic was measured.\n";
+        if !measured {
+            all += "The limit of arithmetic is cores × clock, not measured.\n";
         }
-        text
+        all
     }
+}
+
+impl Kernel {
+    fn line(&self, row: &Row, ceiling: Ceiling) -> Value {
+        let Self { name, stage, calls, took, cost } = self;
+        let seconds = took.as_secs_f64();
+        json!({
+            "kernel": name,
+            "stage": stage.name(),
+            "method": row.method,
+            "budget": row.budget,
+            "batch": row.batch,
+            "calls": calls,
+            "time": seconds,
+            "bytes": cost.bytes,
+            "flops": cost.flops,
+            "gb_per_second": rate(cost.bytes, seconds, 1e9),
+            "tflop_per_second": rate(cost.flops, seconds, 1e12),
+            "share_of_ceiling": ceiling.share(*cost, *took),
+            "flops_ceiling_measured": ceiling.flops_measured,
+        })
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.0}%", 100.0 * share)
 }
 
 fn rate(amount: u64, seconds: f64, unit: f64) -> Option<f64> {
@@ -151,6 +185,31 @@ mod tests {
         // 20 bytes in 3 ms of a ceiling that takes 2.
         let share = kernels.lines()[2]["share_of_ceiling"].as_f64().unwrap();
         assert!((share - 2.0 / 3.0).abs() < 1e-9);
-        assert!(kernels.markdown().contains("| `a` | vision | 2 | 3.00 |"));
+        let table = kernels.table(Format::Md);
+        assert!(
+            table.contains("| a | vision | 2 | 3.00 ms | 19% | 6.67 kB/s | 1.67 kFLOP/s | 67% |"),
+            "{table}"
+        );
+        assert!(!table.contains(">100%") && !table.contains("cores × clock"), "{table}");
+        // As a file has them: the same table; of other rows: none.
+        let again = Kernels::restore(&row("full", 1, 0.0), kernels.lines()).unwrap();
+        assert_eq!(again.table(Format::Md), table);
+        assert!(Kernels::restore(&row("full", 2, 0.0), kernels.lines()).is_none());
+    }
+
+    #[test]
+    fn what_a_cache_makes_faster_than_memory_is_explained() {
+        let entries = [Entry {
+            name: "a".into(),
+            stage: Stage::Vision,
+            layer: None,
+            cost: Cost { flops: 0, bytes: 100 },
+            begin: Duration::ZERO,
+            took: Duration::from_millis(1),
+        }];
+        let ceiling =
+            Ceiling { bytes_per_second: 1e4, flops_per_second: None, flops_measured: true };
+        let table = Kernels::new(&row("full", 1, 0.0), &entries, ceiling).table(Format::Md);
+        assert!(table.contains("| >100% |") && table.contains("cache"), "{table}");
     }
 }

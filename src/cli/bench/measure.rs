@@ -4,6 +4,7 @@ use super::args::BenchArgs;
 use super::row::{Row, Sample};
 use crate::cli::Stop;
 use crate::cli::interrupt::Interrupt;
+use crate::cli::output::print;
 use crate::cli::progress::{self, Steps};
 use crate::cli::values::TypedBudget;
 use hired::engine::{Answer, Engine, Entry, Image, Prompt, Request};
@@ -33,25 +34,28 @@ impl<'a> Bench<'a> {
         Self { engine, args, image, interrupt, steps: progress::steps(all) }
     }
 
-    /// Measures a method at a budget; a batch that there is no memory for is a row that says so.
-    pub fn row(
-        &mut self,
-        method: Method,
-        budget: &TypedBudget,
-        batch: usize,
-    ) -> Result<(Row, Vec<Request>), Stop> {
-        let requests = vec![self.request(method, budget); batch];
+    /// So many requests with a method and a budget.
+    pub fn requests(&self, method: Method, budget: &TypedBudget, batch: usize) -> Vec<Request> {
+        vec![self.request(method, budget); batch]
+    }
+
+    /// Measures the requests of a row; if there is no memory for them, the row says so.
+    pub fn measure(&mut self, row: &mut Row, requests: &[Request]) -> Result<(), Stop> {
         // What an earlier row took is no part of this one.
         self.engine.release()?;
-        let mut row = Row::new(self.args, method, budget, batch);
-        let samples = self.samples(&requests, &mut row);
-        self.steps.skip_to_row_end(self.args.reps + 1);
+        let samples = self.samples(requests, row);
         match samples {
             Ok(samples) => row.fill(&samples),
             Err(Stop::Failed(why)) if !self.interrupt.raised() => row.failure = Some(why),
             Err(stop) => return Err(stop),
         }
-        Ok((row, requests))
+        Ok(())
+    }
+
+    /// A row is over, whether it was measured now or before.
+    pub fn end_row(&mut self, text: &str) -> Result<(), Stop> {
+        self.steps.skip_to_row_end(self.args.reps + 1);
+        self.steps.aside(|| print(text))
     }
 
     fn samples(&mut self, requests: &[Request], row: &mut Row) -> Result<Vec<Sample>, Stop> {

@@ -1,6 +1,7 @@
 //! `hired bench`: the cost of a request at each budget and batch.
 
 mod args;
+mod build;
 mod chart;
 mod kernels;
 mod measure;
@@ -16,14 +17,17 @@ pub use args::BenchArgs;
 use super::Stop;
 use super::files::{Output, read_image};
 use super::interrupt::Interrupt;
+use super::journal::Journal;
 use super::output::{print, tell_notes};
 use super::progress;
-use args::Format;
+use build::Build;
 use hired::engine::{Engine, Image, Stage};
 use kernels::Kernels;
 use measure::Bench;
+use row::Row;
+use serde_json::Value;
 use std::ops::ControlFlow;
-use table::{Build, Report};
+use table::Printer;
 
 pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let image = match &args.image {
@@ -41,49 +45,70 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     // Before anything else is there, so that the copy that measures the bandwidth has room.
     let ceiling = engine.ceiling()?;
     let build = Build::new(&engine, args, ceiling);
+    let (mut journal, before) = match &args.out {
+        Some(path) => {
+            let (journal, before) = Journal::open(path, "bench", &build.settings(args))?;
+            (Some(journal), before)
+        }
+        None => (None, Vec::new()),
+    };
+    let mut printer = Printer::new(args, &build, &peers);
     let mut bench = Bench::new(&mut engine, args, image, interrupt);
-    let mut rows = Vec::new();
-    let mut profiles = Vec::new();
-    let profiled = args.kernels || plot.is_some() || timeline.is_some();
+    let (mut rows, mut kernels, mut first) = (Vec::new(), Vec::new(), None);
     for (method, budget) in args.asked() {
         for &batch in &args.batch {
-            let (row, requests) = bench.row(method, budget, batch)?;
-            if profiled && row.failure.is_none() {
-                profiles.push((rows.len(), bench.profile(&requests)?));
+            let requests = bench.requests(method, budget, batch);
+            let mut row = Row::new(args, method, budget, batch);
+            // The last line counts: a row that failed is measured again.
+            let known = before.iter().rev().find(|line| row.is_in(line));
+            let known = known.and_then(|line| row.clone().restore(line));
+            let is_new = known.is_none();
+            match known {
+                Some(known) => row = known,
+                None => bench.measure(&mut row, &requests)?,
             }
+            let mut listed = if args.kernels { Kernels::restore(&row, &before) } else { None };
+            let is_first = timeline.is_some() && first.is_none();
+            let profiled = plot.is_some() && row.ttft_floor.is_none()
+                || args.kernels && listed.is_none()
+                || is_first;
+            if profiled && row.failure.is_none() {
+                let entries = bench.profile(&requests)?;
+                row.set_floors(ceiling, &entries);
+                if args.kernels && listed.is_none() {
+                    listed = Some(Kernels::new(&row, &entries, ceiling));
+                }
+                first.get_or_insert((rows.len(), entries));
+            }
+            row.compare(&rows);
+            if let (Some(journal), true) = (&mut journal, is_new) {
+                let mut lines = vec![Value::Object(row.columns())];
+                lines.extend(listed.iter().flat_map(Kernels::lines).cloned());
+                journal.append(&lines)?;
+            }
+            bench.end_row(&printer.row(&row)?)?;
             rows.push(row);
+            kernels.extend(listed);
         }
     }
-    for (index, entries) in &profiles {
-        rows[*index].set_floors(ceiling, entries);
-    }
-    row::compare(&mut rows);
     if let Some(why) = rows.iter().find_map(|row| row.failure.as_ref())
         && rows.iter().all(|row| row.failure.is_some())
     {
         return Err(Stop::Failed(why.clone()));
     }
-
-    let kernels: Vec<Kernels> = match args.kernels {
-        true => profiles.iter().map(|(i, e)| Kernels::new(&rows[*i], e, ceiling)).collect(),
-        false => Vec::new(),
-    };
+    drop(bench);
+    print(&printer.end(&rows, &kernels)?)?;
     if let Some(plot) = plot {
         plot.write(chart::draw(&build, &rows, &peers)?.as_bytes())?;
     }
     if let Some(timeline) = timeline {
         // Of the first that was measured, which most like to see whole.
-        let Some((index, entries)) = profiles.first() else {
+        let Some((index, entries)) = first else {
             return Err(Stop::Failed("nothing was measured that a timeline could show".into()));
         };
-        timeline.write(timeline::draw(&build, &rows[*index], entries)?.as_bytes())?;
+        timeline.write(timeline::draw(&build, &rows[index], &entries)?.as_bytes())?;
     }
-    let report = Report { build: &build, rows: &rows, kernels: &kernels, peers: &peers };
-    print(&match args.format {
-        Format::Md => report.markdown(),
-        Format::Csv => report.csv()?,
-        Format::Json => report.json()?,
-    })
+    Ok(())
 }
 
 fn load(args: &BenchArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {

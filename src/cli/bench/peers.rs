@@ -1,7 +1,8 @@
-//! Rows of other engines, measured by their own scripts and shown beside ours.
+//! Rows of other engines, measured by their own scripts and compared with ours.
 
-use super::table::digits;
+use super::table::size;
 use crate::cli::Stop;
+use crate::cli::table::{Size, Time, digits};
 use serde_json::Value;
 use std::path::Path;
 
@@ -18,7 +19,7 @@ pub fn read(path: &Path) -> Result<Vec<Peer>, Stop> {
     let failed = |what: String| Stop::Failed(format!("{}: {what}", path.display()));
     let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
     if size > LARGEST {
-        return Err(failed(format!("has {size} bytes, too many for a table of peers")));
+        return Err(failed(format!("{} is too large for a table of other engines", Size(size))));
     }
     let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
     let mut peers = Vec::new();
@@ -46,24 +47,26 @@ impl Peer {
         self.0.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A line of the table of rows, which has a column for the method or not.
-    pub fn markdown(&self, has_method: bool) -> String {
-        let figure = |key: &str| self.number(key).map_or(String::new(), digits);
-        let memory =
-            self.number("peak_memory").map_or(String::new(), |v| format!("{:.3}", v / 1e9));
-        let method = if has_method { "|  " } else { "" };
-        format!(
-            "{method}| {}, {} | {} | {} | {} | {} |  | {} |  |  | {} | {} | {} | {memory} |  |\n",
-            self.text("engine"),
-            self.text("budget"),
-            self.number("batch").unwrap_or(1.0),
+    /// Cells of the table of rows, of which the first names the engine.
+    pub fn cells(&self, has_speed_up: bool) -> Vec<String> {
+        let time = |key: &str| self.number(key).map_or(String::new(), |v| Time(v).to_string());
+        let rate = |key: &str| self.number(key).map_or(String::new(), digits);
+        let mut cells = vec![
+            self.text("engine").to_owned(),
+            self.text("budget").to_owned(),
+            self.number("batch").unwrap_or(1.0).to_string(),
             self.number("visual_tokens").map_or(String::new(), |v| v.to_string()),
-            figure("ttft"),
-            figure("preprocess"),
-            figure("vision"),
-            figure("prefill"),
-            figure("decode_tokens_per_second"),
-            figure("throughput_with_prefill"),
-        )
+            time("ttft"),
+            time("vision"),
+            String::new(),
+            time("prefill"),
+            rate("decode_tokens_per_second"),
+            rate("throughput_with_prefill"),
+        ];
+        if has_speed_up {
+            cells.push(String::new());
+        }
+        cells.push(self.number("peak_memory").map_or(String::new(), size));
+        cells
     }
 }

@@ -5,6 +5,9 @@ use hired::engine::Image;
 /// Side in pixels: a grid of two by two with the usual sub-images.
 const SIDE: usize = 672;
 
+/// What it is called.
+pub const NAME: &str = "fixed, 672×672";
+
 /// Always the same 672×672 pixels: gradients, a grid of lines and noise, so that no part is like another.
 pub fn fixed() -> Image {
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;

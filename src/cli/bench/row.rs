@@ -135,6 +135,34 @@ impl Row {
         }
     }
 
+    /// A row as an earlier run wrote it; `None` for one that could not be measured.
+    pub fn restore(mut self, columns: &Value) -> Option<Self> {
+        let count = |key: &str| columns.get(key)?.as_u64().map(|count| count as usize);
+        if !columns["failure"].is_null() {
+            return None;
+        }
+        (self.asked, self.kept) = (count("asked")?, count("kept")?);
+        (self.merged, self.newlines) = (count("merged")?, count("newlines")?);
+        self.host_round_trip = columns["host_round_trip"].as_bool()?;
+        for (value, name) in self.values.iter_mut().zip(KEYS) {
+            let number = |end: &str| columns.get(format!("{name}{end}"))?.as_f64();
+            let spread =
+                |median| Some(Spread { least: number("_min")?, median, most: number("_max")? });
+            *value = number("").and_then(spread);
+        }
+        self.ttft_floor = columns["ttft_floor"].as_f64();
+        self.decode_floor = columns["decode_floor"].as_f64();
+        Some(self)
+    }
+
+    /// Whether an object is this row's.
+    pub fn is_in(&self, columns: &Value) -> bool {
+        columns.get("ttft").is_some()
+            && columns["method"] == self.method[..]
+            && columns["budget"] == self.budget[..]
+            && columns["batch"] == self.batch
+    }
+
     /// Takes down what became of the image.
     pub fn describe(&mut self, answer: &Answer) {
         self.host_round_trip = answer.host_round_trip;
@@ -184,6 +212,21 @@ impl Row {
         self.ratios[key(name)]
     }
 
+    /// Compares it with the full budget's row of the same batch, which was measured before.
+    pub fn compare(&mut self, rows: &[Row]) {
+        let full: Option<Row> = match self.budget == "full" {
+            true => Some(self.clone()),
+            false => rows.iter().find(|r| r.budget == "full" && r.batch == self.batch).cloned(),
+        };
+        let Some(full) = full else { return };
+        for (index, ratio) in self.ratios.iter_mut().enumerate() {
+            *ratio = match (self.values[index], full.values[index]) {
+                (Some(this), Some(full)) if full.median > 0.0 => Some(this.median / full.median),
+                _ => None,
+            };
+        }
+    }
+
     /// Every column by its name.
     pub fn columns(&self) -> Map<String, Value> {
         let mut all = Map::new();
@@ -225,20 +268,6 @@ fn number(name: &str, value: f64) -> Value {
     if name.contains("peak") { json!(value.round() as u64) } else { json!(value) }
 }
 
-/// Puts every row beside the full budget's of the same batch.
-pub fn compare(rows: &mut [Row]) {
-    let full: Vec<Row> = rows.iter().filter(|r| r.budget == "full").cloned().collect();
-    for row in rows {
-        let Some(full) = full.iter().find(|f| f.batch == row.batch) else { continue };
-        for (index, ratio) in row.ratios.iter_mut().enumerate() {
-            *ratio = match (row.values[index], full.values[index]) {
-                (Some(this), Some(full)) if full.median > 0.0 => Some(this.median / full.median),
-                _ => None,
-            };
-        }
-    }
-}
-
 #[cfg(test)]
 pub mod tests {
     use super::*;
@@ -277,11 +306,26 @@ pub mod tests {
     }
 
     #[test]
-    fn rows_are_put_beside_the_full_one_of_their_batch() {
-        let mut rows = vec![row("20%", 1, 1.0), row("full", 1, 4.0), row("20%", 2, 1.0)];
-        compare(&mut rows);
-        assert_eq!(rows[0].ratio("ttft"), Some(0.25));
-        assert_eq!(rows[1].ratio("ttft"), Some(1.0));
-        assert_eq!(rows[2].ratio("ttft"), None);
+    fn rows_are_compared_with_the_full_one_of_their_batch() {
+        let mut full = row("full", 1, 4.0);
+        full.compare(&[]);
+        assert_eq!(full.ratio("ttft"), Some(1.0));
+        let (mut this, mut other) = (row("20%", 1, 1.0), row("20%", 2, 1.0));
+        this.compare(std::slice::from_ref(&full));
+        other.compare(&[full]);
+        assert_eq!((this.ratio("ttft"), other.ratio("ttft")), (Some(0.25), None));
+    }
+
+    #[test]
+    fn a_row_is_restored_from_its_columns() {
+        let mut written = row("20%", 2, 1.5);
+        (written.ttft_floor, written.merged) = (Some(0.5), 3);
+        let columns = Value::Object(written.columns());
+        let blank = Row { values: [None; KEYS.len()], kept: 0, ..row("20%", 2, 0.0) };
+        assert!(blank.is_in(&columns) && !row("20%", 1, 0.0).is_in(&columns));
+        let restored = blank.restore(&columns).unwrap();
+        assert_eq!(Value::Object(restored.columns()), columns);
+        written.failure = Some("no memory".into());
+        assert!(row("20%", 2, 0.0).restore(&Value::Object(written.columns())).is_none());
     }
 }

@@ -1,57 +1,78 @@
 //! The kernels of one request over time, as a drawing: what a profiler's timeline shows, from our own record.
 
+use super::build::Build;
 use super::row::Row;
-use super::table::{Build, digits};
 use crate::cli::Stop;
+use crate::cli::table::{Time, tick};
 use hired::engine::{Entry, Stage};
 use plotters::prelude::*;
 use std::time::Duration;
 
 const WIDTH: u32 = 1200;
-const LANE: u32 = 22;
+const LANE: i32 = 22;
 /// Lanes of kernels; those that take least share the last one.
 const LANES: usize = 14;
-const LEFT: i32 = 300;
-const TOP: i32 = 44;
+/// Above the lanes: two lines of title, one of colours.
+const TOP: i32 = 76;
+/// Below them: the axis and its numbers.
+const BOTTOM: i32 = 44;
+/// Size of type, as in the other drawings: 11.3 pixels.
+const TYPE: i32 = 14;
+/// Pixels of a character of that size.
+const CHARACTER: f64 = 7.0;
+
+/// When something began and ended.
+type Span = (Duration, Duration);
 
 /// Pieces of work that share a lane.
 struct Lane {
     name: String,
     took: Duration,
     calls: usize,
-    spans: Vec<(Duration, Duration)>,
+    spans: Vec<(Stage, Span)>,
 }
 
-/// A lane for the stages, then one for each kernel, the longest first. Spans closer than a pixel are drawn as one.
+impl Lane {
+    fn label(&self) -> String {
+        format!("{} ×{}, {}", self.name, self.calls, Time(self.took.as_secs_f64()))
+    }
+}
+
+/// A lane for the stages, then one for each kernel, the longest first, above an axis of time; colours are stages. Spans
+/// closer than a pixel are drawn as one.
 pub fn draw(build: &Build, row: &Row, entries: &[Entry]) -> Result<String, Stop> {
     let end = entries.iter().map(|e| e.begin + e.took).max().unwrap_or_default();
     let start = entries.iter().map(|e| e.begin).min().unwrap_or_default();
     let lanes = lanes(entries);
-    let height = TOP as u32 + LANE * (lanes.len() as u32 + 2);
+    let stages = stages(entries);
+    let longest = lanes.iter().map(|lane| lane.label().chars().count()).max().unwrap_or_default();
+    let left = (longest as f64 * CHARACTER) as i32 + 20;
+    let bottom = TOP + LANE * (lanes.len() as i32 + 1);
     let mut text = String::new();
     {
-        let root = SVGBackend::with_string(&mut text, (WIDTH, height)).into_drawing_area();
-        let paint = Paint { root: &root, start, scale: scale(end - start) };
-        let title = format!(
-            "{}, {}, batch {}: {} ms. {}",
-            build.model,
-            row.name,
-            row.batch,
-            digits((end - start).as_secs_f64() * 1e3),
-            build.machine()
-        );
+        let size = (WIDTH, (bottom + BOTTOM) as u32);
+        let root = SVGBackend::with_string(&mut text, size).into_drawing_area();
+        let all = (end - start).as_secs_f64().max(1e-9);
+        let scale = f64::from(WIDTH as i32 - left - 24) / all;
+        let paint = Paint { root: &root, start, left, scale };
+        let title =
+            format!("{}, budget {}, batch {}: {}", build.model, row.name, row.batch, Time(all));
         let drawn = root.fill(&WHITE).map_err(|e| e.to_string()).and_then(|()| {
-            paint.text(&title, (8, 8), 14)?;
-            for (stage, spans) in stages(entries) {
-                paint.spans(0, &spans, colour(stage))?;
-                paint.text(stage.name(), (paint.x(spans[0].0), TOP - 14), 11)?;
+            paint.text(&title, (8, 8), 17)?;
+            paint.text(&build.machine(), (8, 30), TYPE)?;
+            paint.colours(stages.iter().map(|(stage, _)| *stage))?;
+            paint.axis(all, bottom)?;
+            paint.text("stages", (8, TOP + 3), TYPE)?;
+            for (stage, spans) in &stages {
+                paint.spans(0, spans, colour(*stage))?;
             }
-            paint.text("stages", (8, TOP + 3), 12)?;
             for (index, lane) in lanes.iter().enumerate() {
-                let Lane { name, took, calls, spans } = lane;
-                let label = format!("{name} ×{calls}, {} ms", digits(took.as_secs_f64() * 1e3));
-                paint.text(&label, (8, TOP + (LANE as i32) * (index as i32 + 1) + 3), 11)?;
-                paint.spans(index + 1, spans, RGBColor(70, 110, 160))?;
+                paint.text(&lane.label(), (8, TOP + LANE * (index as i32 + 1) + 3), TYPE)?;
+                for (stage, _) in &stages {
+                    let of_stage = lane.spans.iter().filter(|(of, _)| of == stage);
+                    let spans: Vec<Span> = of_stage.map(|(_, span)| *span).collect();
+                    paint.spans(index + 1, &spans, colour(*stage))?;
+                }
             }
             root.present().map_err(|e| e.to_string())
         });
@@ -60,20 +81,17 @@ pub fn draw(build: &Build, row: &Row, entries: &[Entry]) -> Result<String, Stop>
     Ok(text)
 }
 
-/// Pixels of a second.
-fn scale(all: Duration) -> f64 {
-    (f64::from(WIDTH) - f64::from(LEFT) - 16.0) / all.as_secs_f64().max(1e-9)
-}
-
 struct Paint<'a, 'b> {
     root: &'a DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
     start: Duration,
+    /// Where the time begins, and the pixels of a second.
+    left: i32,
     scale: f64,
 }
 
 impl Paint<'_, '_> {
     fn x(&self, at: Duration) -> i32 {
-        LEFT + (at.saturating_sub(self.start).as_secs_f64() * self.scale) as i32
+        self.left + (at.saturating_sub(self.start).as_secs_f64() * self.scale) as i32
     }
 
     fn text(&self, text: &str, at: (i32, i32), size: i32) -> Result<(), String> {
@@ -81,13 +99,44 @@ impl Paint<'_, '_> {
         self.root.draw_text(text, &style, at).map_err(|e| e.to_string())
     }
 
-    fn spans(
-        &self,
-        lane: usize,
-        spans: &[(Duration, Duration)],
-        colour: RGBColor,
-    ) -> Result<(), String> {
-        let top = TOP + LANE as i32 * lane as i32;
+    /// Which colour is which stage.
+    fn colours(&self, stages: impl Iterator<Item = Stage>) -> Result<(), String> {
+        let mut x = self.left;
+        for stage in stages {
+            let swatch =
+                Rectangle::new([(x, TOP - 22), (x + 14, TOP - 10)], colour(stage).filled());
+            self.root.draw(&swatch).map_err(|e| e.to_string())?;
+            self.text(stage.name(), (x + 20, TOP - 23), TYPE)?;
+            x += 40 + (stage.name().len() as f64 * CHARACTER) as i32;
+        }
+        Ok(())
+    }
+
+    /// Numbers below the lanes, each with a line through them.
+    fn axis(&self, all: f64, bottom: i32) -> Result<(), String> {
+        let step = step(all);
+        let (unit, per) = if all < 1e-3 {
+            ("µs", 1e6)
+        } else if all < 1.0 {
+            ("ms", 1e3)
+        } else {
+            ("s", 1.0)
+        };
+        for index in 0..=(all / step) as usize {
+            let at = step * index as f64;
+            let x = self.left + (at * self.scale) as i32;
+            let line = PathElement::new([(x, TOP), (x, bottom + 4)], RGBColor(215, 215, 215));
+            self.root.draw(&line).map_err(|e| e.to_string())?;
+            let number = tick(at * per);
+            let half = number.len() as f64 * CHARACTER / 2.0;
+            self.text(&number, (x - half as i32, bottom + 8), TYPE)?;
+        }
+        let middle = (self.left + WIDTH as i32) / 2;
+        self.text(&format!("time, {unit}"), (middle - 26, bottom + 25), TYPE)
+    }
+
+    fn spans(&self, lane: usize, spans: &[Span], colour: RGBColor) -> Result<(), String> {
+        let top = TOP + LANE * lane as i32;
         let mut boxes: Vec<(i32, i32)> = Vec::new();
         for (begin, end) in spans {
             let (left, right) = (self.x(*begin), self.x(*end).max(self.x(*begin) + 1));
@@ -97,12 +146,19 @@ impl Paint<'_, '_> {
             }
         }
         for (left, right) in boxes {
-            let corners = [(left, top + 2), (right, top + LANE as i32 - 4)];
+            let corners = [(left, top + 2), (right, top + LANE - 4)];
             let shape = Rectangle::new(corners, colour.filled());
             self.root.draw(&shape).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
+}
+
+/// Seconds between the numbers of an axis: one, two or five of some power of ten, so that there are five to twelve.
+fn step(all: f64) -> f64 {
+    let power = 10f64.powf((all / 10.0).log10().floor());
+    let fits = |times: &f64| all / (times * power) <= 12.0;
+    [1.0, 2.0, 5.0].into_iter().find(fits).unwrap_or(10.0) * power
 }
 
 fn colour(stage: Stage) -> RGBColor {
@@ -119,8 +175,8 @@ fn colour(stage: Stage) -> RGBColor {
 }
 
 /// When each stage ran, in the order in which they first did.
-fn stages(entries: &[Entry]) -> Vec<(Stage, Vec<(Duration, Duration)>)> {
-    let mut all: Vec<(Stage, Vec<(Duration, Duration)>)> = Vec::new();
+fn stages(entries: &[Entry]) -> Vec<(Stage, Vec<Span>)> {
+    let mut all: Vec<(Stage, Vec<Span>)> = Vec::new();
     let mut last = None;
     for entry in entries {
         let span = (entry.begin, entry.begin + entry.took);
@@ -140,7 +196,7 @@ fn stages(entries: &[Entry]) -> Vec<(Stage, Vec<(Duration, Duration)>)> {
 fn lanes(entries: &[Entry]) -> Vec<Lane> {
     let mut all: Vec<Lane> = Vec::new();
     for entry in entries {
-        let span = (entry.begin, entry.begin + entry.took);
+        let span = (entry.stage, (entry.begin, entry.begin + entry.took));
         match all.iter_mut().find(|lane| lane.name == entry.name) {
             Some(lane) => {
                 lane.took += entry.took;
@@ -159,7 +215,7 @@ fn lanes(entries: &[Entry]) -> Vec<Lane> {
     if all.len() > LANES {
         let rest = all.split_off(LANES - 1);
         let mut spans: Vec<_> = rest.iter().flat_map(|lane| lane.spans.clone()).collect();
-        spans.sort();
+        spans.sort_by_key(|(_, span)| *span);
         all.push(Lane {
             name: format!("{} others", rest.len()),
             took: rest.iter().map(|lane| lane.took).sum(),
@@ -188,6 +244,15 @@ mod tests {
         let stages: Vec<_> =
             stages(&entries).into_iter().map(|(stage, spans)| (stage, spans.len())).collect();
         assert_eq!(stages, [(Stage::Vision, 2), (Stage::Select, 1)]);
+    }
+
+    #[test]
+    fn an_axis_has_five_to_twelve_round_numbers() {
+        let steps = [0.011, 0.042, 0.1, 0.13, 0.9, 25.0].map(|all| (step(all), all / step(all)));
+        for (step, count) in steps {
+            assert!((5.0..=12.0).contains(&count), "{step}: {count}");
+        }
+        assert!((step(0.042) - 0.005).abs() < 1e-12 && (step(25.0) - 5.0).abs() < 1e-12);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::metric::Metric;
 use crate::cli::args::{DeviceArgs, ModelArgs};
 use crate::cli::selection::TuningArgs;
+use crate::cli::table::Format;
 use crate::cli::values::{self, TypedBudget};
 use clap::Args;
 use hired::select::{Alpha, Heads, Method, Newlines, Rule, Selection};
@@ -15,22 +16,29 @@ pub struct EvalArgs {
     /// JSON lines: {"image": path relative to this file, "prompt": text, "answer": text or [texts]}
     #[arg(long, value_name = "FILE.jsonl")]
     pub questions: PathBuf,
-    /// How answers are judged
+    /// How a prediction is scored
     #[arg(long, value_enum, default_value_t = Metric::Exact)]
     pub metric: Metric,
-    /// The first N questions only
+    /// Ask only the first N questions
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = values::count)]
     pub limit: Option<usize>,
-    /// An answer ends after N tokens at the latest
+    /// Longest answer in tokens
     #[arg(long, value_name = "N", default_value = "32", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
-    /// Print a JSON array
-    #[arg(long)]
-    pub json: bool,
-    /// Draw accuracy over visual tokens, a line for all that differs in its budget only
+    /// Write every prediction to FILE, one JSON line each, as soon as its image is done; the same command goes on from
+    /// there after Ctrl-C or a crash, and after a larger --limit or further methods and budgets asks only what is missing
+    #[arg(long, visible_alias = "out", value_name = "FILE.jsonl")]
+    pub predictions: Option<PathBuf>,
+    /// How to print the table [default: table in a terminal, md elsewhere]
+    #[arg(long, value_enum)]
+    pub format: Option<Format>,
+    /// The same as --format json: an array with one object for each row
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// Plot accuracy over visual tokens: a line for each combination of options, a point for each budget
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
-    /// Draw how many visual tokens each image takes, a line for each method and budget
+    /// Plot how many visual tokens each image takes: a line for each method and budget
     #[arg(long, value_name = "OUT.svg")]
     pub plot_tokens: Option<PathBuf>,
     #[command(flatten)]
@@ -39,7 +47,14 @@ pub struct EvalArgs {
     pub device: DeviceArgs,
 }
 
-/// What is compared: a row for each combination.
+impl EvalArgs {
+    /// How to print the rows.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::or_default(self.format) }
+    }
+}
+
+/// What is compared: a row for each combination that makes a difference.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Visual tokens")]
 pub struct ComparedArgs {
@@ -88,7 +103,7 @@ pub struct ComparedArgs {
     /// image_newline tokens: all, none [default: all at full budget and with fastv, else none]
     #[arg(long, value_name = "W,…", value_delimiter = ',')]
     newlines: Vec<Newlines>,
-    /// Of the method random: same seed, same patches
+    /// Seed of the method random
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true)]
     drop_seed: u64,
     #[command(flatten)]

@@ -4,7 +4,6 @@ use super::args::EvalArgs;
 use super::row::{Row, series};
 use crate::cli::Stop;
 use crate::cli::chart::{Chart, Look, Point, Series, draw_all};
-use plotters::prelude::*;
 use std::collections::BTreeSet;
 
 const SIZE: (u32, u32) = (960, 540);
@@ -34,7 +33,6 @@ pub fn draw(rows: &[Row], args: &EvalArgs) -> Result<String, Stop> {
         title: if few { "accuracy, with 95% intervals" } else { "accuracy" },
         along: "visual tokens",
         series: &lines,
-        names: SeriesLabelPosition::LowerRight,
         value: &|value| format!("{:.0}%", 100.0 * value),
         top: Some(1.0),
     };

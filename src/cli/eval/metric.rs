@@ -29,6 +29,16 @@ impl Metric {
         }
     }
 
+    /// What it is called in papers.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Exact => "exact match",
+            Self::Vqa => "VQA accuracy",
+            Self::Anls => "ANLS",
+            Self::Relaxed => "relaxed accuracy",
+        }
+    }
+
     /// As typed.
     pub fn name(self) -> String {
         self.to_possible_value().map_or(String::new(), |value| value.get_name().into())

@@ -1,7 +1,9 @@
 //! A file of questions: JSON lines, one question each.
 
 use crate::cli::Stop;
+use crate::cli::table::Size;
 use serde::Deserialize;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +13,10 @@ const LARGEST: u64 = 1 << 30;
 /// A question and the answers that are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
+    /// Its line in the file, from 1.
+    pub line: usize,
+    /// What the file calls it, if anything: `id` or `question_id`.
+    pub id: Value,
     pub prompt: String,
     pub right: Vec<String>,
 }
@@ -19,14 +25,21 @@ pub struct Question {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     pub image: PathBuf,
+    /// The path as the file has it.
+    pub name: String,
     pub questions: Vec<Question>,
 }
 
+/// Files of lmms-eval and VLMEvalKit say `question` and `answers`.
 #[derive(Deserialize)]
 struct Line {
-    image: PathBuf,
-    prompt: String,
-    answer: Answer,
+    image: String,
+    prompt: Option<String>,
+    question: Option<String>,
+    answer: Option<Answer>,
+    answers: Option<Answer>,
+    id: Option<Value>,
+    question_id: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +57,15 @@ enum Text {
     Number(serde_json::Number),
 }
 
+impl Answer {
+    fn all(self) -> Vec<String> {
+        match self {
+            Self::One(answer) => vec![answer.into()],
+            Self::Several(answers) => answers.into_iter().map(String::from).collect(),
+        }
+    }
+}
+
 impl From<Text> for String {
     fn from(text: Text) -> Self {
         match text {
@@ -58,7 +80,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     let failed = |what: String| Stop::Failed(format!("{}: {what}", path.display()));
     let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
     if size > LARGEST {
-        return Err(failed(format!("has {size} bytes: give a file of questions, one a line")));
+        return Err(failed(format!("{} is too large for a file of questions", Size(size))));
     }
     let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
     // Windows tools begin a file with a byte order mark.
@@ -70,32 +92,31 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     for (index, line) in lines.take(limit.unwrap_or(usize::MAX)) {
         let line: Line = serde_json::from_str(line).map_err(|e| {
             failed(format!(
-                "line {} is no question ({}): give {{\"image\": path, \"prompt\": text, \"answer\": text or [texts]}}",
+                "line {}: {}; a line is {{\"image\": path, \"prompt\": text, \"answer\": text or [texts]}}",
                 index + 1,
                 unread(&e)
             ))
         })?;
-        let right = match line.answer {
-            Answer::One(answer) => vec![answer.into()],
-            Answer::Several(answers) => answers.into_iter().map(String::from).collect(),
-        };
-        if right.is_empty() || line.prompt.is_empty() {
-            let what = if right.is_empty() { "answer" } else { "words in its prompt" };
-            return Err(failed(format!("line {} has no {what}", index + 1)));
+        let right = line.answer.or(line.answers).map_or(Vec::new(), Answer::all);
+        let prompt = line.prompt.or(line.question).unwrap_or_default();
+        if right.is_empty() || prompt.is_empty() {
+            let key = if right.is_empty() { "answer" } else { "prompt" };
+            return Err(failed(format!("line {}: \"{key}\" is missing or empty", index + 1)));
         }
-        let image = folder.join(line.image);
+        let image = folder.join(&line.image);
         let place = *places.entry(image.clone()).or_insert(items.len());
         if place == items.len() {
             if !image.exists() {
                 let missing = format!("line {}: {}: no such file", index + 1, image.display());
                 return Err(failed(missing));
             }
-            items.push(Item { image, questions: Vec::new() });
+            items.push(Item { image, name: line.image, questions: Vec::new() });
         }
-        items[place].questions.push(Question { prompt: line.prompt, right });
+        let id = line.id.or(line.question_id).unwrap_or_default();
+        items[place].questions.push(Question { line: index + 1, id, prompt, right });
     }
     if items.is_empty() {
-        return Err(failed("has no question".into()));
+        return Err(failed("there is no question in this file".into()));
     }
     Ok(items)
 }
@@ -104,7 +125,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
 fn unread(error: &serde_json::Error) -> String {
     match error.to_string() {
         said if said.contains("untagged") => {
-            "\"answer\" must be a text, a number or a list of them".into()
+            "\"answer\" must be a string, a number or a list of them".into()
         }
         said => said,
     }
@@ -150,6 +171,16 @@ mod tests {
         let items = read_text(text, None).unwrap();
         let right: Vec<_> = items[0].questions.iter().map(|q| q.right.join("|")).collect();
         assert_eq!(right, ["78", "1.5|one"]);
+        let text = "{\"image\":\"a.png\",\"question\":\"1\",\"answers\":[\"x\"],\"question_id\":7}\n\
+                    {\"image\":\"a.png\",\"prompt\":\"2\",\"answer\":\"y\",\"id\":\"b\",\"question_id\":8,\
+                    \"question\":\"other\",\"answers\":\"z\"}\n";
+        let told: Vec<_> = read_text(text, None).unwrap().remove(0).questions;
+        let told: Vec<_> = told
+            .into_iter()
+            .map(|q| (q.line, q.id.to_string(), q.prompt, q.right.join("|")))
+            .collect();
+        let expected = [(1, "7", "1", "x"), (2, "\"b\"", "2", "y")];
+        assert_eq!(told, expected.map(|(n, i, p, r)| (n, i.into(), p.into(), r.into())));
     }
 
     #[test]
@@ -159,13 +190,13 @@ mod tests {
             ("{}", "line 2"),
             ("{\"image\":\"c.png\",\"prompt\":\"p\",\"answer\":\"x\"}", "no such file"),
             ("x", "line 2"),
-            ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":true}", "a text, a number or"),
-            ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":[]}", "no answer"),
-            ("{\"image\":\"a.png\",\"prompt\":\"\",\"answer\":\"x\"}", "words"),
+            ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":true}", "a string, a number or"),
+            ("{\"image\":\"a.png\",\"prompt\":\"p\",\"answer\":[]}", "\"answer\" is missing"),
+            ("{\"image\":\"a.png\",\"prompt\":\"\",\"answer\":\"x\"}", "\"prompt\" is missing"),
         ] {
             let why = read_text(&format!("{good}{bad}\n"), None).unwrap_err();
             assert!(why.contains(word), "{why}");
         }
-        assert!(read_text("\n", None).unwrap_err().contains("no question"));
+        assert!(read_text("\n", None).unwrap_err().contains("there is no question"));
     }
 }

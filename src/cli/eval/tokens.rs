@@ -5,7 +5,6 @@ use super::questions::Item;
 use super::row::{Outcome, Row, series};
 use crate::cli::Stop;
 use crate::cli::chart::{Chart, Look, Series, draw_all};
-use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 540);
 /// How strong the lines of one method are, budget after budget.
@@ -24,7 +23,7 @@ pub fn draw(
     let mut shades: Vec<usize> = Vec::new();
     let mut lines: Vec<Series> = Vec::new();
     for ((row, method), counts) in rows.iter().zip(series(rows, args)).zip(counts) {
-        let everything = row.method == "full" || row.budget == "full";
+        let everything = row.key.keeps_everything();
         let (name, look) = if everything {
             ("full".to_owned(), Look::grey(2))
         } else {
@@ -35,7 +34,7 @@ pub fn draw(
             });
             let shade = SHADES[shades[index] % SHADES.len()];
             shades[index] += 1;
-            (format!("{method}, {}", row.budget), Look::shade(index, shade))
+            (format!("{method}, {}", row.key.budget), Look::shade(index, shade))
         };
         if lines.iter().any(|line| line.name == name) {
             continue;
@@ -48,7 +47,6 @@ pub fn draw(
         title: "visual tokens of an image",
         along: "images, on each line from the fewest tokens to the most",
         series: &lines,
-        names: SeriesLabelPosition::UpperLeft,
         value: &|value| format!("{value:.0}"),
         top: None,
     };
@@ -74,12 +72,15 @@ fn of_images(outcomes: &[Outcome], items: &[Item]) -> Vec<usize> {
 mod tests {
     use super::super::questions::Question;
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn an_image_counts_once() {
-        let question = Question { prompt: "p".into(), right: vec!["r".into()] };
-        let item = |n| Item { image: "i".into(), questions: vec![question.clone(); n] };
-        let outcome = |visual_tokens| Outcome { score: 1.0, visual_tokens };
+        let question =
+            Question { line: 1, id: Value::Null, prompt: "p".into(), right: vec!["r".into()] };
+        let item =
+            |n| Item { image: "i".into(), name: "i".into(), questions: vec![question.clone(); n] };
+        let outcome = |visual_tokens| Outcome { score: 1.0, visual_tokens, ..Outcome::default() };
         let outcomes = [7, 7, 7, 9, 5, 5].map(outcome);
         assert_eq!(of_images(&outcomes, &[item(3), item(1), item(2)]), [5, 7, 9]);
     }

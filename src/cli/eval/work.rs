@@ -1,7 +1,8 @@
 //! Asks every question under every selection: an engine for each core, or one card.
 
-use super::args::{Compared, EvalArgs};
+use super::args::EvalArgs;
 use super::questions::Item;
+use super::records::{Grid, Records};
 use super::row::Outcome;
 use crate::cli::Stop;
 use crate::cli::files::read_image;
@@ -9,7 +10,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::output::tell_notes;
 use crate::cli::progress::{self, Steps};
 use hired::config::ModelConfig;
-use hired::engine::{Answer, CardInfo, Device, Engine, EngineOptions, Image, Request};
+use hired::engine::{CardInfo, Device, Engine, EngineOptions, Image, Request};
 use hired::select::Selection;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::ops::ControlFlow;
@@ -27,8 +28,14 @@ pub struct Workers {
     count: usize,
 }
 
-/// Outcomes of an image: by selection, then by question.
+/// Outcomes by selection, then by question.
 type Outcomes = Vec<Vec<Outcome>>;
+
+/// Something about an image, or why it could not be read.
+type Read<T> = Result<T, String>;
+
+/// An outcome, and the numbers of its selection and question.
+type New = (usize, usize, Outcome);
 
 /// What all the work came to.
 pub struct Evaluated {
@@ -38,6 +45,18 @@ pub struct Evaluated {
     pub outcomes: Outcomes,
     /// Images that could not be read, and why; their questions are left out.
     pub unread: Vec<(Item, String)>,
+    /// Ctrl-C came before the last image.
+    pub interrupted: bool,
+}
+
+/// What is asked of whom, and what is known already.
+pub struct Task<'a> {
+    pub args: &'a EvalArgs,
+    pub items: Vec<Item>,
+    pub selections: Vec<Selection>,
+    /// By item.
+    pub known: Vec<Grid>,
+    pub records: Records<'a>,
 }
 
 impl Workers {
@@ -65,31 +84,29 @@ impl Workers {
     }
 
     /// Asks everything about every image that can be read. Any other failure ends the work.
-    pub fn run(
-        self,
-        args: &EvalArgs,
-        items: Vec<Item>,
-        compared: &[Compared],
-        interrupt: &Interrupt,
-    ) -> Result<Evaluated, Stop> {
+    pub fn run(self, task: Task<'_>, interrupt: &Interrupt) -> Result<Evaluated, Stop> {
         let Self { first, options, count } = self;
+        let Task { args, items, selections, known, records } = task;
         let pools: Vec<ThreadPool> = match count {
             1 => Vec::new(),
             _ => (0..count).map(|_| one_thread()).collect::<Result<_, _>>()?,
         };
         let bar = progress::steps(items.len());
         bar.begin("images");
+        let count_of_rows = selections.len();
         let work = Work {
             args,
             items: &items,
-            selections: compared.iter().map(|c| c.selection.clone()).collect(),
+            selections,
+            known,
+            records: &records,
             next: AtomicUsize::new(0),
             done: Mutex::new(items.iter().map(|_| None).collect()),
             bar: &bar,
             interrupt,
         };
         interrupt.heed();
-        std::thread::scope(|scope| {
+        let ended = std::thread::scope(|scope| {
             let mut engines = vec![Some(first)];
             engines.resize_with(count, || None);
             let workers: Vec<_> = engines
@@ -114,12 +131,18 @@ impl Workers {
             ended.into_iter().try_for_each(|ended| {
                 ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
             })
-        })?;
-        let Work { selections, done, .. } = work;
-        let done = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let count = selections.len();
-        let mut evaluated =
-            Evaluated { items: Vec::new(), outcomes: vec![Vec::new(); count], unread: Vec::new() };
+        });
+        let interrupted = match ended {
+            Err(Stop::Interrupted) => true,
+            ended => ended.map(|()| false)?,
+        };
+        let done = work.done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut evaluated = Evaluated {
+            items: Vec::new(),
+            outcomes: vec![Vec::new(); count_of_rows],
+            unread: Vec::new(),
+            interrupted,
+        };
         for (item, done) in items.into_iter().zip(done) {
             match done {
                 Some(Ok(outcomes)) => {
@@ -133,6 +156,7 @@ impl Workers {
             }
         }
         if evaluated.items.is_empty()
+            && !interrupted
             && let Some((_, why)) = evaluated.unread.first()
         {
             return Err(Stop::Failed(format!(
@@ -140,6 +164,35 @@ impl Workers {
             )));
         }
         Ok(evaluated)
+    }
+}
+
+/// Rows whose accuracy is shown while the work goes on.
+const SHOWN: usize = 6;
+
+/// What the first rows have come to, in a few words.
+fn so_far(done: &[Option<Read<Outcomes>>]) -> String {
+    let mut sums = [(0.0, 0usize); SHOWN];
+    for outcomes in done.iter().flatten().flatten() {
+        for ((sum, count), row) in sums.iter_mut().zip(outcomes) {
+            *sum += row.iter().map(|outcome| outcome.score).sum::<f64>();
+            *count += row.len();
+        }
+    }
+    let known = sums.into_iter().filter(|(_, count)| *count > 0);
+    let shares: Vec<String> =
+        known.map(|(sum, count)| format!("{:.1}%", 100.0 * sum / count as f64)).collect();
+    format!("images, accuracy so far {}", shares.join(" "))
+}
+
+/// Lines of a file, of which one is meant.
+fn one_of(lines: &[usize]) -> String {
+    match lines {
+        [line] => format!("line {line}"),
+        lines => {
+            let lines: Vec<String> = lines.iter().map(usize::to_string).collect();
+            format!("one of the lines {}", lines.join(", "))
+        }
     }
 }
 
@@ -153,10 +206,13 @@ struct Work<'a> {
     args: &'a EvalArgs,
     items: &'a [Item],
     selections: Vec<Selection>,
+    /// By item, what an earlier run found.
+    known: Vec<Grid>,
+    records: &'a Records<'a>,
     /// The first item that nobody has taken.
     next: AtomicUsize,
     /// By item: its outcomes, or why its image could not be read.
-    done: Mutex<Vec<Option<Result<Outcomes, String>>>>,
+    done: Mutex<Vec<Option<Read<Outcomes>>>>,
     bar: &'a Steps,
     interrupt: &'a Interrupt,
 }
@@ -170,48 +226,91 @@ impl Work<'_> {
         };
         loop {
             let index = self.next.fetch_add(1, Relaxed);
-            let Some(item) = self.items.get(index) else { return Ok(()) };
+            if index >= self.items.len() {
+                return Ok(());
+            }
             if self.interrupt.raised() {
                 return Err(Stop::Interrupted);
             }
-            let outcomes = self.ask(&mut engine, item)?;
-            self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner())[index] =
-                Some(outcomes);
+            let outcomes = match self.missing(&mut engine, index)? {
+                Ok(missing) => Ok(self.together(index, missing)?),
+                Err(why) => Err(why),
+            };
+            let mut done = self.done.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            done[index] = Some(outcomes);
+            self.bar.begin(&so_far(&done));
             self.bar.end();
         }
     }
 
-    /// Everything about one image; the inner error is of an image that cannot be read.
-    fn ask(&self, engine: &mut Engine, item: &Item) -> Result<Result<Outcomes, String>, Stop> {
+    /// What is known of an image and what is new, of which the records are told.
+    fn together(&self, index: usize, missing: Vec<New>) -> Result<Outcomes, Stop> {
+        let mut grid = self.known[index].clone();
+        let new: Vec<_> = missing
+            .iter()
+            .filter(|(row, question, _)| grid[*row][*question].is_none())
+            .map(|(row, question, outcome)| (*row, *question, outcome))
+            .collect();
+        self.records.add(&self.items[index], &new)?;
+        for (row, question, outcome) in missing {
+            grid[row][question].get_or_insert(outcome);
+        }
+        Ok(grid.into_iter().map(|row| row.into_iter().flatten().collect()).collect())
+    }
+
+    /// Outcomes of an image that are not known yet, with the numbers of selection and question; the inner error is of
+    /// an image that cannot be read.
+    fn missing(&self, engine: &mut Engine, index: usize) -> Result<Read<Vec<New>>, Stop> {
+        let (item, known) = (&self.items[index], &self.known[index]);
+        let rows: Vec<usize> = (0..known.len()).filter(|&row| known[row].contains(&None)).collect();
+        let questions: Vec<usize> = (0..item.questions.len())
+            .filter(|&question| known.iter().any(|row| row[question].is_none()))
+            .collect();
+        if rows.is_empty() {
+            return Ok(Ok(Vec::new()));
+        }
         let (name, bytes) = match read_image(&item.image) {
             Ok(read) => read,
             Err(Stop::Failed(why)) => return Ok(Err(why)),
             Err(other) => return Err(other),
         };
-        let request =
-            |prompt: &str| Request::new(prompt).with_max_new_tokens(self.args.max_new_tokens);
-        let requests: Vec<Request> = item.questions.iter().map(|q| request(&q.prompt)).collect();
+        let request = |question: &usize| {
+            Request::new(&item.questions[*question].prompt[..])
+                .with_max_new_tokens(self.args.max_new_tokens)
+        };
+        let requests: Vec<Request> = questions.iter().map(request).collect();
+        let selections: Vec<Selection> =
+            rows.iter().map(|&row| self.selections[row].clone()).collect();
         let go_on = || match self.interrupt.raised() {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         };
         let image = Image::encoded(name, bytes);
-        let answers = match engine.sweep(&image, &requests, &self.selections, go_on) {
+        let answers = match engine.sweep(&image, &requests, &selections, go_on) {
             Ok(answers) => answers,
             Err(error @ hired::Error::Image { .. }) => return Ok(Err(error.to_string())),
-            // It names no file, and there are many.
+            // It names no question, and there are many.
             Err(hired::Error::Request(what) | hired::Error::Capacity(what)) => {
-                return Err(Stop::Failed(format!("{}: {what}", item.image.display())));
+                let asked = questions.iter().map(|&question| item.questions[question].line);
+                return Err(Stop::Failed(format!(
+                    "{}: {} ({}): {what}",
+                    self.args.questions.display(),
+                    one_of(&asked.collect::<Vec<_>>()),
+                    item.name
+                )));
             }
             Err(error) => return Err(error.into()),
         };
-        let judged = |answers: Vec<Answer>| {
-            let outcome = |(answer, question): (Answer, &super::questions::Question)| Outcome {
-                score: self.args.metric.score(&answer.text, &question.right),
-                visual_tokens: answer.visual.map_or(0, |visual| visual.tokens()),
-            };
-            answers.into_iter().zip(&item.questions).map(outcome).collect()
-        };
-        Ok(Ok(answers.into_iter().map(judged).collect()))
+        let mut outcomes = Vec::new();
+        for (&row, answers) in rows.iter().zip(answers) {
+            for (&question, answer) in questions.iter().zip(answers) {
+                let score = self.args.metric.score(&answer.text, &item.questions[question].right);
+                let visual_tokens = answer.visual.map_or(0, |visual| visual.tokens());
+                let (prediction, tokens) = (answer.text, answer.token_ids.len());
+                let outcome = Outcome { prediction, score, visual_tokens, tokens };
+                outcomes.push((row, question, outcome));
+            }
+        }
+        Ok(Ok(outcomes))
     }
 }
