@@ -1,0 +1,196 @@
+//! docs/json.md against what the commands write: every key of one is in the other, with its type.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use common::golden::fixture;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+const PAGE: &str = include_str!("../docs/json.md");
+
+/// Keys and types of a section's tables, in order; a section may have several.
+fn tables(section: &str) -> Vec<BTreeMap<String, String>> {
+    let begin = PAGE.find(&format!("\n## {section}\n")).unwrap_or_else(|| panic!("no {section}"));
+    let text = &PAGE[begin + 4..];
+    let text = &text[..text.find("\n## ").unwrap_or(text.len())];
+    let mut tables = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        match cells[1] {
+            "key" => tables.push(BTreeMap::new()),
+            "---" => {}
+            key => {
+                assert_eq!(cells.len(), 6, "{line}");
+                let key = key.trim_matches('`').to_owned();
+                tables.last_mut().unwrap().insert(key, cells[2].to_owned());
+            }
+        }
+    }
+    tables
+}
+
+fn table(section: &str) -> BTreeMap<String, String> {
+    tables(section).remove(0)
+}
+
+/// Every key below a value, with its values.
+fn walk(prefix: &str, value: &Value, found: &mut BTreeMap<String, Vec<Value>>) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                found.entry(path.clone()).or_default().push(value.clone());
+                walk(&path, value, found);
+            }
+        }
+        Value::Array(items) if items.iter().all(Value::is_object) => {
+            let path = if prefix.is_empty() { String::new() } else { format!("{prefix}[]") };
+            items.iter().for_each(|item| walk(&path, item, found));
+        }
+        _ => {}
+    }
+}
+
+fn is(kind: &str, value: &Value) -> bool {
+    kind.split([',', ' ']).any(|word| match word {
+        "string" => value.is_string(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        "null" => value.is_null(),
+        "or" | "" => false,
+        other => panic!("no type: {other}"),
+    })
+}
+
+/// Compares a table with values that have its keys at their top; `beside` are found keys that other tables have.
+fn compare(what: &str, page: &BTreeMap<String, String>, values: &[Value], beside: &[&str]) {
+    let mut found = BTreeMap::new();
+    values.iter().for_each(|value| walk("", value, &mut found));
+    let mut seen = BTreeSet::new();
+    for (key, values) in &found {
+        if beside.iter().any(|other| key == other || key.starts_with(&format!("{other}."))) {
+            continue;
+        }
+        // `*` stands for another key of the table.
+        let ends = page.keys().filter_map(|k| Some((k, k.strip_prefix('*')?)));
+        let mut of_several = ends
+            .filter(|(_, end)| key.strip_suffix(end).is_some_and(|start| page.contains_key(start)));
+        let row = match page.contains_key(key) {
+            true => key,
+            false => of_several.next().unwrap_or_else(|| panic!("{what}: no {key} in the page")).0,
+        };
+        seen.insert(row.clone());
+        for value in values {
+            assert!(is(&page[row], value), "{what}: {key} is {value}, not {}", page[row]);
+        }
+    }
+    for key in page.keys() {
+        assert!(seen.contains(key), "{what}: {key} is in the page, and nowhere else");
+    }
+}
+
+fn printed(words: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_hired")).args(words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn json(words: &str) -> Value {
+    serde_json::from_str(&printed(&words.split(' ').collect::<Vec<_>>())).unwrap()
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn model() -> String {
+    fixture("models/next-hub").to_str().unwrap().to_owned()
+}
+
+fn image() -> String {
+    fixture("images/plain-26x51.bmp").to_str().unwrap().to_owned()
+}
+
+#[test]
+fn answers_and_selections() {
+    let asked = format!("--model {} --device cpu", model());
+    let run = format!("run {asked} --prompt why --max-new-tokens 2 --json");
+    let values = [json(&run), json(&format!("{run} --image {}", image()))];
+    compare("run", &table("hired run --json"), &values, &[]);
+    let value = json(&format!("select {asked} --image {} --json", image()));
+    compare("select", &table("hired select --json"), std::slice::from_ref(&value), &[]);
+    let of_run: BTreeMap<_, _> = table("hired run --json")
+        .into_iter()
+        .filter_map(|(key, kind)| Some((key.strip_prefix("visual.")?.to_owned(), kind)))
+        .collect();
+    assert_eq!(of_run, table("hired select --json"));
+}
+
+#[test]
+fn models_and_machines() {
+    let value = json(&format!("inspect --model {} --json", model()));
+    compare("inspect", &table("hired inspect --json"), &[value], &[]);
+    let plan = "plan --gpu t4 --preset tiny --json";
+    // No budget of a preset of 7B parameters fits into the smallest of all GPUs.
+    let all = "plan --gpu all --preset llava-v1.6-vicuna-7b --max-memory 14GiB --json";
+    let values = [json(plan), json(&format!("{plan} --max-memory 1GiB")), json(all)];
+    compare("plan", &table("hired plan --json"), &values, &[]);
+    let mut value = json("devices --json");
+    // The page tells of GPUs in words, as most machines that test have none.
+    value["devices"].as_array_mut().unwrap().truncate(1);
+    compare("devices", &table("hired devices --json"), &[value], &[]);
+}
+
+#[test]
+fn accuracy_and_predictions() {
+    let dir = tempfile::tempdir().unwrap();
+    let questions = dir.path().join("questions.jsonl");
+    let line = serde_json::json!({"image": image(), "prompt": "why", "answer": "x", "id": 7});
+    std::fs::write(&questions, format!("{line}\n")).unwrap();
+    let out = dir.path().join("out.jsonl");
+    let (file, predictions) = (questions.display(), out.display());
+    let asked = format!("--questions {file} --predictions {predictions} --max-new-tokens 2 --json");
+    let value = json(&format!("eval --model {} --device cpu {asked}", model()));
+    compare("eval", &table("hired eval --json"), &[value], &[]);
+    let values = lines(&std::fs::read_to_string(out).unwrap());
+    let settings: Vec<String> = values[0]["settings"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(|k| format!("settings.{k}"))
+        .collect();
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    compare("predictions", &table("hired eval --predictions"), &values, &settings);
+}
+
+#[test]
+fn measurements() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.jsonl");
+    let image = image();
+    let words = "bench --synthetic tiny --device cpu --new-tokens 3 --reps 1 --batch 1 --kernels \
+                 --budgets full,10% --prompt-tokens 8 --format json";
+    let mut words: Vec<&str> = words.split_whitespace().collect();
+    words.extend(["--image", &image, "--out", out.to_str().unwrap()]);
+    let printed = lines(&printed(&words));
+    let [build, row, kernel] = &tables("hired bench --format json")[..] else {
+        panic!("not three tables")
+    };
+    let of = |has: &str, hasnt: &str, all: &[Value]| -> Vec<Value> {
+        let is = |line: &&Value| line.get(has).is_some() && line.get(hasnt).is_none();
+        all.iter().filter(is).cloned().collect()
+    };
+    compare("bench's build", build, &of("build", "ttft", &printed), &[]);
+    let written = lines(&std::fs::read_to_string(&out).unwrap());
+    for lines in [&printed, &written] {
+        compare("bench's rows", row, &of("ttft", "kernel", lines), &[]);
+        compare("bench's kernels", kernel, &of("kernel", "ttft", lines), &[]);
+    }
+    let head = table("hired eval --predictions");
+    assert!(written[0].as_object().unwrap().keys().all(|key| head.contains_key(key)));
+}
