@@ -42,7 +42,10 @@ impl Look {
 
     /// Of line number `index`, paler: 0 is nothing, 1 all of it.
     pub fn shade(index: usize, strength: f64) -> Self {
-        let colour = COLOURS[index % COLOURS.len()].mix(strength);
+        let RGBColor(red, green, blue) = COLOURS[index % COLOURS.len()];
+        // Not transparent: a pale line on a strong one of its colour must be seen.
+        let pale = |part: u8| (255.0 - strength * f64::from(255 - part)).round() as u8;
+        let colour = RGBColor(pale(red), pale(green), pale(blue));
         let again = !(index / COLOURS.len()).is_multiple_of(2);
         Self { style: colour.stroke_width(2), dashes: again.then_some([6, 4]), marked: true }
     }
@@ -62,8 +65,8 @@ impl Look {
         let dashes = match lines {
             0 => return self,
             1 => [8, 8],
-            2 => [4, 12],
-            _ => [2, 14],
+            2 => [5, 10],
+            _ => [3, 12],
         };
         Self { dashes: Some(dashes), ..self }
     }
@@ -95,7 +98,7 @@ impl Series {
         Self { name, look, points }
     }
 
-    /// Whether a piece of it runs where `other` does, as far as can be seen.
+    /// Whether more than a twelfth of it runs where `other` does, as far as can be seen.
     fn runs_on(&self, other: &Self, within: f64) -> bool {
         let is_on = |point: &Point| {
             other.points.windows(2).any(|ends| {
@@ -112,9 +115,12 @@ impl Series {
             value: (a.value + b.value) / 2.0,
             interval: None,
         };
-        self.points
-            .windows(2)
-            .any(|ends| is_on(&ends[0]) && is_on(&ends[1]) && is_on(&middle(&ends[0], &ends[1])))
+        let length = |ends: &[Point]| ends[1].x - ends[0].x;
+        let shared = self.points.windows(2).filter(|ends| {
+            is_on(&ends[0]) && is_on(&ends[1]) && is_on(&middle(&ends[0], &ends[1]))
+        });
+        let all: f64 = self.points.windows(2).map(length).sum();
+        shared.map(length).sum::<f64>() > all / 12.0
     }
 
     /// Of (x, value), known without an interval.
@@ -264,7 +270,7 @@ mod tests {
         let chart =
             Chart { title: "", along: "", series: &all, value: &|v| v.to_string(), top: None };
         let dashes: Vec<_> = chart.looks().into_iter().map(|look| look.dashes).collect();
-        assert_eq!(dashes, [None, Some([8, 8]), Some([4, 12]), None]);
+        assert_eq!(dashes, [None, Some([8, 8]), Some([5, 10]), None]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub fn table(format: Format, rows: &[Row]) -> String {
         "image tokens",
         "selection",
         "of vision",
-        "image to tokens",
+        "encoding",
         "difference",
         "host wait",
         "memory",
@@ -45,7 +45,7 @@ pub fn table(format: Format, rows: &[Row]) -> String {
     }
     format!(
         "### What selecting costs\n\n{}\n\
-         image to tokens: upload, vision encoder, selection and projector; difference: from the first method of the same\n\
+         encoding: upload, vision encoder, selection and projector; difference: from the first method of the same\n\
          budget and batch; host wait: the device waits for the host to know how many tokens are kept.\n",
         Columns::all(format, &heads, 2, &lines)
     )
