@@ -1,6 +1,10 @@
 //! Compiles the CUDA kernels and embeds them. Without nvcc the crate builds too, and says so.
 //!
-//! `HIRED_NO_CUDA=1` skips the kernels; `NVCC`, `CUDA_HOME`, `CUDA_PATH` and `PATH` choose the compiler.
+//! `HIRED_NO_CUDA=1` skips the kernels, `HIRED_ARCHS=61,75` makes them for these architectures alone, and
+//! `HIRED_LINEINFO=1` keeps line numbers in machine code, for profilers. `NVCC`, `CUDA_HOME`, `CUDA_PATH` and `PATH` choose
+//! the compiler.
+
+#![cfg_attr(not(feature = "cuda"), allow(dead_code, unused_imports))]
 
 #[path = "build/kernels.rs"]
 mod kernels;
@@ -9,10 +13,25 @@ mod toolkit;
 
 use kernels::{Build, Compiler, Job};
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use toolkit::Environment;
+
+/// What decides the kernels, beside `PATH`.
+const VARIABLES: [&str; 10] = [
+    "HIRED_NO_CUDA",
+    "HIRED_ARCHS",
+    "HIRED_LINEINFO",
+    "NVCC",
+    "NVCC_CCBIN",
+    "CUDA_HOME",
+    "CUDA_PATH",
+    "XDG_CACHE_HOME",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "DOCS_RS",
+];
 
 fn main() -> ExitCode {
     match run() {
@@ -33,20 +52,39 @@ fn run() -> Result<(), String> {
     println!("cargo:rustc-env=HIRED_KERNELS={}", out.display());
     let jobs = compile(&out)?;
     let table = out.join("images.rs");
-    fs::write(&table, kernels::table(&jobs)).map_err(|e| format!("{}: {e}", table.display()))
+    let text = kernels::table(&jobs, &out).map_err(|e| format!("{}: {e}", out.display()))?;
+    fs::write(&table, text).map_err(|e| format!("{}: {e}", table.display()))
+}
+
+/// Whether a variable is set to 1.
+fn is_on(name: &str) -> bool {
+    env::var_os(name).is_some_and(|value| value == "1")
+}
+
+/// Whether this build only looks at the source. Of `cargo check` and `cargo doc` a build script learns nothing; docs.rs and
+/// clippy say so. A result of clippy's is not taken for another's: cargo hears of the variable.
+fn only_reads() -> bool {
+    let wrapper = env::var_os("RUSTC_WORKSPACE_WRAPPER").map(PathBuf::from);
+    let is_clippy = wrapper.is_some_and(|w| w.file_stem() == Some(OsStr::new("clippy-driver")));
+    is_clippy || env::var_os("DOCS_RS").is_some()
+}
+
+#[cfg(not(feature = "cuda"))]
+fn compile(_: &Path) -> Result<Vec<Job>, String> {
+    Ok(Vec::new())
 }
 
 /// Compiles what can be compiled here; one warning tells by whom, or why nothing is.
+#[cfg(feature = "cuda")]
 fn compile(out: &Path) -> Result<Vec<Job>, String> {
-    if env::var_os("CARGO_FEATURE_CUDA").is_none() {
-        return Ok(Vec::new());
-    }
-    for name in ["HIRED_NO_CUDA", "NVCC", "NVCC_CCBIN", "CUDA_HOME", "CUDA_PATH", "XDG_CACHE_HOME"]
-    {
+    for name in VARIABLES {
         println!("cargo:rerun-if-env-changed={name}");
     }
-    if env::var_os("HIRED_NO_CUDA").is_some_and(|v| v == "1") {
+    if is_on("HIRED_NO_CUDA") {
         println!("cargo:warning=no CUDA kernels: HIRED_NO_CUDA=1");
+        return Ok(Vec::new());
+    }
+    if only_reads() {
         return Ok(Vec::new());
     }
     let environment =
@@ -66,11 +104,16 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
     let version = toolkit::version(&text)
         .ok_or_else(|| format!("{} --version says no version", nvcc.display()))?;
     let known = toolkit::architectures(&ask(nvcc, "--list-gpu-code")?);
-    let (by_ptx, lost) = kernels::left_out(&known);
+    let wanted = kernels::wanted(&env::var("HIRED_ARCHS").unwrap_or_default(), &known)?;
     let mut limits = String::new();
-    for (what, architectures) in [("only PTX for", by_ptx), ("no code for", lost)] {
-        if !architectures.is_empty() {
-            limits += &format!("; it makes {what} {}", toolkit::cards(&architectures));
+    if let Some(wanted) = &wanted {
+        limits += &format!("; HIRED_ARCHS: only for {}", toolkit::cards(wanted));
+    } else {
+        let (by_ptx, lost) = kernels::left_out(&known);
+        for (what, architectures) in [("only PTX for", by_ptx), ("no code for", lost)] {
+            if !architectures.is_empty() {
+                limits += &format!("; it makes {what} {}", toolkit::cards(&architectures));
+            }
         }
     }
     // For the tests that hold what nvcc made against the committed table.
@@ -83,12 +126,18 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
     );
     let folder = PathBuf::from("kernels").canonicalize().map_err(|e| format!("kernels: {e}"))?;
     let names = kernels::sources(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let jobs = kernels::jobs(&names, &known);
+    let jobs = kernels::jobs(&names, &known, wanted.as_deref());
+    let lines = is_on("HIRED_LINEINFO");
+    // SAFETY: nothing in this process has opened or closed a file descriptor that cargo has passed on.
+    let server = unsafe { jobserver::Client::from_env() };
     let build = Build {
-        compiler: Compiler { path: nvcc.clone(), version: version.to_owned() },
+        compiler: Compiler { path: nvcc.clone(), version: version.to_owned(), lines },
         kernels: &folder,
         cache: cache(out),
         out,
+        // The best that is found in reasonable time: what is slow is the compiler before it.
+        pack: |bytes| miniz_oxide::deflate::compress_to_vec_zlib(bytes, 9),
+        turn: &|| server.as_ref()?.acquire().ok().map(|turn| Box::new(turn) as kernels::Turn),
     };
     let parallel = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     build.run(&jobs, parallel)?;

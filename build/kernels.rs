@@ -55,32 +55,60 @@ impl Job {
         }
     }
 
-    /// What nvcc of this version is told.
-    pub fn arguments(&self, version: &str) -> Vec<String> {
+    /// What this nvcc is told.
+    pub fn arguments(&self, compiler: &Compiler) -> Vec<String> {
         let (form, target) = match self.form {
             Form::Cubin => ("-cubin", format!("-arch=sm_{}", self.architecture)),
             Form::Ptx => ("-ptx", format!("-arch=compute_{}", self.architecture)),
         };
-        // Lets a profiler show the source and costs no speed. CUDA 11's and 12.0's compilers die of endless
-        // recursion on the lines of inlined functions when they make code for Hopper: this one here, or,
-        // from PTX with lines in it, the driver's, which ends the process. A driver makes no lines of PTX
-        // unless it is asked to.
+        // Lets a profiler show the source and costs no speed, but makes machine code three times as large. CUDA 11's
+        // and 12.0's compilers die of endless recursion on the lines of inlined functions when they make code for
+        // Hopper: this one here, or, from PTX with lines in it, the driver's, which ends the process. A driver makes no
+        // lines of PTX unless it is asked to.
         let is_safe = match self.form {
-            Form::Cubin => self.architecture < 90 || !version.starts_with("11."),
+            Form::Cubin => self.architecture < 90 || !compiler.version.starts_with("11."),
             Form::Ptx => false,
         };
-        let lines = is_safe.then(|| "-lineinfo".to_owned());
+        let lines = (compiler.lines && is_safe).then(|| "-lineinfo".to_owned());
         let flags = FLAGS.iter().map(|&flag| flag.to_owned());
         flags.chain(lines).chain([form.to_owned(), target]).collect()
     }
 }
 
-/// Every job for these sources with an nvcc that knows the `known` architectures.
-pub fn jobs(names: &[String], known: &[u32]) -> Vec<Job> {
+/// The architectures that a value of `HIRED_ARCHS` names, like `61,75`; `None`: all, and PTX for cards without machine
+/// code of their own.
+pub fn wanted(value: &str, known: &[u32]) -> Result<Option<Vec<u32>>, String> {
+    if value.trim().is_empty() {
+        return Ok(None);
+    }
+    let numbers = |all: &[u32]| all.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let mut wanted = Vec::new();
+    for word in value.split(',').map(str::trim) {
+        let architecture =
+            word.parse().ok().filter(|a| ARCHITECTURES.contains(a)).ok_or_else(|| {
+                format!("HIRED_ARCHS={value}: `{word}` is none of {}", numbers(&ARCHITECTURES))
+            })?;
+        if !known.contains(&architecture) {
+            return Err(format!(
+                "HIRED_ARCHS={value}: this nvcc makes no code for {architecture}, only for {}",
+                numbers(known)
+            ));
+        }
+        wanted.push(architecture);
+    }
+    Ok(Some(wanted))
+}
+
+/// Every job for these sources with an nvcc that knows the `known` architectures. If some are `wanted`, machine code
+/// for these and nothing else.
+pub fn jobs(names: &[String], known: &[u32], wanted: Option<&[u32]>) -> Vec<Job> {
     let mut jobs = Vec::new();
+    let forms = match wanted {
+        Some(wanted) => vec![(Form::Cubin, wanted)],
+        None => vec![(Form::Cubin, &ARCHITECTURES[..]), (Form::Ptx, &CODE_PATHS[..])],
+    };
     for name in names {
-        let forms = [(Form::Cubin, &ARCHITECTURES[..]), (Form::Ptx, &CODE_PATHS[..])];
-        for (form, architectures) in forms {
+        for &(form, architectures) in &forms {
             for &architecture in architectures.iter().filter(|a| known.contains(a)) {
                 jobs.push(Job { name: name.clone(), architecture, form });
             }
@@ -133,19 +161,21 @@ pub fn closure(source: &str, read: &dyn Fn(&str) -> Option<String>) -> BTreeSet<
 /// Changes whenever the result of a job may: compiler, flags, the source and all that it includes.
 pub fn key(job: &Job, compiler: &Compiler, read: &dyn Fn(&str) -> Option<String>) -> String {
     let mut hasher = DefaultHasher::new();
-    (compiler, job.arguments(&compiler.version)).hash(&mut hasher);
+    (&compiler.path, &compiler.version, job.arguments(compiler)).hash(&mut hasher);
     for file in closure(&format!("{}.cu", job.name), read) {
         (&file, read(&file)).hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
 }
 
-/// An nvcc.
-#[derive(Debug, Clone, Hash)]
+/// An nvcc and how it is used.
+#[derive(Debug, Clone)]
 pub struct Compiler {
     pub path: PathBuf,
     /// `11.8.89`.
     pub version: String,
+    /// Whether machine code says which line of the source it was made of.
+    pub lines: bool,
 }
 
 /// The compiler and the folders of a build.
@@ -156,6 +186,18 @@ pub struct Build<'a> {
     pub cache: PathBuf,
     /// Results of this build.
     pub out: &'a Path,
+    /// Makes a result small.
+    pub pack: fn(&[u8]) -> Vec<u8>,
+    /// Waits until another compiler may run beside those that do, and holds its place as long as it lives.
+    pub turn: &'a (dyn Fn() -> Option<Turn> + Sync),
+}
+
+/// A place among all processes that cargo lets run at the same time.
+pub type Turn = Box<dyn Send>;
+
+/// Where the packed form of a result lies.
+fn packed(file: &str) -> String {
+    format!("{file}.z")
 }
 
 impl Build<'_> {
@@ -165,9 +207,13 @@ impl Build<'_> {
         let next = AtomicUsize::new(0);
         let failure = Mutex::new(None);
         std::thread::scope(|scope| {
-            for _ in 0..parallel.clamp(1, jobs.len().max(1)) {
-                scope.spawn(|| {
-                    while let Some(job) = jobs.get(next.fetch_add(1, Relaxed)) {
+            for worker in 0..parallel.clamp(1, jobs.len().max(1)) {
+                let (next, failure) = (&next, &failure);
+                scope.spawn(move || {
+                    while next.load(Relaxed) < jobs.len() {
+                        // The first has the place that this build script runs in.
+                        let _turn = if worker == 0 { None } else { (self.turn)() };
+                        let Some(job) = jobs.get(next.fetch_add(1, Relaxed)) else { break };
                         if let Err(error) = self.job(job) {
                             next.store(jobs.len(), Relaxed);
                             *failure.lock().unwrap() = Some(error);
@@ -182,23 +228,34 @@ impl Build<'_> {
     fn job(&self, job: &Job) -> Result<(), String> {
         let read = |name: &str| fs::read_to_string(self.kernels.join(name)).ok();
         let (file, key) = (job.file(), key(job, &self.compiler, &read));
-        let stored = self.cache.join(format!("{file}.{key}"));
-        let log = self.cache.join(format!("{file}.{key}.log"));
+        let at = |ending: &str| self.cache.join(format!("{file}.{key}{ending}"));
+        let (stored, log, small) = (at(""), at(".log"), at(".z"));
         if !(stored.is_file() && log.is_file()) {
             self.compile(job, &stored, &log)?;
         }
-        // Copies, so that nothing that happens to the cache can break this build's `include_bytes!`.
-        for (from, to) in [(stored, self.out.join(&file)), (log, self.out.join(file + ".log"))] {
+        if !small.is_file() {
+            self.pack(&stored, &small).map_err(|e| format!("{}: {e}", small.display()))?;
+        }
+        // Copies, so that nothing that happens to the cache can break this build's `include_bytes!`, nor the tests that
+        // look at the machine code.
+        let copies = [(small, packed(&file)), (log, format!("{file}.log")), (stored, file)];
+        for (from, to) in copies.map(|(from, to)| (from, self.out.join(to))) {
             fs::copy(&from, &to).map_err(|e| format!("{}: {e}", to.display()))?;
         }
         Ok(())
+    }
+
+    fn pack(&self, stored: &Path, small: &Path) -> io::Result<()> {
+        let made = small.with_extension(format!("{}.part", std::process::id()));
+        fs::write(&made, (self.pack)(&fs::read(stored)?))?;
+        fs::rename(&made, small)
     }
 
     fn compile(&self, job: &Job, stored: &Path, log: &Path) -> Result<(), String> {
         let source = format!("{}.cu", job.name);
         let made = stored.with_extension(format!("{}.part", std::process::id()));
         let output = Command::new(&self.compiler.path)
-            .args(job.arguments(&self.compiler.version))
+            .args(job.arguments(&self.compiler))
             .arg("-o")
             .arg(&made)
             .arg(&source)
@@ -223,16 +280,17 @@ impl Build<'_> {
     }
 }
 
-/// Rust source of the table: `static IMAGES: &[Image]`.
-pub fn table(jobs: &[Job]) -> String {
+/// Rust source of the table: `static IMAGES: &[Image]`, with the size that each has when it is unpacked.
+pub fn table(jobs: &[Job], out: &Path) -> io::Result<String> {
     let mut text = String::from("static IMAGES: &[Image] = &[\n");
     for job in jobs {
         let Job { name, architecture, form } = job;
+        let size = fs::metadata(out.join(job.file()))?.len();
         text += &format!(
             "    Image {{ file: {name:?}, architecture: {architecture}, form: Form::{form:?}, \
-             bytes: aligned!({:?}) }},\n",
-            job.file()
+             size: {size}, packed: include_bytes!(concat!(env!(\"OUT_DIR\"), \"/\", {:?})) }},\n",
+            packed(&job.file())
         );
     }
-    text + "];\n"
+    Ok(text + "];\n")
 }

@@ -89,23 +89,42 @@ fn an_nvcc_that_cannot_serve_a_card_is_found_out() {
 #[test]
 fn each_source_is_made_for_each_card_and_each_code_path() {
     let names = ["norm".to_owned(), "rows".to_owned()];
-    let files: Vec<_> = kernels::jobs(&names, &ARCHITECTURES).iter().map(Job::file).collect();
+    let files: Vec<_> = kernels::jobs(&names, &ARCHITECTURES, None).iter().map(Job::file).collect();
     assert_eq!(files.len(), 2 * (7 + 3));
     assert!(files.contains(&"norm.sm_61.cubin".into()));
     assert!(files.contains(&"rows.compute_80.ptx".into()));
-    let files: Vec<_> = kernels::jobs(&names[..1], &[75, 100]).iter().map(Job::file).collect();
+    let files: Vec<_> =
+        kernels::jobs(&names[..1], &[75, 100], None).iter().map(Job::file).collect();
     assert_eq!(files, ["norm.sm_75.cubin", "norm.compute_75.ptx"]);
 }
 
+#[test]
+fn only_the_wanted_architectures_are_made() {
+    let known = [61, 70, 75, 80];
+    assert_eq!(kernels::wanted("", &known), Ok(None));
+    let wanted = kernels::wanted("61, 75", &known).unwrap().unwrap();
+    let jobs = kernels::jobs(&["norm".to_owned()], &known, Some(&wanted));
+    let files: Vec<_> = jobs.iter().map(Job::file).collect();
+    assert_eq!(files, ["norm.sm_61.cubin", "norm.sm_75.cubin"]);
+    for (value, culprit) in [("61,", "``"), ("sm_61", "`sm_61`"), ("61,62", "`62`"), ("86", "86")] {
+        let error = kernels::wanted(value, &known).unwrap_err();
+        assert!(error.contains(value) && error.contains(culprit), "{error}");
+        assert!(error.contains("61,70,75,80"), "{error}");
+    }
+}
+
 fn compiler(version: &str) -> Compiler {
-    Compiler { path: "/a/nvcc".into(), version: version.into() }
+    Compiler { path: "/a/nvcc".into(), version: version.into(), lines: false }
 }
 
 #[test]
-fn line_information_is_left_out_only_where_it_kills_the_compiler() {
+fn line_information_is_made_on_demand_where_it_does_not_kill_the_compiler() {
     let lines = |form, architecture, version: &str| {
         let job = Job { name: "a".into(), architecture, form };
-        job.arguments(version).iter().any(|argument| argument == "-lineinfo")
+        let has_lines =
+            |compiler: Compiler| job.arguments(&compiler).iter().any(|a| a == "-lineinfo");
+        assert!(!has_lines(compiler(version)));
+        has_lines(Compiler { lines: true, ..compiler(version) })
     };
     let has_lines = |architecture, version| lines(Form::Cubin, architecture, version);
     assert!(has_lines(89, "11.8.89") && has_lines(90, "12.0.1") && has_lines(75, "13.0.88"));

@@ -216,7 +216,7 @@ fn wrong_pictures_are_refused_by_name() {
     refused(2, 2, 11, "11 bytes given where RGB8 needs 12");
     refused(0, 5, 0, "no pixels");
     refused(5, 0, 0, "no pixels");
-    refused(usize::MAX, 2, 6, "scale it down");
+    refused(usize::MAX, 2, 6, "is 36893488147419103230 pixels");
     refused(usize::MAX, usize::MAX, 6, "scale it down");
     refused(1 << 19, 1, 3 << 19, "a side is longer than 262144");
     let over = format!("more than the {MAX_PIXELS} allowed");

@@ -4,7 +4,12 @@ use crate::ops::clock::Stage;
 use crate::select::{Kept, Plan, Slot, order};
 use serde::Serialize;
 
-/// News while requests are served. Returning [`std::ops::ControlFlow::Break`] stops the work.
+/// News while requests are served. Returning [`std::ops::ControlFlow::Break`] stops the work: of all requests of a batch,
+/// in [`Engine::generate_each`](super::Engine::generate_each) of the event's request alone.
+///
+/// Stopped at [`Event::Progress`], a request has no answer and no further event. Stopped at [`Event::Token`], it ends with
+/// that token, and one [`Event::Finished`] still comes for it, with [`FinishReason::Cancelled`] if the token was not its last
+/// one anyway. Stopped at the last [`Event::Finished`], nothing changes.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -40,6 +45,17 @@ pub enum Event<'a> {
         /// Why it ended.
         reason: FinishReason,
     },
+}
+
+impl Event<'_> {
+    /// The same with another number of the request.
+    pub(super) fn of(mut self, number: impl Fn(usize) -> usize) -> Self {
+        let (Self::Progress { request, .. }
+        | Self::Token { request, .. }
+        | Self::Finished { request, .. }) = &mut self;
+        *request = number(*request);
+        self
+    }
 }
 
 /// Why an answer ended.
@@ -90,6 +106,7 @@ impl Visual {
     }
 
     /// The report of a selection.
+    #[doc(hidden)]
     pub fn new(plan: &Plan, kept: Kept) -> Self {
         let geometry = &plan.geometry;
         Self {
@@ -109,6 +126,7 @@ impl Visual {
 
     /// The report of a selection of which the decoder dropped some. `rows` are those of the prompt that were left; the
     /// image's begin at row `first`.
+    #[doc(hidden)]
     pub fn thinned(plan: &Plan, kept: &Kept, first: usize, rows: &[u32]) -> Self {
         let mut indices = vec![Vec::new(); plan.geometry.partitions()];
         let (mut newlines, mut merged) = (0, 0);

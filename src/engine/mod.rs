@@ -40,6 +40,7 @@ use crate::ops::cpu::Cpu;
 use crate::ops::footprint::Footprint;
 use crate::select::Selection;
 use origin::Origin;
+use serving::Fate;
 use session::{Serve, Session};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -159,7 +160,7 @@ impl Engine {
     /// Answers several requests together; each gets the answer that it would get alone.
     ///
     /// All requests are checked and all memory is planned before any work. Stopping when every request has its first
-    /// token gives the answers as far as they have come.
+    /// token gives the answers as far as they have come. [`Engine::generate_each`] keeps the requests apart.
     ///
     /// # Errors
     /// [`crate::Error::Image`], [`crate::Error::Request`] and [`crate::Error::Capacity`] before any work; [`crate::Error::Numeric`] when the
@@ -170,7 +171,23 @@ impl Engine {
         requests: &[Request],
         mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
     ) -> Result<Vec<Answer>> {
-        self.session.generate_batch(requests, &mut on_event)
+        let answers = self.session.generate(requests, Fate::Shared, &mut on_event)?;
+        answers.into_iter().collect()
+    }
+
+    /// Answers several requests together, as [`Engine::generate_batch`] does, but keeps them apart: a request that is
+    /// refused (its image, its words, its length), whose numbers overflow before its first token, or that `on_event`
+    /// stops before it, has its error in its place, and the others their answers.
+    ///
+    /// # Errors
+    /// What strikes all of them: [`crate::Error::Capacity`] when the requests together need more memory than there is,
+    /// [`crate::Error::Device`], and [`crate::Error::Numeric`] after the first token of each.
+    pub fn generate_each(
+        &mut self,
+        requests: &[Request],
+        mut on_event: impl FnMut(Event<'_>) -> ControlFlow<()>,
+    ) -> Result<Vec<Result<Answer>>> {
+        self.session.generate(requests, Fate::Own, &mut on_event)
     }
 
     /// The vision half only: which patches of an image would be kept.

@@ -5,7 +5,7 @@ use super::prepare::{Prepared, PreparedImage};
 use super::runner::{Runner, images};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
-use crate::kv::{Room, Tables};
+use crate::kv::{PAGE, Room, Tables, pages_for};
 use crate::model::Source;
 use crate::model::vit::Survey;
 use crate::ops::clock::Stage;
@@ -226,6 +226,27 @@ pub fn check_weights(wanted: usize, available: Option<usize>) -> Result<()> {
     }
 }
 
+/// Refuses a cache of fixed size, of which a page takes `page` bytes, that there is no memory or no address for.
+///
+/// # Errors
+/// [`Error::Capacity`] with the numbers.
+pub fn check_cache(tokens: usize, page: usize, available: Option<usize>) -> Result<()> {
+    let refuse = |most: usize| {
+        let fits = most / page.max(1) * PAGE;
+        let free = Size(most as u64);
+        Err(Error::Capacity(format!(
+            "kv_tokens: a cache of {tokens} tokens does not fit, {free} are available: ask for {fits} at most, or for \
+             none to have as much as the requests at hand need"
+        )))
+    };
+    // What no allocation may exceed, where the free memory is not known.
+    let most = available.unwrap_or(isize::MAX as usize);
+    match pages_for(tokens).checked_mul(page) {
+        Some(bytes) if bytes <= most => Ok(()),
+        _ => refuse(most),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,5 +261,22 @@ mod tests {
         // What is held already is not taken again; without knowledge nothing is refused.
         check_memory(&need, Held { kv: 1 << 30, ..Held::default() }, Some(3 << 30)).unwrap();
         check_memory(&need, Held::default(), None).unwrap();
+    }
+
+    #[test]
+    fn a_cache_of_any_size_is_checked_before_it_is_taken() {
+        let page = 1 << 20;
+        check_cache(2 * PAGE, page, Some(2 << 20)).unwrap();
+        for (tokens, available) in
+            [(2 * PAGE + 1, Some(2 << 20)), (usize::MAX, Some(2 << 20)), (usize::MAX, None)]
+        {
+            let refused = check_cache(tokens, page, available).unwrap_err();
+            assert!(matches!(refused, Error::Capacity(_)), "{refused:?}");
+            let message = refused.to_string();
+            assert!(message.contains("kv_tokens") && message.contains(&tokens.to_string()));
+            if available.is_some() {
+                assert!(message.contains(&format!("ask for {} at most", 2 * PAGE)), "{message}");
+            }
+        }
     }
 }

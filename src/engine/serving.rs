@@ -13,36 +13,76 @@ use crate::{Error, Result};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
+/// What ends with a request that fails or is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// All of its batch.
+    Shared,
+    /// It alone.
+    Own,
+}
+
+impl Fate {
+    /// Whether a failure of this kind leaves the other requests as they are.
+    fn spares_others(self, error: &Error) -> bool {
+        let is_its_own = matches!(
+            error,
+            Error::Cancelled | Error::Numeric(_) | Error::Request(_) | Error::Image { .. }
+        );
+        self == Self::Own && is_its_own
+    }
+
+    /// What the others hear of an event's answer.
+    fn heard_by_others(self, flow: ControlFlow<()>) -> ControlFlow<()> {
+        if self == Self::Own { ControlFlow::Continue(()) } else { flow }
+    }
+}
+
 impl<O: Ops> Session<O> {
-    /// Runs a planned batch to its end.
+    /// Runs a planned batch to its end; what requests come to, in their order. Only requests of their own [`Fate`] fail
+    /// by themselves.
     pub(super) fn serve(
         &mut self,
         batch: &[Prepared],
         survey: Option<&Survey<O>>,
         start: Instant,
+        fate: Fate,
         on_event: &mut Listener<'_>,
-    ) -> Result<Vec<Begun>> {
+    ) -> Result<Vec<Result<Begun>>> {
         let mut all = Vec::with_capacity(batch.len());
         let mut flow = ControlFlow::Continue(());
         for (index, prepared) in batch.iter().enumerate() {
             if flow.is_break() {
                 return Err(Error::Cancelled);
             }
-            let (begun, after) = self.begin(index, prepared, survey, start, on_event)?;
-            all.push(begun);
-            flow = after;
+            let mut tables = self.runner.pools.tables();
+            match self.begin(index, prepared, survey, start, &mut tables, on_event) {
+                Ok((begun, after)) => {
+                    all.push(Ok(begun));
+                    flow = fate.heard_by_others(after);
+                }
+                Err(error) if fate.spares_others(&error) => {
+                    self.runner.pools.release(tables);
+                    self.runner.ops.enter(Stage::Idle)?;
+                    self.runner.ops.clock()?.restart();
+                    all.push(Err(error));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.decode(&mut all, flow, start, on_event)?;
+        let mut begun: Vec<&mut Begun> = all.iter_mut().flatten().collect();
+        self.decode(&mut begun, flow, start, fate, on_event)?;
         Ok(all)
     }
 
-    /// Runs a request up to its first token.
+    /// Runs a request up to its first token; the sequence then has the `tables`.
     fn begin(
         &mut self,
         index: usize,
         prepared: &Prepared,
         survey: Option<&Survey<O>>,
         start: Instant,
+        tables: &mut Tables,
         on_event: &mut Listener<'_>,
     ) -> Result<(Begun, ControlFlow<()>)> {
         let runner = &mut self.runner;
@@ -54,8 +94,7 @@ impl<O: Ops> Session<O> {
             }
             None => None,
         };
-        let mut tables = runner.pools.tables();
-        let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut tables, &mut progress)?;
+        let prefilled = runner.prefill(prepared, encoded.as_ref(), tables, &mut progress)?;
         let before = prepared.penalized(self.preparer.config.image_token);
         let turn = Turn { sampling: prepared.sampling, before: &before, tokens: &[] };
         let first = runner.draw(&prefilled.logits, &[turn])?[0];
@@ -76,7 +115,7 @@ impl<O: Ops> Session<O> {
 
         let mut sequence = Sequence::new(
             index,
-            tables,
+            std::mem::take(tables),
             &self.preparer.tokenizer,
             prepared,
             before,
@@ -111,9 +150,10 @@ impl<O: Ops> Session<O> {
     /// Draws tokens until every answer has ended.
     fn decode(
         &mut self,
-        begun: &mut [Begun],
+        begun: &mut [&mut Begun],
         mut flow: ControlFlow<()>,
         start: Instant,
+        fate: Fate,
         on_event: &mut Listener<'_>,
     ) -> Result<()> {
         loop {
@@ -142,7 +182,8 @@ impl<O: Ops> Session<O> {
                 let turns: Vec<Turn<'_>> = group.iter().map(|s| s.turn()).collect();
                 let tokens = self.runner.draw(&logits, &turns)?;
                 for (sequence, token) in group.iter_mut().zip(tokens) {
-                    if sequence.push(token, start, on_event)?.is_break() {
+                    let after = sequence.push(token, start, on_event)?;
+                    if fate.heard_by_others(after).is_break() {
                         flow = ControlFlow::Break(());
                     }
                 }

@@ -3,14 +3,15 @@
 use super::answer::{Answer, Event, Stages, Timings, Visual};
 use super::limit::Limit;
 use super::origin::{Origin, Weights};
-use super::predict::{Held, Need, Predictor, check_memory, check_weights};
+use super::predict::{Held, Need, Predictor, check_cache, check_memory, check_weights};
 use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
 use super::runner::{Runner, room_for};
 use super::sequence::Sequence;
+use super::serving::Fate;
 use super::taking::{LoadProgress, Taking};
 use crate::config::ModelConfig;
-use crate::kv::{self, Room};
+use crate::kv::{self, Room, Shape};
 use crate::ops::Ops;
 use crate::ops::ceiling::Ceiling;
 use crate::ops::clock::Stage;
@@ -28,11 +29,13 @@ pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 /// What an engine can be asked, whatever computes.
 pub trait Serve: Send {
     fn config(&self) -> &ModelConfig;
-    fn generate_batch(
+    /// Answers in the order of the requests; only those of their own [`Fate`] fail by themselves.
+    fn generate(
         &mut self,
         requests: &[Request],
+        fate: Fate,
         on_event: &mut Listener<'_>,
-    ) -> Result<Vec<Answer>>;
+    ) -> Result<Vec<Result<Answer>>>;
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
     fn sweep(
@@ -77,18 +80,37 @@ where
         &self.preparer.config
     }
 
-    fn generate_batch(
+    fn generate(
         &mut self,
         requests: &[Request],
+        fate: Fate,
         on_event: &mut Listener<'_>,
-    ) -> Result<Vec<Answer>> {
+    ) -> Result<Vec<Result<Answer>>> {
         let start = Instant::now();
-        let batch =
-            requests.iter().map(|r| self.preparer.prepare(r)).collect::<Result<Vec<_>>>()?;
-        let predicted_peak = self.plan(&batch)?;
-        let served = self.settled(|session| session.serve(&batch, None, start, on_event))?;
-        let memory = self.memory(predicted_peak);
-        Ok(served.into_iter().map(|b| self.answer(b, memory)).collect())
+        let (mut batch, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, request) in requests.iter().enumerate() {
+            match self.preparer.prepare(request) {
+                Ok(prepared) => {
+                    batch.push(prepared);
+                    places.push(place);
+                }
+                Err(error) if fate == Fate::Own => refused.push((place, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let mut answers = Vec::new();
+        if refused.is_empty() || !batch.is_empty() {
+            let predicted_peak = self.plan(&batch)?;
+            let mut listener = |event: Event<'_>| on_event(event.of(|index| places[index]));
+            let served =
+                self.settled(|session| session.serve(&batch, None, start, fate, &mut listener))?;
+            let memory = self.memory(predicted_peak);
+            answers.extend(served.into_iter().map(|b| b.map(|b| self.answer(b, memory))));
+        }
+        for (place, error) in refused {
+            answers.insert(place, Err(error));
+        }
+        Ok(answers)
     }
 
     fn sweep(
@@ -128,9 +150,9 @@ where
 
     fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)> {
         self.runner.ops.profile()?;
-        let answers = self.generate_batch(requests, &mut |_| ControlFlow::Continue(()));
+        let answers = self.generate(requests, Fate::Shared, &mut |_| ControlFlow::Continue(()));
         let entries = self.runner.ops.profiled();
-        Ok((answers?, entries?))
+        Ok((answers?.into_iter().collect::<Result<_>>()?, entries?))
     }
 
     fn release(&mut self) -> Result<()> {
@@ -172,6 +194,9 @@ impl<O: Ops> Session<O> {
         let mut runner = Runner::load(config, ops, &Taking::new(weights, &mut told))?;
         let kv_tokens = options.kv_tokens;
         if let Some(tokens) = kv_tokens {
+            let page = Room::whole(1).shapes(&config.text);
+            let page: usize = page.iter().map(Shape::elements).sum();
+            check_cache(tokens, page * footprint.cache_number(), runner.ops.available())?;
             runner.reserve(config, &Room::whole(kv::pages_for(tokens)))?;
         }
         let (preparer, weights) = origin.into_parts(options.resample)?;

@@ -1,10 +1,11 @@
 //! The same requests under many selections, the picture seen once.
 
-use super::answer::Answer;
+use super::answer::{Answer, Event};
 use super::predict::{Need, check_memory};
 use super::prepare::Prepared;
 use super::request::{Image, Request};
 use super::runner::{images, room_for};
+use super::serving::Fate;
 use super::session::Session;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
@@ -52,7 +53,9 @@ impl<O: Ops> Session<O> {
             let survey = session.runner.survey(&images(&batches), norm, &mut layer)?;
             let mut begun = Vec::with_capacity(batches.len());
             for batch in &batches {
-                begun.extend(session.serve(batch, Some(&survey), start, &mut |_| go_on())?);
+                let heard = &mut |_: Event<'_>| go_on();
+                let served = session.serve(batch, Some(&survey), start, Fate::Shared, heard)?;
+                begun.extend(served.into_iter().collect::<Result<Vec<_>>>()?);
                 if go_on().is_break() {
                     return Err(Error::Cancelled);
                 }

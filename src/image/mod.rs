@@ -1,7 +1,7 @@
 //! From an encoded image to the bytes the vision tower sees, bit-exact with Hugging Face transformers.
 //!
-//! The way of one picture: [`decode`] gives RGB8 pixels as `transformers.image_utils.load_image`
-//! does, [`Layout::new`] decides from the size alone where the picture lies, [`tiles`] resizes and
+//! The way of one picture: [`decode()`] gives RGB8 pixels as `transformers.image_utils.load_image`
+//! does, [`Layout::new`] decides from the size alone where the picture lies, [`tiles()`] resizes and
 //! cuts it, and [`Normalization`] says which `f32` each byte stands for.
 
 #[cfg(feature = "image-formats")]
@@ -36,7 +36,7 @@ pub struct RgbImage {
     /// `height · width · 3` bytes: rows from top to bottom, pixels from left to right, red first.
     pub pixels: Vec<u8>,
     /// The one colour that the file declares transparent, if it does (a GIF's or palette's
-    /// transparent index, a PNG's `tRNS` colour). [`tiles`] shows such pixels white, because the
+    /// transparent index, a PNG's `tRNS` colour). [`tiles()`] shows such pixels white, because the
     /// processors of transformers do. An alpha channel is not kept at all.
     pub transparent: Option<[u8; 3]>,
 }
@@ -71,10 +71,11 @@ impl RgbImage {
 
 /// Whether an image of this size is accepted; asked before memory for its pixels is taken.
 fn check_size(width: usize, height: usize) -> Result<(), String> {
-    let pixels = width.saturating_mul(height);
+    // Sides of 64 bits each.
+    let pixels = width as u128 * height as u128;
     if pixels == 0 {
         Err(format!("an image of {width}×{height} has no pixels: give one that shows something"))
-    } else if pixels > MAX_PIXELS {
+    } else if pixels > MAX_PIXELS as u128 {
         Err(format!(
             "{width}×{height} is {pixels} pixels, more than the {MAX_PIXELS} allowed: scale it down"
         ))

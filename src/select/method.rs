@@ -30,6 +30,7 @@ macro_rules! methods {
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
             /// With the parameters of a request.
+            #[doc(hidden)]
             pub fn with(self, selection: &Selection) -> Arc<dyn Dropping> {
                 let parameters = selection;
                 match self {

@@ -169,6 +169,7 @@ impl Default for Selection {
 
 impl Selection {
     /// Which options play a part in what is kept.
+    #[doc(hidden)]
     pub fn parts(&self) -> Parts {
         if self.keeps_everything() {
             return Parts::default();
@@ -183,6 +184,7 @@ impl Selection {
     }
 
     /// Whether every patch enters the decoder by request.
+    #[doc(hidden)]
     pub fn enters_whole(&self) -> bool {
         self.keeps_everything() || self.method == Method::FastV
     }

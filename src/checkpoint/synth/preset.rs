@@ -48,6 +48,7 @@ impl Preset {
     }
 
     /// Its configuration, read from the files it is written with.
+    #[doc(hidden)]
     pub fn config(self) -> Result<ModelConfig> {
         let [config, preprocessor] =
             [self.config_json(), self.preprocessor_json()].map(|v| v.to_string());
@@ -66,11 +67,13 @@ impl Preset {
     }
 
     /// Rows of the embedding.
+    #[doc(hidden)]
     pub fn vocab(self) -> usize {
         32064
     }
 
     /// Id of `<image>`, the first one after the base vocabulary.
+    #[doc(hidden)]
     pub fn image_token(self) -> u32 {
         32000
     }

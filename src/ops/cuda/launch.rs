@@ -51,6 +51,7 @@ impl Gemm {
     ///
     /// # Errors
     /// [`Error::Request`] when it is asked for what it is not used for.
+    #[doc(hidden)]
     pub fn library(self, number: Number) -> Result<Option<bool>> {
         match (self, number) {
             (Self::Own, _) | (Self::Auto, Number::F32) => Ok(Some(false)),

@@ -5,6 +5,7 @@ use crate::{Error, Result};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::module;
 use cudarc::driver::sys::{CUfunction, CUmodule};
+use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 use std::ffi::CString;
 use std::fmt;
 use std::sync::Arc;
@@ -23,21 +24,10 @@ struct Image {
     file: &'static str,
     architecture: u32,
     form: Form,
-    bytes: &'static [u8],
-}
-
-/// Bytes that start at a multiple of 16, as a reader of ELF headers may expect.
-#[repr(C, align(16))]
-#[allow(dead_code)] // Where there was no nvcc, as the next one.
-struct Aligned<B: ?Sized>(B);
-
-#[allow(unused_macros)]
-macro_rules! aligned {
-    ($file:literal) => {{
-        const ALIGNED: &Aligned<[u8]> =
-            &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $file)));
-        &ALIGNED.0
-    }};
+    /// Bytes of what the compiler made.
+    size: usize,
+    /// The same as a zlib stream: a program has code for many cards and runs on one.
+    packed: &'static [u8],
 }
 
 include!(concat!(env!("OUT_DIR"), "/images.rs"));
@@ -138,7 +128,8 @@ impl Embedded {
         ptx.map(|&architecture| Code::Ptx(architecture)).ok_or_else(|| {
             Error::Device(format!(
                 "this build has no code for a card of compute capability {major}.{minor}: {}; \
-                 build it with an nvcc that can make it, or use the CPU (--device cpu)",
+                 build it with an nvcc that can make it (and without HIRED_ARCHS, or with it in \
+                 there), or use the CPU (--device cpu)",
                 match capability {
                     ..61 => "cards before Pascal are not supported".to_owned(),
                     _ => format!("it has {self}"),
@@ -194,8 +185,9 @@ impl Modules {
         context.bind_to_thread().map_err(|e| refused("to bind the context", e))?;
         let mut loaded = Self { context: context.clone(), code, modules: Vec::new() };
         for image in IMAGES.iter().filter(|image| image.code() == code) {
-            // SAFETY: the image is a whole cubin, or PTX that ends in NUL, and lives as long as the program.
-            let module = unsafe { module::load_data(image.bytes.as_ptr().cast()) }
+            let unpacked = image.unpack()?;
+            // SAFETY: the image is a whole cubin, or PTX that ends in NUL; the driver reads it in this call only.
+            let module = unsafe { module::load_data(unpacked.as_ptr().cast()) }
                 .map_err(|e| refused(&format!("the kernels of {} for {code}", image.file), e))?;
             loaded.modules.push((image.file, module));
         }
@@ -235,6 +227,23 @@ impl Drop for Modules {
 }
 
 impl Image {
+    /// What the compiler made, at a multiple of 16, as a reader of ELF headers may expect.
+    ///
+    /// # Errors
+    /// When the program file is damaged.
+    fn unpack(&self) -> Result<Vec<u128>> {
+        let mut words = vec![0u128; self.size.div_ceil(size_of::<u128>())];
+        let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..self.size];
+        match decompress_slice_iter_to_slice(bytes, std::iter::once(self.packed), true, false) {
+            Ok(size) if size == self.size => Ok(words),
+            _ => Err(Error::Device(format!(
+                "the kernels of {} for {} are damaged in this program: build or install it again",
+                self.file,
+                self.code()
+            ))),
+        }
+    }
+
     fn code(&self) -> Code {
         match self.form {
             Form::Cubin => Code::Cubin(self.architecture),
@@ -309,15 +318,45 @@ mod tests {
         let mut files = BTreeMap::<_, Vec<_>>::new();
         for image in IMAGES {
             files.entry(image.code().to_string()).or_default().push(image.file);
-            assert_eq!(image.bytes.as_ptr().addr() % 16, 0);
+            let unpacked = image.unpack().unwrap();
+            let bytes = &bytemuck::cast_slice::<_, u8>(&unpacked)[..image.size];
+            assert_eq!(bytes.as_ptr().addr() % 16, 0);
             match image.form {
-                Form::Cubin => assert!(image.bytes.starts_with(b"\x7fELF")),
-                Form::Ptx => assert_eq!(image.bytes.iter().filter(|b| **b == 0).count(), 1),
+                Form::Cubin => assert!(bytes.starts_with(b"\x7fELF")),
+                Form::Ptx => {
+                    assert_eq!(bytes.iter().position(|b| *b == 0), Some(image.size - 1));
+                }
             }
+            assert!(image.packed.len() < image.size / 2, "{}", image.file);
         }
         if let Some(first) = files.values().next() {
             assert!(files.values().all(|of| of == first), "{files:?}");
             assert!(first.contains(&"norm") && first.contains(&"rope"));
         }
+    }
+
+    #[test]
+    fn a_damaged_image_is_an_error() {
+        let made = [b"\x7fELF".as_slice(), &[7; 1000]].concat();
+        let mut packed = miniz_oxide::deflate::compress_to_vec_zlib(&made, 9);
+        let image = |packed: &[u8], size| Image {
+            file: "norm",
+            architecture: 61,
+            form: Form::Cubin,
+            size,
+            packed: packed.to_vec().leak(),
+        };
+        let whole = image(&packed, made.len()).unpack().unwrap();
+        assert_eq!(bytemuck::cast_slice::<_, u8>(&whole)[..made.len()], made);
+        let refused = |packed: &[u8], size| {
+            let error = image(packed, size).unpack().unwrap_err().to_string();
+            assert!(error.contains("norm for sm_61") && error.contains("damaged"), "{error}");
+        };
+        refused(&packed, made.len() + 1);
+        refused(&packed, made.len() - 1);
+        refused(&packed[..packed.len() - 5], made.len());
+        let last = packed.len() - 1;
+        packed[last] ^= 1;
+        refused(&packed, made.len());
     }
 }

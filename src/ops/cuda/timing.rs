@@ -71,8 +71,9 @@ impl Cuda {
         let to = self.queue.block(&meter, Purpose::Workspace, bytes)?;
         // SAFETY: both blocks have so many bytes, and the timing waits for the copies.
         unsafe { self.queue.clear(from.address(), bytes)? };
-        self.time(repetitions, 1, |cuda| unsafe {
-            cuda.queue.copy(to.address(), from.address(), bytes)
+        self.time(repetitions, 1, |cuda| {
+            // SAFETY: as above.
+            unsafe { cuda.queue.copy(to.address(), from.address(), bytes) }
         })
     }
 }
