@@ -28,8 +28,8 @@ const BUFFER: usize = 4 << 20;
 /// told how many bytes of the weights are written, and how many there will be, and may stop it.
 ///
 /// # Errors
-/// [`Error::Request`] if `dir` holds files, [`Error::Capacity`] if the disk has too little space,
-/// [`Error::Io`] if writing fails, [`Error::Cancelled`] if `progress` stops it; what has been written is
+/// [`crate::Error::Request`] if `dir` holds files, [`crate::Error::Capacity`] if the disk has too little space,
+/// [`crate::Error::Io`] if writing fails, [`crate::Error::Cancelled`] if `progress` stops it; what has been written is
 /// then removed.
 pub fn write(
     preset: Preset,
