@@ -1,17 +1,19 @@
 //! How much is said on standard error.
 
+use super::Stop;
 use super::args::heading;
-use clap::{Args, ValueEnum};
+use super::values::one_of;
+use clap::Args;
 use std::sync::OnceLock;
 
 /// What is written to standard error, each level with those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Why a command failed, and nothing else
+    /// Why a command failed, and nothing else.
     Error,
-    /// Also notes and progress bars
+    /// Also notes and progress bars.
     Note,
-    /// Also the model, the device and a line of statistics for each answer
+    /// Also the model, the device and a line of statistics for each answer.
     Info,
 }
 
@@ -25,23 +27,45 @@ pub struct LogArgs {
     /// No notes, progress bars or statistics, as --log-level error
     #[arg(short, long, global = true, conflicts_with = "log_level")]
     quiet: bool,
-    /// What to write to standard error
-    #[arg(hide_short_help = true, long, global = true, value_name = "LEVEL", value_enum, default_value_t = Level::Note, env = "HIRED_LOG", hide_env_values = true)]
-    log_level: Level,
+    /// What to write to standard error: error (why a command failed, and nothing else), note (also notes and progress
+    /// bars) or info (also the model, the device and a line of statistics for each answer) [env: HIRED_LOG]
+    /// [default: note]
+    #[arg(hide_short_help = true, long, global = true, value_name = "LEVEL", value_parser = one_of(&LEVELS))]
+    log_level: Option<Level>,
 }
+
+const LEVELS: [(&str, Level); 3] =
+    [("error", Level::Error), ("note", Level::Note), ("info", Level::Info)];
+
+/// The level where no option says one. Not read by clap, to which a variable would contradict the options.
+const VARIABLE: &str = "HIRED_LOG";
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
 impl LogArgs {
     /// Holds from now on, for the whole program.
-    pub fn apply(&self) {
-        let level = match (self.verbose, self.quiet) {
-            (true, _) => Level::Info,
-            (_, true) => Level::Error,
-            _ => self.log_level,
+    pub fn apply(&self) -> Result<(), Stop> {
+        let level = match (self.verbose, self.quiet, self.log_level) {
+            (true, ..) => Level::Info,
+            (_, true, _) => Level::Error,
+            (.., Some(level)) => level,
+            _ => Self::by_variable()?,
         };
         // The first one holds: a program has one command line.
         let _ = LEVEL.set(level);
+        Ok(())
+    }
+
+    fn by_variable() -> Result<Level, Stop> {
+        let value = std::env::var_os(VARIABLE).unwrap_or_default();
+        let value = value.to_string_lossy();
+        match LEVELS.iter().find(|(name, _)| *name == value) {
+            Some((_, level)) => Ok(*level),
+            None if value.is_empty() => Ok(Level::Note),
+            None => Err(Stop::Usage(format!(
+                "the environment variable {VARIABLE} is '{value}': set it to error, note or info"
+            ))),
+        }
     }
 }
 

@@ -84,10 +84,7 @@ pub fn main() -> ExitCode {
         Ok((cli, matches))
     });
     let outcome = match &parsed {
-        Ok((cli, matches)) => {
-            cli.log.apply();
-            dispatch(&cli.command, matches)
-        }
+        Ok((cli, matches)) => cli.log.apply().and_then(|()| dispatch(&cli.command, matches)),
         Err(error) => refuse(error),
     };
     let (status, message) = match outcome {

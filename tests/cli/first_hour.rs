@@ -194,7 +194,14 @@ fn how_much_is_said_can_be_chosen() {
     };
     assert_eq!(by_variable("error"), "");
     assert!(by_variable("info").contains("first token"));
-    assert!(by_variable("loud").contains("loud"));
+    assert!(by_variable("loud").contains("HIRED_LOG is 'loud': set it to error, note or info"));
+    assert!(by_variable("").starts_with("note: no --image"));
+    // Options go before the variable.
+    for option in ["-q", "--log-level=error"] {
+        let args = [&args[..], &[option.to_string()]].concat();
+        let output = command(&args).env("HIRED_LOG", "info").output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{option}: {output:?}");
+    }
 }
 
 #[test]
