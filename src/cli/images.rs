@@ -19,7 +19,7 @@ const LARGEST: u64 = 768 << 20;
 pub fn read_images(asked: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Stop> {
     let mut images = Vec::new();
     for path in asked {
-        if path.is_dir() {
+        if path.as_os_str() != STDIN && path.is_dir() {
             for file in folder(path)? {
                 images.push(read_image(&file)?);
             }
