@@ -383,6 +383,14 @@ mod emulated {
         let lines = lines(&String::from_utf8(output.stdout).unwrap());
         assert_eq!(lines[0]["device"]["kind"], "cuda");
         assert!(lines[0]["device"]["clock_mhz"].as_u64().unwrap() > 0);
+        // docs/json.md tells of every key; a note comes only where cuBLAS is there and does not serve.
+        let page = include_str!("../docs/json.md").split("\n## device of a GPU\n").nth(1).unwrap();
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+        let keys = lines[0]["device"].as_object().unwrap().keys().map(String::as_str);
+        let (mut rows, mut keys): (Vec<&str>, Vec<&str>) = (rows.collect(), keys.collect());
+        rows.sort_unstable();
+        keys.sort_unstable();
+        assert_eq!(keys, rows);
         assert_eq!(lines[1]["peak_memory"], lines[1]["predicted_peak"]);
 
         let flops = |name, stage| told(&lines, name, stage).1;

@@ -21,7 +21,7 @@ pub struct BenchArgs {
     /// PNG, JPEG, WebP, BMP or GIF (first frame) [default: a fixed picture of 672×672 pixels]
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
-    /// Token-dropping methods to compare, in place of --method: hired, full, spatial, random, fastervlm,
+    /// Methods to compare, in place of --method: hired, full, spatial, random, fastervlm,
     /// prumerge, prumerge+, visionzip, divprune, scope or fastv. The full budget, the same with all of them, is measured once
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "method")]
     methods: Vec<Method>,

@@ -202,7 +202,7 @@ impl Row {
         self.spread(name).map(|spread| spread.median)
     }
 
-    /// Time of choosing beside the encoder's.
+    /// Time of selecting compared with the encoder's.
     pub fn select_of_vision(&self) -> Option<f64> {
         let vision = self.median("vision").filter(|&vision| vision > 0.0)?;
         Some(self.median("select")? / vision)

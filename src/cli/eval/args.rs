@@ -35,10 +35,10 @@ pub struct EvalArgs {
     /// The same as --format json: an array with one object for each row
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Plot accuracy over visual tokens: a line for each combination of options, a point for each budget
+    /// Plot accuracy over image tokens: a line for each combination of options, a point for each budget
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
-    /// Plot how many visual tokens each image takes: a line for each method and budget
+    /// Plot how many image tokens each image takes: a line for each method and budget
     #[arg(long, value_name = "OUT.svg")]
     pub plot_tokens: Option<PathBuf>,
     #[command(flatten)]
@@ -56,10 +56,10 @@ impl EvalArgs {
 
 /// What is compared: a row for each combination that makes a difference.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Visual tokens")]
+#[command(next_help_heading = "Image tokens")]
 pub struct ComparedArgs {
-    /// Token-dropping methods: hired, full, spatial, random, fastervlm, prumerge, prumerge+, visionzip, divprune, scope,
-    /// fastv
+    /// Methods that choose the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip, divprune,
+    /// scope, fastv (inside the language model, by the question), and the baselines spatial and random
     #[arg(
         long,
         visible_alias = "method",
@@ -78,7 +78,7 @@ pub struct ComparedArgs {
         allow_hyphen_values = true
     )]
     budgets: Vec<TypedBudget>,
-    /// How HiRED counts: exact, paper, repo, equal
+    /// How hired counts: exact, paper, repo, equal
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "exact")]
     rule: Vec<Rule>,
     /// The full image's share of the budget, 0 to 1
@@ -90,17 +90,17 @@ pub struct ComparedArgs {
         allow_hyphen_values = true
     )]
     alpha: Vec<Alpha>,
-    /// Vision layers whose CLS attention scores content; negative counts from the end
+    /// Vision layers whose CLS attention shares the budget out among the sub-images; negative counts from the end
     #[arg(long, value_name = "L,…", value_delimiter = ',', default_value = "0", allow_hyphen_values = true, value_parser = values::layer)]
     init_layer: Vec<i32>,
-    /// Vision layers whose CLS attention scores importance; negative counts from the end
-    /// [default: the last layer the features need]
+    /// Vision layers whose CLS attention ranks the patches; negative counts from the end
+    /// [default: the last layer that the model's image features need]
     #[arg(long, value_name = "L,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = values::layer)]
     final_layer: Vec<i32>,
-    /// How the heads of these layers become one score: sum, mean, max or the number of one head
+    /// How the attention heads of these layers become one score: sum, mean, max or the number of one head
     #[arg(long, value_name = "HOW,…", value_delimiter = ',', default_value = "sum")]
     heads: Vec<Heads>,
-    /// image_newline tokens: all, none [default: all at full budget and with fastv, else none]
+    /// Row separators (image_newline tokens): all, none [default: all with the budget full and with fastv, else none]
     #[arg(long, value_name = "W,…", value_delimiter = ',')]
     newlines: Vec<Newlines>,
     /// Seed of the method random

@@ -1,4 +1,4 @@
-//! Accuracy over visual tokens, as a drawing.
+//! Accuracy over image tokens, as a drawing.
 
 use super::args::EvalArgs;
 use super::row::{Row, series};
@@ -31,7 +31,7 @@ pub fn draw(rows: &[Row], args: &EvalArgs) -> Result<String, Stop> {
     let title = format!("{}: {questions} questions", args.model.model.display());
     let chart = Chart {
         title: if few { "accuracy, with 95% intervals" } else { "accuracy" },
-        along: "visual tokens",
+        along: "image tokens",
         series: &lines,
         value: &|value| format!("{:.0}%", 100.0 * value),
         top: Some(1.0),

@@ -192,7 +192,7 @@ impl Report<'_> {
         let mut heads: Vec<&str> =
             rows.first().map_or(Vec::new(), names).iter().map(|n| n.0).collect();
         let texts = heads.len();
-        heads.extend(["budget", "visual tokens", "accuracy %", "95% interval"]);
+        heads.extend(["budget", "image tokens", "accuracy %", "95% interval"]);
         let cells = |row: &Row| {
             let mut cells: Vec<String> = names(row).into_iter().map(|(_, value)| value).collect();
             let [low, high] = row.interval;

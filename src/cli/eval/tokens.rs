@@ -1,4 +1,4 @@
-//! How many visual tokens each image takes, as a drawing (Figure 5 of the HiRED paper).
+//! How many image tokens each image takes, as a drawing (Figure 5 of the HiRED paper).
 
 use super::args::EvalArgs;
 use super::questions::Item;
@@ -44,8 +44,8 @@ pub fn draw(
     }
     let title = format!("{}: {} images", args.model.model.display(), items.len());
     let chart = Chart {
-        title: "visual tokens of an image",
-        along: "images, on each line from the fewest tokens to the most",
+        title: "image tokens of each image",
+        along: "images, sorted by their tokens for each line",
         series: &lines,
         value: &|value| format!("{value:.0}"),
         top: None,
