@@ -47,7 +47,15 @@
 //!
 //! An [`Engine`] answers one batch at a time (`&mut self`). It is [`Send`], so it may live in a thread of its own that
 //! takes requests from a channel, and there may be several. The CPU executor works on the threads of rayon's global pool. The library
-//! prints nothing, never ends the process and keeps no global state.
+//! prints nothing and keeps no global state. Files of weights are mapped: one that somebody cuts short meanwhile ends the
+//! process, unless [`EngineOptions::no_mmap`] has them read into memory.
+//!
+//! # What others give
+//!
+//! Model folders, images and words may come from people whom nobody knows: they give an answer or an [`Error`], in bounded
+//! time and memory. A panic of a library that reads them becomes an error, which [`panic_is_caught`] tells a panic hook.
+//! [`EngineOptions::max_pixels`] bounds the images that are decoded, [`Request::literal`] keeps special tokens that a user
+//! types from being taken for the template's own.
 //!
 //! # Stability
 //!
@@ -65,6 +73,7 @@ pub mod config;
 pub mod engine;
 mod error;
 mod files;
+mod guard;
 #[doc(hidden)]
 pub mod image;
 #[doc(hidden)]
@@ -88,6 +97,7 @@ pub use engine::{
     Visual, inspect,
 };
 pub use error::{Error, Result};
+pub use guard::panic_is_caught;
 pub use image::Resample;
 pub use ops::sample::Sampling;
 pub use select::{

@@ -1,4 +1,4 @@
-//! Weights of a model folder: safetensors files, mapped into memory and used where they lie.
+//! Weights of a model folder: safetensors files, mapped into memory and used where they lie, or read.
 //!
 //! Tensors go by one canonical name each, whichever of transformers' spellings a file has:
 //! `vision_tower.encoder.layers.{i}.…`, `multi_modal_projector.linear_1.weight`, `image_newline`,
@@ -21,7 +21,7 @@ pub use index::parse_index;
 pub use layout::{Part, Weight, layout};
 pub use names::canonical;
 pub(crate) use names::published;
-pub use tensor::{DType, Tensor};
+pub use tensor::{Access, DType, Tensor};
 
 use crate::config::{ModelConfig, ModelFolder};
 use crate::error::excerpt;
@@ -36,12 +36,21 @@ const INDEX: &str = "model.safetensors.index.json";
 /// # Errors
 /// As [`ModelFolder::open`] and [`Checkpoint::open`].
 pub fn open(path: &Path) -> Result<(ModelFolder, Checkpoint)> {
+    open_with(path, Access::default())
+}
+
+/// The same, with the weights mapped or read.
+///
+/// # Errors
+/// As [`open`]; [`Error::Capacity`] when there is no memory to read them into.
+pub fn open_with(path: &Path, access: Access) -> Result<(ModelFolder, Checkpoint)> {
     let mut folder = ModelFolder::open(path)?;
-    let checkpoint = Checkpoint::open(&folder.dir)?;
+    let checkpoint = Checkpoint::open_with(&folder.dir, access)?;
     // A merge of an adapter leaves the setting and changes the head: transformers takes the one that is stored.
     if checkpoint.contains("lm_head.weight") {
         folder.config.text.tied = false;
     }
+    folder.config.ignored.extend(checkpoint.unused_layers(&folder.config));
     Ok((folder, checkpoint))
 }
 
@@ -51,6 +60,7 @@ pub fn open(path: &Path) -> Result<(ModelFolder, Checkpoint)> {
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
+    shards: Vec<Arc<Shard>>,
     tensors: BTreeMap<String, Tensor>,
     /// Tensors of a type this engine does not compute with, and that type.
     unsupported: BTreeMap<String, String>,
@@ -60,38 +70,55 @@ impl Checkpoint {
     /// Maps `model.safetensors`, or else the files that `model.safetensors.index.json` lists, in
     /// the folder `dir`. Tensors that no model needs are tolerated.
     ///
-    /// While the checkpoint or one of its tensors lives, the files must not be changed: a file cut
-    /// short under a mapping ends the process.
+    /// While the checkpoint or one of its tensors lives, the files must not be written to: a file cut
+    /// short under a mapping ends the process (SIGBUS). Removing them, or renaming others to their names, is harmless.
     ///
     /// # Errors
     /// [`Error::Io`] or [`Error::Model`]: a file is missing, truncated or damaged, or the index
     /// and the files disagree.
     pub fn open(dir: &Path) -> Result<Self> {
+        Self::open_with(dir, Access::default())
+    }
+
+    /// The same, with the files mapped or read.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::open`]; [`Error::Capacity`] when there is no memory to read them into.
+    pub fn open_with(dir: &Path, access: Access) -> Result<Self> {
         /// The real ones have a hundred kilobytes.
         const LARGEST_INDEX: u64 = 16 << 20;
         files::expect_folder(dir)?;
-        let mut checkpoint =
-            Self { dir: dir.to_owned(), tensors: BTreeMap::new(), unsupported: BTreeMap::new() };
+        let mut checkpoint = Self {
+            dir: dir.to_owned(),
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+            unsupported: BTreeMap::new(),
+        };
         // The order of transformers: an index next to a whole file is a leftover.
-        if let Some(shard) = Shard::open(dir.join(SINGLE))? {
+        if let Some(shard) = Shard::open(dir.join(SINGLE), access)? {
             checkpoint.add(shard, |_| true)?;
             return Ok(checkpoint);
         }
         let path = dir.join(INDEX);
         let Some(bytes) = files::read(&path, LARGEST_INDEX)? else { return Err(no_weights(dir)) };
         let index = parse_index(&bytes, &path)?;
-        checkpoint.add_shards(&path, &index)?;
+        checkpoint.add_shards(&path, &index, access)?;
         Ok(checkpoint)
     }
 
-    fn add_shards(&mut self, path: &Path, index: &BTreeMap<String, String>) -> Result<()> {
+    fn add_shards(
+        &mut self,
+        path: &Path,
+        index: &BTreeMap<String, String>,
+        access: Access,
+    ) -> Result<()> {
         let mut shards: BTreeMap<&str, usize> = BTreeMap::new();
         for file in index.values() {
             *shards.entry(file).or_default() += 1;
         }
         for (file, listed) in shards {
             let file_path = self.dir.join(file);
-            let Some(shard) = Shard::open(file_path.clone())? else {
+            let Some(shard) = Shard::open(file_path.clone(), access)? else {
                 let what = format!("this file is missing, but {INDEX} lists it; download it");
                 return Err(Error::model(file_path, what));
             };
@@ -119,6 +146,7 @@ impl Checkpoint {
     fn add(&mut self, shard: Shard, mut wanted: impl FnMut(&str) -> bool) -> Result<()> {
         let stored = parse_header(shard.bytes(), shard.path())?;
         let shard = Arc::new(shard);
+        self.shards.push(shard.clone());
         for Stored { name: stored_name, dtype, shape, range } in stored {
             if !wanted(&stored_name) {
                 continue;
@@ -183,6 +211,38 @@ impl Checkpoint {
     /// Whether the files hold a tensor of this canonical name, of whatever type.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.unsupported.contains_key(name)
+    }
+
+    /// Fails if a mapped file has been written to since it was opened: answers could not be trusted any more.
+    ///
+    /// # Errors
+    /// [`Error::Model`] naming the file.
+    pub fn check_unchanged(&self) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.check_unchanged())
+    }
+
+    /// What to tell of layers that the files hold and the configuration leaves out.
+    fn unused_layers(&self, config: &ModelConfig) -> Vec<String> {
+        let parts = [
+            ("vision_tower.encoder.layers.", "vision_config", config.vision.layers),
+            ("language_model.layers.", "text_config", config.text.layers),
+        ];
+        let stored = |prefix: &str| {
+            let names = self.tensors.keys().chain(self.unsupported.keys());
+            let numbers =
+                names.filter_map(|name| name.strip_prefix(prefix)?.split('.').next()?.parse().ok());
+            numbers.max().map_or(0, |last: usize| last.saturating_add(1))
+        };
+        let unused = parts.into_iter().filter_map(|(prefix, section, layers)| {
+            let stored = stored(prefix);
+            (stored > layers).then(|| {
+                format!(
+                    "the weights have {stored} layers under {prefix}, {section} of config.json runs {layers} of them \
+                     (num_hidden_layers): unless that is meant, take both files from one model"
+                )
+            })
+        });
+        unused.collect()
     }
 
     /// All tensors of a supported type, needed or not, in order of their names.

@@ -1,13 +1,17 @@
-//! A tensor in a mapped file.
+//! A tensor in a file that is mapped or has been read.
 
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use half::f16;
 use memmap2::Mmap;
 
 use crate::error::excerpt;
+use crate::ops::cpu::system::available;
 use crate::{Error, Result, files};
 
 /// Type of the elements of a stored tensor, little-endian.
@@ -31,6 +35,16 @@ impl DType {
     }
 }
 
+/// How the weights of a file come into memory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The file is mapped: its pages are read as they are used and count as free memory, and nobody may write to it.
+    #[default]
+    Mapped,
+    /// The file is read when it is opened: it takes memory, and what becomes of it later plays no part.
+    Read,
+}
+
 /// A safetensors file in memory, or numbers made on the spot.
 #[derive(Debug)]
 pub(super) struct Shard {
@@ -40,19 +54,56 @@ pub(super) struct Shard {
 
 #[derive(Debug)]
 enum Data {
-    Mapped(Mmap),
+    Mapped(Mapped),
+    /// A file's content and its length: words, so that it is aligned as a mapped one.
+    Read(Vec<u64>, usize),
     Made(Vec<f16>),
 }
 
+/// A mapped file, and what tells whether it has been changed.
+#[derive(Debug)]
+struct Mapped {
+    map: Mmap,
+    file: File,
+    state: State,
+}
+
+/// Length of a file and when it was last written.
+type State = (u64, Option<SystemTime>);
+
+fn state(file: &File) -> std::io::Result<State> {
+    let metadata = file.metadata()?;
+    // A system that knows no times still knows the length.
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
 impl Shard {
-    /// Maps a file; `None` if there is none of this name.
-    pub fn open(path: PathBuf) -> Result<Option<Self>> {
+    /// Maps a file or reads it; `None` if there is none of this name.
+    pub fn open(path: PathBuf, access: Access) -> Result<Option<Self>> {
         let Some(file) = files::open(&path)? else { return Ok(None) };
+        let io = |e| Error::io(&path, e);
+        if access == Access::Read {
+            let (words, length) = read(&path, file)?;
+            return Ok(Some(Self { path, data: Data::Read(words, length) }));
+        }
+        let state = state(&file).map_err(io)?;
         // SAFETY: the map is read-only and private to this type; that nobody changes the file
         // meanwhile is asked of the user in `Checkpoint::open`. Weights are plain numbers: bytes
         // that do change are wrong weights, never an invalid value.
-        let map = unsafe { Mmap::map(&file) }.map_err(|e| Error::io(&path, e))?;
-        Ok(Some(Self { path, data: Data::Mapped(map) }))
+        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+        Ok(Some(Self { path, data: Data::Mapped(Mapped { map, file, state }) }))
+    }
+
+    /// Fails if a mapped file has been written to since it was opened. One that was removed, or replaced by another of
+    /// its name, is still there for those who have it open.
+    pub fn check_unchanged(&self) -> Result<()> {
+        let Data::Mapped(Mapped { file, state: opened, .. }) = &self.data else { return Ok(()) };
+        if state(file).map_err(|e| Error::io(&self.path, e))? == *opened {
+            return Ok(());
+        }
+        let what = "was changed while in use: load the model again, and replace a file by renaming another to its \
+                    name, or read the weights into memory (--no-mmap)";
+        Err(Error::model(&self.path, what))
     }
 
     pub fn path(&self) -> &Path {
@@ -61,10 +112,33 @@ impl Shard {
 
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
-            Data::Mapped(map) => map,
+            Data::Mapped(mapped) => &mapped.map,
+            Data::Read(words, length) => &bytemuck::cast_slice(words)[..*length],
             Data::Made(numbers) => bytemuck::cast_slice(numbers),
         }
     }
+}
+
+/// The whole content of a file.
+fn read(path: &Path, mut file: File) -> Result<(Vec<u64>, usize)> {
+    let io = |e| Error::io(path, e);
+    let no_room = |length: u64| {
+        Error::Capacity(format!(
+            "{}: no memory for its {length} bytes: free some, or let the file be mapped (without --no-mmap)",
+            path.display()
+        ))
+    };
+    let size = file.metadata().map_err(io)?.len();
+    let length = usize::try_from(size).map_err(|_| no_room(size))?;
+    if available().is_some_and(|free| free < length) {
+        return Err(no_room(size));
+    }
+    let mut words = Vec::new();
+    let count = length.div_ceil(size_of::<u64>());
+    words.try_reserve_exact(count).map_err(|_| no_room(size))?;
+    words.resize(count, 0u64);
+    file.read_exact(&mut bytemuck::cast_slice_mut(&mut words)[..length]).map_err(io)?;
+    Ok((words, length))
 }
 
 /// A stored tensor, row-major: a view of a mapped file that it keeps alive, or numbers of its own. Cloning copies no

@@ -86,6 +86,25 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// Threads that were asked for.
+    pub fn threads(&self) -> Option<usize> {
+        match self {
+            Self::Run(args) => args.device.threads,
+            Self::Select(args) => args.device.threads,
+            Self::Inspect(args) => args.device.threads,
+            Self::Bench(args) => args.device.threads,
+            Self::Eval(args) => args.device.threads,
+            Self::Plan(args) => args.device.threads,
+            Self::Synth(_)
+            | Self::Quantize(_)
+            | Self::Devices(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct ModelArgs {
     /// Model: a Hugging Face folder (config.json, preprocessor_config.json, tokenizer.json, *.safetensors), or the name
@@ -115,6 +134,16 @@ pub struct DeviceArgs {
     /// Launch the kernels of each CUDA decode step one by one, for a profiler, instead of as a CUDA graph
     #[arg(hide_short_help = true, long)]
     no_graph: bool,
+    /// Threads of the CPU [default: RAYON_NUM_THREADS, else one for each core]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::threads)]
+    pub threads: Option<usize>,
+    /// Read the weights into memory instead of mapping their files: needs that memory, and keeps the program safe from
+    /// whoever writes to the files meanwhile
+    #[arg(hide_short_help = true, long)]
+    no_mmap: bool,
+    /// Refuse images of more than N pixels [default, and at most: 178956970, as Pillow]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::count)]
+    pub max_pixels: Option<usize>,
 }
 
 const GEMM: [(&str, Gemm); 3] =
@@ -141,6 +170,8 @@ impl DeviceArgs {
             .with_resample(self.resample)
             .with_no_graph(self.no_graph)
             .with_gemm(self.gemm)
+            .with_no_mmap(self.no_mmap)
+            .with_max_pixels(self.max_pixels)
     }
 }
 
@@ -161,6 +192,9 @@ pub struct RunArgs {
     /// The prompt is complete: no chat template is applied, <image> marks where the image goes
     #[arg(hide_short_help = true, long, help_heading = heading::INPUT)]
     pub raw_prompt: bool,
+    /// TEXT is plain text even where it spells a special token (</s>, <image>)
+    #[arg(hide_short_help = true, long, conflicts_with = "raw_prompt", help_heading = heading::INPUT)]
+    pub literal: bool,
     /// Number of image tokens to keep, over the full image and its sub-images: a count (576), a share of all patches
     /// (20%), full, or auto (the most that --max-memory or --max-ttft allows)
     #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]

@@ -1,36 +1,101 @@
 //! Files that the user names: images in, pictures and tensors out.
 
 use super::Stop;
+use hired::image::{MAX_PIXELS, largest_encoded};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// Most bytes of an encoded image: beyond the largest picture that is accepted, uncompressed at 24 bits.
-const LARGEST_IMAGE: u64 = 768 << 20;
+/// What is asked for an image's format at least.
+const HEAD: u64 = 64;
 
 fn failed(path: &Path, what: impl std::fmt::Display) -> Stop {
     Stop::Failed(format!("{}: {what}", path.display()))
 }
 
-/// Name and bytes of an image file, which is decoded with the request.
-pub fn read_image(path: &Path) -> Result<(String, Vec<u8>), Stop> {
+/// Name and bytes of an image file of at most so many pixels, which is decoded with the request.
+pub fn read_image(path: &Path, max_pixels: Option<usize>) -> Result<(String, Vec<u8>), Stop> {
     let refused = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => failed(path, "no such file: name an image file"),
         ErrorKind::IsADirectory => failed(path, "this is a folder: name an image file"),
         _ => failed(path, error),
     };
     let file = File::open(path).map_err(refused)?;
-    let known = file.metadata().map_err(refused)?.len();
+    let limit = limit(max_pixels);
+    let is_larger = file.metadata().map_err(refused)?.len() > limit;
+    match if is_larger { None } else { read_bounded(file, max_pixels).map_err(refused)? } {
+        Some(bytes) => Ok((path.display().to_string(), bytes)),
+        None => Err(failed(path, format!("larger than {limit} bytes: give a smaller image file"))),
+    }
+}
+
+/// The bytes of an image of at most so many pixels; `None` if there are too many for that. Of what begins as no image
+/// does only the beginning is read.
+pub fn read_bounded(from: impl Read, max_pixels: Option<usize>) -> io::Result<Option<Vec<u8>>> {
+    let limit = limit(max_pixels);
     let mut bytes = Vec::new();
-    if known <= LARGEST_IMAGE {
-        // A pipe does not tell its length; one byte more than allowed gives it away.
-        file.take(LARGEST_IMAGE + 1).read_to_end(&mut bytes).map_err(refused)?;
+    // One byte more than allowed gives away what does not tell its length.
+    let mut from = from.take(limit + 1);
+    from.by_ref().take(HEAD).read_to_end(&mut bytes)?;
+    if image::guess_format(&bytes).is_ok() {
+        from.read_to_end(&mut bytes)?;
     }
-    if known.max(bytes.len() as u64) > LARGEST_IMAGE {
-        let limit = LARGEST_IMAGE >> 20;
-        return Err(failed(path, format!("larger than {limit} MiB: give a smaller image file")));
+    Ok(Some(bytes).filter(|bytes| bytes.len() as u64 <= limit))
+}
+
+fn limit(max_pixels: Option<usize>) -> u64 {
+    largest_encoded(max_pixels.unwrap_or(MAX_PIXELS)) as u64
+}
+
+/// The files that a command reads, which it must not write over.
+#[derive(Debug, Default)]
+pub struct Inputs(Vec<(PathBuf, Identity)>);
+
+/// Folders in folders that are looked into.
+const FOLDERS: usize = 2;
+
+/// What two names of one file share, hard links included.
+#[cfg(unix)]
+type Identity = (u64, u64);
+#[cfg(not(unix))]
+type Identity = PathBuf;
+
+#[cfg(unix)]
+fn identity(path: &Path) -> Option<Identity> {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+#[cfg(not(unix))]
+fn identity(path: &Path) -> Option<Identity> {
+    fs::canonicalize(path).ok()
+}
+
+impl Inputs {
+    /// A model's files, and others; of folders all that is in them.
+    pub fn new<'a>(model: Option<&Path>, others: impl IntoIterator<Item = &'a Path>) -> Self {
+        let mut inputs = Self::default();
+        // What names no folder is refused when the model is opened.
+        let model = model.and_then(|model| hired::config::folder(model).ok());
+        others.into_iter().for_each(|path| inputs.add(path, FOLDERS));
+        model.iter().for_each(|path| inputs.add(path, FOLDERS));
+        inputs
     }
-    Ok((path.display().to_string(), bytes))
+
+    fn add(&mut self, path: &Path, folders: usize) {
+        let Some(identity) = identity(path) else { return };
+        self.0.push((path.to_owned(), identity));
+        let entries = fs::read_dir(path).into_iter().flatten();
+        for entry in entries.filter_map(Result::ok).filter(|_| folders > 0) {
+            self.add(&entry.path(), folders - 1);
+        }
+    }
+
+    /// The input that this file is.
+    fn find(&self, path: &Path) -> Option<&Path> {
+        let wanted = identity(path)?;
+        self.0.iter().find(|(_, identity)| *identity == wanted).map(|(path, _)| path.as_path())
+    }
 }
 
 /// A file that appears whole or not at all: written beside its place, then moved there.
@@ -42,8 +107,17 @@ pub struct Output {
 }
 
 impl Output {
-    /// Makes sure, before any work, that the file can be written.
-    pub fn at(path: &Path) -> Result<Self, Stop> {
+    /// Makes sure, before any work, that the file can be written and is none of `inputs`.
+    pub fn at(path: &Path, inputs: &Inputs) -> Result<Self, Stop> {
+        if path == Path::new("-") {
+            let what = "results are written to files: name one (/dev/stdout is standard output)";
+            return Err(failed(path, what));
+        }
+        if let Some(input) = inputs.find(path) {
+            let what =
+                format!("would replace {}, which is read: name another file", input.display());
+            return Err(failed(path, what));
+        }
         let path = match fs::metadata(path) {
             Ok(found) if found.is_dir() => {
                 return Err(failed(path, "this is a folder: name a file to write"));
@@ -51,6 +125,10 @@ impl Output {
             Ok(found) if !found.is_file() => return Ok(Self { path: path.into(), beside: None }),
             // Through a link the file it points to is replaced, not the link.
             Ok(_) => fs::canonicalize(path).map_err(|error| failed(path, error))?,
+            Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
+                let what = "this link points to no file: remove it, or name another place";
+                return Err(failed(path, what));
+            }
             Err(_) => path.into(),
         };
         let Some(name) = path.file_name() else {
@@ -97,7 +175,7 @@ mod tests {
     fn a_file_appears_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let output = Output::at(&path).unwrap();
+        let output = Output::at(&path, &Inputs::default()).unwrap();
         assert!(names(dir.path()).is_empty());
         fs::write(&path, "old").unwrap();
         output.write(b"new").unwrap();
@@ -111,7 +189,7 @@ mod tests {
     fn a_place_that_is_gone_is_told_and_left_clean() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("out");
-        let output = Output::at(&path).unwrap();
+        let output = Output::at(&path, &Inputs::default()).unwrap();
         fs::create_dir(&path).unwrap();
         assert!(matches!(output.write(b"new"), Err(Stop::Failed(_))));
         assert_eq!(names(dir.path()), ["out"]);
@@ -120,16 +198,44 @@ mod tests {
     #[test]
     fn impossible_places_are_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
-        for path in [dir.path().to_owned(), dir.path().join("none/out"), "".into(), "..".into()] {
-            assert!(matches!(Output::at(&path), Err(Stop::Failed(_))), "{path:?}");
+        for path in
+            [dir.path().to_owned(), dir.path().join("none/out"), "".into(), "..".into(), "-".into()]
+        {
+            assert!(
+                matches!(Output::at(&path, &Inputs::default()), Err(Stop::Failed(_))),
+                "{path:?}"
+            );
         }
         assert!(names(dir.path()).is_empty());
     }
 
     #[cfg(unix)]
     #[test]
+    fn inputs_are_not_replaced_under_whatever_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::create_dir(at("model")).unwrap();
+        for name in ["model/weights", "picture", "other"] {
+            fs::write(at(name), "kept").unwrap();
+        }
+        std::os::unix::fs::symlink(at("picture"), at("link")).unwrap();
+        std::os::unix::fs::symlink(at("nothing"), at("dangling")).unwrap();
+        fs::hard_link(at("model/weights"), at("hard")).unwrap();
+        let (model, picture) = (at("model"), at("picture"));
+        let inputs = Inputs::new(Some(&model), [picture.as_path()]);
+        for name in ["model/weights", "picture", "model/../picture", "link", "hard", "dangling"] {
+            let refused = Output::at(&at(name), &inputs);
+            assert!(matches!(refused, Err(Stop::Failed(_))), "{name}: {refused:?}");
+        }
+        Output::at(&at("other"), &inputs).unwrap().write(b"new").unwrap();
+        Output::at(&at("model/new"), &inputs).unwrap().write(b"new").unwrap();
+        assert_eq!(fs::read(at("picture")).unwrap(), b"kept");
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn what_is_no_regular_file_is_written_in_place() {
-        Output::at(Path::new("/dev/null")).unwrap().write(b"gone").unwrap();
+        Output::at(Path::new("/dev/null"), &Inputs::default()).unwrap().write(b"gone").unwrap();
         assert!(!fs::metadata("/dev/null").unwrap().is_file());
     }
 }

@@ -1,9 +1,8 @@
 //! The images of a command line: files, folders, standard input and `data:` URLs.
 
 use super::Stop;
-use super::files::read_image;
+use super::files::{read_bounded, read_image};
 use data_url::DataUrl;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// How standard input is named.
@@ -12,36 +11,36 @@ pub const STDIN: &str = "-";
 /// Endings of the files that are taken from a folder.
 const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif"];
 
-/// Most bytes of an image that does not come from a file.
-const LARGEST: u64 = 768 << 20;
-
 /// Name and bytes of every image that was asked for; a folder stands for the images in it.
-pub fn read_images(asked: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Stop> {
+pub fn read_images(
+    asked: &[PathBuf],
+    max_pixels: Option<usize>,
+) -> Result<Vec<(String, Vec<u8>)>, Stop> {
     let mut images = Vec::new();
     for path in asked {
         if path.as_os_str() != STDIN && path.is_dir() {
             for file in folder(path)? {
-                images.push(read_image(&file)?);
+                images.push(read_image(&file, max_pixels)?);
             }
         } else {
-            images.push(read(path)?);
+            images.push(read(path, max_pixels)?);
         }
     }
     Ok(images)
 }
 
 /// Name and bytes of one image.
-pub fn read(asked: &Path) -> Result<(String, Vec<u8>), Stop> {
+pub fn read(asked: &Path, max_pixels: Option<usize>) -> Result<(String, Vec<u8>), Stop> {
     let text = asked.to_str().unwrap_or_default();
     let scheme = text.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
     match scheme.as_deref() {
-        _ if text == STDIN => stdin(),
+        _ if text == STDIN => stdin(max_pixels),
         Some("data") => data(text),
         Some("http" | "https") if text.contains("://") => Err(Stop::Failed(format!(
             "{text}: hired does not download images: fetch it yourself, such as with curl, and give the file, or pipe \
              it in with --image -"
         ))),
-        _ => read_image(asked),
+        _ => read_image(asked, max_pixels),
     }
 }
 
@@ -68,17 +67,15 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, Stop> {
     Ok(files)
 }
 
-fn stdin() -> Result<(String, Vec<u8>), Stop> {
+fn stdin(max_pixels: Option<usize>) -> Result<(String, Vec<u8>), Stop> {
     let failed = |what: String| Stop::Failed(format!("standard input: {what}"));
-    let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(LARGEST + 1).read_to_end(&mut bytes);
-    read.map_err(|error| failed(error.to_string()))?;
-    match bytes.len() as u64 {
-        0 => Err(failed("it is empty: --image - takes the bytes of an image file".into())),
-        length if length > LARGEST => {
-            Err(failed(format!("larger than {} MiB: give a smaller image", LARGEST >> 20)))
+    let bytes = read_bounded(std::io::stdin().lock(), max_pixels);
+    match bytes.map_err(|error| failed(error.to_string()))? {
+        None => Err(failed("larger than the limit: give a smaller image".into())),
+        Some(bytes) if bytes.is_empty() => {
+            Err(failed("it is empty: --image - takes the bytes of an image file".into()))
         }
-        _ => Ok(("standard input".into(), bytes)),
+        Some(bytes) => Ok(("standard input".into(), bytes)),
     }
 }
 
@@ -99,7 +96,7 @@ mod tests {
     use super::*;
 
     fn refused(asked: &str) -> String {
-        match read_images(&[asked.into()]) {
+        match read_images(&[asked.into()], None) {
             Err(Stop::Failed(message)) => message,
             other => panic!("{other:?}"),
         }
@@ -113,7 +110,7 @@ mod tests {
             std::fs::write(dir.path().join(name), name).unwrap();
         }
         std::fs::create_dir(dir.path().join("d.png")).unwrap();
-        let read: Vec<Vec<u8>> = read_images(&[dir.path().into()])
+        let read: Vec<Vec<u8>> = read_images(&[dir.path().into()], None)
             .unwrap()
             .into_iter()
             .map(|(_, bytes)| bytes)
@@ -123,7 +120,7 @@ mod tests {
 
     #[test]
     fn data_urls_carry_their_bytes() {
-        let (name, bytes) = read(Path::new("data:image/png;base64,aGlyZWQ=")).unwrap();
+        let (name, bytes) = read(Path::new("data:image/png;base64,aGlyZWQ="), None).unwrap();
         assert_eq!(
             (name.as_str(), bytes.as_slice()),
             ("data:image/png;base64,aGlyZWQ=", &b"hired"[..])

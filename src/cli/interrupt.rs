@@ -1,4 +1,4 @@
-//! Ctrl-C.
+//! Ctrl-C, and the signals that ask a program to end otherwise: SIGTERM, and SIGHUP of a terminal that is closed.
 
 use super::Stop;
 use std::sync::Arc;
@@ -28,10 +28,12 @@ impl Interrupt {
                 std::process::exit(STATUS);
             }
         };
-        match ctrlc::set_handler(on_signal) {
-            Ok(()) => Ok(Self(state)),
-            Err(error) => Err(Stop::Failed(format!("cannot listen for Ctrl-C: {error}"))),
-        }
+        let ignored = signals::ignored();
+        ctrlc::set_handler(on_signal)
+            .map_err(|error| Stop::Failed(format!("cannot listen for Ctrl-C: {error}")))?;
+        signals::ignore(ignored);
+        signals::explain_lost_pages();
+        Ok(Self(state))
     }
 
     /// From now on the first Ctrl-C only asks to stop, a second one ends the process.
@@ -39,8 +41,66 @@ impl Interrupt {
         self.0.heeded.store(true, Relaxed);
     }
 
+    /// From now on Ctrl-C ends the process again.
+    pub fn ignore(&self) {
+        self.0.heeded.store(false, Relaxed);
+    }
+
     /// Whether it was pressed.
     pub fn raised(&self) -> bool {
         self.0.raised.load(Relaxed)
     }
+}
+
+#[cfg(unix)]
+mod signals {
+    use libc::{SIG_ERR, SIG_IGN, SIGBUS, SIGHUP, SIGINT, c_int};
+
+    /// Signals that whoever started the program had it ignore, such as SIGHUP under `nohup`.
+    pub fn ignored() -> Vec<c_int> {
+        let is_ignored = |signal: &c_int| {
+            // SAFETY: the structure is plain numbers, of which zeros are valid; the call only writes the handler that
+            // is set into it.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(*signal, std::ptr::null(), &mut action) == 0
+                    && action.sa_sigaction == SIG_IGN
+            }
+        };
+        [SIGHUP, SIGINT].into_iter().filter(is_ignored).collect()
+    }
+
+    /// Ignores them again.
+    pub fn ignore(signals: Vec<c_int>) {
+        for signal in signals {
+            // SAFETY: no handler of this program is installed by it.
+            unsafe { libc::signal(signal, SIG_IGN) };
+        }
+    }
+
+    /// What becomes of a mapped file that was cut short: reading the lost pages raises SIGBUS, which would end the
+    /// program without a word. Nothing else that is mapped is read.
+    pub fn explain_lost_pages() {
+        extern "C" fn explain(_: c_int) {
+            const WHAT: &str = "hired: a weight file was changed while in use: start again, and replace files by \
+                                renaming, or give --no-mmap\n";
+            // SAFETY: both calls are allowed in a signal handler, and the text lives for ever.
+            unsafe {
+                libc::write(libc::STDERR_FILENO, WHAT.as_ptr().cast(), WHAT.len());
+                libc::_exit(1);
+            }
+        }
+        let handler = explain as extern "C" fn(c_int);
+        // SAFETY: the handler calls nothing but what is allowed in one, and does not return.
+        let set = unsafe { libc::signal(SIGBUS, handler as libc::sighandler_t) };
+        // Without it the program ends all the same.
+        debug_assert_ne!(set, SIG_ERR);
+    }
+}
+
+#[cfg(not(unix))]
+mod signals {
+    pub fn ignored() {}
+    pub fn ignore((): ()) {}
+    pub fn explain_lost_pages() {}
 }

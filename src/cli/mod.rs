@@ -32,6 +32,7 @@ mod select;
 mod selection;
 mod synth;
 mod table;
+mod threads;
 mod values;
 mod version;
 
@@ -79,6 +80,13 @@ impl From<hired::Error> for Stop {
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // What the library catches becomes an error, which is told like any other.
+        if !hired::panic_is_caught() {
+            report(panic);
+        }
+    }));
     let parsed = Cli::command().try_get_matches().and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, matches))
@@ -105,6 +113,7 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
+    threads::set(command.threads())?;
     let interrupt = Interrupt::watch()?;
     let (_, options) = matches.subcommand().expect("clap demands a command");
     let given = Given(options);
@@ -162,5 +171,5 @@ fn help_hint() -> String {
 
 /// A message as one line, whatever file names and other people's messages hold.
 pub fn one_line(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    message.chars().map(|c| if output::steers(c) { ' ' } else { c }).collect()
 }

@@ -50,11 +50,21 @@ pub struct Stream<W> {
     /// Something was printed since the last newline that ended an answer.
     open: bool,
     failure: Option<io::Error>,
+    /// `out` is a terminal, which must not be steered by what a model says.
+    terminal: bool,
+}
+
+/// Whether a character steers a terminal or the order in which text is shown, instead of being shown: control
+/// characters, marks that turn the writing direction, and Unicode's own line ends.
+pub fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 impl<W: Write> Stream<W> {
-    pub fn new(out: W) -> Self {
-        Self { out, open: false, failure: None }
+    /// On a terminal what would steer it is replaced by a mark.
+    pub fn new(out: W, terminal: bool) -> Self {
+        Self { out, open: false, failure: None, terminal }
     }
 
     /// Prints at once, unless printing has failed before.
@@ -63,6 +73,15 @@ impl<W: Write> Stream<W> {
             return;
         }
         self.open = true;
+        let shown: String;
+        let text = match self.terminal {
+            true => {
+                let shows = |c| if steers(c) && !matches!(c, '\n' | '\t') { '\u{fffd}' } else { c };
+                shown = text.chars().map(shows).collect();
+                &shown
+            }
+            false => text,
+        };
         let written = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush());
         self.failure = written.err();
     }
@@ -112,8 +131,20 @@ mod tests {
     }
 
     #[test]
+    fn a_terminal_is_not_steered() {
+        let said = "a\x1b]0;title\x07\tb\r\n\u{202e}c\u{2028}é";
+        for (terminal, shown) in
+            [(false, said), (true, "a\u{fffd}]0;title\u{fffd}\tb\u{fffd}\n\u{fffd}c\u{fffd}é")]
+        {
+            let mut stream = Stream::new(Vec::new(), terminal);
+            stream.push(said);
+            assert_eq!(String::from_utf8(stream.out).unwrap(), shown);
+        }
+    }
+
+    #[test]
     fn a_closed_pipe_is_found_at_the_first_text_and_stays_found() {
-        let mut stream = Stream::new(Pipe(3));
+        let mut stream = Stream::new(Pipe(3), false);
         stream.push("");
         assert!(!stream.is_open());
         stream.push("one");

@@ -13,7 +13,7 @@ const HEAD: &str = "\
 `hired COMMAND --help` says the same in the terminal, `hired COMMAND -h` shows the common options alone.
 
 Results go to standard output, everything else to standard error. Exit status: 0 done, 1 the request failed, 2 the command
-line is wrong, 130 after Ctrl-C. A failure is one line that says what is wrong and what to do.
+line is wrong, 130 after Ctrl-C, SIGTERM or SIGHUP. A failure is one line that says what is wrong and what to do.
 
 `hired completions bash` (also `zsh`, `fish`, `elvish`, `powershell`) prints a completion script, `hired man [COMMAND]` a
 manual page.
@@ -22,6 +22,7 @@ manual page.
 |---|---|
 | `HIRED_MODEL` | the model where `--model` is not given (`run`, `select`, `inspect`, `eval`) |
 | `HIRED_LOG` | what to write to standard error where `--log-level` is not given: `error`, `note`, `info` |
+| `RAYON_NUM_THREADS` | threads of the CPU where `--threads` is not given |
 | `HF_HUB_CACHE`, `HF_HOME` | where models are looked for that are given by their name on the Hugging Face hub |
 ";
 

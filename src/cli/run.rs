@@ -3,7 +3,7 @@
 use super::Stop;
 use super::args::RunArgs;
 use super::dump;
-use super::files::Output;
+use super::files::{Inputs, Output};
 use super::idle::Given;
 use super::images::read_images;
 use super::interrupt::Interrupt;
@@ -17,18 +17,20 @@ use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
 use hired::select::Budget;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 
 pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(), Stop> {
     if let Some(conflict) = args.conflict() {
         return Err(Stop::Usage(conflict.into()));
     }
+    let inputs = Inputs::new(Some(&args.model.model), args.image.iter().map(PathBuf::as_path));
+    let dump = args.dump.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
     let words = prompt::read(&args.prompt)?;
-    let images = read_images(&args.image)?;
+    let images = read_images(&args.image, args.device.max_pixels)?;
     if args.dump.is_some() && images.len() > 1 {
         let what = format!("--dump is for one image, and there are {}", images.len());
         return Err(Stop::Failed(what));
     }
-    let dump = args.dump.as_deref().map(Output::at).transpose()?;
     let mut engine = load(args, interrupt)?;
     let notes = notes(args, given, engine.card().is_some());
     let names: Vec<String> = images.iter().map(|(name, _)| name.clone()).collect();
@@ -38,7 +40,7 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
         requests.iter_mut().for_each(|r| r.selection.budget = budget);
     }
 
-    let mut stream = Stream::new(io::stdout());
+    let mut stream = Stream::new(io::stdout(), io::stdout().is_terminal());
     let outcome = answer(&mut engine, &requests, args.json, notes, &mut stream, interrupt);
     if interrupt.raised() {
         return Err(Stop::Interrupted);
@@ -94,6 +96,8 @@ fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
         if interrupt.raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
+    // Nobody asks for it until the first piece of work.
+    interrupt.ignore();
     if interrupt.raised() {
         return Err(Stop::Interrupted);
     }
@@ -111,6 +115,7 @@ fn requests(args: &RunArgs, words: &str, images: Vec<(String, Vec<u8>)>) -> Vec<
     let words = words.to_owned();
     let prompt = if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) };
     let request = Request::new(prompt)
+        .with_literal(args.literal)
         .with_selection(args.selection.with(budget))
         .with_max_new_tokens(args.sampling.max_new_tokens)
         .with_sampling(args.sampling.sampling())

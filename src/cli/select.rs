@@ -2,28 +2,34 @@
 
 use super::Stop;
 use super::args::SelectArgs;
-use super::files::Output;
+use super::files::{Inputs, Output};
 use super::idle::Given;
 use super::output::{note, print, print_json, tell_notes};
 use super::overlay::overlay;
 use super::{images, prompt};
 use hired::engine::{Engine, Image, Request, Visual};
-use hired::image::{RgbImage, decode, tiles};
+use hired::image::{MAX_PIXELS, RgbImage, decode_within, tiles};
 use hired::select::{Geometry, Method};
 use std::fmt::Write;
 use std::io::Cursor;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 pub fn select(args: &SelectArgs, given: &Given<'_>) -> Result<(), Stop> {
     if let Some(conflict) = args.conflict() {
         return Err(Stop::Usage(conflict.into()));
     }
     let words = args.prompt.as_ref().map(prompt::read).transpose()?;
-    let (name, bytes) = images::read(&args.image)?;
-    let picture = args.overlay.as_deref().map(Output::at).transpose()?;
+    let inputs = Inputs::new(Some(&args.model.model), [args.image.as_path()]);
+    let picture = args.overlay.as_deref().map(|path| picture(path, &inputs)).transpose()?;
+    let max_pixels = args.device.max_pixels;
+    let (name, bytes) = images::read(&args.image, max_pixels)?;
     let mut engine = Engine::load(&args.model.model, args.device.options())?;
     tell_notes(&engine);
-    let pixels = picture.is_some().then(|| decode(&bytes, &name)).transpose()?;
+    let pixels = picture
+        .is_some()
+        .then(|| decode_within(&bytes, &name, max_pixels.unwrap_or(MAX_PIXELS)))
+        .transpose()?;
     let image = Image::encoded(name, bytes);
     let selection = args.selection.with(args.budget);
     let visual = match &words {
@@ -42,6 +48,18 @@ pub fn select(args: &SelectArgs, given: &Given<'_>) -> Result<(), Stop> {
         picture.write(&draw(args, &engine, &pixels, &visual)?)?;
     }
     if args.json { print_json(&visual) } else { print(&table(&visual)) }
+}
+
+/// The file for the picture of a selection, which is a PNG whatever its name.
+fn picture(path: &Path, inputs: &Inputs) -> Result<Output, Stop> {
+    let named = path.extension().and_then(image::ImageFormat::from_extension);
+    match named {
+        None | Some(image::ImageFormat::Png) => Output::at(path, inputs),
+        Some(_) => Err(Stop::Usage(format!(
+            "--overlay {}: a PNG is written, the name says otherwise: give one that ends in .png",
+            path.display()
+        ))),
+    }
 }
 
 /// The picture of a selection as PNG.

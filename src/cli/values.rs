@@ -154,6 +154,13 @@ pub fn count(text: &str) -> Result<usize, &'static str> {
     number.ok_or("give a whole number of at least 1")
 }
 
+/// A number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
+    let most = super::threads::most();
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| format!("give a whole number from 1 to {most}, four for each core here"))
+}
+
 /// A divisor of logits.
 pub fn temperature(text: &str) -> Result<f32, &'static str> {
     let number = text.parse().ok().filter(|t: &f32| t.is_finite() && *t >= 0.0);

@@ -18,7 +18,7 @@ const EXAMPLE: &str = "hf download llava-hf/llava-v1.6-vicuna-7b-hf";
 ///
 /// # Errors
 /// [`Error::Model`]: there is no such folder, it is a file, or it has several snapshots, or none.
-pub(super) fn folder(path: &Path) -> Result<PathBuf> {
+pub fn folder(path: &Path) -> Result<PathBuf> {
     find(path, &|name| env::var_os(name).filter(|value| !value.is_empty()))
 }
 

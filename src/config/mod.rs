@@ -11,6 +11,7 @@ mod model;
 mod preprocessor;
 mod rope;
 
+pub use hub::folder;
 pub use rope::{Rope, RopeScaling};
 
 use std::path::{Path, PathBuf};

@@ -105,7 +105,7 @@ pub fn inspect(
 ) -> Result<Inspection> {
     let (ModelFolder { dir, config }, checkpoint) = checkpoint::open(path.as_ref())?;
     // What answering would refuse is refused here too.
-    let preparer = Preparer::open(&dir, config.clone(), options.resample)?;
+    let preparer = Preparer::open(&dir, config.clone(), options)?;
     let template = preparer.render("{question}", true)?;
     let mut parameters = 0;
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();

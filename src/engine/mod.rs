@@ -34,6 +34,7 @@ pub use crate::ops::cuda::launch::Gemm;
 pub use crate::ops::profile::Entry;
 
 use crate::Result;
+use crate::checkpoint::Access;
 use crate::checkpoint::synth::{Preset, Synthetic};
 use crate::config::ModelConfig;
 use crate::ops::cpu::Cpu;
@@ -87,7 +88,8 @@ impl Engine {
         options: EngineOptions,
         mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Self> {
-        Self::open(Origin::folder(path.as_ref())?, &options, &mut progress)
+        let access = if options.no_mmap { Access::Read } else { Access::Mapped };
+        Self::open(Origin::folder(path.as_ref(), access)?, &options, &mut progress)
     }
 
     /// A model of random weights, made where they are used: the same as of a folder that

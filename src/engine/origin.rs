@@ -1,11 +1,11 @@
 //! Where a model comes from: a folder, or random numbers.
 
 use super::prepare::Preparer;
+use super::request::EngineOptions;
 use crate::Result;
 use crate::checkpoint::synth::Synthetic;
-use crate::checkpoint::{self, Checkpoint};
+use crate::checkpoint::{self, Access, Checkpoint};
 use crate::config::{ModelConfig, ModelFolder};
-use crate::image::Resample;
 use crate::model::Source;
 use crate::ops::{Ops, Storage};
 use std::path::{Path, PathBuf};
@@ -26,8 +26,8 @@ pub enum Weights {
 
 impl Origin {
     /// A Hugging Face folder.
-    pub fn folder(path: &Path) -> Result<Self> {
-        let (ModelFolder { dir, config }, checkpoint) = checkpoint::open(path)?;
+    pub fn folder(path: &Path, access: Access) -> Result<Self> {
+        let (ModelFolder { dir, config }, checkpoint) = checkpoint::open_with(path, access)?;
         Ok(Self { config, weights: Weights::Stored(dir, checkpoint) })
     }
 
@@ -38,11 +38,11 @@ impl Origin {
     }
 
     /// What turns requests into numbers, and the weights for blocks that are needed later.
-    pub fn into_parts(self, resample: Resample) -> Result<(Preparer, Weights)> {
+    pub fn into_parts(self, options: &EngineOptions) -> Result<(Preparer, Weights)> {
         let Self { config, weights } = self;
         let preparer = match &weights {
-            Weights::Stored(dir, _) => Preparer::open(dir, config, resample)?,
-            Weights::Synthetic(s) => Preparer::synthetic(s.preset, config, resample)?,
+            Weights::Stored(dir, _) => Preparer::open(dir, config, options)?,
+            Weights::Synthetic(s) => Preparer::synthetic(s.preset, config, options)?,
         };
         Ok((preparer, weights))
     }
@@ -54,6 +54,14 @@ impl Weights {
         match self {
             Self::Stored(_, checkpoint) => Ok(checkpoint.get(name)?.bytes().len()),
             Self::Synthetic(_) => Ok(shape.iter().product::<usize>() * size_of::<half::f16>()),
+        }
+    }
+
+    /// Fails if files in use have been changed.
+    pub fn check_unchanged(&self) -> Result<()> {
+        match self {
+            Self::Stored(_, checkpoint) => checkpoint.check_unchanged(),
+            Self::Synthetic(_) => Ok(()),
         }
     }
 

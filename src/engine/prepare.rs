@@ -1,9 +1,9 @@
 //! From a request to numbers: everything that the host can know before the model runs.
 
-use super::request::{Image, Prompt, Request};
+use super::request::{EngineOptions, Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
-use crate::image::{self, Layout, Normalization, Resample, RgbImage, Tiles};
+use crate::image::{self, Layout, MAX_PIXELS, Normalization, Resample, RgbImage, Tiles};
 use crate::model::llava;
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
@@ -23,6 +23,7 @@ pub struct Preparer {
     pub normalization: Normalization,
     pub tokenizer: Tokenizer,
     resample: Resample,
+    max_pixels: usize,
     template: ChatTemplate,
 }
 
@@ -120,14 +121,14 @@ impl Prepared {
 }
 
 impl Preparer {
-    pub fn open(dir: &Path, config: ModelConfig, resample: Resample) -> Result<Self> {
+    pub fn open(dir: &Path, config: ModelConfig, options: &EngineOptions) -> Result<Self> {
         let tokenizer = Tokenizer::open(dir)?;
         let template = ChatTemplate::open(dir, config.text.family)?;
-        Self::new(dir, config, tokenizer, template, resample)
+        Self::new(dir, config, tokenizer, template, options)
     }
 
     /// For a preset without a folder.
-    pub fn synthetic(preset: Preset, config: ModelConfig, resample: Resample) -> Result<Self> {
+    pub fn synthetic(preset: Preset, config: ModelConfig, options: &EngineOptions) -> Result<Self> {
         // Named in errors only.
         let dir = Path::new(preset.name());
         let (template, settings) = preset.prompt_files();
@@ -135,7 +136,7 @@ impl Preparer {
         let json = tokenizer_json(preset.vocab(), preset.image_token());
         let tokenizer = Tokenizer::parse(&json, dir, &special)?;
         let template = ChatTemplate::parse(&template, dir, &special.named)?;
-        Self::new(dir, config, tokenizer, template, resample)
+        Self::new(dir, config, tokenizer, template, options)
     }
 
     fn new(
@@ -143,7 +144,7 @@ impl Preparer {
         config: ModelConfig,
         tokenizer: Tokenizer,
         template: ChatTemplate,
-        resample: Resample,
+        options: &EngineOptions,
     ) -> Result<Self> {
         if let Some(id) = tokenizer.token_id("<image>").filter(|&id| id != config.image_token) {
             return Err(Error::model(
@@ -155,8 +156,10 @@ impl Preparer {
                 ),
             ));
         }
+        let resample = options.resample;
+        let max_pixels = options.max_pixels.map_or(MAX_PIXELS, |most| most.min(MAX_PIXELS));
         let normalization = Normalization::new(&config.image, resample);
-        Ok(Self { config, normalization, tokenizer, resample, template })
+        Ok(Self { config, normalization, tokenizer, resample, max_pixels, template })
     }
 
     /// The prompt that the folder's template makes of the user's words.
@@ -185,7 +188,7 @@ impl Preparer {
         if tiles.is_none() {
             check_layers(&self.config, &request.selection)?;
         }
-        let ids = self.ids(&request.prompt, tiles.is_some())?;
+        let ids = self.ids(request, tiles.is_some())?;
         let image = tiles.map(|tiles| self.plan(tiles, &request.selection)).transpose()?;
         let is_whole = !matches!(request.prompt, Prompt::User(_));
         let (before, after) = self.split(ids, image.is_some(), is_whole)?;
@@ -209,7 +212,8 @@ impl Preparer {
     }
 
     pub fn tiles(&self, image: &Image) -> Result<Arc<Tiles>> {
-        let tiles = image::tiles(&decode(image)?, &self.config.image, self.resample)?;
+        let tiles =
+            image::tiles(&decode(image, self.max_pixels)?, &self.config.image, self.resample)?;
         Ok(Arc::new(tiles))
     }
 
@@ -226,8 +230,16 @@ impl Preparer {
         prepared.check_positions(&self.config)
     }
 
-    fn ids(&self, prompt: &Prompt, with_image: bool) -> Result<Vec<u32>> {
-        match prompt {
+    fn ids(&self, request: &Request, with_image: bool) -> Result<Vec<u32>> {
+        match &request.prompt {
+            Prompt::User(words) if request.literal => {
+                let (marked, mark) = self.tokenizer.mark(words)?;
+                let rendered = self.template.render(&marked, with_image)?;
+                self.tokenizer.encode_marked(&rendered, mark)
+            }
+            _ if request.literal => Err(Error::Request(
+                "only a user's words can be taken literally, this request has a whole prompt: leave out literal".into(),
+            )),
             Prompt::User(words) => {
                 self.tokenizer.encode_prompt(&self.template.render(words, with_image)?)
             }
@@ -266,10 +278,14 @@ impl Preparer {
             }
             (places, true) if places.len() > 1 && !is_whole => Err(Error::Request(format!(
                 "the question holds `<image>`, which marks where the image goes, so the prompt has {} of them: leave \
-                 it out of the question (the image is placed before it), or write the whole prompt yourself \
-                 (--raw-prompt)",
+                 it out of the question (the image is placed before it), have the question taken literally \
+                 (--literal), or write the whole prompt yourself (--raw-prompt)",
                 places.len(),
             ))),
+            (&[_, ..], false) if !is_whole => Err(Error::Request(
+                "the question holds `<image>`, which marks where an image goes, and the request has no image: give one, \
+                 or have the question taken literally (--literal)".into(),
+            )),
             (places, _) => Err(Error::Request(format!(
                 "the prompt has {} image placeholders (<image>), the request has {}: \
                  they must be as many",
@@ -319,10 +335,10 @@ fn check_late(config: &ModelConfig, selection: &Selection) -> Result<()> {
     }))
 }
 
-fn decode(image: &Image) -> Result<RgbImage> {
+fn decode(image: &Image, max_pixels: usize) -> Result<RgbImage> {
     match image {
         #[cfg(feature = "image-formats")]
-        Image::Encoded { name, bytes } => image::decode(bytes, name),
+        Image::Encoded { name, bytes } => image::decode_within(bytes, name, max_pixels),
         #[cfg(not(feature = "image-formats"))]
         Image::Encoded { name, .. } => Err(Error::Image {
             name: name.clone(),
@@ -330,6 +346,10 @@ fn decode(image: &Image) -> Result<RgbImage> {
                    or build with the feature image-formats"
                 .into(),
         }),
-        Image::Rgb8 { width, height, pixels } => RgbImage::new(*width, *height, pixels.clone()),
+        Image::Rgb8 { width, height, pixels } => {
+            image::check_pixels(*width, *height, max_pixels)
+                .map_err(|what| Error::image("image", what))?;
+            RgbImage::new(*width, *height, pixels.clone())
+        }
     }
 }

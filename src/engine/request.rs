@@ -58,6 +58,12 @@ pub struct EngineOptions {
     pub no_graph: bool,
     /// Who makes large matrix products on CUDA.
     pub gemm: Gemm,
+    /// Read the weights into memory when the model is loaded, instead of mapping their files. A mapped file that is cut
+    /// short by somebody else ends the process.
+    pub no_mmap: bool,
+    /// Most pixels of an image. `None`, and at most: 178 956 970, as in Pillow. An encoded image may have 8 bytes for each
+    /// of them and 1 MiB more, and never more than 768 MiB.
+    pub max_pixels: Option<usize>,
 }
 
 setters! {
@@ -68,6 +74,8 @@ setters! {
         with_kv_tokens(kv_tokens: impl Into<Option<usize>>);
         with_no_graph(no_graph: bool);
         with_gemm(gemm: Gemm);
+        with_no_mmap(no_mmap: bool);
+        with_max_pixels(max_pixels: impl Into<Option<usize>>);
     }
 }
 
@@ -133,7 +141,8 @@ impl Image {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Prompt {
-    /// The user's words, put into the folder's chat template.
+    /// The user's words, put into the folder's chat template. Special tokens written in them (`</s>`, `<image>`) are
+    /// recognised, as transformers does, unless the request is [literal](Request::literal).
     User(String),
     /// The whole prompt, one `<image>` where the image goes.
     Raw(String),
@@ -165,6 +174,9 @@ impl From<&String> for Prompt {
 pub struct Request {
     /// The words.
     pub prompt: Prompt,
+    /// A user's words are plain text through and through: a special token written in them is text too, so that nobody
+    /// can end their turn and begin another. For words of people whom you do not know.
+    pub literal: bool,
     /// The image, if there is one.
     pub image: Option<Image>,
     /// Which visual tokens to keep.
@@ -187,6 +199,7 @@ impl Request {
     pub fn new(prompt: impl Into<Prompt>) -> Self {
         Self {
             prompt: prompt.into(),
+            literal: false,
             image: None,
             selection: Selection::default(),
             max_new_tokens: 128,
@@ -201,6 +214,7 @@ impl Request {
 setters! {
     Request {
         with_prompt(prompt: Prompt);
+        with_literal(literal: bool);
         with_image(image: impl Into<Option<Image>>);
         with_selection(selection: Selection);
         with_max_new_tokens(max_new_tokens: usize);

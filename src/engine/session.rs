@@ -87,6 +87,7 @@ where
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Result<Answer>>> {
         let start = Instant::now();
+        self.weights.check_unchanged()?;
         let (mut batch, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (place, request) in requests.iter().enumerate() {
             match self.preparer.prepare(request) {
@@ -120,10 +121,12 @@ where
         selections: &[Selection],
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Answer>>> {
+        self.weights.check_unchanged()?;
         self.answer_under(image, requests, selections, go_on)
     }
 
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
+        self.weights.check_unchanged()?;
         let image = self.preparer.image(image, selection)?;
         if image.plan.late.is_some() {
             return Err(Error::Request(format!(
@@ -145,6 +148,7 @@ where
     }
 
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
+        self.weights.check_unchanged()?;
         self.budget_within(requests, limit)
     }
 
@@ -199,7 +203,7 @@ impl<O: Ops> Session<O> {
             check_cache(tokens, page * footprint.cache_number(), runner.ops.available())?;
             runner.reserve(config, &Room::whole(kv::pages_for(tokens)))?;
         }
-        let (preparer, weights) = origin.into_parts(options.resample)?;
+        let (preparer, weights) = origin.into_parts(options)?;
         let load = start.elapsed();
         Ok(Self { preparer, weights, predictor, runner, kv_tokens, load })
     }

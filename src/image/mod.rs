@@ -11,7 +11,7 @@ mod resample;
 mod tiles;
 
 #[cfg(feature = "image-formats")]
-pub use decode::decode;
+pub use decode::{decode, decode_within, largest_encoded};
 pub use layout::Layout;
 pub use resample::{Resample, resize};
 pub use tiles::{Normalization, Tiles, tiles};
@@ -71,13 +71,18 @@ impl RgbImage {
 
 /// Whether an image of this size is accepted; asked before memory for its pixels is taken.
 fn check_size(width: usize, height: usize) -> Result<(), String> {
+    check_pixels(width, height, MAX_PIXELS)
+}
+
+/// The same with a smaller limit on its pixels.
+pub(crate) fn check_pixels(width: usize, height: usize, most: usize) -> Result<(), String> {
     // Sides of 64 bits each.
     let pixels = width as u128 * height as u128;
     if pixels == 0 {
         Err(format!("an image of {width}×{height} has no pixels: give one that shows something"))
-    } else if pixels > MAX_PIXELS as u128 {
+    } else if pixels > most as u128 {
         Err(format!(
-            "{width}×{height} is {pixels} pixels, more than the {MAX_PIXELS} allowed: scale it down"
+            "{width}×{height} is {pixels} pixels, more than the {most} allowed: scale it down"
         ))
     } else if width.max(height) > MAX_SIDE {
         Err(format!("{width}×{height}: a side is longer than {MAX_SIDE} pixels: cut it up"))

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::{measured, weight};
+use crate::guard::guarded;
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, syntax::SyntaxConfig};
 
@@ -11,13 +13,9 @@ pub(super) const SOURCE_LIMIT: usize = 64 << 10;
 /// What one prompt may cost: steps, plus one per 64 bytes of text or lists made. Templates in use take a few
 /// hundred, and six copies of a text of 1 MiB fit.
 const FUEL: u64 = 100_000;
-/// Compiling recurses as deeply as tags and expressions nest (an `elif` is ten bytes of source and takes 2 KB),
-/// and freeing a list as deeply as its lists nest (at most once a unit of fuel, 130 bytes). That is 15 MB in an
-/// optimised build; only what is used becomes memory.
-const STACK: usize = 128 << 20;
-/// Items, and levels of lists in lists, of a value that is printed.
-const NODES: usize = 10_000;
-const DEPTH: usize = 64;
+/// Compiling recurses as deeply as tags and expressions nest: 2 KB for an `elif`, of which a template has few, and for
+/// each operator of an expression, whose length is bounded. A thread's usual 2 MiB do not hold that.
+const STACK: usize = 16 << 20;
 /// Longest JSON text, indentation included.
 const JSON_LIMIT: usize = 16 << 20;
 const INDENT: usize = 64;
@@ -48,8 +46,16 @@ pub(super) fn environment() -> Environment<'static> {
         strftime(format, now)
     });
     env.add_filter("tojson", tojson);
+    env.add_filter(measured::FILTER, weight::bounded);
+    env.add_filter(measured::ATTRIBUTE_FILTER, weight::bounded_attribute);
+    env.add_function("namespace", |attributes: Option<ValueOrKwargs>| {
+        if let Some(attributes) = &attributes {
+            weight::check_attributes(attributes)?;
+        }
+        minijinja::functions::namespace(attributes)
+    });
     env.set_formatter(|out, state, value| {
-        bounded(value, &mut { NODES }, DEPTH)?;
+        weight::check(value)?;
         minijinja::escape_formatter(out, state, value)
     });
     env
@@ -58,33 +64,14 @@ pub(super) fn environment() -> Environment<'static> {
 /// Runs what a template can make recurse on a stack of its own.
 pub(super) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
         let thread =
-            thread.map_err(|e| format!("no thread for the template could be started ({e})"))?;
-        thread.join().map_err(|_| "makes the template engine fail".to_owned())
-    })
-}
-
-/// Refuses lists and maps whose text would be out of all proportion: they can share parts, so that a hundred
-/// steps make one of 2¹⁰⁰ items, and the engine counts fuel for the text only after it has been made.
-fn bounded(value: &Value, nodes: &mut usize, depth: usize) -> Result<(), Error> {
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
-        return Ok(());
-    }
-    for key in value.try_iter()? {
-        let more = nodes.checked_sub(1).filter(|_| depth > 0);
-        *nodes = more.ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidOperation,
-                "a value is too large or too deep to be printed",
-            )
+            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || guarded(work));
+        let thread = thread.map_err(|e| {
+            let size = STACK >> 20;
+            format!("cannot be run: a thread with {size} MiB for its stack could not be started ({e}); free some memory, or raise the limit on it or on threads")
         })?;
-        match value.kind() {
-            ValueKind::Map => bounded(&value.get_item(&key)?, nodes, depth - 1)?,
-            _ => bounded(&key, nodes, depth - 1)?,
-        }
-    }
-    Ok(())
+        thread.join().ok().flatten().ok_or_else(|| "makes the template engine fail".to_owned())
+    })
 }
 
 /// Refuses format strings that could ask for padding out of all proportion: a width of more than four digits, or one
@@ -139,7 +126,7 @@ fn tojson(value: &Value, options: Kwargs) -> Result<String, Error> {
         let what = format!("tojson: the indent is longer than {INDENT}");
         return Err(Error::new(ErrorKind::InvalidOperation, what));
     }
-    bounded(value, &mut { NODES }, DEPTH)?;
+    weight::check(value)?;
     json.write(value, 0)?;
     Ok(json.out)
 }

@@ -1,12 +1,15 @@
 //! Prompts, token ids and text: chat template → tokenizer → (model) → incremental detokenisation.
 
 mod jinja;
+mod measured;
+mod parts;
 mod source;
 mod special;
 mod stream;
 pub mod synth;
 mod template;
 mod tokenizer;
+mod weight;
 
 pub use special::SpecialTokens;
 pub use stream::Detokenizer;

@@ -1,5 +1,7 @@
 //! A template's source, made ready for the Jinja engine.
 
+use super::measured::measured;
+
 /// Longest expression in bytes, a string counting as one: the engine's time to compile one grows with the square
 /// of its length. The longest in use have a few hundred.
 const EXPRESSION_LIMIT: usize = 4096;
@@ -7,7 +9,7 @@ const EXPRESSION_LIMIT: usize = 4096;
 /// Translates `{% generation %}…{% endgeneration %}`, a tag that transformers adds to Jinja to mark the
 /// assistant's words, and checks the length of expressions.
 ///
-/// It replaces each `generation` block by a `with` block, its equal in everything a prompt can show: the body is
+/// It puts filters that bound the size of values into expressions ([`super::measured`]), and replaces each `generation` block by a `with` block, its equal in everything a prompt can show: the body is
 /// rendered in a scope of its own, and the tag's own whitespace control stays as written. Text inside strings,
 /// comments and `raw` blocks is left alone; line numbers do not change.
 ///
@@ -18,9 +20,12 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
     let mut copied = 0;
     let mut at = 0;
     while let Some(open) = find(source, at, "{") {
-        at = match source.as_bytes().get(open + 1) {
-            Some(b'#') => find(source, open + 2, "#}").map_or(source.len(), |end| end + 2),
-            Some(b'{') => expression_end(source, open + 2, b'}')?,
+        let (tag, from, end) = match source.as_bytes().get(open + 1) {
+            Some(b'#') => {
+                at = find(source, open + 2, "#}").map_or(source.len(), |end| end + 2);
+                continue;
+            }
+            Some(b'{') => ("", open + 2, expression_end(source, open + 2, b'}')?),
             Some(b'%') => {
                 let (name, name_at) = tag_name(source, open + 2);
                 let scope = match name {
@@ -28,19 +33,38 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
                     "endgeneration" => "endwith",
                     _ => name,
                 };
-                if scope != name {
-                    out.push_str(&source[copied..name_at]);
-                    out.push_str(scope);
-                    copied = name_at + name.len();
-                }
-                let end = expression_end(source, open + 2, b'%')?;
-                if name == "raw" { raw_end(source, end)? } else { end }
+                out.push_str(&source[copied..name_at]);
+                out.push_str(scope);
+                copied = name_at + name.len();
+                (name, copied, expression_end(source, open + 2, b'%')?)
             }
-            _ => open + 1,
+            _ => {
+                at = open + 1;
+                continue;
+            }
         };
+        let (from, inner) = inside(source, from, end);
+        out.push_str(&source[copied..from]);
+        out.push_str(&measured(tag, inner));
+        copied = from + inner.len();
+        at = if tag == "raw" { raw_end(source, end)? } else { end };
     }
     out.push_str(&source[copied..]);
     Ok(out)
+}
+
+/// What is between the marks of a tag or expression that ends at `end`: without the signs that control white space, and
+/// nothing at all where the mark at its end is missing.
+fn inside(source: &str, from: usize, end: usize) -> (usize, &str) {
+    let text = source.get(from..end).unwrap_or_default();
+    let Some(text) = text.strip_suffix("%}").or_else(|| text.strip_suffix("}}")) else {
+        return (from, "");
+    };
+    let text = text.strip_suffix(['-', '+']).unwrap_or(text);
+    match text.strip_prefix(['-', '+']).filter(|_| source[..from].ends_with("{{")) {
+        Some(text) => (from + 1, text),
+        None => (from, text),
+    }
 }
 
 fn find(source: &str, from: usize, what: &str) -> Option<usize> {
@@ -120,7 +144,10 @@ mod tests {
                 "{% raw %}{% generation %}{% endraw %}{% generation %}",
                 "{% raw %}{% generation %}{% endraw %}{% with %}",
             ),
-            ("{{ {'a': {'b': '{% generation %}'}} }}", "{{ {'a': {'b': '{% generation %}'}} }}"),
+            (
+                "{{ {'a': {'b': '{% generation %}'}} }}",
+                "{{ (({'a': (({'b': '{% generation %}'})|_measured)})|_measured) }}",
+            ),
             ("{% if '%}' %}{% generation %}", "{% if '%}' %}{% with %}"),
             ("{% generations %}{{ generation }}", "{% generations %}{{ generation }}"),
             ("é{% generation %}é", "é{% with %}é"),

@@ -5,17 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
-use tokenizers::{AddedToken, ModelWrapper};
+use tokenizers::tokenizer::pre_tokenizer::OffsetType;
+use tokenizers::{AddedToken, Model, ModelWrapper, PreTokenizer};
 
 use super::stream::Streaming;
-use super::{SpecialTokens, read_text};
+use super::{SpecialTokens, parts, read_text};
 use crate::error::{Error, Result, excerpt};
+use crate::guard::guarded;
 
 /// The largest tokenizers in use are below 40 MB.
 const LIMIT: u64 = 64 << 20;
 
-/// No vocabulary comes near it.
-const MAX_ID: u64 = u32::MAX as u64 / 2;
+/// Most bytes that a text may become while it is encoded.
+const GROWN_LIMIT: usize = 128 << 20;
 
 /// A model folder's tokenizer. Clones share it.
 #[derive(Clone)]
@@ -27,6 +29,8 @@ struct Inner {
     bos: Option<String>,
     clean_up: bool,
     streaming: Streaming,
+    /// Most bytes that a byte of a text may become while it is encoded.
+    growth: usize,
 }
 
 impl fmt::Debug for Tokenizer {
@@ -60,35 +64,21 @@ impl Tokenizer {
         // Parsed first on its own: the tokenizers crate panics on a decoder or model cut short.
         let value: Value = serde_json::from_str(json)
             .map_err(|e| fail(format!("is not valid JSON ({e}); download it again")))?;
-        check(&value).map_err(fail)?;
-        let mut tokenizer: tokenizers::Tokenizer = json.parse().map_err(|e| {
-            let said = excerpt(e, 200);
-            fail(format!("is not a tokenizer this engine reads ({said}); download it again"))
-        })?;
-        // Meant for training batches; transformers switches both off for a single prompt.
-        tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|e| fail(format!("has truncation that cannot be switched off ({e})")))?;
-        tokenizer.add_tokens(&special.added);
-        // One that is special already keeps its own flags: they say what becomes of the spaces around it.
-        let named = special.named.iter().map(|(_, text)| text).chain(&special.extra);
-        let vocabulary = tokenizer.get_added_vocabulary();
-        let tokens: Vec<AddedToken> = named
-            .filter(|text| !vocabulary.is_special_token(text))
-            .map(|text| AddedToken::from(text, true))
-            .collect();
-        tokenizer.add_special_tokens(&tokens);
+        let growth = parts::check(&value).map_err(fail)?;
+        let built = guarded(|| build(json, &value["decoder"], special));
+        let (tokenizer, streaming) =
+            built.unwrap_or_else(|| Err(PANICKED.into())).map_err(|said| {
+                fail(format!("is not a tokenizer this engine reads ({said}); download it again"))
+            })?;
         let bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
         let clean_up = if bpe { special.clean_up_bpe } else { special.clean_up };
-        let streaming =
-            if clean_up { Streaming::Whole } else { Streaming::of(&value["decoder"], &tokenizer) };
         Ok(Self(Arc::new(Inner {
             path: file.to_owned(),
             crate_tokenizer: tokenizer,
             bos: special.get("bos_token").map(str::to_owned),
             clean_up,
-            streaming,
+            streaming: if clean_up { Streaming::Whole } else { streaming },
+            growth,
         })))
     }
 
@@ -98,7 +88,9 @@ impl Tokenizer {
     /// # Errors
     /// The vocabulary cannot express the text (never with byte fallback).
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
-        let encoding = self.0.crate_tokenizer.encode_fast(text, add_special);
+        self.check_length(text)?;
+        let encode = || self.0.crate_tokenizer.encode_fast(text, add_special);
+        let encoding = guarded(encode).ok_or_else(|| self.fail("encode", &PANICKED))?;
         Ok(encoding.map_err(|e| self.fail("encode", &*e))?.get_ids().to_vec())
     }
 
@@ -108,8 +100,85 @@ impl Tokenizer {
     /// # Errors
     /// As [`encode`](Self::encode).
     pub fn encode_prompt(&self, rendered: &str) -> Result<Vec<u32>> {
-        let has_bos = self.0.bos.as_ref().is_some_and(|bos| rendered.starts_with(bos.as_str()));
-        self.encode(rendered, !has_bos)
+        self.encode(rendered, !self.has_bos(rendered))
+    }
+
+    /// A user's words in which no special token, and no `<image>`, is recognised once a template that has them is
+    /// encoded by [`encode_marked`](Self::encode_marked); and the mark that was put into them.
+    ///
+    /// # Errors
+    /// The words hold every character that could serve as a mark.
+    pub(crate) fn mark(&self, words: &str) -> Result<(String, char)> {
+        // Characters that Unicode promises never to give a meaning.
+        let mut marks = '\u{fdd0}'..='\u{fdef}';
+        let mark = marks.find(|&mark| !words.contains(mark)).ok_or_else(|| {
+            Error::Request(
+                "the prompt holds every character from U+FDD0 to U+FDEF: leave one out".into(),
+            )
+        })?;
+        let added = self.0.crate_tokenizer.get_added_vocabulary();
+        let tokens = added.get_vocab().keys().map(String::as_str);
+        let tokens = tokens.filter(|token| added.is_special_token(token) || *token == IMAGE);
+        // Behind the first character of each place.
+        let mut places: Vec<usize> = tokens
+            .filter(|token| !token.is_empty())
+            .flat_map(|token| {
+                let first = token.chars().next().map_or(0, char::len_utf8);
+                let starts = words.char_indices().map(|(at, _)| at);
+                starts.filter(move |&at| words[at..].starts_with(token)).map(move |at| at + first)
+            })
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        let mut marked = String::with_capacity(words.len() + 3 * places.len());
+        let mut copied = 0;
+        for place in places {
+            marked.push_str(&words[copied..place]);
+            marked.push(mark);
+            copied = place;
+        }
+        Ok((marked + &words[copied..], mark))
+    }
+
+    /// As [`encode_prompt`](Self::encode_prompt), without the marks, which keep special tokens from being recognised.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    pub(crate) fn encode_marked(&self, rendered: &str, mark: char) -> Result<Vec<u32>> {
+        self.check_length(rendered)?;
+        let add_special = !self.has_bos(rendered);
+        let tokenizer = &self.0.crate_tokenizer;
+        let encode = || -> tokenizers::Result<Vec<u32>> {
+            let added = tokenizer.get_added_vocabulary();
+            let mut pieces = added.extract_and_normalize(tokenizer.get_normalizer(), rendered);
+            pieces.normalize(|piece| {
+                piece.filter(|c| c != mark);
+                Ok(())
+            })?;
+            if let Some(pre_tokenizer) = tokenizer.get_pre_tokenizer() {
+                pre_tokenizer.pre_tokenize(&mut pieces)?;
+            }
+            pieces.tokenize(|piece| tokenizer.get_model().tokenize(piece.get()))?;
+            let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+            Ok(tokenizer.post_process(encoding, None, add_special)?.get_ids().to_vec())
+        };
+        let ids = guarded(encode).ok_or_else(|| self.fail("encode", &PANICKED))?;
+        ids.map_err(|e| self.fail("encode", &*e))
+    }
+
+    fn has_bos(&self, rendered: &str) -> bool {
+        self.0.bos.as_ref().is_some_and(|bos| rendered.starts_with(bos.as_str()))
+    }
+
+    fn check_length(&self, text: &str) -> Result<()> {
+        let longest = GROWN_LIMIT / self.0.growth;
+        if text.len() <= longest {
+            return Ok(());
+        }
+        Err(Error::Request(format!(
+            "the prompt has {} bytes, this model's tokenizer takes up to {longest}; shorten it",
+            text.len()
+        )))
     }
 
     /// Text of ids; special tokens, and ids outside the vocabulary, have none.
@@ -117,8 +186,9 @@ impl Tokenizer {
     /// # Errors
     /// The folder's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let text =
-            self.0.crate_tokenizer.decode(ids, true).map_err(|e| self.fail("decode", &*e))?;
+        let decode = || self.0.crate_tokenizer.decode(ids, true);
+        let text = guarded(decode).ok_or_else(|| self.fail("decode", &PANICKED))?;
+        let text = text.map_err(|e| self.fail("decode", &*e))?;
         Ok(if self.0.clean_up { clean_up(text) } else { text })
     }
 
@@ -150,57 +220,34 @@ impl Tokenizer {
     }
 }
 
-/// Refuses what the tokenizers crate would panic on.
-fn check(json: &Value) -> std::result::Result<(), String> {
-    if json["model"]["continuing_subword_prefix"].as_str().is_some_and(|prefix| !prefix.is_empty())
-        && json["model"]["type"] != "WordPiece"
-    {
-        return Err(
-            "`continuing_subword_prefix` is not supported; use the tokenizer of a LLaVA model"
-                .into(),
-        );
-    }
-    let vocab = json["model"]["vocab"].as_object().into_iter().flat_map(|vocab| vocab.values());
-    let added = json["added_tokens"].as_array().into_iter().flatten().map(|token| &token["id"]);
-    if let Some(id) = vocab.chain(added).find(|id| id.as_u64().is_none_or(|id| id > MAX_ID)) {
-        return Err(format!(
-            "has the token id {}, not one between 0 and {MAX_ID}; download it again",
-            excerpt(id, 60)
-        ));
-    }
-    if let Some(token) = undefined_token(&json["post_processor"]) {
-        return Err(format!(
-            "`post_processor` uses the token `{}` that its `special_tokens` lack; download it again",
-            excerpt(token, 60)
-        ));
-    }
-    if has_right_strip(&json["decoder"]) {
-        return Err(
-            "a `Strip` decoder with `stop` is not supported; use the tokenizer of a LLaVA model"
-                .into(),
-        );
-    }
-    Ok(())
-}
+/// Where the image goes in a prompt.
+const IMAGE: &str = "<image>";
 
-/// A token that a template of special tokens uses but does not define.
-fn undefined_token(processor: &Value) -> Option<&str> {
-    let nested = processor["processors"].as_array().into_iter().flatten().find_map(undefined_token);
-    let templates =
-        [&processor["single"], &processor["pair"]].into_iter().filter_map(Value::as_array);
-    let used = templates.flatten().filter_map(|piece| piece["SpecialToken"]["id"].as_str());
-    nested
-        .or_else(|| used.into_iter().find(|token| processor["special_tokens"].get(token).is_none()))
-}
+/// What is said of a panic.
+const PANICKED: &str = "the tokenizers library failed on it";
 
-fn has_right_strip(decoder: &Value) -> bool {
-    match decoder {
-        Value::Object(map) => {
-            map.get("stop").is_some_and(|stop| stop != 0) || map.values().any(has_right_strip)
-        }
-        Value::Array(list) => list.iter().any(has_right_strip),
-        _ => false,
-    }
+/// The library's tokenizer with the tokens of the folder's other files, and how its text can be streamed.
+fn build(
+    json: &str,
+    decoder: &Value,
+    special: &SpecialTokens,
+) -> std::result::Result<(tokenizers::Tokenizer, Streaming), String> {
+    let said = |error: tokenizers::Error| excerpt(error, 200);
+    let mut tokenizer: tokenizers::Tokenizer = json.parse().map_err(said)?;
+    // Meant for training batches; transformers switches both off for a single prompt.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(said)?;
+    tokenizer.add_tokens(&special.added);
+    // One that is special already keeps its own flags: they say what becomes of the spaces around it.
+    let named = special.named.iter().map(|(_, text)| text).chain(&special.extra);
+    let vocabulary = tokenizer.get_added_vocabulary();
+    let tokens: Vec<AddedToken> = named
+        .filter(|text| !vocabulary.is_special_token(text))
+        .map(|text| AddedToken::from(text, true))
+        .collect();
+    tokenizer.add_special_tokens(&tokens);
+    let streaming = Streaming::of(decoder, &tokenizer);
+    Ok((tokenizer, streaming))
 }
 
 /// transformers' `clean_up_tokenization`.

@@ -3,7 +3,7 @@
 
 use super::{command, on_model};
 use std::io::Read;
-use std::process::{Child, ChildStdout, Command};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Minutes of work in the test build.
 const LONG: &str = "--quiet --prompt a~b~c --max-new-tokens 4000";
@@ -53,6 +53,84 @@ fn ctrl_c_in_a_batch_ends_all_of_it() {
     stdout.read_to_end(&mut text).unwrap();
     assert!(text.ends_with(b"\n"));
     assert_eq!(said(child), (Some(130), String::new()));
+}
+
+/// A terminal that is closed, or a supervisor that ends the program.
+#[test]
+fn other_signals_end_as_ctrl_c_does() {
+    for name in ["-TERM", "-HUP"] {
+        let (child, mut stdout, mut text) = begun(LONG);
+        signal(&child, name);
+        stdout.read_to_end(&mut text).unwrap();
+        assert!(text.ends_with(b"\n"));
+        assert_eq!(said(child), (Some(130), String::new()), "{name}");
+    }
+}
+
+/// What `nohup` asks for.
+#[test]
+fn a_signal_that_is_to_be_ignored_is_ignored() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_hired")]);
+    shell.args(on_model("run", LONG)).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut text = vec![0; 20];
+    stdout.read_exact(&mut text).unwrap();
+    signal(&child, "-HUP");
+    stdout.read_exact(&mut text).unwrap();
+    signal(&child, "-TERM");
+    assert_eq!(said(child).0, Some(130));
+}
+
+/// A checkpoint that was begun is taken back.
+#[test]
+fn an_ended_synth_leaves_no_folder() {
+    let out = super::folder().join("half");
+    let place = out.to_str().unwrap();
+    let child = command(&["synth", "--preset", "llava-1.5-7b", "--out", place]).spawn().unwrap();
+    while !out.join("model-00001-of-00003.safetensors.unfinished").exists() {
+        assert!(!out.join("model.safetensors").exists());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    signal(&child, "-TERM");
+    assert_eq!(said(child), (Some(130), String::new()));
+    assert!(!out.exists());
+}
+
+/// A weight file that is cut short while it is mapped.
+#[test]
+fn lost_weights_are_told_in_one_line() {
+    let copy = super::folder().join("cut-short");
+    std::fs::create_dir_all(&copy).unwrap();
+    for entry in std::fs::read_dir(super::path("model")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).unwrap();
+    }
+    let weights = copy.join("model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    let model = copy.to_str().unwrap();
+    for (mapping, ends_well) in [("", false), ("--no-mmap", true)] {
+        let line = format!("run --model {model} {LONG} {mapping}");
+        let mut child = command(&super::words(&line)).spawn().unwrap();
+        let mut stdout = child.stdout.take().unwrap();
+        let mut text = vec![0; 20];
+        stdout.read_exact(&mut text).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&weights).unwrap().set_len(1000).unwrap();
+        if ends_well {
+            stdout.read_exact(&mut text).unwrap();
+            signal(&child, "-INT");
+            assert_eq!(said(child), (Some(130), String::new()));
+        } else {
+            let (status, said) = said(child);
+            assert!(
+                status == Some(1) && said.contains("weight file was changed"),
+                "{status:?} {said}"
+            );
+            assert_eq!(said.lines().count(), 1);
+        }
+        std::fs::write(&weights, &whole).unwrap();
+    }
 }
 
 /// With JSON there is nothing to see of a request that did not end.

@@ -40,7 +40,21 @@ fn images_that_cannot_be_read() {
 fn what_never_ends_is_no_image() {
     let args = on_model("run", "--prompt x --image /dev/zero");
     let message = failure(&args, 1);
-    assert!(message.contains("/dev/zero: larger than"), "{message}");
+    assert!(message.contains("/dev/zero: this is not an image"), "{message}");
+    let args = on_model("eval", "--questions /dev/zero");
+    assert!(failure(&args, 1).contains("/dev/zero: line 1 is longer"));
+}
+
+#[test]
+fn images_that_are_larger_than_asked_for() {
+    for command in ["run --prompt x", "select"] {
+        let (command, rest) = command.split_once(' ').unwrap_or((command, ""));
+        let args =
+            |most: &str| on_model(command, &format!("{rest} --image @a.png --max-pixels {most}"));
+        let message = failure(&args("9"), 1);
+        assert!(message.contains("a.png") && message.contains("9 allowed"), "{message}");
+        assert!(super::hired(&args("100000")).status.success());
+    }
 }
 
 #[test]
@@ -93,7 +107,8 @@ fn requests_that_the_model_cannot_serve() {
         ("--prompt x --raw-prompt --image @a.png", "<image>"),
         ("--prompt <image><image> --raw-prompt --image @a.png", "<image>"),
         ("--prompt <image> --raw-prompt", "<image>"),
-        ("--prompt <image> --image @a.png", "<image>"),
+        ("--prompt <image> --image @a.png", "--literal"),
+        ("--prompt <image>", "--literal"),
         ("--prompt x --device cuda", "CUDA"),
         ("--prompt x --device cuda:3", "CUDA"),
         ("--prompt x --image @a.png --budget auto --max-memory 1", "more than the limit"),
@@ -115,6 +130,37 @@ fn outputs_that_cannot_be_written() {
         let select = on_model("select", &format!("--image @a.png --json --overlay {place}"));
         assert!(failure(&select, 1).contains(&path(&place[1..])));
     }
+}
+
+/// A result does not replace what it was made from.
+#[test]
+fn outputs_that_would_replace_an_input() {
+    let copy = damaged("read", |_| {});
+    let [picture, questions, plot] =
+        ["picture.png", "asked.jsonl", "plot.svg"].map(|name| copy.join(name));
+    fs::copy(path("a.png"), &picture).unwrap();
+    fs::write(&questions, r#"{"image":"picture.png","prompt":"x","answer":"y"}"#).unwrap();
+    let weights = copy.join("model.safetensors");
+    let before = fs::metadata(&weights).unwrap().len();
+    let [model, picture, questions, plot, weights] =
+        [&copy, &picture, &questions, &plot, &weights].map(|path| path.to_str().unwrap());
+    for (line, kept) in [
+        (format!("run --prompt x --image {picture} --dump {weights}"), weights),
+        (format!("run --prompt x --image {picture} --dump {picture}"), picture),
+        (format!("select --image {picture} --overlay {picture}"), picture),
+        (format!("eval --questions {questions} --plot {questions}"), questions),
+        (format!("eval --questions {questions} --plot {plot} --plot-tokens {picture}"), picture),
+        (format!("bench --image {picture} --plot {picture}"), picture),
+    ] {
+        let args = super::words(&format!("{line} --model {model}"));
+        let message = failure(&args, 1);
+        assert!(message.contains(kept) && message.contains("which is read"), "{line}: {message}");
+    }
+    assert_eq!(fs::metadata(weights).unwrap().len(), before);
+    // Names that are no picture's, or no file's.
+    let select = |place: &str| on_model("select", &format!("--image @a.png --overlay {place}"));
+    assert!(failure(&select("@x.jpg"), 2).contains(".png"));
+    assert!(failure(&select("-"), 1).contains("/dev/stdout"));
 }
 
 /// A device that takes nothing: the disk is full.

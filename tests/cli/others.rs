@@ -48,8 +48,8 @@ fn select_draws_a_picture() {
         let bytes = fs::read(path(name)).unwrap();
         image::load_from_memory_with_format(&bytes, image::ImageFormat::Png).unwrap().to_rgb8()
     };
-    // The name's ending does not choose the format.
-    let (some, all) = (picture("some.jpg", "--json"), picture("all.png", "--budget full"));
+    // A name may do without an ending.
+    let (some, all) = (picture("some", "--json"), picture("all.png", "--budget full"));
     assert!(some.width() >= 3 * 112 && some.height() >= 2 * 112);
     let light = |picture: &image::RgbImage| {
         picture.pixels().map(|p| p.0.iter().map(|&c| f64::from(c)).sum::<f64>()).sum::<f64>()

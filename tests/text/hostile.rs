@@ -71,7 +71,7 @@ fn hostile_templates_end_with_one_line() {
         format!("{a}{}{c}", b.repeat((size - a.len()) / b.len()))
     };
     for (source, ends) in [
- (fill(65_000, "{{ ", "-", "1 }}"), false),
+        (fill(65_000, "{{ ", "-", "1 }}"), false),
         (fill(4000, "{{ ", "-", "1 }}"), true),
         (fill(4000, "{{ ", "not ", "1 }}"), true),
         (fill(4000, "{{ ", "1+", "1 }}"), true),
@@ -81,9 +81,13 @@ fn hostile_templates_end_with_one_line() {
         (fill(4000, "{{ a", ".a", " }}"), false),
         (fill(4000, "{{ 'a'", "|e", " }}"), true),
         (fill(65_000, "{% if 1 %}", "{%elif 1%}", "{% endif %}"), true),
-        (fill(65_000, "", "{%set a=[a]%}", ""), true),
-        (format!("{{% set ns = namespace(y=1) %}}{{% for i in range(9999) %}}{{% set ns.y = {}ns.y{} %}}{{% endfor %}}", deep[0], deep[1]), false),
-        ("{% set ns = namespace(y=1) %}{% for i in range(9999) %}{% set ns.y = {'a': ns.y} %}{% endfor %}".to_owned(), true),
+        (
+            format!(
+                "{{% set ns = namespace(y=1) %}}{{% for i in range(9999) %}}{{% set ns.y = {}ns.y{} %}}{{% endfor %}}",
+                deep[0], deep[1]
+            ),
+            false,
+        ),
     ] {
         let head: String = source.chars().take(60).collect();
         let rendered = ChatTemplate::parse(&source, file, &[]).and_then(|t| t.render("Why?", true));
@@ -142,6 +146,10 @@ fn hostile_tokenizers_end_with_one_line() {
         ("/decoder", json!({"type": "Strip", "content": "x", "start": 0, "stop": 1})),
         ("/decoder/decoders/3/stop", json!(4)),
         ("/normalizer", json!({"type": "Replace", "pattern": {"Regex": "("}, "content": ""})),
+        (
+            "/pre_tokenizer",
+            json!({"type": "Split", "pattern": {"Regex": "("}, "behavior": "Isolated", "invert": false}),
+        ),
         ("/post_processor/special_tokens", json!({})),
         ("/added_tokens", json!([{"id": 1}])),
     ] {

@@ -1,7 +1,9 @@
 //! Prompts, ids and text against what transformers gives (`make_golden.py`), and hostile files.
 
+mod bounds;
 mod golden;
 mod hostile;
+mod literal;
 mod streaming;
 
 use std::fs;

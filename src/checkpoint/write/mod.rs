@@ -10,6 +10,9 @@ pub(crate) use shards::{Planned, SHARD, ShardPlan, Write, split, write_shards};
 
 use crate::{Error, Result, files};
 
+/// Ends the name of a file of weights until it is whole.
+const UNFINISHED: &str = ".unfinished";
+
 /// Makes the folder `dir`, which must be empty or not there yet, asks the disk for room for the shards and `small` bytes
 /// of other files, and lets `fill` write them. What has been written is removed if that fails.
 ///
@@ -39,10 +42,17 @@ fn prepare(dir: &Path) -> Result<bool> {
         return Ok(true);
     }
     files::expect_folder(dir)?;
-    let mut entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
-    match entries.next() {
-        None => Ok(false),
-        Some(_) => Err(Error::Request(format!(
+    let entries = std::fs::read_dir(dir).map_err(|e| Error::io(dir, e))?;
+    let names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    let unfinished = names.iter().find(|name| name.to_string_lossy().ends_with(UNFINISHED));
+    match (names.first(), unfinished) {
+        (None, _) => Ok(false),
+        (_, Some(name)) => Err(Error::Request(format!(
+            "{}: the folder holds a checkpoint whose writing was cut off ({}); remove the folder, or give a new one",
+            dir.display(),
+            name.to_string_lossy()
+        ))),
+        (Some(_), None) => Err(Error::Request(format!(
             "{}: the folder is not empty; give a new one for the checkpoint",
             dir.display()
         ))),
@@ -110,6 +120,16 @@ pub(crate) fn pretty(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_cut_off_is_told_apart_from_other_files() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "").unwrap();
+        assert!(prepare(dir.path()).unwrap_err().to_string().contains("not empty"));
+        std::fs::write(dir.path().join("model.safetensors.unfinished"), "").unwrap();
+        let message = prepare(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("cut off (model.safetensors.unfinished)"), "{message}");
+    }
 
     #[test]
     fn full_disk_is_an_error_with_both_numbers() {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::header::{LENGTH, unwritable};
 use super::super::{INDEX, SINGLE};
-use super::Folder;
+use super::{Folder, UNFINISHED};
 use crate::{Error, Result};
 
 /// Shards of published checkpoints have at most this many bytes of tensors.
@@ -106,7 +106,7 @@ pub(crate) fn write_shards(
             count => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
         };
         // Under a name that no reader takes for weights until it is whole.
-        let unfinished = folder.path(format!("{name}.unfinished"));
+        let unfinished = folder.path(format!("{name}{UNFINISHED}"));
         let io = |e| Error::io(&unfinished, e);
         let mut file = File::create(&unfinished).map_err(io)?;
         file.write_all(&shard.header(&unfinished)?).map_err(io)?;

@@ -15,7 +15,7 @@ mod timeline;
 pub use args::BenchArgs;
 
 use super::Stop;
-use super::files::{Output, read_image};
+use super::files::{Inputs, Output, read_image};
 use super::interrupt::Interrupt;
 use super::journal::Journal;
 use super::output::{print, tell_notes};
@@ -32,14 +32,16 @@ use table::Printer;
 pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let image = match &args.image {
         Some(path) => {
-            let (name, bytes) = read_image(path)?;
+            let (name, bytes) = read_image(path, args.device.max_pixels)?;
             Image::encoded(name, bytes)
         }
         None => picture::fixed(),
     };
     let peers = args.peers.as_deref().map(peers::read).transpose()?.unwrap_or_default();
-    let plot = args.plot.as_deref().map(Output::at).transpose()?;
-    let timeline = args.timeline.as_deref().map(Output::at).transpose()?;
+    let others = [&args.image, &args.peers].into_iter().flatten().map(|path| path.as_path());
+    let inputs = Inputs::new(args.model.as_deref(), others);
+    let plot = args.plot.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
+    let timeline = args.timeline.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
 
     let mut engine = load(args, interrupt)?;
     // Before anything else is there, so that the copy that measures the bandwidth has room.

@@ -14,7 +14,7 @@ pub use args::EvalArgs;
 
 use super::Stop;
 use super::devices::Cpu;
-use super::files::Output;
+use super::files::{Inputs, Output};
 use super::interrupt::Interrupt;
 use super::output::{note, print, print_json};
 use super::table::{Format, csv};
@@ -25,8 +25,11 @@ use work::{Evaluated, Task, Workers};
 
 pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let items = questions::read(&args.questions, args.limit)?;
-    let plot = args.plot.as_deref().map(Output::at).transpose()?;
-    let token_plot = args.plot_tokens.as_deref().map(Output::at).transpose()?;
+    let images = items.iter().map(|item| item.image.as_path());
+    let inputs = Inputs::new(Some(&args.model.model), images.chain([args.questions.as_path()]));
+    let plot = args.plot.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
+    let token_plot =
+        args.plot_tokens.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
     let workers = Workers::load(args, items.len())?;
     let machine = match workers.card() {
         Some(card) => card.name.clone(),

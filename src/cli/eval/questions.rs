@@ -5,10 +5,13 @@ use crate::cli::table::Size;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Most bytes of a file of questions.
+/// Most bytes of a file of questions, and of a line of it.
 const LARGEST: u64 = 1 << 30;
+const LONGEST: u64 = 1 << 20;
 
 /// A question and the answers that are right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,22 +81,37 @@ impl From<Text> for String {
 /// Reads at most `limit` questions, those about one image together, images in the order in which they come first.
 pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     let failed = |what: String| Stop::Failed(format!("{}: {what}", path.display()));
-    let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
-    if size > LARGEST {
-        return Err(failed(format!("{} is too large for a file of questions", Size(size))));
-    }
-    let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
-    // Windows tools begin a file with a byte order mark.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let file = File::open(path).map_err(|e| failed(e.to_string()))?;
+    let mut file = BufReader::new(file.take(LARGEST));
     let folder = path.parent().unwrap_or(Path::new(""));
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    let mut asked = 0;
     let mut items: Vec<Item> = Vec::new();
     let mut places: BTreeMap<PathBuf, usize> = BTreeMap::new();
-    for (index, line) in lines.take(limit.unwrap_or(usize::MAX)) {
-        let line: Line = serde_json::from_str(line).map_err(|e| {
+    for number in 1.. {
+        let mut text = String::new();
+        // A line at a time: what has no lines, such as a device, is not read for ever.
+        let read = (&mut file).take(LONGEST).read_line(&mut text);
+        let read = read.map_err(|e| failed(format!("line {number}: {e}")))?;
+        if read as u64 == LONGEST {
+            let what = format!(
+                "line {number} is longer than {}: give a file of questions, one a line",
+                Size(LONGEST)
+            );
+            return Err(failed(what));
+        }
+        if read == 0 || limit.is_some_and(|limit| asked == limit) {
+            break;
+        }
+        // Windows tools begin a file with a byte order mark.
+        let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { &text };
+        if text.trim().is_empty() {
+            continue;
+        }
+        asked += 1;
+        let line: Line = serde_json::from_str(text).map_err(|e| {
             failed(format!(
                 "line {}: {}; a line is {{\"image\": path, \"prompt\": text, \"answer\": text or [texts]}}",
-                index + 1,
+                number,
                 unread(&e)
             ))
         })?;
@@ -101,19 +119,25 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
         let prompt = line.prompt.or(line.question).unwrap_or_default();
         if right.is_empty() || prompt.is_empty() {
             let key = if right.is_empty() { "answer" } else { "prompt" };
-            return Err(failed(format!("line {}: \"{key}\" is missing or empty", index + 1)));
+            return Err(failed(format!("line {}: \"{key}\" is missing or empty", number)));
         }
         let image = folder.join(&line.image);
         let place = *places.entry(image.clone()).or_insert(items.len());
         if place == items.len() {
             if !image.exists() {
-                let missing = format!("line {}: {}: no such file", index + 1, image.display());
+                let missing = format!("line {}: {}: no such file", number, image.display());
                 return Err(failed(missing));
             }
             items.push(Item { image, name: line.image, questions: Vec::new() });
         }
         let id = line.id.or(line.question_id).unwrap_or_default();
-        items[place].questions.push(Question { line: index + 1, id, prompt, right });
+        items[place].questions.push(Question { line: number, id, prompt, right });
+    }
+    if file.into_inner().limit() == 0 {
+        return Err(failed(format!(
+            "{} and more is too large for a file of questions",
+            Size(LARGEST)
+        )));
     }
     if items.is_empty() {
         return Err(failed("there is no question in this file".into()));
@@ -198,5 +222,7 @@ mod tests {
             assert!(why.contains(word), "{why}");
         }
         assert!(read_text("\n", None).unwrap_err().contains("there is no question"));
+        let endless = "x".repeat(LONGEST as usize + 1);
+        assert!(read_text(&endless, None).unwrap_err().contains("line 1 is longer"));
     }
 }

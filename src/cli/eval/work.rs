@@ -269,7 +269,7 @@ impl Work<'_> {
         if rows.is_empty() {
             return Ok(Ok(Vec::new()));
         }
-        let (name, bytes) = match read_image(&item.image) {
+        let (name, bytes) = match read_image(&item.image, self.args.device.max_pixels) {
             Ok(read) => read,
             Err(Stop::Failed(why)) => return Ok(Err(why)),
             Err(other) => return Err(other),
@@ -291,7 +291,12 @@ impl Work<'_> {
             Err(error @ hired::Error::Image { .. }) => return Ok(Err(error.to_string())),
             // It names no question, and there are many.
             Err(hired::Error::Request(what) | hired::Error::Capacity(what)) => {
-                let asked = questions.iter().map(|&question| item.questions[question].line);
+                let about = |&&question: &&usize| {
+                    let prompt = &item.questions[question].prompt;
+                    !what.contains("`<image>`") || prompt.contains("<image>")
+                };
+                let asked =
+                    questions.iter().filter(about).map(|&question| item.questions[question].line);
                 return Err(Stop::Failed(format!(
                     "{}: {} ({}): {what}",
                     self.args.questions.display(),

@@ -2,11 +2,11 @@
 
 use gif::{ColorOutput, DecodeOptions};
 
-use super::{RgbImage, check_size, unreadable};
+use super::{RgbImage, check_pixels, unreadable};
 
 /// What Pillow shows of a GIF before its second frame: a canvas of the transparent index (0 without
 /// one), on it the first frame, opaque.
-pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
+pub(super) fn decode(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     let mut decoder = options.read_info(bytes).map_err(unreadable)?;
@@ -17,7 +17,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let (columns, rows) = (usize::from(frame.width), usize::from(frame.height));
     // A frame that sticks out makes the picture larger.
     let (width, height) = (screen.0.max(left + columns), screen.1.max(top + rows));
-    check_size(width, height)?;
+    check_pixels(width, height, most)?;
 
     let mut palette = [[0; 3]; 256];
     let colours = decoder.palette().map_err(unreadable)?;

@@ -3,31 +3,29 @@
 //! A decoder fills what is missing of a truncated file with grey, where Pillow refuses it: the markers tell whether it
 //! is all there and of a kind that Pillow reads.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use jpeg_decoder::PixelFormat;
 
-use super::{RgbImage, check_size, metadata, unreadable};
+use super::{FAILED, RgbImage, check_pixels, metadata, unreadable};
+use crate::guard::guarded;
 
 /// The picture and its orientation.
-pub(super) fn decode(bytes: &[u8]) -> Result<(RgbImage, u8), String> {
+pub(super) fn decode(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String> {
     let header = Header::read(bytes)?;
     let (width, height) = header.size.ok_or_else(|| unreadable("it has no frame"))?;
-    check_size(width, height)?;
-    let pixels = guarded(|| as_turbo(bytes)).or_else(|first| {
+    check_pixels(width, height, most)?;
+    // A decoder that panics on a file has not read it.
+    let attempt = |decode: fn(&[u8]) -> Result<Vec<u8>, String>| {
+        guarded(|| decode(bytes)).unwrap_or_else(|| Err(FAILED.into()))
+    };
+    let pixels = attempt(as_turbo).or_else(|first| {
         // The better words are those of the decoder that reads more.
-        guarded(|| as_few_do(bytes)).map_err(|_| unreadable(first))
+        attempt(as_few_do).map_err(|_| unreadable(first))
     })?;
     if pixels.len() != width * height * 3 {
         return Err(unreadable("it has another size than its header says"));
     }
     let orientation = metadata::orientation(header.exif.as_deref(), header.xmp.as_deref());
     Ok((RgbImage { width, height, pixels, transparent: None }, orientation))
-}
-
-/// A decoder that panics on a file has not read it.
-fn guarded(decode: impl FnOnce() -> Result<Vec<u8>, String>) -> Result<Vec<u8>, String> {
-    catch_unwind(AssertUnwindSafe(decode)).unwrap_or_else(|_| Err("its decoder failed".into()))
 }
 
 /// Pixels equal to libjpeg-turbo's to the byte.

@@ -15,8 +15,9 @@ use image::codecs::bmp::BmpDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::{DynamicImage, ImageDecoder, ImageFormat};
 
-use super::{RgbImage, check_size};
+use super::{MAX_PIXELS, RgbImage, check_pixels};
 use crate::error::{Error, Result, excerpt};
+use crate::guard::guarded;
 
 /// Decodes a PNG, JPEG, WebP, BMP or GIF (first frame), told apart by content; `name` is for errors.
 ///
@@ -29,10 +30,34 @@ use crate::error::{Error, Result, excerpt};
 /// [`Error::Image`] when the data is of none of these formats, damaged, truncated or too large;
 /// the size is checked before memory for the pixels is taken.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
-    upright(bytes).map_err(|what| Error::image(name, what))
+    decode_within(bytes, name, MAX_PIXELS)
 }
 
-fn upright(bytes: &[u8]) -> Result<RgbImage, String> {
+/// The same of an image of at most `most` pixels, and of at most [`largest_encoded`] bytes.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_within(bytes: &[u8], name: &str, most: usize) -> Result<RgbImage> {
+    let most = most.min(MAX_PIXELS);
+    let limit = largest_encoded(most);
+    if bytes.len() > limit {
+        let what = format!("{} bytes, more than the {limit} allowed: scale it down", bytes.len());
+        return Err(Error::image(name, what));
+    }
+    let upright = guarded(|| upright(bytes, most)).unwrap_or_else(|| Err(unreadable(FAILED)));
+    upright.map_err(|what| Error::image(name, what))
+}
+
+/// Most bytes of an encoded image of so many pixels: 8 a pixel, as 16-bit RGBA has them, and 1 MiB for whatever else
+/// stands in the file; never more than 768 MiB.
+pub fn largest_encoded(pixels: usize) -> usize {
+    pixels.saturating_mul(8).saturating_add(1 << 20).min(768 << 20)
+}
+
+/// What is said of a decoder that panics.
+const FAILED: &str = "its decoder failed";
+
+fn upright(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
     const GIVE: &str = "give a PNG, JPEG, WebP, BMP or GIF";
     if bytes.is_empty() {
         return Err(format!("the file is empty: {GIVE}"));
@@ -40,11 +65,11 @@ fn upright(bytes: &[u8]) -> Result<RgbImage, String> {
     let format = image::guess_format(bytes)
         .map_err(|_| format!("this is not an image, or of no known format: {GIVE}"))?;
     let (image, orientation) = match format {
-        ImageFormat::Png => png::decode(bytes),
-        ImageFormat::Gif => gif::decode(bytes).map(|image| (image, 1)),
-        ImageFormat::Jpeg => jpeg::decode(bytes),
-        ImageFormat::WebP => decode_webp(bytes),
-        ImageFormat::Bmp => decode_bmp(bytes).map(|image| (image, 1)),
+        ImageFormat::Png => png::decode(bytes, most),
+        ImageFormat::Gif => gif::decode(bytes, most).map(|image| (image, 1)),
+        ImageFormat::Jpeg => jpeg::decode(bytes, most),
+        ImageFormat::WebP => decode_webp(bytes, most),
+        ImageFormat::Bmp => decode_bmp(bytes, most).map(|image| (image, 1)),
         other => return Err(format!("{other:?} images are not read: {GIVE}")),
     }?;
     Ok(oriented(image, orientation))
@@ -57,10 +82,10 @@ fn unreadable(error: impl Display) -> String {
 }
 
 /// Pixels by way of the `image` crate, alpha dropped.
-fn pixels(decoder: impl ImageDecoder) -> Result<RgbImage, String> {
+fn pixels(decoder: impl ImageDecoder, most: usize) -> Result<RgbImage, String> {
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
-    check_size(width, height)?;
+    check_pixels(width, height, most)?;
     let image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     let pixels = match image {
         DynamicImage::ImageRgba8(image) => {
@@ -77,17 +102,17 @@ fn pixels(decoder: impl ImageDecoder) -> Result<RgbImage, String> {
     Ok(RgbImage { width, height, pixels, transparent: None })
 }
 
-fn decode_webp(bytes: &[u8]) -> Result<(RgbImage, u8), String> {
+fn decode_webp(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(unreadable)?;
     // Metadata that cannot be read is no reason to refuse a picture that can.
     let exif = decoder.exif_metadata().ok().flatten();
     let xmp = decoder.xmp_metadata().ok().flatten();
-    Ok((pixels(decoder)?, metadata::orientation(exif.as_deref(), xmp.as_deref())))
+    Ok((pixels(decoder, most)?, metadata::orientation(exif.as_deref(), xmp.as_deref())))
 }
 
-fn decode_bmp(bytes: &[u8]) -> Result<RgbImage, String> {
+fn decode_bmp(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
     let decoder = BmpDecoder::new(Cursor::new(bytes)).map_err(unreadable)?;
-    let mut image = pixels(decoder)?;
+    let mut image = pixels(decoder, most)?;
     let word =
         |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let (header, depth) = (word(14), word(28).map(|bits| bits & 0xffff));

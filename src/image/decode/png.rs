@@ -4,19 +4,19 @@ use std::io::Cursor;
 
 use png::{BitDepth, ColorType, Info, InterlaceInfo, Limits, Transformations};
 
-use super::{RgbImage, check_size, metadata, unreadable};
+use super::{RgbImage, check_pixels, metadata, unreadable};
 
 /// Memory for rows and metadata, beside the pixels.
 const LIMITS: Limits = Limits { bytes: 64 << 20 };
 
 /// The default image (of an APNG: not its animation) and its orientation.
-pub(super) fn decode(bytes: &[u8]) -> Result<(RgbImage, u8), String> {
+pub(super) fn decode(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), LIMITS);
     decoder.set_transformations(Transformations::IDENTITY);
     decoder.set_ignore_iccp_chunk(true);
     let header = decoder.read_header_info().map_err(unreadable)?;
     let (width, height) = (header.width as usize, header.height as usize);
-    check_size(width, height)?;
+    check_pixels(width, height, most)?;
 
     let mut reader = decoder.read_info().map_err(unreadable)?;
     let samples = Samples::new(reader.info());

@@ -15,7 +15,7 @@ mod retain;
 mod rows;
 mod simd;
 mod stored;
-mod system;
+pub(crate) mod system;
 
 pub use buffer::{Buffer, Kept, Scores, Weight};
 pub use cache::Cache;

@@ -2,7 +2,7 @@
 
 /// Memory that this process can still take, as Linux tells it: the machine's, or what its control group leaves.
 /// `None` elsewhere.
-pub(super) fn available() -> Option<usize> {
+pub(crate) fn available() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kib: usize = field(&text, "MemAvailable:")?.strip_suffix("kB")?.trim().parse().ok()?;
     let machine = kib << 10;
