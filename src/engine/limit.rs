@@ -264,7 +264,7 @@ mod tests {
         let (count, why) = find(&[Limit::Ttft(1e3)]).unwrap();
         assert!(count == 89 && matches!(why, Some(TooMuch::Refused(_))), "{why:?}");
         let refused = find(&[Limit::Ttft(1e3), Limit::Memory(999)]).unwrap_err().to_string();
-        assert!(refused.contains("1000 bytes") && refused.contains("999"), "{refused}");
+        assert!(refused.contains("1000 B") && refused.contains("1 B more"), "{refused}");
         let refused = find(&[Limit::Ttft(0.05)]).unwrap_err().to_string();
         assert!(refused.contains("0.10 s") && refused.contains("0.05 s"), "{refused}");
         assert!(largest_budget(5, &[], |_| Err(Error::Cancelled)).is_err());
