@@ -45,17 +45,17 @@ fuzz_target!(|data: &[u8]| {
         };
         let geometry = Geometry::new(&layout, config.vision.patch_size).expect("a layout of ours");
         assert!(geometry.valid() <= geometry.partitions() * geometry.patches());
-        for (method, rule) in [
-            (Method::Full, Rule::Exact),
-            (Method::Hired, Rule::Exact),
-            (Method::Hired, Rule::Paper),
-            (Method::Hired, Rule::Repo),
-        ] {
+        // Merged rows stand for patches, but every partition may have one that stands for none of its own.
+        let most = geometry.valid() + geometry.partitions();
+        let rules = [Rule::Paper, Rule::Repo, Rule::Equal].map(|rule| (Method::Hired, rule));
+        let methods = Method::ALL.iter().map(|&method| (method, Rule::Exact));
+        for (method, rule) in methods.chain(rules) {
             for budget in [Budget::Count(1), Budget::Count(usize::MAX), Budget::Percent(20_000_000)]
             {
-                let selection = Selection::default().with_method(method).with_rule(rule).with_budget(budget);
+                let selection =
+                    Selection::default().with_method(method).with_rule(rule).with_budget(budget);
                 match plan(&geometry, &selection) {
-                    Ok(plan) => assert!(plan.rows <= geometry.valid(), "{plan:?}"),
+                    Ok(plan) => assert!(plan.rows <= most, "{plan:?}"),
                     Err(e) => assert_one_line(&e, "budget"),
                 }
             }

@@ -32,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
             mean: [0.48145466, 0.4578275, 0.40821073],
             std: [0.26862954, 0.26130258, 0.27577711],
             rescale: 1.0 / 255.0,
+            pad: false,
         };
         for resample in [Resample::Pillow, Resample::Pillow12, Resample::Torchvision] {
             let tiles = tiles(&image, &config, resample).expect("a sound picture");
