@@ -9,10 +9,11 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use half::f16;
 use hired::checkpoint::Checkpoint;
+use hired::format::Dtype;
 use hired::model::Source;
 use hired::ops::cpu::Cpu;
 use hired::ops::{Linear, Ops, Storage};
-use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use safetensors::tensor::{Dtype as Stored, TensorView, serialize_to_file};
 
 fn main() {
     println!("{} threads", rayon::current_num_threads());
@@ -81,7 +82,7 @@ fn measure(bencher: Bencher, Case(Shape(m, k, n, _), who): Case) {
             bencher.bench_local(|| gemm_f32(&x, &w, black_box(&mut y), (m, k, n)));
         }
         Who::Ours => {
-            let mut ops = Cpu::default();
+            let mut ops = Cpu::new(Dtype::F32);
             let layer = Linear { weight: f16_weight(&mut ops, &w, n, k), bias: None };
             let rows = as_rows(&mut ops, &x, m, k);
             bencher.bench_local(|| ops.linear(&rows, &layer, None).unwrap());
@@ -125,7 +126,7 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
 /// A weight in a mapped file, as a checkpoint's are.
 fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Ops>::Weight {
     let halves: Vec<f16> = w.iter().map(|&x| f16::from_f32(x)).collect();
-    let view = TensorView::new(Dtype::F16, vec![n, k], bytemuck::cast_slice(&halves)).unwrap();
+    let view = TensorView::new(Stored::F16, vec![n, k], bytemuck::cast_slice(&halves)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("model.safetensors");
     serialize_to_file([("lm_head.weight", view)], None, &file).unwrap();
@@ -135,7 +136,7 @@ fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Ops>::Wei
 
 /// Activations can only be made by operations: rows of an f32 embedding table.
 fn as_rows(ops: &mut Cpu, x: &[f32], m: usize, k: usize) -> <Cpu as Ops>::Buffer {
-    let view = TensorView::new(Dtype::F32, vec![m, k], bytemuck::cast_slice(x)).unwrap();
+    let view = TensorView::new(Stored::F32, vec![m, k], bytemuck::cast_slice(x)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("model.safetensors");
     serialize_to_file([("lm_head.weight", view)], None, &file).unwrap();

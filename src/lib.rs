@@ -75,6 +75,8 @@ mod error;
 mod files;
 mod guard;
 #[doc(hidden)]
+pub mod format;
+#[doc(hidden)]
 pub mod image;
 #[doc(hidden)]
 pub mod kv;

@@ -13,13 +13,13 @@ mod operations;
 mod run;
 
 use emulator::{Build, Emulator};
-use hired::ops::cuda::launch::Number;
+use hired::format::Dtype;
 
 #[test]
 #[ignore = "child"]
 fn child_small() {
-    for number in [Number::F16, Number::F32] {
-        run::run(run::Asked { number, small: true }).unwrap();
+    for dtype in [Dtype::F16, Dtype::F32] {
+        run::run(run::Asked { dtype, small: true }).unwrap();
     }
 }
 

@@ -1,8 +1,9 @@
 //! Operations of LLaVA-v1.6-vicuna-7b on a 672×672 image, counted by the model code itself, against counts by hand.
 
+use hired::checkpoint::layout;
 use hired::checkpoint::synth::Preset;
-use hired::checkpoint::{DType, layout};
 use hired::config::ModelConfig;
+use hired::format::{Dtype, Format};
 use hired::image::{Layout, Normalization, Resample, Tiles};
 use hired::kv::{Pools, Room};
 use hired::model::llama::Thinning;
@@ -12,7 +13,7 @@ use hired::model::{Imagined, Source};
 use hired::ops::clock::Stage;
 use hired::ops::cost::Kind;
 use hired::ops::count::Counter;
-use hired::ops::footprint::{Card, Footprint};
+use hired::ops::footprint::Footprint;
 use hired::ops::memory::Purpose;
 use hired::ops::{Ops, Span, Storage};
 use hired::select::{Geometry, Method, Rule, Selection, Tuning, plan};
@@ -24,7 +25,7 @@ const TEXT: usize = 60;
 
 /// Counts one request up to its first logits, and one step after it.
 fn count(config: &ModelConfig, selection: &Selection) -> (Counter, usize, usize) {
-    count_on(Footprint::Cpu { half_cache: true }, config, selection, usize::MAX)
+    count_on(Footprint::Cpu { cache: Dtype::F16 }, config, selection, usize::MAX)
 }
 
 /// The same for an executor, with at most `most` patches kept of those that the plan has.
@@ -35,7 +36,7 @@ fn count_on(
     most: usize,
 ) -> (Counter, usize, usize) {
     let mut ops = Counter::new(footprint);
-    let mut model = Llava::load(config, &mut ops, &Imagined(DType::F16)).unwrap();
+    let mut model = Llava::load(config, &mut ops, &Imagined(Format::F16)).unwrap();
     let layout = Layout::new(672, 672, &config.image).unwrap();
     let geometry = Geometry::new(&layout, config.vision.patch_size).unwrap();
     let mut plan = plan(&geometry, selection).unwrap();
@@ -43,7 +44,7 @@ fn count_on(
     let tiles = Tiles { layout, pixels: Vec::new() };
     let norm = Normalization::new(&config.image, Resample::Pillow);
     let layers = Layers::of(&plan.needs, config).unwrap();
-    model.require(layers.blocks(), &mut ops, &Imagined(DType::F16)).unwrap();
+    model.require(layers.blocks(), &mut ops, &Imagined(Format::F16)).unwrap();
     let mut quiet = |_, _, _| ControlFlow::Continue(());
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
     let ids = vec![0; TEXT];
@@ -200,7 +201,7 @@ impl Source<Counter> for Notes {
         storage: Storage,
     ) -> hired::Result<<Counter as Ops>::Weight> {
         self.0.borrow_mut().insert(name.into(), shape.to_vec());
-        Imagined(DType::F16).take(ops, name, shape, storage)
+        Imagined(Format::F16).take(ops, name, shape, storage)
     }
 }
 
@@ -210,7 +211,7 @@ fn the_layout_is_what_the_model_takes() {
     for preset in Preset::ALL {
         let config = preset.config().unwrap();
         let notes = Notes::default();
-        Llava::load(&config, &mut Counter::new(Footprint::Cpu { half_cache: false }), &notes)
+        Llava::load(&config, &mut Counter::new(Footprint::Cpu { cache: Dtype::F32 }), &notes)
             .unwrap();
         let listed: BTreeMap<String, Vec<usize>> = layout(&config)
             .into_iter()
@@ -227,8 +228,8 @@ fn the_layout_is_what_the_model_takes() {
 fn fewer_patches_need_no_more_workspace() {
     for preset in [Preset::Next7b, Preset::Tiny] {
         let config = preset.config().unwrap();
-        for half in [true, false] {
-            let footprint = Footprint::Cuda(Card { half, library: false });
+        for dtype in [Dtype::F16, Dtype::F32] {
+            let footprint = Footprint::Cuda { formats: dtype.into(), library: false };
             let workspace = |method, budget: &str, most| {
                 let selection = Selection::default()
                     .with_method(method)

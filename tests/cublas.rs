@@ -8,7 +8,8 @@ mod emulator;
 
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
-use hired::ops::cuda::launch::{Gemm, Number};
+use hired::format::Dtype;
+use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +22,7 @@ fn child_open() {
         Ok("cublas") => Gemm::Cublas,
         _ => Gemm::Auto,
     };
-    match Cuda::open(Options { ordinal: None, number: Number::F16, graphs: true, gemm }) {
+    match Cuda::open(Options { ordinal: None, formats: Dtype::F16.into(), graphs: true, gemm }) {
         Ok(cuda) => {
             let card = cuda.description();
             println!("made by {}; {}", card.gemm, card.note.as_deref().unwrap_or("no note"));

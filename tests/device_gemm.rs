@@ -9,8 +9,8 @@ mod emulator;
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
+use hired::format::Dtype;
 use hired::ops::cuda::gemm::{Launches, Product, Split, every};
-use hired::ops::cuda::launch::Number;
 
 #[repr(C)]
 struct Params {
@@ -47,36 +47,34 @@ impl Numbers {
     }
 
     /// `[rows, stride]`, of which `cols` count; what lies between is NaN. Rounded to the format.
-    fn matrix(&mut self, rows: usize, cols: usize, stride: usize, number: Number) -> Vec<f32> {
+    fn matrix(&mut self, rows: usize, cols: usize, stride: usize, dtype: Dtype) -> Vec<f32> {
         let mut values = self.take(rows * stride);
         for (i, x) in values.iter_mut().enumerate() {
-            *x = if i % stride < cols { rounded(*x, number) } else { f32::NAN };
+            *x = if i % stride < cols { rounded(*x, dtype) } else { f32::NAN };
         }
         values
     }
 }
 
-fn rounded(x: f32, number: Number) -> f32 {
-    if number == Number::F16 { f16::from_f32(x).to_f32() } else { x }
+fn rounded(x: f32, dtype: Dtype) -> f32 {
+    if dtype == Dtype::F16 { f16::from_f32(x).to_f32() } else { x }
 }
 
 /// Behind `shift` numbers that are not for anyone.
-fn upload(card: &Card, values: &[f32], number: Number, shift: usize) -> u64 {
+fn upload(card: &Card, values: &[f32], dtype: Dtype, shift: usize) -> u64 {
     let all: Vec<f32> =
         std::iter::repeat_n(f32::NAN, shift).chain(values.iter().copied()).collect();
-    let at = match number {
-        Number::F32 => card.upload(&all),
-        Number::F16 => {
-            card.upload(&all.iter().map(|&x| f16::from_f32(x).to_bits()).collect::<Vec<_>>())
-        }
+    let at = match dtype {
+        Dtype::F32 => card.upload(&all),
+        _ => card.upload(&all.iter().map(|&x| f16::from_f32(x).to_bits()).collect::<Vec<_>>()),
     };
-    at + (shift * number.size()) as u64
+    at + (shift * dtype.size()) as u64
 }
 
-fn download(card: &Card, at: u64, count: usize, number: Number) -> Vec<f32> {
-    match number {
-        Number::F32 => card.download(at, count),
-        Number::F16 => card
+fn download(card: &Card, at: u64, count: usize, dtype: Dtype) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => card.download(at, count),
+        _ => card
             .download::<u16>(at, count)
             .into_iter()
             .map(|b| f16::from_bits(b).to_f32())
@@ -86,7 +84,7 @@ fn download(card: &Card, at: u64, count: usize, number: Number) -> Vec<f32> {
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    number: Number,
+    dtype: Dtype,
     /// Rows, columns, inner.
     shape: [usize; 3],
     /// Columns of a second and a third weight.
@@ -111,10 +109,10 @@ struct Data {
 }
 
 impl Case {
-    fn new(number: Number, shape: [usize; 3]) -> Self {
+    fn new(dtype: Dtype, shape: [usize; 3]) -> Self {
         let (bias, activation, epilogue) = (true, 0, 0);
         let (more, gaps, shift, parts) = ([0; 2], [0; 3], 0, 1);
-        Self { number, shape, more, gaps, shift, bias, activation, epilogue, parts }
+        Self { dtype, shape, more, gaps, shift, bias, activation, epilogue, parts }
     }
 
     /// With gate and up of as many columns.
@@ -141,10 +139,10 @@ impl Case {
     fn data(&self) -> Data {
         let Product { rows, cols, inner, x_stride, w_stride, out_strides, .. } = self.product();
         let mut numbers = Numbers(7);
-        let x = numbers.matrix(rows, inner, x_stride, self.number);
-        let w = cols.map(|cols| numbers.matrix(cols, inner, w_stride, self.number));
+        let x = numbers.matrix(rows, inner, x_stride, self.dtype);
+        let w = cols.map(|cols| numbers.matrix(cols, inner, w_stride, self.dtype));
         let bias = cols.map(|cols| numbers.take(cols));
-        let mut old = |i: usize| numbers.matrix(rows, cols[i], out_strides[i], self.number);
+        let mut old = |i: usize| numbers.matrix(rows, cols[i], out_strides[i], self.dtype);
         Data { x, w, bias, old: [old(0), old(1), old(2)] }
     }
 
@@ -161,14 +159,14 @@ impl Case {
         let x = &data.x[rows.start * x_stride..rows.end * x_stride];
         let old = |i: usize| &data.old[i][rows.start * out_strides[i]..rows.end * out_strides[i]];
         let there = [0, 1, 2].map(|i| cols[i] > 0);
-        let up = |i: usize| there[i].then(|| upload(&card, &data.w[i], self.number, self.shift));
+        let up = |i: usize| there[i].then(|| upload(&card, &data.w[i], self.dtype, self.shift));
         let bias =
-            |i: usize| there[i].then(|| upload(&card, &data.bias[i], Number::F32, self.shift));
+            |i: usize| there[i].then(|| upload(&card, &data.bias[i], Dtype::F32, self.shift));
         let out = |i: usize| {
-            if i < self.outs() { upload(&card, old(i), self.number, self.shift) } else { 0 }
+            if i < self.outs() { upload(&card, old(i), self.dtype, self.shift) } else { 0 }
         };
         let params = Params {
-            x: upload(&card, x, self.number, self.shift),
+            x: upload(&card, x, self.dtype, self.shift),
             weights: [0, 1, 2].map(|i| up(i).unwrap_or(0)),
             biases: [0, 1, 2].map(|i| if self.bias { bias(i).unwrap_or(0) } else { 0 }),
             outs: [0, 1, 2].map(out),
@@ -190,7 +188,7 @@ impl Case {
         if let Some(sum) = &launches.sum {
             card.run(sum, (&raw const params).cast());
         }
-        let read = |i: usize| download(&card, params.outs[i], old(i).len(), self.number);
+        let read = |i: usize| download(&card, params.outs[i], old(i).len(), self.dtype);
         (0..self.outs()).map(read).collect()
     }
 
@@ -231,7 +229,7 @@ impl Case {
         let order = |n: usize| ORDERS[(turn + n) % ORDERS.len()];
         let mut worst = 0.0f64;
         let mut first: Option<Vec<Vec<f32>>> = None;
-        for (n, launches) in every(path, self.number, &product, 1 + turn % 9).iter().enumerate() {
+        for (n, launches) in every(path, self.dtype, &product, 1 + turn % 9).iter().enumerate() {
             let outs = self.run(&data, 0..product.rows, launches, order(n));
             let bits = |out: &[f32]| out.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             if let Some(first) = &first {
@@ -245,7 +243,7 @@ impl Case {
             // Beside fewer rows a row is the same.
             let (from, to) = (product.rows / 3, product.rows.div_ceil(2));
             let fewer = Product { rows: to - from, ..product };
-            let launches = every(path, self.number, &fewer, 1).pop().expect("one takes all");
+            let launches = every(path, self.dtype, &fewer, 1).pop().expect("one takes all");
             let some = self.run(&data, from..to, &launches, order(n + 1));
             for (which, (all, some)) in outs.iter().zip(&some).enumerate() {
                 let stride = product.out_strides[which];
@@ -269,9 +267,9 @@ impl Case {
                 continue;
             }
             let (truth, size) = self.truth(data, which, row, column);
-            let stored = match self.number {
-                Number::F32 => 0.0,
-                Number::F16 => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
+            let stored = match self.dtype {
+                Dtype::F32 => 0.0,
+                _ => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
             };
             let error = ((f64::from(y) - truth).abs() - stored) / size;
             worst = worst.max(error);
@@ -293,8 +291,8 @@ fn on_emulator(build: Build, test: &str) {
 }
 
 /// The formats whose kernels differ from those of the path before.
-fn formats(path: u32) -> &'static [Number] {
-    if path == 61 { &[Number::F16, Number::F32] } else { &[Number::F16] }
+fn formats(path: u32) -> &'static [Dtype] {
+    if path == 61 { &[Dtype::F16, Dtype::F32] } else { &[Dtype::F16] }
 }
 
 fn path() -> u32 {
@@ -315,7 +313,7 @@ fn products_are_right() {
         turn += 1;
         worst = worst.max(case.check(path(), turn));
     };
-    for &number in formats(path()) {
+    for &dtype in formats(path()) {
         // One, primes, and around tiles and steps.
         for shape in [
             [1, 1, 1],
@@ -330,9 +328,9 @@ fn products_are_right() {
             [260, 200, 40],
             [20, 24, 328],
         ] {
-            check(Case::new(number, shape));
+            check(Case::new(dtype, shape));
         }
-        let base = Case::new(number, [70, 72, 72]);
+        let base = Case::new(dtype, [70, 72, 72]);
         for activation in 0..4 {
             check(Case { activation, bias: activation % 2 == 0, ..base });
             check(Case { activation, gaps: [1, 2, 3], ..base });
@@ -341,7 +339,7 @@ fn products_are_right() {
             check(Case { gaps: [8, 16, 24], ..case });
             check(Case { parts: 3, ..case });
         }
-        let odd = Case { bias: false, ..Case::new(number, [10, 131, 67]) };
+        let odd = Case { bias: false, ..Case::new(dtype, [10, 131, 67]) };
         check(Case { epilogue: ADD, ..odd });
         check(odd.gated());
         // Tiles of several weights, each with its own remainder.
@@ -349,11 +347,11 @@ fn products_are_right() {
         check(Case { more: [136, 8], gaps: [0, 8, 16], ..base });
         check(Case { more: [5, 67], bias: false, ..odd });
         // Parts: of several steps and of a piece of one, with padding behind them, and of several weights.
-        check(Case { parts: 4, ..Case::new(number, [12, 40, 256]) });
-        check(Case { parts: 3, more: [24, 16], ..Case::new(number, [66, 136, 240]) });
-        check(Case { parts: 2, activation: 1, ..Case::new(number, [65, 63, 130]) });
-        check(Case { parts: 2, gaps: [8, 8, 8], ..Case::new(number, [20, 72, 144]).gated() });
-        check(Case { parts: 3, ..Case::new(number, [11, 13, 129]).gated() });
+        check(Case { parts: 4, ..Case::new(dtype, [12, 40, 256]) });
+        check(Case { parts: 3, more: [24, 16], ..Case::new(dtype, [66, 136, 240]) });
+        check(Case { parts: 2, activation: 1, ..Case::new(dtype, [65, 63, 130]) });
+        check(Case { parts: 2, gaps: [8, 8, 8], ..Case::new(dtype, [20, 72, 144]).gated() });
+        check(Case { parts: 3, ..Case::new(dtype, [11, 13, 129]).gated() });
     }
     println!("largest error beside the sum of absolute products: {worst:.1e}");
 }
@@ -371,8 +369,8 @@ fn device_multiplies_many_rows_within_bounds() {
 #[test]
 #[ignore = "runs on the emulator, started by the tests of races and bounds"]
 fn products_are_clean() {
-    for &number in formats(path()) {
-        let base = Case::new(number, [66, 136, 112]);
+    for &dtype in formats(path()) {
+        let base = Case::new(dtype, [66, 136, 112]);
         base.check(path(), 1);
         Case { epilogue: ADD, gaps: [8, 8, 8], ..base }.check(path(), 2);
         Case { more: [40, 8], parts: 2, ..base }.check(path(), 3);

@@ -9,8 +9,9 @@ mod emulator;
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
+use hired::format::Dtype;
 use hired::ops::cuda::gemv::{Form, Gemv, gemv};
-use hired::ops::cuda::launch::{Launch, Number};
+use hired::ops::cuda::launch::Launch;
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -45,32 +46,30 @@ impl Numbers {
     }
 
     /// `[rows, stride]`, of which `cols` count; what lies between is NaN. Rounded to the format.
-    fn matrix(&mut self, rows: usize, cols: usize, stride: usize, number: Number) -> Vec<f32> {
+    fn matrix(&mut self, rows: usize, cols: usize, stride: usize, dtype: Dtype) -> Vec<f32> {
         let mut values = self.take(rows * stride);
         for (i, x) in values.iter_mut().enumerate() {
-            *x = if i % stride < cols { rounded(*x, number) } else { f32::NAN };
+            *x = if i % stride < cols { rounded(*x, dtype) } else { f32::NAN };
         }
         values
     }
 }
 
-fn rounded(x: f32, number: Number) -> f32 {
-    if number == Number::F16 { f16::from_f32(x).to_f32() } else { x }
+fn rounded(x: f32, dtype: Dtype) -> f32 {
+    if dtype == Dtype::F16 { f16::from_f32(x).to_f32() } else { x }
 }
 
-fn upload(card: &Card, values: &[f32], number: Number) -> u64 {
-    match number {
-        Number::F32 => card.upload(values),
-        Number::F16 => {
-            card.upload(&values.iter().map(|&x| f16::from_f32(x).to_bits()).collect::<Vec<_>>())
-        }
+fn upload(card: &Card, values: &[f32], dtype: Dtype) -> u64 {
+    match dtype {
+        Dtype::F32 => card.upload(values),
+        _ => card.upload(&values.iter().map(|&x| f16::from_f32(x).to_bits()).collect::<Vec<_>>()),
     }
 }
 
-fn download(card: &Card, at: u64, count: usize, number: Number) -> Vec<f32> {
-    match number {
-        Number::F32 => card.download(at, count),
-        Number::F16 => card
+fn download(card: &Card, at: u64, count: usize, dtype: Dtype) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => card.download(at, count),
+        _ => card
             .download::<u16>(at, count)
             .into_iter()
             .map(|b| f16::from_bits(b).to_f32())
@@ -80,7 +79,7 @@ fn download(card: &Card, at: u64, count: usize, number: Number) -> Vec<f32> {
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    number: Number,
+    dtype: Dtype,
     form: Form,
     inner: usize,
     /// Added to inner.
@@ -103,8 +102,8 @@ struct Data {
 }
 
 impl Case {
-    fn out(&self) -> Number {
-        if self.form == Form::Logits { Number::F32 } else { self.number }
+    fn out(&self) -> Dtype {
+        if self.form == Form::Logits { Dtype::F32 } else { self.dtype }
     }
 
     fn outs(&self) -> usize {
@@ -115,9 +114,9 @@ impl Case {
         let mut numbers = Numbers(7);
         let [x_stride, w_stride] = self.gaps.map(|gap| self.inner + gap);
         let scale =
-            |cols: usize, data: &mut Numbers| data.matrix(cols, self.inner, w_stride, self.number);
+            |cols: usize, data: &mut Numbers| data.matrix(cols, self.inner, w_stride, self.dtype);
         Data {
-            x: numbers.matrix(rows, self.inner, x_stride, self.number),
+            x: numbers.matrix(rows, self.inner, x_stride, self.dtype),
             norm: numbers.take(self.inner),
             weights: self.cols.iter().map(|&cols| scale(cols, &mut numbers)).collect(),
             biases: self.cols.iter().map(|&cols| numbers.take(cols)).collect(),
@@ -140,7 +139,7 @@ impl Case {
             w_stride,
             aligned: self.shift == 0,
         };
-        gemv(path, self.number, &product)
+        gemv(path, self.dtype, &product)
     }
 
     /// Outs of rows `from..to`.
@@ -159,7 +158,7 @@ impl Case {
         x.extend(&data.x[from * x_stride..to * x_stride]);
         let at = |i: usize| data.old[i][from * self.cols[i]..to * self.cols[i]].to_vec();
         let mut params = Params {
-            x: upload(&card, &x, self.number) + (self.shift * self.number.size()) as u64,
+            x: upload(&card, &x, self.dtype) + (self.shift * self.dtype.size()) as u64,
             norm: if self.norm { card.upload(&data.norm) } else { 0 },
             cols: self.cols.map(|cols| cols as u32),
             rows: rows as u32,
@@ -173,7 +172,7 @@ impl Case {
             ..Params::default()
         };
         for i in (0..3).filter(|&i| self.cols[i] > 0) {
-            params.weights[i] = upload(&card, &data.weights[i], self.number);
+            params.weights[i] = upload(&card, &data.weights[i], self.dtype);
             params.biases[i] = if self.bias { card.upload(&data.biases[i]) } else { 0 };
             params.outs[i] = upload(&card, &at(i), self.out());
         }
@@ -254,8 +253,8 @@ impl Case {
                 let (row, column) = (i / self.cols[which], i % self.cols[which]);
                 let (truth, size) = self.truth(&data, row, which, column, rounds);
                 let stored = match self.out() {
-                    Number::F32 => 0.0,
-                    Number::F16 => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
+                    Dtype::F32 => 0.0,
+                    _ => truth.abs() * 2f64.powi(-11) + 2f64.powi(-25),
                 };
                 let error = ((f64::from(y) - truth).abs() - stored) / size;
                 worst = worst.max(error);
@@ -306,9 +305,9 @@ fn products_are_right() {
         turn += 1;
         worst = worst.max(case.check(path, turn));
     };
-    for number in [Number::F16, Number::F32] {
+    for dtype in [Dtype::F16, Dtype::F32] {
         let base = Case {
-            number,
+            dtype,
             form: Form::Linear,
             inner: 264,
             gaps: [0, 0],
@@ -361,7 +360,7 @@ fn device_keeps_finite_numbers_finite() {
 #[ignore = "runs on the emulator, started by device_keeps_finite_numbers_finite"]
 fn numbers_beyond_fp16_become_the_largest() {
     let path = std::env::var("HIRED_EMULATOR_SM").unwrap().parse().unwrap();
-    for (number, largest) in [(Number::F16, 65504.0), (Number::F32, 66975.28)] {
+    for (dtype, largest) in [(Dtype::F16, 65504.0), (Dtype::F32, 66975.28)] {
         // 9 numbers: no vector reaches them.
         for inner in [8, 9] {
             let row = |first: f32| {
@@ -371,7 +370,7 @@ fn numbers_beyond_fp16_become_the_largest() {
             };
             let rows = |firsts: &[f32]| firsts.iter().flat_map(|&x| row(x)).collect::<Vec<_>>();
             let base = Case {
-                number,
+                dtype,
                 form: Form::Gate,
                 inner,
                 gaps: [0, 0],
@@ -391,18 +390,18 @@ fn numbers_beyond_fp16_become_the_largest() {
             };
             let near = |got: f32, wanted: f32| {
                 let is_near = (got - wanted).abs() <= wanted.abs() * 1e-3;
-                assert!(is_near || got == wanted, "{number:?} {inner} sm_{path}: {got}, {wanted}");
+                assert!(is_near || got == wanted, "{dtype:?} {inner} sm_{path}: {got}, {wanted}");
             };
             let check = |out: &[f32], [one, half, infinite]: [[f32; 2]; 3]| {
                 for (&got, wanted) in out.iter().zip([one, half, infinite].into_iter().flatten()) {
                     near(got, wanted);
                 }
-                assert!(out[6..].iter().all(|x| x.is_nan()), "{number:?} {inner} sm_{path}");
+                assert!(out[6..].iter().all(|x| x.is_nan()), "{dtype:?} {inner} sm_{path}");
             };
             let infinite = [f32::INFINITY, f32::NEG_INFINITY];
             let out = &base.run(&data, 0, 4, path, ORDERS[0])[0];
             check(out, [[largest, -largest], [16743.8, -16743.8], infinite]);
-            if number == Number::F16 {
+            if dtype == Dtype::F16 {
                 assert_eq!(out[..2], [65504.0, -65504.0]);
             }
 
@@ -410,12 +409,12 @@ fn numbers_beyond_fp16_become_the_largest() {
             data.old = vec![[65000.0, -65000.0].repeat(4)];
             let base = Case { form: Form::Linear, cols: [2, 0, 0], add: true, ..base };
             let out = &base.run(&data, 0, 4, path, ORDERS[0])[0];
-            let largest = if number == Number::F16 { largest } else { 66975.0 };
+            let largest = if dtype == Dtype::F16 { largest } else { 66975.0 };
             check(
                 out,
                 [[largest, -largest], [largest.min(65987.5), -largest.min(65987.5)], infinite],
             );
-            if number == Number::F16 {
+            if dtype == Dtype::F16 {
                 assert_eq!(out[..2], [65504.0, -65504.0]);
             }
         }

@@ -11,7 +11,7 @@ mod support;
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
-use hired::ops::cuda::launch::Number;
+use hired::format::Dtype;
 use hired::ops::cuda::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
 use hired::select::*;
 use serde::Deserialize;
@@ -85,21 +85,21 @@ impl Looks {
     }
 
     /// The same on a card, its rows in this format and a few numbers apart.
-    fn upload(&self, card: &Card, number: Number) -> Seen {
+    fn upload(&self, card: &Card, dtype: Dtype) -> Seen {
         let rows = |numbers: &[f32], cols: usize| {
             let stride = cols + 3;
             let mut apart = vec![f32::NAN; numbers.len() / cols * stride];
             for (to, from) in apart.chunks_exact_mut(stride).zip(numbers.chunks_exact(cols)) {
                 to[..cols].copy_from_slice(from);
             }
-            let address = match number {
-                Number::F32 => card.upload(&apart),
-                Number::F16 => {
+            let address = match dtype {
+                Dtype::F32 => card.upload(&apart),
+                _ => {
                     let bits = apart.iter().map(|&x| f16::from_f32(x).to_bits());
                     card.upload(&bits.collect::<Vec<_>>())
                 }
             };
-            Rows { address, cols, stride, number }
+            Rows { address, cols, stride, dtype }
         };
         let heads = |attention: &[f32]| {
             let rows = attention.chunks_exact(self.patches);
@@ -123,12 +123,12 @@ impl Looks {
 fn on_device(
     selecting: &Selecting,
     looks: &Looks,
-    number: Number,
+    dtype: Dtype,
     order: (i32, u64, u8),
     threads: u32,
 ) -> Vec<u32> {
     let card = Card::new(order);
-    let seen = looks.upload(&card, number);
+    let seen = looks.upload(&card, dtype);
     let layout = selecting.layout();
     let mut words = vec![UNWRITTEN; layout.words()];
     words[layout.flags.start] = 0;
@@ -162,7 +162,7 @@ struct Case {
 
 impl Case {
     /// Whether the device was asked.
-    fn check(&self, number: Number, order: (i32, u64, u8), threads: u32) -> bool {
+    fn check(&self, dtype: Dtype, order: (i32, u64, u8), threads: u32) -> bool {
         let geometry = Geometry::new(&self.layout, 14).unwrap();
         let Ok(plan) = plan(&geometry, &self.selection) else { return false };
         let selecting = Selecting::new(&plan).unwrap();
@@ -172,9 +172,9 @@ impl Case {
         let [heads, width] = self.looks;
         let looks = Looks::new(&geometry, heads, width, self.seed);
         let (wanted, scores) = looks.choose(&plan).unwrap();
-        let block = on_device(&selecting, &looks, number, order, threads);
+        let block = on_device(&selecting, &looks, dtype, order, threads);
         let layout = selecting.layout();
-        let name = format!("{} in {number:?} under {order:?}", self.name);
+        let name = format!("{} in {dtype:?} under {order:?}", self.name);
         let mut kept = selecting.kept(&block[layout.outcome()]).unwrap();
         assert_eq!(kept.indices, wanted.indices, "{name}");
         assert_eq!(kept.allocation, wanted.allocation, "{name}");
@@ -225,8 +225,8 @@ fn golden_cases() -> Vec<Case> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/golden/methods.json");
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let golden: Vec<Golden> = serde_json::from_str(&text).unwrap();
-    let case = |(number, g): (usize, &Golden)| Case {
-        name: format!("golden case {number}: {} at {}", g.method, g.budget),
+    let case = |(dtype, g): (usize, &Golden)| Case {
+        name: format!("golden case {dtype}: {} at {}", g.method, g.budget),
         layout: match &g.pinpoints {
             Some(pinpoints) => layout(g.width, g.height, g.image_size, pinpoints),
             None => one_crop(g.width, g.height, g.image_size),
@@ -308,14 +308,14 @@ fn device_flags_rows_that_are_none() {
 fn choices_equal() {
     let mut asked = 0;
     for (i, case) in golden_cases().iter().enumerate() {
-        let number = [Number::F32, Number::F16][i / 7 % 2];
-        asked += usize::from(case.check(number, ORDERS[i % ORDERS.len()], [256, 64][i % 2]));
+        let dtype = [Dtype::F32, Dtype::F16][i / 7 % 2];
+        asked += usize::from(case.check(dtype, ORDERS[i % ORDERS.len()], [256, 64][i % 2]));
     }
-    assert_eq!(asked, 60, "all but those whose number of rows is the evidence's word");
+    assert_eq!(asked, 60, "all but those whose dtype of rows is the evidence's word");
     for seed in 0..80 {
         let i = seed as usize;
         random_case(seed).check(
-            [Number::F32, Number::F16][i / 3 % 2],
+            [Dtype::F32, Dtype::F16][i / 3 % 2],
             ORDERS[i % ORDERS.len()],
             [256, 32, 96][i % 3],
         );
@@ -326,7 +326,7 @@ fn choices_equal() {
 #[ignore = "runs on the emulator, started by the tests of arrays and races"]
 fn few_choices_equal() {
     for seed in 100..120 {
-        random_case(seed).check(Number::F32, ORDERS[seed as usize % ORDERS.len()], 64);
+        random_case(seed).check(Dtype::F32, ORDERS[seed as usize % ORDERS.len()], 64);
     }
 }
 
@@ -353,7 +353,7 @@ fn wrong_rows_are_flagged() {
             let last = looks.last.len() - 1;
             looks.last[last] = wrong;
             let layout = selecting.layout();
-            let block = on_device(&selecting, &looks, Number::F32, ORDERS[3], 64);
+            let block = on_device(&selecting, &looks, Dtype::F32, ORDERS[3], 64);
             assert!(
                 looks.choose(&plan).is_err() && selecting.kept(&block[layout.outcome()]).is_err()
             );

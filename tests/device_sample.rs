@@ -83,10 +83,10 @@ fn device_draws_without_races() {
 #[test]
 #[ignore = "runs on the emulator, started by device_takes_the_cpus_tokens"]
 fn tokens_equal() {
-    for (number, cols) in COLS.into_iter().enumerate() {
+    for (dtype, cols) in COLS.into_iter().enumerate() {
         for (turn, order) in ORDERS.into_iter().enumerate() {
-            let block = if turn == number % ORDERS.len() { 1024 } else { 64 };
-            tokens_of(cols, (number + turn) as u64, order, block);
+            let block = if turn == dtype % ORDERS.len() { 1024 } else { 64 };
+            tokens_of(cols, (dtype + turn) as u64, order, block);
         }
     }
     // A real vocabulary.

@@ -149,12 +149,12 @@ fn golden_cases() -> Vec<Case> {
     let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let golden: Vec<Golden> = serde_json::from_str(&text).unwrap();
     assert!(golden.len() >= 50, "only {} cases", golden.len());
-    let case = |(number, g): (usize, &Golden)| {
+    let case = |(dtype, g): (usize, &Golden)| {
         let geometry = g.picture.geometry();
         let (partitions, patches) = (geometry.partitions(), geometry.patches());
         let mut scores = Scores(g.seed);
         Case {
-            name: format!("golden case {number}"),
+            name: format!("golden case {dtype}"),
             layout: g.picture.layout(),
             patch_size: g.picture.patch_size,
             selection: Selection::default()
@@ -251,8 +251,8 @@ fn device_flags_what_the_cpu_refuses() {
 #[test]
 #[ignore = "runs on the emulator, started by device_selects_what_the_cpu_selects"]
 fn selections_equal() {
-    for (number, case) in golden_cases().iter().enumerate() {
-        case.check(ORDERS[number % ORDERS.len()], 256);
+    for (dtype, case) in golden_cases().iter().enumerate() {
+        case.check(ORDERS[dtype % ORDERS.len()], 256);
     }
     for seed in 0..60 {
         let order = ORDERS[seed as usize % ORDERS.len()];

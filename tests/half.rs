@@ -17,7 +17,6 @@ use hired::model::llava::{self, Llava};
 use hired::model::vit::Layers;
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
-use hired::ops::cuda::launch::Number;
 use hired::ops::cuda::{Cuda, Driver, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{Chosen, Ops, Span};
@@ -117,7 +116,7 @@ impl Asked {
 }
 
 fn options(gemm: Gemm) -> Options {
-    Options { ordinal: None, number: Number::F16, graphs: true, gemm }
+    Options { ordinal: None, formats: Dtype::F16.into(), graphs: true, gemm }
 }
 
 /// The best logit's lead over the second.
@@ -152,7 +151,7 @@ fn requests(models: &[&str], gemm: Gemm, most: f32) {
         for budget in ["full", "20%"] {
             let what = format!("{name} {model} {budget}");
             let asked = Asked::new(case.clone(), budget);
-            let (kept, wanted) = asked.walk(&mut Cpu::new(false)).unwrap();
+            let (kept, wanted) = asked.walk(&mut Cpu::new(Dtype::F32)).unwrap();
             let (half_kept, got) = asked.on_device(gemm);
             if kept != half_kept {
                 // Scores that fp16 cannot tell apart: another selection, not a wrong one.

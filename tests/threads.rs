@@ -11,7 +11,7 @@ use emulator::{Build, Emulator, stats};
 use hired::checkpoint::synth::Recipe;
 use hired::engine::{Device, Dtype, Engine, EngineOptions};
 use hired::kv::Shape;
-use hired::ops::cuda::launch::{Gemm, Number};
+use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{Ops, Span, Storage};
@@ -58,8 +58,9 @@ fn a_recorded_step_goes_back_from_another_thread() {
 #[test]
 #[ignore = "child"]
 fn child_graph() {
-    let (number, gemm) = (Number::F32, Gemm::Own);
-    let mut cuda = Cuda::open(Options { ordinal: None, number, graphs: true, gemm }).unwrap();
+    let (dtype, gemm) = (Dtype::F32, Gemm::Own);
+    let mut cuda =
+        Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: true, gemm }).unwrap();
     cuda.reserve(Purpose::Weights, 1 << 16).unwrap();
     cuda.reserve(Purpose::Workspace, 1 << 16).unwrap();
     let recipe = Recipe { name: "table".into(), shape: vec![8, 16], key: 1, mean: 0.0, reach: 1.0 };

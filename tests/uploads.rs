@@ -7,8 +7,9 @@ mod emulator;
 
 use emulator::{Build, Emulator};
 use hired::checkpoint::synth::Recipe;
+use hired::format::Dtype;
 use hired::kv::Shape;
-use hired::ops::cuda::launch::{Gemm, Number};
+use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{DECODE_ROWS, Ops, Span, Storage};
@@ -26,8 +27,9 @@ fn more_than_the_pinned_memory_holds_goes_up_whole() {
 #[ignore = "child"]
 fn child_uploads() {
     const PAGES: usize = 40_000;
-    let (number, gemm) = (Number::F32, Gemm::Own);
-    let mut cuda = Cuda::open(Options { ordinal: None, number, graphs: false, gemm }).unwrap();
+    let (dtype, gemm) = (Dtype::F32, Gemm::Own);
+    let mut cuda =
+        Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: false, gemm }).unwrap();
     assert!(DECODE_ROWS * PAGES * size_of::<u32>() > emulator::stats().pinned_bytes as usize);
     cuda.reserve(Purpose::Weights, 1 << 16).unwrap();
     cuda.reserve(Purpose::Workspace, 1 << 16).unwrap();

@@ -16,14 +16,14 @@ mod run;
 
 #[cfg(feature = "cuda")]
 fn main() -> std::process::ExitCode {
-    use hired::ops::cuda::launch::Number;
+    use hired::format::Dtype;
 
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|a| a == name);
     let dtype = arguments.iter().position(|a| a == "--dtype").and_then(|i| arguments.get(i + 1));
-    let number = match dtype.map(String::as_str) {
-        Some("f32") => Number::F32,
-        Some("f16") | None => Number::F16,
+    let dtype = match dtype.map(String::as_str) {
+        Some("f32") => Dtype::F32,
+        Some("f16") | None => Dtype::F16,
         Some(other) => {
             eprintln!("--dtype {other}: f16 or f32");
             return 2.into();
@@ -36,7 +36,7 @@ fn main() -> std::process::ExitCode {
         return u8::from(required).into();
     }
     // `cargo test --benches` only wants to know that it runs.
-    match run::run(run::Asked { number, small: has("--small") || has("--test") }) {
+    match run::run(run::Asked { dtype, small: has("--small") || has("--test") }) {
         Ok(()) => 0.into(),
         Err(error) => {
             eprintln!("{error}");

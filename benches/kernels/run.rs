@@ -2,11 +2,12 @@
 
 use super::cases::{Case, Model, SEVEN, SMALL, cases};
 use super::data::Data;
+use hired::format::Dtype;
 use hired::ops::Ops;
 use hired::ops::clock::Stage;
 use hired::ops::cost::{Cost, Kind, Roof};
 use hired::ops::count::Counter;
-use hired::ops::cuda::launch::{Gemm, Number};
+use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options, Timing};
 use hired::ops::memory::Purpose;
 use hired::{Error, Result};
@@ -15,7 +16,7 @@ use std::time::Duration;
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
-    pub number: Number,
+    pub dtype: Dtype,
     /// Everything small: whether it runs, not how fast.
     pub small: bool,
 }
@@ -74,20 +75,21 @@ fn cost(counter: &Counter) -> Cost {
 /// # Errors
 /// When there is no device, or it refuses.
 pub fn run(asked: Asked) -> Result<()> {
-    let Asked { number, small } = asked;
-    let open = |gemm| Cuda::open(Options { ordinal: None, number, graphs: false, gemm });
+    let Asked { dtype, small } = asked;
+    let open =
+        |gemm| Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: false, gemm });
     let data = Data::new().map_err(|e| Error::Device(format!("a folder for tensors: {e}")))?;
     let model = if small { SMALL } else { SEVEN };
     let (repetitions, flushed) = if small { (2, 1 << 12) } else { (REPETITIONS, 512 << 20) };
     let bench = |cuda| Bench { cuda, data: &data, repetitions, flushed };
     let mut own = bench(open(Gemm::Own)?);
-    let mut library = match number {
-        Number::F16 => open(Gemm::Cublas).map(bench).map_err(|e| e.to_string()),
-        Number::F32 => Err("f32 is made by own kernels only".into()),
+    let mut library = match dtype {
+        Dtype::F16 => open(Gemm::Cublas).map(bench).map_err(|e| e.to_string()),
+        _ => Err("f32 is made by own kernels only".into()),
     };
 
     let card = own.cuda.description();
-    println!("{}, {}, {}", card.name, card.code, number.name());
+    println!("{}, {}, {}", card.name, card.code, dtype.name());
     let ceilings = ceilings(&mut own, library.as_mut().ok(), small)?;
     match &library {
         Ok(_) => {}

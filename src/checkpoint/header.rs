@@ -6,8 +6,8 @@ use std::path::Path;
 use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::DType;
 use crate::error::{Error, Result, excerpt};
+use crate::format::Format;
 
 /// Bytes of the header's length, which comes first in the file.
 pub(super) const LENGTH: usize = 8;
@@ -21,7 +21,7 @@ pub struct Stored {
     /// Its name in the file.
     pub name: String,
     /// Type of its elements, or the name of one that is not supported.
-    pub dtype: Result<DType, String>,
+    pub format: Result<Format, String>,
     /// Its dimensions, outermost first.
     pub shape: Vec<usize>,
     /// Its bytes in the file, inside the file and as many as type and shape ask for.
@@ -69,13 +69,13 @@ pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
     let stored = metadata.offset_keys().into_iter().filter_map(|name| {
         let info = metadata.info(&name)?;
         let range = start + info.data_offsets.0..start + info.data_offsets.1;
-        let dtype = match info.dtype {
-            Dtype::F16 => Ok(DType::F16),
-            Dtype::BF16 => Ok(DType::BF16),
-            Dtype::F32 => Ok(DType::F32),
+        let format = match info.dtype {
+            Dtype::F16 => Ok(Format::F16),
+            Dtype::BF16 => Ok(Format::Bf16),
+            Dtype::F32 => Ok(Format::F32),
             other => Err(other.to_string()),
         };
-        Some(Stored { dtype, shape: info.shape.clone(), range, name })
+        Some(Stored { format, shape: info.shape.clone(), range, name })
     });
     Ok(stored.collect())
 }

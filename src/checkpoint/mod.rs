@@ -21,7 +21,7 @@ pub use index::parse_index;
 pub use layout::{Part, Weight, layout};
 pub use names::canonical;
 pub(crate) use names::published;
-pub use tensor::{Access, DType, Tensor};
+pub use tensor::{Access, Tensor};
 
 use crate::config::{ModelConfig, ModelFolder};
 use crate::error::excerpt;
@@ -147,7 +147,7 @@ impl Checkpoint {
         let stored = parse_header(shard.bytes(), shard.path())?;
         let shard = Arc::new(shard);
         self.shards.push(shard.clone());
-        for Stored { name: stored_name, dtype, shape, range } in stored {
+        for Stored { name: stored_name, format, shape, range } in stored {
             if !wanted(&stored_name) {
                 continue;
             }
@@ -157,9 +157,9 @@ impl Checkpoint {
                 let what = format!("holds \"{stored}\", a second tensor for {name}; remove one");
                 return Err(Error::model(shard.path(), what));
             }
-            match dtype {
-                Ok(dtype) => {
-                    let tensor = Tensor::new(name.clone(), dtype, shape, range, shard.clone());
+            match format {
+                Ok(format) => {
+                    let tensor = Tensor::new(name.clone(), format, shape, range, shard.clone());
                     self.tensors.insert(name, tensor);
                 }
                 Err(other) => {

@@ -11,29 +11,9 @@ use half::f16;
 use memmap2::Mmap;
 
 use crate::error::excerpt;
+use crate::format::Format;
 use crate::ops::cpu::system::available;
 use crate::{Error, Result, files};
-
-/// Type of the elements of a stored tensor, little-endian.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DType {
-    /// IEEE 754 binary16.
-    F16,
-    /// The upper half of a binary32.
-    BF16,
-    /// IEEE 754 binary32.
-    F32,
-}
-
-impl DType {
-    /// Bytes of one element.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F16 | Self::BF16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
 
 /// How the weights of a file come into memory.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -147,8 +127,8 @@ fn read(path: &Path, mut file: File) -> Result<(Vec<u64>, usize)> {
 pub struct Tensor {
     /// Canonical name.
     pub name: String,
-    /// Type of the elements.
-    pub dtype: DType,
+    /// Format of the elements.
+    pub format: Format,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     range: Range<usize>,
@@ -156,15 +136,15 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// `range` lies inside the shard and fits type and shape: [`super::parse_header`] saw to it.
+    /// `range` lies inside the shard and fits format and shape: [`super::parse_header`] saw to it.
     pub(super) fn new(
         name: String,
-        dtype: DType,
+        format: Format,
         shape: Vec<usize>,
         range: Range<usize>,
         shard: Arc<Shard>,
     ) -> Self {
-        Self { name, dtype, shape, range, shard }
+        Self { name, format, shape, range, shard }
     }
 
     /// A tensor of numbers that are in no file.
@@ -172,11 +152,11 @@ impl Tensor {
         debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let range = 0..size_of_val(&numbers[..]);
         let shard = Arc::new(Shard { path: PathBuf::from(&name), data: Data::Made(numbers) });
-        Self { name, dtype: DType::F16, shape, range, shard }
+        Self { name, format: Format::F16, shape, range, shard }
     }
 
-    /// The elements, `elements() · dtype.size()` bytes, little-endian. They start at a multiple of
-    /// the element size in files of the usual writers, but the format does not promise it.
+    /// The elements, little-endian. They start at a multiple of [`Format::align`] in files of the usual writers, but
+    /// safetensors does not promise it.
     pub fn bytes(&self) -> &[u8] {
         &self.shard.bytes()[self.range.clone()]
     }
@@ -188,12 +168,12 @@ impl Tensor {
 
     /// Whether the numbers can be read where they are mapped.
     pub fn is_aligned(&self) -> bool {
-        self.bytes().as_ptr().addr().is_multiple_of(self.dtype.size())
+        self.bytes().as_ptr().addr().is_multiple_of(self.format.align())
     }
 
     /// Number of elements.
     pub fn elements(&self) -> usize {
-        self.range.len() / self.dtype.size()
+        self.shape.iter().product()
     }
 
     /// Fails unless the dimensions are these.

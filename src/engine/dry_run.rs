@@ -5,9 +5,10 @@ use super::prepare::{Prepared, PreparedImage, plan};
 use super::request::EngineOptions;
 use super::runner::room_for;
 use crate::Result;
+use crate::checkpoint;
 use crate::checkpoint::synth::Preset;
-use crate::checkpoint::{self, DType};
 use crate::config::{ModelConfig, ModelFolder};
+use crate::format::Format;
 use crate::image::{Layout, Normalization, Resample, Tiles};
 use crate::kv::{Room, Shape};
 use crate::model::{Imagined, Source};
@@ -81,7 +82,7 @@ impl DryRun {
             }
             // As presets are written.
             Subject::Preset(preset) => {
-                Self::of(preset.config()?, Box::new(Imagined(DType::F16)), options)
+                Self::of(preset.config()?, Box::new(Imagined(Format::F16)), options)
             }
         }
     }
@@ -151,6 +152,6 @@ impl DryRun {
     pub fn bytes(&self, room: &Room) -> usize {
         let shapes = room.shapes(&self.config.text);
         let numbers: usize = shapes.iter().map(Shape::elements).sum();
-        numbers * self.footprint.cache_number()
+        numbers * self.footprint.cache_format().size()
     }
 }

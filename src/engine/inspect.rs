@@ -3,7 +3,7 @@
 use super::dry_run::{BudgetNeed, DryRun};
 use super::prepare::Preparer;
 use super::request::EngineOptions;
-use crate::checkpoint::{self, DType};
+use crate::checkpoint;
 use crate::config::{ModelConfig, ModelFolder};
 use crate::kv::{PAGE, Room};
 use crate::ops::footprint::Footprint;
@@ -111,12 +111,7 @@ pub fn inspect(
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors() {
         parameters += tensor.elements() as u64;
-        let format = match tensor.dtype {
-            DType::F16 => "f16",
-            DType::BF16 => "bf16",
-            DType::F32 => "f32",
-        };
-        *formats.entry(format).or_default() += tensor.bytes().len() as u64;
+        *formats.entry(tensor.format.name()).or_default() += tensor.bytes().len() as u64;
     }
     let mut dry_run = DryRun::of(config, Box::new(checkpoint), options)?;
     let mut budgets = Vec::new();
@@ -146,7 +141,7 @@ pub fn inspect(
         grids,
         template,
         device: match dry_run.footprint {
-            Footprint::Cuda(_) => "cuda",
+            Footprint::Cuda { .. } => "cuda",
             Footprint::Cpu { .. } => "cpu",
         },
         notes: config.ignored.clone(),

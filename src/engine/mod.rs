@@ -19,12 +19,13 @@ mod stops;
 mod sweep;
 mod taking;
 
+pub use crate::format::Dtype;
 pub use answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
 pub use dry_run::{BudgetNeed, Subject, typical_request};
 pub use inspect::{Inspection, VisionInspection, inspect};
 pub use limit::{Limit, Pace};
 pub use plan::{Bound, BudgetPlan, Planner};
-pub use request::{Device, Dtype, EngineOptions, Image, Prompt, Request};
+pub use request::{Device, EngineOptions, Image, Prompt, Request};
 
 pub use crate::ops::ceiling::Ceiling;
 pub use crate::ops::clock::Stage;
@@ -264,9 +265,9 @@ fn on_cpu(
     options: &EngineOptions,
     progress: &mut LoadProgress<'_>,
 ) -> Result<Opened> {
-    let half_cache = options.dtype == Some(Dtype::F16);
-    let footprint = Footprint::Cpu { half_cache };
-    let session = Session::open(origin, options, footprint, Cpu::new(half_cache), progress)?;
+    let cache = options.cpu_cache();
+    let footprint = Footprint::Cpu { cache };
+    let session = Session::open(origin, options, footprint, Cpu::new(cache), progress)?;
     Ok((Box::new(session), None))
 }
 
@@ -278,8 +279,8 @@ fn on_cuda(
     progress: &mut LoadProgress<'_>,
 ) -> Result<Opened> {
     use crate::ops::cuda::{Cuda, Options};
-    let (number, graphs, gemm) = (options.number(), !options.no_graph, options.gemm);
-    let cuda = Cuda::open(Options { ordinal, number, graphs, gemm })?;
+    let (formats, graphs, gemm) = (options.cuda_formats(), !options.no_graph, options.gemm);
+    let cuda = Cuda::open(Options { ordinal, formats, graphs, gemm })?;
     let (footprint, card) = (cuda.footprint(), cuda.description().clone());
     Ok((Box::new(Session::open(origin, options, footprint, cuda, progress)?), Some(card)))
 }

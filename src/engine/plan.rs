@@ -4,9 +4,9 @@ use super::dry_run::{BudgetNeed, DryRun, NEW_TOKENS, Subject};
 use super::limit::{Estimate, Limit, Pace, TooMuch, check_method, floor, largest, largest_budget};
 use super::request::{Device, EngineOptions};
 use super::runner::room_for;
+use crate::format::{Dtype, Formats};
 use crate::ops::DECODE_ROWS;
 use crate::ops::clock::Stage;
-use crate::ops::cuda::launch::Number;
 use crate::ops::footprint::Footprint;
 use crate::ops::gpu::Gpu;
 use crate::ops::memory::Size;
@@ -59,7 +59,7 @@ pub enum Bound {
 pub struct Planner {
     dry_run: DryRun,
     gpu: &'static Gpu,
-    number: Number,
+    formats: Formats,
     selection: Selection,
     pace: Pace,
 }
@@ -77,12 +77,12 @@ impl Planner {
     ) -> Result<Self> {
         let options = EngineOptions { device: Device::Cuda(None), ..options.clone() };
         let dry_run = DryRun::new(subject, &options)?;
-        let number = options.number();
-        let library = matches!(dry_run.footprint, Footprint::Cuda(card) if card.library);
-        let tensor = gpu.multiplies_on_tensor_cores(number, library);
+        let formats = options.cuda_formats();
+        let library = matches!(dry_run.footprint, Footprint::Cuda { library: true, .. });
+        let tensor = gpu.multiplies_on_tensor_cores(formats, library);
         let shares = Shares::of(gpu.capability, tensor, library);
-        let pace = Pace { roof: gpu.roof(number, library), shares, host: HOST };
-        Ok(Self { dry_run, gpu, number, selection: selection.clone(), pace })
+        let pace = Pace { roof: gpu.roof(formats, library), shares, host: HOST };
+        Ok(Self { dry_run, gpu, formats, selection: selection.clone(), pace })
     }
 
     /// What is expected of the card.
@@ -148,7 +148,7 @@ impl Planner {
                 Size(least as u64),
                 self.gpu.name,
                 Size(usable as u64),
-                if self.number == Number::F32 { ", or --dtype f16" } else { "" }
+                if self.formats.activations == Dtype::F32 { ", or --dtype f16" } else { "" }
             )));
         }
         let memory = max_memory.map_or(usable, |bytes| bytes.min(usable));
@@ -197,10 +197,10 @@ mod tests {
     }
 
     /// Bytes on a device of LLaVA-v1.6-vicuna-7b, from its published shapes: matrices in `number` bytes, vectors in four.
-    fn weights_by_hand(number: usize) -> usize {
+    fn weights_by_hand(dtype: usize) -> usize {
         let (d, inner, h, mlp) = (1024, 4096, 4096, 11008);
         // 3·14·14 columns fill whole vectors of 16 bytes in both formats once they are 592, or 588.
-        let patch = if number == 2 { 592 } else { 588 };
+        let patch = if dtype == 2 { 592 } else { 588 };
         let matrices = [
             // Of 24 blocks the features need 23.
             23 * (4 * d * d + 2 * d * inner) + d * patch,
@@ -214,30 +214,30 @@ mod tests {
             2 * h + h,
             32 * 2 * h + h,
         ];
-        number * matrices.iter().sum::<usize>() + 4 * vectors.iter().sum::<usize>()
+        dtype * matrices.iter().sum::<usize>() + 4 * vectors.iter().sum::<usize>()
     }
 
     /// Two of keys and values, 32 layers, 4096 numbers; and what a decode step reads: frequencies of 64 pairs,
     /// positions and slots, sequences and tokens of eight rows, their block tables, as long as a power of two times 128
     /// slots, and a counter for each head, in regions of 256 bytes.
-    fn cache_by_hand(pages: usize, number: usize) -> usize {
+    fn cache_by_hand(pages: usize, dtype: usize) -> usize {
         let tables = pages.div_ceil(8).next_power_of_two() * 8 * 8 * 4;
         let counters = 8 * 32 * 4;
-        pages * PAGE * 2 * 32 * 4096 * number + 256 + 3 * 256 + tables + counters
+        pages * PAGE * 2 * 32 * 4096 * dtype + 256 + 3 * 256 + tables + counters
     }
 
     #[test]
     fn memory_is_what_a_count_by_hand_gives() {
         let f32 = EngineOptions { dtype: Some(super::super::Dtype::F32), ..Default::default() };
-        for (options, number) in [(EngineOptions::default(), 2), (f32, 4)] {
+        for (options, dtype) in [(EngineOptions::default(), 2), (f32, 4)] {
             let mut planner = planner(Preset::Next7b, "h200", &options);
             // 2880 patches and 48 newlines, or 576 patches; 60 of text; 127 of 128 new tokens are fed back.
             for (budget, visual) in [("full", 2928), ("20%", 576)] {
                 let plan = planner.at(budget).unwrap();
                 let pages = (visual + 60 + 127usize).div_ceil(PAGE);
                 assert_eq!(plan.need.visual_tokens, visual);
-                assert_eq!(plan.need.weights, weights_by_hand(number), "{budget}");
-                assert_eq!(plan.need.kv, cache_by_hand(pages, number), "{budget}");
+                assert_eq!(plan.need.weights, weights_by_hand(dtype), "{budget}");
+                assert_eq!(plan.need.kv, cache_by_hand(pages, dtype), "{budget}");
                 assert_eq!(plan.need.peak, plan.need.weights + plan.need.kv + plan.need.workspace);
                 assert!(plan.fits && plan.need.mapped == 0);
             }

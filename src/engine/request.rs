@@ -1,9 +1,10 @@
 //! What is asked of the engine.
 
 use crate::Result;
+use crate::format::{Dtype, Formats};
 use crate::image::Resample;
-use crate::ops::cuda::launch::{Gemm, Number};
-use crate::ops::footprint::{Card, Footprint};
+use crate::ops::cuda::launch::Gemm;
+use crate::ops::footprint::Footprint;
 use crate::ops::sample::Sampling;
 use crate::select::Selection;
 use crate::setters::setters;
@@ -19,26 +20,6 @@ pub enum Device {
     Cpu,
     /// A CUDA device by number, or the first.
     Cuda(Option<usize>),
-}
-
-/// Number format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Dtype {
-    /// Half precision.
-    F16,
-    /// Single precision: the parity mode.
-    F32,
-}
-
-impl Dtype {
-    /// Its name as typed: `f16` or `f32`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-        }
-    }
 }
 
 /// How an engine is set up.
@@ -85,21 +66,22 @@ impl EngineOptions {
     pub(super) fn footprint(&self) -> Result<Footprint> {
         match self.device {
             Device::Cuda(_) => {
-                let library = self.gemm.library(self.number())? == Some(true);
-                Ok(Footprint::Cuda(Card { half: self.number() == Number::F16, library }))
+                let formats = self.cuda_formats();
+                let library = self.gemm.library(formats)? == Some(true);
+                Ok(Footprint::Cuda { formats, library })
             }
-            Device::Cpu | Device::Auto => {
-                Ok(Footprint::Cpu { half_cache: self.dtype == Some(Dtype::F16) })
-            }
+            Device::Cpu | Device::Auto => Ok(Footprint::Cpu { cache: self.cpu_cache() }),
         }
     }
 
-    /// The format on CUDA.
-    pub(super) fn number(&self) -> Number {
-        match self.dtype {
-            Some(Dtype::F32) => Number::F32,
-            Some(Dtype::F16) | None => Number::F16,
-        }
+    /// The format of the cache on the CPU.
+    pub(super) fn cpu_cache(&self) -> Dtype {
+        self.dtype.unwrap_or(Dtype::F32)
+    }
+
+    /// The formats on CUDA.
+    pub(super) fn cuda_formats(&self) -> Formats {
+        self.dtype.unwrap_or(Dtype::F16).into()
     }
 }
 

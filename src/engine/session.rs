@@ -200,7 +200,7 @@ impl<O: Ops> Session<O> {
         if let Some(tokens) = kv_tokens {
             let page = Room::whole(1).shapes(&config.text);
             let page: usize = page.iter().map(Shape::elements).sum();
-            check_cache(tokens, page * footprint.cache_number(), runner.ops.available())?;
+            check_cache(tokens, page * footprint.cache_format().size(), runner.ops.available())?;
             runner.reserve(config, &Room::whole(kv::pages_for(tokens)))?;
         }
         let (preparer, weights) = origin.into_parts(options)?;

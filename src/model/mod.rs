@@ -5,7 +5,8 @@ pub mod llava;
 pub mod projector;
 pub mod vit;
 
-use crate::checkpoint::{Checkpoint, DType};
+use crate::checkpoint::Checkpoint;
+use crate::format::Format;
 use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::{Linear, Norm, Ops, Storage};
@@ -35,7 +36,7 @@ impl<O: Ops> Source<O> for Checkpoint {
 
 /// Weights of a checkpoint that does not exist, all stored alike: for counting.
 #[derive(Debug, Clone, Copy)]
-pub struct Imagined(pub DType);
+pub struct Imagined(pub Format);
 
 impl Source<Counter> for Imagined {
     fn take(

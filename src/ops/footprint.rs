@@ -7,30 +7,26 @@ use super::memory::{Charge, Meter, Purpose};
 use super::sample::Sampling;
 use super::{Batch, DECODE_ROWS, Storage, Widths};
 use crate::Result;
-use crate::checkpoint::DType;
+use crate::format::{Dtype, Format, Formats};
 use crate::kv;
 use crate::select;
 use std::sync::Arc;
 
-/// An executor's way with memory.
+/// How an executor takes memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Footprint {
-    /// Weights used in place, activations in f32, memory taken piece by piece.
+    /// Weights used where they are mapped, activations in f32, memory allocated piece by piece.
     Cpu {
-        /// The cache holds f16, else f32.
-        half_cache: bool,
+        /// Format of keys and values.
+        cache: Dtype,
     },
-    /// Everything on the device in one format, one block for all activations.
-    Cuda(Card),
-}
-
-/// What decides the memory of the CUDA executor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Card {
-    /// Matrices, activations and cache are f16, else f32.
-    pub half: bool,
-    /// A library multiplies, which takes no epilogues.
-    pub library: bool,
+    /// Weights copied to the device, one block for all activations.
+    Cuda {
+        /// The formats there.
+        formats: Formats,
+        /// A library multiplies, which takes no epilogues.
+        library: bool,
+    },
 }
 
 /// Memory taken for a while.
@@ -42,46 +38,28 @@ pub enum Hold {
     Part(Region),
 }
 
-impl Card {
-    /// Bytes of a number.
-    pub fn number(self) -> usize {
-        if self.half { 2 } else { 4 }
-    }
-
-    /// Numbers from one row of a matrix of weights to the next: whole vectors of 16 bytes.
-    pub fn stride(self, cols: usize) -> usize {
-        cols.next_multiple_of(16 / self.number())
-    }
-
-    /// Bytes of a weight on the device.
-    pub fn weight(self, rows: usize, cols: usize, storage: Storage) -> usize {
-        rounded(match storage {
-            Storage::Matrix => rows * self.stride(cols) * self.number(),
-            Storage::Vector => rows * cols * size_of::<f32>(),
-        })
-    }
-}
-
 impl Footprint {
-    /// Bytes of an activation.
-    pub fn activation(self) -> usize {
+    /// Format of activations.
+    pub fn activations(self) -> Dtype {
         match self {
-            Self::Cpu { .. } => size_of::<f32>(),
-            Self::Cuda(card) => card.number(),
+            Self::Cpu { .. } => Dtype::F32,
+            Self::Cuda { formats, .. } => formats.activations,
         }
     }
 
-    /// Bytes of a number in the cache.
-    pub fn cache_number(self) -> usize {
+    /// Format of keys and values.
+    pub fn cache_format(self) -> Dtype {
         match self {
-            Self::Cpu { half_cache } => {
-                if half_cache {
-                    2
-                } else {
-                    4
-                }
-            }
-            Self::Cuda(card) => card.number(),
+            Self::Cpu { cache } => cache,
+            Self::Cuda { formats, .. } => formats.cache,
+        }
+    }
+
+    /// Format of a matrix of weights that is stored in another.
+    pub(super) fn weights(self, stored: Format) -> Format {
+        match self {
+            Self::Cpu { .. } => stored,
+            Self::Cuda { formats, .. } => formats.weights,
         }
     }
 
@@ -89,7 +67,7 @@ impl Footprint {
     pub(super) fn hold(self, meter: &Arc<Meter>, arena: &Arena, bytes: usize) -> Hold {
         match self {
             Self::Cpu { .. } => Hold::Alone(meter.charge(Purpose::Workspace, bytes)),
-            Self::Cuda(_) => Hold::Part(arena.take(bytes).expect("a plan's arena has no end")),
+            Self::Cuda { .. } => Hold::Part(arena.take(bytes).expect("a plan's arena has no end")),
         }
     }
 
@@ -98,32 +76,24 @@ impl Footprint {
         self,
         rows: usize,
         cols: usize,
-        dtype: DType,
+        stored: Format,
         storage: Storage,
         aligned: bool,
     ) -> usize {
         match (self, storage) {
             (Self::Cpu { .. }, Storage::Vector) => rows * cols * size_of::<f32>(),
             (Self::Cpu { .. }, Storage::Matrix) if aligned => 0,
-            (Self::Cpu { .. }, Storage::Matrix) => rows * cols * dtype.size(),
-            (Self::Cuda(card), _) => card.weight(rows, cols, storage),
-        }
-    }
-
-    /// Bytes of a stored number of a matrix.
-    pub(super) fn stored(self, dtype: DType) -> usize {
-        match self {
-            Self::Cpu { .. } => dtype.size(),
-            Self::Cuda(card) => card.number(),
+            (Self::Cpu { .. }, Storage::Matrix) => stored.bytes(rows, cols),
+            (Self::Cuda { formats, .. }, _) => device_weight(formats.weights, rows, cols, storage),
         }
     }
 
     /// Bytes of a cache and of what lies beside it.
     pub(super) fn cache(self, shape: kv::Shape) -> usize {
-        let pages = shape.elements() * self.cache_number();
+        let pages = shape.elements() * self.cache_format().size();
         match self {
             Self::Cpu { .. } => pages,
-            Self::Cuda(_) => rounded(pages) + scratch::step(shape).bytes(),
+            Self::Cuda { .. } => rounded(pages) + scratch::step(shape).bytes(),
         }
     }
 
@@ -131,25 +101,25 @@ impl Footprint {
     pub(super) fn padded(self, cols: usize) -> usize {
         match self {
             Self::Cpu { .. } => cols,
-            Self::Cuda(card) => card.stride(cols),
+            Self::Cuda { formats, .. } => Format::from(formats.activations).stride(cols),
         }
     }
 
     /// The RMSNorm of a few rows is part of the product after it.
     pub(super) fn fuses_norm(self) -> bool {
-        matches!(self, Self::Cuda(_))
+        matches!(self, Self::Cuda { .. })
     }
 
     /// The gated product of `rows` needs no buffer for its second factor.
     pub(super) fn fuses_gate(self, rows: usize) -> bool {
         match self {
             Self::Cpu { .. } => false,
-            Self::Cuda(card) => rows <= DECODE_ROWS || !card.library,
+            Self::Cuda { library, .. } => rows <= DECODE_ROWS || !library,
         }
     }
 
     pub(super) fn patches_scratch(self, pixels: usize) -> Option<usize> {
-        matches!(self, Self::Cuda(_)).then(|| scratch::patches(pixels).bytes())
+        matches!(self, Self::Cuda { .. }).then(|| scratch::patches(pixels).bytes())
     }
 
     /// Bytes beside products of `m` rows with weights of `cols` rows, made at the same time; `whole`: in one part.
@@ -159,16 +129,16 @@ impl Footprint {
         whole: bool,
         cols: &[usize],
         k: usize,
-        stored: usize,
+        weights: Format,
     ) -> Option<usize> {
         match self {
             Self::Cpu { .. } => {
-                let is_f32 = stored == size_of::<f32>();
+                let is_f32 = weights == Format::F32;
                 cols.iter().map(|&n| cpu::linear_scratch(m, n, k, is_f32)).max()
             }
-            Self::Cuda(card) if m <= DECODE_ROWS || card.library => None,
-            Self::Cuda(_) if whole => None,
-            Self::Cuda(_) => scratch::products(m, cols, k),
+            Self::Cuda { library, .. } if m <= DECODE_ROWS || library => None,
+            Self::Cuda { .. } if whole => None,
+            Self::Cuda { .. } => scratch::products(m, cols, k),
         }
     }
 
@@ -176,14 +146,14 @@ impl Footprint {
     pub(super) fn scores(self, partitions: usize, heads: usize, patches: usize) -> usize {
         match self {
             Self::Cpu { .. } => partitions * heads * patches * size_of::<f32>(),
-            Self::Cuda(_) => scratch::scores(partitions, heads, patches).bytes(),
+            Self::Cuda { .. } => scratch::scores(partitions, heads, patches).bytes(),
         }
     }
 
     pub(super) fn vision_scratch(self, tasks: usize, keys: usize, width: usize) -> Option<usize> {
         match self {
             Self::Cpu { .. } => Some(cpu::vision_scratch(tasks, keys, width)),
-            Self::Cuda(_) => None,
+            Self::Cuda { .. } => None,
         }
     }
 
@@ -195,7 +165,7 @@ impl Footprint {
     ) -> Option<usize> {
         match self {
             Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, heads, &batch.spans)),
-            Self::Cuda(_) => None,
+            Self::Cuda { .. } => None,
         }
     }
 
@@ -208,7 +178,7 @@ impl Footprint {
     ) -> Option<usize> {
         match self {
             Self::Cpu { .. } => Some(cpu::decoder_scratch(shape, heads, &batch.spans)),
-            Self::Cuda(_) => {
+            Self::Cuda { .. } => {
                 let slots = scratch::reach(&batch.spans);
                 Some(scratch::decode(shape, heads, batch.spans.len(), slots).bytes())
             }
@@ -219,7 +189,7 @@ impl Footprint {
     pub(super) fn retain_scratch(self, heads: usize, rows: usize, among: usize) -> usize {
         match self {
             Self::Cpu { .. } => cpu::last_row_scratch(rows),
-            Self::Cuda(_) => scratch::retain(heads, rows, among).bytes(),
+            Self::Cuda { .. } => scratch::retain(heads, rows, among).bytes(),
         }
     }
 
@@ -227,7 +197,7 @@ impl Footprint {
     pub(super) fn selection(self, plan: &select::Plan) -> Result<usize> {
         match self {
             Self::Cpu { .. } => Ok(cpu::kept_bytes(plan)),
-            Self::Cuda(_) => scratch::selection(plan),
+            Self::Cuda { .. } => scratch::selection(plan),
         }
     }
 
@@ -235,23 +205,31 @@ impl Footprint {
     pub(super) fn choosing(self, plan: &select::Plan, widths: Widths) -> Option<usize> {
         match self {
             Self::Cpu { .. } => Some(plan.scratch(widths.widest())),
-            Self::Cuda(_) => scratch::choosing(plan, widths),
+            Self::Cuda { .. } => scratch::choosing(plan, widths),
         }
     }
 
     /// Bytes of indices that go along with an operation.
     pub(super) fn indices(self, count: usize) -> Option<usize> {
-        matches!(self, Self::Cuda(_)).then_some(count * size_of::<u32>())
+        matches!(self, Self::Cuda { .. }).then_some(count * size_of::<u32>())
     }
 
     pub(super) fn batch(self, batch: &Batch) -> Option<usize> {
         let rows = batch.spans.iter().map(|s| s.rows).sum();
         let pages = batch.spans.iter().map(|s| s.pages.len()).max().unwrap_or(0);
-        let apart = matches!(self, Self::Cuda(_)) && batch.tokens.is_empty();
+        let apart = matches!(self, Self::Cuda { .. }) && batch.tokens.is_empty();
         apart.then(|| scratch::rows(rows, batch.spans.len(), pages).bytes())
     }
 
     pub(super) fn sample_scratch(self, vocab: usize, how: &[(Sampling, usize)]) -> Option<usize> {
-        matches!(self, Self::Cuda(_)).then(|| scratch::sample(vocab, how))
+        matches!(self, Self::Cuda { .. }).then(|| scratch::sample(vocab, how))
     }
+}
+
+/// Bytes of a weight on a CUDA device.
+pub(super) fn device_weight(format: Format, rows: usize, cols: usize, storage: Storage) -> usize {
+    rounded(match storage {
+        Storage::Matrix => format.bytes(rows, format.stride(cols)),
+        Storage::Vector => rows * cols * size_of::<f32>(),
+    })
 }

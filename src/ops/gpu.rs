@@ -6,7 +6,7 @@
 
 use super::cost::Roof;
 use super::cuda::gemm::is_on_tensor_cores;
-use super::cuda::launch::Number;
+use crate::format::{Dtype, Formats};
 
 /// A card.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,16 +52,16 @@ impl Gpu {
         self.memory - CONTEXT - if self.is_shared { SYSTEM } else { 0 }
     }
 
-    /// Whether products of a format are made on tensor cores. `library`: by cuBLAS, which has kernels for Volta's.
-    pub fn multiplies_on_tensor_cores(&self, number: Number, library: bool) -> bool {
-        let kernels = is_on_tensor_cores(self.capability, number);
-        self.fp16.is_some() && (kernels || (library && number == Number::F16))
+    /// Whether products in these formats are made on tensor cores. `library`: by cuBLAS, which has kernels for Volta's.
+    pub fn multiplies_on_tensor_cores(&self, formats: Formats, library: bool) -> bool {
+        let kernels = is_on_tensor_cores(self.capability, formats.activations);
+        self.fp16.is_some() && (kernels || (library && formats.activations == Dtype::F16))
     }
 
-    /// What bounds work on numbers of a format. Where fp16 is not multiplied on tensor cores it is storage: it is
+    /// What bounds work on numbers of these formats. Where fp16 is not multiplied on tensor cores it is storage: it is
     /// widened and multiplied in single precision.
-    pub fn roof(&self, number: Number, library: bool) -> Roof {
-        let tensor = self.multiplies_on_tensor_cores(number, library);
+    pub fn roof(&self, formats: Formats, library: bool) -> Roof {
+        let tensor = self.multiplies_on_tensor_cores(formats, library);
         let flops = self.fp16.filter(|_| tensor).unwrap_or(self.fp32);
         Roof { flops, bandwidth: self.bandwidth }
     }
@@ -133,10 +133,10 @@ pub const GPUS: [Gpu; 22] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Number::{F16, F32};
+    use Dtype::{F16, F32};
 
-    fn flops(name: &str, number: Number, library: bool) -> f64 {
-        Gpu::named(name).unwrap().roof(number, library).flops / 1e12
+    fn flops(name: &str, dtype: Dtype, library: bool) -> f64 {
+        Gpu::named(name).unwrap().roof(dtype.into(), library).flops / 1e12
     }
 
     #[test]
@@ -183,7 +183,7 @@ mod tests {
                 Some(fp16) => assert!(near(int8, 2.0 * fp16), "{name}"),
                 None => unreachable!("all cards from 7.0 on have tensor cores"),
             }
-            let ridge = gpu.roof(F16, false).flops / bandwidth;
+            let ridge = gpu.roof(F16.into(), false).flops / bandwidth;
             assert!((10.0..450.0).contains(&ridge), "{name}: {ridge}");
             assert!(gpu.usable() > 4 << 30 && gpu.usable() < gpu.memory, "{name}");
         }

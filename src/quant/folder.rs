@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use super::rounding::{q4_group, q8_row};
 use super::{Scheme, Scope};
 use crate::checkpoint::write::{Folder, Planned, SHARD, Write, new_folder, split, write_shards};
-use crate::checkpoint::{self, Checkpoint, DType, Tensor};
+use crate::checkpoint::{self, Checkpoint, Tensor};
+use crate::format::Format;
 use crate::{Error, Result, files};
 
 /// Numbers of a weight that are quantised before they are written.
@@ -72,10 +73,10 @@ pub fn quantize(
             summary.copied += 1;
             planned.push(Planned {
                 name: checkpoint::published(&tensor.name),
-                dtype: match tensor.dtype {
-                    DType::F16 => Dtype::F16,
-                    DType::BF16 => Dtype::BF16,
-                    DType::F32 => Dtype::F32,
+                dtype: match tensor.format {
+                    Format::F16 => Dtype::F16,
+                    Format::Bf16 => Dtype::BF16,
+                    Format::F32 => Dtype::F32,
                 },
                 shape: tensor.shape.clone(),
             });
@@ -162,7 +163,7 @@ impl Maker<'_> {
     /// Writes a weight's codes and keeps its scales.
     fn codes(&mut self, tensor: &Tensor, write: &mut Write<'_>) -> Result<()> {
         let columns = tensor.shape[1];
-        let row_bytes = columns * tensor.dtype.size();
+        let row_bytes = tensor.format.bytes(1, columns);
         let (group, packed) = match self.scheme {
             Scheme::Q8 => (columns, columns),
             Scheme::Q4 { group } => (group, columns / 2),
@@ -182,7 +183,7 @@ impl Maker<'_> {
                 .try_for_each_init(
                     || (vec![0f32; columns], vec![0i8; columns]),
                     |(row, ints), (index, ((codes, scales), bytes))| {
-                        widen(tensor.dtype, bytes, row);
+                        widen(tensor.format, bytes, row);
                         for ((numbers, ints), scale) in
                             row.chunks(group).zip(ints.chunks_mut(group)).zip(scales)
                         {
@@ -222,14 +223,14 @@ fn pack(codes: &[i8], bytes: &mut [u8]) {
     }
 }
 
-fn widen(dtype: DType, bytes: &[u8], row: &mut [f32]) {
+fn widen(format: Format, bytes: &[u8], row: &mut [f32]) {
     let pairs = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    match dtype {
-        DType::F16 => row.iter_mut().zip(pairs).for_each(|(x, b)| *x = f16::from_bits(b).to_f32()),
-        DType::BF16 => {
+    match format {
+        Format::F16 => row.iter_mut().zip(pairs).for_each(|(x, b)| *x = f16::from_bits(b).to_f32()),
+        Format::Bf16 => {
             row.iter_mut().zip(pairs).for_each(|(x, b)| *x = bf16::from_bits(b).to_f32());
         }
-        DType::F32 => row
+        Format::F32 => row
             .iter_mut()
             .zip(bytes.chunks_exact(4))
             .for_each(|(x, b)| *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),

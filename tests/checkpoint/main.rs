@@ -6,7 +6,8 @@ mod synthetic;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use hired::checkpoint::{Checkpoint, DType, canonical};
+use hired::checkpoint::{Checkpoint, canonical};
+use hired::format::Format;
 use serde_json::{Value, json};
 
 /// A safetensors file around a hand-written header.
@@ -93,7 +94,7 @@ fn one_file() {
     let dir = folder(&[("model.safetensors", &file)]);
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     let head = checkpoint.get("lm_head.weight").unwrap();
-    assert_eq!((head.dtype, head.elements(), head.shape.as_slice()), (DType::F16, 2, &[2][..]));
+    assert_eq!((head.format, head.elements(), head.shape.as_slice()), (Format::F16, 2, &[2][..]));
     assert_eq!(head.bytes(), [4, 5, 6, 7]);
     assert_eq!(
         checkpoint.tensors().map(|t| t.name.as_str()).collect::<Vec<_>>(),
@@ -122,8 +123,8 @@ fn every_stored_type() {
     let bytes = file(&header.to_string(), &[0; 11]);
     let dir = folder(&[("model.safetensors", &bytes)]);
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    assert_eq!(checkpoint.get("a").unwrap().dtype, DType::BF16);
-    assert_eq!(checkpoint.get("b").unwrap().dtype, DType::F32);
+    assert_eq!(checkpoint.get("a").unwrap().format, Format::Bf16);
+    assert_eq!(checkpoint.get("b").unwrap().format, Format::F32);
     assert_eq!(checkpoint.get("d").unwrap().elements(), 0);
     assert_message(checkpoint.get("c"), &["tensor c", "I8", "quantized"]);
     assert_message(checkpoint.get("e"), &["tensor e", "incomplete"]);

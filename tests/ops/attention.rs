@@ -14,7 +14,7 @@ const HEADS: [(usize, usize); 8] =
 /// What sums in another order and other exponentials may differ by.
 pub fn slack(corpus: &Corpus) -> f32 {
     match corpus.stored() {
-        hired::checkpoint::DType::F32 => 64.0,
+        hired::format::Format::F32 => 64.0,
         _ => 8.0,
     }
 }

@@ -1,16 +1,17 @@
 //! One operation on two executors: the CPU is the truth, and the counter's plan is what the device then takes.
 
 use half::f16;
-use hired::checkpoint::{Checkpoint, DType};
+use hired::checkpoint::Checkpoint;
 use hired::config::{Rope, RopeScaling};
+use hired::format::{Dtype, Format};
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
 use hired::ops::cuda::gemm::is_on_tensor_cores;
-use hired::ops::cuda::launch::{Gemm, Number};
+use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{Linear, Norm, Ops, Storage};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
 
 /// The rotation of most cases.
@@ -58,26 +59,26 @@ impl Tensors {
     }
 
     /// As a checkpoint in this format.
-    pub fn stored(self, dtype: DType) -> Data {
+    pub fn stored(self, format: Format) -> Data {
         let folder = tempfile::tempdir().unwrap();
         let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = (self.0.into_iter())
             .map(|(name, (shape, values))| {
-                let bytes = match dtype {
-                    DType::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
-                    DType::F16 => {
+                let bytes = match format {
+                    Format::F32 => values.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                    Format::F16 => {
                         values.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect()
                     }
-                    DType::BF16 => {
+                    Format::Bf16 => {
                         values.iter().flat_map(|x| half::bf16::from_f32(*x).to_le_bytes()).collect()
                     }
                 };
                 (name, shape, bytes)
             })
             .collect();
-        let dtype = match dtype {
-            DType::F32 => Dtype::F32,
-            DType::F16 => Dtype::F16,
-            DType::BF16 => Dtype::BF16,
+        let dtype = match format {
+            Format::F32 => safetensors::Dtype::F32,
+            Format::F16 => safetensors::Dtype::F16,
+            Format::Bf16 => safetensors::Dtype::BF16,
         };
         let views = bytes.iter().map(|(name, shape, bytes)| {
             (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
@@ -139,7 +140,7 @@ impl Data {
 
 /// Runs cases and remembers how much of the tolerance they used.
 pub struct Corpus {
-    number: Number,
+    dtype: Dtype,
     cuda: Cuda,
     used: BTreeMap<(String, &'static str), Used>,
     /// Of so many cases one is run: a sanitizer makes each of them a hundred times as long.
@@ -156,16 +157,17 @@ struct Used {
 }
 
 impl Corpus {
-    pub fn open(number: Number, gemm: Gemm) -> hired::Result<Self> {
-        let cuda = Cuda::open(Options { ordinal: None, number, graphs: true, gemm })?;
+    pub fn open(dtype: Dtype, gemm: Gemm) -> hired::Result<Self> {
+        let cuda =
+            Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: true, gemm })?;
         let every =
             std::env::var("HIRED_EVERY").map_or(1, |n| n.parse().expect("HIRED_EVERY: a number"));
-        Ok(Self { number, cuda, used: BTreeMap::new(), every, met: 0 })
+        Ok(Self { dtype, cuda, used: BTreeMap::new(), every, met: 0 })
     }
 
     /// The format of activations on the device.
-    pub fn number(&self) -> Number {
-        self.number
+    pub fn dtype(&self) -> Dtype {
+        self.dtype
     }
 
     /// Whether a library makes large products.
@@ -177,22 +179,19 @@ impl Corpus {
     pub fn rounds_normed_rows(&self) -> bool {
         let code = &self.cuda.description().code;
         let path: u32 = code.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
-        is_on_tensor_cores(path, self.number)
+        is_on_tensor_cores(path, self.dtype)
     }
 
     /// A format of weights in the file that loses nothing on the device.
-    pub fn stored(&self) -> DType {
-        match self.number {
-            Number::F16 => DType::F16,
-            Number::F32 => DType::F32,
-        }
+    pub fn stored(&self) -> Format {
+        self.dtype.into()
     }
 
     /// What a number of the format loses when it is stored, beside the largest.
     fn rounding(&self) -> f32 {
-        match self.number {
-            Number::F16 => 2f32.powi(-11),
-            Number::F32 => 2f32.powi(-24),
+        match self.dtype {
+            Dtype::F16 => 2f32.powi(-11),
+            _ => 2f32.powi(-24),
         }
     }
 
@@ -216,7 +215,7 @@ impl Corpus {
             let taken = cuda.workspace().0;
             assert_eq!(taken, planned, "{op} {what}: the workspace is not as planned");
         }
-        let wanted = case.run(&mut Cpu::new(false), data).unwrap();
+        let wanted = case.run(&mut Cpu::new(Dtype::F32), data).unwrap();
         assert_eq!(got.len(), wanted.len());
         for ((name, got), (_, wanted)) in got.iter().zip(&wanted) {
             assert_eq!(got.len(), wanted.len(), "{op} {what}: {name}");
@@ -241,10 +240,10 @@ impl Corpus {
 
     /// Prints what was used: of each result the case that came nearest to what it is allowed.
     pub fn report(&self) {
-        let number = self.number.name();
+        let dtype = self.dtype.name();
         for ((op, name), Used { worst, slack, cases }) in &self.used {
             println!(
-                "{number} {op:<24} {name:<9} {cases:>4} cases, worst {worst:>6.2} of {slack:>6.2} roundings"
+                "{dtype} {op:<24} {name:<9} {cases:>4} cases, worst {worst:>6.2} of {slack:>6.2} roundings"
             );
         }
         assert!(!self.used.is_empty(), "no case was run");

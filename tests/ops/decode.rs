@@ -2,7 +2,7 @@
 
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use hired::config::Activation;
-use hired::ops::cuda::launch::Number;
+use hired::format::Dtype;
 use hired::ops::sample::{Sampling, draw};
 use hired::ops::{DECODE_ROWS, Ops};
 
@@ -42,11 +42,11 @@ pub fn products(corpus: &mut Corpus, turn: usize, inner: usize, cols: usize) {
     // Of f16 one rounding, and a little of the sums. Of f32 the rounding of the sums: a few columns can all be small
     // beside what was added up, so this is wide; tests/device_gemv.rs holds the sums themselves below 1e-6. The emulator
     // used 10 of 32, and 33 of 96 with a gate: what a card's functions add stays far below the rest.
-    let [sums, normed, gated, logits] = match corpus.number() {
-        Number::F32 => [32.0, 32.0, 96.0, 32.0],
+    let [sums, normed, gated, logits] = match corpus.dtype() {
+        Dtype::F32 => [32.0, 32.0, 96.0, 32.0],
         // A row of a few numbers keeps most of what its own rounding loses.
-        Number::F16 if corpus.rounds_normed_rows() => [1.05, 2.1, 4.0, 2.0],
-        Number::F16 => [1.05, 1.05, 1.6, 0.05],
+        Dtype::F16 if corpus.rounds_normed_rows() => [1.05, 2.1, 4.0, 2.0],
+        _ => [1.05, 1.05, 1.6, 0.05],
     };
     let functions =
         [None, Some(Activation::QuickGelu), Some(Activation::Gelu), Some(Activation::Silu)];

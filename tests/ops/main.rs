@@ -17,12 +17,13 @@ mod steps;
 
 use corpus::Corpus;
 use emulator::{Build, Emulator};
+use hired::format::Dtype;
 use hired::ops::cuda::Driver;
-use hired::ops::cuda::launch::{Gemm, Number};
+use hired::ops::cuda::launch::Gemm;
 
 /// All cases in one format.
-fn all(number: Number, gemm: Gemm) {
-    cases(&mut Corpus::open(number, gemm).unwrap());
+fn all(dtype: Dtype, gemm: Gemm) {
+    cases(&mut Corpus::open(dtype, gemm).unwrap());
 }
 
 fn cases(corpus: &mut Corpus) {
@@ -35,7 +36,7 @@ fn cases(corpus: &mut Corpus) {
     products::cases(corpus);
     corpus.report();
     // A card's square roots, quotients and exponentials are up to two units off: three to six roundings on top.
-    if corpus.number() == Number::F32 && std::env::var_os("HIRED_EMULATOR_SM").is_some() {
+    if corpus.dtype() == Dtype::F32 && std::env::var_os("HIRED_EMULATOR_SM").is_some() {
         corpus.leaves_room(0.75, |op| op == "logits" || op.ends_with("few rows"));
     }
 }
@@ -97,27 +98,27 @@ fn emulated_cublas() {
 #[test]
 #[ignore = "child"]
 fn child_f32() {
-    all(Number::F32, Gemm::Own);
+    all(Dtype::F32, Gemm::Own);
 }
 
 #[test]
 #[ignore = "child"]
 fn child_f16() {
-    all(Number::F16, Gemm::Own);
+    all(Dtype::F16, Gemm::Own);
 }
 
 #[test]
 #[ignore = "child"]
 fn child_cublas() {
-    all(Number::F16, Gemm::Cublas);
+    all(Dtype::F16, Gemm::Cublas);
 }
 
 /// A part of everything, for sanitizers: `HIRED_EVERY` says how large.
 #[test]
 #[ignore = "child"]
 fn child_sample() {
-    all(Number::F32, Gemm::Own);
-    all(Number::F16, Gemm::Own);
+    all(Dtype::F32, Gemm::Own);
+    all(Dtype::F16, Gemm::Own);
 }
 
 #[test]
@@ -139,15 +140,15 @@ fn emulated_real_sizes() {
 #[test]
 #[ignore = "child"]
 fn child_real_sizes() {
-    for number in [Number::F32, Number::F16] {
-        real_sizes::cases(&mut Corpus::open(number, Gemm::Own).unwrap(), &real_sizes::SMALL);
+    for dtype in [Dtype::F32, Dtype::F16] {
+        real_sizes::cases(&mut Corpus::open(dtype, Gemm::Own).unwrap(), &real_sizes::SMALL);
     }
 }
 
 #[test]
 #[ignore = "child"]
 fn child_real_sizes_cublas() {
-    let mut corpus = Corpus::open(Number::F16, Gemm::Cublas).unwrap();
+    let mut corpus = Corpus::open(Dtype::F16, Gemm::Cublas).unwrap();
     real_sizes::products(&mut corpus, &real_sizes::SMALL);
     corpus.report();
 }
@@ -167,7 +168,7 @@ fn has_card() -> bool {
 
 /// Products by cuBLAS, where it is installed and knows the card.
 fn by_cublas(cases: impl Fn(&mut Corpus)) {
-    match Corpus::open(Number::F16, Gemm::Cublas) {
+    match Corpus::open(Dtype::F16, Gemm::Cublas) {
         Ok(mut corpus) => {
             println!("products by cuBLAS:");
             cases(&mut corpus);
@@ -179,8 +180,8 @@ fn by_cublas(cases: impl Fn(&mut Corpus)) {
 #[test]
 fn the_card_agrees_with_the_cpu() {
     if has_card() {
-        all(Number::F32, Gemm::Own);
-        all(Number::F16, Gemm::Own);
+        all(Dtype::F32, Gemm::Own);
+        all(Dtype::F16, Gemm::Own);
         by_cublas(cases);
     }
 }
@@ -188,8 +189,8 @@ fn the_card_agrees_with_the_cpu() {
 #[test]
 fn the_card_agrees_at_real_sizes() {
     if has_card() {
-        for number in [Number::F32, Number::F16] {
-            real_sizes::cases(&mut Corpus::open(number, Gemm::Own).unwrap(), &real_sizes::REAL);
+        for dtype in [Dtype::F32, Dtype::F16] {
+            real_sizes::cases(&mut Corpus::open(dtype, Gemm::Own).unwrap(), &real_sizes::REAL);
         }
         by_cublas(|corpus| {
             real_sizes::products(corpus, &real_sizes::REAL);

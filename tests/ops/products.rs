@@ -1,8 +1,8 @@
 //! Matrix products: few rows and many, alone and with what is done before and after them.
 
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
-use hired::checkpoint::DType;
 use hired::config::Activation;
+use hired::format::Format;
 use hired::ops::Ops;
 
 /// Rows, columns, inner. One, primes, around the rows of a decode step, tiles and their steps; no vector of fp16 or of
@@ -35,7 +35,7 @@ const SHAPES: [[usize; 3]; 20] = [
 /// How many roundings of the largest number may be lost: by what is stored between the steps in fp16; by the order of
 /// additions in fp32.
 pub fn slack(corpus: &Corpus, f16: f32, f32: f32) -> f32 {
-    if corpus.stored() == DType::F32 { f32 } else { f16 }
+    if corpus.stored() == Format::F32 { f32 } else { f16 }
 }
 
 pub fn cases(corpus: &mut Corpus) {

@@ -5,15 +5,15 @@
 
 use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
 use hired::config::Rope;
+use hired::format::Dtype;
 use hired::kv::{Shape, pages_for};
-use hired::ops::cuda::launch::Number;
 use hired::ops::{Ops, Span};
 use std::ops::Range;
 
 pub fn cases(corpus: &mut Corpus) {
-    let slack = match corpus.number() {
-        Number::F32 => 64.0,
-        Number::F16 => 8.0,
+    let slack = match corpus.dtype() {
+        Dtype::F32 => 64.0,
+        _ => 8.0,
     };
     let prompts = [
         (17, 3..12, 4),

@@ -1,8 +1,8 @@
 //! Decode steps over long and short sequences together: splits of the cache, their merging, the new row's own key.
 
 use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
+use hired::format::Dtype;
 use hired::kv::{Shape, pages_for};
-use hired::ops::cuda::launch::Number;
 use hired::ops::{DECODE_ROWS, Ops, Span};
 
 /// Slots that are filled before the first of two steps: around splits of 64 and of 128, and several of them.
@@ -31,9 +31,9 @@ const HEADS: [(usize, usize, usize); 9] = [
 
 /// What other sums and exponentials may differ by.
 fn slack(corpus: &Corpus) -> f32 {
-    match corpus.number() {
-        Number::F32 => 64.0,
-        Number::F16 => 8.0,
+    match corpus.dtype() {
+        Dtype::F32 => 64.0,
+        _ => 8.0,
     }
 }
 

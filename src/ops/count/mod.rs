@@ -13,7 +13,7 @@ use super::cost::{self, Cost, Kind};
 use super::footprint::{Footprint, Hold};
 use super::memory::{Meter, Purpose};
 use super::{DECODE_ROWS, Linear, Storage};
-use crate::checkpoint::DType;
+use crate::format::{Dtype, Format};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,18 +64,24 @@ impl Counter {
     }
 
     /// A weight of a checkpoint that does not exist.
-    pub fn imagine(&mut self, shape: &[usize], dtype: DType, storage: Storage) -> Shape {
-        self.weight(shape, dtype, storage, true)
+    pub fn imagine(&mut self, shape: &[usize], stored: Format, storage: Storage) -> Shape {
+        self.weight(shape, stored, storage, true)
     }
 
-    fn weight(&mut self, shape: &[usize], dtype: DType, storage: Storage, aligned: bool) -> Shape {
+    fn weight(
+        &mut self,
+        shape: &[usize],
+        stored: Format,
+        storage: Storage,
+        aligned: bool,
+    ) -> Shape {
         let (rows, cols) = super::extent(shape);
-        let taken = self.footprint.weight(rows, cols, dtype, storage, aligned);
+        let taken = self.footprint.weight(rows, cols, stored, storage, aligned);
         if taken == 0 {
-            self.meter.map(rows * cols * dtype.size());
+            self.meter.map(stored.bytes(rows, cols));
         }
         let charge = (taken > 0).then(|| self.meter.charge(Purpose::Weights, taken));
-        Shape { rows, cols, stored: self.footprint.stored(dtype), _charge: charge }
+        Shape { rows, cols, format: self.footprint.weights(stored), _charge: charge }
     }
 
     fn hold(&self, bytes: usize) -> Hold {
@@ -83,16 +89,16 @@ impl Counter {
     }
 
     fn buffer(&self, rows: usize, cols: usize) -> Size {
-        self.sized(rows, cols, self.footprint.activation())
+        self.sized(rows, cols, self.footprint.activations())
     }
 
     /// Logits are f32 everywhere.
     fn wide(&self, rows: usize, cols: usize) -> Size {
-        self.sized(rows, cols, size_of::<f32>())
+        self.sized(rows, cols, Dtype::F32)
     }
 
-    fn sized(&self, rows: usize, cols: usize, number: usize) -> Size {
-        Size { rows, cols, _hold: self.hold(rows * cols * number) }
+    fn sized(&self, rows: usize, cols: usize, dtype: Dtype) -> Size {
+        Size { rows, cols, _hold: self.hold(rows * cols * dtype.size()) }
     }
 
     fn count(&mut self, kind: Kind, cost: Cost) {
@@ -100,7 +106,7 @@ impl Counter {
     }
 
     fn pass(&mut self, numbers: usize) {
-        self.count(Kind::Other, cost::pass(numbers, self.footprint.activation()));
+        self.count(Kind::Other, cost::pass(numbers, self.footprint.activations().size()));
     }
 
     fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
@@ -110,14 +116,14 @@ impl Counter {
     /// Products of the same rows: at the same time, or one after another with the same memory.
     fn products(&mut self, x: &Size, layers: &[&Linear<Shape>], of: cost::Product) {
         let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
-        let Some(Linear { weight: Shape { cols: k, stored, .. }, .. }) = layers.first() else {
+        let Some(Linear { weight: Shape { cols: k, format, .. }, .. }) = layers.first() else {
             return;
         };
-        let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *stored);
+        let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
         drop(scratch.map(|bytes| self.hold(bytes)));
-        let activation = self.footprint.activation();
+        let activation = self.footprint.activations().size();
         for Linear { weight: w, .. } in layers {
-            let bytes = w.rows * w.cols * w.stored;
+            let bytes = w.format.bytes(w.rows, w.cols);
             self.count(Kind::Linear, of(x.rows, w.rows, w.cols, activation, bytes));
         }
     }

@@ -1,9 +1,10 @@
 //! What each operation would take and do.
 
 use super::{Cache, Counter, Planned, Retained, Rows, Scores, Shape, Size};
+use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
-use crate::checkpoint::{DType, Tensor};
 use crate::config::{Activation, Rope};
+use crate::format::Format;
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::ops::ceiling::Ceiling;
@@ -24,7 +25,8 @@ impl Counter {
         let (shape, spans) = (cache.shape, &batch.batch.spans);
         let out = self.buffer(q.rows, q.cols);
         drop(scratch.map(|bytes| self.hold(bytes)));
-        let (activation, stored) = (self.footprint.activation(), self.footprint.cache_number());
+        let activation = self.footprint.activations().size();
+        let stored = self.footprint.cache_format().size();
         self.count(Kind::Attention, cost::decoder(spans, q.cols, activation, shape, stored));
         out
     }
@@ -40,11 +42,11 @@ impl Ops for Counter {
     type Retained = Retained;
 
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Shape> {
-        Ok(self.weight(&tensor.shape, tensor.dtype, storage, tensor.is_aligned()))
+        Ok(self.weight(&tensor.shape, tensor.format, storage, tensor.is_aligned()))
     }
 
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Shape> {
-        Ok(self.weight(&recipe.shape, DType::F16, storage, true))
+        Ok(self.weight(&recipe.shape, Format::F16, storage, true))
     }
 
     fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
@@ -147,7 +149,7 @@ impl Ops for Counter {
         partitions: usize,
         patches: usize,
     ) -> Result<Scores> {
-        let activation = self.footprint.activation();
+        let activation = self.footprint.activations().size();
         self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, activation));
         let hold = self.hold(self.footprint.scores(partitions, heads, patches));
         Ok(Scores { _hold: hold })
@@ -167,7 +169,7 @@ impl Ops for Counter {
         let tasks = partitions * heads;
         let scratch = self.footprint.vision_scratch(tasks, keys, k.cols / heads);
         drop(scratch.map(|bytes| self.hold(bytes)));
-        let bytes = self.footprint.activation() * 2 * (q.rows + k.rows) * q.cols;
+        let bytes = self.footprint.activations().size() * 2 * (q.rows + k.rows) * q.cols;
         self.count(Kind::Attention, cost::attention(q.rows * keys, q.cols, bytes));
         Ok(out)
     }
@@ -185,7 +187,7 @@ impl Ops for Counter {
         match kept.sources {
             0 => self.pass(kept.rows * x.cols),
             sources => {
-                let number = self.footprint.activation();
+                let number = self.footprint.activations().size();
                 self.count(Kind::Other, cost::mix(kept.rows, sources, x.cols, number));
             }
         }
@@ -285,7 +287,7 @@ impl Ops for Counter {
         let hold = self.footprint.indices(rows - dropped).map(|bytes| self.hold(bytes));
         let heads = q.cols / shape.head_dim;
         drop(self.hold(self.footprint.retain_scratch(heads, rows, among.len())));
-        let stored = self.footprint.cache_number();
+        let stored = self.footprint.cache_format().size();
         self.count(Kind::Scores, cost::last_row(rows, q.cols, shape, stored));
         Ok(Retained { rows: rows - dropped, _hold: hold })
     }

@@ -1,5 +1,6 @@
 //! What is counted instead of being there.
 
+use crate::format::Format;
 use crate::kv;
 use crate::ops::footprint::Hold;
 use crate::ops::memory::Charge;
@@ -28,8 +29,7 @@ impl Extent for Size {
 pub struct Shape {
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Bytes of a stored number.
-    pub(super) stored: usize,
+    pub(super) format: Format,
     pub(super) _charge: Option<Charge>,
 }
 

@@ -3,8 +3,8 @@
 use super::buffer::{Buffer, Kept};
 use super::cache::Cache;
 use super::columns::Columns;
+use super::numbers::Numbers;
 use super::simd::Isa;
-use super::stored::Stored;
 use crate::kv::{self, PAGE};
 use crate::matrix::{View, mix, similarities, transpose};
 use crate::ops::memory::{Meter, Purpose};
@@ -244,7 +244,7 @@ impl<'a> Head<'a> {
     }
 
     /// Keys or values, page after page, with the number of the first.
-    fn blocks(&self, context: usize, values: bool) -> impl Iterator<Item = (usize, Stored<'a>)> {
+    fn blocks(&self, context: usize, values: bool) -> impl Iterator<Item = (usize, Numbers<'a>)> {
         let Self { cache, layer, pages, kv_head, .. } = *self;
         pages.iter().zip((0..context).step_by(PAGE)).map(move |(&page, first)| {
             (first, cache.block(layer, page, kv_head, values, PAGE.min(context - first)))

@@ -1,14 +1,14 @@
 //! Activations and weights in main memory.
 
+use super::numbers::{Matrix, Numbers};
 use super::simd::Isa;
-use super::stored::Stored;
-use crate::checkpoint::{DType, Tensor};
+use crate::checkpoint::Tensor;
+use crate::format::{Dtype, Format};
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::{Charge, Meter, Purpose};
 use crate::ops::{Chosen, Extent, Storage, extent};
 use crate::select;
 use crate::{Error, Result};
-use half::{bf16, f16};
 use std::sync::Arc;
 
 /// A matrix of f32, row-major.
@@ -49,6 +49,7 @@ impl Buffer {
 #[derive(Debug)]
 pub struct Weight {
     data: Data,
+    format: Format,
     /// `[rows, cols]`; a vector is one row.
     pub(super) rows: usize,
     pub(super) cols: usize,
@@ -58,46 +59,57 @@ pub struct Weight {
 #[derive(Debug)]
 enum Data {
     Mapped(Tensor),
-    F32(Vec<f32>),
-    F16(Vec<f16>),
-    Bf16(Vec<bf16>),
+    /// Words, so that numbers of every format are aligned.
+    Copied(Vec<u32>),
+    Vector(Vec<f32>),
 }
 
 impl Weight {
     pub(super) fn new(meter: &Arc<Meter>, tensor: &Tensor, storage: Storage) -> Self {
         let (rows, cols) = extent(&tensor.shape);
-        if storage == Storage::Matrix && tensor.is_aligned() {
+        let (aligned, format) = (tensor.is_aligned(), tensor.format);
+        if storage == Storage::Matrix && aligned {
             meter.map(tensor.bytes().len());
-            return Self { data: Data::Mapped(tensor.clone()), rows, cols, _charge: None };
+            return Self { data: Data::Mapped(tensor.clone()), format, rows, cols, _charge: None };
         }
-        let data = match (storage, tensor.dtype) {
-            (Storage::Vector, _) => {
-                let copy = Self { data: copy(tensor), rows: 1, cols: rows * cols, _charge: None };
-                let mut wide = vec![0.0; rows * cols];
-                Isa::best().widen(copy.stored(), &mut wide);
-                Data::F32(wide)
-            }
-            (Storage::Matrix, _) => copy(tensor),
-        };
-        let footprint = Footprint::Cpu { half_cache: false };
-        let bytes = footprint.weight(rows, cols, tensor.dtype, storage, tensor.is_aligned());
+        let footprint = Footprint::Cpu { cache: Dtype::F32 };
+        let bytes = footprint.weight(rows, cols, format, storage, aligned);
         let charge = Some(meter.charge(Purpose::Weights, bytes));
-        let (rows, cols) = if storage == Storage::Vector { (1, rows * cols) } else { (rows, cols) };
-        Self { data, rows, cols, _charge: charge }
+        let words = || bytemuck::pod_collect_to_vec::<u8, u32>(tensor.bytes());
+        match storage {
+            Storage::Matrix => {
+                Self { data: Data::Copied(words()), format, rows, cols, _charge: charge }
+            }
+            Storage::Vector => {
+                let cols = rows * cols;
+                let words = words();
+                let bytes = &bytemuck::cast_slice(&words)[..format.bytes(1, cols)];
+                let mut wide = vec![0.0; cols];
+                Isa::best().widen(Numbers::of(format, bytes), &mut wide);
+                let (data, format) = (Data::Vector(wide), Format::F32);
+                Self { data, format, rows: 1, cols, _charge: charge }
+            }
+        }
     }
 
-    /// All numbers, row-major.
-    pub(super) fn stored(&self) -> Stored<'_> {
-        match &self.data {
-            Data::F32(x) => Stored::F32(x),
-            Data::F16(x) => Stored::F16(x),
-            Data::Bf16(x) => Stored::Bf16(x),
-            Data::Mapped(tensor) => match tensor.dtype {
-                DType::F32 => Stored::F32(bytemuck::cast_slice(tensor.bytes())),
-                DType::F16 => Stored::F16(bytemuck::cast_slice(tensor.bytes())),
-                DType::BF16 => Stored::Bf16(bytemuck::cast_slice(tensor.bytes())),
-            },
-        }
+    /// Its rows as they are stored.
+    pub(super) fn matrix(&self) -> Matrix<'_> {
+        let bytes = match &self.data {
+            Data::Mapped(tensor) => tensor.bytes(),
+            Data::Copied(words) => &bytemuck::cast_slice(words)[..self.bytes()],
+            Data::Vector(numbers) => bytemuck::cast_slice(numbers),
+        };
+        Matrix::new(Numbers::of(self.format, bytes), self.cols)
+    }
+
+    /// Its format.
+    pub(super) fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes of all numbers.
+    pub(super) fn bytes(&self) -> usize {
+        self.format.bytes(self.rows, self.cols)
     }
 
     /// The numbers of a vector.
@@ -106,18 +118,9 @@ impl Weight {
     /// When the weight was taken as a matrix.
     pub(super) fn vector(&self) -> Result<&[f32]> {
         match &self.data {
-            Data::F32(x) => Ok(x),
+            Data::Vector(numbers) => Ok(numbers),
             _ => Err(Error::Device("a weight taken as a matrix is used as a vector".into())),
         }
-    }
-}
-
-/// A copy of a tensor's numbers, whatever its place in the file.
-fn copy(tensor: &Tensor) -> Data {
-    match tensor.dtype {
-        DType::F32 => Data::F32(bytemuck::pod_collect_to_vec(tensor.bytes())),
-        DType::F16 => Data::F16(bytemuck::pod_collect_to_vec(tensor.bytes())),
-        DType::BF16 => Data::Bf16(bytemuck::pod_collect_to_vec(tensor.bytes())),
     }
 }
 

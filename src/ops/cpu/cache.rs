@@ -1,9 +1,10 @@
 //! Keys and values in pages of f32 or f16.
 
 use super::buffer::Buffer;
+use super::numbers::Numbers;
 use super::simd::Isa;
-use super::stored::Stored;
 use crate::config::Rope;
+use crate::format::Dtype;
 use crate::kv::{PAGE, Shape};
 use crate::matrix::{View, transpose};
 use crate::ops::memory::{Charge, Meter, Purpose, Size};
@@ -11,6 +12,7 @@ use crate::ops::{Layered, Span};
 use crate::{Error, Result};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use std::collections::TryReserveError;
 use std::sync::Arc;
 
 /// The cache of all layers.
@@ -27,29 +29,38 @@ enum Data {
     F16(Vec<f16>),
 }
 
+/// So many zeros, or the refusal of a system that has no memory for them.
+fn zeros<T: Clone>(count: usize, zero: T) -> std::result::Result<Vec<T>, TryReserveError> {
+    let mut all = Vec::new();
+    all.try_reserve_exact(count)?;
+    all.resize(count, zero);
+    Ok(all)
+}
+
 impl Cache {
-    pub(super) fn new(meter: &Arc<Meter>, shape: Shape, half: bool) -> Result<Self> {
+    pub(super) fn new(meter: &Arc<Meter>, shape: Shape, dtype: Dtype) -> Result<Self> {
         let elements = shape.elements();
-        let bytes = elements * if half { size_of::<f16>() } else { size_of::<f32>() };
-        let refused = |_| {
+        let bytes = elements * dtype.size();
+        let refused = |_: TryReserveError| {
             Error::Capacity(format!(
                 "the system has no {} for keys and values: \
                  use a smaller budget or fewer images at a time",
                 Size(bytes as u64)
             ))
         };
-        let data = if half {
-            let mut data = Vec::new();
-            data.try_reserve_exact(elements).map_err(refused)?;
-            data.resize(elements, f16::ZERO);
-            Data::F16(data)
-        } else {
-            let mut data = Vec::new();
-            data.try_reserve_exact(elements).map_err(refused)?;
-            data.resize(elements, 0.0);
-            Data::F32(data)
+        let data = match dtype {
+            Dtype::F16 => Data::F16(zeros(elements, f16::ZERO).map_err(refused)?),
+            Dtype::F32 => Data::F32(zeros(elements, 0.0).map_err(refused)?),
         };
         Ok(Self { shape, data, _charge: meter.charge(Purpose::Kv, bytes) })
+    }
+
+    /// The format of keys and values.
+    pub(super) fn dtype(&self) -> Dtype {
+        match self.data {
+            Data::F32(_) => Dtype::F32,
+            Data::F16(_) => Dtype::F16,
+        }
     }
 
     /// Puts row `i` of `x` into slot `span.slot + i` of the span's sequence, head by head.
@@ -78,12 +89,12 @@ impl Cache {
         head: usize,
         values: bool,
         slots: usize,
-    ) -> Stored<'_> {
+    ) -> Numbers<'_> {
         let at = self.shape.offset(layer, page as usize, values, head);
         let range = at..at + slots * self.shape.head_dim;
         match &self.data {
-            Data::F32(data) => Stored::F32(&data[range]),
-            Data::F16(data) => Stored::F16(&data[range]),
+            Data::F32(data) => Numbers::F32(&data[range]),
+            Data::F16(data) => Numbers::F16(&data[range]),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use super::buffer::{Buffer, Weight};
 use super::columns::Columns;
+use super::numbers::Matrix;
 use super::simd::Isa;
-use super::stored::Stored;
 use crate::Result;
 use crate::config::Activation;
+use crate::format::Format;
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{DECODE_ROWS, Extent, Linear};
 use rayon::prelude::*;
@@ -50,13 +51,13 @@ pub(super) fn linear(
     let (m, n, k) = (x.rows(), layer.weight.rows, layer.weight.cols);
     assert_eq!((x.cols(), out.rows(), out.cols()), (k, m, n), "shapes of a linear layer");
     let bias = layer.bias.as_ref().map(Weight::vector).transpose()?;
-    let stored_f32 = matches!(layer.weight.stored(), Stored::F32(_));
+    let stored_f32 = layer.weight.format() == Format::F32;
     let _scratch = meter.charge(Purpose::Workspace, scratch_bytes(m, n, k, stored_f32));
     if m == 0 {
     } else if m <= DECODE_ROWS {
-        by_dots(x, layer.weight.stored(), bias, out, epilogue);
+        by_dots(x, layer.weight.matrix(), bias, out, epilogue);
     } else {
-        by_panels(x, layer.weight.stored(), bias, out, epilogue);
+        by_panels(x, layer.weight.matrix(), bias, out, epilogue);
     }
     Ok(())
 }
@@ -69,12 +70,12 @@ fn finish(value: f32, old: f32, bias: f32, epilogue: Epilogue) -> f32 {
 }
 
 /// One stored row at a time, widened in registers, against all rows of `x`.
-fn by_dots(x: &Buffer, w: Stored<'_>, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
+fn by_dots(x: &Buffer, w: Matrix<'_>, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
     let (m, n, k) = (x.rows(), out.cols(), x.cols());
     let isa = Isa::best();
     let mut products = vec![0.0f32; n * m];
     products.par_chunks_mut(m).with_min_len(16).enumerate().for_each(|(row, sums)| {
-        isa.dots(w.part(row * k..(row + 1) * k), &x.data, k, sums);
+        w.dots(isa, row, &x.data, k, sums);
     });
     for (column, sums) in products.chunks_exact(m).enumerate() {
         let bias = bias.map_or(0.0, |b| b[column]);
@@ -88,7 +89,7 @@ fn by_dots(x: &Buffer, w: Stored<'_>, bias: Option<&[f32]>, out: &mut Buffer, ep
 /// Panels of stored rows, each widened into its thread's buffer and multiplied by `gemm`.
 fn by_panels(
     x: &Buffer,
-    w: Stored<'_>,
+    w: Matrix<'_>,
     bias: Option<&[f32]>,
     out: &mut Buffer,
     epilogue: Epilogue,
@@ -102,9 +103,9 @@ fn by_panels(
     let next = AtomicUsize::new(0);
     let threads = rayon::current_num_threads().min(panels);
     (0..threads).into_par_iter().for_each(|_| {
-        let mut wide = match w {
-            Stored::F32(_) => Vec::new(),
-            _ => vec![0.0f32; PANEL.min(n) * k],
+        let mut wide = match w.in_place(0..0) {
+            Some(_) => Vec::new(),
+            None => vec![0.0f32; PANEL.min(n) * k],
         };
         loop {
             let panel = next.fetch_add(1, Relaxed);
@@ -113,11 +114,11 @@ fn by_panels(
             }
             let first = panel * PANEL;
             let width = PANEL.min(n - first);
-            let range = first * k..(first + width) * k;
-            let weights = match w {
-                Stored::F32(w) => &w[range],
-                _ => {
-                    isa.widen(w.part(range), &mut wide[..width * k]);
+            let rows = first..first + width;
+            let weights = match w.in_place(rows.clone()) {
+                Some(weights) => weights,
+                None => {
+                    w.widen(isa, rows, &mut wide[..width * k]);
                     &wide[..width * k]
                 }
             };

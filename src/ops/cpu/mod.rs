@@ -9,12 +9,12 @@ mod ceiling;
 mod choice;
 mod columns;
 mod linear;
+mod numbers;
 mod ops;
 mod profile;
 mod retain;
 mod rows;
 mod simd;
-mod stored;
 pub(crate) mod system;
 
 pub use buffer::{Buffer, Kept, Scores, Weight};
@@ -30,28 +30,31 @@ use super::cost;
 use super::memory::Meter;
 use super::{Extent, Linear, Norm};
 use crate::Result;
+use crate::format::Dtype;
 use linear::{Epilogue, linear};
 use profile::Profile;
 use std::sync::Arc;
 
 /// The CPU executor.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Cpu {
     meter: Arc<Meter>,
     clock: Clock,
     /// The block that runs.
     layer: Option<usize>,
     profile: Option<Profile>,
-    half_cache: bool,
+    /// Format of keys and values.
+    cache: Dtype,
 }
 
 /// Bytes of an activation.
 const NUMBER: usize = size_of::<f32>();
 
 impl Cpu {
-    /// An executor whose cache holds f16 if `half_cache`, else f32.
-    pub fn new(half_cache: bool) -> Self {
-        Self { half_cache, ..Self::default() }
+    /// An executor with a cache of this format.
+    pub fn new(cache: Dtype) -> Self {
+        let (meter, clock) = (Arc::default(), Clock::default());
+        Self { meter, clock, layer: None, profile: None, cache }
     }
 
     fn buffer(&self, rows: usize, cols: usize) -> Buffer {

@@ -40,7 +40,7 @@ impl Ops for Cpu {
     }
 
     fn cache(&mut self, shape: kv::Shape) -> Result<Cache> {
-        Cache::new(&self.meter, shape, self.half_cache)
+        Cache::new(&self.meter, shape, self.cache)
     }
 
     fn patches(&mut self, tiles: &Tiles, norm: &Normalization, patch: usize) -> Result<Buffer> {
@@ -255,8 +255,8 @@ impl Ops for Cpu {
         layer: usize,
         batch: &Batch,
     ) -> Result<Buffer> {
-        let number = if self.half_cache { NUMBER / 2 } else { NUMBER };
-        let cost = || cost::decoder(&batch.spans, q.cols(), NUMBER, cache.shape, number);
+        let stored = cache.dtype().size();
+        let cost = || cost::decoder(&batch.spans, q.cols(), NUMBER, cache.shape, stored);
         self.timed("attention", cost, |cpu| {
             let mut out = cpu.buffer(q.rows(), q.cols());
             attention::decoder(&cpu.meter, q, cache, layer, &batch.spans, &mut out);
@@ -274,8 +274,8 @@ impl Ops for Cpu {
         keep: usize,
     ) -> Result<Retained> {
         let span = &batch.spans[0];
-        let number = if self.half_cache { NUMBER / 2 } else { NUMBER };
-        let cost = || cost::last_row(span.context(), q.cols(), cache.shape, number);
+        let stored = cache.dtype().size();
+        let cost = || cost::last_row(span.context(), q.cols(), cache.shape, stored);
         self.timed("retain", cost, |cpu| {
             let scores = attention::last_row(&cpu.meter, q, cache, layer, span);
             Ok(Retained::new(&scores, among, keep))

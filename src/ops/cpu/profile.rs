@@ -1,6 +1,6 @@
 //! What the executor has computed, operation by operation.
 
-use super::{Cpu, Weight};
+use super::Cpu;
 use crate::Result;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
@@ -44,12 +44,5 @@ impl Cpu {
             entries.push(Entry { name: name.into(), stage, layer, cost: cost(), begin, took });
         }
         Ok(done)
-    }
-}
-
-impl Weight {
-    /// Bytes of all numbers.
-    pub(super) fn bytes(&self) -> usize {
-        self.stored().bytes()
     }
 }

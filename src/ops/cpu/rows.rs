@@ -94,10 +94,10 @@ pub(super) fn gather(x: &Buffer, rows: &[usize], out: &mut Buffer) {
 
 /// Embeddings of `ids` from row `first` of `out` on.
 pub(super) fn embed(table: &Weight, ids: &[u32], first: usize, out: &mut Buffer) {
-    let (cols, isa) = (out.cols(), Isa::best());
+    let isa = Isa::best();
     for (i, &id) in ids.iter().enumerate() {
-        let start = id as usize * cols;
-        isa.widen(table.stored().part(start..start + cols), out.row_mut(first + i));
+        let id = id as usize;
+        table.matrix().widen(isa, id..id + 1, out.row_mut(first + i));
     }
 }
 

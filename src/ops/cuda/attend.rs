@@ -19,7 +19,7 @@ pub(super) fn scale(head_dim: usize) -> f32 {
 
 /// What causal attention of spans costs.
 fn decoder_cost(q: &Buffer, cache: &Cache, spans: &[Span]) -> Cost {
-    let size = q.number.size();
+    let size = q.dtype.size();
     cost::decoder(spans, q.cols, size, cache.shape, size)
 }
 
@@ -42,7 +42,7 @@ impl Cuda {
             heads,
             kv_heads: heads,
             head_dim,
-            number: k.number,
+            dtype: k.dtype,
             q_stride: q.stride * q_rows,
             kv_stride: k.stride,
             out_stride: 0,
@@ -64,7 +64,7 @@ impl Cuda {
         let launch = attention::cls_scores(&shape, partitions).costing(cost::scores(
             keys,
             k.cols,
-            k.number.size(),
+            k.dtype.size(),
         ));
         // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
         unsafe { self.queue.launch(&launch, &params)? };
@@ -87,7 +87,7 @@ impl Cuda {
             heads,
             kv_heads: heads,
             head_dim,
-            number: q.number,
+            dtype: q.dtype,
             q_stride: q.stride,
             kv_stride: k.stride,
             out_stride: out.stride,
@@ -109,7 +109,7 @@ impl Cuda {
             scale: scale(head_dim),
             reserved: 0,
         };
-        let bytes = 2 * (q.rows + k.rows) * q.cols * q.number.size();
+        let bytes = 2 * (q.rows + k.rows) * q.cols * q.dtype.size();
         let launch = attention::vision(self.queue.path(), &shape, most, partitions)
             .costing(cost::attention(q.rows * tokens, q.cols, bytes));
         // SAFETY: the offsets end with the rows of q; k and v have all rows of all partitions.
@@ -122,7 +122,7 @@ impl Cuda {
             heads: q.cols / cache.shape.head_dim,
             kv_heads: cache.shape.kv_heads,
             head_dim: cache.shape.head_dim,
-            number: q.number,
+            dtype: q.dtype,
             q_stride: q.stride,
             kv_stride: cache.shape.head_dim,
             out_stride: out.stride,
@@ -143,7 +143,7 @@ impl Cuda {
             // Rows of a span begin at a multiple of 16 bytes when a row is one.
             let heads = Self::decoder_heads(q, &out, cache);
             let first = |buffer: &Buffer| {
-                buffer.address + (span.row * buffer.stride * buffer.number.size()) as u64
+                buffer.address + (span.row * buffer.stride * buffer.dtype.size()) as u64
             };
             let aligned = first(q).is_multiple_of(16) && first(&out).is_multiple_of(16);
             let heads = Heads { aligned, ..heads };
@@ -151,7 +151,7 @@ impl Cuda {
             let Span { rows, slot, .. } = *span;
             let params = PrefillParams {
                 q: first(q) as *const _,
-                cache: cache.layer(layer, q.number),
+                cache: cache.layer(layer),
                 out: first(&out) as *mut _,
                 pages: table as *const u32,
                 rows: rows as u32,
@@ -195,7 +195,7 @@ impl Cuda {
             q: q.pointer(),
             k: k.pointer(),
             v: v.pointer(),
-            cache: cache.layer(layer, q.number),
+            cache: cache.layer(layer),
             out: out.pointer(),
             frequencies,
             positions: batch.positions as *const u32,
@@ -216,7 +216,7 @@ impl Cuda {
             scale: scale(heads.head_dim),
         };
         let mut cost = decoder_cost(q, cache, &batch.spans);
-        cost += cost::pass(2 * k.rows * k.cols, k.number.size());
+        cost += cost::pass(2 * k.rows * k.cols, k.dtype.size());
         let launch = attention::decode(&heads, q.rows, splits).costing(cost);
         // SAFETY: the tables name the pages of all slots, which are distinct; the scratch has a place for every split, and
         // there is a counter for every head of keys of every row.

@@ -5,7 +5,8 @@
 use super::abi::{
     HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_LEAST_SPLIT, HIRED_ROW_THREADS, HIRED_SPLIT,
 };
-use super::launch::{Launch, Number, is_vector, variant};
+use super::launch::{Launch, is_vector, variant};
+use crate::format::Dtype;
 use crate::ops::cost::Cost;
 
 /// Heads and how their rows lie. Strides count numbers.
@@ -18,7 +19,7 @@ pub struct Heads {
     /// Numbers of a head, even.
     pub head_dim: usize,
     /// Format of queries, keys, values and results.
-    pub number: Number,
+    pub dtype: Dtype,
     /// From one row of queries to the next.
     pub q_stride: usize,
     /// From one key to the next; of the cache, whose keys lie side by side, `head_dim`.
@@ -32,7 +33,7 @@ pub struct Heads {
 impl Heads {
     /// Whole accesses of 16 bytes reach every number of a head.
     fn is_vector(&self) -> bool {
-        let lanes = 16 / self.number.size();
+        let lanes = 16 / self.dtype.size();
         let sizes = [self.head_dim, self.q_stride, self.kv_stride, self.out_stride];
         self.aligned && sizes.iter().all(|size| size.is_multiple_of(lanes))
     }
@@ -66,7 +67,7 @@ fn tile(path: u32, heads: &Heads) -> &'static Tile {
     let fits = |tile: &&Tile| {
         tile.head_dim >= heads.head_dim
             && (!tile.vector || heads.is_vector())
-            && tile.mma.is_none_or(|from| path >= from && heads.number == Number::F16)
+            && tile.mma.is_none_or(|from| path >= from && heads.dtype == Dtype::F16)
     };
     TILES.iter().find(fits).expect("the guarded tile takes every head")
 }
@@ -75,7 +76,7 @@ fn tiles(file: &'static str, path: u32, heads: &Heads, rows: usize, partitions: 
     let tile = tile(path, heads);
     Launch {
         file,
-        kernel: format!("{file}_{}_{}", tile.name, heads.number.name()),
+        kernel: format!("{file}_{}_{}", tile.name, heads.dtype.name()),
         grid: [rows.div_ceil(tile.rows) as u32, heads.heads as u32, partitions as u32],
         block: HIRED_ATTENTION_THREADS,
         shared: 0,
@@ -135,7 +136,7 @@ pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> Launch {
     let file = "attention_decode";
     Launch {
         file,
-        kernel: format!("{file}_{}_{}", sharing(heads).0, heads.number.name()),
+        kernel: format!("{file}_{}_{}", sharing(heads).0, heads.dtype.name()),
         grid: [splits, blocks(heads), sequences].map(|blocks| blocks as u32),
         block: HIRED_ATTENTION_THREADS,
         shared: 0,
@@ -158,7 +159,7 @@ pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
     let file = "attention_cls";
     Launch {
         file,
-        kernel: format!("{file}_{variant}_{}", heads.number.name()),
+        kernel: format!("{file}_{variant}_{}", heads.dtype.name()),
         grid: [heads.heads as u32, partitions as u32, 1],
         block: HIRED_ROW_THREADS,
         shared: 0,
@@ -167,13 +168,13 @@ pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
 }
 
 /// Attention of a prompt's last row, head by head.
-pub fn last_row(number: Number, heads: usize, head_dim: usize) -> Launch {
+pub fn last_row(dtype: Dtype, heads: usize, head_dim: usize) -> Launch {
     assert!(head_dim <= HIRED_HEAD_DIM as usize, "heads of {head_dim} numbers");
     let file = "attention_last";
-    let variant = variant(is_vector(number, head_dim, head_dim));
+    let variant = variant(is_vector(dtype, head_dim, head_dim));
     Launch {
         file,
-        kernel: format!("{file}_{variant}_{}", number.name()),
+        kernel: format!("{file}_{variant}_{}", dtype.name()),
         grid: [heads as u32, 1, 1],
         block: HIRED_ROW_THREADS,
         shared: 0,
@@ -192,13 +193,13 @@ mod tests {
     use super::super::abi::HIRED_PAGE;
     use super::*;
 
-    fn heads(number: Number, heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
+    fn heads(dtype: Dtype, heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
         let stride = heads * head_dim;
         Heads {
             heads,
             kv_heads,
             head_dim,
-            number,
+            dtype,
             q_stride: stride,
             kv_stride: stride,
             out_stride: stride,
@@ -209,8 +210,8 @@ mod tests {
     #[test]
     fn tiles_go_by_path_format_width_and_alignment() {
         let name = |path, heads: Heads| vision(path, &heads, 577, 5).kernel;
-        let f16 = |head_dim| heads(Number::F16, 16, 16, head_dim);
-        let f32 = |head_dim| heads(Number::F32, 16, 16, head_dim);
+        let f16 = |head_dim| heads(Dtype::F16, 16, 16, head_dim);
+        let f32 = |head_dim| heads(Dtype::F32, 16, 16, head_dim);
         for path in [75, 80] {
             assert_eq!(name(path, f16(64)), "attention_vision_mma64_f16");
             assert_eq!(name(path, f16(24)), "attention_vision_mma64_f16");
@@ -228,26 +229,26 @@ mod tests {
 
     #[test]
     fn grids_cover_all_queries() {
-        let vit = heads(Number::F16, 16, 16, 64);
+        let vit = heads(Dtype::F16, 16, 16, 64);
         assert_eq!(vision(80, &vit, 577, 5).grid, [5, 16, 5]);
         assert_eq!(vision(61, &vit, 577, 5).grid, [10, 16, 5]);
         assert_eq!(vision(61, &vit, 1, 5).grid, [1, 16, 5]);
-        let llm = heads(Number::F16, 32, 8, 128);
+        let llm = heads(Dtype::F16, 32, 8, 128);
         assert_eq!(prefill(75, &llm, 65).grid, [2, 32, 1]);
         assert_eq!(prefill(61, &llm, 65).grid, [3, 32, 1]);
     }
 
     #[test]
     fn decode_shares_keys_between_the_heads_of_a_group() {
-        let of = |number, q, kv, width| {
-            let launch = decode(&heads(number, q, kv, width), 3, 4);
+        let of = |dtype, q, kv, width| {
+            let launch = decode(&heads(dtype, q, kv, width), 3, 4);
             (launch.kernel.trim_start_matches("attention_decode_").to_owned(), launch.grid)
         };
-        assert_eq!(of(Number::F16, 32, 32, 128), ("vector128x1_f16".into(), [4, 32, 3]));
-        assert_eq!(of(Number::F16, 32, 8, 128), ("vector128x4_f16".into(), [4, 8, 3]));
-        assert_eq!(of(Number::F32, 14, 2, 64), ("vector64x8_f32".into(), [4, 2, 3]));
-        assert_eq!(of(Number::F16, 40, 2, 64), ("vector64x8_f16".into(), [4, 6, 3]));
-        assert_eq!(of(Number::F16, 14, 2, 6), ("guardedx4_f16".into(), [4, 4, 3]));
+        assert_eq!(of(Dtype::F16, 32, 32, 128), ("vector128x1_f16".into(), [4, 32, 3]));
+        assert_eq!(of(Dtype::F16, 32, 8, 128), ("vector128x4_f16".into(), [4, 8, 3]));
+        assert_eq!(of(Dtype::F32, 14, 2, 64), ("vector64x8_f32".into(), [4, 2, 3]));
+        assert_eq!(of(Dtype::F16, 40, 2, 64), ("vector64x8_f16".into(), [4, 6, 3]));
+        assert_eq!(of(Dtype::F16, 14, 2, 6), ("guardedx4_f16".into(), [4, 4, 3]));
     }
 
     #[test]
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn large_cards_and_few_heads_have_small_splits() {
-        let of = |kv, processors| split(&heads(Number::F16, 32, kv, 128), processors);
+        let of = |kv, processors| split(&heads(Dtype::F16, 32, kv, 128), processors);
         // 7B on a P40, a T4 and an H200; eight heads of keys on a P40.
         assert_eq!([of(32, 30), of(32, 40), of(32, 132), of(8, 30)], [128, 128, 64, 64]);
         assert_eq!([HIRED_SPLIT % HIRED_LEAST_SPLIT, HIRED_LEAST_SPLIT % HIRED_PAGE], [0, 0]);

@@ -1,10 +1,10 @@
 //! Activations, weights and the cache in device memory.
 
-use super::launch::Number;
 use super::queue::Block;
 use super::scratch::Parts;
 use super::select::ClsHeads;
 use crate::config::Rope;
+use crate::format::{Dtype, Format};
 use crate::kv;
 use crate::ops::arena::Region;
 use crate::ops::{Extent, Layered, Span};
@@ -29,7 +29,7 @@ pub struct Buffer {
     pub(super) cols: usize,
     /// Numbers from one row to the next.
     pub(super) stride: usize,
-    pub(super) number: Number,
+    pub(super) dtype: Dtype,
 }
 
 impl Extent for Buffer {
@@ -58,6 +58,7 @@ pub struct Weight {
     pub(super) cols: usize,
     /// Numbers from one row to the next.
     pub(super) stride: usize,
+    pub(super) format: Format,
 }
 
 /// Keys and values, and what a decode step reads.
@@ -65,6 +66,7 @@ pub struct Weight {
 pub struct Cache {
     pub(super) block: Arc<Block>,
     pub(super) shape: kv::Shape,
+    pub(super) dtype: Dtype,
     /// Where in the block that lies, see [`super::scratch::step`].
     pub(super) step: u64,
     pub(super) parts: Parts<6>,
@@ -112,8 +114,8 @@ impl Weight {
 
 impl Cache {
     /// The pages of one layer.
-    pub(super) fn layer<T>(&self, layer: usize, number: Number) -> *mut T {
-        let offset = layer * self.shape.pages * self.shape.page_elements() * number.size();
+    pub(super) fn layer<T>(&self, layer: usize) -> *mut T {
+        let offset = layer * self.shape.pages * self.shape.page_elements() * self.dtype.size();
         (self.block.address() + offset as u64) as *mut T
     }
 }

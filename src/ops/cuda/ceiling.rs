@@ -1,8 +1,8 @@
 //! What a card can do at most: its bandwidth as measured, its arithmetic as cores times clock.
 
 use super::executor::Cuda;
-use super::launch::Number;
 use crate::Result;
+use crate::format::Dtype;
 use crate::ops::Ops;
 use crate::ops::ceiling::Ceiling;
 
@@ -17,7 +17,7 @@ impl Cuda {
         let bytes = COPIED.min(free / 8).max(1 << 10);
         let took = self.time_copy(COPIES, bytes)?.median();
         let card = self.description();
-        let tensor = self.options.number == Number::F16 && self.queue.path() >= 75;
+        let tensor = self.options.formats.activations == Dtype::F16 && self.queue.path() >= 75;
         let clock = f64::from(card.clock_mhz) * 1e6;
         let each = flops_per_clock(card.compute_capability, &card.name, tensor);
         Ok(Ceiling {

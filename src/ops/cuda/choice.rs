@@ -2,10 +2,10 @@
 
 use super::buffer::{Buffer, Home, Scores};
 use super::executor::Cuda;
-use super::launch::Number;
 use super::sample::Choosing;
 use super::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
 use crate::Result;
+use crate::format::Dtype;
 use crate::ops::sample::Sampling;
 use crate::ops::{Chosen, Evidence, Extent};
 use crate::select::{self, Plan};
@@ -55,8 +55,8 @@ fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
     let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
     let rows = |x: Option<&Buffer>| {
         x.map_or_else(Rows::default, |x| {
-            let Buffer { address, cols, stride, number, .. } = *x;
-            Rows { address, cols, stride, number }
+            let Buffer { address, cols, stride, dtype, .. } = *x;
+            Rows { address, cols, stride, dtype }
         })
     };
     Seen {
@@ -182,7 +182,7 @@ impl Cuda {
 
     /// The kept rows of `x`.
     pub(super) fn take_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
-        let out = self.strided(kept.count, x.cols, x.stride, x.number)?;
+        let out = self.strided(kept.count, x.cols, x.stride, x.dtype)?;
         match kept.selecting.mix_at(kept.block) {
             None => self.gather_rows(x, kept.rows, &out)?,
             Some(mix) => self.mix_rows(x, mix, kept.selecting.plan().sources, &out)?,
@@ -240,9 +240,9 @@ impl Cuda {
         let count = x.rows() * x.stride;
         // SAFETY: the buffer has so many numbers.
         let all = unsafe {
-            match x.number {
-                Number::F32 => self.queue.download::<f32>(x.address, count)?,
-                Number::F16 => {
+            match x.dtype {
+                Dtype::F32 => self.queue.download::<f32>(x.address, count)?,
+                Dtype::F16 => {
                     let half = self.queue.download::<half::f16>(x.address, count)?;
                     half.iter().map(|x| x.to_f32()).collect()
                 }

@@ -6,7 +6,7 @@ use super::buffer::{Buffer, Home, Weight};
 use super::card::CardInfo;
 use super::device::{Device, Driver};
 use super::graph::Graph;
-use super::launch::{Gemm, Launch, Number};
+use super::launch::{Gemm, Launch};
 use super::queue::{Block, Queue};
 use super::scratch::{self, DONE};
 use super::staging::{Place, Staging};
@@ -14,10 +14,11 @@ use super::steps::Layout;
 use super::watch::Watch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
+use crate::format::{Dtype, Format, Formats};
 use crate::kv;
 use crate::ops::arena::{Arena, rounded};
 use crate::ops::cost::Cost;
-use crate::ops::footprint::{Card, Footprint};
+use crate::ops::footprint::{Footprint, device_weight};
 use crate::ops::memory::{Meter, Purpose, Size};
 use crate::ops::{Storage, extent};
 use crate::{Error, Result};
@@ -30,8 +31,8 @@ use std::sync::Arc;
 pub struct Options {
     /// The device, or the first that works.
     pub ordinal: Option<usize>,
-    /// Format of matrices, activations and cache.
-    pub number: Number,
+    /// Formats of weights, activations and cache.
+    pub formats: Formats,
     /// Decode steps are recorded once and replayed.
     pub graphs: bool,
     /// Who makes large products.
@@ -147,11 +148,7 @@ impl Cuda {
 
     /// How it takes memory.
     pub fn footprint(&self) -> Footprint {
-        Footprint::Cuda(self.card())
-    }
-
-    pub(super) fn card(&self) -> Card {
-        Card { half: self.options.number == Number::F16, library: self.blas.is_some() }
+        Footprint::Cuda { formats: self.options.formats, library: self.blas.is_some() }
     }
 
     /// A place in the workspace and its address.
@@ -202,7 +199,7 @@ impl Cuda {
     }
 
     pub(super) fn buffer(&self, rows: usize, cols: usize) -> Result<Buffer> {
-        self.strided(rows, cols, cols, self.options.number)
+        self.strided(rows, cols, cols, self.options.formats.activations)
     }
 
     pub(super) fn strided(
@@ -210,10 +207,10 @@ impl Cuda {
         rows: usize,
         cols: usize,
         stride: usize,
-        number: Number,
+        dtype: Dtype,
     ) -> Result<Buffer> {
-        let (place, address) = self.region(rows * stride * number.size())?;
-        Ok(Buffer { _place: place, address, rows, cols, stride, number })
+        let (place, address) = self.region(rows * stride * dtype.size())?;
+        Ok(Buffer { _place: place, address, rows, cols, stride, dtype })
     }
 
     /// Room for so many bytes of weights more.
@@ -253,13 +250,13 @@ impl Cuda {
     }
 
     pub(super) fn take_weight(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
-        let (weight, number) = self.place_weight(&tensor.shape, storage)?;
+        let weight = self.place_weight(&tensor.shape, storage)?;
         if self.staging.is_none() {
             self.staging = Some(Staging::new(&self.queue)?);
         }
         let staging = self.staging.as_mut().expect("made above");
-        let Weight { address, rows, cols, stride, .. } = weight;
-        let place = Place { address, rows, cols, stride, number };
+        let Weight { address, rows, cols, stride, format, .. } = weight;
+        let place = Place { address, rows, cols, stride, format };
         // SAFETY: the place is inside the block, which the weight keeps.
         unsafe { staging.copy(&self.queue, tensor, place)? };
         Ok(weight)
@@ -267,8 +264,8 @@ impl Cuda {
 
     /// A weight that is in no file, drawn on the device.
     pub(super) fn draw_weight(&mut self, recipe: &Recipe, storage: Storage) -> Result<Weight> {
-        let (weight, number) = self.place_weight(&recipe.shape, storage)?;
-        let Weight { address, rows, cols, stride, .. } = weight;
+        let weight = self.place_weight(&recipe.shape, storage)?;
+        let Weight { address, rows, cols, stride, format, .. } = weight;
         let params = SynthParams {
             out: address as *mut _,
             key: recipe.key,
@@ -279,51 +276,53 @@ impl Cuda {
             reach: recipe.reach,
             reserved: 0,
         };
-        let kernel = format!("synth_{}", number.name());
+        let kernel = format!("synth_{}", format.name());
         let launch = Launch::rows("synth", kernel, rows, stride, 1)
-            .costing(Cost::bytes(rows * stride * number.size()));
+            .costing(Cost::bytes(format.bytes(rows, stride)));
         // SAFETY: the place is inside the block, which the weight keeps.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(weight)
     }
 
-    /// The next place in the room for weights, and the format that it has there.
-    fn place_weight(&mut self, shape: &[usize], storage: Storage) -> Result<(Weight, Number)> {
+    /// The next place in the block of weights.
+    fn place_weight(&mut self, shape: &[usize], storage: Storage) -> Result<Weight> {
         let (rows, cols) = extent(shape);
-        let (number, (rows, cols), stride) = match storage {
-            Storage::Matrix => (self.options.number, (rows, cols), self.card().stride(cols)),
-            Storage::Vector => (Number::F32, (1, rows * cols), rows * cols),
+        let format = self.options.formats.weights;
+        let bytes = device_weight(format, rows, cols, storage);
+        let (format, rows, cols, stride) = match storage {
+            Storage::Matrix => (format, rows, cols, format.stride(cols)),
+            Storage::Vector => (Format::F32, 1, rows * cols, rows * cols),
         };
-        let bytes = rows * stride * number.size();
         let room = self.weights.as_mut();
-        let Some(room) = room.filter(|r| r.filled + rounded(bytes) <= r.block.bytes()) else {
+        let Some(room) = room.filter(|r| r.filled + bytes <= r.block.bytes()) else {
             return Err(Error::Device(format!(
                 "no room was reserved for a weight of {bytes} bytes: reserve it before"
             )));
         };
         let address = room.block.address() + room.filled as u64;
         let block = room.block.clone();
-        room.filled += rounded(bytes);
-        Ok((Weight { _block: block, address, rows, cols, stride }, number))
+        room.filled += bytes;
+        Ok(Weight { _block: block, address, rows, cols, stride, format })
     }
 
     /// A cache with what decode steps read beside it.
     pub(super) fn take_cache(&mut self, shape: kv::Shape) -> Result<super::buffer::Cache> {
         self.graphs.clear();
         let parts = scratch::step(shape);
-        let pages = rounded(shape.elements() * self.options.number.size());
+        let dtype = self.options.formats.cache;
+        let pages = rounded(shape.elements() * dtype.size());
         let block = Arc::new(self.queue.block(&self.meter, Purpose::Kv, pages + parts.bytes())?);
         let step = block.address() + pages as u64;
         let counters = parts.offset(DONE);
         // SAFETY: the counters are the last part of the block.
         unsafe { self.queue.clear(step + counters as u64, parts.bytes() - counters)? };
-        Ok(super::buffer::Cache { block, shape, step, parts, rope: None })
+        Ok(super::buffer::Cache { block, shape, dtype, step, parts, rope: None })
     }
 }
 
 /// The library if it is to make large products, else why it is not, where that is news.
 fn open_blas(queue: &Queue, options: Options) -> Result<(Option<Blas>, Option<String>)> {
-    let demanded = options.gemm.library(options.number)?;
+    let demanded = options.gemm.library(options.formats)?;
     if !demanded.unwrap_or(queue.path() >= AUTOMATIC) {
         return Ok((None, None));
     }

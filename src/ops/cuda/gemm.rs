@@ -6,7 +6,8 @@
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
 use super::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
-use super::launch::{Launch, Number, variant};
+use super::launch::{Launch, variant};
+use crate::format::Dtype;
 use crate::ops::cost::Cost;
 
 /// The shape of products with up to three weights: outs `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
@@ -34,8 +35,8 @@ pub struct Product {
 
 impl Product {
     /// Whether accesses of 16 bytes reach all numbers and no others.
-    fn is_vector(&self, number: Number) -> bool {
-        let lanes = 16 / number.size();
+    fn is_vector(&self, dtype: Dtype) -> bool {
+        let lanes = 16 / dtype.size();
         let inner = self.inner / self.split.parts;
         let sizes = [inner, self.x_stride, self.w_stride];
         let mut sizes = sizes.into_iter().chain(self.cols).chain(self.out_strides);
@@ -150,9 +151,9 @@ const MMA8: Family = Family { file: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA
 const MMA16: Family = Family { file: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
 
 /// The kernels for numbers of a format on a code path, one of [`super::modules::CODE_PATHS`].
-fn family(path: u32, number: Number) -> &'static Family {
-    match (number, path) {
-        (Number::F32, _) | (_, ..75) => &FMA,
+fn family(path: u32, dtype: Dtype) -> &'static Family {
+    match (dtype, path) {
+        (Dtype::F32, _) | (_, ..75) => &FMA,
         (_, 75..80) => &MMA8,
         _ => &MMA16,
     }
@@ -160,8 +161,8 @@ fn family(path: u32, number: Number) -> &'static Family {
 
 /// Whether the kernels for numbers of a format multiply on the tensor cores of a card of this code path or compute
 /// capability.
-pub fn is_on_tensor_cores(path: u32, number: Number) -> bool {
-    family(path, number).file != FMA.file
+pub fn is_on_tensor_cores(path: u32, dtype: Dtype) -> bool {
+    family(path, dtype).file != FMA.file
 }
 
 impl Tile {
@@ -179,28 +180,28 @@ impl Tile {
 ///
 /// The kernel's family depends on path and format alone and each sum has one order in it, whatever the tile: a row's
 /// bits depend on the other rows only by their number, where that makes another [`Split`].
-pub fn gemm(path: u32, number: Number, product: &Product, processors: usize) -> Launches {
-    let family = family(path, number);
+pub fn gemm(path: u32, dtype: Dtype, product: &Product, processors: usize) -> Launches {
+    let family = family(path, dtype);
     let time = |tile: &&Tile| tile.time(product, processors.max(1));
-    let tile = match product.is_vector(number) {
+    let tile = match product.is_vector(dtype) {
         true => family.tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("a tile"),
         false => &family.guarded,
     };
-    launches(family, tile, number, product, processors)
+    launches(family, tile, dtype, product, processors)
 }
 
 /// Every way to make the product, for tests and measurements. All give the same bits.
-pub fn every(path: u32, number: Number, product: &Product, processors: usize) -> Vec<Launches> {
-    let family = family(path, number);
-    let tiles = if product.is_vector(number) { family.tiles } else { &[] };
+pub fn every(path: u32, dtype: Dtype, product: &Product, processors: usize) -> Vec<Launches> {
+    let family = family(path, dtype);
+    let tiles = if product.is_vector(dtype) { family.tiles } else { &[] };
     let tiles = tiles.iter().chain([&family.guarded]);
-    tiles.map(|tile| launches(family, tile, number, product, processors)).collect()
+    tiles.map(|tile| launches(family, tile, dtype, product, processors)).collect()
 }
 
 fn launches(
     family: &Family,
     tile: &Tile,
-    number: Number,
+    dtype: Dtype,
     product: &Product,
     processors: usize,
 ) -> Launches {
@@ -212,30 +213,30 @@ fn launches(
     Launches {
         product: Launch {
             file: family.file,
-            kernel: format!("{}_{}_{}", family.file, tile.name, number.name()),
+            kernel: format!("{}_{}_{}", family.file, tile.name, dtype.name()),
             grid: grid.map(|n| n as u32),
             block: tile.threads,
             shared: 0,
             cost: Cost::default(),
         },
-        sum: (product.split.parts > 1).then(|| sum(number, product, tile == &family.guarded)),
+        sum: (product.split.parts > 1).then(|| sum(dtype, product, tile == &family.guarded)),
     }
 }
 
 /// Adds the parts of a product.
-fn sum(number: Number, product: &Product, guarded: bool) -> Launch {
+fn sum(dtype: Dtype, product: &Product, guarded: bool) -> Launch {
     let made = if product.gated { product.cols[0] } else { product.cols.iter().sum() };
-    let threads = made.div_ceil(if guarded { 1 } else { 16 / number.size() });
+    let threads = made.div_ceil(if guarded { 1 } else { 16 / dtype.size() });
     let block = (threads as u32).next_multiple_of(super::launch::WARP).min(HIRED_ROW_THREADS);
     let all: usize = product.cols.iter().sum();
     let read = product.split.bytes(product.rows, all).unwrap_or(0);
     Launch {
         file: "gemm_sum",
-        kernel: format!("gemm_sum_{}_{}", variant(!guarded), number.name()),
+        kernel: format!("gemm_sum_{}_{}", variant(!guarded), dtype.name()),
         grid: [product.rows as u32, (threads as u32).div_ceil(block), 1],
         block,
         shared: 0,
-        cost: Cost::bytes(read + product.rows * made * number.size()),
+        cost: Cost::bytes(read + product.rows * made * dtype.size()),
     }
 }
 
@@ -250,28 +251,28 @@ mod tests {
         Product { rows, cols, gated, inner, x_stride, w_stride, out_strides, aligned, split }
     }
 
-    fn kernel(path: u32, number: Number, product: Product, processors: usize) -> String {
-        gemm(path, number, &product, processors).product.kernel
+    fn kernel(path: u32, dtype: Dtype, product: Product, processors: usize) -> String {
+        gemm(path, dtype, &product, processors).product.kernel
     }
 
     #[test]
     fn the_path_and_the_format_choose_the_family() {
-        let name = |path, number| kernel(path, number, product(2928, 4096, 4096), 40);
-        assert_eq!(name(61, Number::F16), "gemm_fma_128x128_f16");
-        assert_eq!(name(75, Number::F16), "gemm_mma8_128x128_f16");
-        assert_eq!(name(80, Number::F16), "gemm_mma16_128x128_f16");
+        let name = |path, dtype| kernel(path, dtype, product(2928, 4096, 4096), 40);
+        assert_eq!(name(61, Dtype::F16), "gemm_fma_128x128_f16");
+        assert_eq!(name(75, Dtype::F16), "gemm_mma8_128x128_f16");
+        assert_eq!(name(80, Dtype::F16), "gemm_mma16_128x128_f16");
         for path in [61, 75, 80] {
-            assert_eq!(name(path, Number::F32), "gemm_fma_128x128_f32");
-            assert!(!is_on_tensor_cores(path, Number::F32));
+            assert_eq!(name(path, Dtype::F32), "gemm_fma_128x128_f32");
+            assert!(!is_on_tensor_cores(path, Dtype::F32));
         }
-        let tensor = [61, 70, 75, 87, 90].map(|card| is_on_tensor_cores(card, Number::F16));
+        let tensor = [61, 70, 75, 87, 90].map(|card| is_on_tensor_cores(card, Dtype::F16));
         assert_eq!(tensor, [false, false, true, true, true]);
     }
 
     #[test]
     fn what_no_vector_reaches_is_guarded() {
         let whole = product(2885, 4096, 1024);
-        let name = |product, number| kernel(80, number, product, 108);
+        let name = |product, dtype| kernel(80, dtype, product, 108);
         for wrong in [
             Product { cols: [4098, 0, 0], ..whole },
             Product { cols: [4096, 4096, 12], ..whole },
@@ -281,20 +282,20 @@ mod tests {
             Product { out_strides: [4096, 4100, 4096], ..whole },
             Product { aligned: false, ..whole },
         ] {
-            assert_eq!(name(wrong, Number::F16), "gemm_mma16_guarded_f16", "{wrong:?}");
+            assert_eq!(name(wrong, Dtype::F16), "gemm_mma16_guarded_f16", "{wrong:?}");
         }
         // Four numbers are a vector of f32.
-        assert_ne!(name(Product { inner: 1020, ..whole }, Number::F32), "gemm_fma_guarded_f32");
-        assert_ne!(name(Product { rows: 2887, ..whole }, Number::F16), "gemm_mma16_guarded_f16");
+        assert_ne!(name(Product { inner: 1020, ..whole }, Dtype::F32), "gemm_fma_guarded_f32");
+        assert_ne!(name(Product { rows: 2887, ..whole }, Dtype::F16), "gemm_mma16_guarded_f16");
     }
 
     #[test]
     fn small_products_get_small_tiles() {
-        let p40 = |rows, cols| kernel(61, Number::F16, product(rows, cols, 4096), 30);
+        let p40 = |rows, cols| kernel(61, Dtype::F16, product(rows, cols, 4096), 30);
         assert_eq!(p40(2928, 4096), "gemm_fma_128x128_f16");
         assert_eq!(p40(2885, 1024), "gemm_fma_128x128_f16");
         assert_eq!(p40(60, 4096), "gemm_fma_64x64_f16");
-        let h200 = |rows, cols| kernel(80, Number::F16, product(rows, cols, 4096), 132);
+        let h200 = |rows, cols| kernel(80, Dtype::F16, product(rows, cols, 4096), 132);
         assert_eq!(h200(2928, 11008), "gemm_mma16_128x128_f16");
         // 184 blocks run at once, two on some multiprocessors.
         assert_eq!(h200(2885, 1024), "gemm_mma16_128x128_f16");
@@ -306,7 +307,7 @@ mod tests {
     fn the_grid_covers_every_tile_and_little_more() {
         for rows in (9..3000).step_by(37) {
             for (cols, processors) in [(4096, 30), (1024, 132), (14336, 40), (8, 1)] {
-                let launch = gemm(80, Number::F16, &product(rows, cols, 64), processors).product;
+                let launch = gemm(80, Dtype::F16, &product(rows, cols, 64), processors).product;
                 let tile = MMA_TILES.iter().find(|t| launch.kernel.contains(t.name)).unwrap();
                 let [group, wide, groups] = launch.grid.map(|n| n as usize);
                 let high = rows.div_ceil(tile.rows);
@@ -319,12 +320,12 @@ mod tests {
     #[test]
     fn weights_stand_beside_each_other() {
         let three = Product { cols: [4096, 1024, 40], ..product(636, 4096, 4096) };
-        let launch = gemm(80, Number::F16, &three, 132).product;
+        let launch = gemm(80, Dtype::F16, &three, 132).product;
         assert_eq!(launch.kernel, "gemm_mma16_128x128_f16");
         assert_eq!(launch.grid[1], 32 + 8 + 1);
         // The last tile of gate and up has half of its columns.
         let both = Product { gated: true, cols: [11040, 11040, 0], ..three };
-        assert_eq!(gemm(80, Number::F16, &both, 132).product.grid[1], 173);
+        assert_eq!(gemm(80, Dtype::F16, &both, 132).product.grid[1], 173);
     }
 
     #[test]
@@ -361,8 +362,8 @@ mod tests {
     fn parts_get_blocks_of_their_own() {
         let whole = product(60, 4096, 4096);
         let split = Split::of(60, 4096, 4096);
-        let one = gemm(80, Number::F16, &whole, 132);
-        let four = gemm(80, Number::F16, &Product { split, ..whole }, 132);
+        let one = gemm(80, Dtype::F16, &whole, 132);
+        let four = gemm(80, Dtype::F16, &Product { split, ..whole }, 132);
         assert_eq!((one.product.grid, one.sum), ([1, 64, 1], None));
         assert_eq!(four.product.grid, [1, 64, 4]);
         let sum = four.sum.unwrap();
@@ -371,7 +372,7 @@ mod tests {
             ("gemm_sum_vector_f16", [60, 2, 1], 256)
         );
         let odd = Product { split, cols: [4098, 0, 0], ..whole };
-        let sum = gemm(80, Number::F16, &odd, 132).sum.unwrap();
+        let sum = gemm(80, Dtype::F16, &odd, 132).sum.unwrap();
         assert_eq!((sum.kernel.as_str(), sum.grid[1]), ("gemm_sum_guarded_f16", 17));
     }
 }

@@ -19,7 +19,8 @@
 
 use super::abi::HIRED_GEMV_ROWS;
 use super::gemm::is_on_tensor_cores;
-use super::launch::{Launch, Number};
+use super::launch::Launch;
+use crate::format::Dtype;
 use crate::ops::DECODE_ROWS;
 use crate::ops::cost::Cost;
 
@@ -71,8 +72,8 @@ pub struct Gemv {
 
 impl Gemv {
     /// Whether accesses of 16 bytes reach all numbers and no others.
-    fn is_vector(&self, number: Number) -> bool {
-        let lanes = 16 / number.size();
+    fn is_vector(&self, dtype: Dtype) -> bool {
+        let lanes = 16 / dtype.size();
         let sizes = [self.inner, self.x_stride, self.w_stride];
         self.aligned && sizes.iter().all(|size| size.is_multiple_of(lanes))
     }
@@ -86,9 +87,9 @@ impl Gemv {
     }
 
     /// Bytes of the weights, which are read once, and FLOP.
-    pub fn cost(&self, number: Number) -> (usize, usize) {
+    pub fn cost(&self, dtype: Dtype) -> (usize, usize) {
         let weights = self.inner * self.cols.iter().sum::<usize>();
-        (weights * number.size(), 2 * weights * self.rows)
+        (weights * dtype.size(), 2 * weights * self.rows)
     }
 }
 
@@ -97,25 +98,25 @@ impl Gemv {
 ///
 /// # Panics
 /// For more rows than [`ROWS`], or none.
-pub fn gemv(path: u32, number: Number, product: &Gemv) -> Launch {
+pub fn gemv(path: u32, dtype: Dtype, product: &Gemv) -> Launch {
     assert!((1..=ROWS).contains(&product.rows), "{} rows are no product of few", product.rows);
-    let form = match (product.form, number) {
+    let form = match (product.form, dtype) {
         (Form::Gate, _) => "gate_",
-        (Form::Logits, Number::F16) => "logits_",
-        (Form::Logits, Number::F32) | (Form::Linear, _) => "",
+        (Form::Logits, Dtype::F16) => "logits_",
+        (Form::Logits, Dtype::F32) | (Form::Linear, _) => "",
     };
     let warps = (THREADS / 32) as usize;
     let by_fma = |variant: String| ("gemv", variant, product.tiles(COLS).div_ceil(warps), THREADS);
-    let (file, variant, blocks, block) = match product.is_vector(number) {
+    let (file, variant, blocks, block) = match product.is_vector(dtype) {
         false => by_fma("guarded".to_owned()),
-        true if is_on_tensor_cores(path, number) => {
+        true if is_on_tensor_cores(path, dtype) => {
             ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS)
         }
         true => by_fma(format!("vector_rows{}", product.rows.next_power_of_two())),
     };
     Launch {
         file,
-        kernel: format!("gemv_{form}{variant}_{}", number.name()),
+        kernel: format!("gemv_{form}{variant}_{}", dtype.name()),
         grid: [blocks as u32, 1, 1],
         block,
         shared: 0,
@@ -137,19 +138,19 @@ mod tests {
         aligned: true,
     };
 
-    fn name(path: u32, product: Gemv, number: Number) -> String {
-        gemv(path, number, &product).kernel
+    fn name(path: u32, product: Gemv, dtype: Dtype) -> String {
+        gemv(path, dtype, &product).kernel
     }
 
     #[test]
     fn rows_choose_the_variant() {
         for path in [61, 75, 80] {
-            let number = if path == 61 { Number::F16 } else { Number::F32 };
+            let dtype = if path == 61 { Dtype::F16 } else { Dtype::F32 };
             let names: Vec<_> =
-                (1..=8).map(|rows| name(path, Gemv { rows, ..QKV }, number)).collect();
+                (1..=8).map(|rows| name(path, Gemv { rows, ..QKV }, dtype)).collect();
             for (rows, variant) in [(1, 1), (2, 2), (3, 4), (4, 4), (5, 8), (8, 8)] {
-                let number = number.name();
-                assert_eq!(names[rows - 1], format!("gemv_vector_rows{variant}_{number}"));
+                let dtype = dtype.name();
+                assert_eq!(names[rows - 1], format!("gemv_vector_rows{variant}_{dtype}"));
             }
         }
     }
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn tensor_cores_make_any_rows_alike() {
         for (path, rows) in [75, 80].into_iter().flat_map(|path| (1..=8).map(move |n| (path, n))) {
-            let launch = gemv(path, Number::F16, &Gemv { rows, ..QKV });
+            let launch = gemv(path, Dtype::F16, &Gemv { rows, ..QKV });
             assert_eq!((launch.file, launch.kernel.as_str()), ("gemv_mma", "gemv_mma_f16"));
             assert_eq!((launch.grid, launch.block), ([384, 1, 1], 256));
         }
@@ -166,12 +167,12 @@ mod tests {
     #[test]
     fn forms_have_their_kernels() {
         let gate = Gemv { form: Form::Gate, cols: [11008, 11008, 0], ..QKV };
-        assert_eq!(name(61, gate, Number::F16), "gemv_gate_vector_rows1_f16");
-        assert_eq!(name(75, gate, Number::F16), "gemv_gate_mma_f16");
+        assert_eq!(name(61, gate, Dtype::F16), "gemv_gate_vector_rows1_f16");
+        assert_eq!(name(75, gate, Dtype::F16), "gemv_gate_mma_f16");
         let logits = Gemv { form: Form::Logits, cols: [32064, 0, 0], rows: 3, ..QKV };
-        assert_eq!(name(61, logits, Number::F16), "gemv_logits_vector_rows4_f16");
-        assert_eq!(name(80, logits, Number::F16), "gemv_logits_mma_f16");
-        assert_eq!(name(80, logits, Number::F32), "gemv_vector_rows4_f32");
+        assert_eq!(name(61, logits, Dtype::F16), "gemv_logits_vector_rows4_f16");
+        assert_eq!(name(80, logits, Dtype::F16), "gemv_logits_mma_f16");
+        assert_eq!(name(80, logits, Dtype::F32), "gemv_vector_rows4_f32");
     }
 
     #[test]
@@ -183,17 +184,17 @@ mod tests {
             Gemv { aligned: false, ..QKV },
         ] {
             for path in [61, 75, 80] {
-                assert_eq!(name(path, wrong, Number::F16), "gemv_guarded_f16", "{wrong:?}");
+                assert_eq!(name(path, wrong, Dtype::F16), "gemv_guarded_f16", "{wrong:?}");
             }
         }
         // Four numbers are a vector of f32.
         let odd = Gemv { inner: 4100, ..QKV };
-        assert_eq!(name(61, odd, Number::F32), "gemv_vector_rows1_f32");
+        assert_eq!(name(61, odd, Dtype::F32), "gemv_vector_rows1_f32");
     }
 
     #[test]
     fn blocks_cover_the_columns() {
-        let grid = |path, product: Gemv| gemv(path, Number::F16, &product).grid[0];
+        let grid = |path, product: Gemv| gemv(path, Dtype::F16, &product).grid[0];
         let gate = Gemv { form: Form::Gate, cols: [11, 11, 0], ..QKV };
         for (path, blocks) in [(61, [1536 / 4, 1, 2, 2]), (80, [384, 2, 3, 2])] {
             assert_eq!(grid(path, QKV), blocks[0]);

@@ -1,35 +1,9 @@
 //! What a launch is: decided by pure functions, carried out by the queue.
 
 use super::abi::{HIRED_NORM_KEPT, HIRED_NORM_THREADS, HIRED_ROW_THREADS};
+use crate::format::{Dtype, Format, Formats};
 use crate::ops::cost::{self, Cost};
 use crate::{Error, Result};
-
-/// Format of numbers on the device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Number {
-    /// fp16, for storage.
-    F16,
-    /// fp32.
-    F32,
-}
-
-impl Number {
-    /// As kernels are named after it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::F16 => "f16",
-            Self::F32 => "f32",
-        }
-    }
-
-    /// Bytes.
-    pub fn size(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
 
 /// Who makes large matrix products.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -46,18 +20,18 @@ pub enum Gemm {
 }
 
 impl Gemm {
-    /// Whether the library multiplies numbers of a format; `None`: on some cards, where it is installed
-    /// and works.
+    /// Whether the library multiplies in these formats; `None`: on some GPUs, where it is installed and works.
     ///
     /// # Errors
     /// [`Error::Request`] when it is asked for what it is not used for.
     #[doc(hidden)]
-    pub fn library(self, number: Number) -> Result<Option<bool>> {
-        match (self, number) {
-            (Self::Own, _) | (Self::Auto, Number::F32) => Ok(Some(false)),
-            (Self::Auto, Number::F16) => Ok(None),
-            (Self::Cublas, Number::F16) => Ok(Some(true)),
-            (Self::Cublas, Number::F32) => Err(Error::Request(
+    pub fn library(self, formats: Formats) -> Result<Option<bool>> {
+        let serves = (formats.weights, formats.activations) == (Format::F16, Dtype::F16);
+        match self {
+            Self::Own => Ok(Some(false)),
+            Self::Auto => Ok(if serves { None } else { Some(false) }),
+            Self::Cublas if serves => Ok(Some(true)),
+            Self::Cublas => Err(Error::Request(
                 "cuBLAS makes products in f16 only, f32 is the parity mode: use --gemm own or --dtype f16".into(),
             )),
         }
@@ -86,8 +60,8 @@ pub struct Launch {
 
 /// Whether whole 16-byte accesses reach every number: of rows `stride` numbers apart, at addresses that are multiples
 /// of 16.
-pub fn is_vector(number: Number, cols: usize, stride: usize) -> bool {
-    let lanes = 16 / number.size();
+pub fn is_vector(dtype: Dtype, cols: usize, stride: usize) -> bool {
+    let lanes = dtype.lanes();
     cols.is_multiple_of(lanes) && stride.is_multiple_of(lanes)
 }
 
@@ -117,37 +91,37 @@ impl Launch {
 }
 
 /// LayerNorm or RMSNorm (`op`) of `rows` rows of `cols` numbers.
-pub fn norm(op: &str, number: Number, rows: usize, cols: usize) -> Launch {
+pub fn norm(op: &str, dtype: Dtype, rows: usize, cols: usize) -> Launch {
     let kept = HIRED_NORM_KEPT as usize;
-    let vector = is_vector(number, cols, cols) && cols <= kept * HIRED_NORM_THREADS as usize;
+    let vector = is_vector(dtype, cols, cols) && cols <= kept * HIRED_NORM_THREADS as usize;
     let threads = if vector { cols.div_ceil(kept) } else { cols.div_ceil(4) };
     let block = (threads as u32).clamp(1, HIRED_NORM_THREADS).next_multiple_of(WARP);
     Launch {
         file: "norm",
-        kernel: format!("{op}_{}_{}", variant(vector), number.name()),
+        kernel: format!("{op}_{}_{}", variant(vector), dtype.name()),
         grid: [rows as u32, 1, 1],
         block,
         shared: 0,
-        cost: cost::pass(rows * cols, number.size()),
+        cost: cost::pass(rows * cols, dtype.size()),
     }
 }
 
 /// Rotation and append of `rows` rows with so many heads of queries, keys and values together.
-pub fn rope(number: Number, rows: usize, heads: usize, head_dim: usize) -> Launch {
+pub fn rope(dtype: Dtype, rows: usize, heads: usize, head_dim: usize) -> Launch {
     let half = head_dim / 2;
-    let vector = is_vector(number, half, half);
-    let lanes = if vector { 16 / number.size() } else { 1 };
+    let vector = is_vector(dtype, half, half);
+    let lanes = if vector { dtype.lanes() } else { 1 };
     let tasks = (heads * half / lanes).max(1) as u32;
     let block = tasks.min(HIRED_ROW_THREADS).next_multiple_of(WARP);
     // A few rows alone would leave most of a card idle.
     let share = if rows < 32 { tasks.div_ceil(block) } else { 1 };
     Launch {
         file: "rope",
-        kernel: format!("rope_append_{}_{}", variant(vector), number.name()),
+        kernel: format!("rope_append_{}_{}", variant(vector), dtype.name()),
         grid: [rows as u32, share, 1],
         block,
         shared: (half * size_of::<[f32; 2]>()) as u32,
-        cost: cost::pass(rows * heads * head_dim, number.size()),
+        cost: cost::pass(rows * heads * head_dim, dtype.size()),
     }
 }
 
@@ -158,25 +132,25 @@ mod tests {
     #[test]
     fn norms_keep_what_their_threads_can_hold() {
         let names = |cols| {
-            let launch = norm("rms_norm", Number::F16, 7, cols);
+            let launch = norm("rms_norm", Dtype::F16, 7, cols);
             (launch.kernel, launch.grid[0], launch.block)
         };
         assert_eq!(names(4096), ("rms_norm_vector_f16".into(), 7, 256));
         assert_eq!(names(8192), ("rms_norm_vector_f16".into(), 7, 512));
         assert_eq!(names(8200), ("rms_norm_guarded_f16".into(), 7, 512));
         assert_eq!(names(36), ("rms_norm_guarded_f16".into(), 7, 32));
-        assert_eq!(norm("layer_norm", Number::F32, 1, 36).kernel, "layer_norm_vector_f32");
+        assert_eq!(norm("layer_norm", Dtype::F32, 1, 36).kernel, "layer_norm_vector_f32");
     }
 
     #[test]
     fn rotation_shares_few_rows_between_blocks() {
-        let many = rope(Number::F16, 640, 96, 128);
+        let many = rope(Dtype::F16, 640, 96, 128);
         assert_eq!(
             (many.kernel.as_str(), many.grid, many.block),
             ("rope_append_vector_f16", [640, 1, 1], 256)
         );
-        let one = rope(Number::F16, 1, 96, 128);
+        let one = rope(Dtype::F16, 1, 96, 128);
         assert_eq!((one.grid, one.shared), ([1, 3, 1], 512));
-        assert_eq!(rope(Number::F16, 1, 3, 6).kernel, "rope_append_guarded_f16");
+        assert_eq!(rope(Dtype::F16, 1, 3, 6).kernel, "rope_append_guarded_f16");
     }
 }

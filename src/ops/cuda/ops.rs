@@ -10,6 +10,7 @@ use super::scratch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
 use crate::config::{Activation, Rope};
+use crate::format::Format;
 use crate::image::{Normalization, Tiles};
 use crate::kv;
 use crate::ops::ceiling::Ceiling;
@@ -57,15 +58,16 @@ impl Ops for Cuda {
     fn patches(&mut self, tiles: &Tiles, norm: &Normalization, patch: usize) -> Result<Buffer> {
         let (partitions, side) = (tiles.partitions(), tiles.layout.side);
         let (grid, cols) = (side / patch, 3 * patch * patch);
-        let stride = self.card().stride(cols);
-        let out = self.strided(partitions * grid * grid, cols, stride, self.options.number)?;
+        let dtype = self.options.formats.activations;
+        let stride = Format::from(dtype).stride(cols);
+        let out = self.strided(partitions * grid * grid, cols, stride, dtype)?;
         let parts = scratch::patches(tiles.pixels.len());
         let (_region, address) = self.region(parts.bytes())?;
         let (lut, pixels) = (part(address, &parts, 0), part(address, &parts, 1));
         let vector = stride.is_multiple_of(4);
-        let kernel = format!("patches_{}_{}", variant(vector), out.number.name());
+        let kernel = format!("patches_{}_{}", variant(vector), out.dtype.name());
         let launch = Launch::rows("vision", kernel, out.rows, stride, if vector { 4 } else { 1 });
-        let written = out.rows * stride * out.number.size();
+        let written = out.rows * stride * out.dtype.size();
         let launch = launch.costing(Cost::bytes(tiles.pixels.len() + written));
         let params = PatchesParams {
             pixels: pixels as *const u8,
@@ -97,10 +99,10 @@ impl Ops for Cuda {
     ) -> Result<Buffer> {
         let cols = patches.cols;
         let out = self.buffer(patches.rows + partitions, cols)?;
-        let vector = is_vector(out.number, cols, cols);
-        let kernel = format!("vision_tokens_{}_{}", variant(vector), out.number.name());
+        let vector = is_vector(out.dtype, cols, cols);
+        let kernel = format!("vision_tokens_{}_{}", variant(vector), out.dtype.name());
         let launch = Launch::rows("vision", kernel, out.rows, cols, self.lanes(vector))
-            .costing(cost::pass(out.rows * cols, out.number.size()));
+            .costing(cost::pass(out.rows * cols, out.dtype.size()));
         let params = TokensParams {
             patches: patches.pointer(),
             class_token: class.vector(),
@@ -200,7 +202,7 @@ impl Ops for Cuda {
     }
 
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
-        let out = self.strided(rows.len(), x.cols, x.stride, x.number)?;
+        let out = self.strided(rows.len(), x.cols, x.stride, x.dtype)?;
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
         let (_region, address) = self.region(rows.len() * size_of::<u32>())?;
         // SAFETY: the region holds the indices.
@@ -283,12 +285,12 @@ impl Ops for Cuda {
     ) -> Result<()> {
         let kv::Shape { kv_heads, head_dim, .. } = cache.shape;
         let heads = q.cols / head_dim;
-        let launch = rope(q.number, q.rows, heads + 2 * kv_heads, head_dim);
+        let launch = rope(q.dtype, q.rows, heads + 2 * kv_heads, head_dim);
         let params = RopeAppendParams {
             q: q.pointer(),
             k: k.pointer(),
             v: v.pointer(),
-            cache: cache.layer(layer, q.number),
+            cache: cache.layer(layer),
             frequencies: self.frequencies(cache, rotary)?,
             positions: batch.positions as *const u32,
             slots: batch.slots as *const u32,
@@ -342,7 +344,7 @@ impl Ops for Cuda {
     }
 
     fn gather_retained(&mut self, x: &Buffer, retained: &Retained) -> Result<Buffer> {
-        let out = self.strided(retained.count, x.cols, x.stride, x.number)?;
+        let out = self.strided(retained.count, x.cols, x.stride, x.dtype)?;
         self.gather_rows(x, retained.rows, &out)?;
         Ok(out)
     }

@@ -9,9 +9,10 @@ use super::buffer::{Buffer, Weight};
 use super::executor::Cuda;
 use super::gemm::{Product, Split, gemm};
 use super::gemv::{Form, Gemv, gemv};
-use super::launch::{Launch, Number, is_vector, variant};
+use super::launch::{Launch, is_vector, variant};
 use crate::Result;
 use crate::config::Activation;
+use crate::format::Dtype;
 use crate::ops::cost::{self, Cost};
 use crate::ops::{DECODE_ROWS, Linear, Norm};
 use std::ptr::{null, null_mut};
@@ -135,7 +136,7 @@ impl Cuda {
         head: &Linear<Weight>,
     ) -> Result<Buffer> {
         let cols = head.weight.rows;
-        let out = self.strided(x.rows, cols, cols, Number::F32)?;
+        let out = self.strided(x.rows, cols, cols, Dtype::F32)?;
         self.few(x, Some(norm), &[head], &[&out], STORE)?;
         Ok(out)
     }
@@ -202,7 +203,7 @@ impl Cuda {
         }
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launches = gemm(self.queue.path(), x.number, &product, self.processors);
+        let launches = gemm(self.queue.path(), x.dtype, &product, self.processors);
         // SAFETY: shapes as the model has checked them; all operands are alive, and what takes the scratch next runs
         // after both.
         unsafe {
@@ -237,11 +238,11 @@ impl Cuda {
         if bias.is_none() && activation == HIRED_IDENTITY {
             return Ok(());
         }
-        let vector = is_vector(out.number, out.cols, out.stride);
-        let kernel = format!("bias_activation_{}_{}", variant(vector), out.number.name());
-        let lanes = if vector { 16 / out.number.size() } else { 1 };
+        let vector = is_vector(out.dtype, out.cols, out.stride);
+        let kernel = format!("bias_activation_{}_{}", variant(vector), out.dtype.name());
+        let lanes = if vector { 16 / out.dtype.size() } else { 1 };
         let launch = Launch::rows("activation", kernel, out.rows, out.cols, lanes)
-            .costing(cost::pass(out.rows * out.cols, out.number.size()));
+            .costing(cost::pass(out.rows * out.cols, out.dtype.size()));
         let params = ActivationParams {
             x: out.pointer(),
             bias: bias.map_or(null(), Weight::vector),
@@ -257,9 +258,9 @@ impl Cuda {
     /// gate = silu(gate) · up.
     fn multiply(&self, gate: &Buffer, up: &Buffer) -> Result<()> {
         let count = gate.rows * gate.cols;
-        let vector = is_vector(gate.number, count, 0);
-        let kernel = format!("silu_mul_{}_{}", variant(vector), gate.number.name());
-        let lanes = if vector { 16 / gate.number.size() } else { 1 };
+        let vector = is_vector(gate.dtype, count, 0);
+        let kernel = format!("silu_mul_{}_{}", variant(vector), gate.dtype.name());
+        let lanes = if vector { 16 / gate.dtype.size() } else { 1 };
         let blocks = count.div_ceil(lanes * HIRED_ROW_THREADS as usize);
         let launch = Launch {
             file: "activation",
@@ -267,7 +268,7 @@ impl Cuda {
             grid: [blocks as u32, 1, 1],
             block: HIRED_ROW_THREADS,
             shared: 0,
-            cost: Cost::bytes(3 * count * gate.number.size()),
+            cost: Cost::bytes(3 * count * gate.dtype.size()),
         };
         let params = SiluMulParams {
             gate: gate.pointer(),
@@ -316,7 +317,7 @@ impl Cuda {
         for (i, out) in outs.iter().enumerate() {
             params.outs[i] = out.pointer();
         }
-        let form = match (epilogue.kind, outs[0].number == x.number) {
+        let form = match (epilogue.kind, outs[0].dtype == x.dtype) {
             (HIRED_GATE, _) => Form::Gate,
             (_, true) => Form::Linear,
             (_, false) => Form::Logits,
@@ -332,7 +333,7 @@ impl Cuda {
         };
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launch = gemv(self.queue.path(), x.number, &product).costing(cost);
+        let launch = gemv(self.queue.path(), x.dtype, &product).costing(cost);
         // SAFETY: shapes as the model has checked them; all operands are alive.
         unsafe { self.queue.launch(&launch, &params) }
     }
@@ -346,10 +347,9 @@ fn inner(x: &Buffer, weight: &Weight) -> usize {
 
 /// What a product with one weight costs.
 fn cost_of(x: &Buffer, weight: &Weight, epilogue: Epilogue) -> Cost {
-    let size = x.number.size();
     let (n, k) = (weight.rows, weight.cols);
     let of = if epilogue.kind == HIRED_ADD { cost::linear_add } else { cost::linear };
-    of(x.rows, n, k, size, n * k * size)
+    of(x.rows, n, k, x.dtype.size(), weight.format.bytes(n, k))
 }
 
 fn number_of(activation: Option<Activation>) -> u32 {

@@ -40,10 +40,10 @@ impl Cuda {
         let parts = scratch::retain(heads, rows, candidates);
         let (_region, address) = self.region(parts.bytes())?;
         let at = |index| part(address, &parts, index);
-        let last = (span.row + span.rows - 1) * q.stride * q.number.size();
+        let last = (span.row + span.rows - 1) * q.stride * q.dtype.size();
         let params = LastRowParams {
             q: (q.address + last as u64) as *const _,
-            cache: cache.layer(layer, q.number),
+            cache: cache.layer(layer),
             pages: batch.tables as *const u32,
             weights: at(0) as *mut f32,
             sums: at(1) as *mut f32,
@@ -54,8 +54,8 @@ impl Cuda {
             scale: scale(shape.head_dim),
             reserved: 0,
         };
-        let cost = cost::last_row(rows, q.cols, *shape, q.number.size());
-        let launch = attention::last_row(q.number, heads, shape.head_dim).costing(cost);
+        let cost = cost::last_row(rows, q.cols, *shape, q.dtype.size());
+        let launch = attention::last_row(q.dtype, heads, shape.head_dim).costing(cost);
         // SAFETY: the table names the pages of all keys; the scratch has a place for each of them in every head.
         unsafe { self.queue.launch(&launch, &params)? };
         let params = RetainParams {

@@ -13,7 +13,7 @@ use crate::ops::cost;
 impl Cuda {
     /// Numbers of a 16-byte access, or one.
     pub(super) fn lanes(&self, vector: bool) -> usize {
-        if vector { 16 / self.options.number.size() } else { 1 }
+        if vector { self.options.formats.activations.lanes() } else { 1 }
     }
 
     pub(super) fn norm(&self, op: &str, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
@@ -29,13 +29,13 @@ impl Cuda {
             eps: norm.eps,
         };
         // SAFETY: x and out are dense rows of the weight's width.
-        unsafe { self.queue.launch(&norm_launch(op, x.number, x.rows, x.cols), &params)? };
+        unsafe { self.queue.launch(&norm_launch(op, x.dtype, x.rows, x.cols), &params)? };
         Ok(out)
     }
 
     /// Rows of `x` named by `out.rows` indices in device memory.
     pub(super) fn gather_rows(&self, x: &Buffer, rows: u64, out: &Buffer) -> Result<()> {
-        let bytes = x.stride * x.number.size();
+        let bytes = x.stride * x.dtype.size();
         let vector = bytes.is_multiple_of(16);
         let kernel = format!("gather_{}", variant(vector));
         let launch = Launch::rows("rows", kernel, out.rows, bytes, if vector { 16 } else { 2 })
@@ -60,10 +60,10 @@ impl Cuda {
         out: &Buffer,
     ) -> Result<()> {
         // With the padding, which is zero.
-        let vector = is_vector(x.number, x.stride, out.stride);
-        let kernel = format!("mix_rows_{}_{}", variant(vector), x.number.name());
+        let vector = is_vector(x.dtype, x.stride, out.stride);
+        let kernel = format!("mix_rows_{}_{}", variant(vector), x.dtype.name());
         let launch = Launch::rows("merge", kernel, out.rows, x.stride, self.lanes(vector))
-            .costing(cost::mix(out.rows, sources, x.cols, x.number.size()));
+            .costing(cost::mix(out.rows, sources, x.cols, x.dtype.size()));
         let params = MixRowsParams {
             x: x.pointer(),
             out: out.pointer(),
@@ -98,10 +98,10 @@ impl Cuda {
 
     pub(super) fn put_rows(&self, params: &InterleaveParams, out: &Buffer) -> Result<()> {
         const { assert!(HIRED_NEWLINE == u32::MAX) };
-        let vector = is_vector(out.number, out.cols, params.table_stride as usize);
-        let kernel = format!("interleave_{}_{}", variant(vector), out.number.name());
+        let vector = is_vector(out.dtype, out.cols, params.table_stride as usize);
+        let kernel = format!("interleave_{}_{}", variant(vector), out.dtype.name());
         let launch = Launch::rows("rows", kernel, out.rows, out.cols, self.lanes(vector))
-            .costing(cost::pass(out.rows * out.cols, out.number.size()));
+            .costing(cost::pass(out.rows * out.cols, out.dtype.size()));
         // SAFETY: ids are of the vocabulary, slots of the kept rows; `out` has a row for each of them.
         unsafe { self.queue.launch(&launch, params) }
     }

@@ -3,10 +3,10 @@
 //! Two pinned buffers take turns: while the device fetches one, the processor fills the other.
 
 use super::device::refused;
-use super::launch::Number;
 use super::queue::Queue;
 use crate::Result;
-use crate::checkpoint::{DType, Tensor};
+use crate::checkpoint::Tensor;
+use crate::format::Format;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys::{CUevent, CUevent_flags};
@@ -49,7 +49,7 @@ pub struct Place {
     pub rows: usize,
     pub cols: usize,
     pub stride: usize,
-    pub number: Number,
+    pub format: Format,
 }
 
 impl Staging {
@@ -86,7 +86,7 @@ impl Staging {
     /// When the driver refuses.
     pub unsafe fn copy(&mut self, queue: &Queue, tensor: &Tensor, place: Place) -> Result<()> {
         let stream = queue.stream()?;
-        let (size, all) = (place.number.size(), place.rows * place.stride);
+        let (size, all) = (place.format.bytes(1, 1), place.rows * place.stride);
         for first in (0..all).step_by(SLOT / size) {
             let count = (SLOT / size).min(all - first);
             let index = self.next;
@@ -137,7 +137,7 @@ impl Drop for Staging {
 
 /// Writes the numbers from `first` on of the padded matrix, as many as `out` holds.
 fn fill(tensor: &Tensor, place: Place, first: usize, out: &mut [u8]) {
-    let size = place.number.size();
+    let size = place.format.bytes(1, 1);
     out.par_chunks_mut(PIECE * size).enumerate().for_each(|(piece, out)| {
         let mut at = first + piece * PIECE;
         let mut out = out;
@@ -148,7 +148,7 @@ fn fill(tensor: &Tensor, place: Place, first: usize, out: &mut [u8]) {
             let count = run.min(out.len() / size);
             let (now, rest) = out.split_at_mut(count * size);
             if inside {
-                convert(tensor, row * place.cols + col, place.number, now);
+                convert(tensor, row * place.cols + col, place.format, now);
             } else {
                 now.fill(0);
             }
@@ -159,38 +159,42 @@ fn fill(tensor: &Tensor, place: Place, first: usize, out: &mut [u8]) {
 }
 
 /// Numbers from `first` on of a tensor, in another format.
-fn convert(tensor: &Tensor, first: usize, number: Number, out: &mut [u8]) {
+fn convert(tensor: &Tensor, first: usize, format: Format, out: &mut [u8]) {
     /// Numbers converted at a time, in registers and the nearest cache.
     const LANES: usize = 512;
-    let stored = tensor.dtype.size();
-    let count = out.len() / number.size();
+    let [stored, made] = [tensor.format, format].map(|format| format.bytes(1, 1));
+    let count = out.len() / made;
     let bytes = &tensor.bytes()[first * stored..][..count * stored];
-    if matches!((tensor.dtype, number), (DType::F16, Number::F16) | (DType::F32, Number::F32)) {
+    if tensor.format == format {
         out.copy_from_slice(bytes);
         return;
     }
     // The file may put numbers at odd addresses, so they go through arrays that are aligned.
     let (mut half, mut brain, mut wide) =
         ([f16::ZERO; LANES], [bf16::ZERO; LANES], [0.0f32; LANES]);
-    let out = out.chunks_mut(LANES * number.size());
+    let out = out.chunks_mut(LANES * made);
     for (from, out) in bytes.chunks(LANES * stored).zip(out) {
         let count = from.len() / stored;
-        match tensor.dtype {
-            DType::F16 => {
+        match tensor.format {
+            Format::F16 => {
                 bytemuck::cast_slice_mut(&mut half[..count]).copy_from_slice(from);
                 half[..count].convert_to_f32_slice(&mut wide[..count]);
             }
-            DType::BF16 => {
+            Format::Bf16 => {
                 bytemuck::cast_slice_mut(&mut brain[..count]).copy_from_slice(from);
                 brain[..count].convert_to_f32_slice(&mut wide[..count]);
             }
-            DType::F32 => bytemuck::cast_slice_mut(&mut wide[..count]).copy_from_slice(from),
+            Format::F32 => bytemuck::cast_slice_mut(&mut wide[..count]).copy_from_slice(from),
         }
-        match number {
-            Number::F32 => out.copy_from_slice(bytemuck::cast_slice(&wide[..count])),
-            Number::F16 => {
+        match format {
+            Format::F32 => out.copy_from_slice(bytemuck::cast_slice(&wide[..count])),
+            Format::F16 => {
                 half[..count].convert_from_f32_slice(&wide[..count]);
                 out.copy_from_slice(bytemuck::cast_slice(&half[..count]));
+            }
+            Format::Bf16 => {
+                brain[..count].convert_from_f32_slice(&wide[..count]);
+                out.copy_from_slice(bytemuck::cast_slice(&brain[..count]));
             }
         }
     }

@@ -5,6 +5,7 @@ use super::executor::{Cuda, Recorded};
 use super::graph::Graph;
 use super::scratch;
 use crate::config::Rope;
+use crate::format::Dtype;
 use crate::ops::{DECODE_ROWS, Span, Work};
 use crate::{Error, Result, kv};
 
@@ -142,14 +143,7 @@ impl Cuda {
             .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
         // SAFETY: weights, cache and workspace are where they were: whoever moves one forgets the graphs.
         unsafe { recorded.graph.launch(&self.queue)? };
-        Ok(Buffer {
-            _place: place,
-            address,
-            rows,
-            cols,
-            stride: cols,
-            number: super::launch::Number::F32,
-        })
+        Ok(Buffer { _place: place, address, rows, cols, stride: cols, dtype: Dtype::F32 })
     }
 
     fn record(

@@ -12,7 +12,7 @@ mod portable;
 #[cfg(test)]
 mod tests;
 
-use super::stored::Stored;
+use super::numbers::Numbers;
 
 /// Partial sums of a dot product: number i goes to sum i % LANES. Four registers of AVX-512, so that the additions
 /// need not wait for each other.
@@ -62,9 +62,9 @@ macro_rules! on {
 macro_rules! on_stored {
     ($isa:expr, $stored:expr, |$numbers:ident| $function:ident($($argument:expr),*)) => {
         match $stored {
-            Stored::F32($numbers) => on!($isa, $function($($argument),*)),
-            Stored::F16($numbers) => on!($isa, $function($($argument),*)),
-            Stored::Bf16($numbers) => on!($isa, $function($($argument),*)),
+            Numbers::F32($numbers) => on!($isa, $function($($argument),*)),
+            Numbers::F16($numbers) => on!($isa, $function($($argument),*)),
+            Numbers::Bf16($numbers) => on!($isa, $function($($argument),*)),
         }
     };
 }
@@ -97,21 +97,21 @@ impl Isa {
     }
 
     /// sums[i] = Σ x[i·stride + j] · w[j]. A row's sum has the same bits whatever the number of rows.
-    pub fn dots(self, w: Stored<'_>, x: &[f32], stride: usize, sums: &mut [f32]) {
+    pub fn dots(self, w: Numbers<'_>, x: &[f32], stride: usize, sums: &mut [f32]) {
         on_stored!(self, w, |w| dots(w, x, stride, sums));
     }
 
     /// out[j] += Σ p[i] · rows[i, j], the rows as long as `out`, added one after another.
-    pub fn add_rows(self, p: &[f32], rows: Stored<'_>, out: &mut [f32]) {
+    pub fn add_rows(self, p: &[f32], rows: Numbers<'_>, out: &mut [f32]) {
         on_stored!(self, rows, |rows| add_rows(p, rows, out));
     }
 
-    /// Stored numbers as f32, exactly.
-    pub fn widen(self, x: Stored<'_>, out: &mut [f32]) {
+    /// Numbers numbers as f32, exactly.
+    pub fn widen(self, x: Numbers<'_>, out: &mut [f32]) {
         match x {
-            Stored::F32(x) => out.copy_from_slice(x),
-            Stored::F16(x) => on!(self, widen(x, out)),
-            Stored::Bf16(x) => on!(self, widen(x, out)),
+            Numbers::F32(x) => out.copy_from_slice(x),
+            Numbers::F16(x) => on!(self, widen(x, out)),
+            Numbers::Bf16(x) => on!(self, widen(x, out)),
         }
     }
 

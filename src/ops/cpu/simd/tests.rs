@@ -12,13 +12,13 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
 }
 
 /// The same numbers in each format, as far as it holds them.
-fn formats(x: &[f32], then: impl Fn(Stored<'_>)) {
+fn formats(x: &[f32], then: impl Fn(Numbers<'_>)) {
     let halves: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
     let brains: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
-    [Stored::F32(x), Stored::F16(&halves), Stored::Bf16(&brains)].into_iter().for_each(then);
+    [Numbers::F32(x), Numbers::F16(&halves), Numbers::Bf16(&brains)].into_iter().for_each(then);
 }
 
-fn widened(isa: Isa, x: Stored<'_>, len: usize) -> Vec<f32> {
+fn widened(isa: Isa, x: Numbers<'_>, len: usize) -> Vec<f32> {
     let mut wide = vec![0.0; len];
     isa.widen(x, &mut wide);
     wide
@@ -129,14 +129,14 @@ fn widening_is_exact_for_every_half() {
     let halves: Vec<f16> = all.iter().map(|&b| f16::from_bits(b)).collect();
     let brains: Vec<bf16> = all.iter().map(|&b| bf16::from_bits(b)).collect();
     for isa in Isa::all() {
-        for (half, wide) in halves.iter().zip(widened(isa, Stored::F16(&halves), all.len())) {
+        for (half, wide) in halves.iter().zip(widened(isa, Numbers::F16(&halves), all.len())) {
             assert!(half.to_f32() == wide || half.is_nan() && wide.is_nan(), "{isa:?}: {half}");
         }
-        for (brain, wide) in brains.iter().zip(widened(isa, Stored::Bf16(&brains), all.len())) {
+        for (brain, wide) in brains.iter().zip(widened(isa, Numbers::Bf16(&brains), all.len())) {
             assert!(brain.to_f32() == wide || brain.is_nan() && wide.is_nan(), "{isa:?}: {brain}");
         }
         for len in LENGTHS {
-            let few = widened(isa, Stored::F16(&halves[1000..1000 + len]), len);
+            let few = widened(isa, Numbers::F16(&halves[1000..1000 + len]), len);
             assert!(
                 few.iter().zip(&halves[1000..]).all(|(wide, half)| *wide == half.to_f32()),
                 "{isa:?}: {len}"

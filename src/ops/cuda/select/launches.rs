@@ -2,10 +2,11 @@
 
 use super::looking::Looking;
 use super::{Block, Scratch, Selecting};
+use crate::format::Dtype;
 use crate::ops::Widths;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi;
-use crate::ops::cuda::launch::{Launch, Number};
+use crate::ops::cuda::launch::Launch;
 use crate::select::{Heads, Program, Ranking, Rule};
 use std::ffi::c_void;
 
@@ -48,12 +49,12 @@ pub struct Rows {
     /// Numbers from row to row.
     pub stride: usize,
     /// Their format.
-    pub number: Number,
+    pub dtype: Dtype,
 }
 
 impl Default for Rows {
     fn default() -> Self {
-        Self { address: 0, cols: 0, stride: 0, number: Number::F32 }
+        Self { address: 0, cols: 0, stride: 0, dtype: Dtype::F32 }
     }
 }
 

@@ -5,10 +5,11 @@
 use super::launches::{Launches, Params, Rows, Seen, launch};
 use super::scratch::{Part, Scratch, compared, cosines};
 use super::{Block, Selecting};
+use crate::format::Dtype;
 use crate::ops::cost;
 use crate::ops::cuda::abi;
 use crate::ops::cuda::gemm::{Product, Split, gemm};
-use crate::ops::cuda::launch::{Launch, Number};
+use crate::ops::cuda::launch::Launch;
 use std::ptr::{null, null_mut};
 
 /// A selection with its addresses.
@@ -77,8 +78,8 @@ impl Looking<'_> {
             x_stride: x.stride as u32,
             reserved: 0,
         };
-        let bytes = rows * (heads * width * x.number.size() + width * size_of::<f32>());
-        let kernel = format!("unit_rows_{}", x.number.name());
+        let bytes = rows * (heads * width * x.dtype.size() + width * size_of::<f32>());
+        let kernel = format!("unit_rows_{}", x.dtype.name());
         let launch = launch("likeness", kernel, rows).costing(cost::Cost::bytes(bytes));
         all.push((launch, Params::Units(params)));
         let places = cosines(&compared);
@@ -119,7 +120,7 @@ impl Looking<'_> {
                 reserved: 0,
             };
             // In f32 all code paths multiply alike: which one is named plays no part.
-            let launch = gemm(61, Number::F32, &product, self.processors).product;
+            let launch = gemm(61, Dtype::F32, &product, self.processors).product;
             let weights = n * width * size_of::<f32>();
             let launch = launch.costing(cost::linear(n, n, width, size_of::<f32>(), weights));
             all.push((launch, Params::Gemm(params)));
@@ -236,8 +237,8 @@ impl Looking<'_> {
             k_stride: keys.stride as u32,
         };
         let scored =
-            cost::scores(partitions * (patches as usize + 1), keys.cols, keys.number.size());
-        let kernel = format!("class_attention_{}", keys.number.name());
+            cost::scores(partitions * (patches as usize + 1), keys.cols, keys.dtype.size());
+        let kernel = format!("class_attention_{}", keys.dtype.name());
         all.push((
             launch("likeness", kernel, partitions).costing(scored),
             Params::Attention(attention),

@@ -1,0 +1,122 @@
+//! Number formats: what weights are stored in, and what activations and the key/value cache are held in.
+//!
+//! These are separate choices. A weight knows its own [`Format`]; activations and the cache each have a [`Dtype`], a
+//! format that kernels read and write number by number. To add a format of weights (8-bit integers with a scale for
+//! each row, 4-bit integers in groups): its size here, a reader in `ops/cpu/numbers.rs`, a reader in
+//! `kernels/weights.cuh`, and a row of the table in `ops/cuda/matmul/choose.rs`. The model does not change.
+
+/// Bytes of the widest access of a kernel: rows of weights on a device are padded to a multiple of it.
+const VECTOR: usize = 16;
+
+/// Format of activations or of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dtype {
+    /// Half precision (IEEE 754 binary16), for storage: sums are f32 everywhere.
+    F16,
+    /// Single precision.
+    F32,
+}
+
+impl Dtype {
+    /// The name in options, reports and the names of kernels.
+    pub fn name(self) -> &'static str {
+        Format::from(self).name()
+    }
+
+    /// Bytes of a number.
+    pub fn size(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    /// Numbers in an access of 16 bytes.
+    pub fn lanes(self) -> usize {
+        VECTOR / self.size()
+    }
+}
+
+/// Format of a matrix of weights, in a file or in memory, little-endian.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// IEEE 754 binary16.
+    F16,
+    /// The upper half of a binary32.
+    Bf16,
+    /// IEEE 754 binary32.
+    F32,
+}
+
+impl Format {
+    /// The name in reports and in the names of kernels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+            Self::F32 => "f32",
+        }
+    }
+
+    /// Bytes of `rows` rows of `cols` numbers.
+    pub fn bytes(self, rows: usize, cols: usize) -> usize {
+        rows * cols * self.align()
+    }
+
+    /// Readers take whole units: the numbers must start at a multiple of so many bytes.
+    pub fn align(self) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => 4,
+        }
+    }
+
+    /// Numbers from one row to the next on a device: a row is a multiple of 16 bytes.
+    pub fn stride(self, cols: usize) -> usize {
+        cols.next_multiple_of(VECTOR / self.align())
+    }
+}
+
+impl From<Dtype> for Format {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F16 => Self::F16,
+            Dtype::F32 => Self::F32,
+        }
+    }
+}
+
+/// The formats that an executor works in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Formats {
+    /// Of matrices of weights.
+    pub weights: Format,
+    /// Of activations.
+    pub activations: Dtype,
+    /// Of keys and values.
+    pub cache: Dtype,
+}
+
+/// Everything in one format.
+impl From<Dtype> for Formats {
+    fn from(dtype: Dtype) -> Self {
+        Self { weights: dtype.into(), activations: dtype, cache: dtype }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_follow_from_the_shape() {
+        assert_eq!(Format::Bf16.bytes(3, 5), 30);
+        assert_eq!(Format::F32.bytes(3, 5), 60);
+        assert_eq!((Format::F16.stride(9), Format::F32.stride(9)), (16, 12));
+        for dtype in [Dtype::F16, Dtype::F32] {
+            assert_eq!(Format::from(dtype).bytes(1, dtype.lanes()), 16);
+            assert_eq!(Formats::from(dtype).weights.name(), dtype.name());
+        }
+    }
+}
