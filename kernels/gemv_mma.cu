@@ -11,7 +11,7 @@
 #include "activation.cuh"
 #include "rms.cuh"
 
-// Of a block; src/ops/cuda/gemv.rs knows them too.
+// Of a block; src/ops/cuda/matmul/gemv.rs knows them too.
 constexpr uint32_t THREADS = 256;
 constexpr uint32_t COLS = 16;
 constexpr uint32_t WARPS = THREADS / WARP;

@@ -10,7 +10,7 @@ use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
 use hired::format::Dtype;
-use hired::ops::cuda::gemm::{Launches, Product, Split, every};
+use hired::ops::cuda::matmul::gemm::{Launches, Product, Split, every};
 
 #[repr(C)]
 struct Params {

@@ -10,8 +10,8 @@ use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
 use hired::format::Dtype;
-use hired::ops::cuda::gemv::{Form, Gemv, gemv};
 use hired::ops::cuda::launch::Launch;
+use hired::ops::cuda::matmul::gemv::{Form, Gemv, gemv};
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -8,7 +8,7 @@ mod emulator;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
-use hired::ops::cuda::sample::Choosing;
+use hired::ops::cuda::sample::choose::Choosing;
 use hired::ops::sample::{self, Sampling};
 
 const WRONG_LOGITS: u32 = 8;

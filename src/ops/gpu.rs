@@ -5,7 +5,7 @@
 //! cores, and the figure on their boxes is the other one.
 
 use super::cost::Roof;
-use super::cuda::gemm::is_on_tensor_cores;
+use super::cuda::matmul::gemm::is_on_tensor_cores;
 use crate::format::{Dtype, Formats};
 
 /// A card.

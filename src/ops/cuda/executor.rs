@@ -1,17 +1,17 @@
 //! The CUDA executor: what it holds, and how it takes memory.
 
 use super::abi::SynthParams;
-use super::blas::{Blas, Unusable};
+use super::batch::Layout;
 use super::buffer::{Buffer, Home, Weight};
 use super::card::CardInfo;
-use super::device::{Device, Driver};
-use super::graph::Graph;
+use super::driver::device::{Device, Driver};
+use super::driver::graph::Graph;
+use super::driver::queue::{Block, Queue};
+use super::driver::staging::{Place, Staging};
 use super::launch::{Gemm, Launch};
-use super::queue::{Block, Queue};
+use super::matmul::cublas::{Blas, Unusable};
+use super::profile::watch::Watch;
 use super::scratch::{self, DONE};
-use super::staging::{Place, Staging};
-use super::steps::Layout;
-use super::watch::Watch;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
 use crate::format::{Dtype, Format, Formats};

@@ -8,64 +8,31 @@
 mod abi;
 pub mod attention;
 mod card;
-pub mod gemm;
-pub mod gemv;
 pub mod launch;
+pub mod matmul;
+mod profile;
+mod rows;
 pub mod sample;
 pub mod scratch;
 pub mod select;
 
 #[cfg(feature = "cuda")]
-mod attend;
-#[cfg(feature = "cuda")]
-mod blas;
+mod batch;
 #[cfg(feature = "cuda")]
 mod buffer;
 #[cfg(feature = "cuda")]
-mod ceiling;
-#[cfg(feature = "cuda")]
-mod choice;
-#[cfg(feature = "cuda")]
-pub mod device;
-#[cfg(feature = "cuda")]
-mod event;
+pub mod driver;
 #[cfg(feature = "cuda")]
 mod executor;
 #[cfg(feature = "cuda")]
-mod graph;
-#[cfg(feature = "cuda")]
-pub mod modules;
-#[cfg(feature = "cuda")]
-mod nvtx;
-#[cfg(feature = "cuda")]
 mod ops;
-#[cfg(feature = "cuda")]
-mod products;
-#[cfg(feature = "cuda")]
-mod profile;
-#[cfg(feature = "cuda")]
-mod queue;
-#[cfg(feature = "cuda")]
-mod retain;
-#[cfg(feature = "cuda")]
-mod ring;
-#[cfg(feature = "cuda")]
-mod rows;
-#[cfg(feature = "cuda")]
-mod staging;
-#[cfg(feature = "cuda")]
-mod steps;
-#[cfg(feature = "cuda")]
-mod timing;
-#[cfg(feature = "cuda")]
-mod watch;
 
 pub use card::CardInfo;
 #[cfg(feature = "cuda")]
-pub use device::{Device, Driver};
+pub use driver::device::{Device, Driver};
+#[cfg(feature = "cuda")]
+pub use driver::modules::{Code, Embedded, Modules};
 #[cfg(feature = "cuda")]
 pub use executor::{Cuda, Options};
 #[cfg(feature = "cuda")]
-pub use modules::{Code, Embedded, Modules};
-#[cfg(feature = "cuda")]
-pub use timing::Timing;
+pub use profile::timing::Timing;

@@ -2,11 +2,11 @@
 
 use super::abi::{InterleaveParams, PatchesParams, RopeAppendParams, TokensParams};
 use super::buffer::{Batch, Buffer, Cache, Scores, Weight, part};
-use super::choice::Kept;
 use super::executor::Cuda;
 use super::launch::{Launch, is_vector, rope, variant};
-use super::retain::Retained;
 use super::scratch;
+use super::select::fastv::Retained;
+use super::select::ops::Kept;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
 use crate::config::{Activation, Rope};

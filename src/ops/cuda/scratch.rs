@@ -1,8 +1,8 @@
 //! Device memory that is no matrix: what operations need beside their operands, and what they share.
 
-use super::attention;
-use super::gemm::Split;
-use super::sample::Choosing;
+use super::attention::choose as attention;
+use super::matmul::gemm::Split;
+use super::sample::choose::Choosing;
 use super::select::{Scratch, Selecting};
 use crate::Result;
 use crate::kv;

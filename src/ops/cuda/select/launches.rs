@@ -1,6 +1,6 @@
 //! The kernels of a selection with their parameters.
 
-use super::looking::Looking;
+use super::similarity::Looking;
 use super::{Block, Scratch, Selecting};
 use crate::format::Dtype;
 use crate::ops::Widths;

@@ -11,10 +11,14 @@
 //! estimate some 40 µs on a P40, beside the milliseconds of the encoder. Methods that compare rows add a product and picks that wait for one
 //! another, see `kernels/diverse.cu` and `kernels/merge.cu`.
 
+#[cfg(feature = "cuda")]
+pub(super) mod fastv;
 mod launches;
 mod layout;
-mod looking;
+#[cfg(feature = "cuda")]
+pub(super) mod ops;
 mod scratch;
+mod similarity;
 
 pub use launches::{ClsHeads, Launches, Params, Rows, Seen};
 pub use layout::{Layout, NEWLINE};

@@ -1,19 +1,19 @@
 //! Attention on the device: of the vision tower, of its class tokens, and of the decoder.
 
-use super::abi::{ClsScoresParams, DecodeParams, PrefillParams, VisionAttentionParams};
-use super::attention::{self, Heads};
-use super::buffer::{Batch, Buffer, Cache, Scores, part};
-use super::choice::Kept;
-use super::executor::Cuda;
-use super::scratch::{self, DONE};
-use super::select::ClsHeads;
 use crate::Result;
 use crate::kv;
 use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
+use crate::ops::cuda::abi::{ClsScoresParams, DecodeParams, PrefillParams, VisionAttentionParams};
+use crate::ops::cuda::attention::choose::{self as attention, Heads};
+use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Scores, part};
+use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::scratch::{self, DONE};
+use crate::ops::cuda::select::ClsHeads;
+use crate::ops::cuda::select::ops::Kept;
 
 /// 1/√head_dim, what scores are multiplied by.
-pub(super) fn scale(head_dim: usize) -> f32 {
+pub(in crate::ops::cuda) fn scale(head_dim: usize) -> f32 {
     1.0 / (head_dim as f32).sqrt()
 }
 
@@ -25,7 +25,7 @@ fn decoder_cost(q: &Buffer, cache: &Cache, spans: &[Span]) -> Cost {
 
 impl Cuda {
     /// Attention of class tokens to the patches, head by head.
-    pub(super) fn class_scores(
+    pub(in crate::ops::cuda) fn class_scores(
         &self,
         q: &Buffer,
         q_rows: usize,
@@ -72,7 +72,7 @@ impl Cuda {
     }
 
     /// Attention inside each partition, of all rows or of the kept ones.
-    pub(super) fn mix_partitions(
+    pub(in crate::ops::cuda) fn mix_partitions(
         &self,
         q: &Buffer,
         k: &Buffer,
@@ -131,7 +131,7 @@ impl Cuda {
     }
 
     /// Causal attention of rotated rows, span by span.
-    pub(super) fn attend_rows(
+    pub(in crate::ops::cuda) fn attend_rows(
         &self,
         q: &Buffer,
         cache: &Cache,
@@ -176,7 +176,7 @@ impl Cuda {
 
     /// Attention of one new row of each sequence, which it rotates and appends: lengths come from device memory, so this
     /// can be replayed.
-    pub(super) fn attend_step(
+    pub(in crate::ops::cuda) fn attend_step(
         &self,
         [q, k, v]: [&Buffer; 3],
         cache: &Cache,

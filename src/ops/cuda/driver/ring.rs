@@ -5,8 +5,8 @@
 //! is filled again when the device has fetched what was in it, or as soon as the queue has been waited for, which each
 //! decode step does anyway: its copies cost no event.
 
-use super::device::refused;
 use crate::Result;
+use crate::ops::cuda::driver::device::refused;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};

@@ -5,9 +5,9 @@
 //! for each of top-k, top-p and the draw itself: by the waits for L2 and the sums of a round some 50 µs each, where a
 //! token takes 2.8 ms on an H200 and 39 ms on a P40.
 
-use super::abi;
-use super::launch::Launch;
 use crate::ops::cost::Cost;
+use crate::ops::cuda::abi;
+use crate::ops::cuda::launch::Launch;
 use crate::ops::sample::Sampling;
 use crate::{Error, Result};
 use std::ffi::c_void;

@@ -1,19 +1,19 @@
 //! Matrix products: few rows by GEMV, which reads each weight once; many by GEMM.
 
-use super::abi::{
-    ActivationParams, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
-    HIRED_ROW_THREADS, HIRED_STORE, SiluMulParams,
-};
-use super::blas::Blas;
-use super::buffer::{Buffer, Weight};
-use super::executor::Cuda;
-use super::gemm::{Product, Split, gemm};
-use super::gemv::{Form, Gemv, gemv};
-use super::launch::{Launch, is_vector, variant};
 use crate::Result;
 use crate::config::Activation;
 use crate::format::Dtype;
 use crate::ops::cost::{self, Cost};
+use crate::ops::cuda::abi::{
+    ActivationParams, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
+    HIRED_ROW_THREADS, HIRED_STORE, SiluMulParams,
+};
+use crate::ops::cuda::buffer::{Buffer, Weight};
+use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::launch::{Launch, is_vector, variant};
+use crate::ops::cuda::matmul::cublas::Blas;
+use crate::ops::cuda::matmul::gemm::{Product, Split, gemm};
+use crate::ops::cuda::matmul::gemv::{Form, Gemv, gemv};
 use crate::ops::{DECODE_ROWS, Linear, Norm};
 use std::ptr::{null, null_mut};
 
@@ -30,7 +30,7 @@ const GATE: Epilogue = Epilogue { kind: HIRED_GATE, activation: HIRED_IDENTITY }
 
 impl Cuda {
     /// out = f(x·Wᵀ + b).
-    pub(super) fn product(
+    pub(in crate::ops::cuda) fn product(
         &self,
         x: &Buffer,
         layer: &Linear<Weight>,
@@ -46,7 +46,7 @@ impl Cuda {
     }
 
     /// sum += x·Wᵀ + b.
-    pub(super) fn product_add(
+    pub(in crate::ops::cuda) fn product_add(
         &self,
         x: &Buffer,
         layer: &Linear<Weight>,
@@ -60,7 +60,7 @@ impl Cuda {
     }
 
     /// Products of the same rows.
-    pub(super) fn products<const N: usize>(
+    pub(in crate::ops::cuda) fn products<const N: usize>(
         &self,
         x: &Buffer,
         layers: [&Linear<Weight>; N],
@@ -75,7 +75,7 @@ impl Cuda {
     }
 
     /// Products that share an RMSNorm, which few rows take along.
-    pub(super) fn normed_products<const N: usize>(
+    pub(in crate::ops::cuda) fn normed_products<const N: usize>(
         &self,
         x: &Buffer,
         norm: &Norm<Weight>,
@@ -103,7 +103,7 @@ impl Cuda {
     }
 
     /// silu(n·Gᵀ) · (n·Uᵀ).
-    pub(super) fn gated_product(
+    pub(in crate::ops::cuda) fn gated_product(
         &self,
         x: &Buffer,
         norm: &Norm<Weight>,
@@ -129,7 +129,7 @@ impl Cuda {
     }
 
     /// n·Wᵀ in f32.
-    pub(super) fn head_product(
+    pub(in crate::ops::cuda) fn head_product(
         &self,
         x: &Buffer,
         norm: &Norm<Weight>,
@@ -353,7 +353,7 @@ fn cost_of(x: &Buffer, weight: &Weight, epilogue: Epilogue) -> Cost {
 }
 
 fn number_of(activation: Option<Activation>) -> u32 {
-    use super::abi::{HIRED_GELU, HIRED_QUICK_GELU, HIRED_SILU};
+    use crate::ops::cuda::abi::{HIRED_GELU, HIRED_QUICK_GELU, HIRED_SILU};
     match activation {
         None => HIRED_IDENTITY,
         Some(Activation::QuickGelu) => HIRED_QUICK_GELU,

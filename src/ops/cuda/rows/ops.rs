@@ -1,22 +1,27 @@
 //! Norms and copies of rows on the device.
 
-use super::abi::{
-    GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, SelectMix,
-};
-use super::buffer::{Buffer, Weight};
-use super::executor::Cuda;
-use super::launch::{Launch, is_vector, norm as norm_launch, variant};
 use crate::Result;
 use crate::ops::Norm;
 use crate::ops::cost;
+use crate::ops::cuda::abi::{
+    GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, SelectMix,
+};
+use crate::ops::cuda::buffer::{Buffer, Weight};
+use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::launch::{Launch, is_vector, norm as norm_launch, variant};
 
 impl Cuda {
     /// Numbers of a 16-byte access, or one.
-    pub(super) fn lanes(&self, vector: bool) -> usize {
+    pub(in crate::ops::cuda) fn lanes(&self, vector: bool) -> usize {
         if vector { self.options.formats.activations.lanes() } else { 1 }
     }
 
-    pub(super) fn norm(&self, op: &str, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+    pub(in crate::ops::cuda) fn norm(
+        &self,
+        op: &str,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+    ) -> Result<Buffer> {
         let out = self.buffer(x.rows, x.cols)?;
         let params = NormParams {
             x: x.pointer(),
@@ -34,7 +39,12 @@ impl Cuda {
     }
 
     /// Rows of `x` named by `out.rows` indices in device memory.
-    pub(super) fn gather_rows(&self, x: &Buffer, rows: u64, out: &Buffer) -> Result<()> {
+    pub(in crate::ops::cuda) fn gather_rows(
+        &self,
+        x: &Buffer,
+        rows: u64,
+        out: &Buffer,
+    ) -> Result<()> {
         let bytes = x.stride * x.dtype.size();
         let vector = bytes.is_multiple_of(16);
         let kernel = format!("gather_{}", variant(vector));
@@ -52,7 +62,7 @@ impl Cuda {
     }
 
     /// Combinations of rows of `x`, of `sources` in all at most, described in device memory.
-    pub(super) fn mix_rows(
+    pub(in crate::ops::cuda) fn mix_rows(
         &self,
         x: &Buffer,
         mix: SelectMix,
@@ -78,7 +88,7 @@ impl Cuda {
     }
 
     /// Parameters of rows taken from `table` to `out` and from nowhere else yet.
-    pub(super) fn rows_of(&self, table: &Weight, out: &Buffer) -> InterleaveParams {
+    pub(in crate::ops::cuda) fn rows_of(&self, table: &Weight, out: &Buffer) -> InterleaveParams {
         InterleaveParams {
             table: table.address as *const _,
             before: std::ptr::null(),
@@ -96,7 +106,11 @@ impl Cuda {
         }
     }
 
-    pub(super) fn put_rows(&self, params: &InterleaveParams, out: &Buffer) -> Result<()> {
+    pub(in crate::ops::cuda) fn put_rows(
+        &self,
+        params: &InterleaveParams,
+        out: &Buffer,
+    ) -> Result<()> {
         const { assert!(HIRED_NEWLINE == u32::MAX) };
         let vector = is_vector(out.dtype, out.cols, params.table_stride as usize);
         let kernel = format!("interleave_{}_{}", variant(vector), out.dtype.name());

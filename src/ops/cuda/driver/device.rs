@@ -1,6 +1,6 @@
 //! The driver and its devices, asked so that nothing that is missing becomes a panic.
 
-use super::modules::{Code, Embedded, forced};
+use crate::ops::cuda::driver::modules::{Code, Embedded, forced};
 use crate::{Error, Result};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, DriverError};
@@ -103,7 +103,7 @@ pub struct Device {
 }
 
 /// The driver's refusal of something, as an error.
-pub(super) fn refused(what: &str, error: DriverError) -> Error {
+pub(in crate::ops::cuda) fn refused(what: &str, error: DriverError) -> Error {
     let hint = match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
             return Error::Capacity(format!(

@@ -2,12 +2,12 @@
 //!
 //! Prompts and the vision tower: tiles of queries, by `mma` where the card has it. Decode steps: keys in splits.
 
-use super::abi::{
-    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_LEAST_SPLIT, HIRED_ROW_THREADS, HIRED_SPLIT,
-};
-use super::launch::{Launch, is_vector, variant};
 use crate::format::Dtype;
 use crate::ops::cost::Cost;
+use crate::ops::cuda::abi::{
+    HIRED_ATTENTION_THREADS, HIRED_HEAD_DIM, HIRED_LEAST_SPLIT, HIRED_ROW_THREADS, HIRED_SPLIT,
+};
+use crate::ops::cuda::launch::{Launch, is_vector, variant};
 
 /// Heads and how their rows lie. Strides count numbers.
 #[derive(Debug, Clone, Copy)]
@@ -190,7 +190,7 @@ pub fn cls_bytes(heads: usize, partitions: usize, patches: usize) -> [usize; 2] 
 
 #[cfg(test)]
 mod tests {
-    use super::super::abi::HIRED_PAGE;
+    use crate::ops::cuda::abi::HIRED_PAGE;
     use super::*;
 
     fn heads(dtype: Dtype, heads: usize, kv_heads: usize, head_dim: usize) -> Heads {

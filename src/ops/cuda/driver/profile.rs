@@ -2,12 +2,12 @@
 //!
 //! Two events lie around each piece, so a piece's time holds what the device takes to begin it, a microsecond or two.
 
-use super::event::Event;
-use super::executor::Cuda;
-use super::queue::Queue;
 use crate::Result;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
+use crate::ops::cuda::driver::event::Event;
+use crate::ops::cuda::driver::queue::Queue;
+use crate::ops::cuda::executor::Cuda;
 use crate::ops::profile::Entry;
 use std::borrow::Cow;
 use std::sync::atomic::Ordering::Relaxed;
@@ -101,13 +101,13 @@ impl Queue {
 
 impl Cuda {
     /// What is enqueued from now on belongs to `stage`.
-    pub(super) fn enter_stage(&mut self, stage: Stage) -> Result<()> {
+    pub(in crate::ops::cuda) fn enter_stage(&mut self, stage: Stage) -> Result<()> {
         self.queue.place(stage, None);
         self.watch.enter(&self.queue, stage)
     }
 
     /// What is enqueued from now on belongs to a layer of the stage, or to none.
-    pub(super) fn enter_layer(&mut self, index: Option<usize>) {
+    pub(in crate::ops::cuda) fn enter_layer(&mut self, index: Option<usize>) {
         self.queue.place(self.watch.stage(), index);
         self.watch.ranges.layer(index);
     }

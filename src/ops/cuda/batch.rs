@@ -1,8 +1,8 @@
 //! Batches in device memory, and decode steps that are recorded once and replayed.
 
 use super::buffer::{Batch, Buffer, Cache, part};
+use super::driver::graph::Graph;
 use super::executor::{Cuda, Recorded};
-use super::graph::Graph;
 use super::scratch;
 use crate::config::Rope;
 use crate::format::Dtype;

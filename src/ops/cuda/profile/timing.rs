@@ -1,9 +1,9 @@
 //! Measuring pieces of work on the device, for benchmarks.
 
-use super::event::Event;
-use super::executor::Cuda;
 use crate::Result;
 use crate::ops::Ops;
+use crate::ops::cuda::driver::event::Event;
+use crate::ops::cuda::executor::Cuda;
 use crate::ops::memory::Purpose;
 use std::sync::Arc;
 use std::time::Duration;

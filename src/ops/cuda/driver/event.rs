@@ -1,8 +1,8 @@
 //! Points in the work of a queue, and the time between them by the device's clock.
 
-use super::device::refused;
-use super::queue::Queue;
 use crate::Result;
+use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::queue::Queue;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::event;
 use cudarc::driver::sys::{CUevent, CUevent_flags};

@@ -5,10 +5,10 @@
 //! 87% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
-use super::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
-use super::launch::{Launch, variant};
 use crate::format::Dtype;
 use crate::ops::cost::Cost;
+use crate::ops::cuda::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
+use crate::ops::cuda::launch::{Launch, variant};
 
 /// The shape of products with up to three weights: outs `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +150,7 @@ const MMA8: Family = Family { file: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA
 
 const MMA16: Family = Family { file: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
 
-/// The kernels for numbers of a format on a code path, one of [`super::modules::CODE_PATHS`].
+/// The kernels for numbers of a format on a code path, one of [`crate::ops::cuda::driver::modules::CODE_PATHS`].
 fn family(path: u32, dtype: Dtype) -> &'static Family {
     match (dtype, path) {
         (Dtype::F32, _) | (_, ..75) => &FMA,
@@ -227,7 +227,8 @@ fn launches(
 fn sum(dtype: Dtype, product: &Product, guarded: bool) -> Launch {
     let made = if product.gated { product.cols[0] } else { product.cols.iter().sum() };
     let threads = made.div_ceil(if guarded { 1 } else { 16 / dtype.size() });
-    let block = (threads as u32).next_multiple_of(super::launch::WARP).min(HIRED_ROW_THREADS);
+    let block =
+        (threads as u32).next_multiple_of(crate::ops::cuda::launch::WARP).min(HIRED_ROW_THREADS);
     let all: usize = product.cols.iter().sum();
     let read = product.split.bytes(product.rows, all).unwrap_or(0);
     Launch {

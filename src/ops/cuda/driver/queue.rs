@@ -1,12 +1,12 @@
 //! Work for one device, in order: launches, copies, blocks of memory.
 
-use super::device::refused;
-use super::launch::Launch;
-use super::modules::{Code, Modules};
-use super::profile::Profile;
-use super::ring::Ring;
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
+use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::modules::{Code, Modules};
+use crate::ops::cuda::driver::profile::Profile;
+use crate::ops::cuda::driver::ring::Ring;
+use crate::ops::cuda::launch::Launch;
 use crate::ops::memory::{Charge, Meter, Purpose, Size};
 use crate::ops::profile::{CLEAR, DOWNLOAD, UPLOAD};
 use crate::{Error, Result};
@@ -30,18 +30,18 @@ pub struct Queue {
     ring: Mutex<Ring>,
     known: Mutex<Known>,
     /// Somebody wants to know what is enqueued: asked at each launch, without the lock.
-    pub(super) is_noting: AtomicBool,
+    pub(in crate::ops::cuda) is_noting: AtomicBool,
 }
 
 /// Kernels that have been launched.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(in crate::ops::cuda) struct Known {
     /// By file, then by name, so that a launch finds its own without a copy of the name.
     functions: HashMap<&'static str, HashMap<String, Function>>,
     /// What was enqueued since somebody wants to know.
-    pub(super) profile: Option<Profile>,
+    pub(in crate::ops::cuda) profile: Option<Profile>,
     /// The stage and layer that work belongs to.
-    pub(super) place: (Stage, Option<usize>),
+    pub(in crate::ops::cuda) place: (Stage, Option<usize>),
 }
 
 impl Default for Known {
@@ -140,7 +140,7 @@ impl Queue {
         Ok(function.handle)
     }
 
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(in crate::ops::cuda) fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

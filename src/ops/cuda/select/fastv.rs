@@ -1,15 +1,15 @@
 //! Which rows of a prompt go on, on the device: the host knows their number, not which they are.
 
-use super::abi::{HIRED_RETAIN_THREADS, LastRowParams, RetainParams};
-use super::attend::scale;
-use super::attention;
-use super::buffer::{Batch, Buffer, Cache, Home, part};
-use super::executor::Cuda;
-use super::launch::{Launch, WARP};
-use super::scratch;
 use crate::Result;
 use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
+use crate::ops::cuda::abi::{HIRED_RETAIN_THREADS, LastRowParams, RetainParams};
+use crate::ops::cuda::attention::choose as attention;
+use crate::ops::cuda::attention::ops::scale;
+use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Home, part};
+use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::launch::{Launch, WARP};
+use crate::ops::cuda::scratch;
 use std::ops::Range;
 
 /// Retained rows in device memory.
@@ -17,13 +17,13 @@ use std::ops::Range;
 pub struct Retained {
     _place: Home,
     /// Rows of the prompt, ascending: also their positions.
-    pub(super) rows: u64,
-    pub(super) count: usize,
+    pub(in crate::ops::cuda) rows: u64,
+    pub(in crate::ops::cuda) count: usize,
 }
 
 impl Cuda {
     /// See [`crate::ops::Ops::retain`].
-    pub(super) fn rank_rows(
+    pub(in crate::ops::cuda) fn rank_rows(
         &self,
         q: &Buffer,
         cache: &Cache,
@@ -84,7 +84,11 @@ impl Cuda {
     }
 
     /// The batch of retained rows, whose positions are theirs.
-    pub(super) fn rows_left(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Batch> {
+    pub(in crate::ops::cuda) fn rows_left(
+        &mut self,
+        retained: &Retained,
+        pages: Vec<u32>,
+    ) -> Result<Batch> {
         let span = Span { row: 0, rows: retained.count, slot: 0, position: 0, pages };
         let batch = self.prompt_batch(vec![span])?;
         Ok(Batch { positions: retained.rows, ..batch })

@@ -1,8 +1,8 @@
 //! A decode step as the driver recorded it.
 
-use super::device::refused;
-use super::queue::Queue;
 use crate::Result;
+use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::queue::Queue;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, graph};
 use cudarc::driver::sys::{CUgraphExec, CUgraphInstantiate_flags, CUstreamCaptureMode};

@@ -1,10 +1,10 @@
 //! What a card can do at most: its bandwidth as measured, its arithmetic as cores times clock.
 
-use super::executor::Cuda;
 use crate::Result;
 use crate::format::Dtype;
 use crate::ops::Ops;
 use crate::ops::ceiling::Ceiling;
+use crate::ops::cuda::executor::Cuda;
 
 /// Bytes of the copy that measures the bandwidth, if they are free: more than any cache holds.
 const COPIED: usize = 512 << 20;
@@ -12,7 +12,7 @@ const COPIES: usize = 7;
 
 impl Cuda {
     /// The ceilings of the card for its format of numbers on its code path.
-    pub(super) fn measure_ceiling(&mut self) -> Result<Ceiling> {
+    pub(in crate::ops::cuda) fn measure_ceiling(&mut self) -> Result<Ceiling> {
         let free = self.available().unwrap_or(COPIED);
         let bytes = COPIED.min(free / 8).max(1 << 10);
         let took = self.time_copy(COPIES, bytes)?.median();

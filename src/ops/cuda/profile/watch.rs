@@ -1,10 +1,10 @@
 //! Time by stage, told by the device: its events, not the host's clock, which runs ahead of it.
 
-use super::event::Event;
-use super::nvtx::Ranges;
-use super::queue::Queue;
 use crate::Result;
 use crate::ops::clock::{Clock, Stage};
+use crate::ops::cuda::driver::event::Event;
+use crate::ops::cuda::driver::queue::Queue;
+use crate::ops::cuda::profile::nvtx::Ranges;
 
 /// A stop-watch on a queue.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 //!
 //! Two pinned buffers take turns: while the device fetches one, the processor fills the other.
 
-use super::device::refused;
-use super::queue::Queue;
 use crate::Result;
 use crate::checkpoint::Tensor;
 use crate::format::Format;
+use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::queue::Queue;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys::{CUevent, CUevent_flags};

@@ -1,11 +1,11 @@
 //! Selection and sampling on the device.
 
-use super::buffer::{Buffer, Home, Scores};
-use super::executor::Cuda;
-use super::sample::Choosing;
-use super::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
 use crate::Result;
 use crate::format::Dtype;
+use crate::ops::cuda::buffer::{Buffer, Home, Scores};
+use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::sample::choose::Choosing;
+use crate::ops::cuda::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
 use crate::ops::sample::Sampling;
 use crate::ops::{Chosen, Evidence, Extent};
 use crate::select::{self, Plan};
@@ -16,13 +16,13 @@ use std::ops::Range;
 pub struct Kept {
     _place: Home,
     /// First kept row of each partition, then their number.
-    pub(super) offsets: u64,
+    pub(in crate::ops::cuda) offsets: u64,
     /// Rows of the vision tower that are kept.
-    pub(super) rows: u64,
+    pub(in crate::ops::cuda) rows: u64,
     /// Kept row, or a newline, of each row in the prompt.
-    pub(super) slots: u64,
-    pub(super) count: usize,
-    pub(super) slot_count: usize,
+    pub(in crate::ops::cuda) slots: u64,
+    pub(in crate::ops::cuda) count: usize,
+    pub(in crate::ops::cuda) slot_count: usize,
     waited: bool,
     /// Where its arrays lie.
     block: u64,
@@ -73,7 +73,11 @@ fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
 impl Cuda {
     /// What is kept: chosen on the device by what its kernels know, else by the host. The host waits only for what it
     /// chooses by, or for a number that the plan does not tell.
-    pub(super) fn choose(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
+    pub(in crate::ops::cuda) fn choose(
+        &mut self,
+        plan: &Plan,
+        evidence: Evidence<'_, Self>,
+    ) -> Result<Kept> {
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
@@ -181,7 +185,7 @@ impl Cuda {
     }
 
     /// The kept rows of `x`.
-    pub(super) fn take_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
+    pub(in crate::ops::cuda) fn take_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
         let out = self.strided(kept.count, x.cols, x.stride, x.dtype)?;
         match kept.selecting.mix_at(kept.block) {
             None => self.gather_rows(x, kept.rows, &out)?,
@@ -191,7 +195,7 @@ impl Cuda {
     }
 
     /// The selection for the host.
-    pub(super) fn read_kept(&mut self, kept: &Kept) -> Result<select::Kept> {
+    pub(in crate::ops::cuda) fn read_kept(&mut self, kept: &Kept) -> Result<select::Kept> {
         let layout = kept.selecting.layout();
         let read = |words: Range<usize>| {
             // SAFETY: the outcome and the mix are parts of the selection's region.
@@ -206,7 +210,7 @@ impl Cuda {
     }
 
     /// The scores of a selection, for the host.
-    pub(super) fn read_scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+    pub(in crate::ops::cuda) fn read_scores(&mut self, kept: &Kept) -> Result<select::Scores> {
         let layout = kept.selecting.layout();
         let read = |scores: &Range<usize>| {
             // SAFETY: the scores are a part of the selection's region.
@@ -216,7 +220,11 @@ impl Cuda {
     }
 
     /// A token for each row of logits.
-    pub(super) fn draw(&mut self, logits: &Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>> {
+    pub(in crate::ops::cuda) fn draw(
+        &mut self,
+        logits: &Buffer,
+        how: &[(Sampling, usize)],
+    ) -> Result<Vec<u32>> {
         let choosing = Choosing::new(logits.rows, logits.cols, Choosing::is_greedy(how));
         let layout = choosing.layout();
         let (_region, block) = self.region(layout.bytes())?;
@@ -236,7 +244,7 @@ impl Cuda {
     }
 
     /// A buffer's numbers, in f32 and without padding.
-    pub(super) fn read(&self, x: &Buffer) -> Result<Vec<f32>> {
+    pub(in crate::ops::cuda) fn read(&self, x: &Buffer) -> Result<Vec<f32>> {
         let count = x.rows() * x.stride;
         // SAFETY: the buffer has so many numbers.
         let all = unsafe {

@@ -17,12 +17,12 @@
 //! 380. So all should come near the floor for any number of rows, the more so the longer a product takes: of the 7 µs of
 //! 4096 columns on an H200 the first bytes' latency is a tenth.
 
-use super::abi::HIRED_GEMV_ROWS;
-use super::gemm::is_on_tensor_cores;
-use super::launch::Launch;
 use crate::format::Dtype;
 use crate::ops::DECODE_ROWS;
 use crate::ops::cost::Cost;
+use crate::ops::cuda::abi::HIRED_GEMV_ROWS;
+use crate::ops::cuda::launch::Launch;
+use crate::ops::cuda::matmul::gemm::is_on_tensor_cores;
 
 /// Most rows that these kernels take.
 pub const ROWS: usize = DECODE_ROWS;

@@ -8,8 +8,8 @@ use super::{Block, Selecting};
 use crate::format::Dtype;
 use crate::ops::cost;
 use crate::ops::cuda::abi;
-use crate::ops::cuda::gemm::{Product, Split, gemm};
 use crate::ops::cuda::launch::Launch;
+use crate::ops::cuda::matmul::gemm::{Product, Split, gemm};
 use std::ptr::{null, null_mut};
 
 /// A selection with its addresses.

@@ -1,7 +1,7 @@
 //! cuBLAS, where it is installed: another maker of large products. Opened when asked for, never needed.
 
-use super::buffer::{Buffer, Weight};
-use super::queue::Queue;
+use crate::ops::cuda::buffer::{Buffer, Weight};
+use crate::ops::cuda::driver::queue::Queue;
 use crate::ops::memory::Purpose;
 use crate::{Error, Result};
 use cudarc::cublas::sys::{

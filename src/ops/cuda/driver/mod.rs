@@ -1,0 +1,10 @@
+//! The CUDA driver: devices, embedded kernels, and a queue of work with its memory. It knows nothing of models.
+
+pub mod device;
+pub(super) mod event;
+pub(super) mod graph;
+pub mod modules;
+pub(super) mod profile;
+pub(super) mod queue;
+pub(super) mod ring;
+pub(super) mod staging;

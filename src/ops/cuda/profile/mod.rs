@@ -1,0 +1,10 @@
+//! What the work took, by stage and piece by piece, and what the device can do.
+
+#[cfg(feature = "cuda")]
+pub(super) mod ceiling;
+#[cfg(feature = "cuda")]
+pub(super) mod nvtx;
+#[cfg(feature = "cuda")]
+pub(super) mod timing;
+#[cfg(feature = "cuda")]
+pub(super) mod watch;

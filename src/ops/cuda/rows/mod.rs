@@ -1,0 +1,4 @@
+//! Operations on rows: norms and copies.
+
+#[cfg(feature = "cuda")]
+pub(super) mod ops;

@@ -1,0 +1,3 @@
+//! The choice of the next token.
+
+pub mod choose;
