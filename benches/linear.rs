@@ -12,7 +12,7 @@ use hired::checkpoint::Checkpoint;
 use hired::format::Dtype;
 use hired::model::Source;
 use hired::ops::cpu::Cpu;
-use hired::ops::{Linear, Ops, Storage};
+use hired::ops::{Executor, Linear, MatmulOps, RowOps, Storage};
 use safetensors::tensor::{Dtype as Stored, TensorView, serialize_to_file};
 
 fn main() {
@@ -124,7 +124,7 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
 }
 
 /// A weight in a mapped file, as a checkpoint's are.
-fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Ops>::Weight {
+fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Executor>::Weight {
     let halves: Vec<f16> = w.iter().map(|&x| f16::from_f32(x)).collect();
     let view = TensorView::new(Stored::F16, vec![n, k], bytemuck::cast_slice(&halves)).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -135,7 +135,7 @@ fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Ops>::Wei
 }
 
 /// Activations can only be made by operations: rows of an f32 embedding table.
-fn as_rows(ops: &mut Cpu, x: &[f32], m: usize, k: usize) -> <Cpu as Ops>::Buffer {
+fn as_rows(ops: &mut Cpu, x: &[f32], m: usize, k: usize) -> <Cpu as Executor>::Buffer {
     let view = TensorView::new(Stored::F32, vec![m, k], bytemuck::cast_slice(x)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("model.safetensors");

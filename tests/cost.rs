@@ -15,7 +15,7 @@ use hired::ops::cost::Kind;
 use hired::ops::count::Counter;
 use hired::ops::footprint::Footprint;
 use hired::ops::memory::Purpose;
-use hired::ops::{Ops, Span, Storage};
+use hired::ops::{BatchOps, Executor, MemoryOps, Span, Storage};
 use hired::select::{Geometry, Method, Rule, Selection, Tuning, plan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -199,7 +199,7 @@ impl Source<Counter> for Notes {
         name: &str,
         shape: &[usize],
         storage: Storage,
-    ) -> hired::Result<<Counter as Ops>::Weight> {
+    ) -> hired::Result<<Counter as Executor>::Weight> {
         self.0.borrow_mut().insert(name.into(), shape.to_vec());
         Imagined(Format::F16).take(ops, name, shape, storage)
     }

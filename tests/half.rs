@@ -19,7 +19,7 @@ use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
 use hired::ops::cuda::{Cuda, Driver, Options};
 use hired::ops::memory::Purpose;
-use hired::ops::{Chosen, Ops, Span};
+use hired::ops::{Chosen, MemoryOps, Ops, Span};
 use hired::select::{Geometry, Selection, plan};
 use std::ops::ControlFlow;
 

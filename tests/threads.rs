@@ -14,7 +14,7 @@ use hired::kv::Shape;
 use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
-use hired::ops::{Ops, Span, Storage};
+use hired::ops::{BatchOps, MemoryOps, RowOps, Span, Storage};
 
 fn on_emulator(child: &str) {
     let output = Emulator::build(Build::Plain, &[]).child(child, &[("HIRED_EMULATOR_SM", "75")]);

@@ -12,7 +12,7 @@ use hired::kv::Shape;
 use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
-use hired::ops::{DECODE_ROWS, Ops, Span, Storage};
+use hired::ops::{BatchOps, DECODE_ROWS, MemoryOps, RowOps, Span, Storage};
 
 #[test]
 fn more_than_the_pinned_memory_holds_goes_up_whole() {

@@ -3,7 +3,7 @@
 use super::cases::{Case, Model, SEVEN, SMALL, cases};
 use super::data::Data;
 use hired::format::Dtype;
-use hired::ops::Ops;
+use hired::ops::MemoryOps;
 use hired::ops::clock::Stage;
 use hired::ops::cost::{Cost, Kind, Roof};
 use hired::ops::count::Counter;

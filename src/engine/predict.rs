@@ -12,7 +12,7 @@ use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::{Purpose, Size};
-use crate::ops::{DECODE_ROWS, Ops};
+use crate::ops::{DECODE_ROWS, MemoryOps};
 use crate::{Error, Result};
 use std::cmp::Reverse;
 use std::ops::ControlFlow;

@@ -7,6 +7,7 @@ pub mod vit;
 
 use crate::checkpoint::Checkpoint;
 use crate::format::Format;
+use crate::ops::Executor;
 use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::{Linear, Norm, Ops, Storage};
@@ -45,7 +46,7 @@ impl Source<Counter> for Imagined {
         _name: &str,
         shape: &[usize],
         storage: Storage,
-    ) -> Result<<Counter as Ops>::Weight> {
+    ) -> Result<<Counter as Executor>::Weight> {
         Ok(ops.imagine(shape, self.0, storage))
     }
 }

@@ -1,15 +1,12 @@
 //! What memory an executor takes for an operation, as pure functions: the prediction and the executor ask the same.
 
 use super::arena::{Arena, Region, rounded};
-use super::cpu;
 use super::cuda::scratch;
 use super::memory::{Charge, Meter, Purpose};
 use super::sample::Sampling;
-use super::{Batch, DECODE_ROWS, Storage, Widths};
-use crate::Result;
+use super::{Batch, DECODE_ROWS, Storage, Widths, cpu};
 use crate::format::{Dtype, Format, Formats};
-use crate::kv;
-use crate::select;
+use crate::{Result, kv, select};
 use std::sync::Arc;
 
 /// How an executor takes memory.
@@ -80,11 +77,9 @@ impl Footprint {
         storage: Storage,
         aligned: bool,
     ) -> usize {
-        match (self, storage) {
-            (Self::Cpu { .. }, Storage::Vector) => rows * cols * size_of::<f32>(),
-            (Self::Cpu { .. }, Storage::Matrix) if aligned => 0,
-            (Self::Cpu { .. }, Storage::Matrix) => stored.bytes(rows, cols),
-            (Self::Cuda { formats, .. }, _) => device_weight(formats.weights, rows, cols, storage),
+        match self {
+            Self::Cpu { .. } => cpu::weight_bytes(rows, cols, stored, storage, aligned),
+            Self::Cuda { formats, .. } => scratch::weight(formats.weights, rows, cols, storage),
         }
     }
 
@@ -134,7 +129,7 @@ impl Footprint {
         match self {
             Self::Cpu { .. } => {
                 let is_f32 = weights == Format::F32;
-                cols.iter().map(|&n| cpu::linear_scratch(m, n, k, is_f32)).max()
+                cols.iter().map(|&n| cpu::matmul_scratch(m, n, k, is_f32)).max()
             }
             Self::Cuda { library, .. } if m <= DECODE_ROWS || library => None,
             Self::Cuda { .. } if whole => None,
@@ -224,12 +219,4 @@ impl Footprint {
     pub(super) fn sample_scratch(self, vocab: usize, how: &[(Sampling, usize)]) -> Option<usize> {
         matches!(self, Self::Cuda { .. }).then(|| scratch::sample(vocab, how))
     }
-}
-
-/// Bytes of a weight on a CUDA device.
-pub(super) fn device_weight(format: Format, rows: usize, cols: usize, storage: Storage) -> usize {
-    rounded(match storage {
-        Storage::Matrix => format.bytes(rows, format.stride(cols)),
-        Storage::Vector => rows * cols * size_of::<f32>(),
-    })
 }

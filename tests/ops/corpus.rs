@@ -10,7 +10,7 @@ use hired::ops::cuda::launch::Gemm;
 use hired::ops::cuda::matmul::gemm::is_on_tensor_cores;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
-use hired::ops::{Linear, Norm, Ops, Storage};
+use hired::ops::{Linear, MemoryOps, Norm, Ops, Storage};
 use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
 

@@ -2,7 +2,13 @@
 //!
 //! Model code runs on it unchanged, so that the prediction cannot drift from the work.
 
-mod ops;
+mod attention;
+mod batch;
+mod matmul;
+mod measure;
+mod memory;
+mod rows;
+mod select;
 mod sizes;
 
 pub use sizes::{Cache, Planned, Retained, Rows, Scores, Shape, Size};
@@ -11,9 +17,8 @@ use super::arena::Arena;
 use super::clock::{Clock, Stage};
 use super::cost::{self, Cost, Kind};
 use super::footprint::{Footprint, Hold};
-use super::memory::{Meter, Purpose};
-use super::{DECODE_ROWS, Linear, Storage};
-use crate::format::{Dtype, Format};
+use super::memory::Meter;
+use crate::format::Dtype;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,27 +68,6 @@ impl Counter {
         self.meter.restart();
     }
 
-    /// A weight of a checkpoint that does not exist.
-    pub fn imagine(&mut self, shape: &[usize], stored: Format, storage: Storage) -> Shape {
-        self.weight(shape, stored, storage, true)
-    }
-
-    fn weight(
-        &mut self,
-        shape: &[usize],
-        stored: Format,
-        storage: Storage,
-        aligned: bool,
-    ) -> Shape {
-        let (rows, cols) = super::extent(shape);
-        let taken = self.footprint.weight(rows, cols, stored, storage, aligned);
-        if taken == 0 {
-            self.meter.map(stored.bytes(rows, cols));
-        }
-        let charge = (taken > 0).then(|| self.meter.charge(Purpose::Weights, taken));
-        Shape { rows, cols, format: self.footprint.weights(stored), _charge: charge }
-    }
-
     fn hold(&self, bytes: usize) -> Hold {
         self.footprint.hold(&self.meter, &self.arena, bytes)
     }
@@ -107,33 +91,5 @@ impl Counter {
 
     fn pass(&mut self, numbers: usize) {
         self.count(Kind::Other, cost::pass(numbers, self.footprint.activations().size()));
-    }
-
-    fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
-        self.products(x, &[layer], cost::linear);
-    }
-
-    /// Products of the same rows: at the same time, or one after another with the same memory.
-    fn products(&mut self, x: &Size, layers: &[&Linear<Shape>], of: cost::Product) {
-        let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
-        let Some(Linear { weight: Shape { cols: k, format, .. }, .. }) = layers.first() else {
-            return;
-        };
-        let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
-        drop(scratch.map(|bytes| self.hold(bytes)));
-        let activation = self.footprint.activations().size();
-        for Linear { weight: w, .. } in layers {
-            let bytes = w.format.bytes(w.rows, w.cols);
-            self.count(Kind::Linear, of(x.rows, w.rows, w.cols, activation, bytes));
-        }
-    }
-
-    /// The norm before a product: a pass of its own, unless the product takes it along.
-    fn norm(&mut self, x: &Size) -> Option<Size> {
-        let fused = self.footprint.fuses_norm() && x.rows <= DECODE_ROWS;
-        (!fused).then(|| {
-            self.pass(x.rows * x.cols);
-            self.buffer(x.rows, x.cols)
-        })
     }
 }

@@ -3,12 +3,10 @@
 use super::numbers::{Matrix, Numbers};
 use super::simd::Isa;
 use crate::checkpoint::Tensor;
-use crate::format::{Dtype, Format};
-use crate::ops::footprint::Footprint;
+use crate::format::Format;
 use crate::ops::memory::{Charge, Meter, Purpose};
 use crate::ops::{Chosen, Extent, Storage, extent};
-use crate::select;
-use crate::{Error, Result};
+use crate::{Error, Result, select};
 use std::sync::Arc;
 
 /// A matrix of f32, row-major.
@@ -45,6 +43,21 @@ impl Buffer {
     }
 }
 
+/// Bytes taken for a weight; 0 when it is used where it is mapped.
+pub(crate) fn weight_bytes(
+    rows: usize,
+    cols: usize,
+    format: Format,
+    storage: Storage,
+    aligned: bool,
+) -> usize {
+    match storage {
+        Storage::Vector => rows * cols * size_of::<f32>(),
+        Storage::Matrix if aligned => 0,
+        Storage::Matrix => format.bytes(rows, cols),
+    }
+}
+
 /// A weight: in the mapped file, or copied because it is small or lies unaligned in the file.
 #[derive(Debug)]
 pub struct Weight {
@@ -72,8 +85,7 @@ impl Weight {
             meter.map(tensor.bytes().len());
             return Self { data: Data::Mapped(tensor.clone()), format, rows, cols, _charge: None };
         }
-        let footprint = Footprint::Cpu { cache: Dtype::F32 };
-        let bytes = footprint.weight(rows, cols, format, storage, aligned);
+        let bytes = weight_bytes(rows, cols, format, storage, aligned);
         let charge = Some(meter.charge(Purpose::Weights, bytes));
         let words = || bytemuck::pod_collect_to_vec::<u8, u32>(tensor.bytes());
         match storage {

@@ -3,36 +3,35 @@
 //! Written to be read: it is the truth every kernel is held against.
 
 mod attention;
+mod batch;
 mod buffer;
 mod cache;
 mod ceiling;
-mod choice;
 mod columns;
-mod linear;
+mod matmul;
+mod measure;
+mod memory;
 mod numbers;
-mod ops;
-mod profile;
-mod retain;
 mod rows;
+mod sample;
+mod select;
 mod simd;
 pub(crate) mod system;
 
 pub use buffer::{Buffer, Kept, Scores, Weight};
 pub use cache::Cache;
-pub use retain::Retained;
+pub use select::Retained;
 
 pub(crate) use attention::{decoder_scratch, last_row_scratch, vision_scratch};
-pub(crate) use buffer::kept_bytes;
-pub(crate) use linear::scratch_bytes as linear_scratch;
+pub(crate) use buffer::{kept_bytes, weight_bytes};
+pub(crate) use matmul::scratch_bytes as matmul_scratch;
 
 use super::clock::Clock;
 use super::cost;
 use super::memory::Meter;
-use super::{Extent, Linear, Norm};
 use crate::Result;
 use crate::format::Dtype;
-use linear::{Epilogue, linear};
-use profile::Profile;
+use measure::Profile;
 use std::sync::Arc;
 
 /// The CPU executor.
@@ -61,10 +60,6 @@ impl Cpu {
         Buffer::new(&self.meter, rows, cols)
     }
 
-    fn rms_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
-        self.pass("rms_norm", x.rows(), x.cols(), |out| rows::rms_norm(x, norm, out))
-    }
-
     /// A new buffer, filled in one pass.
     fn pass(
         &mut self,
@@ -82,21 +77,5 @@ impl Cpu {
                 Ok(out)
             },
         )
-    }
-
-    fn product(
-        &mut self,
-        x: &Buffer,
-        layer: &Linear<Weight>,
-        out: &mut Buffer,
-        epilogue: Epilogue,
-    ) -> Result<()> {
-        let Weight { rows: n, cols: k, .. } = layer.weight;
-        let (name, of): (_, cost::Product) = match epilogue {
-            Epilogue::Store(_) => ("linear", cost::linear),
-            Epilogue::Add => ("linear_add", cost::linear_add),
-        };
-        let cost = || of(x.rows(), n, k, NUMBER, layer.weight.bytes());
-        self.timed(name, cost, |cpu| linear(&cpu.meter, x, layer, out, epilogue))
     }
 }

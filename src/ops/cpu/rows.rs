@@ -1,11 +1,67 @@
-//! Operations on single rows: norms, pixels, copies.
+//! Operations on rows: norms, pixels, copies.
 
+use super::Cpu;
 use super::buffer::{Buffer, Kept, Weight};
 use super::simd::Isa;
 use crate::Result;
 use crate::image::{Normalization, Tiles};
-use crate::ops::{Extent, Norm};
+use crate::ops::{Batch, Extent, Norm, RowOps, Visual};
 use rayon::prelude::*;
+
+impl RowOps for Cpu {
+    fn patches(&mut self, tiles: &Tiles, norm: &Normalization, patch: usize) -> Result<Buffer> {
+        let grid = tiles.layout.side / patch;
+        self.pass("patches", tiles.partitions() * grid * grid, 3 * patch * patch, |out| {
+            patches(tiles, norm, patch, out);
+            Ok(())
+        })
+    }
+
+    fn vision_tokens(
+        &mut self,
+        patches: &Buffer,
+        class: &Weight,
+        position: &Weight,
+        partitions: usize,
+    ) -> Result<Buffer> {
+        self.pass("vision_tokens", patches.rows() + partitions, patches.cols(), |out| {
+            vision_tokens(patches, class, position, partitions, out)
+        })
+    }
+
+    fn layer_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        self.pass("layer_norm", x.rows(), x.cols(), |out| layer_norm(x, norm, out))
+    }
+
+    fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
+        self.pass("gather", rows.len(), x.cols(), |out| {
+            gather(x, rows, out);
+            Ok(())
+        })
+    }
+
+    fn interleave(
+        &mut self,
+        table: &Weight,
+        before: &[u32],
+        visual: Option<Visual<'_, Self>>,
+        after: &[u32],
+    ) -> Result<Buffer> {
+        let slots = visual.as_ref().map_or(0, |v| v.kept.slots.len());
+        self.pass("interleave", before.len() + slots + after.len(), table.cols, |out| {
+            embed(table, before, 0, out);
+            if let Some(visual) = visual {
+                arrange(visual.rows, visual.kept, visual.newline, before.len(), out)?;
+            }
+            embed(table, after, before.len() + slots, out);
+            Ok(())
+        })
+    }
+
+    fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
+        self.interleave(table, &batch.tokens, None, &[])
+    }
+}
 
 /// LayerNorm with a bias, statistics in f64.
 pub(super) fn layer_norm(x: &Buffer, norm: &Norm<Weight>, out: &mut Buffer) -> Result<()> {

@@ -1,12 +1,10 @@
-//! Batches in device memory, and decode steps that are recorded once and replayed.
+//! Batches of rows in device memory.
 
-use super::buffer::{Batch, Buffer, Cache, part};
-use super::driver::graph::Graph;
-use super::executor::{Cuda, Recorded};
-use super::scratch;
 use crate::config::Rope;
-use crate::format::Dtype;
-use crate::ops::{DECODE_ROWS, Span, Work};
+use crate::ops::cuda::buffer::{Batch, Buffer, Cache, part};
+use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::scratch;
+use crate::ops::{BatchOps, DECODE_ROWS, Span, Work};
 use crate::{Error, Result, kv};
 
 /// Parts of a step's memory, see [`scratch::step`].
@@ -17,6 +15,27 @@ const TOKENS: usize = 3;
 const TABLES: usize = 4;
 
 const WORD: usize = size_of::<u32>();
+
+impl BatchOps for Cuda {
+    fn batch(&mut self, cache: &Cache, tokens: Vec<u32>, spans: Vec<Span>) -> Result<Batch> {
+        if tokens.is_empty() {
+            return self.prompt_batch(spans);
+        }
+        self.step_batch(cache, &tokens, spans)
+    }
+
+    fn step(
+        &mut self,
+        batches: &[Batch],
+        caches: &mut [Cache],
+        work: &mut Work<'_, Self>,
+    ) -> Result<Buffer> {
+        self.watch.ranges.step(batches.first().map(|batch| batch.spans.len()));
+        let logits = self.replay(batches, caches, work);
+        self.watch.ranges.step(None);
+        logits
+    }
+}
 
 impl Cuda {
     /// A prompt's rows, in the workspace. Its positions are its slots: the batch of a prompt that has lost rows is
@@ -107,75 +126,6 @@ impl Cuda {
             cache.rope = Some(*rope);
         }
         Ok(address as *const f32)
-    }
-
-    /// Replays a step of this kind. The first one of as many rows runs as it is, for a driver may load a kernel at its
-    /// first launch and must not have to while it records; what comes after is recorded. Without graphs every step just
-    /// runs.
-    pub(super) fn replay(
-        &mut self,
-        batches: &[Batch],
-        caches: &mut [Cache],
-        work: &mut Work<'_, Self>,
-    ) -> Result<Buffer> {
-        // A graph goes by addresses: they are the same again only if the workspace was empty both times.
-        if !self.records() {
-            return work(self, caches);
-        }
-        let layout = Layout::of(batches);
-        if !self.graphs.contains_key(&layout) {
-            if !self.graphs.keys().any(|known| known.rows == layout.rows) {
-                let logits = work(self, caches)?;
-                self.graphs.insert(layout, None);
-                return Ok(logits);
-            }
-            self.graphs.insert(layout.clone(), None);
-        }
-        if let Some(None) = self.graphs.get(&layout) {
-            self.record(&layout, caches, work)?;
-        }
-        let Some(Some(recorded)) = self.graphs.get(&layout) else {
-            return Err(Error::Device("a recorded step is gone".into()));
-        };
-        let Recorded { offset, rows, cols, .. } = *recorded;
-        let (place, address) = self
-            .claim(offset, rows * cols * size_of::<f32>())
-            .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
-        // SAFETY: weights, cache and workspace are where they were: whoever moves one forgets the graphs.
-        unsafe { recorded.graph.launch(&self.queue)? };
-        Ok(Buffer { _place: place, address, rows, cols, stride: cols, dtype: Dtype::F32 })
-    }
-
-    fn record(
-        &mut self,
-        layout: &Layout,
-        caches: &mut [Cache],
-        work: &mut Work<'_, Self>,
-    ) -> Result<()> {
-        let recording = Graph::begin(&self.queue)?;
-        let outcome = work(self, caches);
-        let (graph, logits) = recording.end(&self.queue, outcome)?;
-        let recorded =
-            Recorded { graph, offset: self.offset(&logits), rows: logits.rows, cols: logits.cols };
-        drop(logits);
-        self.graphs.insert(layout.clone(), Some(recorded));
-        Ok(())
-    }
-}
-
-/// What decides the launches of a step: two of one layout run the same kernels on the same grids.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Layout {
-    /// One of each sequence.
-    rows: usize,
-    /// Pages from one table to the next, of each cache.
-    strides: Vec<usize>,
-}
-
-impl Layout {
-    fn of(batches: &[Batch]) -> Self {
-        let rows = batches.first().map_or(0, |batch| batch.spans.len());
-        Self { rows, strides: batches.iter().map(|batch| batch.stride).collect() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Activations, weights and the cache in device memory.
 
-use super::driver::queue::Block;
+use super::driver::block::Block;
 use super::scratch::Parts;
 use super::select::ClsHeads;
 use crate::config::Rope;

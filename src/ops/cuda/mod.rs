@@ -21,11 +21,13 @@ mod batch;
 #[cfg(feature = "cuda")]
 mod buffer;
 #[cfg(feature = "cuda")]
+mod decode_graph;
+#[cfg(feature = "cuda")]
 pub mod driver;
 #[cfg(feature = "cuda")]
 mod executor;
 #[cfg(feature = "cuda")]
-mod ops;
+mod memory;
 
 pub use card::CardInfo;
 #[cfg(feature = "cuda")]

@@ -5,10 +5,11 @@ use super::matmul::gemm::Split;
 use super::sample::choose::Choosing;
 use super::select::{Scratch, Selecting};
 use crate::Result;
+use crate::format::Format;
 use crate::kv;
 use crate::ops::arena::rounded;
 use crate::ops::sample::Sampling;
-use crate::ops::{DECODE_ROWS, Span, Widths};
+use crate::ops::{DECODE_ROWS, Span, Storage, Widths};
 use crate::select;
 
 /// Parts of one region, each aligned as a region is.
@@ -42,6 +43,14 @@ impl<const N: usize> Parts<N> {
 }
 
 const WORD: usize = size_of::<u32>();
+
+/// Bytes of a weight.
+pub fn weight(format: Format, rows: usize, cols: usize, storage: Storage) -> usize {
+    rounded(match storage {
+        Storage::Matrix => format.bytes(rows, format.stride(cols)),
+        Storage::Vector => rows * cols * size_of::<f32>(),
+    })
+}
 
 /// Slot and sequence of each row, and the sequences' block tables.
 pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {

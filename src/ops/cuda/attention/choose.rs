@@ -190,8 +190,8 @@ pub fn cls_bytes(heads: usize, partitions: usize, patches: usize) -> [usize; 2] 
 
 #[cfg(test)]
 mod tests {
-    use crate::ops::cuda::abi::HIRED_PAGE;
     use super::*;
+    use crate::ops::cuda::abi::HIRED_PAGE;
 
     fn heads(dtype: Dtype, heads: usize, kv_heads: usize, head_dim: usize) -> Heads {
         let stride = heads * head_dim;

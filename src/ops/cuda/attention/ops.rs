@@ -1,16 +1,19 @@
 //! Attention on the device: of the vision tower, of its class tokens, and of the decoder.
 
-use crate::Result;
-use crate::kv;
-use crate::ops::Span;
+use crate::config::Rope;
 use crate::ops::cost::{self, Cost};
-use crate::ops::cuda::abi::{ClsScoresParams, DecodeParams, PrefillParams, VisionAttentionParams};
+use crate::ops::cuda::abi::{
+    ClsScoresParams, DecodeParams, PrefillParams, RopeAppendParams, VisionAttentionParams,
+};
 use crate::ops::cuda::attention::choose::{self as attention, Heads};
 use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Scores, part};
 use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::launch::rope;
 use crate::ops::cuda::scratch::{self, DONE};
 use crate::ops::cuda::select::ClsHeads;
 use crate::ops::cuda::select::ops::Kept;
+use crate::ops::{AttentionOps, Span};
+use crate::{Result, kv};
 
 /// 1/√head_dim, what scores are multiplied by.
 pub(in crate::ops::cuda) fn scale(head_dim: usize) -> f32 {
@@ -23,15 +26,15 @@ fn decoder_cost(q: &Buffer, cache: &Cache, spans: &[Span]) -> Cost {
     cost::decoder(spans, q.cols, size, cache.shape, size)
 }
 
-impl Cuda {
-    /// Attention of class tokens to the patches, head by head.
-    pub(in crate::ops::cuda) fn class_scores(
-        &self,
+impl AttentionOps for Cuda {
+    fn cls_scores(
+        &mut self,
         q: &Buffer,
-        q_rows: usize,
+        q_stride: usize,
         k: &Buffer,
         heads: usize,
-        [partitions, patches]: [usize; 2],
+        partitions: usize,
+        patches: usize,
     ) -> Result<Scores> {
         let head_dim = k.cols / heads;
         let parts = scratch::scores(partitions, heads, patches);
@@ -43,7 +46,7 @@ impl Cuda {
             kv_heads: heads,
             head_dim,
             dtype: k.dtype,
-            q_stride: q.stride * q_rows,
+            q_stride: q.stride * q_stride,
             kv_stride: k.stride,
             out_stride: 0,
             aligned: true,
@@ -66,14 +69,13 @@ impl Cuda {
             k.cols,
             k.dtype.size(),
         ));
-        // SAFETY: q has a class query in every q_rows-th row, k the keys of all partitions.
+        // SAFETY: q has a class query in every q_stride-th row, k the keys of all partitions.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(Scores { _place: place, heads: out })
     }
 
-    /// Attention inside each partition, of all rows or of the kept ones.
-    pub(in crate::ops::cuda) fn mix_partitions(
-        &self,
+    fn vision_attention(
+        &mut self,
         q: &Buffer,
         k: &Buffer,
         v: &Buffer,
@@ -117,22 +119,42 @@ impl Cuda {
         Ok(out)
     }
 
-    fn decoder_heads(q: &Buffer, out: &Buffer, cache: &Cache) -> Heads {
-        Heads {
-            heads: q.cols / cache.shape.head_dim,
-            kv_heads: cache.shape.kv_heads,
-            head_dim: cache.shape.head_dim,
-            dtype: q.dtype,
-            q_stride: q.stride,
-            kv_stride: cache.shape.head_dim,
-            out_stride: out.stride,
-            aligned: true,
-        }
+    fn rope_append(
+        &mut self,
+        q: &mut Buffer,
+        k: &mut Buffer,
+        v: &Buffer,
+        cache: &mut Cache,
+        layer: usize,
+        batch: &Batch,
+        rotary: &Rope,
+    ) -> Result<()> {
+        let kv::Shape { kv_heads, head_dim, .. } = cache.shape;
+        let heads = q.cols / head_dim;
+        let launch = rope(q.dtype, q.rows, heads + 2 * kv_heads, head_dim);
+        let params = RopeAppendParams {
+            q: q.pointer(),
+            k: k.pointer(),
+            v: v.pointer(),
+            cache: cache.layer(layer),
+            frequencies: self.frequencies(cache, rotary)?,
+            positions: batch.positions as *const u32,
+            slots: batch.slots as *const u32,
+            sequences: batch.sequences as *const u32,
+            tables: batch.tables as *const u32,
+            rows: q.rows as u32,
+            heads: heads as u32,
+            kv_heads: kv_heads as u32,
+            head_dim: head_dim as u32,
+            table_stride: batch.stride as u32,
+            reserved: 0,
+        };
+        // SAFETY: the batch's tables hold the pages of all its slots, which are distinct.
+        unsafe { self.queue.launch(&launch, &params) }
     }
 
-    /// Causal attention of rotated rows, span by span.
-    pub(in crate::ops::cuda) fn attend_rows(
-        &self,
+    fn attention(
+        &mut self,
         q: &Buffer,
         cache: &Cache,
         layer: usize,
@@ -174,16 +196,17 @@ impl Cuda {
         Ok(out)
     }
 
-    /// Attention of one new row of each sequence, which it rotates and appends: lengths come from device memory, so this
-    /// can be replayed.
-    pub(in crate::ops::cuda) fn attend_step(
-        &self,
-        [q, k, v]: [&Buffer; 3],
-        cache: &Cache,
+    fn step_attention(
+        &mut self,
+        q: &mut Buffer,
+        k: &mut Buffer,
+        v: &Buffer,
+        cache: &mut Cache,
         layer: usize,
         batch: &Batch,
-        frequencies: *const f32,
+        rotary: &Rope,
     ) -> Result<Buffer> {
+        let frequencies = self.frequencies(cache, rotary)?;
         let out = self.buffer(q.rows, q.cols)?;
         let heads = Self::decoder_heads(q, &out, cache);
         let slots = batch.stride * kv::PAGE;
@@ -222,5 +245,20 @@ impl Cuda {
         // there is a counter for every head of keys of every row.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
+    }
+}
+
+impl Cuda {
+    fn decoder_heads(q: &Buffer, out: &Buffer, cache: &Cache) -> Heads {
+        Heads {
+            heads: q.cols / cache.shape.head_dim,
+            kv_heads: cache.shape.kv_heads,
+            head_dim: cache.shape.head_dim,
+            dtype: q.dtype,
+            q_stride: q.stride,
+            kv_stride: cache.shape.head_dim,
+            out_stride: out.stride,
+            aligned: true,
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The driver and its devices, asked so that nothing that is missing becomes a panic.
 
+use crate::ops::cuda::driver::error::refused;
 use crate::ops::cuda::driver::modules::{Code, Embedded, forced};
 use crate::{Error, Result};
 use cudarc::driver::CudaContext;
-use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use std::ffi::c_int;
 use std::sync::Arc;
@@ -100,37 +101,6 @@ pub struct Device {
     pub memory: usize,
     /// The code it would run, or why it cannot.
     pub code: Result<Code>,
-}
-
-/// The driver's refusal of something, as an error.
-pub(in crate::ops::cuda) fn refused(what: &str, error: DriverError) -> Error {
-    let hint = match error.0 {
-        CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
-            return Error::Capacity(format!(
-                "the device has no memory left for {what}: close other programs on it, or use a \
-                 smaller budget or fewer images at a time"
-            ));
-        }
-        CUresult::CUDA_ERROR_NO_DEVICE => {
-            "no CUDA device is visible: check nvidia-smi and CUDA_VISIBLE_DEVICES"
-        }
-        CUresult::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH => {
-            "the kernel module and libcuda are of different versions: restart the machine"
-        }
-        CUresult::CUDA_ERROR_UNSUPPORTED_PTX_VERSION | CUresult::CUDA_ERROR_NO_BINARY_FOR_GPU => {
-            "update NVIDIA's driver"
-        }
-        _ => "use the CPU (--device cpu) if it persists",
-    };
-    Error::Device(format!("the CUDA driver refused {what}: {} ({hint})", name(error)))
-}
-
-/// `CUDA_ERROR_…` in the driver's own spelling, or its number.
-fn name(error: DriverError) -> String {
-    match error.error_name() {
-        Ok(name) => name.to_string_lossy().into_owned(),
-        Err(_) => format!("error {}", error.0 as i32),
-    }
 }
 
 impl Driver {

@@ -1,11 +1,10 @@
-//! Points in the work of a queue, and the time between them by the device's clock.
+//! Points in the work of a stream, and the time between them by the device's clock.
 
 use crate::Result;
-use crate::ops::cuda::driver::device::refused;
-use crate::ops::cuda::driver::queue::Queue;
+use crate::ops::cuda::driver::error::refused;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::event;
-use cudarc::driver::sys::{CUevent, CUevent_flags};
+use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,15 +19,14 @@ pub struct Event {
 unsafe impl Send for Event {}
 
 impl Event {
-    /// The point behind everything enqueued so far.
+    /// The point behind everything enqueued on a stream of the context, which is current.
     ///
     /// # Errors
     /// When the driver refuses an event.
-    pub fn record(queue: &Queue) -> Result<Self> {
-        let stream = queue.stream()?;
+    pub fn record(context: &Arc<CudaContext>, stream: CUstream) -> Result<Self> {
         let event =
             event::create(CUevent_flags::CU_EVENT_DEFAULT).map_err(|e| refused("an event", e))?;
-        let event = Self { context: queue.context().clone(), event };
+        let event = Self { context: context.clone(), event };
         // SAFETY: both handles are alive.
         unsafe { event::record(event.event, stream) }
             .map_err(|e| refused("to record an event", e))?;

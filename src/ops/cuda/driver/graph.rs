@@ -1,7 +1,7 @@
 //! A decode step as the driver recorded it.
 
 use crate::Result;
-use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::error::refused;
 use crate::ops::cuda::driver::queue::Queue;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, graph};

@@ -1,6 +1,8 @@
 //! The CUDA driver: devices, embedded kernels, and a queue of work with its memory. It knows nothing of models.
 
+pub(super) mod block;
 pub mod device;
+pub(super) mod error;
 pub(super) mod event;
 pub(super) mod graph;
 pub mod modules;

@@ -1,6 +1,6 @@
 //! The embedded kernels: which code a card gets, and loading it.
 
-use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::error::refused;
 use crate::{Error, Result};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::module;

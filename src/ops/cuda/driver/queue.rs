@@ -2,20 +2,24 @@
 
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
-use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::block::Block;
+use crate::ops::cuda::driver::error::refused;
+use crate::ops::cuda::driver::event::Event;
 use crate::ops::cuda::driver::modules::{Code, Modules};
-use crate::ops::cuda::driver::profile::Profile;
+use crate::ops::cuda::driver::profile::{Piece, Profile};
 use crate::ops::cuda::driver::ring::Ring;
 use crate::ops::cuda::launch::Launch;
-use crate::ops::memory::{Charge, Meter, Purpose, Size};
-use crate::ops::profile::{CLEAR, DOWNLOAD, UPLOAD};
+use crate::ops::memory::{Meter, Purpose};
+use crate::ops::profile::{CLEAR, DOWNLOAD, Entry, UPLOAD};
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{CUdevice_attribute, CUfunction, CUfunction_attribute, CUstream};
 use cudarc::driver::{CudaContext, CudaStream};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Dynamic shared memory that every kernel may have without asking.
@@ -29,19 +33,19 @@ pub struct Queue {
     modules: Modules,
     ring: Mutex<Ring>,
     known: Mutex<Known>,
-    /// Somebody wants to know what is enqueued: asked at each launch, without the lock.
-    pub(in crate::ops::cuda) is_noting: AtomicBool,
+    /// What is enqueued is recorded: read at each launch, without the lock.
+    is_profiled: AtomicBool,
 }
 
 /// Kernels that have been launched.
 #[derive(Debug)]
-pub(in crate::ops::cuda) struct Known {
+struct Known {
     /// By file, then by name, so that a launch finds its own without a copy of the name.
     functions: HashMap<&'static str, HashMap<String, Function>>,
-    /// What was enqueued since somebody wants to know.
-    pub(in crate::ops::cuda) profile: Option<Profile>,
+    /// What was enqueued since the recording began.
+    profile: Option<Profile>,
     /// The stage and layer that work belongs to.
-    pub(in crate::ops::cuda) place: (Stage, Option<usize>),
+    place: (Stage, Option<usize>),
 }
 
 impl Default for Known {
@@ -60,15 +64,6 @@ struct Function {
 // SAFETY: a function's handle belongs to its module, not to a thread.
 unsafe impl Send for Function {}
 
-/// A block of device memory.
-#[derive(Debug)]
-pub struct Block {
-    context: Arc<CudaContext>,
-    address: u64,
-    bytes: usize,
-    _charge: Charge,
-}
-
 impl Queue {
     /// A queue on a context.
     ///
@@ -78,8 +73,8 @@ impl Queue {
         let stream = context.new_stream().map_err(|e| refused("a stream", e))?;
         let modules = Modules::load(&context, code)?;
         let ring = Mutex::new(Ring::new(context.clone())?);
-        let (known, is_noting) = (Mutex::default(), AtomicBool::new(false));
-        Ok(Self { context, stream, modules, ring, known, is_noting })
+        let (known, is_profiled) = (Mutex::default(), AtomicBool::new(false));
+        Ok(Self { context, stream, modules, ring, known, is_profiled })
     }
 
     /// The code path of its kernels.
@@ -140,7 +135,7 @@ impl Queue {
         Ok(function.handle)
     }
 
-    pub(in crate::ops::cuda) fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -176,7 +171,7 @@ impl Queue {
         let function = self.function(launch)?;
         let mut list = [params.cast_mut()];
         let [x, y, z] = launch.grid;
-        self.noting(
+        self.recorded(
             || launch.kernel.clone().into(),
             launch.cost,
             || {
@@ -208,7 +203,7 @@ impl Queue {
             return Ok(());
         }
         self.bind()?;
-        self.noting(
+        self.recorded(
             || UPLOAD.into(),
             Cost::bytes(size_of_val(values)),
             || {
@@ -231,7 +226,7 @@ impl Queue {
         if count > 0 {
             self.bind()?;
             let bytes = Cost::bytes(count * size_of::<T>());
-            let outcome = self.noting(
+            let outcome = self.recorded(
                 || DOWNLOAD.into(),
                 bytes,
                 || {
@@ -270,7 +265,7 @@ impl Queue {
     /// When the driver refuses.
     pub unsafe fn clear(&self, at: u64, bytes: usize) -> Result<()> {
         self.bind()?;
-        self.noting(
+        self.recorded(
             || CLEAR.into(),
             Cost::bytes(bytes),
             || {
@@ -279,6 +274,69 @@ impl Queue {
                     .map_err(|e| refused("to clear memory", e))
             },
         )
+    }
+
+    /// The point behind everything enqueued so far.
+    ///
+    /// # Errors
+    /// When the driver refuses an event.
+    pub fn mark(&self) -> Result<Event> {
+        Event::record(&self.context, self.stream()?)
+    }
+
+    /// Records every piece of work from now on.
+    ///
+    /// # Errors
+    /// When the driver refuses an event.
+    pub fn profile(&self) -> Result<()> {
+        self.known().profile = Some(Profile::new(self.mark()?));
+        self.is_profiled.store(true, Relaxed);
+        Ok(())
+    }
+
+    /// Whether pieces are recorded.
+    pub fn is_profiled(&self) -> bool {
+        self.is_profiled.load(Relaxed)
+    }
+
+    /// The recorded pieces, in order; ends the recording.
+    ///
+    /// # Errors
+    /// When one of them has failed.
+    pub fn profiled(&self) -> Result<Vec<Entry>> {
+        self.is_profiled.store(false, Relaxed);
+        let Some(profile) = self.known().profile.take() else { return Ok(Vec::new()) };
+        self.wait()?;
+        profile.entries()
+    }
+
+    /// Enqueues a piece of work, and records it if a recording runs.
+    ///
+    /// # Errors
+    /// Those of `enqueue`, or when the driver refuses an event.
+    pub fn recorded(
+        &self,
+        name: impl FnOnce() -> Cow<'static, str>,
+        cost: Cost,
+        enqueue: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
+        if !self.is_profiled() {
+            return enqueue();
+        }
+        let begin = self.mark()?;
+        enqueue()?;
+        let end = self.mark()?;
+        let mut known = self.known();
+        let (stage, layer) = known.place;
+        if let Some(profile) = &mut known.profile {
+            profile.push(Piece { name: name(), stage, layer, cost, begin, end });
+        }
+        Ok(())
+    }
+
+    /// What is enqueued from now on belongs there.
+    pub fn place(&self, stage: Stage, layer: Option<usize>) {
+        self.known().place = (stage, layer);
     }
 
     /// Waits until everything enqueued has run.
@@ -301,16 +359,7 @@ impl Queue {
     /// When the driver has not so much.
     pub fn block(&self, meter: &Arc<Meter>, purpose: Purpose, bytes: usize) -> Result<Block> {
         self.bind()?;
-        let what = match purpose {
-            Purpose::Weights => "weights",
-            Purpose::Kv => "keys and values",
-            Purpose::Workspace => "the workspace",
-        };
-        // SAFETY: a plain allocation of at least a byte; nobody reads it before writing.
-        let address = unsafe { result::malloc_sync(bytes.max(1)) }
-            .map_err(|e| refused(&format!("{} for {what}", Size(bytes as u64)), e))?;
-        let charge = meter.charge(purpose, bytes);
-        Ok(Block { context: self.context.clone(), address, bytes, _charge: charge })
+        Block::new(self.context.clone(), meter, purpose, bytes)
     }
 
     /// Bytes of device memory that nobody has.
@@ -334,27 +383,5 @@ impl Drop for Queue {
     fn drop(&mut self) {
         // Nothing may run when memory and modules go; an error here was one before.
         let _ = self.wait();
-    }
-}
-
-impl Block {
-    /// Its first byte.
-    pub fn address(&self) -> u64 {
-        self.address
-    }
-
-    /// Its size.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        // A context that cannot be bound is lost, and its memory with it.
-        if self.context.bind_to_thread().is_ok() {
-            // SAFETY: allocated by `Queue::block`; `free` waits until the device has done with it.
-            let _ = unsafe { result::free_sync(self.address) };
-        }
     }
 }

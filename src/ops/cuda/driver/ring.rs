@@ -6,7 +6,7 @@
 //! decode step does anyway: its copies cost no event.
 
 use crate::Result;
-use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::error::refused;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};

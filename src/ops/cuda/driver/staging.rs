@@ -5,7 +5,7 @@
 use crate::Result;
 use crate::checkpoint::Tensor;
 use crate::format::Format;
-use crate::ops::cuda::driver::device::refused;
+use crate::ops::cuda::driver::error::refused;
 use crate::ops::cuda::driver::queue::Queue;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};

@@ -1,4 +1,4 @@
-//! Matrix products: few rows by GEMV, which reads each weight once; many by GEMM.
+//! Matrix products on the device: of few rows by GEMV, which reads each weight once; of more by GEMM.
 
 use crate::Result;
 use crate::config::Activation;
@@ -12,9 +12,9 @@ use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::launch::{Launch, is_vector, variant};
 use crate::ops::cuda::matmul::cublas::Blas;
-use crate::ops::cuda::matmul::gemm::{Product, Split, gemm};
-use crate::ops::cuda::matmul::gemv::{Form, Gemv, gemv};
-use crate::ops::{DECODE_ROWS, Linear, Norm};
+use crate::ops::cuda::matmul::gemm::{self, Product, Split};
+use crate::ops::cuda::matmul::gemv::{self, Form, Gemv};
+use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
 use std::ptr::{null, null_mut};
 
 /// What becomes of the sums.
@@ -28,67 +28,82 @@ const STORE: Epilogue = Epilogue { kind: HIRED_STORE, activation: HIRED_IDENTITY
 const ADD: Epilogue = Epilogue { kind: HIRED_ADD, activation: HIRED_IDENTITY };
 const GATE: Epilogue = Epilogue { kind: HIRED_GATE, activation: HIRED_IDENTITY };
 
-impl Cuda {
-    /// out = f(x·Wᵀ + b).
-    pub(in crate::ops::cuda) fn product(
-        &self,
+impl MatmulOps for Cuda {
+    fn linear(
+        &mut self,
         x: &Buffer,
         layer: &Linear<Weight>,
-        out: &Buffer,
         activation: Option<Activation>,
-    ) -> Result<()> {
+    ) -> Result<Buffer> {
+        let out = self.buffer(x.rows, layer.weight.rows)?;
         let epilogue = Epilogue { activation: number_of(activation), ..STORE };
-        if x.rows <= DECODE_ROWS {
-            self.few(x, None, &[layer], &[out], epilogue)
-        } else {
-            self.many(x, &[layer], &[out], epilogue)
-        }
+        self.products(x, &[layer], &[&out], epilogue)?;
+        Ok(out)
     }
 
-    /// sum += x·Wᵀ + b.
-    pub(in crate::ops::cuda) fn product_add(
-        &self,
-        x: &Buffer,
-        layer: &Linear<Weight>,
-        sum: &Buffer,
-    ) -> Result<()> {
-        if x.rows <= DECODE_ROWS {
-            self.few(x, None, &[layer], &[sum], ADD)
-        } else {
-            self.many(x, &[layer], &[sum], ADD)
-        }
-    }
-
-    /// Products of the same rows.
-    pub(in crate::ops::cuda) fn products<const N: usize>(
-        &self,
+    fn linears<const N: usize>(
+        &mut self,
         x: &Buffer,
         layers: [&Linear<Weight>; N],
     ) -> Result<[Buffer; N]> {
         let outs = self.outs(x.rows, &layers)?;
-        if x.rows <= DECODE_ROWS {
-            self.few(x, None, &layers, &outs.each_ref(), STORE)?;
-        } else {
-            self.many(x, &layers, &outs.each_ref(), STORE)?;
-        }
+        self.products(x, &layers, &outs.each_ref(), STORE)?;
         Ok(outs)
     }
 
-    /// Products that share an RMSNorm, which few rows take along.
-    pub(in crate::ops::cuda) fn normed_products<const N: usize>(
-        &self,
+    fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
+        self.products(x, &[layer], &[sum], ADD)
+    }
+
+    fn normed_linear<const N: usize>(
+        &mut self,
         x: &Buffer,
         norm: &Norm<Weight>,
         layers: [&Linear<Weight>; N],
     ) -> Result<[Buffer; N]> {
         if x.rows > DECODE_ROWS {
-            return self.products(&self.norm("rms_norm", x, norm)?, layers);
+            let n = self.norm("rms_norm", x, norm)?;
+            return self.linears(&n, layers);
         }
         let outs = self.outs(x.rows, &layers)?;
-        self.few(x, Some(norm), &layers, &outs.each_ref(), STORE)?;
+        self.gemv(x, Some(norm), &layers, &outs.each_ref(), STORE)?;
         Ok(outs)
     }
 
+    fn normed_swiglu(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        gate: &Linear<Weight>,
+        up: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        if x.rows <= DECODE_ROWS {
+            let out = self.buffer(x.rows, gate.weight.rows)?;
+            self.gemv(x, Some(norm), &[gate, up], &[&out], GATE)?;
+            return Ok(out);
+        }
+        let n = self.norm("rms_norm", x, norm)?;
+        let out = self.buffer(x.rows, gate.weight.rows)?;
+        if self.blas.is_none() {
+            self.gemm(&n, &[gate, up], &[&out], GATE)?;
+            return Ok(out);
+        }
+        self.gemm(&n, &[gate], &[&out], STORE)?;
+        let factor = self.buffer(x.rows, up.weight.rows)?;
+        self.gemm(&n, &[up], &[&factor], STORE)?;
+        self.silu_mul(&out, &factor)?;
+        Ok(out)
+    }
+
+    fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
+        let cols = head.weight.rows;
+        let out = self.strided(x.rows, cols, cols, Dtype::F32)?;
+        self.gemv(x, Some(norm), &[head], &[&out], STORE)?;
+        Ok(out)
+    }
+}
+
+impl Cuda {
     fn outs<const N: usize>(
         &self,
         rows: usize,
@@ -102,47 +117,23 @@ impl Cuda {
         Ok(outs.try_into().expect("one for each layer"))
     }
 
-    /// silu(n·Gᵀ) · (n·Uᵀ).
-    pub(in crate::ops::cuda) fn gated_product(
+    /// Products of the same rows, up to three: of few rows by GEMV, of more by GEMM.
+    fn products(
         &self,
         x: &Buffer,
-        norm: &Norm<Weight>,
-        gate: &Linear<Weight>,
-        up: &Linear<Weight>,
-    ) -> Result<Buffer> {
+        layers: &[&Linear<Weight>],
+        outs: &[&Buffer],
+        epilogue: Epilogue,
+    ) -> Result<()> {
         if x.rows <= DECODE_ROWS {
-            let out = self.buffer(x.rows, gate.weight.rows)?;
-            self.few(x, Some(norm), &[gate, up], &[&out], GATE)?;
-            return Ok(out);
+            self.gemv(x, None, layers, outs, epilogue)
+        } else {
+            self.gemm(x, layers, outs, epilogue)
         }
-        let n = self.norm("rms_norm", x, norm)?;
-        let out = self.buffer(x.rows, gate.weight.rows)?;
-        if self.blas.is_none() {
-            self.many(&n, &[gate, up], &[&out], GATE)?;
-            return Ok(out);
-        }
-        self.many(&n, &[gate], &[&out], STORE)?;
-        let factor = self.buffer(x.rows, up.weight.rows)?;
-        self.many(&n, &[up], &[&factor], STORE)?;
-        self.multiply(&out, &factor)?;
-        Ok(out)
-    }
-
-    /// n·Wᵀ in f32.
-    pub(in crate::ops::cuda) fn head_product(
-        &self,
-        x: &Buffer,
-        norm: &Norm<Weight>,
-        head: &Linear<Weight>,
-    ) -> Result<Buffer> {
-        let cols = head.weight.rows;
-        let out = self.strided(x.rows, cols, cols, Dtype::F32)?;
-        self.few(x, Some(norm), &[head], &[&out], STORE)?;
-        Ok(out)
     }
 
     /// Up to three layers, of one width of x; gate and up have one out.
-    fn many(
+    fn gemm(
         &self,
         x: &Buffer,
         layers: &[&Linear<Weight>],
@@ -151,8 +142,7 @@ impl Cuda {
     ) -> Result<()> {
         if let Some(blas) = &self.blas {
             let mut pairs = layers.iter().zip(outs);
-            return pairs
-                .try_for_each(|(layer, out)| self.by_library(blas, x, layer, out, epilogue));
+            return pairs.try_for_each(|(layer, out)| self.cublas(blas, x, layer, out, epilogue));
         }
         let weight = &layers[0].weight;
         debug_assert!(layers.iter().all(|layer| layer.weight.stride == weight.stride));
@@ -203,7 +193,7 @@ impl Cuda {
         }
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launches = gemm(self.queue.path(), x.dtype, &product, self.processors);
+        let launches = gemm::gemm(self.queue.path(), x.dtype, &product, self.processors);
         // SAFETY: shapes as the model has checked them; all operands are alive, and what takes the scratch next runs
         // after both.
         unsafe {
@@ -212,7 +202,7 @@ impl Cuda {
         }
     }
 
-    fn by_library(
+    fn cublas(
         &self,
         blas: &Blas,
         x: &Buffer,
@@ -222,7 +212,7 @@ impl Cuda {
     ) -> Result<()> {
         let weight = &layer.weight;
         let (inner, add) = (inner(x, weight), epilogue.kind == HIRED_ADD);
-        self.queue.noting(
+        self.queue.recorded(
             || "cuBLAS".into(),
             cost_of(x, weight, epilogue),
             || {
@@ -230,11 +220,11 @@ impl Cuda {
                 unsafe { blas.product(x, weight, inner, out, add) }
             },
         )?;
-        self.activate(out, layer.bias.as_ref(), epilogue.activation)
+        self.bias_activation(out, layer.bias.as_ref(), epilogue.activation)
     }
 
     /// out = f(out + b), what the library leaves to do.
-    fn activate(&self, out: &Buffer, bias: Option<&Weight>, activation: u32) -> Result<()> {
+    fn bias_activation(&self, out: &Buffer, bias: Option<&Weight>, activation: u32) -> Result<()> {
         if bias.is_none() && activation == HIRED_IDENTITY {
             return Ok(());
         }
@@ -256,7 +246,7 @@ impl Cuda {
     }
 
     /// gate = silu(gate) · up.
-    fn multiply(&self, gate: &Buffer, up: &Buffer) -> Result<()> {
+    fn silu_mul(&self, gate: &Buffer, up: &Buffer) -> Result<()> {
         let count = gate.rows * gate.cols;
         let vector = is_vector(gate.dtype, count, 0);
         let kernel = format!("silu_mul_{}_{}", variant(vector), gate.dtype.name());
@@ -280,7 +270,8 @@ impl Cuda {
         unsafe { self.queue.launch(&launch, &params) }
     }
 
-    fn few(
+    /// Products of at most eight rows, behind an RMSNorm where there is one.
+    fn gemv(
         &self,
         x: &Buffer,
         norm: Option<&Norm<Weight>>,
@@ -333,7 +324,7 @@ impl Cuda {
         };
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launch = gemv(self.queue.path(), x.dtype, &product).costing(cost);
+        let launch = gemv::gemv(self.queue.path(), x.dtype, &product).costing(cost);
         // SAFETY: shapes as the model has checked them; all operands are alive.
         unsafe { self.queue.launch(&launch, &params) }
     }

@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::format::Dtype;
-use crate::ops::Ops;
+use crate::ops::MemoryOps;
 use crate::ops::ceiling::Ceiling;
 use crate::ops::cuda::executor::Cuda;
 
@@ -10,22 +10,20 @@ use crate::ops::cuda::executor::Cuda;
 const COPIED: usize = 512 << 20;
 const COPIES: usize = 7;
 
-impl Cuda {
-    /// The ceilings of the card for its format of numbers on its code path.
-    pub(in crate::ops::cuda) fn measure_ceiling(&mut self) -> Result<Ceiling> {
-        let free = self.available().unwrap_or(COPIED);
-        let bytes = COPIED.min(free / 8).max(1 << 10);
-        let took = self.time_copy(COPIES, bytes)?.median();
-        let card = self.description();
-        let tensor = self.options.formats.activations == Dtype::F16 && self.queue.path() >= 75;
-        let clock = f64::from(card.clock_mhz) * 1e6;
-        let each = flops_per_clock(card.compute_capability, &card.name, tensor);
-        Ok(Ceiling {
-            bytes_per_second: 2.0 * bytes as f64 / took.as_secs_f64().max(1e-9),
-            flops_per_second: each.map(|each| f64::from(each) * self.processors as f64 * clock),
-            flops_measured: false,
-        })
-    }
+/// The ceilings of the GPU for its formats on its code path.
+pub(super) fn measure(cuda: &mut Cuda) -> Result<Ceiling> {
+    let free = cuda.available().unwrap_or(COPIED);
+    let bytes = COPIED.min(free / 8).max(1 << 10);
+    let took = cuda.time_copy(COPIES, bytes)?.median();
+    let gpu = cuda.description();
+    let tensor = cuda.options.formats.activations == Dtype::F16 && cuda.queue.path() >= 75;
+    let clock = f64::from(gpu.clock_mhz) * 1e6;
+    let each = flops_per_clock(gpu.compute_capability, &gpu.name, tensor);
+    Ok(Ceiling {
+        bytes_per_second: 2.0 * bytes as f64 / took.as_secs_f64().max(1e-9),
+        flops_per_second: each.map(|each| f64::from(each) * cuda.processors as f64 * clock),
+        flops_measured: false,
+    })
 }
 
 /// Operations of a multiprocessor in a clock, a multiply-add being two: fp32, or products of fp16 by its tensor cores

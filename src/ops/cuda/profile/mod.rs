@@ -5,6 +5,8 @@ pub(super) mod ceiling;
 #[cfg(feature = "cuda")]
 pub(super) mod nvtx;
 #[cfg(feature = "cuda")]
+mod ops;
+#[cfg(feature = "cuda")]
 pub(super) mod timing;
 #[cfg(feature = "cuda")]
 pub(super) mod watch;

@@ -1,8 +1,7 @@
 //! Measuring pieces of work on the device, for benchmarks.
 
 use crate::Result;
-use crate::ops::Ops;
-use crate::ops::cuda::driver::event::Event;
+use crate::ops::MeasureOps;
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::memory::Purpose;
 use std::sync::Arc;
@@ -48,9 +47,9 @@ impl Cuda {
         for _ in 0..repetitions {
             // SAFETY: the block has so many bytes.
             unsafe { self.queue.clear(block.address(), block.bytes())? };
-            let begin = Event::record(&self.queue)?;
+            let begin = self.queue.mark()?;
             work(self)?;
-            marks.push((begin, Event::record(&self.queue)?));
+            marks.push((begin, self.queue.mark()?));
         }
         self.queue.wait()?;
         let mut times = Vec::with_capacity(repetitions);

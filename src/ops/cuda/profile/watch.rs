@@ -36,7 +36,7 @@ impl Watch {
             return Ok(());
         }
         self.ranges.stage(stage);
-        self.marks.push((stage, Event::record(queue)?));
+        self.marks.push((stage, queue.mark()?));
         Ok(())
     }
 

@@ -1,14 +1,141 @@
-//! Norms and copies of rows on the device.
+//! Operations on rows: pixels, norms and copies.
 
-use crate::Result;
-use crate::ops::Norm;
-use crate::ops::cost;
+use crate::format::Format;
+use crate::image::{Normalization, Tiles};
+use crate::ops::clock::Stage;
+use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, SelectMix,
+    GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, PatchesParams,
+    SelectMix, TokensParams,
 };
-use crate::ops::cuda::buffer::{Buffer, Weight};
+use crate::ops::cuda::buffer::{Batch, Buffer, Weight, part};
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::launch::{Launch, is_vector, norm as norm_launch, variant};
+use crate::ops::cuda::scratch;
+use crate::ops::{MeasureOps, Norm, RowOps, Visual};
+use crate::{Error, Result};
+
+impl RowOps for Cuda {
+    fn patches(&mut self, tiles: &Tiles, norm: &Normalization, patch: usize) -> Result<Buffer> {
+        let (partitions, side) = (tiles.partitions(), tiles.layout.side);
+        let (grid, cols) = (side / patch, 3 * patch * patch);
+        let dtype = self.options.formats.activations;
+        let stride = Format::from(dtype).stride(cols);
+        let out = self.strided(partitions * grid * grid, cols, stride, dtype)?;
+        let parts = scratch::patches(tiles.pixels.len());
+        let (_region, address) = self.region(parts.bytes())?;
+        let (lut, pixels) = (part(address, &parts, 0), part(address, &parts, 1));
+        let vector = stride.is_multiple_of(4);
+        let kernel = format!("patches_{}_{}", variant(vector), out.dtype.name());
+        let launch = Launch::rows("vision", kernel, out.rows, stride, if vector { 4 } else { 1 });
+        let written = out.rows * stride * out.dtype.size();
+        let launch = launch.costing(Cost::bytes(tiles.pixels.len() + written));
+        let params = PatchesParams {
+            pixels: pixels as *const u8,
+            lut: lut as *const f32,
+            out: out.pointer(),
+            partitions: partitions as u32,
+            side: side as u32,
+            patch: patch as u32,
+            stride: stride as u32,
+        };
+        let stage = self.watch.stage();
+        self.enter(Stage::Upload)?;
+        // SAFETY: the region holds the table and the bytes; `patch` divides `side` as the configuration says.
+        unsafe {
+            self.queue.upload(lut, norm.lut.as_flattened())?;
+            self.queue.upload(pixels, &tiles.pixels)?;
+            self.enter(stage)?;
+            self.queue.launch(&launch, &params)?;
+        }
+        Ok(out)
+    }
+
+    fn vision_tokens(
+        &mut self,
+        patches: &Buffer,
+        class: &Weight,
+        position: &Weight,
+        partitions: usize,
+    ) -> Result<Buffer> {
+        let cols = patches.cols;
+        let out = self.buffer(patches.rows + partitions, cols)?;
+        let vector = is_vector(out.dtype, cols, cols);
+        let kernel = format!("vision_tokens_{}_{}", variant(vector), out.dtype.name());
+        let launch = Launch::rows("vision", kernel, out.rows, cols, self.lanes(vector))
+            .costing(cost::pass(out.rows * cols, out.dtype.size()));
+        let params = TokensParams {
+            patches: patches.pointer(),
+            class_token: class.vector(),
+            position: position.vector(),
+            out: out.pointer(),
+            partitions: partitions as u32,
+            patch_count: (patches.rows / partitions) as u32,
+            cols: cols as u32,
+            reserved: 0,
+        };
+        // SAFETY: shapes as the model has checked them; all operands are alive.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(out)
+    }
+
+    fn layer_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        self.norm("layer_norm", x, norm)
+    }
+
+    fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
+        let out = self.strided(rows.len(), x.cols, x.stride, x.dtype)?;
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        let (_region, address) = self.region(rows.len() * size_of::<u32>())?;
+        // SAFETY: the region holds the indices.
+        unsafe { self.queue.upload(address, &rows)? };
+        self.gather_rows(x, address, &out)?;
+        Ok(out)
+    }
+
+    fn interleave(
+        &mut self,
+        table: &Weight,
+        before: &[u32],
+        visual: Option<Visual<'_, Self>>,
+        after: &[u32],
+    ) -> Result<Buffer> {
+        let slots = visual.as_ref().map_or(0, |v| v.kept.slot_count);
+        let ids = [before, after].concat();
+        let out = self.buffer(ids.len() + slots, table.cols)?;
+        let (_region, address) = self.region(size_of_val(&ids[..]))?;
+        let at = |index: usize| address + (index * size_of::<u32>()) as u64;
+        let params = InterleaveParams {
+            before: at(0) as *const u32,
+            slots: visual.as_ref().map_or(0, |v| v.kept.slots) as *const u32,
+            after: at(before.len()) as *const u32,
+            visual: visual.as_ref().map_or(std::ptr::null(), |v| v.rows.pointer()),
+            newline: visual.and_then(|v| v.newline).map_or(std::ptr::null(), Weight::vector),
+            before_count: before.len() as u32,
+            slot_count: slots as u32,
+            after_count: after.len() as u32,
+            ..self.rows_of(table, &out)
+        };
+        // SAFETY: the region holds the ids, which the engine has checked against the vocabulary.
+        unsafe { self.queue.upload(address, &ids)? };
+        self.put_rows(&params, &out)?;
+        Ok(out)
+    }
+
+    fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
+        let tokens = batch
+            .tokens
+            .ok_or_else(|| Error::Device("a batch without tokens has no embeddings".into()))?;
+        let out = self.buffer(batch.spans.len(), table.cols)?;
+        let params = InterleaveParams {
+            before: tokens as *const u32,
+            before_count: batch.spans.len() as u32,
+            ..self.rows_of(table, &out)
+        };
+        self.put_rows(&params, &out)?;
+        Ok(out)
+    }
+}
 
 impl Cuda {
     /// Numbers of a 16-byte access, or one.

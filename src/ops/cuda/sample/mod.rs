@@ -1,3 +1,5 @@
 //! The choice of the next token.
 
 pub mod choose;
+#[cfg(feature = "cuda")]
+mod ops;

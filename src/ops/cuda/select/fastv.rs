@@ -1,7 +1,6 @@
-//! Which rows of a prompt go on, on the device: the host knows their number, not which they are.
+//! FastV on the device: which rows of a prompt go on behind a layer. The host knows their number, not which they are.
 
 use crate::Result;
-use crate::ops::Span;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{HIRED_RETAIN_THREADS, LastRowParams, RetainParams};
 use crate::ops::cuda::attention::choose as attention;
@@ -10,6 +9,7 @@ use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Home, part};
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::launch::{Launch, WARP};
 use crate::ops::cuda::scratch;
+use crate::ops::{FastvOps, Span};
 use std::ops::Range;
 
 /// Retained rows in device memory.
@@ -21,10 +21,9 @@ pub struct Retained {
     pub(in crate::ops::cuda) count: usize,
 }
 
-impl Cuda {
-    /// See [`crate::ops::Ops::retain`].
-    pub(in crate::ops::cuda) fn rank_rows(
-        &self,
+impl FastvOps for Cuda {
+    fn retain(
+        &mut self,
         q: &Buffer,
         cache: &Cache,
         layer: usize,
@@ -83,14 +82,20 @@ impl Cuda {
         Ok(Retained { _place: place, rows: out, count })
     }
 
-    /// The batch of retained rows, whose positions are theirs.
-    pub(in crate::ops::cuda) fn rows_left(
-        &mut self,
-        retained: &Retained,
-        pages: Vec<u32>,
-    ) -> Result<Batch> {
+    fn gather_retained(&mut self, x: &Buffer, retained: &Retained) -> Result<Buffer> {
+        let out = self.strided(retained.count, x.cols, x.stride, x.dtype)?;
+        self.gather_rows(x, retained.rows, &out)?;
+        Ok(out)
+    }
+
+    fn retained_batch(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Batch> {
         let span = Span { row: 0, rows: retained.count, slot: 0, position: 0, pages };
         let batch = self.prompt_batch(vec![span])?;
         Ok(Batch { positions: retained.rows, ..batch })
+    }
+
+    fn retained(&mut self, retained: &Retained) -> Result<Vec<u32>> {
+        // SAFETY: there are so many rows.
+        unsafe { self.queue.download(retained.rows, retained.count) }
     }
 }

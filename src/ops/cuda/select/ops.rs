@@ -1,13 +1,10 @@
-//! Selection and sampling on the device.
+//! Selection on the device.
 
 use crate::Result;
-use crate::format::Dtype;
 use crate::ops::cuda::buffer::{Buffer, Home, Scores};
 use crate::ops::cuda::executor::Cuda;
-use crate::ops::cuda::sample::choose::Choosing;
 use crate::ops::cuda::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
-use crate::ops::sample::Sampling;
-use crate::ops::{Chosen, Evidence, Extent};
+use crate::ops::{Chosen, Evidence, MemoryOps, SelectionOps};
 use crate::select::{self, Plan};
 use std::ops::Range;
 
@@ -70,14 +67,11 @@ fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
     }
 }
 
-impl Cuda {
-    /// What is kept: chosen on the device by what its kernels know, else by the host. The host waits only for what it
+impl SelectionOps for Cuda {
+    /// Chosen on the device by what its kernels know, else by the host. The host waits only for what it
     /// chooses by, or for a number that the plan does not tell.
-    pub(in crate::ops::cuda) fn choose(
-        &mut self,
-        plan: &Plan,
-        evidence: Evidence<'_, Self>,
-    ) -> Result<Kept> {
+    fn select(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
+        self.whole = !plan.is_exact();
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
@@ -129,9 +123,43 @@ impl Cuda {
         })
     }
 
+    fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
+        let out = self.strided(kept.count, x.cols, x.stride, x.dtype)?;
+        match kept.selecting.mix_at(kept.block) {
+            None => self.gather_rows(x, kept.rows, &out)?,
+            Some(mix) => self.mix_rows(x, mix, kept.selecting.plan().sources, &out)?,
+        }
+        Ok(out)
+    }
+
+    fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
+        let layout = kept.selecting.layout();
+        let read = |words: Range<usize>| {
+            // SAFETY: the outcome and the mix are parts of the selection's region.
+            unsafe { self.queue.download(word(kept.block, words.start), words.len()) }
+        };
+        let outcome = kept.selecting.kept(&read(layout.outcome())?)?;
+        if kept.selecting.mix_at(kept.block).is_none() {
+            return Ok(outcome);
+        }
+        let mix = kept.selecting.mix(outcome.count(), kept.count, &read(layout.mix())?);
+        Ok(select::Kept { mix: Some(mix), ..outcome })
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        let layout = kept.selecting.layout();
+        let read = |scores: &Range<usize>| {
+            // SAFETY: the scores are a part of the selection's region.
+            unsafe { self.queue.download(word(kept.block, scores.start), scores.len()) }
+        };
+        Ok(select::Scores { init: read(&layout.init)?, last: read(&layout.last)? })
+    }
+}
+
+impl Cuda {
     /// A choice by the functions of [`select`] on copies of what is looked at, and the words of its block.
     fn choose_on_host(
-        &self,
+        &mut self,
         selecting: &Selecting,
         evidence: Evidence<'_, Self>,
     ) -> Result<(select::Kept, Vec<u32>)> {
@@ -148,8 +176,8 @@ impl Cuda {
         let init = scores(evidence.init, plan.needs.init, 1)?;
         let last = scores(evidence.last, plan.needs.last, partitions)?;
         let scores = select::Scores { init, last };
-        let read =
-            |x: Option<&Buffer>| x.map_or(Ok((Vec::new(), 0)), |x| Ok((self.read(x)?, x.cols)));
+        let mut read =
+            |x: Option<&Buffer>| x.map_or(Ok((Vec::new(), 0)), |x| Ok((self.download(x)?, x.cols)));
         let queries = read(evidence.queries)?;
         let keys = read(evidence.keys)?;
         let features = read(evidence.features)?;
@@ -182,84 +210,5 @@ impl Cuda {
         };
         let rows = weights.chunks_exact(patches + 1).zip(sums);
         Ok(rows.flat_map(|(row, sum)| row[1..].iter().map(move |weight| weight / sum)).collect())
-    }
-
-    /// The kept rows of `x`.
-    pub(in crate::ops::cuda) fn take_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
-        let out = self.strided(kept.count, x.cols, x.stride, x.dtype)?;
-        match kept.selecting.mix_at(kept.block) {
-            None => self.gather_rows(x, kept.rows, &out)?,
-            Some(mix) => self.mix_rows(x, mix, kept.selecting.plan().sources, &out)?,
-        }
-        Ok(out)
-    }
-
-    /// The selection for the host.
-    pub(in crate::ops::cuda) fn read_kept(&mut self, kept: &Kept) -> Result<select::Kept> {
-        let layout = kept.selecting.layout();
-        let read = |words: Range<usize>| {
-            // SAFETY: the outcome and the mix are parts of the selection's region.
-            unsafe { self.queue.download(word(kept.block, words.start), words.len()) }
-        };
-        let outcome = kept.selecting.kept(&read(layout.outcome())?)?;
-        if kept.selecting.mix_at(kept.block).is_none() {
-            return Ok(outcome);
-        }
-        let mix = kept.selecting.mix(outcome.count(), kept.count, &read(layout.mix())?);
-        Ok(select::Kept { mix: Some(mix), ..outcome })
-    }
-
-    /// The scores of a selection, for the host.
-    pub(in crate::ops::cuda) fn read_scores(&mut self, kept: &Kept) -> Result<select::Scores> {
-        let layout = kept.selecting.layout();
-        let read = |scores: &Range<usize>| {
-            // SAFETY: the scores are a part of the selection's region.
-            unsafe { self.queue.download(word(kept.block, scores.start), scores.len()) }
-        };
-        Ok(select::Scores { init: read(&layout.init)?, last: read(&layout.last)? })
-    }
-
-    /// A token for each row of logits.
-    pub(in crate::ops::cuda) fn draw(
-        &mut self,
-        logits: &Buffer,
-        how: &[(Sampling, usize)],
-    ) -> Result<Vec<u32>> {
-        let choosing = Choosing::new(logits.rows, logits.cols, Choosing::is_greedy(how));
-        let layout = choosing.layout();
-        let (_region, block) = self.region(layout.bytes())?;
-        let at = |range: &Range<usize>| block + range.start as u64;
-        let outcome = layout.outcome();
-        let (launch, params) = choosing.launch(block, logits.address);
-        // SAFETY: the arrays are parts of the region; the logits have the rows and columns of the choice.
-        let outcome = unsafe {
-            self.queue.clear(at(&layout.flags), layout.flags.len())?;
-            if !layout.how.is_empty() {
-                self.queue.upload(at(&layout.how), &choosing.how(how))?;
-            }
-            self.queue.launch_with(&launch, params.pointer())?;
-            self.queue.download(at(&outcome), outcome.len() / WORD)?
-        };
-        choosing.tokens(&outcome)
-    }
-
-    /// A buffer's numbers, in f32 and without padding.
-    pub(in crate::ops::cuda) fn read(&self, x: &Buffer) -> Result<Vec<f32>> {
-        let count = x.rows() * x.stride;
-        // SAFETY: the buffer has so many numbers.
-        let all = unsafe {
-            match x.dtype {
-                Dtype::F32 => self.queue.download::<f32>(x.address, count)?,
-                Dtype::F16 => {
-                    let half = self.queue.download::<half::f16>(x.address, count)?;
-                    half.iter().map(|x| x.to_f32()).collect()
-                }
-            }
-        };
-        if x.stride == x.cols {
-            return Ok(all);
-        }
-        let rows = all.chunks_exact(x.stride.max(1)).flat_map(|row| &row[..x.cols]);
-        Ok(rows.copied().collect())
     }
 }

@@ -1,19 +1,17 @@
-//! Selection and merging, as the pure functions of [`crate::select`] have them.
+//! The choice of visual rows before the decoder, by the pure functions of [`crate::select`].
+
+mod fastv;
+
+pub use fastv::Retained;
 
 use super::{Buffer, Cpu, Kept, NUMBER, Scores};
-use crate::Result;
 use crate::ops::cost::{self, Cost};
 use crate::ops::memory::Purpose;
-use crate::ops::{Evidence, Extent};
-use crate::select;
+use crate::ops::{Evidence, Extent, RowOps, SelectionOps};
+use crate::{Result, select};
 
-impl Cpu {
-    /// Chooses by the method's own pure function.
-    pub(super) fn choose(
-        &mut self,
-        plan: &select::Plan,
-        evidence: Evidence<'_, Self>,
-    ) -> Result<Kept> {
+impl SelectionOps for Cpu {
+    fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
         let Evidence { init, last, queries, keys, features, projected, .. } = evidence;
         let looked_at =
             [init.map(|s| &s.rows), last.map(|s| &s.rows), queries, keys, features, projected];
@@ -48,6 +46,23 @@ impl Cpu {
         )
     }
 
+    fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
+        match &kept.kept.mix {
+            None => self.gather(x, &kept.rows),
+            Some(mix) => self.mix(x, mix),
+        }
+    }
+
+    fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
+        Ok(kept.kept.clone())
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        Ok(kept.scores.clone())
+    }
+}
+
+impl Cpu {
     /// Combines rows of `x` as a method that merges wants them.
     pub(super) fn mix(&mut self, x: &Buffer, mix: &select::Mix) -> Result<Buffer> {
         let cols = x.cols();

@@ -1,10 +1,10 @@
 //! Attention of the vision tower and of the decoder: blocks of queries against all their keys.
 
-use super::buffer::{Buffer, Kept};
-use super::cache::Cache;
-use super::columns::Columns;
-use super::numbers::Numbers;
-use super::simd::Isa;
+use super::super::buffer::{Buffer, Kept};
+use super::super::cache::Cache;
+use super::super::columns::Columns;
+use super::super::numbers::Numbers;
+use super::super::simd::Isa;
 use crate::kv::{self, PAGE};
 use crate::matrix::{View, mix, similarities, transpose};
 use crate::ops::memory::{Meter, Purpose};
@@ -134,7 +134,7 @@ fn each_task<S>(tasks: usize, scratch: impl Fn() -> S + Sync, run: impl Fn(&mut 
 }
 
 /// Bidirectional attention inside each partition; `k` and `v` are `[P·(T+1), D]`.
-pub(super) fn vision(
+pub(in crate::ops::cpu) fn vision(
     meter: &Arc<Meter>,
     [q, k, v]: [&Buffer; 3],
     heads: usize,
@@ -175,7 +175,13 @@ pub(super) fn vision(
 }
 
 /// Softmax of the class query over all keys of its partition, class column dropped: `[partitions · heads, T]`.
-pub(super) fn cls_scores(q: &Buffer, q_stride: usize, k: &Buffer, heads: usize, out: &mut Buffer) {
+pub(in crate::ops::cpu) fn cls_scores(
+    q: &Buffer,
+    q_stride: usize,
+    k: &Buffer,
+    heads: usize,
+    out: &mut Buffer,
+) {
     let keys = out.cols() + 1;
     let width = k.cols() / heads;
     let scale = 1.0 / (width as f32).sqrt();
@@ -192,7 +198,7 @@ pub(super) fn cls_scores(q: &Buffer, q_stride: usize, k: &Buffer, heads: usize, 
 }
 
 /// Causal attention of each span's rows to its sequence's pages, grouped queries sharing a key head.
-pub(super) fn decoder(
+pub(in crate::ops::cpu) fn decoder(
     meter: &Arc<Meter>,
     q: &Buffer,
     cache: &Cache,
@@ -332,7 +338,7 @@ pub(crate) fn last_row_scratch(keys: usize) -> usize {
 }
 
 /// Softmax of the last row's query over all keys of its sequence, summed over heads: one number for each key.
-pub(super) fn last_row(
+pub(in crate::ops::cpu) fn last_row(
     meter: &Arc<Meter>,
     q: &Buffer,
     cache: &Cache,

@@ -4,14 +4,17 @@ use super::buffer::{Buffer, Weight};
 use super::columns::Columns;
 use super::numbers::Matrix;
 use super::simd::Isa;
+use super::{Cpu, NUMBER};
 use crate::Result;
 use crate::config::Activation;
 use crate::format::Format;
+use crate::ops::cost::{self, Cost};
 use crate::ops::memory::{Meter, Purpose};
-use crate::ops::{DECODE_ROWS, Extent, Linear};
+use crate::ops::{DECODE_ROWS, Extent, Linear, MatmulOps, Norm};
 use rayon::prelude::*;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Rows of weights widened at a time for a matrix product.
 const PANEL: usize = 128;
@@ -38,6 +41,95 @@ pub(super) enum Epilogue {
     Store(Option<Activation>),
     /// out += product + bias.
     Add,
+}
+
+impl MatmulOps for Cpu {
+    fn linear(
+        &mut self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        activation: Option<Activation>,
+    ) -> Result<Buffer> {
+        let mut out = self.buffer(x.rows(), layer.weight.rows);
+        self.product(x, layer, &mut out, Epilogue::Store(activation))?;
+        Ok(out)
+    }
+
+    fn linears<const N: usize>(
+        &mut self,
+        x: &Buffer,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        let mut outs = layers.map(|layer| self.buffer(x.rows(), layer.weight.rows));
+        for (layer, out) in layers.into_iter().zip(&mut outs) {
+            self.product(x, layer, out, Epilogue::Store(None))?;
+        }
+        Ok(outs)
+    }
+
+    fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
+        self.product(x, layer, sum, Epilogue::Add)
+    }
+
+    fn normed_linear<const N: usize>(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        layers: [&Linear<Weight>; N],
+    ) -> Result<[Buffer; N]> {
+        let n = self.rms_norm(x, norm)?;
+        self.linears(&n, layers)
+    }
+
+    fn normed_swiglu(
+        &mut self,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        gate: &Linear<Weight>,
+        up: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        let n = self.rms_norm(x, norm)?;
+        let mut out = self.linear(&n, gate, Some(Activation::Silu))?;
+        let up = self.linear(&n, up, None)?;
+        let numbers = out.data.len();
+        self.timed(
+            "multiply",
+            || Cost::bytes(3 * numbers * NUMBER),
+            |_| {
+                for (out, up) in out.data.iter_mut().zip(&up.data) {
+                    *out *= up;
+                }
+                Ok(out)
+            },
+        )
+    }
+
+    fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
+        let [logits] = self.normed_linear(x, norm, [head])?;
+        Ok(logits)
+    }
+}
+
+impl Cpu {
+    fn rms_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
+        self.pass("rms_norm", x.rows(), x.cols(), |out| super::rows::rms_norm(x, norm, out))
+    }
+
+    fn product(
+        &mut self,
+        x: &Buffer,
+        layer: &Linear<Weight>,
+        out: &mut Buffer,
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        let Weight { rows: n, cols: k, .. } = layer.weight;
+        let (name, of): (_, cost::Product) = match epilogue {
+            Epilogue::Store(_) => ("linear", cost::linear),
+            Epilogue::Add => ("linear_add", cost::linear_add),
+        };
+        let cost = || of(x.rows(), n, k, NUMBER, layer.weight.bytes());
+        self.timed(name, cost, |cpu| linear(&cpu.meter, x, layer, out, epilogue))
+    }
 }
 
 /// out ⟵ x·Wᵀ + b by the epilogue; `out` is `[m, n]`.

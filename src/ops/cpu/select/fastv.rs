@@ -1,14 +1,18 @@
-//! Which rows of a prompt go on.
+//! The choice of visual rows behind a layer of the decoder (FastV).
 
-use crate::ops::{Batch, Span};
-use crate::select;
+use crate::ops::cpu::Cpu;
+use crate::ops::cpu::attention::last_row;
+use crate::ops::cpu::buffer::Buffer;
+use crate::ops::cpu::cache::Cache;
+use crate::ops::{Batch, Extent, FastvOps, RowOps, Span, cost};
+use crate::{Result, select};
 use std::ops::Range;
 
 /// Retained rows on the host.
 #[derive(Debug)]
 pub struct Retained {
     /// Rows of the prompt, ascending.
-    pub(super) rows: Vec<usize>,
+    rows: Vec<usize>,
 }
 
 impl Retained {
@@ -26,6 +30,38 @@ impl Retained {
     pub(super) fn batch(&self, pages: Vec<u32>) -> Batch {
         let span = Span { row: 0, rows: self.rows.len(), slot: 0, position: 0, pages };
         Batch { tokens: Vec::new(), spans: vec![span], positions: self.rows.clone() }
+    }
+}
+
+impl FastvOps for Cpu {
+    fn retain(
+        &mut self,
+        q: &Buffer,
+        cache: &Cache,
+        layer: usize,
+        batch: &Batch,
+        among: Range<usize>,
+        keep: usize,
+    ) -> Result<Retained> {
+        let span = &batch.spans[0];
+        let stored = cache.dtype().size();
+        let cost = || cost::last_row(span.context(), q.cols(), cache.shape, stored);
+        self.timed("retain", cost, |cpu| {
+            let scores = last_row(&cpu.meter, q, cache, layer, span);
+            Ok(Retained::new(&scores, among, keep))
+        })
+    }
+
+    fn gather_retained(&mut self, x: &Buffer, retained: &Retained) -> Result<Buffer> {
+        self.gather(x, &retained.rows)
+    }
+
+    fn retained_batch(&mut self, retained: &Retained, pages: Vec<u32>) -> Result<Batch> {
+        Ok(retained.batch(pages))
+    }
+
+    fn retained(&mut self, retained: &Retained) -> Result<Vec<u32>> {
+        Ok(retained.rows.iter().map(|&row| row as u32).collect())
     }
 }
 

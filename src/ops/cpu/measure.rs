@@ -1,31 +1,52 @@
-//! What the executor has computed, operation by operation.
+//! Time: by stage and operation by operation.
 
-use super::Cpu;
+use super::{Cpu, ceiling};
 use crate::Result;
-use crate::ops::clock::Stage;
+use crate::ops::MeasureOps;
+use crate::ops::ceiling::Ceiling;
+use crate::ops::clock::{Clock, Stage};
 use crate::ops::cost::Cost;
 use crate::ops::profile::Entry;
 use std::time::Instant;
 
-/// Operations since somebody wants to know.
+/// The operations since the recording began.
 #[derive(Debug)]
 pub struct Profile {
     start: Instant,
     entries: Vec<Entry>,
 }
 
-impl Cpu {
-    /// Notes every operation from now on.
-    pub(super) fn begin_profile(&mut self) {
+impl MeasureOps for Cpu {
+    fn enter(&mut self, stage: Stage) -> Result<()> {
+        self.clock.enter(stage);
+        self.layer = None;
+        Ok(())
+    }
+
+    fn layer(&mut self, index: Option<usize>) {
+        self.layer = index;
+    }
+
+    fn profile(&mut self) -> Result<()> {
         self.profile = Some(Profile { start: Instant::now(), entries: Vec::new() });
+        Ok(())
     }
 
-    /// The operations noted; from now on none are.
-    pub(super) fn end_profile(&mut self) -> Vec<Entry> {
-        self.profile.take().map_or_else(Vec::new, |profile| profile.entries)
+    fn profiled(&mut self) -> Result<Vec<Entry>> {
+        Ok(self.profile.take().map_or_else(Vec::new, |profile| profile.entries))
     }
 
-    /// Does some work, and notes it if somebody wants to know.
+    fn ceiling(&mut self) -> Result<Ceiling> {
+        Ok(ceiling::measure())
+    }
+
+    fn clock(&mut self) -> Result<&mut Clock> {
+        Ok(&mut self.clock)
+    }
+}
+
+impl Cpu {
+    /// Does some work, and records it if a recording runs.
     pub(super) fn timed<T>(
         &mut self,
         name: &'static str,

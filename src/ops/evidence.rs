@@ -1,10 +1,10 @@
 //! What is looked at to choose visual rows, what is chosen, and the rows themselves.
 
-use super::{Extent, Ops};
+use super::{Executor, Extent};
 
 /// The visual rows of one prompt.
-pub struct Visual<'a, O: Ops + ?Sized> {
-    /// `[rows, hidden]`, projected, as [`Ops::gather_kept`] has them.
+pub struct Visual<'a, O: Executor + ?Sized> {
+    /// `[rows, hidden]`, projected, as [`super::SelectionOps::gather_kept`] has them.
     pub rows: &'a O::Buffer,
     /// Where each of them goes.
     pub kept: &'a O::Kept,
@@ -13,7 +13,7 @@ pub struct Visual<'a, O: Ops + ?Sized> {
 }
 
 /// What a selection looks at, as far as it does: see [`crate::select::Evidence`].
-pub struct Evidence<'a, O: Ops + ?Sized> {
+pub struct Evidence<'a, O: Executor + ?Sized> {
     /// Attention of the full image's class token.
     pub init: Option<&'a O::Scores>,
     /// Attention of every partition's class token.
@@ -30,7 +30,7 @@ pub struct Evidence<'a, O: Ops + ?Sized> {
     pub projected: Option<&'a O::Buffer>,
 }
 
-impl<O: Ops + ?Sized> Default for Evidence<'_, O> {
+impl<O: Executor + ?Sized> Default for Evidence<'_, O> {
     fn default() -> Self {
         Self {
             init: None,
@@ -44,7 +44,7 @@ impl<O: Ops + ?Sized> Default for Evidence<'_, O> {
     }
 }
 
-impl<O: Ops + ?Sized> Evidence<'_, O> {
+impl<O: Executor + ?Sized> Evidence<'_, O> {
     /// Numbers in its rows.
     pub fn widths(&self) -> Widths {
         let cols = |x: Option<&O::Buffer>| x.map_or(0, Extent::cols);

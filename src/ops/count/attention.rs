@@ -1,0 +1,92 @@
+//! Attention.
+
+use super::{Cache, Counter, Planned, Rows, Scores, Size};
+use crate::Result;
+use crate::config::Rope;
+use crate::ops::AttentionOps;
+use crate::ops::cost::{self, Kind};
+
+impl AttentionOps for Counter {
+    fn cls_scores(
+        &mut self,
+        _: &Size,
+        _: usize,
+        k: &Size,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Scores> {
+        let activation = self.footprint.activations().size();
+        self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, activation));
+        let hold = self.hold(self.footprint.scores(partitions, heads, patches));
+        Ok(Scores { _hold: hold })
+    }
+
+    fn vision_attention(
+        &mut self,
+        q: &Size,
+        k: &Size,
+        _: &Size,
+        heads: usize,
+        partitions: usize,
+        _: Option<&Planned>,
+    ) -> Result<Size> {
+        let keys = k.rows / partitions;
+        let out = self.buffer(q.rows, q.cols);
+        let tasks = partitions * heads;
+        let scratch = self.footprint.vision_scratch(tasks, keys, k.cols / heads);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let bytes = self.footprint.activations().size() * 2 * (q.rows + k.rows) * q.cols;
+        self.count(Kind::Attention, cost::attention(q.rows * keys, q.cols, bytes));
+        Ok(out)
+    }
+
+    fn rope_append(
+        &mut self,
+        q: &mut Size,
+        k: &mut Size,
+        _: &Size,
+        _: &mut Cache,
+        _: usize,
+        _: &Rows,
+        _: &Rope,
+    ) -> Result<()> {
+        self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
+        Ok(())
+    }
+
+    fn attention(&mut self, q: &Size, cache: &Cache, _: usize, batch: &Rows) -> Result<Size> {
+        let heads = q.cols / cache.shape.head_dim;
+        let scratch = self.footprint.attention_scratch(cache.shape, heads, &batch.batch);
+        Ok(self.attend(q, cache, batch, scratch))
+    }
+
+    fn step_attention(
+        &mut self,
+        q: &mut Size,
+        k: &mut Size,
+        _: &Size,
+        cache: &mut Cache,
+        _: usize,
+        batch: &Rows,
+        _: &Rope,
+    ) -> Result<Size> {
+        self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
+        let heads = q.cols / cache.shape.head_dim;
+        let scratch = self.footprint.step_scratch(cache.shape, heads, &batch.batch);
+        Ok(self.attend(q, cache, batch, scratch))
+    }
+}
+
+impl Counter {
+    /// Causal attention that takes so much beside its result.
+    fn attend(&mut self, q: &Size, cache: &Cache, batch: &Rows, scratch: Option<usize>) -> Size {
+        let (shape, spans) = (cache.shape, &batch.batch.spans);
+        let out = self.buffer(q.rows, q.cols);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let activation = self.footprint.activations().size();
+        let stored = self.footprint.cache_format().size();
+        self.count(Kind::Attention, cost::decoder(spans, q.cols, activation, shape, stored));
+        out
+    }
+}

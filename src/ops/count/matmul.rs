@@ -1,0 +1,95 @@
+//! Matrix products with weights.
+
+use super::{Counter, Shape, Size};
+use crate::Result;
+use crate::config::Activation;
+use crate::ops::cost::{self, Kind};
+use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
+
+impl MatmulOps for Counter {
+    fn linear(&mut self, x: &Size, layer: &Linear<Shape>, _: Option<Activation>) -> Result<Size> {
+        let out = self.buffer(x.rows, layer.weight.rows);
+        self.product(x, layer);
+        Ok(out)
+    }
+
+    fn linears<const N: usize>(
+        &mut self,
+        x: &Size,
+        layers: [&Linear<Shape>; N],
+    ) -> Result<[Size; N]> {
+        let outs = layers.map(|layer| self.buffer(x.rows, layer.weight.rows));
+        self.products(x, &layers, cost::linear);
+        Ok(outs)
+    }
+
+    fn linear_add(&mut self, _: &mut Size, x: &Size, layer: &Linear<Shape>) -> Result<()> {
+        self.products(x, &[layer], cost::linear_add);
+        Ok(())
+    }
+
+    fn normed_linear<const N: usize>(
+        &mut self,
+        x: &Size,
+        _: &Norm<Shape>,
+        layers: [&Linear<Shape>; N],
+    ) -> Result<[Size; N]> {
+        let _n = self.norm(x);
+        self.linears(x, layers)
+    }
+
+    fn normed_swiglu(
+        &mut self,
+        x: &Size,
+        _: &Norm<Shape>,
+        gate: &Linear<Shape>,
+        up: &Linear<Shape>,
+    ) -> Result<Size> {
+        let _n = self.norm(x);
+        if self.footprint.fuses_gate(x.rows) {
+            let out = self.buffer(x.rows, gate.weight.rows);
+            self.products(x, &[gate, up], cost::linear);
+            return Ok(out);
+        }
+        let out = self.linear(x, gate, None)?;
+        self.linear(x, up, None)?;
+        Ok(out)
+    }
+
+    fn logits(&mut self, x: &Size, _: &Norm<Shape>, head: &Linear<Shape>) -> Result<Size> {
+        let _n = self.norm(x);
+        let out = self.wide(x.rows, head.weight.rows);
+        self.product(x, head);
+        Ok(out)
+    }
+}
+
+impl Counter {
+    fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
+        self.products(x, &[layer], cost::linear);
+    }
+
+    /// Products of the same rows: at the same time, or one after another with the same memory.
+    fn products(&mut self, x: &Size, layers: &[&Linear<Shape>], of: cost::Product) {
+        let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
+        let Some(Linear { weight: Shape { cols: k, format, .. }, .. }) = layers.first() else {
+            return;
+        };
+        let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        let activation = self.footprint.activations().size();
+        for Linear { weight: w, .. } in layers {
+            let bytes = w.format.bytes(w.rows, w.cols);
+            self.count(Kind::Linear, of(x.rows, w.rows, w.cols, activation, bytes));
+        }
+    }
+
+    /// The norm before a product: a pass of its own, unless the product takes it along.
+    fn norm(&mut self, x: &Size) -> Option<Size> {
+        let fused = self.footprint.fuses_norm() && x.rows <= DECODE_ROWS;
+        (!fused).then(|| {
+            self.pass(x.rows * x.cols);
+            self.buffer(x.rows, x.cols)
+        })
+    }
+}

@@ -1,0 +1,31 @@
+//! Time, which nothing takes here.
+
+use super::Counter;
+use crate::ops::MeasureOps;
+use crate::ops::ceiling::Ceiling;
+use crate::ops::clock::{Clock, Stage};
+use crate::ops::profile::Entry;
+use crate::{Error, Result};
+
+impl MeasureOps for Counter {
+    fn enter(&mut self, stage: Stage) -> Result<()> {
+        self.clock.enter(stage);
+        Ok(())
+    }
+
+    fn profile(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn profiled(&mut self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
+
+    fn ceiling(&mut self) -> Result<Ceiling> {
+        Err(Error::Device("what only counts has no speed".into()))
+    }
+
+    fn clock(&mut self) -> Result<&mut Clock> {
+        Ok(&mut self.clock)
+    }
+}

@@ -1,0 +1,62 @@
+//! Operations on rows.
+
+use super::{Counter, Rows, Shape, Size};
+use crate::Result;
+use crate::image::{Normalization, Tiles};
+use crate::ops::{Chosen, Norm, RowOps, Visual};
+
+impl RowOps for Counter {
+    fn patches(&mut self, tiles: &Tiles, _: &Normalization, patch: usize) -> Result<Size> {
+        let grid = tiles.layout.side / patch;
+        let rows = tiles.partitions() * grid * grid;
+        let out = self.buffer(rows, self.footprint.padded(3 * patch * patch));
+        let bytes = 3 * tiles.partitions() * tiles.layout.side.pow(2);
+        drop(self.footprint.patches_scratch(bytes).map(|bytes| self.hold(bytes)));
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+
+    fn vision_tokens(
+        &mut self,
+        patches: &Size,
+        _: &Shape,
+        _: &Shape,
+        partitions: usize,
+    ) -> Result<Size> {
+        self.pass(patches.rows * patches.cols);
+        Ok(self.buffer(patches.rows + partitions, patches.cols))
+    }
+
+    fn layer_norm(&mut self, x: &Size, _: &Norm<Shape>) -> Result<Size> {
+        self.pass(x.rows * x.cols);
+        Ok(self.buffer(x.rows, x.cols))
+    }
+
+    fn gather(&mut self, x: &Size, rows: &[usize]) -> Result<Size> {
+        self.pass(rows.len() * x.cols);
+        let out = self.buffer(rows.len(), x.cols);
+        drop(self.footprint.indices(rows.len()).map(|bytes| self.hold(bytes)));
+        Ok(out)
+    }
+
+    fn interleave(
+        &mut self,
+        table: &Shape,
+        before: &[u32],
+        visual: Option<Visual<'_, Self>>,
+        after: &[u32],
+    ) -> Result<Size> {
+        let slots = visual.map_or(0, |v| v.kept.slots());
+        let ids = before.len() + after.len();
+        let out = self.buffer(ids + slots, table.cols);
+        drop(self.footprint.indices(ids).map(|bytes| self.hold(bytes)));
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+
+    fn embed(&mut self, table: &Shape, batch: &Rows) -> Result<Size> {
+        let out = self.buffer(batch.batch.tokens.len(), table.cols);
+        self.pass(out.rows * out.cols);
+        Ok(out)
+    }
+}
