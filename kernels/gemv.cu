@@ -10,38 +10,7 @@
 // A sum is added up in one order however many rows there are: a row has the bits that it has alone.
 #include "activation.cuh"
 #include "rms.cuh"
-
-// N numbers of a weight, as they lie in memory.
-template <typename T, int N>
-struct Piece {
-    uint4 bits;
-
-    __device__ void read(const T* from)
-    {
-        bits = ptx::load_streaming(from);
-    }
-
-    __device__ void widen(float (&to)[N]) const
-    {
-        const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-        unpack(words, to, T{});
-    }
-};
-
-template <typename T>
-struct Piece<T, 1> {
-    T bits;
-
-    __device__ void read(const T* from)
-    {
-        bits = *from;
-    }
-
-    __device__ void widen(float (&to)[1]) const
-    {
-        to[0] = to_float(bits);
-    }
-};
+#include "weights.cuh"
 
 // N numbers that every warp reads: through L1, which sm_61 grants only to what is never written.
 template <typename T, int N>

@@ -72,9 +72,14 @@ impl Format {
         }
     }
 
+    /// Numbers in an access of 16 bytes.
+    pub fn lanes(self) -> usize {
+        VECTOR / self.align()
+    }
+
     /// Numbers from one row to the next on a device: a row is a multiple of 16 bytes.
     pub fn stride(self, cols: usize) -> usize {
-        cols.next_multiple_of(VECTOR / self.align())
+        cols.next_multiple_of(self.lanes())
     }
 }
 

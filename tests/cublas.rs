@@ -9,7 +9,7 @@ mod emulator;
 use common::golden::{cases, fixture};
 use emulator::{Build, Emulator};
 use hired::format::Dtype;
-use hired::ops::cuda::launch::Gemm;
+use hired::ops::cuda::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use std::path::Path;
 use std::process::Command;

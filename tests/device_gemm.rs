@@ -10,7 +10,8 @@ use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
 use half::f16;
 use hired::format::Dtype;
-use hired::ops::cuda::matmul::gemm::{Launches, Product, Split, every};
+use hired::ops::cuda::matmul::choose::Kernels;
+use hired::ops::cuda::matmul::gemm::{Launches, Product, Split};
 
 #[repr(C)]
 struct Params {
@@ -224,12 +225,13 @@ impl Case {
 
     /// By every kernel that takes it; the largest error beside the sum of absolute products.
     fn check(&self, path: u32, turn: usize) -> f64 {
+        let kernels = Kernels::of(path, self.dtype.into()).unwrap();
         let data = self.data();
         let product = self.product();
         let order = |n: usize| ORDERS[(turn + n) % ORDERS.len()];
         let mut worst = 0.0f64;
         let mut first: Option<Vec<Vec<f32>>> = None;
-        for (n, launches) in every(path, self.dtype, &product, 1 + turn % 9).iter().enumerate() {
+        for (n, launches) in kernels.every_gemm(&product, 1 + turn % 9).iter().enumerate() {
             let outs = self.run(&data, 0..product.rows, launches, order(n));
             let bits = |out: &[f32]| out.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             if let Some(first) = &first {
@@ -243,7 +245,7 @@ impl Case {
             // Beside fewer rows a row is the same.
             let (from, to) = (product.rows / 3, product.rows.div_ceil(2));
             let fewer = Product { rows: to - from, ..product };
-            let launches = every(path, self.dtype, &fewer, 1).pop().expect("one takes all");
+            let launches = kernels.every_gemm(&fewer, 1).pop().expect("one takes all");
             let some = self.run(&data, from..to, &launches, order(n + 1));
             for (which, (all, some)) in outs.iter().zip(&some).enumerate() {
                 let stride = product.out_strides[which];

@@ -11,7 +11,8 @@ use emulator::{Build, Emulator};
 use half::f16;
 use hired::format::Dtype;
 use hired::ops::cuda::launch::Launch;
-use hired::ops::cuda::matmul::gemv::{Form, Gemv, gemv};
+use hired::ops::cuda::matmul::choose::Kernels;
+use hired::ops::cuda::matmul::gemv::{Form, Gemv};
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -139,7 +140,7 @@ impl Case {
             w_stride,
             aligned: self.shift == 0,
         };
-        gemv(path, self.dtype, &product)
+        Kernels::of(path, self.dtype.into()).unwrap().gemv(&product)
     }
 
     /// Outs of rows `from..to`.

@@ -11,7 +11,7 @@ use emulator::{Build, Emulator, stats};
 use hired::checkpoint::synth::Recipe;
 use hired::engine::{Device, Dtype, Engine, EngineOptions};
 use hired::kv::Shape;
-use hired::ops::cuda::launch::Gemm;
+use hired::ops::cuda::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{BatchOps, MemoryOps, RowOps, Span, Storage};

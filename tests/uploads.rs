@@ -9,7 +9,7 @@ use emulator::{Build, Emulator};
 use hired::checkpoint::synth::Recipe;
 use hired::format::Dtype;
 use hired::kv::Shape;
-use hired::ops::cuda::launch::Gemm;
+use hired::ops::cuda::Gemm;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{BatchOps, DECODE_ROWS, MemoryOps, RowOps, Span, Storage};

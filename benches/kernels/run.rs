@@ -7,7 +7,7 @@ use hired::ops::MemoryOps;
 use hired::ops::clock::Stage;
 use hired::ops::cost::{Cost, Kind, Roof};
 use hired::ops::count::Counter;
-use hired::ops::cuda::launch::Gemm;
+use hired::ops::cuda::Gemm;
 use hired::ops::cuda::{Cuda, Options, Timing};
 use hired::ops::memory::Purpose;
 use hired::{Error, Result};

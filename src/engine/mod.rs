@@ -31,7 +31,7 @@ pub use crate::ops::ceiling::Ceiling;
 pub use crate::ops::clock::Stage;
 pub use crate::ops::cost::Cost;
 pub use crate::ops::cuda::CardInfo;
-pub use crate::ops::cuda::launch::Gemm;
+pub use crate::ops::cuda::Gemm;
 pub use crate::ops::profile::Entry;
 
 use crate::Result;

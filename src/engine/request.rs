@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::format::{Dtype, Formats};
 use crate::image::Resample;
-use crate::ops::cuda::launch::Gemm;
+use crate::ops::cuda::Gemm;
 use crate::ops::footprint::Footprint;
 use crate::ops::sample::Sampling;
 use crate::select::Selection;

@@ -5,7 +5,7 @@
 //! cores, and the figure on their boxes is the other one.
 
 use super::cost::Roof;
-use super::cuda::matmul::gemm::is_on_tensor_cores;
+use super::cuda::matmul::choose::is_on_tensor_cores;
 use crate::format::{Dtype, Formats};
 
 /// A card.
@@ -54,7 +54,7 @@ impl Gpu {
 
     /// Whether products in these formats are made on tensor cores. `library`: by cuBLAS, which has kernels for Volta's.
     pub fn multiplies_on_tensor_cores(&self, formats: Formats, library: bool) -> bool {
-        let kernels = is_on_tensor_cores(self.capability, formats.activations);
+        let kernels = is_on_tensor_cores(self.capability, formats);
         self.fp16.is_some() && (kernels || (library && formats.activations == Dtype::F16))
     }
 

@@ -6,8 +6,8 @@ use hired::config::{Rope, RopeScaling};
 use hired::format::{Dtype, Format};
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
-use hired::ops::cuda::launch::Gemm;
-use hired::ops::cuda::matmul::gemm::is_on_tensor_cores;
+use hired::ops::cuda::Gemm;
+use hired::ops::cuda::matmul::choose::is_on_tensor_cores;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{Linear, MemoryOps, Norm, Ops, Storage};
@@ -179,7 +179,7 @@ impl Corpus {
     pub fn rounds_normed_rows(&self) -> bool {
         let code = &self.cuda.description().code;
         let path: u32 = code.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap();
-        is_on_tensor_cores(path, self.dtype)
+        is_on_tensor_cores(path, self.dtype.into())
     }
 
     /// A format of weights in the file that loses nothing on the device.

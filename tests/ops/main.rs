@@ -19,7 +19,7 @@ use corpus::Corpus;
 use emulator::{Build, Emulator};
 use hired::format::Dtype;
 use hired::ops::cuda::Driver;
-use hired::ops::cuda::launch::Gemm;
+use hired::ops::cuda::Gemm;
 
 /// All cases in one format.
 fn all(dtype: Dtype, gemm: Gemm) {

@@ -6,8 +6,8 @@ use crate::ops::cuda::card::CardInfo;
 use crate::ops::cuda::decode_graph::{Layout, Recorded};
 use crate::ops::cuda::driver::device::{Device, Driver};
 use crate::ops::cuda::driver::queue::Queue;
-use crate::ops::cuda::launch::Gemm;
 use crate::ops::cuda::matmul::cublas::{Blas, Unusable};
+use crate::ops::cuda::matmul::{Gemm, choose};
 use crate::ops::cuda::memory::Memory;
 use crate::ops::cuda::profile::watch::Watch;
 use crate::ops::footprint::Footprint;
@@ -23,7 +23,7 @@ pub struct Options {
     pub formats: Formats,
     /// Decode steps are recorded once and replayed.
     pub graphs: bool,
-    /// Who makes large products.
+    /// The backend for large matrix products.
     pub gemm: Gemm,
 }
 
@@ -67,6 +67,7 @@ impl Cuda {
         let clock_mhz = megahertz(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_CLOCK_RATE)?;
         let memory_clock_mhz =
             megahertz(CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE)?;
+        choose::check(queue.path(), options.formats)?;
         let (blas, note) = open_blas(&queue, options)?;
         let gemm = if blas.is_some() { "cublas" } else { "own" };
         Ok(Self {

@@ -36,5 +36,6 @@ pub use driver::device::{Device, Driver};
 pub use driver::modules::{Code, Embedded, Modules};
 #[cfg(feature = "cuda")]
 pub use executor::{Cuda, Options};
+pub use matmul::Gemm;
 #[cfg(feature = "cuda")]
 pub use profile::timing::Timing;

@@ -8,7 +8,7 @@ use crate::ops::cuda::abi::{
 use crate::ops::cuda::attention::choose::{self as attention, Heads};
 use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Scores, part};
 use crate::ops::cuda::executor::Cuda;
-use crate::ops::cuda::launch::rope;
+use crate::ops::cuda::rows::choose::rope;
 use crate::ops::cuda::scratch::{self, DONE};
 use crate::ops::cuda::select::ClsHeads;
 use crate::ops::cuda::select::ops::Kept;

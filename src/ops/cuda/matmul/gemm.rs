@@ -5,10 +5,11 @@
 //! 87% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
+use super::Factors;
 use crate::format::Dtype;
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
-use crate::ops::cuda::launch::{Launch, variant};
+use crate::ops::cuda::launch::{Launch, WARP, variant};
 
 /// The shape of products with up to three weights: outs `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
 #[derive(Debug, Clone, Copy)]
@@ -35,12 +36,12 @@ pub struct Product {
 
 impl Product {
     /// Whether accesses of 16 bytes reach all numbers and no others.
-    fn is_vector(&self, dtype: Dtype) -> bool {
-        let lanes = 16 / dtype.size();
+    fn is_vector(&self, factors: Factors) -> bool {
         let inner = self.inner / self.split.parts;
-        let sizes = [inner, self.x_stride, self.w_stride];
-        let mut sizes = sizes.into_iter().chain(self.cols).chain(self.out_strides);
-        self.aligned && sizes.all(|size| size.is_multiple_of(lanes))
+        let results = self.cols.into_iter().chain(self.out_strides);
+        self.aligned
+            && factors
+                .fit([inner, self.w_stride], [inner, self.x_stride].into_iter().chain(results))
     }
 
     /// Tiles so wide beside each other.
@@ -124,7 +125,8 @@ const fn tile(name: &'static str, size: [usize; 2], threads: u32, rate: f64, alo
 }
 
 /// Kernels of one way to multiply.
-struct Family {
+#[derive(Debug)]
+pub struct Family {
     file: &'static str,
     /// From the largest to the smallest.
     tiles: &'static [Tile],
@@ -132,7 +134,7 @@ struct Family {
     guarded: Tile,
 }
 
-const FMA: Family = Family {
+pub(super) static FMA: Family = Family {
     file: "gemm_fma",
     tiles: &[tile("128x128", [128, 128], 256, 1.0, 0.85), tile("64x64", [64, 64], 128, 0.85, 0.6)],
     guarded: tile("guarded", [64, 64], 128, 0.5, 0.5),
@@ -146,24 +148,11 @@ const MMA_TILES: [Tile; 3] = [
 
 const MMA_GUARDED: Tile = tile("guarded", [64, 64], 128, 0.1, 0.1);
 
-const MMA8: Family = Family { file: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+pub(super) static MMA8: Family =
+    Family { file: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
 
-const MMA16: Family = Family { file: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
-
-/// The kernels for numbers of a format on a code path, one of [`crate::ops::cuda::driver::modules::CODE_PATHS`].
-fn family(path: u32, dtype: Dtype) -> &'static Family {
-    match (dtype, path) {
-        (Dtype::F32, _) | (_, ..75) => &FMA,
-        (_, 75..80) => &MMA8,
-        _ => &MMA16,
-    }
-}
-
-/// Whether the kernels for numbers of a format multiply on the tensor cores of a card of this code path or compute
-/// capability.
-pub fn is_on_tensor_cores(path: u32, dtype: Dtype) -> bool {
-    family(path, dtype).file != FMA.file
-}
+pub(super) static MMA16: Family =
+    Family { file: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
 
 impl Tile {
     /// Relative time of a product: that of the multiprocessor with most tiles.
@@ -176,32 +165,37 @@ impl Tile {
     }
 }
 
-/// The launches of a product on a card with so many multiprocessors.
-///
-/// The kernel's family depends on path and format alone and each sum has one order in it, whatever the tile: a row's
-/// bits depend on the other rows only by their number, where that makes another [`Split`].
-pub fn gemm(path: u32, dtype: Dtype, product: &Product, processors: usize) -> Launches {
-    let family = family(path, dtype);
+/// The launches of a product with the tile that is expected to be fastest, see [`super::choose::Kernels::gemm`].
+pub(super) fn fastest(
+    family: &Family,
+    factors: Factors,
+    product: &Product,
+    processors: usize,
+) -> Launches {
     let time = |tile: &&Tile| tile.time(product, processors.max(1));
-    let tile = match product.is_vector(dtype) {
+    let tile = match product.is_vector(factors) {
         true => family.tiles.iter().min_by(|a, b| time(a).total_cmp(&time(b))).expect("a tile"),
         false => &family.guarded,
     };
-    launches(family, tile, dtype, product, processors)
+    launches(family, tile, factors, product, processors)
 }
 
-/// Every way to make the product, for tests and measurements. All give the same bits.
-pub fn every(path: u32, dtype: Dtype, product: &Product, processors: usize) -> Vec<Launches> {
-    let family = family(path, dtype);
-    let tiles = if product.is_vector(dtype) { family.tiles } else { &[] };
+/// The launches with each tile.
+pub(super) fn every(
+    family: &Family,
+    factors: Factors,
+    product: &Product,
+    processors: usize,
+) -> Vec<Launches> {
+    let tiles = if product.is_vector(factors) { family.tiles } else { &[] };
     let tiles = tiles.iter().chain([&family.guarded]);
-    tiles.map(|tile| launches(family, tile, dtype, product, processors)).collect()
+    tiles.map(|tile| launches(family, tile, factors, product, processors)).collect()
 }
 
 fn launches(
     family: &Family,
     tile: &Tile,
-    dtype: Dtype,
+    factors: Factors,
     product: &Product,
     processors: usize,
 ) -> Launches {
@@ -213,22 +207,22 @@ fn launches(
     Launches {
         product: Launch {
             file: family.file,
-            kernel: format!("{}_{}_{}", family.file, tile.name, dtype.name()),
+            kernel: format!("{}_{}_{}", family.file, tile.name, factors.name()),
             grid: grid.map(|n| n as u32),
             block: tile.threads,
             shared: 0,
             cost: Cost::default(),
         },
-        sum: (product.split.parts > 1).then(|| sum(dtype, product, tile == &family.guarded)),
+        sum: (product.split.parts > 1)
+            .then(|| sum(factors.activations, product, tile == &family.guarded)),
     }
 }
 
 /// Adds the parts of a product.
 fn sum(dtype: Dtype, product: &Product, guarded: bool) -> Launch {
     let made = if product.gated { product.cols[0] } else { product.cols.iter().sum() };
-    let threads = made.div_ceil(if guarded { 1 } else { 16 / dtype.size() });
-    let block =
-        (threads as u32).next_multiple_of(crate::ops::cuda::launch::WARP).min(HIRED_ROW_THREADS);
+    let threads = made.div_ceil(if guarded { 1 } else { dtype.lanes() });
+    let block = (threads as u32).next_multiple_of(WARP).min(HIRED_ROW_THREADS);
     let all: usize = product.cols.iter().sum();
     let read = product.split.bytes(product.rows, all).unwrap_or(0);
     Launch {
@@ -243,6 +237,7 @@ fn sum(dtype: Dtype, product: &Product, guarded: bool) -> Launch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::choose::Kernels;
     use super::*;
 
     fn product(rows: usize, cols: usize, inner: usize) -> Product {
@@ -250,6 +245,10 @@ mod tests {
         let split = Split::ONE;
         let (gated, aligned, out_strides) = (false, true, cols);
         Product { rows, cols, gated, inner, x_stride, w_stride, out_strides, aligned, split }
+    }
+
+    fn gemm(path: u32, dtype: Dtype, product: &Product, processors: usize) -> Launches {
+        Kernels::of(path, dtype.into()).unwrap().gemm(product, processors)
     }
 
     fn kernel(path: u32, dtype: Dtype, product: Product, processors: usize) -> String {
@@ -264,10 +263,7 @@ mod tests {
         assert_eq!(name(80, Dtype::F16), "gemm_mma16_128x128_f16");
         for path in [61, 75, 80] {
             assert_eq!(name(path, Dtype::F32), "gemm_fma_128x128_f32");
-            assert!(!is_on_tensor_cores(path, Dtype::F32));
         }
-        let tensor = [61, 70, 75, 87, 90].map(|card| is_on_tensor_cores(card, Dtype::F16));
-        assert_eq!(tensor, [false, false, true, true, true]);
     }
 
     #[test]

@@ -17,12 +17,12 @@
 //! 380. So all should come near the floor for any number of rows, the more so the longer a product takes: of the 7 µs of
 //! 4096 columns on an H200 the first bytes' latency is a tenth.
 
+use super::Factors;
 use crate::format::Dtype;
 use crate::ops::DECODE_ROWS;
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::HIRED_GEMV_ROWS;
 use crate::ops::cuda::launch::Launch;
-use crate::ops::cuda::matmul::gemm::is_on_tensor_cores;
 
 /// Most rows that these kernels take.
 pub const ROWS: usize = DECODE_ROWS;
@@ -72,10 +72,8 @@ pub struct Gemv {
 
 impl Gemv {
     /// Whether accesses of 16 bytes reach all numbers and no others.
-    fn is_vector(&self, dtype: Dtype) -> bool {
-        let lanes = 16 / dtype.size();
-        let sizes = [self.inner, self.x_stride, self.w_stride];
-        self.aligned && sizes.iter().all(|size| size.is_multiple_of(lanes))
+    fn is_vector(&self, factors: Factors) -> bool {
+        self.aligned && factors.fit([self.inner, self.w_stride], [self.inner, self.x_stride])
     }
 
     /// Tiles of so many columns of one weight; of gate and up together.
@@ -85,38 +83,28 @@ impl Gemv {
             Form::Linear | Form::Logits => self.cols.iter().map(|n| n.div_ceil(cols)).sum(),
         }
     }
-
-    /// Bytes of the weights, which are read once, and FLOP.
-    pub fn cost(&self, dtype: Dtype) -> (usize, usize) {
-        let weights = self.inner * self.cols.iter().sum::<usize>();
-        (weights * dtype.size(), 2 * weights * self.rows)
-    }
 }
 
-/// The launch of `product`. Path, format and what vectors reach decide how sums are added up: a row's bits do not
-/// depend on how many there are.
-///
-/// # Panics
-/// For more rows than [`ROWS`], or none.
-pub fn gemv(path: u32, dtype: Dtype, product: &Gemv) -> Launch {
+/// The launch of a product, see [`super::choose::Kernels::gemv`].
+pub(super) fn launch(tensor_cores: bool, factors: Factors, product: &Gemv) -> Launch {
     assert!((1..=ROWS).contains(&product.rows), "{} rows are no product of few", product.rows);
-    let form = match (product.form, dtype) {
+    let form = match (product.form, factors.activations) {
         (Form::Gate, _) => "gate_",
         (Form::Logits, Dtype::F16) => "logits_",
         (Form::Logits, Dtype::F32) | (Form::Linear, _) => "",
     };
     let warps = (THREADS / 32) as usize;
     let by_fma = |variant: String| ("gemv", variant, product.tiles(COLS).div_ceil(warps), THREADS);
-    let (file, variant, blocks, block) = match product.is_vector(dtype) {
+    let (file, variant, blocks, block) = match product.is_vector(factors) {
         false => by_fma("guarded".to_owned()),
-        true if is_on_tensor_cores(path, dtype) => {
+        true if tensor_cores => {
             ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS)
         }
         true => by_fma(format!("vector_rows{}", product.rows.next_power_of_two())),
     };
     Launch {
         file,
-        kernel: format!("gemv_{form}{variant}_{}", dtype.name()),
+        kernel: format!("gemv_{form}{variant}_{}", factors.name()),
         grid: [blocks as u32, 1, 1],
         block,
         shared: 0,
@@ -126,6 +114,7 @@ pub fn gemv(path: u32, dtype: Dtype, product: &Gemv) -> Launch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::choose::Kernels;
     use super::*;
 
     const QKV: Gemv = Gemv {
@@ -137,6 +126,10 @@ mod tests {
         w_stride: 4096,
         aligned: true,
     };
+
+    fn gemv(path: u32, dtype: Dtype, product: &Gemv) -> Launch {
+        Kernels::of(path, dtype.into()).unwrap().gemv(product)
+    }
 
     fn name(path: u32, product: Gemv, dtype: Dtype) -> String {
         gemv(path, dtype, &product).kernel

@@ -1,9 +1,90 @@
 //! Matrix products.
 
+pub mod choose;
 pub mod gemm;
 pub mod gemv;
 
 #[cfg(feature = "cuda")]
 pub(super) mod cublas;
 #[cfg(feature = "cuda")]
-pub(super) mod ops;
+mod ops;
+
+use crate::format::{Dtype, Format, Formats};
+use crate::{Error, Result};
+use std::borrow::Cow;
+
+/// The formats of the two factors of a product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Factors {
+    /// Of the weights.
+    pub weights: Format,
+    /// Of the activations, and of the result.
+    pub activations: Dtype,
+}
+
+impl Factors {
+    /// The end of the kernels' names.
+    fn name(self) -> Cow<'static, str> {
+        let Self { weights, activations } = self;
+        match weights == activations.into() {
+            true => activations.name().into(),
+            false => format!("{}_{}", weights.name(), activations.name()).into(),
+        }
+    }
+
+    /// Whether accesses of 16 bytes reach all numbers of the weights' rows and no others, and all of the activations'
+    /// and the result's: of these lengths and strides, in numbers.
+    fn fit(
+        self,
+        weights: impl IntoIterator<Item = usize>,
+        activations: impl IntoIterator<Item = usize>,
+    ) -> bool {
+        weights.into_iter().all(|n| n.is_multiple_of(self.weights.lanes()))
+            && activations.into_iter().all(|n| n.is_multiple_of(self.activations.lanes()))
+    }
+}
+
+impl From<Formats> for Factors {
+    fn from(Formats { weights, activations, .. }: Formats) -> Self {
+        Self { weights, activations }
+    }
+}
+
+impl From<Dtype> for Factors {
+    fn from(dtype: Dtype) -> Self {
+        Formats::from(dtype).into()
+    }
+}
+
+/// The backend for large matrix products.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gemm {
+    /// cuBLAS for f16 on cards with tensor cores that mma reaches (code path 75 and newer) where it is installed and
+    /// passes a trial, else the kernels of this crate.
+    #[default]
+    Auto,
+    /// The kernels of this crate.
+    Own,
+    /// cuBLAS.
+    Cublas,
+}
+
+impl Gemm {
+    /// Whether the library multiplies in these formats; `None`: on some GPUs, where it is installed and works.
+    ///
+    /// # Errors
+    /// [`Error::Request`] when it is asked for what it is not used for.
+    #[doc(hidden)]
+    pub fn library(self, formats: Formats) -> Result<Option<bool>> {
+        let serves = (formats.weights, formats.activations) == (Format::F16, Dtype::F16);
+        match self {
+            Self::Own => Ok(Some(false)),
+            Self::Auto => Ok(if serves { None } else { Some(false) }),
+            Self::Cublas if serves => Ok(Some(true)),
+            Self::Cublas => Err(Error::Request(
+                "cuBLAS makes products in f16 only, f32 is the parity mode: use --gemm own or --dtype f16".into(),
+            )),
+        }
+    }
+}

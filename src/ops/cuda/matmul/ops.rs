@@ -1,6 +1,7 @@
 //! Matrix products on the device: of few rows by GEMV, which reads each weight once; of more by GEMM.
 
-use crate::Result;
+use super::Factors;
+use super::choose::Kernels;
 use crate::config::Activation;
 use crate::format::Dtype;
 use crate::ops::cost::{self, Cost};
@@ -12,9 +13,10 @@ use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::launch::{Launch, is_vector, variant};
 use crate::ops::cuda::matmul::cublas::Blas;
-use crate::ops::cuda::matmul::gemm::{self, Product, Split};
-use crate::ops::cuda::matmul::gemv::{self, Form, Gemv};
+use crate::ops::cuda::matmul::gemm::{Product, Split};
+use crate::ops::cuda::matmul::gemv::{Form, Gemv};
 use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
+use crate::{Error, Result};
 use std::ptr::{null, null_mut};
 
 /// What becomes of the sums.
@@ -117,6 +119,18 @@ impl Cuda {
         Ok(outs.try_into().expect("one for each layer"))
     }
 
+    /// The kernels for the formats of activations and weight.
+    fn kernels(&self, x: &Buffer, weight: &Weight) -> Result<&'static Kernels> {
+        let factors = Factors { weights: weight.format, activations: x.dtype };
+        Kernels::of(self.queue.path(), factors).ok_or_else(|| {
+            Error::Device(format!(
+                "no kernel multiplies activations in {} with weights in {}: report this fault",
+                x.dtype.name(),
+                weight.format.name()
+            ))
+        })
+    }
+
     /// Products of the same rows, up to three: of few rows by GEMV, of more by GEMM.
     fn products(
         &self,
@@ -193,7 +207,7 @@ impl Cuda {
         }
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launches = gemm::gemm(self.queue.path(), x.dtype, &product, self.processors);
+        let launches = self.kernels(x, weight)?.gemm(&product, self.processors);
         // SAFETY: shapes as the model has checked them; all operands are alive, and what takes the scratch next runs
         // after both.
         unsafe {
@@ -230,7 +244,7 @@ impl Cuda {
         }
         let vector = is_vector(out.dtype, out.cols, out.stride);
         let kernel = format!("bias_activation_{}_{}", variant(vector), out.dtype.name());
-        let lanes = if vector { 16 / out.dtype.size() } else { 1 };
+        let lanes = if vector { out.dtype.lanes() } else { 1 };
         let launch = Launch::rows("activation", kernel, out.rows, out.cols, lanes)
             .costing(cost::pass(out.rows * out.cols, out.dtype.size()));
         let params = ActivationParams {
@@ -250,7 +264,7 @@ impl Cuda {
         let count = gate.rows * gate.cols;
         let vector = is_vector(gate.dtype, count, 0);
         let kernel = format!("silu_mul_{}_{}", variant(vector), gate.dtype.name());
-        let lanes = if vector { 16 / gate.dtype.size() } else { 1 };
+        let lanes = if vector { gate.dtype.lanes() } else { 1 };
         let blocks = count.div_ceil(lanes * HIRED_ROW_THREADS as usize);
         let launch = Launch {
             file: "activation",
@@ -324,7 +338,7 @@ impl Cuda {
         };
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launch = gemv::gemv(self.queue.path(), x.dtype, &product).costing(cost);
+        let launch = self.kernels(x, weight)?.gemv(&product).costing(cost);
         // SAFETY: shapes as the model has checked them; all operands are alive.
         unsafe { self.queue.launch(&launch, &params) }
     }

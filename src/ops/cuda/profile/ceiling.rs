@@ -1,10 +1,10 @@
 //! What a card can do at most: its bandwidth as measured, its arithmetic as cores times clock.
 
 use crate::Result;
-use crate::format::Dtype;
 use crate::ops::MemoryOps;
 use crate::ops::ceiling::Ceiling;
 use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::matmul::choose::is_on_tensor_cores;
 
 /// Bytes of the copy that measures the bandwidth, if they are free: more than any cache holds.
 const COPIED: usize = 512 << 20;
@@ -16,7 +16,7 @@ pub(super) fn measure(cuda: &mut Cuda) -> Result<Ceiling> {
     let bytes = COPIED.min(free / 8).max(1 << 10);
     let took = cuda.time_copy(COPIES, bytes)?.median();
     let gpu = cuda.description();
-    let tensor = cuda.options.formats.activations == Dtype::F16 && cuda.queue.path() >= 75;
+    let tensor = is_on_tensor_cores(cuda.queue.path(), cuda.options.formats);
     let clock = f64::from(gpu.clock_mhz) * 1e6;
     let each = flops_per_clock(gpu.compute_capability, &gpu.name, tensor);
     Ok(Ceiling {

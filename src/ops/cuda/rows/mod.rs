@@ -1,4 +1,5 @@
-//! Operations on rows: norms and copies.
+//! Operations on rows: pixels, norms, rotation and copies.
 
+pub mod choose;
 #[cfg(feature = "cuda")]
-pub(super) mod ops;
+mod ops;

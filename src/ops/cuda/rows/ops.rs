@@ -10,7 +10,8 @@ use crate::ops::cuda::abi::{
 };
 use crate::ops::cuda::buffer::{Batch, Buffer, Weight, part};
 use crate::ops::cuda::executor::Cuda;
-use crate::ops::cuda::launch::{Launch, is_vector, norm as norm_launch, variant};
+use crate::ops::cuda::launch::{Launch, is_vector, variant};
+use crate::ops::cuda::rows::choose;
 use crate::ops::cuda::scratch;
 use crate::ops::{MeasureOps, Norm, RowOps, Visual};
 use crate::{Error, Result};
@@ -161,7 +162,7 @@ impl Cuda {
             eps: norm.eps,
         };
         // SAFETY: x and out are dense rows of the weight's width.
-        unsafe { self.queue.launch(&norm_launch(op, x.dtype, x.rows, x.cols), &params)? };
+        unsafe { self.queue.launch(&choose::norm(op, x.dtype, x.rows, x.cols), &params)? };
         Ok(out)
     }
 

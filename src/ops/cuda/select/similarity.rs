@@ -9,7 +9,8 @@ use crate::format::Dtype;
 use crate::ops::cost;
 use crate::ops::cuda::abi;
 use crate::ops::cuda::launch::Launch;
-use crate::ops::cuda::matmul::gemm::{Product, Split, gemm};
+use crate::ops::cuda::matmul::choose::Kernels;
+use crate::ops::cuda::matmul::gemm::{Product, Split};
 use std::ptr::{null, null_mut};
 
 /// A selection with its addresses.
@@ -119,8 +120,9 @@ impl Looking<'_> {
                 epilogue: abi::HIRED_STORE,
                 reserved: 0,
             };
-            // In f32 all code paths multiply alike: which one is named plays no part.
-            let launch = gemm(61, Dtype::F32, &product, self.processors).product;
+            // In f32 all code paths have the same kernels.
+            let kernels = Kernels::of(0, Dtype::F32.into()).expect("f32 is multiplied everywhere");
+            let launch = kernels.gemm(&product, self.processors).product;
             let weights = n * width * size_of::<f32>();
             let launch = launch.costing(cost::linear(n, n, width, size_of::<f32>(), weights));
             all.push((launch, Params::Gemm(params)));
