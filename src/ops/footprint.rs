@@ -1,7 +1,7 @@
 //! What memory an executor takes for an operation, as pure functions: the prediction and the executor ask the same.
 
 use super::arena::{Arena, Region, rounded};
-use super::cuda::scratch;
+use super::cuda::{self, scratch};
 use super::memory::{Charge, Meter, Purpose};
 use super::sample::Sampling;
 use super::{Batch, DECODE_ROWS, Storage, Widths, cpu};
@@ -192,7 +192,7 @@ impl Footprint {
     pub(super) fn selection(self, plan: &select::Plan) -> Result<usize> {
         match self {
             Self::Cpu { .. } => Ok(cpu::kept_bytes(plan)),
-            Self::Cuda { .. } => scratch::selection(plan),
+            Self::Cuda { .. } => cuda::select::bytes(plan),
         }
     }
 
@@ -200,7 +200,7 @@ impl Footprint {
     pub(super) fn choosing(self, plan: &select::Plan, widths: Widths) -> Option<usize> {
         match self {
             Self::Cpu { .. } => Some(plan.scratch(widths.widest())),
-            Self::Cuda { .. } => scratch::choosing(plan, widths),
+            Self::Cuda { .. } => cuda::select::scratch_bytes(plan, widths),
         }
     }
 

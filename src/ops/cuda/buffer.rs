@@ -1,7 +1,7 @@
 //! Activations, weights and the cache in device memory.
 
 use super::driver::block::Block;
-use super::scratch::Parts;
+use super::parts::Parts;
 use super::select::ClsHeads;
 use crate::config::Rope;
 use crate::format::{Dtype, Format};

@@ -10,6 +10,7 @@ pub mod attention;
 mod card;
 pub mod launch;
 pub mod matmul;
+mod parts;
 mod profile;
 mod rows;
 pub mod sample;
@@ -28,6 +29,8 @@ pub mod driver;
 mod executor;
 #[cfg(feature = "cuda")]
 mod memory;
+#[cfg(feature = "cuda")]
+mod params;
 
 pub use card::CardInfo;
 #[cfg(feature = "cuda")]

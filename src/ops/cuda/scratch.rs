@@ -1,46 +1,14 @@
-//! Device memory that is no matrix: what operations need beside their operands, and what they share.
+//! Bytes of device memory that is no matrix: what operations need beside their operands, and what they share.
 
-use super::attention::choose as attention;
-use super::matmul::gemm::Split;
-use super::sample::choose::Choosing;
-use super::select::{Scratch, Selecting};
-use crate::Result;
 use crate::format::Format;
 use crate::kv;
 use crate::ops::arena::rounded;
+use crate::ops::cuda::attention::choose as attention;
+use crate::ops::cuda::matmul::gemm::Split;
+use crate::ops::cuda::parts::Parts;
+use crate::ops::cuda::sample::choose::Choosing;
 use crate::ops::sample::Sampling;
-use crate::ops::{DECODE_ROWS, Span, Storage, Widths};
-use crate::select;
-
-/// Parts of one region, each aligned as a region is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts<const N: usize> {
-    offsets: [usize; N],
-    bytes: usize,
-}
-
-impl<const N: usize> Parts<N> {
-    /// Parts of these sizes, in this order.
-    pub fn of(sizes: [usize; N]) -> Self {
-        let mut bytes = 0;
-        let offsets = sizes.map(|size| {
-            let offset = bytes;
-            bytes += rounded(size);
-            offset
-        });
-        Self { offsets, bytes }
-    }
-
-    /// Where a part begins.
-    pub fn offset(&self, part: usize) -> usize {
-        self.offsets[part]
-    }
-
-    /// All parts together.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
+use crate::ops::{DECODE_ROWS, Span, Storage};
 
 const WORD: usize = size_of::<u32>();
 
@@ -102,19 +70,6 @@ pub fn products(rows: usize, cols: &[usize], inner: usize) -> Option<usize> {
 pub fn retain(heads: usize, rows: usize, among: usize) -> Parts<3> {
     let number = size_of::<f32>();
     Parts::of([heads * rows * number, heads * number, among * number])
-}
-
-/// Bytes of a selection with its scores.
-///
-/// # Errors
-/// When the plan is more than the kernels take.
-pub fn selection(plan: &select::Plan) -> Result<usize> {
-    Ok(Selecting::new(plan)?.layout().words() * WORD)
-}
-
-/// Bytes beside it while it is made, of evidence so wide; `None` where nothing is compared.
-pub fn choosing(plan: &select::Plan, widths: Widths) -> Option<usize> {
-    Some(Scratch::of(&Selecting::new(plan).ok()?, widths)?.bytes())
 }
 
 /// Bytes of a choice of tokens among `vocab`.

@@ -9,6 +9,7 @@ use crate::ops::cuda::driver::modules::{Code, Modules};
 use crate::ops::cuda::driver::profile::{Piece, Profile};
 use crate::ops::cuda::driver::ring::Ring;
 use crate::ops::cuda::launch::Launch;
+use crate::ops::cuda::params::KernelParams;
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::profile::{CLEAR, DOWNLOAD, Entry, UPLOAD};
 use crate::{Error, Result};
@@ -146,30 +147,18 @@ impl Queue {
     /// Enqueues a kernel; nothing when the grid is empty.
     ///
     /// # Safety
-    /// `params` must be the struct that abi.h names for the kernel, the kernel's preconditions must hold, and the
-    /// memory that its pointers name must stay until the kernel has run.
+    /// The kernel's preconditions must hold, and the memory that the parameters' pointers name must stay until it has run.
     ///
     /// # Errors
     /// When there is no such kernel or the driver refuses the launch.
-    pub unsafe fn launch<P>(&self, launch: &Launch, params: &P) -> Result<()> {
-        // SAFETY: the caller's word.
-        unsafe { self.launch_with(launch, (&raw const *params).cast()) }
-    }
-
-    /// The same for parameters of a type that is known where they are made.
-    ///
-    /// # Safety
-    /// As [`Queue::launch`].
-    ///
-    /// # Errors
-    /// As [`Queue::launch`].
-    pub unsafe fn launch_with(&self, launch: &Launch, params: *const c_void) -> Result<()> {
+    pub unsafe fn launch<P: KernelParams>(&self, launch: &Launch, params: &P) -> Result<()> {
         if launch.grid.contains(&0) {
             return Ok(());
         }
+        debug_assert_eq!(params.check(launch), None, "{launch:?}");
         self.bind()?;
         let function = self.function(launch)?;
-        let mut list = [params.cast_mut()];
+        let mut list = [(&raw const *params).cast_mut().cast::<c_void>()];
         let [x, y, z] = launch.grid;
         self.recorded(
             || launch.kernel.clone().into(),

@@ -7,6 +7,8 @@
 
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi;
+#[cfg(feature = "cuda")]
+use crate::ops::cuda::driver::queue::Queue;
 use crate::ops::cuda::launch::Launch;
 use crate::ops::sample::Sampling;
 use crate::{Error, Result};
@@ -54,6 +56,23 @@ impl Params {
             Self::Draw(p) => (&raw const *p).cast(),
         }
     }
+
+    /// Enqueues the kernel.
+    ///
+    /// # Safety
+    /// As [`Queue::launch`].
+    ///
+    /// # Errors
+    /// As [`Queue::launch`].
+    #[cfg(feature = "cuda")]
+    pub(super) unsafe fn launch(&self, queue: &Queue, launch: &Launch) -> Result<()> {
+        match self {
+            // SAFETY: upheld by this function's own contract.
+            Self::Greedy(p) => unsafe { queue.launch(launch, p) },
+            // SAFETY: as above.
+            Self::Draw(p) => unsafe { queue.launch(launch, p) },
+        }
+    }
 }
 
 /// A choice of one token for each row of logits, before it has an address.
@@ -88,7 +107,7 @@ impl Choosing {
         &self.layout
     }
 
-    /// The bytes of [`Layout::how`]: how each row is drawn and the how-manieth token of its answer it is.
+    /// The bytes of [`Layout::how`]: how each row is drawn and the index of the token in its answer.
     pub fn how(&self, how: &[(Sampling, usize)]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.layout.how.len());
         for &(Sampling { temperature, top_k, top_p, seed, .. }, step) in how {

@@ -25,7 +25,7 @@ impl SampleOps for Cuda {
             if !layout.how.is_empty() {
                 self.queue.upload(at(&layout.how), &choosing.how(how))?;
             }
-            self.queue.launch_with(&launch, params.pointer())?;
+            params.launch(&self.queue, &launch)?;
             self.queue.download(at(&outcome), outcome.len() / WORD)?
         };
         choosing.tokens(&outcome)

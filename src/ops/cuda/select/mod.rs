@@ -4,8 +4,8 @@
 //! address is known before any score is. Nothing is read back for a plan whose number of kept patches is known; for
 //! the others, and to look for wrong scores, one copy of the first words serves.
 //!
-//! There are kernels for every [`Program`]. What has none, for its number of rows is the evidence's word, or which has more
-//! pairs to compare than the kernels take, goes to the host, which chooses by the same functions and sends the block.
+//! There are kernels for every [`Program`]. Methods whose output length depends on the scores have none and run on the host,
+//! as do selections with more pairs to compare than the kernels take: by the same functions, which fill the same block.
 //!
 //! HiRED is four small launches, none of which reads more than the heads of the scores, of which it makes one first: by
 //! estimate some 40 µs on a P40, beside the milliseconds of the encoder. Methods that compare rows add a product and picks that wait for one
@@ -17,14 +17,16 @@ mod launches;
 mod layout;
 #[cfg(feature = "cuda")]
 pub(super) mod ops;
+mod params;
 mod scratch;
 mod similarity;
 
-pub use launches::{ClsHeads, Launches, Params, Rows, Seen};
 pub use layout::{Layout, NEWLINE};
+pub use params::{ClsHeads, Launches, Params, Rows, Seen};
 pub use scratch::Scratch;
 
 use super::abi;
+use crate::ops::Widths;
 use crate::select::{Kept, Mix, Plan, Program, Scores, Slot, order};
 use crate::{Error, Result};
 use layout::Block;
@@ -75,8 +77,8 @@ impl Selecting {
         self.plan.program.as_ref().filter(|_| fits)
     }
 
-    /// Whether nothing is looked at.
-    pub fn is_known(&self) -> bool {
+    /// Whether the plan needs no scores and no rows.
+    pub fn needs_no_evidence(&self) -> bool {
         self.plan.needs.nothing()
     }
 
@@ -197,6 +199,19 @@ impl Selecting {
         }
         mix
     }
+}
+
+/// Bytes of a selection with its scores.
+///
+/// # Errors
+/// When the plan is more than the kernels take.
+pub fn bytes(plan: &Plan) -> Result<usize> {
+    Ok(Selecting::new(plan)?.layout().words() * size_of::<u32>())
+}
+
+/// Bytes beside it while it is made, of evidence so wide; `None` where nothing is compared.
+pub fn scratch_bytes(plan: &Plan, widths: Widths) -> Option<usize> {
+    Some(Scratch::of(&Selecting::new(plan).ok()?, widths)?.bytes())
 }
 
 /// What the flags say.

@@ -78,7 +78,7 @@ impl SelectionOps for Cuda {
         let at = |range: &Range<usize>| word(block, range.start);
         let mut waited = false;
         let count = if selecting.program().is_none() {
-            waited = !selecting.is_known();
+            waited = !selecting.needs_no_evidence();
             let (chosen, words) = self.choose_on_host(&selecting, evidence)?;
             // SAFETY: the region holds the words.
             unsafe { self.queue.upload(block, &words)? };
@@ -98,7 +98,7 @@ impl SelectionOps for Cuda {
                     self.queue.upload(room, &parts.tables(plan))?;
                 }
                 for (launch, params) in selecting.launches(block, room, &seen, self.processors) {
-                    self.queue.launch_with(&launch, params.pointer())?;
+                    params.launch(&self.queue, &launch)?;
                 }
             }
             if plan.is_exact() {

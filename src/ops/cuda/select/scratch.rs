@@ -4,7 +4,7 @@
 //! partitions) are one product of unit rows with themselves: 6.6 MB for five partitions of 576, 33 MB for 2880 patches.
 
 use super::super::abi;
-use super::super::scratch::Parts;
+use super::super::parts::Parts;
 use super::Selecting;
 use crate::ops::Widths;
 use crate::select::{Plan, Program};

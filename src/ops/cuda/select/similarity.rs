@@ -1,8 +1,8 @@
 //! The kernels of methods that compare rows, with their parameters.
 //!
-//! What each method does is told where it is implemented for the CPU: [`crate::select`].
+//! What each method does is described where it is implemented for the CPU: [`crate::select`].
 
-use super::launches::{Launches, Params, Rows, Seen, launch};
+use super::params::{Launches, Params, Rows, Seen, launch};
 use super::scratch::{Part, Scratch, compared, cosines};
 use super::{Block, Selecting};
 use crate::format::Dtype;
@@ -13,8 +13,8 @@ use crate::ops::cuda::matmul::choose::Kernels;
 use crate::ops::cuda::matmul::gemm::{Product, Split};
 use std::ptr::{null, null_mut};
 
-/// A selection with its addresses.
-pub(super) struct Looking<'a> {
+/// A selection that compares rows, with its addresses.
+pub(super) struct Similarity<'a> {
     pub selecting: &'a Selecting,
     pub at: Block<'a>,
     pub parts: Scratch,
@@ -34,7 +34,7 @@ fn greedy(kernel: &str, blocks: usize, rows: usize, threads_of_row: usize) -> La
     }
 }
 
-impl Looking<'_> {
+impl Similarity<'_> {
     fn part<T>(&self, part: Part) -> *mut T {
         self.parts.at(self.scratch, part)
     }
