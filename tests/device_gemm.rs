@@ -12,6 +12,7 @@ use half::f16;
 use hired::format::Dtype;
 use hired::ops::cuda::matmul::choose::Kernels;
 use hired::ops::cuda::matmul::gemm::{Launches, Product, Split};
+use numbers::{Numbers, download, upload};
 
 #[repr(C)]
 struct Params {

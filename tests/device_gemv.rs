@@ -13,6 +13,7 @@ use hired::format::Dtype;
 use hired::ops::cuda::launch::Launch;
 use hired::ops::cuda::matmul::choose::Kernels;
 use hired::ops::cuda::matmul::gemv::{Form, Gemv};
+use numbers::{Numbers, download, upload};
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
