@@ -5,6 +5,8 @@
 mod card;
 #[path = "support/emulator.rs"]
 mod emulator;
+#[path = "support/numbers.rs"]
+mod numbers;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
@@ -33,50 +35,6 @@ struct Params {
     inverse_inner: f32,
     eps: f32,
     reserved: u32,
-}
-
-/// Numbers in [-1, 1) from a seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn take(&mut self, count: usize) -> Vec<f32> {
-        let mut next = || {
-            self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-            (self.0 >> 40) as f32 / (1 << 23) as f32 - 1.0
-        };
-        (0..count).map(|_| next()).collect()
-    }
-
-    /// `[rows, stride]`, of which `cols` count; what lies between is NaN. Rounded to the format.
-    fn matrix(&mut self, rows: usize, cols: usize, stride: usize, dtype: Dtype) -> Vec<f32> {
-        let mut values = self.take(rows * stride);
-        for (i, x) in values.iter_mut().enumerate() {
-            *x = if i % stride < cols { rounded(*x, dtype) } else { f32::NAN };
-        }
-        values
-    }
-}
-
-fn rounded(x: f32, dtype: Dtype) -> f32 {
-    if dtype == Dtype::F16 { f16::from_f32(x).to_f32() } else { x }
-}
-
-fn upload(card: &Card, values: &[f32], dtype: Dtype) -> u64 {
-    match dtype {
-        Dtype::F32 => card.upload(values),
-        _ => card.upload(&values.iter().map(|&x| f16::from_f32(x).to_bits()).collect::<Vec<_>>()),
-    }
-}
-
-fn download(card: &Card, at: u64, count: usize, dtype: Dtype) -> Vec<f32> {
-    match dtype {
-        Dtype::F32 => card.download(at, count),
-        _ => card
-            .download::<u16>(at, count)
-            .into_iter()
-            .map(|b| f16::from_bits(b).to_f32())
-            .collect(),
-    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -160,7 +118,7 @@ impl Case {
         x.extend(&data.x[from * x_stride..to * x_stride]);
         let at = |i: usize| data.old[i][from * self.cols[i]..to * self.cols[i]].to_vec();
         let mut params = Params {
-            x: upload(&card, &x, self.dtype) + (self.shift * self.dtype.size()) as u64,
+            x: upload(&card, &x, self.dtype, 0) + (self.shift * self.dtype.size()) as u64,
             norm: if self.norm { card.upload(&data.norm) } else { 0 },
             cols: self.cols.map(|cols| cols as u32),
             rows: rows as u32,
@@ -174,9 +132,9 @@ impl Case {
             ..Params::default()
         };
         for i in (0..3).filter(|&i| self.cols[i] > 0) {
-            params.weights[i] = upload(&card, &data.weights[i], self.dtype);
+            params.weights[i] = upload(&card, &data.weights[i], self.dtype, 0);
             params.biases[i] = if self.bias { card.upload(&data.biases[i]) } else { 0 };
-            params.outs[i] = upload(&card, &at(i), self.out());
+            params.outs[i] = upload(&card, &at(i), self.out(), 0);
         }
         let launch = self.launch(rows, path);
         assert_eq!(launch.grid[1..], [1, 1]);

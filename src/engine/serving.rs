@@ -143,7 +143,7 @@ impl<O: Ops> Session<O> {
             None
         };
         let prompt_tokens = prefilled.tokens;
-        let host_round_trip = encoded.is_some_and(|encoded| encoded.kept.waited());
+        let host_round_trip = encoded.is_some_and(|encoded| encoded.kept.synchronized());
         Ok((Begun { sequence, prompt_tokens, visual, host_round_trip, timings, stages }, flow))
     }
 

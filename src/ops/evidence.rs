@@ -1,4 +1,4 @@
-//! What is looked at to choose visual rows, what is chosen, and the rows themselves.
+//! The evidence by which visual rows are chosen, the choice, and the rows themselves.
 
 use super::{Executor, Extent};
 
@@ -12,7 +12,7 @@ pub struct Visual<'a, O: Executor + ?Sized> {
     pub newline: Option<&'a O::Weight>,
 }
 
-/// What a selection looks at, as far as it does: see [`crate::select::Evidence`].
+/// The scores and rows that a selection needs: see [`crate::select::Evidence`].
 pub struct Evidence<'a, O: Executor + ?Sized> {
     /// Attention of the full image's class token.
     pub init: Option<&'a O::Scores>,
@@ -84,5 +84,5 @@ pub trait Chosen {
     /// Rows they and their newlines take in the decoder's prompt.
     fn slots(&self) -> usize;
     /// Whether a device had to wait for the host, to choose or to learn how many rows there are.
-    fn waited(&self) -> bool;
+    fn synchronized(&self) -> bool;
 }

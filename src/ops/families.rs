@@ -54,9 +54,9 @@ pub trait MemoryOps: Executor {
     fn cache(&mut self, shape: kv::Shape) -> Result<Self::Cache>;
     /// A copy for the host, row-major.
     fn download(&mut self, x: &Self::Buffer) -> Result<Vec<f32>>;
-    /// Memory taken so far.
+    /// Memory in use, and the most so far.
     fn meter(&self) -> &Arc<Meter>;
-    /// Bytes that can still be taken, where that is known.
+    /// Bytes that are free, where that is known.
     fn available(&self) -> Option<usize>;
 }
 
@@ -208,7 +208,7 @@ pub trait RowOps: Executor {
 pub trait SelectionOps: Executor {
     /// Chooses what to keep, by the scores and rows that the plan needs.
     fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Self::Kept>;
-    /// The kept rows of `x` `[P·(T+1), D]` (of `[V, D]` where the plan looks at projected rows): `[rows, D]`, patches
+    /// The kept rows of `x` `[P·(T+1), D]` (of `[V, D]` where the plan uses projected rows): `[rows, D]`, patches
     /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges.
     fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
     /// The kept patches, for the host.

@@ -71,7 +71,7 @@ impl Chosen for Planned {
         self.rows + self.newlines
     }
 
-    fn waited(&self) -> bool {
+    fn synchronized(&self) -> bool {
         false
     }
 }

@@ -209,7 +209,7 @@ impl Chosen for Kept {
         self.slots.len()
     }
 
-    fn waited(&self) -> bool {
+    fn synchronized(&self) -> bool {
         false
     }
 }

@@ -6,7 +6,7 @@ use super::buffer::Buffer;
 #[derive(Clone, Copy)]
 pub(super) struct Columns(*mut f32);
 
-// SAFETY: an address alone does nothing; whoever writes through it argues for disjointness there.
+// SAFETY: an address alone does nothing; each write through it shows at its place that no other thread writes there.
 unsafe impl Sync for Columns {}
 // SAFETY: as above.
 unsafe impl Send for Columns {}

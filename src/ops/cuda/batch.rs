@@ -101,7 +101,7 @@ impl Cuda {
         }
         let stride = scratch::reach(&spans) / kv::PAGE;
         words.extend(tables(&spans, stride));
-        // SAFETY: the cache's block has room for the arrays behind its pages.
+        // SAFETY: the cache's block has space for the arrays behind its pages.
         unsafe { self.queue.upload(at(POSITIONS), &words)? };
         Ok(Batch {
             tokens: Some(at(TOKENS)),

@@ -1,4 +1,4 @@
-//! What is told of a device, also by a build that can open none.
+//! The description of a device, which builds without CUDA have too.
 
 use serde::Serialize;
 
@@ -22,9 +22,9 @@ pub struct CardInfo {
     pub clock_mhz: u32,
     /// The most its memory runs at.
     pub memory_clock_mhz: u32,
-    /// Who makes large matrix products: `own` or `cublas`.
+    /// The backend for large matrix products: `own` or `cublas`.
     pub gemm: &'static str,
-    /// What its user should know: why cuBLAS, which is there, makes no products.
+    /// What the user should know: why cuBLAS is installed but not used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }

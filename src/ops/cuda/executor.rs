@@ -27,7 +27,7 @@ pub struct Options {
     pub gemm: Gemm,
 }
 
-/// The first code path on which cuBLAS is used unasked. Newer versions have no code for cards before it, and how fast
+/// The first code path on which cuBLAS is used by default. Newer versions have no code for GPUs before it, and how fast
 /// older ones add in fp32 there is not known.
 const AUTOMATIC: u32 = 75;
 
@@ -45,7 +45,7 @@ pub struct Cuda {
     pub(super) processors: usize,
     description: CardInfo,
     /// Products are made in one part: since a selection that may keep fewer rows than were planned, until the first
-    /// token. What was planned has room for fewer rows only where they are made in no more parts.
+    /// token. What was planned has space for fewer rows only where they are made in no more parts.
     pub(super) whole: bool,
 }
 

@@ -37,7 +37,7 @@ pub fn variant(vector: bool) -> &'static str {
 }
 
 impl Launch {
-    /// The same launch, whose cost is told by who asks for it.
+    /// Sets the cost estimate.
     pub fn costing(self, cost: Cost) -> Self {
         Self { cost, ..self }
     }

@@ -1,6 +1,6 @@
 //! CUDA: the kernels that this build embeds, the devices that can run them, and the executor on one.
 //!
-//! The driver is opened when it is first asked for. A machine without one gets an error that says so.
+//! The driver is opened on first use. A machine without one gets an error that says so.
 //! What needs no driver (which kernel serves which shape, how much memory it takes) is there in every build.
 
 #[allow(dead_code, missing_docs)]

@@ -103,7 +103,7 @@ unsafe fn attend(
         *sum = isa.exps(visible);
         hidden.fill(0.0);
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: upheld by this function's own contract.
     unsafe { mix(View::dense(scores, keys.cols), v, 1.0, out, stride) };
     for (i, sum) in sums[..q.rows].iter().enumerate() {
         // SAFETY: as above.
@@ -322,7 +322,7 @@ impl<'a> Head<'a> {
                 let keys = View::new(keys, width, seen, context);
                 let visible = |i: usize| span.slot + first + i + 1;
                 let values = values.rows(0, seen);
-                // SAFETY: the caller's promise.
+                // SAFETY: upheld by this function's own contract.
                 unsafe {
                     let out = out.add(first * stride + head * width);
                     attend(self.isa, q, keys, values, self.scale(), visible, scores, out, stride);

@@ -29,7 +29,7 @@ impl Number for f32 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load(from: *const Self) -> __m256 {
-        // SAFETY: the caller's promise.
+        // SAFETY: upheld by this function's own contract.
         unsafe { _mm256_loadu_ps(from) }
     }
 }
@@ -40,7 +40,7 @@ impl Number for f16 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load(from: *const Self) -> __m256 {
-        // SAFETY: the caller's promise.
+        // SAFETY: upheld by this function's own contract.
         _mm256_cvtph_ps(unsafe { _mm_loadu_si128(from.cast()) })
     }
 }
@@ -51,7 +51,7 @@ impl Number for bf16 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load(from: *const Self) -> __m256 {
-        // SAFETY: the caller's promise.
+        // SAFETY: upheld by this function's own contract.
         let bits = unsafe { _mm_loadu_si128(from.cast()) };
         _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(bits)))
     }

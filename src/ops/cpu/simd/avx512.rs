@@ -31,7 +31,7 @@ impl Number for f32 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn load(from: *const Self) -> __m512 {
-        // SAFETY: the caller's promise.
+        // SAFETY: upheld by this function's own contract.
         unsafe { _mm512_loadu_ps(from) }
     }
 }
@@ -42,7 +42,7 @@ impl Number for f16 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn load(from: *const Self) -> __m512 {
-        // SAFETY: the caller's promise.
+        // SAFETY: upheld by this function's own contract.
         _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(from.cast()) })
     }
 }
@@ -53,7 +53,7 @@ impl Number for bf16 {
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn load(from: *const Self) -> __m512 {
-        // SAFETY: the caller's promise.
+        // SAFETY: upheld by this function's own contract.
         let bits = unsafe { _mm256_loadu_si256(from.cast()) };
         _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(bits)))
     }

@@ -1,6 +1,6 @@
 //! Which attention kernel runs, on how many blocks, and what scratch it needs.
 //!
-//! Prompts and the vision tower: tiles of queries, by `mma` where the card has it. Decode steps: keys in splits.
+//! Prompts and the vision tower: tiles of queries, by `mma` where the GPU has it. Decode steps: keys in splits.
 
 use crate::format::Dtype;
 use crate::ops::cost::Cost;
@@ -105,7 +105,7 @@ pub fn reach(context: usize) -> usize {
     context.div_ceil(split).next_power_of_two() * split
 }
 
-/// Slots that a block of a decode step sees, on a card with so many multiprocessors. The sums of a row are made in this
+/// Slots that a block of a decode step sees, on a GPU with this many multiprocessors. The sums of a row are made in this
 /// order, so it depends on nothing that changes between rows or steps: large splits, which have less to merge, where one
 /// sequence of some 1000 positions still gives each multiprocessor four blocks.
 pub fn split(heads: &Heads, processors: usize) -> usize {
@@ -145,7 +145,7 @@ pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> Launch {
 }
 
 /// Bytes of scratch of [`decode`] over so many slots: mixed values, and greatest scores with sums. For the smallest
-/// splits: what is planned does not know the card's number of multiprocessors.
+/// splits: what is planned does not know the GPU's number of multiprocessors.
 pub fn decode_scratch(heads: usize, head_dim: usize, sequences: usize, slots: usize) -> [usize; 2] {
     let parts = sequences * heads * slots.div_ceil(HIRED_LEAST_SPLIT as usize);
     [parts * head_dim * size_of::<f32>(), parts * size_of::<[f32; 2]>()]

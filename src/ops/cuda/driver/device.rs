@@ -1,4 +1,4 @@
-//! The driver and its devices, asked so that nothing that is missing becomes a panic.
+//! The driver and its devices. Nothing that is missing becomes a panic.
 
 use crate::ops::cuda::driver::error::refused;
 use crate::ops::cuda::driver::modules::{Code, Embedded, forced};

@@ -46,7 +46,7 @@ impl Graph {
     /// When the driver refuses.
     pub unsafe fn launch(&self, queue: &Queue) -> Result<()> {
         let stream = queue.stream()?;
-        // SAFETY: the caller's word.
+        // SAFETY: upheld by this function's own contract.
         unsafe { graph::launch(self.exec, stream) }.map_err(|e| refused("to launch a graph", e))
     }
 }

@@ -1,4 +1,4 @@
-//! The embedded kernels: which code a card gets, and loading it.
+//! The embedded kernels: which code a GPU gets, and loading it.
 
 use crate::ops::cuda::driver::error::refused;
 use crate::{Error, Result};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 enum Form {
     /// Machine code of one architecture.
     Cubin,
-    /// Code that the driver compiles for its card. Ends in NUL.
+    /// Code that the driver compiles for its GPU. Ends in NUL.
     Ptx,
 }
 
@@ -45,7 +45,7 @@ pub enum Code {
 }
 
 impl Code {
-    /// The architecture that the code was compiled for: the one that dispatch goes by, whatever the card is.
+    /// The architecture that the code was compiled for: the one that dispatch goes by, whatever the GPU is.
     pub fn architecture(self) -> u32 {
         match self {
             Self::Cubin(architecture) | Self::Ptx(architecture) => architecture,
@@ -94,12 +94,12 @@ impl Embedded {
         Self { cubins: of(Form::Cubin), ptx: of(Form::Ptx) }
     }
 
-    /// The code for a card of this compute capability (61 is 6.1), on a given code path if `forced`.
+    /// The code for a GPU of this compute capability (61 is 6.1), on a given code path if `forced`.
     ///
     /// Its own machine code, else the newest PTX that it can run.
     ///
     /// # Errors
-    /// When there is none, or when the card has not what the forced path needs.
+    /// When there is none, or when the GPU has not what the forced path needs.
     pub fn choose(&self, capability: u32, forced: Option<u32>) -> Result<Code> {
         let (major, minor) = (capability / 10, capability % 10);
         if self.cubins.is_empty() && self.ptx.is_empty() {

@@ -164,7 +164,7 @@ impl Queue {
             || launch.kernel.clone().into(),
             launch.cost,
             || {
-                // SAFETY: the driver copies the parameters during the call; the rest is the caller's word.
+                // SAFETY: the driver copies the parameters during the call; the rest is upheld by this function's own contract.
                 unsafe {
                     result::launch_kernel(
                         function,
@@ -197,7 +197,7 @@ impl Queue {
             Cost::bytes(size_of_val(values)),
             || {
                 let bytes = bytemuck::cast_slice(values);
-                // SAFETY: the caller's word; all copies from the ring are of this stream.
+                // SAFETY: upheld by this function's own contract; all copies from the ring are of this stream.
                 unsafe { self.ring().copy(to, bytes, self.stream.cu_stream()) }
             },
         )
@@ -219,7 +219,7 @@ impl Queue {
                 || DOWNLOAD.into(),
                 bytes,
                 || {
-                    // SAFETY: the caller's word; the values stay until the stream has been waited for.
+                    // SAFETY: upheld by this function's own contract; the values stay until the stream has been waited for.
                     unsafe { result::memcpy_dtoh_async(&mut values, from, self.stream.cu_stream()) }
                         .map_err(|e| refused("a copy from the device", e))
                 },
@@ -240,7 +240,7 @@ impl Queue {
     /// When the driver refuses.
     pub unsafe fn copy(&self, to: u64, from: u64, bytes: usize) -> Result<()> {
         self.bind()?;
-        // SAFETY: the caller's word.
+        // SAFETY: upheld by this function's own contract.
         unsafe { result::memcpy_dtod_async(to, from, bytes, self.stream.cu_stream()) }
             .map_err(|e| refused("a copy on the device", e))
     }
@@ -258,7 +258,7 @@ impl Queue {
             || CLEAR.into(),
             Cost::bytes(bytes),
             || {
-                // SAFETY: the caller's word.
+                // SAFETY: upheld by this function's own contract.
                 unsafe { result::memset_d8_async(at, 0, bytes, self.stream.cu_stream()) }
                     .map_err(|e| refused("to clear memory", e))
             },
@@ -351,7 +351,7 @@ impl Queue {
         Block::new(self.context.clone(), meter, purpose, bytes)
     }
 
-    /// Bytes of device memory that nobody has.
+    /// Bytes of device memory that are free.
     pub fn available(&self) -> Option<usize> {
         self.bind().ok()?;
         result::mem_get_info().ok().map(|(free, _)| free)

@@ -74,7 +74,7 @@ impl Ring {
     pub unsafe fn copy(&mut self, mut to: u64, bytes: &[u8], stream: CUstream) -> Result<()> {
         for piece in bytes.chunks(HALF) {
             let place = self.place(piece, stream)?;
-            // SAFETY: the caller's word for `to`; the place stays as it is until the device has fetched it.
+            // SAFETY: `to` is upheld by this function's own contract; the place stays as it is until the device has fetched it.
             unsafe { result::memcpy_htod_async(to, place, stream) }
                 .map_err(|e| refused("a copy to the device", e))?;
             to += piece.len() as u64;

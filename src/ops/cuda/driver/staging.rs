@@ -101,7 +101,8 @@ impl Staging {
             let bytes =
                 unsafe { std::slice::from_raw_parts_mut(slot.memory.cast::<u8>(), count * size) };
             fill(tensor, place, first, bytes);
-            // SAFETY: the caller's word for the place; the buffer stays until the event tells that it was fetched.
+            // SAFETY: the place is upheld by this function's own contract; the buffer stays until the event shows that it was
+            // fetched.
             unsafe {
                 result::memcpy_htod_async(place.address + (first * size) as u64, bytes, stream)
                     .map_err(|e| refused("a copy to the device", e))?;

@@ -53,7 +53,7 @@ impl Kernels {
         self.tensor_cores
     }
 
-    /// The launches of a product of more than a few rows, on a GPU with so many multiprocessors.
+    /// The launches of a product of more than a few rows, on a GPU with this many multiprocessors.
     ///
     /// The family depends on path and formats alone and each sum has one order in it, whatever the tile: a row's bits
     /// depend on the other rows only by their number, where that makes another [`gemm::Split`].

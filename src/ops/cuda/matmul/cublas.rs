@@ -1,4 +1,4 @@
-//! cuBLAS, where it is installed: another maker of large products. Opened when asked for, never needed.
+//! cuBLAS, where it is installed: another backend for large products. Opened on demand, never required.
 
 use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::driver::queue::Queue;
@@ -106,7 +106,7 @@ impl Functions {
         /// # Safety
         /// `F` must be the function's type in the library's header.
         unsafe fn named<F: Copy>(library: &'static Library, name: &str) -> Result<F> {
-            // SAFETY: the caller's word; the library stays open.
+            // SAFETY: upheld by this function's own contract; the library stays open.
             let found = unsafe { library.get::<F>(name) };
             found.map(|function| *function).map_err(|_| {
                 Error::Device(format!(
@@ -210,7 +210,7 @@ impl Blas {
             w_stride: weight.stride,
             out_stride: out.stride,
         };
-        // SAFETY: the caller's word.
+        // SAFETY: upheld by this function's own contract.
         unsafe { self.multiply(&operands, add) }
     }
 
@@ -219,7 +219,7 @@ impl Blas {
     unsafe fn multiply(&self, operands: &Operands, add: bool) -> Result<()> {
         let (alpha, beta) = (1.0f32, if add { 1.0f32 } else { 0.0 });
         // Columns are its rows: outᵀ = W·xᵀ, where W is stored transposed.
-        // SAFETY: the caller's word; the factors are read during the call.
+        // SAFETY: upheld by this function's own contract; the factors are read during the call.
         let status = unsafe {
             (self.functions.gemm)(
                 self.handle,
@@ -250,7 +250,7 @@ impl Blas {
     fn attempt(&self, queue: &Queue) -> Result<()> {
         let (x, w, exact) = trial();
         let bytes = size_of_val(&x[..]);
-        // Given back before anybody counts.
+        // Freed before memory is counted.
         let block = || queue.block(&Arc::default(), Purpose::Workspace, bytes);
         let (x_block, w_block, out_block) = (block()?, block()?, block()?);
         let operands = Operands {
@@ -264,7 +264,7 @@ impl Blas {
             w_stride: TRIAL,
             out_stride: TRIAL,
         };
-        // SAFETY: each block has room for a matrix, and stays until the result has been read.
+        // SAFETY: each block has space for a matrix, and stays until the result has been read.
         let got = unsafe {
             queue.upload(x_block.address(), &x)?;
             queue.upload(w_block.address(), &w)?;

@@ -1,6 +1,6 @@
 //! Which kernel and which tile make a matrix product of more than a few rows.
 //!
-//! The floor of a product is 2 · rows · cols · inner FLOP over the card's rate: 24.2 GFLOP for the 2885 vision rows of
+//! The floor of a product is 2 · rows · cols · inner FLOP over the GPU's rate: 24.2 GFLOP for the 2885 vision rows of
 //! an MLP's first half, 2.1 ms of a P40's 11.8 TFLOP/s. By the instructions of their main loops the kernels can reach
 //! 87% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
@@ -69,8 +69,8 @@ impl Split {
 
     /// How products of so many rows are made, `widest` the most columns that one of their weights makes.
     ///
-    /// Nothing else is asked, neither the card nor what else is made in the launch: a product has the same bits on
-    /// every run, on all cards of a code path, with a weight alone and beside others of at most its width. It has other
+    /// It depends on nothing else, neither on the GPU nor on the other products of the launch: a product has the same bits on
+    /// every run, on all GPUs of a code path, with a weight alone and beside others of at most its width. It has other
     /// bits with another number of rows where that makes another split. Of a request whose number of rows is known only
     /// after selection all is made in one part: its plan must have room for any fewer rows.
     ///
@@ -105,7 +105,7 @@ pub struct Launches {
     pub sum: Option<Launch>,
 }
 
-/// What a block makes.
+/// The part of a product that one block computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Tile {
     /// In the kernel's name.
@@ -113,7 +113,7 @@ struct Tile {
     rows: usize,
     cols: usize,
     threads: u32,
-    /// Speed beside the family's largest tile when the card is full: what a smaller tile loses to the shared memory
+    /// Speed beside the family's largest tile when the GPU is full: what a smaller tile loses to the shared memory
     /// that it reads more often for each product.
     rate: f64,
     /// Speed of the last block that is alone on a multiprocessor beside two.

@@ -1,6 +1,6 @@
 //! Products of 1 to 8 rows with weights: decoding, and the last row of a prompt.
 //!
-//! The floor is the bytes of the weights over the card's bandwidth: 4096 by 4096 in fp16, 33.6 MB, take 97 µs on a P40
+//! The floor is the bytes of the weights over the GPU's bandwidth: 4096 by 4096 in fp16, 33.6 MB, take 97 µs on a P40
 //! (346 GB/s), 105 µs on a T4 (320) and 7.0 µs on an H200 (4800). By Little's law bandwidth · latency must be under way
 //! at any time. Of each warp 2 to 4 KB are, by the kernels' code. 12 to 16 warps of the FMA kernels fit on a
 //! multiprocessor and 24 of those on tensor cores, of which an H200 has 16 for 4096 columns:

@@ -60,7 +60,7 @@ impl From<Dtype> for Factors {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gemm {
-    /// cuBLAS for f16 on cards with tensor cores that mma reaches (code path 75 and newer) where it is installed and
+    /// cuBLAS for f16 on GPUs with tensor cores that mma reaches (code path 75 and newer) where it is installed and
     /// passes a trial, else the kernels of this crate.
     #[default]
     Auto,

@@ -1,4 +1,4 @@
-//! What a card can do at most: its bandwidth as measured, its arithmetic as cores times clock.
+//! What a GPU can do at most: its bandwidth as measured, its arithmetic as cores times clock.
 
 use crate::Result;
 use crate::ops::MemoryOps;
@@ -29,7 +29,7 @@ pub(super) fn measure(cuda: &mut Cuda) -> Result<Ceiling> {
 /// Operations of a multiprocessor in a clock, a multiply-add being two: fp32, or products of fp16 by its tensor cores
 /// with sums in fp32.
 ///
-/// By the CUDA C++ Programming Guide's table of arithmetic throughput and the architectures' whitepapers. GeForce cards of
+/// By the CUDA C++ Programming Guide's table of arithmetic throughput and the architectures' whitepapers. GeForce GPUs of
 /// Turing, Ampere and Ada sum in fp32 at half the rate of their professional siblings.
 fn flops_per_clock(capability: u32, name: &str, tensor: bool) -> Option<u32> {
     let geforce = if name.contains("GeForce") { 2 } else { 1 };

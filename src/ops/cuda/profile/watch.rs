@@ -1,4 +1,4 @@
-//! Time by stage, told by the device: its events, not the host's clock, which runs ahead of it.
+//! Time by stage, measured by events of the device: the host's clock runs ahead of it.
 
 use crate::Result;
 use crate::ops::clock::{Clock, Stage};

@@ -28,7 +28,7 @@ pub fn rope(dtype: Dtype, rows: usize, heads: usize, head_dim: usize) -> Launch 
     let lanes = if vector { dtype.lanes() } else { 1 };
     let tasks = (heads * half / lanes).max(1) as u32;
     let block = tasks.min(HIRED_ROW_THREADS).next_multiple_of(WARP);
-    // A few rows alone would leave most of a card idle.
+    // A few rows alone would leave most of a GPU idle.
     let share = if rows < 32 { tasks.div_ceil(block) } else { 1 };
     Launch {
         file: "rope",

@@ -215,7 +215,7 @@ impl Cuda {
         unsafe { self.queue.launch(&launch, &params) }
     }
 
-    /// Parameters of rows taken from `table` to `out` and from nowhere else yet.
+    /// Parameters that copy rows of `table` to `out`; other sources are added by the caller.
     pub(in crate::ops::cuda) fn rows_of(&self, table: &Weight, out: &Buffer) -> InterleaveParams {
         InterleaveParams {
             table: table.address as *const _,

@@ -10,7 +10,7 @@ use crate::select::{Program, Ranking, Rule};
 
 impl Selecting {
     /// The launches, one after another, for a block at address `block` whose flags are zero and whose allocation is there
-    /// if it is known, and a region at `scratch` with its tables, where there is one. `processors`: of the card.
+    /// if it is known, and a region at `scratch` with its tables, where there is one. `processors`: of the GPU.
     ///
     /// None where the host chooses.
     pub fn launches(&self, block: u64, scratch: u64, seen: &Seen, processors: usize) -> Launches {

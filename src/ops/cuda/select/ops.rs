@@ -20,7 +20,7 @@ pub struct Kept {
     pub(in crate::ops::cuda) slots: u64,
     pub(in crate::ops::cuda) count: usize,
     pub(in crate::ops::cuda) slot_count: usize,
-    waited: bool,
+    synchronized: bool,
     /// Where its arrays lie.
     block: u64,
     selecting: Selecting,
@@ -35,8 +35,8 @@ impl Chosen for Kept {
         self.slot_count
     }
 
-    fn waited(&self) -> bool {
-        self.waited
+    fn synchronized(&self) -> bool {
+        self.synchronized
     }
 }
 
@@ -47,7 +47,7 @@ fn word(block: u64, index: usize) -> u64 {
     block + (index * WORD) as u64
 }
 
-/// What is looked at, by its addresses.
+/// The evidence by its addresses.
 fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
     let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
     let rows = |x: Option<&Buffer>| {
@@ -76,9 +76,9 @@ impl SelectionOps for Cuda {
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
         let at = |range: &Range<usize>| word(block, range.start);
-        let mut waited = false;
+        let mut synchronized = false;
         let count = if selecting.program().is_none() {
-            waited = !selecting.needs_no_evidence();
+            synchronized = !selecting.needs_no_evidence();
             let (chosen, words) = self.choose_on_host(&selecting, evidence)?;
             // SAFETY: the region holds the words.
             unsafe { self.queue.upload(block, &words)? };
@@ -104,7 +104,7 @@ impl SelectionOps for Cuda {
             if plan.is_exact() {
                 plan.rows
             } else {
-                waited = true;
+                synchronized = true;
                 let head = layout.head();
                 // SAFETY: the head is a part of the region.
                 selecting.delivered(&unsafe { self.queue.download(at(&head), head.len())? })?
@@ -116,7 +116,7 @@ impl SelectionOps for Cuda {
             slots: at(&layout.slots),
             count,
             slot_count: count + plan.newlines,
-            waited,
+            synchronized,
             block,
             selecting,
             _place: place,
@@ -157,7 +157,7 @@ impl SelectionOps for Cuda {
 }
 
 impl Cuda {
-    /// A choice by the functions of [`select`] on copies of what is looked at, and the words of its block.
+    /// A choice by the functions of [`select`] on copies of the evidence, and the words of its block.
     fn choose_on_host(
         &mut self,
         selecting: &Selecting,

@@ -24,7 +24,7 @@ pub struct ClsHeads {
 }
 
 impl ClsHeads {
-    /// With the room for the scores that become of them.
+    /// With the place for the scores, which are reduced over the heads.
     pub(super) fn scores(self, how: Heads, out: *mut u32) -> abi::SelectScores {
         abi::SelectScores {
             weights: self.weights as *const f32,
@@ -60,7 +60,7 @@ impl Default for Rows {
     }
 }
 
-/// What a selection looks at, in device memory, as far as the plan needs it: see [`crate::select::Evidence`].
+/// The evidence of a selection, in device memory, as far as the plan needs it: see [`crate::select::Evidence`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
     /// Of the full image.

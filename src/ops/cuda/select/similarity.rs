@@ -23,7 +23,7 @@ pub(super) struct Similarity<'a> {
     pub processors: usize,
 }
 
-/// So that a pick is made by many: most threads of a block, as far as there is work for them.
+/// A launch of greedy picks: a block has as many threads as there is work for.
 fn greedy(kernel: &str, blocks: usize, rows: usize, threads_of_row: usize) -> Launch {
     let threads = (rows * threads_of_row).clamp(1, abi::HIRED_GREEDY_THREADS as usize);
     let shared = (rows * size_of::<f32>()) as u32;
@@ -280,7 +280,7 @@ impl Similarity<'_> {
             neighbours: neighbours as u32,
             source: (rows * (1 + neighbours)) as u32,
         };
-        // Each row looks at its cosines, as many as the full image has patches at most.
+        // Each row reads its cosines, as many as the full image has patches at most.
         let near = cost::picks(rows, patches as usize, 0);
         all.extend([
             (launch("merge", "select_neighbours", rows).costing(near), Params::Merged(merged)),
