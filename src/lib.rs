@@ -73,9 +73,9 @@ pub mod config;
 pub mod engine;
 mod error;
 mod files;
-mod guard;
 #[doc(hidden)]
 pub mod format;
+mod guard;
 #[doc(hidden)]
 pub mod image;
 #[doc(hidden)]
