@@ -39,7 +39,7 @@ impl BatchOps for Cuda {
 
 impl Cuda {
     /// A prompt's rows, in the workspace. Its positions are its slots: the batch of a prompt that has lost rows is
-    /// [`Cuda::rows_left`].
+    /// [`crate::ops::FastvOps::retained_batch`].
     pub(super) fn prompt_batch(&mut self, spans: Vec<Span>) -> Result<Batch> {
         if spans.iter().any(|s| s.position != s.slot) {
             return Err(Error::Device("a prompt is at its slots' own positions: the rows left of one have a batch of their own".into()));

@@ -12,7 +12,7 @@ pub mod launch;
 pub mod matmul;
 mod parts;
 mod profile;
-mod rows;
+pub mod rows;
 pub mod sample;
 pub mod scratch;
 pub mod select;
