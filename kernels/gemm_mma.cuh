@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gemm.cuh"
+#include "mma.cuh"
 
 // Numbers of a row in a tile: 64 bytes, four vectors.
 constexpr int MMA_STEP = 32;
@@ -17,19 +18,6 @@ constexpr int MMA_THREADS = 128;
 __device__ inline uint32_t tile_offset(uint32_t row, uint32_t vector)
 {
     return row * MMA_STEP + (vector ^ (row / 2 % 4)) * LANES<Half>;
-}
-
-// d += a * b for 16 columns of a and rows of b, by what the card has.
-__device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
-{
-    if constexpr (ptx::HAS_MMA_K16) {
-        const uint32_t b[2] = {b0, b1};
-        ptx::mma_m16n8k16(d, a, b);
-    } else {
-        const uint32_t low[2] = {a[0], a[1]}, high[2] = {a[2], a[3]};
-        ptx::mma_m16n8k8(d, low, b0);
-        ptx::mma_m16n8k8(d, high, b1);
-    }
 }
 
 // SIZE rows of x or w, the vectors of them that this thread moves: four lanes for a row.
@@ -94,7 +82,7 @@ struct WarpTile {
             for (int i = 0; i < HIGH / 16; i++)
 #pragma unroll
                 for (int j = 0; j < WIDE / 8; j++)
-                    multiply(sums[i][j], a[i], b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]);
+                    multiply(sums[i][j], a[i], {b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1]});
         }
     }
 

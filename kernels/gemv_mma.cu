@@ -9,6 +9,7 @@
 //
 // The same instructions make one row and eight: a row has the bits that it has alone.
 #include "activation.cuh"
+#include "mma.cuh"
 #include "rms.cuh"
 
 // Of a block; src/ops/cuda/matmul/gemv.rs knows them too.
@@ -21,18 +22,6 @@ constexpr uint32_t STRIDE = WARPS * STEP;
 // Four lanes share a row, each takes so many vectors of a step.
 constexpr uint32_t PART = 4 * LANES<Half>;
 constexpr int VECTORS = STEP / PART;
-
-// d += a * b for two words of each of the two columns, and of a row of x.
-__device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
-{
-    if constexpr (ptx::HAS_MMA_K16) {
-        ptx::mma_m16n8k16(d, a, b);
-    } else {
-        const uint32_t low[2] = {a[0], a[1]}, high[2] = {a[2], a[3]};
-        ptx::mma_m16n8k8(d, low, b[0]);
-        ptx::mma_m16n8k8(d, high, b[1]);
-    }
-}
 
 // A lane's part of a step: of columns lane / 4 and lane / 4 + 8, and of row lane / 4.
 struct Pieces {
