@@ -8,6 +8,9 @@
 /// Bytes of the widest access of a kernel: rows of weights on a device are padded to a multiple of it.
 const VECTOR: usize = 16;
 
+/// Bytes of a scale.
+const SCALE: usize = 2;
+
 /// Format of activations or of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -47,6 +50,15 @@ pub enum Format {
     Bf16,
     /// IEEE 754 binary32.
     F32,
+    /// int8 with an f16 scale for each row: first all scales, then the codes. Products take activations as int8, too
+    /// ([`crate::quant`]).
+    Q8,
+    /// int4 with an f16 scale for each group of numbers of a row: first all scales, then two codes, each plus 8, in a
+    /// byte, the first in its lower half.
+    Q4 {
+        /// Numbers of a group, even; it divides the rows.
+        group: usize,
+    },
 }
 
 impl Format {
@@ -56,12 +68,27 @@ impl Format {
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
             Self::F32 => "f32",
+            Self::Q8 => "q8",
+            Self::Q4 { .. } => "q4",
         }
     }
 
-    /// Bytes of `rows` rows of `cols` numbers.
+    /// Bytes of `rows` rows of `cols` numbers, their scales included.
     pub fn bytes(self, rows: usize, cols: usize) -> usize {
-        rows * cols * self.align()
+        match self {
+            Self::F16 | Self::Bf16 | Self::F32 => rows * cols * self.align(),
+            Self::Q8 => self.scales(rows, cols) * SCALE + rows * cols,
+            Self::Q4 { .. } => self.scales(rows, cols) * SCALE + rows * cols / 2,
+        }
+    }
+
+    /// Number of scales.
+    pub fn scales(self, rows: usize, cols: usize) -> usize {
+        match self {
+            Self::F16 | Self::Bf16 | Self::F32 => 0,
+            Self::Q8 => rows,
+            Self::Q4 { group } => rows * (cols / group),
+        }
     }
 
     /// Readers take whole units: the numbers must start at a multiple of so many bytes.
@@ -69,15 +96,19 @@ impl Format {
         match self {
             Self::F16 | Self::Bf16 => 2,
             Self::F32 => 4,
+            Self::Q8 | Self::Q4 { .. } => SCALE,
         }
     }
 
-    /// Numbers in an access of 16 bytes.
+    /// Numbers in an access of 16 bytes; of integers, whose rows are not padded, 1.
     pub fn lanes(self) -> usize {
-        VECTOR / self.align()
+        match self {
+            Self::F16 | Self::Bf16 | Self::F32 => VECTOR / self.align(),
+            Self::Q8 | Self::Q4 { .. } => 1,
+        }
     }
 
-    /// Numbers from one row to the next on a device: a row is a multiple of 16 bytes.
+    /// Numbers from one row to the next on a device: a row of floating-point numbers is a multiple of 16 bytes.
     pub fn stride(self, cols: usize) -> usize {
         cols.next_multiple_of(self.lanes())
     }
@@ -118,6 +149,8 @@ mod tests {
     fn sizes_follow_from_the_shape() {
         assert_eq!(Format::Bf16.bytes(3, 5), 30);
         assert_eq!(Format::F32.bytes(3, 5), 60);
+        assert_eq!(Format::Q8.bytes(3, 5), 3 * 5 + 3 * 2);
+        assert_eq!(Format::Q4 { group: 32 }.bytes(3, 64), 3 * 64 / 2 + 3 * 2 * 2);
         assert_eq!((Format::F16.stride(9), Format::F32.stride(9)), (16, 12));
         for dtype in [Dtype::F16, Dtype::F32] {
             assert_eq!(Format::from(dtype).bytes(1, dtype.lanes()), 16);

@@ -25,27 +25,33 @@ pub use tensor::{Access, Tensor};
 
 use crate::config::{ModelConfig, ModelFolder};
 use crate::error::excerpt;
+use crate::quant::Quantization;
 use crate::{Error, Result, files};
 use tensor::Shard;
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Opens a model folder: its configuration and its weights.
+/// Opens a model folder: its configuration and its weights, of which some may become integers as they are taken.
 ///
 /// # Errors
 /// As [`ModelFolder::open`] and [`Checkpoint::open`].
 pub fn open(path: &Path) -> Result<(ModelFolder, Checkpoint)> {
-    open_with(path, Access::default())
+    open_with(path, Access::default(), None)
 }
 
-/// The same, with the weights mapped or read.
+/// The same, with the weights mapped or read, and some of them made integers as they are taken.
 ///
 /// # Errors
 /// As [`open`]; [`Error::Capacity`] when there is no memory to read them into.
-pub fn open_with(path: &Path, access: Access) -> Result<(ModelFolder, Checkpoint)> {
+pub fn open_with(
+    path: &Path,
+    access: Access,
+    quantization: Option<Quantization>,
+) -> Result<(ModelFolder, Checkpoint)> {
     let mut folder = ModelFolder::open(path)?;
-    let checkpoint = Checkpoint::open_with(&folder.dir, access)?;
+    let mut checkpoint = Checkpoint::open_with(&folder.dir, access)?;
+    checkpoint.quantization = quantization;
     // A merge of an adapter leaves the setting and changes the head: transformers takes the one that is stored.
     if checkpoint.contains("lm_head.weight") {
         folder.config.text.tied = false;
@@ -64,6 +70,8 @@ pub struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
     /// Tensors of a type this engine does not compute with, and that type.
     unsupported: BTreeMap<String, String>,
+    /// What [`Checkpoint::get`] makes of some of them.
+    quantization: Option<Quantization>,
 }
 
 impl Checkpoint {
@@ -93,6 +101,7 @@ impl Checkpoint {
             shards: Vec::new(),
             tensors: BTreeMap::new(),
             unsupported: BTreeMap::new(),
+            quantization: None,
         };
         // The order of transformers: an index next to a whole file is a leftover.
         if let Some(shard) = Shard::open(dir.join(SINGLE), access)? {
@@ -173,10 +182,14 @@ impl Checkpoint {
     /// The tensor of this canonical name; cheap, the bytes stay where they are.
     ///
     /// # Errors
-    /// [`Error::Model`]: there is none, or it is neither f16, bf16 nor f32.
+    /// [`Error::Model`]: there is none, or it is neither f16, bf16 nor f32. [`Error::Request`]: it cannot be quantised as
+    /// [`open`] was told to.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         if let Some(tensor) = self.tensors.get(name) {
-            return Ok(tensor.clone());
+            return match self.quantization.and_then(|quantization| quantization.of(name)) {
+                Some(scheme) => tensor.clone().quantized(scheme),
+                None => Ok(tensor.clone()),
+            };
         }
         let what = match self.unsupported.get(name) {
             Some(dtype) => format!(

@@ -13,6 +13,7 @@ use memmap2::Mmap;
 use crate::error::excerpt;
 use crate::format::Format;
 use crate::ops::cpu::system::available;
+use crate::quant::{self, Scheme};
 use crate::{Error, Result, files};
 
 /// How the weights of a file come into memory.
@@ -127,12 +128,14 @@ fn read(path: &Path, mut file: File) -> Result<(Vec<u64>, usize)> {
 pub struct Tensor {
     /// Canonical name.
     pub name: String,
-    /// Format of the elements.
+    /// Format of the elements, as [`Tensor::to_words`] has them.
     pub format: Format,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     range: Range<usize>,
     shard: Arc<Shard>,
+    /// The elements become integers when they are taken: their format until then, and how.
+    quantized: Option<(Format, Scheme)>,
 }
 
 impl Tensor {
@@ -144,7 +147,7 @@ impl Tensor {
         range: Range<usize>,
         shard: Arc<Shard>,
     ) -> Self {
-        Self { name, format, shape, range, shard }
+        Self { name, format, shape, range, shard, quantized: None }
     }
 
     /// A tensor of numbers that are in no file.
@@ -152,10 +155,46 @@ impl Tensor {
         debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let range = 0..size_of_val(&numbers[..]);
         let shard = Arc::new(Shard { path: PathBuf::from(&name), data: Data::Made(numbers) });
-        Self { name, format: Format::F16, shape, range, shard }
+        Self { name, format: Format::F16, shape, range, shard, quantized: None }
     }
 
-    /// The elements, little-endian. They start at a multiple of [`Format::align`] in files of the usual writers, but
+    /// The same weight in integers, which are made when it is taken.
+    ///
+    /// # Errors
+    /// [`Error::Request`] if a group does not divide its rows or it is no matrix of floating-point numbers.
+    pub fn quantized(mut self, scheme: Scheme) -> Result<Self> {
+        let dense = matches!(self.format, Format::F16 | Format::Bf16 | Format::F32);
+        let (&[_, columns], true) = (&self.shape[..], dense) else {
+            let what = format!(
+                "tensor {} is no matrix of floating-point numbers: {scheme} cannot be made of it",
+                self.name
+            );
+            return Err(Error::Request(what));
+        };
+        scheme.divides(&self.name, columns)?;
+        self.quantized = Some((self.format, scheme));
+        self.format = scheme.format();
+        Ok(self)
+    }
+
+    /// A copy of the elements in their [format](Tensor::format), aligned for every format; what is to be quantised is
+    /// made now.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if numbers to be quantised are not finite.
+    pub fn to_words(&self) -> Result<Vec<u32>> {
+        match self.quantized {
+            Some((_, scheme)) => quant::matrix(self, scheme),
+            None => Ok(bytemuck::pod_collect_to_vec(self.bytes())),
+        }
+    }
+
+    /// Format of [`Tensor::bytes`].
+    pub(crate) fn stored_format(&self) -> Format {
+        self.quantized.map_or(self.format, |(stored, _)| stored)
+    }
+
+    /// The elements as they are stored, little-endian. They start at a multiple of [`Format::align`] in files of the usual writers, but
     /// safetensors does not promise it.
     pub fn bytes(&self) -> &[u8] {
         &self.shard.bytes()[self.range.clone()]
@@ -168,7 +207,7 @@ impl Tensor {
 
     /// Whether the numbers can be read where they are mapped.
     pub fn is_aligned(&self) -> bool {
-        self.bytes().as_ptr().addr().is_multiple_of(self.format.align())
+        self.quantized.is_none() && self.bytes().as_ptr().addr().is_multiple_of(self.format.align())
     }
 
     /// Number of elements.

@@ -5,7 +5,7 @@ use super::prepare::{Prepared, PreparedImage, plan};
 use super::request::EngineOptions;
 use super::runner::room_for;
 use crate::Result;
-use crate::checkpoint;
+use crate::checkpoint::{self, Access};
 use crate::checkpoint::synth::Preset;
 use crate::config::{ModelConfig, ModelFolder};
 use crate::format::Format;
@@ -77,13 +77,16 @@ impl DryRun {
     pub fn new(subject: Subject<'_>, options: &EngineOptions) -> Result<Self> {
         match subject {
             Subject::Folder(path) => {
-                let (ModelFolder { config, .. }, checkpoint) = checkpoint::open(path)?;
+                let (ModelFolder { config, .. }, checkpoint) =
+                    checkpoint::open_with(path, Access::default(), options.quantization)?;
                 Self::of(config, Box::new(checkpoint), options)
             }
             // As presets are written.
-            Subject::Preset(preset) => {
-                Self::of(preset.config()?, Box::new(Imagined(Format::F16)), options)
-            }
+            Subject::Preset(preset) => Self::of(
+                preset.config()?,
+                Box::new(Imagined { format: Format::F16, quantization: options.quantization }),
+                options,
+            ),
         }
     }
 

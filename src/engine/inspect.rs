@@ -3,7 +3,7 @@
 use super::dry_run::{BudgetNeed, DryRun};
 use super::prepare::Preparer;
 use super::request::EngineOptions;
-use crate::checkpoint;
+use crate::checkpoint::{self, Access};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::kv::{PAGE, Room};
 use crate::ops::footprint::Footprint;
@@ -103,7 +103,8 @@ pub fn inspect(
     options: &EngineOptions,
     selection: &Selection,
 ) -> Result<Inspection> {
-    let (ModelFolder { dir, config }, checkpoint) = checkpoint::open(path.as_ref())?;
+    let (ModelFolder { dir, config }, checkpoint) =
+        checkpoint::open_with(path.as_ref(), Access::default(), options.quantization)?;
     // What answering would refuse is refused here too.
     let preparer = Preparer::open(&dir, config.clone(), options)?;
     let template = preparer.render("{question}", true)?;

@@ -90,7 +90,8 @@ impl Engine {
         mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Self> {
         let access = if options.no_mmap { Access::Read } else { Access::Mapped };
-        Self::open(Origin::folder(path.as_ref(), access)?, &options, &mut progress)
+        let origin = Origin::folder(path.as_ref(), access, options.quantization)?;
+        Self::open(origin, &options, &mut progress)
     }
 
     /// A model of random weights, made where they are used: the same as of a folder that
@@ -104,7 +105,8 @@ impl Engine {
         options: EngineOptions,
         mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
     ) -> Result<Self> {
-        let origin = Origin::synthetic(Synthetic { preset, seed })?;
+        let origin =
+            Origin::synthetic(Synthetic { preset, seed, quantization: options.quantization })?;
         Self::open(origin, &options, &mut progress)
     }
 
@@ -116,8 +118,17 @@ impl Engine {
         let mut notes = origin.config.ignored.clone();
         let (session, card) = match options.device {
             Device::Cpu => on_cpu(origin, options, progress)?,
-            Device::Cuda(ordinal) => on_cuda(origin, options, ordinal, progress)?,
+            Device::Cuda(ordinal) => {
+                options.no_quantization_on_cuda()?;
+                on_cuda(origin, options, ordinal, progress)?
+            }
             Device::Auto => match usable_cuda() {
+                Ok(true) if options.quantization.is_some() => {
+                    notes.push(
+                        "running on the CPU: integer weights are not computed on a GPU yet".into(),
+                    );
+                    on_cpu(origin, options, progress)?
+                }
                 Ok(true) => on_cuda(origin, options, None, progress)?,
                 Ok(false) => on_cpu(origin, options, progress)?,
                 Err(why) => {

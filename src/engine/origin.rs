@@ -8,6 +8,7 @@ use crate::checkpoint::{self, Access, Checkpoint};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::model::Source;
 use crate::ops::{Ops, Storage};
+use crate::quant::Quantization;
 use std::path::{Path, PathBuf};
 
 /// A model before its weights are taken.
@@ -26,8 +27,13 @@ pub enum Weights {
 
 impl Origin {
     /// A Hugging Face folder.
-    pub fn folder(path: &Path, access: Access) -> Result<Self> {
-        let (ModelFolder { dir, config }, checkpoint) = checkpoint::open_with(path, access)?;
+    pub fn folder(
+        path: &Path,
+        access: Access,
+        quantization: Option<Quantization>,
+    ) -> Result<Self> {
+        let (ModelFolder { dir, config }, checkpoint) =
+            checkpoint::open_with(path, access, quantization)?;
         Ok(Self { config, weights: Weights::Stored(dir, checkpoint) })
     }
 

@@ -1,13 +1,14 @@
 //! What is asked of the engine.
 
-use crate::Result;
 use crate::format::{Dtype, Formats};
 use crate::image::Resample;
 use crate::ops::cuda::Gemm;
 use crate::ops::footprint::Footprint;
 use crate::ops::sample::Sampling;
+use crate::quant::Quantization;
 use crate::select::Selection;
 use crate::setters::setters;
+use crate::{Error, Result};
 
 /// Where the engine computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct EngineOptions {
     /// On the CPU the format of the cache alone: weights stay as stored, arithmetic is f32. On CUDA that of weights,
     /// activations and cache. `None`: the device's own, f32 on the CPU, f16 on CUDA.
     pub dtype: Option<Dtype>,
+    /// Weights that become integers as they are loaded; the folder's must be floating-point numbers. On the CPU only so
+    /// far.
+    pub quantization: Option<Quantization>,
     /// Whose bicubic resampling to reproduce.
     pub resample: Resample,
     /// Tokens the cache may hold, over all requests of a batch. `None`: as many as the requests at hand need.
@@ -51,6 +55,7 @@ setters! {
     EngineOptions {
         with_device(device: Device);
         with_dtype(dtype: impl Into<Option<Dtype>>);
+        with_quantization(quantization: impl Into<Option<Quantization>>);
         with_resample(resample: Resample);
         with_kv_tokens(kv_tokens: impl Into<Option<usize>>);
         with_no_graph(no_graph: bool);
@@ -66,11 +71,23 @@ impl EngineOptions {
     pub(super) fn footprint(&self) -> Result<Footprint> {
         match self.device {
             Device::Cuda(_) => {
+                self.no_quantization_on_cuda()?;
                 let formats = self.cuda_formats();
                 let library = self.gemm.library(formats)? == Some(true);
                 Ok(Footprint::Cuda { formats, library })
             }
             Device::Cpu | Device::Auto => Ok(Footprint::Cpu { cache: self.cpu_cache() }),
+        }
+    }
+
+    /// Fails if weights are to be integers: there are no kernels for them yet.
+    pub(super) fn no_quantization_on_cuda(&self) -> Result<()> {
+        match self.quantization {
+            None => Ok(()),
+            Some(Quantization { scheme, .. }) => Err(Error::Request(format!(
+                "{} weights are computed on the CPU only so far: choose the device cpu, or f16 weights",
+                scheme.name()
+            ))),
         }
     }
 

@@ -11,6 +11,7 @@ use crate::ops::Executor;
 use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::{Linear, Norm, Ops, Storage};
+use crate::quant::Quantization;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
 
@@ -35,19 +36,28 @@ impl<O: Ops> Source<O> for Checkpoint {
     }
 }
 
-/// Weights of a checkpoint that does not exist, all stored alike: for counting.
+/// Weights of a checkpoint that does not exist: for counting.
 #[derive(Debug, Clone, Copy)]
-pub struct Imagined(pub Format);
+pub struct Imagined {
+    /// Format of all numbers in the files.
+    pub format: Format,
+    /// Which of them become integers when they are taken.
+    pub quantization: Option<Quantization>,
+}
 
 impl Source<Counter> for Imagined {
     fn take(
         &self,
         ops: &mut Counter,
-        _name: &str,
+        name: &str,
         shape: &[usize],
         storage: Storage,
     ) -> Result<<Counter as Executor>::Weight> {
-        Ok(ops.imagine(shape, self.0, storage))
+        let Some(scheme) = self.quantization.and_then(|quantization| quantization.of(name)) else {
+            return Ok(ops.imagine(shape, self.format, storage, true));
+        };
+        scheme.divides(name, shape[1])?;
+        Ok(ops.imagine(shape, scheme.format(), storage, false))
     }
 }
 

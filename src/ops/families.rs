@@ -45,7 +45,7 @@ pub trait MemoryOps: Executor {
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Self::Weight>;
     /// Makes a weight that is in no file.
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Self::Weight> {
-        self.upload(&recipe.tensor(), storage)
+        self.upload(&recipe.tensor()?, storage)
     }
     /// Allocates memory that was predicted to be needed: `bytes` more for weights, or a workspace of at least `bytes` in
     /// all (0 frees it). So an executor can allocate once.

@@ -127,10 +127,7 @@ impl Footprint {
         weights: Format,
     ) -> Option<usize> {
         match self {
-            Self::Cpu { .. } => {
-                let is_f32 = weights == Format::F32;
-                cols.iter().map(|&n| cpu::matmul_scratch(m, n, k, is_f32)).max()
-            }
+            Self::Cpu { .. } => cols.iter().map(|&n| cpu::matmul_scratch(m, n, k, weights)).max(),
             Self::Cuda { library, .. } if m <= DECODE_ROWS || library => None,
             Self::Cuda { .. } if whole => None,
             Self::Cuda { .. } => scratch::products(m, cols, k),

@@ -3,12 +3,10 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
-use rayon::prelude::*;
+use half::f16;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use super::rounding::{q4_group, q8_row};
 use super::{Scheme, Scope};
 use crate::checkpoint::write::{Folder, Planned, SHARD, Write, new_folder, split, write_shards};
 use crate::checkpoint::{self, Checkpoint, Tensor};
@@ -55,11 +53,6 @@ pub fn quantize(
     scope: Scope,
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Summary> {
-    if let Scheme::Q4 { group } = scheme
-        && !Scheme::GROUPS.contains(&group)
-    {
-        return Err(Error::Request(format!("a group of {group} is not one of 32, 64 and 128")));
-    }
     let (folder, weights) = checkpoint::open(model)?;
     weights.verify(&folder.config)?;
     let mut summary = Summary { quantized: 0, copied: 0, bytes_before: 0, bytes_after: 0 };
@@ -77,6 +70,7 @@ pub fn quantize(
                     Format::F16 => Dtype::F16,
                     Format::Bf16 => Dtype::BF16,
                     Format::F32 => Dtype::F32,
+                    Format::Q8 | Format::Q4 { .. } => Dtype::I8,
                 },
                 shape: tensor.shape.clone(),
             });
@@ -106,6 +100,7 @@ fn stored_as(tensor: &Tensor, scheme: Scheme, dir: &Path) -> Result<Vec<Planned>
         let what = format!("tensor {} is no matrix; it cannot be quantised", tensor.name);
         return Err(Error::model(dir, what));
     };
+    scheme.divides(&tensor.name, columns)?;
     let name = checkpoint::published(&tensor.name);
     let planned = |suffix: &str, dtype, shape: &[usize]| Planned {
         name: format!("{name}{suffix}"),
@@ -117,17 +112,11 @@ fn stored_as(tensor: &Tensor, scheme: Scheme, dir: &Path) -> Result<Vec<Planned>
             planned("", Dtype::I8, &[rows, columns]),
             planned("_scale", Dtype::F16, &[rows, 1]),
         ],
-        Scheme::Q4 { group } if columns.is_multiple_of(group) => vec![
+        Scheme::Q4 { group } => vec![
             planned("_packed", Dtype::I32, &[rows, columns / NIBBLES]),
             planned("_scale", Dtype::F16, &[rows, columns / group]),
             planned("_shape", Dtype::I64, &[2]),
         ],
-        Scheme::Q4 { group } => {
-            return Err(Error::Request(format!(
-                "{}: its rows have {columns} numbers, which groups of {group} do not divide: take a smaller group, or q8",
-                tensor.name
-            )));
-        }
     })
 }
 
@@ -163,77 +152,18 @@ impl Maker<'_> {
     /// Writes a weight's codes and keeps its scales.
     fn codes(&mut self, tensor: &Tensor, write: &mut Write<'_>) -> Result<()> {
         let columns = tensor.shape[1];
-        let row_bytes = tensor.format.bytes(1, columns);
-        let (group, packed) = match self.scheme {
-            Scheme::Q8 => (columns, columns),
-            Scheme::Q4 { group } => (group, columns / 2),
-        };
+        let (format, row_bytes) = (self.scheme.format(), tensor.format.bytes(1, columns));
         let rows_at_once = (PANEL / columns).max(1);
         self.scales.clear();
         for (panel, bytes) in tensor.bytes().chunks(rows_at_once * row_bytes).enumerate() {
             let rows = bytes.len() / row_bytes;
-            let mut codes = vec![0u8; rows * packed];
-            let mut scales = vec![f16::ZERO; rows * (columns / group)];
-            let scheme = self.scheme;
-            codes
-                .par_chunks_mut(packed)
-                .zip(scales.par_chunks_mut(columns / group))
-                .zip(bytes.par_chunks(row_bytes))
-                .enumerate()
-                .try_for_each_init(
-                    || (vec![0f32; columns], vec![0i8; columns]),
-                    |(row, ints), (index, ((codes, scales), bytes))| {
-                        widen(tensor.format, bytes, row);
-                        for ((numbers, ints), scale) in
-                            row.chunks(group).zip(ints.chunks_mut(group)).zip(scales)
-                        {
-                            let found = match scheme {
-                                Scheme::Q8 => q8_row(numbers, ints),
-                                Scheme::Q4 { .. } => q4_group(numbers, ints),
-                            };
-                            *scale = found.ok_or(panel * rows_at_once + index)?;
-                        }
-                        match scheme {
-                            Scheme::Q8 => codes.copy_from_slice(bytemuck::cast_slice(ints)),
-                            Scheme::Q4 { .. } => pack(ints, codes),
-                        }
-                        Ok(())
-                    },
-                )
-                .map_err(|row: usize| {
-                    let what = format!(
-                        "row {row} of tensor {} has numbers that are infinite, not numbers, or too large for an f16 scale; \
-                         the weights are damaged",
-                        tensor.name
-                    );
-                    Error::model(tensor.path(), what)
-                })?;
+            let mut scales = vec![f16::ZERO; format.scales(rows, columns)];
+            let mut codes = vec![0u8; format.bytes(rows, columns) - size_of_val(&scales[..])];
+            super::rows(tensor, self.scheme, panel * rows_at_once, bytes, &mut scales, &mut codes)?;
             self.scales.extend(scales);
             write(&codes)?;
         }
         Ok(())
-    }
-}
-
-/// Codes −8…7 as eight to a 32-bit word, the first in the lowest bits, each plus 8.
-fn pack(codes: &[i8], bytes: &mut [u8]) {
-    for (byte, pair) in bytes.iter_mut().zip(codes.chunks_exact(2)) {
-        let [low, high] = [pair[0], pair[1]].map(|code| (code + 8) as u8);
-        *byte = low | high << 4;
-    }
-}
-
-fn widen(format: Format, bytes: &[u8], row: &mut [f32]) {
-    let pairs = bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-    match format {
-        Format::F16 => row.iter_mut().zip(pairs).for_each(|(x, b)| *x = f16::from_bits(b).to_f32()),
-        Format::Bf16 => {
-            row.iter_mut().zip(pairs).for_each(|(x, b)| *x = bf16::from_bits(b).to_f32());
-        }
-        Format::F32 => row
-            .iter_mut()
-            .zip(bytes.chunks_exact(4))
-            .for_each(|(x, b)| *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
     }
 }
 

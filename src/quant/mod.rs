@@ -5,11 +5,16 @@
 //! - **q4**, W4A16: one scale for each group of 32, 64 or 128 numbers along a weight's input, chosen by the squared error.
 
 mod folder;
+mod matrix;
 mod rounding;
 
 use std::fmt;
 
+use crate::format::Format;
+use crate::{Error, Result};
+
 pub use folder::{Summary, quantize};
+pub(crate) use matrix::{matrix, rows};
 pub use rounding::{q4_group, q8_row, q8_token};
 
 /// How a linear layer's weight is stored.
@@ -30,10 +35,44 @@ impl Scheme {
 
     /// Its name on the command line, without the group.
     pub fn name(self) -> &'static str {
+        self.format().name()
+    }
+
+    /// Fails unless the scheme can take rows of so many numbers.
+    pub(crate) fn divides(self, name: &str, columns: usize) -> Result<()> {
         match self {
-            Self::Q8 => "q8",
-            Self::Q4 { .. } => "q4",
+            Self::Q4 { group } if !Self::GROUPS.contains(&group) => {
+                Err(Error::Request(format!("q4 has no groups of {group}: give 32, 64 or 128")))
+            }
+            Self::Q4 { group } if !columns.is_multiple_of(group) => Err(Error::Request(format!(
+                "{name}: its rows have {columns} numbers, which groups of {group} do not divide: take a smaller group, or q8"
+            ))),
+            Self::Q8 | Self::Q4 { .. } => Ok(()),
         }
+    }
+
+    /// The format of a weight's numbers.
+    pub(crate) fn format(self) -> Format {
+        match self {
+            Self::Q8 => Format::Q8,
+            Self::Q4 { group } => Format::Q4 { group },
+        }
+    }
+}
+
+/// Which weights become integers when a model is loaded, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantization {
+    /// How.
+    pub scheme: Scheme,
+    /// Which.
+    pub scope: Scope,
+}
+
+impl Quantization {
+    /// The scheme for the weight of this canonical name, if it is to be quantised.
+    pub(crate) fn of(self, name: &str) -> Option<Scheme> {
+        self.scope.contains(name).then_some(self.scheme)
     }
 }
 

@@ -17,6 +17,7 @@ pub use weights::Recipe;
 use super::layout;
 use super::write::{Folder, Planned, SHARD, new_folder, split, write_shards};
 use crate::Result;
+use crate::quant::Quantization;
 
 /// Elements made before they are written: a few megabytes, a multiple of four.
 const BUFFER: usize = 4 << 20;
@@ -82,6 +83,8 @@ pub struct Synthetic {
     pub preset: Preset,
     /// Same preset and seed, same weights.
     pub seed: u64,
+    /// Which of them become integers.
+    pub quantization: Option<Quantization>,
 }
 
 impl Synthetic {
@@ -89,6 +92,7 @@ impl Synthetic {
     pub fn recipe(&self, name: &str, shape: &[usize]) -> Recipe {
         // By the name that the file would have it under.
         let recipe = Recipe::new(&super::names::published(name), shape, self.seed);
-        Recipe { name: name.to_owned(), ..recipe }
+        let scheme = self.quantization.and_then(|quantization| quantization.of(name));
+        Recipe { name: name.to_owned(), scheme, ..recipe }
     }
 }

@@ -5,6 +5,9 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::super::Tensor;
+use crate::Result;
+use crate::format::Format;
+use crate::quant::Scheme;
 
 /// How the elements of one tensor are drawn: uniformly around a mean, by position, so that any part
 /// can be made at any time on any thread, or on a card.
@@ -20,6 +23,8 @@ pub struct Recipe {
     pub mean: f32,
     /// Half the width of the interval.
     pub reach: f32,
+    /// The numbers become integers like this.
+    pub scheme: Option<Scheme>,
 }
 
 impl Recipe {
@@ -32,14 +37,26 @@ impl Recipe {
         });
         let key = mix(mix(seed).wrapping_add(hash));
         let (name, shape) = (name.to_owned(), shape.to_vec());
-        Self { name, shape, key, mean, reach: deviation * 3f32.sqrt() }
+        Self { name, shape, key, mean, reach: deviation * 3f32.sqrt(), scheme: None }
     }
 
     /// The tensor, made in memory.
-    pub fn tensor(&self) -> Tensor {
+    ///
+    /// # Errors
+    /// As [`Tensor::quantized`].
+    pub fn tensor(&self) -> Result<Tensor> {
         let mut numbers = vec![f16::ZERO; self.shape.iter().product()];
         self.fill(0, &mut numbers);
-        Tensor::made(self.name.clone(), self.shape.clone(), numbers)
+        let tensor = Tensor::made(self.name.clone(), self.shape.clone(), numbers);
+        match self.scheme {
+            Some(scheme) => tensor.quantized(scheme),
+            None => Ok(tensor),
+        }
+    }
+
+    /// Format of the tensor.
+    pub fn format(&self) -> Format {
+        self.scheme.map_or(Format::F16, Scheme::format)
     }
 
     /// Fills `out` with the elements from `first` on. `first` is a multiple of four.

@@ -25,7 +25,7 @@ impl MemoryOps for Counter {
     }
 
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Shape> {
-        Ok(self.weight(&recipe.shape, Format::F16, storage, true))
+        Ok(self.weight(&recipe.shape, recipe.format(), storage, recipe.scheme.is_none()))
     }
 
     fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
@@ -52,8 +52,14 @@ impl MemoryOps for Counter {
 
 impl Counter {
     /// A weight of a checkpoint that does not exist.
-    pub fn imagine(&mut self, shape: &[usize], stored: Format, storage: Storage) -> Shape {
-        self.weight(shape, stored, storage, true)
+    pub fn imagine(
+        &mut self,
+        shape: &[usize],
+        stored: Format,
+        storage: Storage,
+        aligned: bool,
+    ) -> Shape {
+        self.weight(shape, stored, storage, aligned)
     }
 
     fn weight(

@@ -78,30 +78,31 @@ enum Data {
 }
 
 impl Weight {
-    pub(super) fn new(meter: &Arc<Meter>, tensor: &Tensor, storage: Storage) -> Self {
+    pub(super) fn new(meter: &Arc<Meter>, tensor: &Tensor, storage: Storage) -> Result<Self> {
         let (rows, cols) = extent(&tensor.shape);
         let (aligned, format) = (tensor.is_aligned(), tensor.format);
         if storage == Storage::Matrix && aligned {
             meter.map(tensor.bytes().len());
-            return Self { data: Data::Mapped(tensor.clone()), format, rows, cols, _charge: None };
+            let data = Data::Mapped(tensor.clone());
+            return Ok(Self { data, format, rows, cols, _charge: None });
         }
         let bytes = weight_bytes(rows, cols, format, storage, aligned);
         let charge = Some(meter.charge(Purpose::Weights, bytes));
-        let words = || bytemuck::pod_collect_to_vec::<u8, u32>(tensor.bytes());
-        match storage {
+        let words = tensor.to_words()?;
+        Ok(match storage {
             Storage::Matrix => {
-                Self { data: Data::Copied(words()), format, rows, cols, _charge: charge }
+                Self { data: Data::Copied(words), format, rows, cols, _charge: charge }
             }
             Storage::Vector => {
                 let cols = rows * cols;
-                let words = words();
                 let bytes = &bytemuck::cast_slice(&words)[..format.bytes(1, cols)];
                 let mut wide = vec![0.0; cols];
-                Isa::best().widen(Numbers::of(format, bytes), &mut wide);
+                let numbers = Numbers::of(format, bytes).expect("vectors are never quantised");
+                Isa::best().widen(numbers, &mut wide);
                 let (data, format) = (Data::Vector(wide), Format::F32);
                 Self { data, format, rows: 1, cols, _charge: charge }
             }
-        }
+        })
     }
 
     /// Its rows as they are stored.
@@ -111,7 +112,7 @@ impl Weight {
             Data::Copied(words) => &bytemuck::cast_slice(words)[..self.bytes()],
             Data::Vector(numbers) => bytemuck::cast_slice(numbers),
         };
-        Matrix::new(Numbers::of(self.format, bytes), self.cols)
+        Matrix::new(self.format, bytes, self.rows, self.cols)
     }
 
     /// Its format.

@@ -3,6 +3,7 @@
 use super::buffer::{Buffer, Weight};
 use super::columns::Columns;
 use super::numbers::Matrix;
+use super::q8;
 use super::simd::Isa;
 use super::{Cpu, NUMBER};
 use crate::Result;
@@ -20,13 +21,14 @@ use std::sync::atomic::Ordering::Relaxed;
 const PANEL: usize = 128;
 
 /// Bytes of scratch that a product of `[m, k]` with `[n, k]ᵀ` takes.
-pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, stored_f32: bool) -> usize {
-    let numbers = if m <= DECODE_ROWS {
-        m * n
-    } else if stored_f32 {
-        0
-    } else {
-        rayon::current_num_threads().min(n.div_ceil(PANEL)) * PANEL.min(n) * k
+pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, weights: Format) -> usize {
+    let threads = rayon::current_num_threads();
+    let numbers = match weights {
+        Format::Q8 => return q8::scratch_bytes(m, n, k),
+        Format::Q4 { .. } if m <= DECODE_ROWS => m * n + threads * k,
+        _ if m <= DECODE_ROWS => m * n,
+        Format::F32 => 0,
+        _ => threads.min(n.div_ceil(PANEL)) * PANEL.min(n) * k,
     };
     numbers * size_of::<f32>()
 }
@@ -143,13 +145,13 @@ pub(super) fn linear(
     let (m, n, k) = (x.rows(), layer.weight.rows, layer.weight.cols);
     assert_eq!((x.cols(), out.rows(), out.cols()), (k, m, n), "shapes of a linear layer");
     let bias = layer.bias.as_ref().map(Weight::vector).transpose()?;
-    let stored_f32 = layer.weight.format() == Format::F32;
-    let _scratch = meter.charge(Purpose::Workspace, scratch_bytes(m, n, k, stored_f32));
-    if m == 0 {
-    } else if m <= DECODE_ROWS {
-        by_dots(x, layer.weight.matrix(), bias, out, epilogue);
-    } else {
-        by_panels(x, layer.weight.matrix(), bias, out, epilogue);
+    let scratch = scratch_bytes(m, n, k, layer.weight.format());
+    let _scratch = meter.charge(Purpose::Workspace, scratch);
+    match layer.weight.matrix() {
+        _ if m == 0 => {}
+        Matrix::Q8(w) => w.linear(x, bias, out, epilogue),
+        w if m <= DECODE_ROWS => by_dots(x, w, bias, out, epilogue),
+        w => by_panels(x, w, bias, out, epilogue),
     }
     Ok(())
 }
@@ -166,9 +168,11 @@ fn by_dots(x: &Buffer, w: Matrix<'_>, bias: Option<&[f32]>, out: &mut Buffer, ep
     let (m, n, k) = (x.rows(), out.cols(), x.cols());
     let isa = Isa::best();
     let mut products = vec![0.0f32; n * m];
-    products.par_chunks_mut(m).with_min_len(16).enumerate().for_each(|(row, sums)| {
-        w.dots(isa, row, &x.data, k, sums);
-    });
+    products
+        .par_chunks_mut(m)
+        .with_min_len(16)
+        .enumerate()
+        .for_each_init(Vec::new, |wide, (row, sums)| w.dots(isa, row, &x.data, k, sums, wide));
     for (column, sums) in products.chunks_exact(m).enumerate() {
         let bias = bias.map_or(0.0, |b| b[column]);
         for (row, &sum) in sums.iter().enumerate() {
@@ -256,17 +260,20 @@ fn by_panels(
                         *out += bias;
                     }
                 }
-                match activation {
-                    None => {}
-                    Some(Activation::QuickGelu) => isa.gate(out, QUICK),
-                    Some(Activation::Silu) => isa.gate(out, 1.0),
-                    Some(Activation::Gelu) => {
-                        out.iter_mut().for_each(|x| *x = apply(activation, *x));
-                    }
-                }
+                activate(isa, activation, out);
             }
         }
     });
+}
+
+/// x ⟵ f(x) for all of them.
+pub(super) fn activate(isa: Isa, activation: Option<Activation>, x: &mut [f32]) {
+    match activation {
+        None => {}
+        Some(Activation::QuickGelu) => isa.gate(x, QUICK),
+        Some(Activation::Silu) => isa.gate(x, 1.0),
+        Some(Activation::Gelu) => x.iter_mut().for_each(|x| *x = apply(activation, *x)),
+    }
 }
 
 fn apply(activation: Option<Activation>, x: f32) -> f32 {

@@ -22,7 +22,7 @@ impl Executor for Cpu {
 
 impl MemoryOps for Cpu {
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
-        Ok(Weight::new(&self.meter, tensor, storage))
+        Weight::new(&self.meter, tensor, storage)
     }
 
     /// The system gives memory piece by piece.

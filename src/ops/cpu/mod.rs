@@ -12,6 +12,8 @@ mod matmul;
 mod measure;
 mod memory;
 mod numbers;
+mod q4;
+mod q8;
 mod rows;
 mod sample;
 mod select;

@@ -1,6 +1,8 @@
 //! Numbers as a checkpoint or the cache stores them, and how weights are read: the one place of the CPU executor that
 //! tells formats of weights apart.
 
+use super::q4::Q4;
+use super::q8::Q8;
 use super::simd::Isa;
 use crate::format::Format;
 use half::{bf16, f16};
@@ -18,12 +20,14 @@ pub enum Numbers<'a> {
 }
 
 impl<'a> Numbers<'a> {
-    /// Bytes as numbers of a format. They must start at a multiple of [`Format::align`].
-    pub fn of(format: Format, bytes: &'a [u8]) -> Self {
+    /// Bytes as numbers of a format, `None` if its numbers share scales. They must start at a multiple of
+    /// [`Format::align`].
+    pub fn of(format: Format, bytes: &'a [u8]) -> Option<Self> {
         match format {
-            Format::F32 => Self::F32(bytemuck::cast_slice(bytes)),
-            Format::F16 => Self::F16(bytemuck::cast_slice(bytes)),
-            Format::Bf16 => Self::Bf16(bytemuck::cast_slice(bytes)),
+            Format::F32 => Some(Self::F32(bytemuck::cast_slice(bytes))),
+            Format::F16 => Some(Self::F16(bytemuck::cast_slice(bytes))),
+            Format::Bf16 => Some(Self::Bf16(bytemuck::cast_slice(bytes))),
+            Format::Q8 | Format::Q4 { .. } => None,
         }
     }
 
@@ -39,36 +43,61 @@ impl<'a> Numbers<'a> {
 
 /// A weight as it is stored, row by row.
 #[derive(Debug, Clone, Copy)]
-pub struct Matrix<'a> {
-    numbers: Numbers<'a>,
-    cols: usize,
+pub enum Matrix<'a> {
+    /// Floating-point numbers, so many in a row.
+    Dense(Numbers<'a>, usize),
+    /// int8 with a scale for each row.
+    Q8(Q8<'a>),
+    /// int4 in groups.
+    Q4(Q4<'a>),
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows of `cols` numbers.
-    pub fn new(numbers: Numbers<'a>, cols: usize) -> Self {
-        Self { numbers, cols }
-    }
-
-    fn range(&self, rows: Range<usize>) -> Range<usize> {
-        rows.start * self.cols..rows.end * self.cols
+    /// `rows` rows of `cols` numbers. Their bytes must start at a multiple of [`Format::align`].
+    pub fn new(format: Format, bytes: &'a [u8], rows: usize, cols: usize) -> Self {
+        match format {
+            Format::F32 => Self::Dense(Numbers::F32(bytemuck::cast_slice(bytes)), cols),
+            Format::F16 => Self::Dense(Numbers::F16(bytemuck::cast_slice(bytes)), cols),
+            Format::Bf16 => Self::Dense(Numbers::Bf16(bytemuck::cast_slice(bytes)), cols),
+            Format::Q8 => Self::Q8(Q8::new(bytes, rows, cols)),
+            Format::Q4 { group } => Self::Q4(Q4::new(bytes, rows, cols, group)),
+        }
     }
 
     /// Rows that can be used where they lie, because they are f32 already.
     pub fn in_place(&self, rows: Range<usize>) -> Option<&'a [f32]> {
-        match self.numbers {
-            Numbers::F32(x) => Some(&x[self.range(rows)]),
-            Numbers::F16(_) | Numbers::Bf16(_) => None,
+        match self {
+            Self::Dense(Numbers::F32(x), cols) => Some(&x[rows.start * cols..rows.end * cols]),
+            _ => None,
         }
     }
 
     /// Rows as f32.
     pub fn widen(&self, isa: Isa, rows: Range<usize>, out: &mut [f32]) {
-        isa.widen(self.numbers.part(self.range(rows)), out);
+        match self {
+            Self::Dense(numbers, cols) => {
+                isa.widen(numbers.part(rows.start * cols..rows.end * cols), out);
+            }
+            Self::Q8(matrix) => matrix.widen(rows, out),
+            Self::Q4(matrix) => matrix.widen(rows, out),
+        }
     }
 
-    /// sums[i] = Σ x[i·stride + j] · row[j].
-    pub fn dots(&self, isa: Isa, row: usize, x: &[f32], stride: usize, sums: &mut [f32]) {
-        isa.dots(self.numbers.part(self.range(row..row + 1)), x, stride, sums);
+    /// sums[i] = Σ x[i·stride + j] · row[j]. `wide` is scratch for a row that is not read as it lies.
+    pub fn dots(
+        &self,
+        isa: Isa,
+        row: usize,
+        x: &[f32],
+        stride: usize,
+        sums: &mut [f32],
+        wide: &mut Vec<f32>,
+    ) {
+        if let Self::Dense(numbers, cols) = self {
+            return isa.dots(numbers.part(row * cols..(row + 1) * cols), x, stride, sums);
+        }
+        wide.resize(stride, 0.0);
+        self.widen(isa, row..row + 1, wide);
+        isa.dots(Numbers::F32(wide), x, stride, sums);
     }
 }

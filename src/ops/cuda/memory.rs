@@ -72,6 +72,11 @@ impl Executor for Cuda {
 
 impl MemoryOps for Cuda {
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
+        if let Format::Q8 | Format::Q4 { .. } = tensor.format {
+            let what =
+                format!("{}: {} weights have no kernels yet", tensor.name, tensor.format.name());
+            return Err(Error::Request(what));
+        }
         let weight = self.place_weight(&tensor.shape, storage)?;
         if self.memory.staging.is_none() {
             self.memory.staging = Some(Staging::new(&self.queue)?);
@@ -85,6 +90,7 @@ impl MemoryOps for Cuda {
     }
 
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Weight> {
+        debug_assert!(recipe.scheme.is_none(), "an engine refuses integers on a device");
         let weight = self.place_weight(&recipe.shape, storage)?;
         let Weight { address, rows, cols, stride, format, .. } = weight;
         let params = SynthParams {

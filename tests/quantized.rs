@@ -1,0 +1,218 @@
+//! Requests with integer weights on the CPU: int4 against the same numbers in f32, int8 against what rounding costs, both
+//! alone and in batches, with the memory that was predicted.
+
+use half::f16;
+use hired::quant::{Quantization, Scheme, Scope, quantize};
+use hired::{
+    Answer, Budget, Device, Engine, EngineOptions, Image, Preset, Prompt, Request, Selection,
+};
+use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{SafeTensors, serialize_to_file};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn demo() -> PathBuf {
+    root().join("demo/model")
+}
+
+fn image() -> Image {
+    let path = root().join("demo/images/grid-2x2.png");
+    Image::encoded("grid-2x2.png", std::fs::read(path).unwrap())
+}
+
+fn options(scheme: Scheme, scope: Scope) -> EngineOptions {
+    let quantization = Quantization { scheme, scope };
+    EngineOptions::default().with_device(Device::Cpu).with_quantization(quantization)
+}
+
+fn request(words: &str, budget: &str) -> Request {
+    let budget: Budget = budget.parse().unwrap();
+    Request::new(words)
+        .with_image(image())
+        .with_selection(Selection::default().with_budget(budget))
+        .with_max_new_tokens(12)
+        .with_ignore_eos(true)
+        .with_keep_stages(true)
+}
+
+fn ask(engine: &mut Engine, request: &Request) -> Answer {
+    engine.generate(request, |_| ControlFlow::Continue(())).unwrap()
+}
+
+const WORDS: [&str; 3] = [
+    "What number is on the yellow sign?",
+    "How many signs are there?",
+    "What shape is the white sign?",
+];
+
+/// A copy of the demo model in f32 that holds the numbers of its quantised weights.
+fn multiplied_out(scheme: Scheme, scope: Scope, folder: &Path) {
+    let quantized = folder.with_extension("q");
+    quantize(&demo(), &quantized, scheme, scope, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    std::fs::create_dir(folder).unwrap();
+    for entry in std::fs::read_dir(demo()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    let bytes = std::fs::read(quantized.join("model.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let halves = |data: &[u8]| -> Vec<f32> {
+        data.chunks(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+    };
+    let mut tensors: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    for (name, tensor) in stored.tensors() {
+        let numbers: Vec<f32> = if let Some(weight) = name.strip_suffix("_packed") {
+            let scale = stored.tensor(&format!("{weight}_scale")).unwrap();
+            let group = 8 * tensor.shape()[1] / scale.shape()[1];
+            let scales = halves(scale.data());
+            let codes = tensor
+                .data()
+                .iter()
+                .flat_map(|byte| [byte & 15, byte >> 4])
+                .map(|c| f32::from(c) - 8.0);
+            let numbers = codes.enumerate().map(|(i, code)| code * scales[i / group]).collect();
+            let shape = vec![tensor.shape()[0], 8 * tensor.shape()[1]];
+            tensors.insert(weight.to_owned(), (shape, Vec::new()));
+            numbers
+        } else if name.ends_with("weight_scale") || name.ends_with("weight_shape") {
+            continue;
+        } else {
+            assert_eq!(tensor.dtype(), Dtype::F16, "{name}");
+            tensors.insert(name.clone(), (tensor.shape().to_vec(), Vec::new()));
+            halves(tensor.data())
+        };
+        let name = name.strip_suffix("_packed").unwrap_or(&name);
+        tensors.get_mut(name).unwrap().1 = numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    }
+    let views = tensors.iter().map(|(name, (shape, data))| {
+        (name, TensorView::new(Dtype::F32, shape.clone(), data).unwrap())
+    });
+    serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn int4_answers_as_the_same_numbers_in_f32() {
+    let dir = tempfile::tempdir().unwrap();
+    for (number, (group, scope)) in [(32, Scope::Llm), (64, Scope::All)].into_iter().enumerate() {
+        let scheme = Scheme::Q4 { group };
+        let folder = dir.path().join(number.to_string());
+        multiplied_out(scheme, scope, &folder);
+        let dense = EngineOptions::default().with_device(Device::Cpu);
+        let mut dense = Engine::load(&folder, dense).unwrap();
+        let mut packed = Engine::load(demo(), options(scheme, scope)).unwrap();
+        for words in WORDS {
+            for budget in ["full", "20%"] {
+                let request = request(words, budget);
+                let [a, b] = [&mut dense, &mut packed].map(|engine| ask(engine, &request));
+                assert_eq!(a.token_ids, b.token_ids, "{words} {budget} {scheme}");
+                assert_eq!(a.visual, b.visual);
+                let [a, b] = [a, b].map(|answer| answer.stages.unwrap().prefill_logits);
+                let largest = a.iter().fold(0f32, |l, x| l.max(x.abs()));
+                let off = a.iter().zip(&b).fold(0f32, |o, (a, b)| o.max((a - b).abs()));
+                assert!(off <= 1e-5 * largest, "{off} of {largest}");
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_costs_what_rounding_costs() {
+    let mut dense =
+        Engine::load(demo(), EngineOptions::default().with_device(Device::Cpu)).unwrap();
+    for scope in [Scope::Llm, Scope::All] {
+        let mut packed = Engine::load(demo(), options(Scheme::Q8, scope)).unwrap();
+        let mut changed = false;
+        for words in WORDS {
+            let request = request(words, "full");
+            let [a, b] = [&mut dense, &mut packed].map(|engine| ask(engine, &request));
+            // What the demo model answers is far from a tie: the first token is the answer's.
+            assert_eq!(a.token_ids[0], b.token_ids[0], "{words} {}", scope.name());
+            let [a, b] = [a, b].map(|answer| answer.stages.unwrap().prefill_logits);
+            let square = |x: f32| f64::from(x) * f64::from(x);
+            let off: f64 = a.iter().zip(&b).map(|(a, b)| square(a - b)).sum();
+            let share = (off / a.iter().map(|a| square(*a)).sum::<f64>()).sqrt();
+            assert!(share < 0.06, "{words} {}: {share}", scope.name());
+            changed |= share > 1e-4;
+        }
+        assert!(changed, "integers were used");
+    }
+}
+
+/// Every fixture that a scheme can take, alone and in a batch, with its memory.
+#[test]
+fn a_request_has_the_tokens_that_it_has_alone_and_the_memory_that_was_predicted() {
+    let fixtures = root().join("tests/fixtures/models");
+    let picture = std::fs::read(root().join("tests/fixtures/images/board-420x230.png")).unwrap();
+    let mut cases: Vec<(PathBuf, Scheme)> =
+        ["llava15", "next-336", "next-hub", "next-memory", "next-mistral", "next-odd", "next-v5"]
+            .map(|name| (fixtures.join(name), Scheme::Q8))
+            .into();
+    cases.push((demo(), Scheme::Q8));
+    cases.push((demo(), Scheme::Q4 { group: 128 }));
+    for (folder, scheme) in cases {
+        for scope in [Scope::Llm, Scope::All] {
+            let mut engine = Engine::load(&folder, options(scheme, scope)).unwrap();
+            let ask_for = |words: &str, budget: &str| {
+                request(words, budget)
+                    .with_keep_stages(false)
+                    .with_image(Image::encoded("board-420x230.png", picture.clone()))
+            };
+            let requests = [ask_for("What is it?", "full"), ask_for("Where is this?", "20%")];
+            let alone = requests.each_ref().map(|request| {
+                let answer = ask(&mut engine, request);
+                assert_eq!(
+                    answer.memory.peak,
+                    answer.memory.predicted_peak,
+                    "{}",
+                    folder.display()
+                );
+                assert!(answer.memory.weights > 0);
+                answer.token_ids
+            });
+            let together =
+                engine.generate_batch(&requests, |_| ControlFlow::Continue(())).unwrap();
+            let together: Vec<Vec<u32>> = together.into_iter().map(|a| a.token_ids).collect();
+            assert_eq!(together, alone, "{} {scheme}", folder.display());
+        }
+    }
+}
+
+#[test]
+fn synthetic_weights_are_those_of_the_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("tiny");
+    let tokenizer =
+        hired::text::synth::tokenizer_json(Preset::Tiny.vocab(), Preset::Tiny.image_token());
+    let go = &mut |_, _| ControlFlow::Continue(());
+    hired::checkpoint::synth::write(Preset::Tiny, &folder, 3, &tokenizer, go).unwrap();
+    let options = options(Scheme::Q8, Scope::All);
+    let mut stored = Engine::load(&folder, options.clone()).unwrap();
+    let mut made =
+        Engine::synthetic(Preset::Tiny, 3, options, |_, _| ControlFlow::Continue(())).unwrap();
+    let request =
+        request("", "20%").with_keep_stages(false).with_prompt(Prompt::Raw("<image> what".into()));
+    let [a, b] = [&mut stored, &mut made].map(|engine| ask(engine, &request).token_ids);
+    assert_eq!(a, b);
+}
+
+#[test]
+fn what_cannot_be_is_refused_by_name() {
+    let message = |folder: &Path, scheme, device| {
+        let options = options(scheme, Scope::Llm).with_device(device);
+        Engine::load(folder, options).map(|_| ()).unwrap_err().to_string()
+    };
+    let odd = root().join("tests/fixtures/models/llava15");
+    let said = message(&odd, Scheme::Q4 { group: 32 }, Device::Cpu);
+    assert!(said.contains("48 numbers") && said.contains("smaller group, or q8"), "{said}");
+    let said = message(&demo(), Scheme::Q4 { group: 16 }, Device::Cpu);
+    assert!(said.contains("32, 64 or 128"), "{said}");
+    let said = message(&demo(), Scheme::Q8, Device::Cuda(None));
+    assert!(said.contains("CPU only"), "{said}");
+}
