@@ -8,9 +8,6 @@
 /// Bytes of the widest access of a kernel: rows of weights on a device are padded to a multiple of it.
 const VECTOR: usize = 16;
 
-/// Bytes of a scale.
-const SCALE: usize = 2;
-
 /// Format of activations or of the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,7 +47,7 @@ pub enum Format {
     Bf16,
     /// IEEE 754 binary32.
     F32,
-    /// int8 with an f16 scale for each row: first all scales, then the codes. Products take activations as int8, too
+    /// int8 with an f32 scale for each row: first all scales, then the codes. Products take activations as int8, too
     /// ([`crate::quant`]).
     Q8,
     /// int4 with an f16 scale for each group of numbers of a row: first all scales, then two codes, each plus 8, in a
@@ -77,9 +74,14 @@ impl Format {
     pub fn bytes(self, rows: usize, cols: usize) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => rows * cols * self.align(),
-            Self::Q8 => self.scales(rows, cols) * SCALE + rows * cols,
-            Self::Q4 { .. } => self.scales(rows, cols) * SCALE + rows * cols / 2,
+            Self::Q8 => self.scales(rows, cols) * self.align() + rows * cols,
+            Self::Q4 { .. } => self.scales(rows, cols) * self.align() + rows * cols / 2,
         }
+    }
+
+    /// Bytes of the codes alone.
+    pub fn code_bytes(self, rows: usize, cols: usize) -> usize {
+        self.bytes(rows, cols) - self.scales(rows, cols) * self.align()
     }
 
     /// Number of scales.
@@ -94,9 +96,8 @@ impl Format {
     /// Readers take whole units: the numbers must start at a multiple of so many bytes.
     pub fn align(self) -> usize {
         match self {
-            Self::F16 | Self::Bf16 => 2,
-            Self::F32 => 4,
-            Self::Q8 | Self::Q4 { .. } => SCALE,
+            Self::F16 | Self::Bf16 | Self::Q4 { .. } => 2,
+            Self::F32 | Self::Q8 => 4,
         }
     }
 
@@ -149,7 +150,7 @@ mod tests {
     fn sizes_follow_from_the_shape() {
         assert_eq!(Format::Bf16.bytes(3, 5), 30);
         assert_eq!(Format::F32.bytes(3, 5), 60);
-        assert_eq!(Format::Q8.bytes(3, 5), 3 * 5 + 3 * 2);
+        assert_eq!(Format::Q8.bytes(3, 5), 3 * 5 + 3 * 4);
         assert_eq!(Format::Q4 { group: 32 }.bytes(3, 64), 3 * 64 / 2 + 3 * 2 * 2);
         assert_eq!((Format::F16.stride(9), Format::F32.stride(9)), (16, 12));
         for dtype in [Dtype::F16, Dtype::F32] {

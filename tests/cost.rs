@@ -36,7 +36,9 @@ fn count_on(
     most: usize,
 ) -> (Counter, usize, usize) {
     let mut ops = Counter::new(footprint);
-    let mut model = Llava::load(config, &mut ops, &Imagined(Format::F16)).unwrap();
+    let mut model =
+        Llava::load(config, &mut ops, &Imagined { format: Format::F16, quantization: None })
+            .unwrap();
     let layout = Layout::new(672, 672, &config.image).unwrap();
     let geometry = Geometry::new(&layout, config.vision.patch_size).unwrap();
     let mut plan = plan(&geometry, selection).unwrap();
@@ -44,7 +46,9 @@ fn count_on(
     let tiles = Tiles { layout, pixels: Vec::new() };
     let norm = Normalization::new(&config.image, Resample::Pillow);
     let layers = Layers::of(&plan.needs, config).unwrap();
-    model.require(layers.blocks(), &mut ops, &Imagined(Format::F16)).unwrap();
+    model
+        .require(layers.blocks(), &mut ops, &Imagined { format: Format::F16, quantization: None })
+        .unwrap();
     let mut quiet = |_, _, _| ControlFlow::Continue(());
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
     let ids = vec![0; TEXT];
@@ -201,7 +205,7 @@ impl Source<Counter> for Notes {
         storage: Storage,
     ) -> hired::Result<<Counter as Executor>::Weight> {
         self.0.borrow_mut().insert(name.into(), shape.to_vec());
-        Imagined(Format::F16).take(ops, name, shape, storage)
+        Imagined { format: Format::F16, quantization: None }.take(ops, name, shape, storage)
     }
 }
 

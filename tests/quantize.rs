@@ -253,7 +253,7 @@ fn what_cannot_be_quantised_leaves_nothing_behind() {
         refused(&model, scheme, &["row 5", "layers.1.mlp.up_proj.weight", "model.safetensors"]);
     }
     refused(&fixture("llava15"), Scheme::Q4 { group: 32 }, &["48 numbers", "smaller group, or q8"]);
-    refused(&demo(), Scheme::Q4 { group: 48 }, &["32, 64 and 128"]);
+    refused(&demo(), Scheme::Q4 { group: 48 }, &["32, 64 or 128"]);
 
     let mut calls = 0;
     let stopped = quantize(&demo(), &out, Scheme::Q8, Scope::Llm, &mut |_, _| {

@@ -176,8 +176,7 @@ fn a_request_has_the_tokens_that_it_has_alone_and_the_memory_that_was_predicted(
                 assert!(answer.memory.weights > 0);
                 answer.token_ids
             });
-            let together =
-                engine.generate_batch(&requests, |_| ControlFlow::Continue(())).unwrap();
+            let together = engine.generate_batch(&requests, |_| ControlFlow::Continue(())).unwrap();
             let together: Vec<Vec<u32>> = together.into_iter().map(|a| a.token_ids).collect();
             assert_eq!(together, alone, "{} {scheme}", folder.display());
         }
@@ -215,4 +214,181 @@ fn what_cannot_be_is_refused_by_name() {
     assert!(said.contains("32, 64 or 128"), "{said}");
     let said = message(&demo(), Scheme::Q8, Device::Cuda(None));
     assert!(said.contains("CPU only"), "{said}");
+}
+
+/// A copy of the demo model with integer weights.
+fn folder(dir: &Path, model: &Path, scheme: Scheme, scope: Scope) -> PathBuf {
+    let out = dir.join(format!("{}-{}", scheme.name(), scope.name()));
+    let _ = std::fs::remove_dir_all(&out);
+    quantize(model, &out, scheme, scope, &mut |_, _| ControlFlow::Continue(())).unwrap();
+    out
+}
+
+#[test]
+fn a_quantised_folder_answers_as_the_dense_one_quantised_while_it_loads() {
+    let dir = tempfile::tempdir().unwrap();
+    let mistral = root().join("tests/fixtures/models/next-mistral");
+    for (model, scheme) in
+        [(demo(), Scheme::Q8), (demo(), Scheme::Q4 { group: 64 }), (mistral, Scheme::Q8)]
+    {
+        for scope in [Scope::Llm, Scope::All] {
+            let out = folder(dir.path(), &model, scheme, scope);
+            let mut made = Engine::load(&model, options(scheme, scope)).unwrap();
+            let plain = EngineOptions::default().with_device(Device::Cpu);
+            let mut stored = Engine::load(&out, plain).unwrap();
+            for budget in ["full", "20%"] {
+                let request = request(WORDS[0], budget);
+                let [a, b] = [&mut made, &mut stored].map(|engine| ask(engine, &request));
+                assert_eq!(a.token_ids, b.token_ids, "{scheme}");
+                assert_eq!(
+                    a.stages.unwrap().prefill_logits,
+                    b.stages.unwrap().prefill_logits,
+                    "{scheme} {}",
+                    scope.name()
+                );
+                assert_eq!(a.memory.weights, b.memory.weights);
+                assert_eq!(b.memory.peak, b.memory.predicted_peak);
+            }
+            let inspection =
+                hired::inspect(&out, &EngineOptions::default(), &Selection::default()).unwrap();
+            let dense =
+                hired::inspect(&model, &EngineOptions::default(), &Selection::default()).unwrap();
+            assert_eq!(inspection.parameters, dense.parameters);
+            assert!(inspection.bytes < dense.bytes);
+        }
+    }
+}
+
+type Stored = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// The quantised demo model with its tensors changed.
+fn changed(dir: &Path, scheme: Scheme, change: impl FnOnce(&mut Stored)) -> PathBuf {
+    let out = folder(dir, &demo(), scheme, Scope::Llm);
+    let path = out.join("model.safetensors");
+    let bytes = std::fs::read(&path).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let mut tensors: Stored = stored
+        .tensors()
+        .into_iter()
+        .map(|(name, t)| (name, (t.dtype(), t.shape().to_vec(), t.data().to_vec())))
+        .collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    serialize_to_file(views, None, &path).unwrap();
+    out
+}
+
+const WEIGHT: &str = "language_model.model.layers.1.mlp.up_proj.weight";
+
+#[test]
+fn folders_of_other_makers_keep_their_codes_and_scales() {
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = |path: &Path| {
+        let mut engine =
+            Engine::load(path, EngineOptions::default().with_device(Device::Cpu)).unwrap();
+        ask(&mut engine, &request(WORDS[0], "20%")).stages.unwrap().prefill_logits
+    };
+    let expected = tokens(&folder(dir.path(), &demo(), Scheme::Q8, Scope::Llm));
+    // Scales as f32, and as a vector instead of a column.
+    let path = changed(dir.path(), Scheme::Q8, |tensors| {
+        let (dtype, shape, data) = tensors.get_mut(&format!("{WEIGHT}_scale")).unwrap();
+        *dtype = Dtype::F32;
+        shape.truncate(1);
+        *data = data
+            .chunks(2)
+            .flat_map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32().to_le_bytes())
+            .collect();
+    });
+    assert_eq!(tokens(&path), expected);
+    // Codes down to −128.
+    let path = changed(dir.path(), Scheme::Q8, |tensors| {
+        let (.., data) = tensors.get_mut(WEIGHT).unwrap();
+        assert!(!data.contains(&0x80));
+        data[..100].fill(0x80);
+    });
+    let other = tokens(&path);
+    assert!(other != expected && other.iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn damaged_integers_are_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let [q8, q4] = [Scheme::Q8, Scheme::Q4 { group: 64 }];
+    let refused = |scheme, change: &dyn Fn(&mut Stored), words: &[&str]| {
+        let path = changed(dir.path(), scheme, change);
+        let options = EngineOptions::default().with_device(Device::Cpu);
+        let message = Engine::load(&path, options).map(|_| ()).unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+        assert!(!message.contains('\n'));
+    };
+    let scale = format!("{WEIGHT}_scale");
+    let (packed, shape) = (format!("{WEIGHT}_packed"), format!("{WEIGHT}_shape"));
+    let name = "layers.1.mlp.up_proj.weight";
+    for (number, value) in [(f16::NAN, "NaN"), (f16::INFINITY, "inf"), (f16::ZERO, "scale 0")] {
+        for scheme in [q8, q4] {
+            let change = |tensors: &mut Stored| {
+                let (.., data) = tensors.get_mut(&scale).unwrap();
+                let at = data.len() / 2;
+                data[at..at + 2].copy_from_slice(&number.to_le_bytes());
+            };
+            refused(scheme, &change, &[&format!("{name}_scale"), "row 192", value]);
+        }
+    }
+    for scheme in [q8, q4] {
+        refused(scheme, &|t| drop(t.remove(&scale)), &[&format!("{name}_scale is missing")]);
+        let halved = |tensors: &mut Stored| {
+            let (_, shape, data) = tensors.get_mut(&scale).unwrap();
+            shape[0] /= 2;
+            data.truncate(data.len() / 2);
+        };
+        refused(scheme, &halved, &[&format!("{name}_scale"), "[192, ", "[384, "]);
+    }
+    refused(q4, &|t| drop(t.remove(&shape)), &[&format!("{name}_shape is missing")]);
+    let lying = |tensors: &mut Stored| {
+        let (.., data) = tensors.get_mut(&shape).unwrap();
+        data[8..16].copy_from_slice(&256i64.to_le_bytes());
+    };
+    refused(q4, &lying, &[&format!("{name}_packed"), "[384, 16]", "[384, 32]"]);
+    let negative = |tensors: &mut Stored| {
+        let (.., data) = tensors.get_mut(&shape).unwrap();
+        data[..8].copy_from_slice(&(-1i64).to_le_bytes());
+    };
+    refused(q4, &negative, &[&format!("{name}_shape"), "negative"]);
+    let wide = |tensors: &mut Stored| {
+        let (_, shape, data) = tensors.get_mut(&packed).unwrap();
+        shape[0] *= 2;
+        let more = data.clone();
+        data.extend(more);
+    };
+    refused(q4, &wide, &[&format!("{name}_packed"), "[768, 16]"]);
+    refused(q8, &|t| drop(t.remove(WEIGHT)), &[name, "none of the *.safetensors"]);
+
+    // A configuration that says something else than the tensors.
+    let lie = |scheme, from: &str, to: &str, words: &[&str]| {
+        let path = folder(dir.path(), &demo(), scheme, Scope::Llm);
+        let file = path.join("config.json");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from));
+        std::fs::write(&file, text.replace(from, to)).unwrap();
+        let options = EngineOptions::default().with_device(Device::Cpu);
+        let message = Engine::load(&path, options).map(|_| ()).unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+    };
+    lie(q4, "\"group_size\": 64", "\"group_size\": 32", &["_scale", "[128, 2]", "[128, 4]"]);
+    lie(q8, "quantization_config", "no_config", &["I8", "quantization_config"]);
+
+    // Another wish than the folder's.
+    let path = folder(dir.path(), &demo(), q8, Scope::Llm);
+    let message = Engine::load(&path, options(q4, Scope::Llm)).map(|_| ()).unwrap_err().to_string();
+    assert!(message.contains("q8") && message.contains("q4, groups of 64"), "{message}");
+    let again = dir.path().join("again");
+    let stop = &mut |_, _| ControlFlow::Continue(());
+    let message = quantize(&path, &again, q4, Scope::Llm, stop).unwrap_err().to_string();
+    assert!(message.contains("q8") && !again.exists(), "{message}");
 }

@@ -63,7 +63,8 @@ fn child_graph() {
         Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: true, gemm }).unwrap();
     cuda.reserve(Purpose::Weights, 1 << 16).unwrap();
     cuda.reserve(Purpose::Workspace, 1 << 16).unwrap();
-    let recipe = Recipe { name: "table".into(), shape: vec![8, 16], key: 1, mean: 0.0, reach: 1.0 };
+    let (name, shape) = ("table".into(), vec![8, 16]);
+    let recipe = Recipe { name, shape, key: 1, mean: 0.0, reach: 1.0, scheme: None };
     let table = cuda.synthesize(&recipe, Storage::Matrix).unwrap();
     let shape = Shape { layers: 1, pages: 1, kv_heads: 1, head_dim: 16 };
     let mut caches = [cuda.cache(shape).unwrap()];

@@ -33,7 +33,8 @@ fn child_uploads() {
     assert!(DECODE_ROWS * PAGES * size_of::<u32>() > emulator::stats().pinned_bytes as usize);
     cuda.reserve(Purpose::Weights, 1 << 16).unwrap();
     cuda.reserve(Purpose::Workspace, 1 << 16).unwrap();
-    let recipe = Recipe { name: "table".into(), shape: vec![8, 16], key: 1, mean: 0.0, reach: 1.0 };
+    let (name, shape) = ("table".into(), vec![8, 16]);
+    let recipe = Recipe { name, shape, key: 1, mean: 0.0, reach: 1.0, scheme: None };
     let table = cuda.synthesize(&recipe, Storage::Matrix).unwrap();
     let cache = cuda.cache(Shape { layers: 1, pages: PAGES, kv_heads: 1, head_dim: 16 }).unwrap();
     let pages: Vec<u32> = (0..PAGES as u32).collect();

@@ -6,6 +6,7 @@
 
 mod header;
 mod index;
+mod integers;
 mod layout;
 mod names;
 pub mod synth;
@@ -25,14 +26,15 @@ pub use tensor::{Access, Tensor};
 
 use crate::config::{ModelConfig, ModelFolder};
 use crate::error::excerpt;
-use crate::quant::Quantization;
+use crate::format::Format;
+use crate::quant::{Quantization, Scheme};
 use crate::{Error, Result, files};
-use tensor::Shard;
+use tensor::{Raw, Shard};
 
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Opens a model folder: its configuration and its weights, of which some may become integers as they are taken.
+/// Opens a model folder: its configuration and its weights.
 ///
 /// # Errors
 /// As [`ModelFolder::open`] and [`Checkpoint::open`].
@@ -51,7 +53,19 @@ pub fn open_with(
 ) -> Result<(ModelFolder, Checkpoint)> {
     let mut folder = ModelFolder::open(path)?;
     let mut checkpoint = Checkpoint::open_with(&folder.dir, access)?;
-    checkpoint.quantization = quantization;
+    checkpoint.stored = folder.config.quantization;
+    match (folder.config.quantization, quantization) {
+        (Some(stored), Some(wish)) if stored != wish.scheme => {
+            return Err(Error::Request(format!(
+                "{}: its weights are stored as {stored}, {} cannot be made of them: leave the choice to the folder, or take \
+                 the one that it was made from",
+                folder.dir.display(),
+                wish.scheme
+            )));
+        }
+        (Some(_), _) => {}
+        (None, wish) => checkpoint.quantization = wish,
+    }
     // A merge of an adapter leaves the setting and changes the head: transformers takes the one that is stored.
     if checkpoint.contains("lm_head.weight") {
         folder.config.text.tied = false;
@@ -68,8 +82,10 @@ pub struct Checkpoint {
     dir: PathBuf,
     shards: Vec<Arc<Shard>>,
     tensors: BTreeMap<String, Tensor>,
-    /// Tensors of a type this engine does not compute with, and that type.
-    unsupported: BTreeMap<String, String>,
+    /// Tensors of other types than floating-point numbers.
+    others: BTreeMap<String, Raw>,
+    /// How some weights are stored as integers.
+    stored: Option<Scheme>,
     /// What [`Checkpoint::get`] makes of some of them.
     quantization: Option<Quantization>,
 }
@@ -100,7 +116,8 @@ impl Checkpoint {
             dir: dir.to_owned(),
             shards: Vec::new(),
             tensors: BTreeMap::new(),
-            unsupported: BTreeMap::new(),
+            others: BTreeMap::new(),
+            stored: None,
             quantization: None,
         };
         // The order of transformers: an index next to a whole file is a leftover.
@@ -171,8 +188,9 @@ impl Checkpoint {
                     let tensor = Tensor::new(name.clone(), format, shape, range, shard.clone());
                     self.tensors.insert(name, tensor);
                 }
-                Err(other) => {
-                    self.unsupported.insert(name, other);
+                Err(dtype) => {
+                    let raw = Raw { name: name.clone(), dtype, shape, range, shard: shard.clone() };
+                    self.others.insert(name, raw);
                 }
             }
         }
@@ -191,10 +209,15 @@ impl Checkpoint {
                 None => Ok(tensor.clone()),
             };
         }
-        let what = match self.unsupported.get(name) {
-            Some(dtype) => format!(
-                "tensor {name} is stored as {dtype}; only F16, BF16 and F32 are supported, \
-                 use a checkpoint that is not quantized"
+        if let Some(scheme) = self.stored
+            && let Some(tensor) = self.integers(name, scheme)?
+        {
+            return Ok(tensor);
+        }
+        let what = match self.others.get(name) {
+            Some(Raw { dtype, .. }) => format!(
+                "tensor {name} is stored as {dtype}, and config.json has no quantization_config that says how: \
+                 take a checkpoint in F16, BF16 or F32, or both files from the same checkpoint"
             ),
             None => match self.wrapper_of(name) {
                 Some(prefix) => format!(
@@ -211,9 +234,25 @@ impl Checkpoint {
         Err(Error::model(&self.dir, what))
     }
 
+    /// A weight that is stored as integers; `None` if there is none of this name.
+    fn integers(&self, name: &str, scheme: Scheme) -> Result<Option<Tensor>> {
+        let [codes, shape] = match scheme {
+            Scheme::Q8 => [name.to_owned(), String::new()],
+            Scheme::Q4 { .. } => [format!("{name}_packed"), format!("{name}_shape")],
+        };
+        let Some(codes) = self.others.get(&codes) else { return Ok(None) };
+        let Some(scales) = self.tensors.get(&format!("{name}_scale")) else {
+            let what = format!(
+                "tensor {name} is stored as integers, but {name}_scale is missing: download the files again"
+            );
+            return Err(Error::model(codes.shard.path(), what));
+        };
+        integers::tensor(name, scheme, codes, scales, self.others.get(&shape)).map(Some)
+    }
+
     /// What stands in front of the name of this tensor, if it is there under a longer name.
     fn wrapper_of(&self, name: &str) -> Option<String> {
-        let stored = self.tensors.keys().chain(self.unsupported.keys());
+        let stored = self.tensors.keys().chain(self.others.keys());
         stored.into_iter().find_map(|stored| {
             let dots = stored.match_indices('.').map(|(at, _)| at + 1);
             let at = dots.into_iter().find(|&at| canonical(&stored[at..]) == name)?;
@@ -223,7 +262,7 @@ impl Checkpoint {
 
     /// Whether the files hold a tensor of this canonical name, of whatever type.
     pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name) || self.unsupported.contains_key(name)
+        self.tensors.contains_key(name) || self.others.contains_key(name)
     }
 
     /// Fails if a mapped file has been written to since it was opened: answers could not be trusted any more.
@@ -241,7 +280,7 @@ impl Checkpoint {
             ("language_model.layers.", "text_config", config.text.layers),
         ];
         let stored = |prefix: &str| {
-            let names = self.tensors.keys().chain(self.unsupported.keys());
+            let names = self.tensors.keys().chain(self.others.keys());
             let numbers =
                 names.filter_map(|name| name.strip_prefix(prefix)?.split('.').next()?.parse().ok());
             numbers.max().map_or(0, |last: usize| last.saturating_add(1))
@@ -261,6 +300,20 @@ impl Checkpoint {
     /// All tensors of a supported type, needed or not, in order of their names.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.tensors.values()
+    }
+
+    /// Weights that are stored as integers: how many numbers each has, and its bytes with its scales left out.
+    pub fn integer_weights(&self) -> impl Iterator<Item = (Format, u64, u64)> + '_ {
+        let stored = self.stored.map(Scheme::format);
+        self.others.values().filter_map(move |raw| {
+            let (format, words) = (stored?, raw.shape.iter().product::<usize>() as u64);
+            let numbers = match format {
+                Format::Q4 { .. } if raw.name.ends_with(".weight_packed") => 8 * words,
+                Format::Q8 if raw.name.ends_with(".weight") => words,
+                _ => return None,
+            };
+            Some((format, numbers, raw.range.len() as u64))
+        })
     }
 
     /// Fails unless every weight that `config` cannot do without is there in its shape.

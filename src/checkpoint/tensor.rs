@@ -10,6 +10,7 @@ use std::time::SystemTime;
 use half::f16;
 use memmap2::Mmap;
 
+use super::integers;
 use crate::error::excerpt;
 use crate::format::Format;
 use crate::ops::cpu::system::available;
@@ -134,8 +135,36 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     range: Range<usize>,
     shard: Arc<Shard>,
-    /// The elements become integers when they are taken: their format until then, and how.
-    quantized: Option<(Format, Scheme)>,
+    /// How the elements are made when they are taken, if they do not lie there.
+    made: Option<Made>,
+}
+
+/// Elements that are made when they are taken.
+#[derive(Debug, Clone)]
+enum Made {
+    /// Integers of floating-point numbers in this format.
+    Quantized(Format, Scheme),
+    /// Integers that lie there, with their scales, which lie elsewhere.
+    Joined(Box<Tensor>),
+}
+
+/// A tensor of another type than floating-point numbers.
+#[derive(Debug, Clone)]
+pub(super) struct Raw {
+    /// Canonical name.
+    pub name: String,
+    /// As the file calls it.
+    pub dtype: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    pub range: Range<usize>,
+    pub shard: Arc<Shard>,
+}
+
+impl Raw {
+    pub fn bytes(&self) -> &[u8] {
+        &self.shard.bytes()[self.range.clone()]
+    }
 }
 
 impl Tensor {
@@ -147,7 +176,20 @@ impl Tensor {
         range: Range<usize>,
         shard: Arc<Shard>,
     ) -> Self {
-        Self { name, format, shape, range, shard, quantized: None }
+        Self { name, format, shape, range, shard, made: None }
+    }
+
+    /// Integers with their scales.
+    pub(super) fn joined(
+        name: &str,
+        format: Format,
+        shape: Vec<usize>,
+        codes: &Raw,
+        scales: &Tensor,
+    ) -> Self {
+        let Raw { range, shard, .. } = codes.clone();
+        let made = Some(Made::Joined(Box::new(scales.clone())));
+        Self { name: name.to_owned(), format, shape, range, shard, made }
     }
 
     /// A tensor of numbers that are in no file.
@@ -155,7 +197,7 @@ impl Tensor {
         debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let range = 0..size_of_val(&numbers[..]);
         let shard = Arc::new(Shard { path: PathBuf::from(&name), data: Data::Made(numbers) });
-        Self { name, format: Format::F16, shape, range, shard, quantized: None }
+        Self { name, format: Format::F16, shape, range, shard, made: None }
     }
 
     /// The same weight in integers, which are made when it is taken.
@@ -172,7 +214,7 @@ impl Tensor {
             return Err(Error::Request(what));
         };
         scheme.divides(&self.name, columns)?;
-        self.quantized = Some((self.format, scheme));
+        self.made = Some(Made::Quantized(self.format, scheme));
         self.format = scheme.format();
         Ok(self)
     }
@@ -183,15 +225,19 @@ impl Tensor {
     /// # Errors
     /// [`Error::Model`] if numbers to be quantised are not finite.
     pub fn to_words(&self) -> Result<Vec<u32>> {
-        match self.quantized {
-            Some((_, scheme)) => quant::matrix(self, scheme),
+        match &self.made {
+            Some(Made::Quantized(_, scheme)) => quant::matrix(self, *scheme),
+            Some(Made::Joined(scales)) => integers::words(self, scales),
             None => Ok(bytemuck::pod_collect_to_vec(self.bytes())),
         }
     }
 
     /// Format of [`Tensor::bytes`].
     pub(crate) fn stored_format(&self) -> Format {
-        self.quantized.map_or(self.format, |(stored, _)| stored)
+        match self.made {
+            Some(Made::Quantized(stored, _)) => stored,
+            _ => self.format,
+        }
     }
 
     /// The elements as they are stored, little-endian. They start at a multiple of [`Format::align`] in files of the usual writers, but
@@ -207,7 +253,7 @@ impl Tensor {
 
     /// Whether the numbers can be read where they are mapped.
     pub fn is_aligned(&self) -> bool {
-        self.quantized.is_none() && self.bytes().as_ptr().addr().is_multiple_of(self.format.align())
+        self.made.is_none() && self.bytes().as_ptr().addr().is_multiple_of(self.format.align())
     }
 
     /// Number of elements.

@@ -2,17 +2,19 @@
 
 use super::bench::BenchArgs;
 use super::eval::EvalArgs;
+use super::idle::Given;
 use super::images::STDIN;
 use super::log::LogArgs;
 use super::quantize::QuantizeArgs;
 use super::selection::SelectionArgs;
-use super::values::{self, BudgetArg, GpuArg, PromptArg, TypedBudget};
+use super::values::{self, BudgetArg, GpuArg, NumberFormat, PromptArg, TypedBudget};
 use super::version;
 use clap::{Args, Parser, Subcommand};
 use hired::checkpoint::synth::Preset;
 use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
 use hired::ops::sample::Sampling;
+use hired::quant::{Quantization, Scope};
 use hired::select::Budget;
 use std::path::PathBuf;
 
@@ -120,10 +122,18 @@ pub struct DeviceArgs {
     /// Where to compute: auto (the first CUDA device that works, else the CPU), cpu, cuda or cuda:N
     #[arg(short, long, value_name = "D", default_value = "auto", value_parser = values::device)]
     device: Device,
-    /// Number format. On CUDA: of weights, KV cache and activations [default: f16]. On the CPU: of the KV cache alone
-    /// [default: f32], the arithmetic is always f32
-    #[arg(long, value_name = "T", value_parser = values::one_of(&[("f16", Dtype::F16), ("f32", Dtype::F32)]))]
-    dtype: Option<Dtype>,
+    /// Number format. On CUDA: of weights, KV cache and activations [default: f16]. On the CPU: f16 and f32 of the KV
+    /// cache alone [default: f32]; q8 (int8 weights and activations) and q4 (int4 weights) of weights, which are
+    /// quantised while they load, on the CPU only so far
+    #[arg(long, value_name = "T", value_parser = values::one_of(&values::FORMATS))]
+    dtype: Option<NumberFormat>,
+    /// Numbers that share a scale with --dtype q4 [default: 128]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
+    group: Option<usize>,
+    /// What --dtype q8 and q4 quantise, llm: linear layers of the decoder; all: also of vision tower, projector and
+    /// logits head [default: llm]
+    #[arg(hide_short_help = true, long, value_name = "WHAT", value_parser = values::one_of(&values::SCOPES))]
+    quantize: Option<Scope>,
     /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer
     #[arg(hide_short_help = true, long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
     pub resample: Resample,
@@ -158,15 +168,37 @@ const RESAMPLE: [(&str, Resample); 3] = [
 impl DeviceArgs {
     /// Name of the number format, once it is known whether a GPU computes.
     pub fn dtype_name(&self, gpu: bool) -> &'static str {
-        let own = if gpu { Dtype::F16 } else { Dtype::F32 };
-        self.dtype.unwrap_or(own).name()
+        match self.dtype {
+            Some(NumberFormat::Q8) => "q8",
+            Some(NumberFormat::Q4) => "q4",
+            Some(NumberFormat::Float(dtype)) => dtype.name(),
+            None => if gpu { Dtype::F16 } else { Dtype::F32 }.name(),
+        }
+    }
+
+    /// Options of integers that were given without these.
+    pub fn idle(&self, given: &Given<'_>) -> Vec<String> {
+        match self.dtype {
+            Some(NumberFormat::Q4) => Vec::new(),
+            Some(NumberFormat::Q8) => {
+                given.these(&["group"], "--dtype q8 has one scale for each row")
+            }
+            _ => given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
+        }
     }
 
     /// The engine that was asked for.
     pub fn options(&self) -> EngineOptions {
         EngineOptions::default()
             .with_device(self.device)
-            .with_dtype(self.dtype)
+            .with_dtype(match self.dtype {
+                Some(NumberFormat::Float(dtype)) => Some(dtype),
+                _ => None,
+            })
+            .with_quantization(self.dtype.and_then(|dtype| {
+                let scheme = dtype.scheme(self.group)?;
+                Some(Quantization { scheme, scope: self.quantize.unwrap_or(Scope::Llm) })
+            }))
             .with_resample(self.resample)
             .with_no_graph(self.no_graph)
             .with_gemm(self.gemm)

@@ -2,8 +2,9 @@
 
 use super::interrupt::Interrupt;
 use super::output::{print, print_json};
+use super::values::{self, NumberFormat};
 use super::{Stop, progress};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use hired::quant::{self, Scheme, Scope};
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -18,50 +19,26 @@ pub struct QuantizeArgs {
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
     /// q8: int8 weights, a scale per output row; q4: int4 weights, a scale per group of inputs
-    #[arg(long, value_name = "T")]
-    dtype: Format,
-    /// Numbers that share a scale in q4: 32, 64 or 128 [default: 128]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "T", value_parser = values::one_of(&values::INTEGERS))]
+    dtype: NumberFormat,
+    /// Numbers that share a scale in q4 [default: 128]
+    #[arg(long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
     group: Option<usize>,
     /// llm: linear layers of the decoder; all: also of vision tower, projector and logits head
-    #[arg(long, value_name = "WHAT", default_value = "llm")]
-    quantize: Layers,
+    #[arg(long, value_name = "WHAT", default_value = "llm", value_parser = values::one_of(&values::SCOPES))]
+    quantize: Scope,
     /// Print a JSON object
     #[arg(long)]
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Format {
-    Q8,
-    Q4,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Layers {
-    Llm,
-    All,
-}
-
 pub fn quantize(args: &QuantizeArgs, interrupt: &Interrupt) -> Result<(), Stop> {
-    let scheme = match (args.dtype, args.group) {
-        (Format::Q8, None) => Scheme::Q8,
-        (Format::Q8, Some(_)) => {
-            let what = "--group is for --dtype q4: q8 has one scale for each row";
-            return Err(Stop::Usage(what.into()));
-        }
-        (Format::Q4, group) => {
-            let group = group.unwrap_or(128);
-            if !Scheme::GROUPS.contains(&group) {
-                return Err(Stop::Usage(format!("--group {group}: give 32, 64 or 128")));
-            }
-            Scheme::Q4 { group }
-        }
-    };
-    let scope = match args.quantize {
-        Layers::Llm => Scope::Llm,
-        Layers::All => Scope::All,
-    };
+    if args.dtype == NumberFormat::Q8 && args.group.is_some() {
+        let what = "--group is for --dtype q4: q8 has one scale for each row";
+        return Err(Stop::Usage(what.into()));
+    }
+    let scope = args.quantize;
+    let scheme = args.dtype.scheme(args.group).expect("both are integers");
     interrupt.heed();
     let bar = progress::bytes(format!("{scheme}"));
     let done = quant::quantize(&args.model, &args.out, scheme, scope, &mut |done, all| {

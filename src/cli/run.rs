@@ -14,6 +14,7 @@ use super::prompt;
 use super::report::{Asked, Device, Report, statistics};
 use super::values::BudgetArg;
 use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
+use hired::quant::Scheme;
 use hired::select::Budget;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -83,7 +84,8 @@ fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool) -> Vec<String> {
         (false, BudgetArg::Fixed(budget)) => given.selection(&args.selection.with(budget)),
         (false, BudgetArg::Auto) => given.selection(&args.selection.with(Budget::Count(1))),
     };
-    [of_selection, given.sampling(&args.sampling), given.device(is_cuda)].concat()
+    let of_formats = args.device.idle(given);
+    [of_selection, given.sampling(&args.sampling), given.device(is_cuda), of_formats].concat()
 }
 
 /// The engine; a bar tells how the weights come along.
@@ -201,7 +203,8 @@ fn report(
 ) -> Result<(), Stop> {
     let device = Device::of(engine);
     let model = args.model.model.display().to_string();
-    let dtype = args.device.dtype_name(engine.card().is_some());
+    let stored = engine.config().quantization.map(Scheme::name);
+    let dtype = stored.unwrap_or(args.device.dtype_name(engine.card().is_some()));
     let reports: Vec<Report<'_>> = requests
         .iter()
         .zip(answers)

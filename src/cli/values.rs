@@ -1,8 +1,9 @@
 //! Values as typed to values as meant. Each parser's error completes "invalid value '…' for '--option'".
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use hired::engine::Device;
+use hired::engine::{Device, Dtype};
 use hired::ops::gpu::{GPUS, Gpu};
+use hired::quant::{Scheme, Scope};
 use hired::select::Budget;
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -93,6 +94,46 @@ pub fn one_of<T: Copy + Send + Sync>(
         *value
     })
 }
+
+/// What `--dtype` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NumberFormat {
+    /// Floating-point numbers.
+    Float(Dtype),
+    /// int8 weights and activations.
+    Q8,
+    /// int4 weights.
+    Q4,
+}
+
+impl NumberFormat {
+    /// The scheme of integers, in groups of 128 unless others are asked for.
+    pub fn scheme(self, group: Option<usize>) -> Option<Scheme> {
+        match self {
+            Self::Float(_) => None,
+            Self::Q8 => Some(Scheme::Q8),
+            Self::Q4 => Some(Scheme::Q4 { group: group.unwrap_or(128) }),
+        }
+    }
+}
+
+/// Values of `--dtype`; the last two are integers.
+pub const FORMATS: [(&str, NumberFormat); 4] = [
+    ("f16", NumberFormat::Float(Dtype::F16)),
+    ("f32", NumberFormat::Float(Dtype::F32)),
+    ("q8", NumberFormat::Q8),
+    ("q4", NumberFormat::Q4),
+];
+
+/// Those of `hired quantize`.
+pub const INTEGERS: [(&str, NumberFormat); 2] =
+    [("q8", NumberFormat::Q8), ("q4", NumberFormat::Q4)];
+
+/// Values of `--group`.
+pub const GROUPS: [(&str, usize); 3] = [("32", 32), ("64", 64), ("128", 128)];
+
+/// Values of `--quantize`.
+pub const SCOPES: [(&str, Scope); 2] = [("llm", Scope::Llm), ("all", Scope::All)];
 
 /// `auto`, `cpu`, `cuda` or `cuda:N`.
 pub fn device(text: &str) -> Result<Device, &'static str> {

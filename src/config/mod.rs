@@ -9,6 +9,7 @@ mod hub;
 mod json;
 mod model;
 mod preprocessor;
+mod quantization;
 mod rope;
 
 pub use hub::folder;
@@ -16,6 +17,7 @@ pub use rope::{Rope, RopeScaling};
 
 use std::path::{Path, PathBuf};
 
+use crate::quant::Scheme;
 use crate::{Result, files};
 
 // Sizes are bounded when they are read such that their products fit 64 bits.
@@ -149,6 +151,8 @@ pub struct ImageConfig {
 pub struct ModelConfig {
     /// LLaVA-NeXT or LLaVA-1.5.
     pub architecture: Architecture,
+    /// How weights of linear layers are stored as integers, if they are.
+    pub quantization: Option<Scheme>,
     /// The vision tower.
     pub vision: VisionConfig,
     /// The decoder.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::generation::Generation;
 use super::json::{self, Section};
+use super::quantization::quantization;
 use super::{
     Activation, Architecture, Family, Files, ModelConfig, TextConfig, VisionConfig, preprocessor,
     rope,
@@ -39,12 +40,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let map = json::parse(&path, files.config)?;
     let root = Section::root(&path, &map);
     let architecture = architecture(&root)?;
-    if root.get("quantization_config").is_some() {
-        return Err(root.error(
-            "quantization_config",
-            "is set: quantized checkpoints are not supported; use one stored in f16, bf16 or f32",
-        ));
-    }
+    let quantization = quantization(&path, &map)?;
     let vision = vision(&root.section("vision_config")?)?;
     let text = text(&root, architecture)?;
     let pinpoints = match architecture {
@@ -67,6 +63,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let eos = eos(&generation, &root)?;
     let image = preprocessor::image(dir, files, &vision, pinpoints)?;
     Ok(ModelConfig {
+        quantization,
         architecture,
         feature_blocks,
         projector_activation: root.choice("projector_hidden_act", "gelu", &activations)?,

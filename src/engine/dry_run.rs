@@ -5,8 +5,8 @@ use super::prepare::{Prepared, PreparedImage, plan};
 use super::request::EngineOptions;
 use super::runner::room_for;
 use crate::Result;
-use crate::checkpoint::{self, Access};
 use crate::checkpoint::synth::Preset;
+use crate::checkpoint::{self, Access};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::format::Format;
 use crate::image::{Layout, Normalization, Resample, Tiles};
@@ -96,6 +96,9 @@ impl DryRun {
         options: &EngineOptions,
     ) -> Result<Self> {
         let footprint = options.footprint()?;
+        if let Footprint::Cuda { .. } = footprint {
+            options.no_quantization_on_cuda(&config)?;
+        }
         let predictor = Predictor::new(&config, footprint, &*source)?;
         // Numbers of the picture play no part.
         let norm = Normalization::new(&config.image, Resample::default());

@@ -21,7 +21,7 @@ pub struct Inspection {
     pub architecture: &'static str,
     /// Numbers in all tensors of the files.
     pub parameters: u64,
-    /// Format of most of them: `f16`, `bf16` or `f32`.
+    /// Format of most of them: `f16`, `bf16`, `f32`, `q8` or `q4`.
     pub dtype: &'static str,
     /// Bytes of all tensors.
     pub bytes: u64,
@@ -113,6 +113,10 @@ pub fn inspect(
     for tensor in checkpoint.tensors() {
         parameters += tensor.elements() as u64;
         *formats.entry(tensor.format.name()).or_default() += tensor.bytes().len() as u64;
+    }
+    for (format, numbers, bytes) in checkpoint.integer_weights() {
+        parameters += numbers;
+        *formats.entry(format.name()).or_default() += bytes;
     }
     let mut dry_run = DryRun::of(config, Box::new(checkpoint), options)?;
     let mut budgets = Vec::new();

@@ -119,11 +119,11 @@ impl Engine {
         let (session, card) = match options.device {
             Device::Cpu => on_cpu(origin, options, progress)?,
             Device::Cuda(ordinal) => {
-                options.no_quantization_on_cuda()?;
+                options.no_quantization_on_cuda(&origin.config)?;
                 on_cuda(origin, options, ordinal, progress)?
             }
             Device::Auto => match usable_cuda() {
-                Ok(true) if options.quantization.is_some() => {
+                Ok(true) if options.no_quantization_on_cuda(&origin.config).is_err() => {
                     notes.push(
                         "running on the CPU: integer weights are not computed on a GPU yet".into(),
                     );

@@ -27,11 +27,7 @@ pub enum Weights {
 
 impl Origin {
     /// A Hugging Face folder.
-    pub fn folder(
-        path: &Path,
-        access: Access,
-        quantization: Option<Quantization>,
-    ) -> Result<Self> {
+    pub fn folder(path: &Path, access: Access, quantization: Option<Quantization>) -> Result<Self> {
         let (ModelFolder { dir, config }, checkpoint) =
             checkpoint::open_with(path, access, quantization)?;
         Ok(Self { config, weights: Weights::Stored(dir, checkpoint) })

@@ -1,5 +1,6 @@
 //! What is asked of the engine.
 
+use crate::config::ModelConfig;
 use crate::format::{Dtype, Formats};
 use crate::image::Resample;
 use crate::ops::cuda::Gemm;
@@ -71,7 +72,6 @@ impl EngineOptions {
     pub(super) fn footprint(&self) -> Result<Footprint> {
         match self.device {
             Device::Cuda(_) => {
-                self.no_quantization_on_cuda()?;
                 let formats = self.cuda_formats();
                 let library = self.gemm.library(formats)? == Some(true);
                 Ok(Footprint::Cuda { formats, library })
@@ -81,10 +81,10 @@ impl EngineOptions {
     }
 
     /// Fails if weights are to be integers: there are no kernels for them yet.
-    pub(super) fn no_quantization_on_cuda(&self) -> Result<()> {
-        match self.quantization {
+    pub(super) fn no_quantization_on_cuda(&self, config: &ModelConfig) -> Result<()> {
+        match config.quantization.or(self.quantization.map(|wish| wish.scheme)) {
             None => Ok(()),
-            Some(Quantization { scheme, .. }) => Err(Error::Request(format!(
+            Some(scheme) => Err(Error::Request(format!(
                 "{} weights are computed on the CPU only so far: choose the device cpu, or f16 weights",
                 scheme.name()
             ))),

@@ -54,6 +54,12 @@ pub fn quantize(
     progress: &mut dyn FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Summary> {
     let (folder, weights) = checkpoint::open(model)?;
+    if let Some(stored) = folder.config.quantization {
+        return Err(Error::Request(format!(
+            "{}: its weights are {stored} already: take the folder that it was made from",
+            folder.dir.display()
+        )));
+    }
     weights.verify(&folder.config)?;
     let mut summary = Summary { quantized: 0, copied: 0, bytes_before: 0, bytes_after: 0 };
     let mut planned = Vec::new();
@@ -158,7 +164,7 @@ impl Maker<'_> {
         for (panel, bytes) in tensor.bytes().chunks(rows_at_once * row_bytes).enumerate() {
             let rows = bytes.len() / row_bytes;
             let mut scales = vec![f16::ZERO; format.scales(rows, columns)];
-            let mut codes = vec![0u8; format.bytes(rows, columns) - size_of_val(&scales[..])];
+            let mut codes = vec![0u8; format.code_bytes(rows, columns)];
             super::rows(tensor, self.scheme, panel * rows_at_once, bytes, &mut scales, &mut codes)?;
             self.scales.extend(scales);
             write(&codes)?;

@@ -17,10 +17,18 @@ pub(crate) fn matrix(tensor: &Tensor, scheme: Scheme) -> Result<Vec<u32>> {
     let (count, columns) = (tensor.shape[0], tensor.shape[1]);
     let format = scheme.format();
     let mut words = vec![0u32; format.bytes(count, columns).div_ceil(size_of::<u32>())];
-    let bytes: &mut [u8] =
-        &mut bytemuck::cast_slice_mut(&mut words)[..format.bytes(count, columns)];
-    let (scales, codes) = bytes.split_at_mut(format.scales(count, columns) * size_of::<f16>());
-    rows(tensor, scheme, 0, tensor.bytes(), bytemuck::cast_slice_mut(scales), codes)?;
+    let bytes =
+        &mut bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..format.bytes(count, columns)];
+    let (place, codes) = bytes.split_at_mut(format.scales(count, columns) * format.align());
+    let mut scales = vec![f16::ZERO; format.scales(count, columns)];
+    rows(tensor, scheme, 0, tensor.bytes(), &mut scales, codes)?;
+    match scheme {
+        Scheme::Q8 => {
+            let place: &mut [f32] = bytemuck::cast_slice_mut(place);
+            place.iter_mut().zip(&scales).for_each(|(to, scale)| *to = scale.to_f32());
+        }
+        Scheme::Q4 { .. } => place.copy_from_slice(bytemuck::cast_slice(&scales)),
+    }
     Ok(words)
 }
 

@@ -126,7 +126,7 @@ fn every_stored_type() {
     assert_eq!(checkpoint.get("a").unwrap().format, Format::Bf16);
     assert_eq!(checkpoint.get("b").unwrap().format, Format::F32);
     assert_eq!(checkpoint.get("d").unwrap().elements(), 0);
-    assert_message(checkpoint.get("c"), &["tensor c", "I8", "quantized"]);
+    assert_message(checkpoint.get("c"), &["tensor c", "I8", "quantization_config"]);
     assert_message(checkpoint.get("e"), &["tensor e", "incomplete"]);
     assert!(checkpoint.contains("c"));
     assert_eq!(checkpoint.tensors().count(), 3);

@@ -1,5 +1,6 @@
 //! The JSON files of a model folder: defaults, spellings, and what is refused.
 
+mod quantization;
 mod refused;
 
 use std::path::Path;

@@ -15,7 +15,6 @@ fn refused_values() {
         ("/model_type", json!("qwen2_vl"), &["model_type", "qwen2_vl", "llava_next"]),
         ("/model_type", json!(3), &["model_type", "string"]),
         ("/model_type", json!("llava\u{7f}\u{85}\u{9b}2J"), &["model_type", "llava   2J"]),
-        ("/quantization_config", json!({ "bits": 4 }), &["quantization_config"]),
         (
             "/vision_feature_select_strategy",
             json!("full"),

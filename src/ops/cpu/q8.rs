@@ -8,7 +8,6 @@ use super::matmul::{Epilogue, activate};
 use super::simd::{Int8, Isa};
 use crate::ops::Extent;
 use crate::quant::q8_token;
-use half::f16;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -18,7 +17,7 @@ const BLOCK: usize = 64;
 /// An int8 matrix.
 #[derive(Debug, Clone, Copy)]
 pub struct Q8<'a> {
-    scales: &'a [f16],
+    scales: &'a [f32],
     codes: &'a [i8],
     cols: usize,
 }
@@ -32,14 +31,14 @@ pub(super) fn scratch_bytes(m: usize, n: usize, k: usize) -> usize {
 impl<'a> Q8<'a> {
     /// From scales and codes, one after the other.
     pub fn new(bytes: &'a [u8], rows: usize, cols: usize) -> Self {
-        let (scales, codes) = bytes.split_at(rows * size_of::<f16>());
+        let (scales, codes) = bytes.split_at(rows * size_of::<f32>());
         Self { scales: bytemuck::cast_slice(scales), codes: bytemuck::cast_slice(codes), cols }
     }
 
     /// Rows as f32.
     pub fn widen(&self, rows: Range<usize>, out: &mut [f32]) {
         for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
-            let scale = self.scales[row].to_f32();
+            let scale = self.scales[row];
             let codes = &self.codes[row * self.cols..][..self.cols];
             out.iter_mut().zip(codes).for_each(|(out, &code)| *out = f32::from(code) * scale);
         }
@@ -81,7 +80,7 @@ impl<'a> Q8<'a> {
                             std::slice::from_raw_parts_mut(base.get().add(row * n + first), width)
                         };
                         for (column, (out, &sum)) in out.iter_mut().zip(sums).enumerate() {
-                            let product = (sum as f32 * factors[column].to_f32()) * scales[row];
+                            let product = (sum as f32 * factors[column]) * scales[row];
                             let value = bias.map_or(product, |bias| product + bias[first + column]);
                             match epilogue {
                                 Epilogue::Store(_) => *out = value,
@@ -121,7 +120,7 @@ mod tests {
     }
 
     /// The rule of a product, number by number.
-    fn by_the_rule(x: &[f32], codes: &[i8], scale: f16, bias: f32) -> f32 {
+    fn by_the_rule(x: &[f32], codes: &[i8], scale: f32, bias: f32) -> f32 {
         let largest = x.iter().fold(0f32, |a, x| a.max(x.abs()));
         let factor = 127.0 / largest;
         let sum: i64 = x
@@ -129,7 +128,7 @@ mod tests {
             .zip(codes)
             .map(|(x, &w)| i64::from((x * factor).round_ties_even() as i8) * i64::from(w))
             .sum();
-        (sum as f32 * scale.to_f32()) * (largest / 127.0) + bias
+        (sum as f32 * scale) * (largest / 127.0) + bias
     }
 
     #[test]
@@ -138,8 +137,7 @@ mod tests {
             let x = numbers(m * k, 1);
             let codes: Vec<i8> =
                 numbers(n * k, 2).iter().map(|v| (v * 128.0).floor() as i8).collect();
-            let scales: Vec<f16> =
-                numbers(n, 3).iter().map(|v| f16::from_f32(v.abs() / 100.0)).collect();
+            let scales: Vec<f32> = numbers(n, 3).iter().map(|v| v.abs() / 100.0).collect();
             let bias = numbers(n, 4);
             let w = Q8 { scales: &scales, codes: &codes, cols: k };
             let run = |rows: Range<usize>, epilogue| {
@@ -177,7 +175,7 @@ mod tests {
         let mut x = numbers(3 * k, 5);
         x[k + 7] = f32::INFINITY;
         let codes = vec![1i8; 2 * k];
-        let w = Q8 { scales: &[f16::ONE; 2], codes: &codes, cols: k };
+        let w = Q8 { scales: &[1.0; 2], codes: &codes, cols: k };
         let mut out = buffer(3, 2, vec![0.0; 6]);
         w.linear(&buffer(3, k, x), None, &mut out, Epilogue::Store(None));
         assert!(out.data[2..4].iter().all(|v| v.is_nan()));

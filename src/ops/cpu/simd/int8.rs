@@ -107,12 +107,12 @@ mod x86 {
                 let w = unsafe { _mm512_maskz_loadu_epi8(mask, w.add(j * k + at)) };
                 _mm512_xor_si512(w, flip)
             });
-            for i in 0..XS {
+            for (i, (sums, total)) in sums.iter_mut().zip(&mut totals).enumerate() {
                 // SAFETY: as above. Activations of 0 make what the weights have there of no account.
                 let x = unsafe { _mm512_maskz_loadu_epi8(mask, x.add(i * k + at)) };
-                totals[i] = _mm512_dpbusd_epi32(totals[i], ones, x);
-                for j in 0..WS {
-                    sums[i][j] = _mm512_dpbusd_epi32(sums[i][j], ws[j], x);
+                *total = _mm512_dpbusd_epi32(*total, ones, x);
+                for (sum, &w) in sums.iter_mut().zip(&ws) {
+                    *sum = _mm512_dpbusd_epi32(*sum, w, x);
                 }
             }
         };
@@ -152,10 +152,10 @@ mod x86 {
                 _mm256_cvtepi8_epi16(_mm_loadu_si128(row.add(at).cast()))
             };
             let ws: [__m256i; WS] = std::array::from_fn(|j| wide(w.wrapping_add(j * k)));
-            for i in 0..XS {
+            for (i, sums) in sums.iter_mut().enumerate() {
                 let x = wide(x.wrapping_add(i * k));
-                for j in 0..WS {
-                    sums[i][j] = _mm256_add_epi32(sums[i][j], _mm256_madd_epi16(ws[j], x));
+                for (sum, &w) in sums.iter_mut().zip(&ws) {
+                    *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(w, x));
                 }
             }
             at += 16;
