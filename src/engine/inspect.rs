@@ -111,7 +111,10 @@ pub fn inspect(
     let mut parameters = 0;
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors() {
-        parameters += tensor.elements() as u64;
+        // A scale belongs to the integers that it is for.
+        if config.quantization.is_none() || !tensor.name.ends_with(".weight_scale") {
+            parameters += tensor.elements() as u64;
+        }
         *formats.entry(tensor.format.name()).or_default() += tensor.bytes().len() as u64;
     }
     for (format, numbers, bytes) in checkpoint.integer_weights() {

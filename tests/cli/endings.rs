@@ -88,9 +88,15 @@ fn a_signal_that_is_to_be_ignored_is_ignored() {
 fn an_ended_synth_leaves_no_folder() {
     let out = super::folder().join("half");
     let place = out.to_str().unwrap();
-    let child = command(&["synth", "--preset", "llava-1.5-7b", "--out", place]).spawn().unwrap();
+    let mut child =
+        command(&["synth", "--preset", "llava-1.5-7b", "--out", place]).spawn().unwrap();
     while !out.join("model-00001-of-00003.safetensors.unfinished").exists() {
-        assert!(!out.join("model.safetensors").exists());
+        if child.try_wait().unwrap().is_some() {
+            let (status, said) = said(child);
+            assert!(status == Some(1) && said.contains("GB free"), "{status:?} {said}");
+            println!("skipped: the disk has no room for 14 GB");
+            return;
+        }
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     signal(&child, "-TERM");
