@@ -1,9 +1,16 @@
 //! `hired devices`: what this machine can run on.
 
 use super::Stop;
-use super::args::DevicesArgs;
 use super::output::{print, print_json};
+use clap::Args;
 use serde::Serialize;
+
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Print a JSON object
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// The CPU as this program sees it.
 #[derive(Debug, Serialize)]

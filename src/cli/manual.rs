@@ -1,9 +1,23 @@
 //! `hired completions` and `hired man`: the command line's definition for shells and for `man`.
 
 use super::Stop;
-use super::args::{Cli, CompletionsArgs, ManArgs};
+use super::args::Cli;
 use super::output::print;
+use clap::Args;
 use clap::CommandFactory;
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The command that the page is about [default: hired itself]
+    #[arg(value_name = "COMMAND")]
+    pub command: Option<String>,
+}
 
 pub fn completions(args: &CompletionsArgs) -> Result<(), Stop> {
     let mut script = Vec::new();

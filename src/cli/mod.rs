@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod chart;
+mod device;
 mod devices;
 mod dump;
 mod eval;

@@ -1,11 +1,27 @@
 //! `hired synth`: a random-weight checkpoint.
 
-use super::args::SynthArgs;
 use super::interrupt::Interrupt;
+use super::values;
 use super::{Stop, progress};
+use clap::Args;
 use hired::checkpoint::synth;
+use hired::checkpoint::synth::Preset;
 use hired::text::synth::tokenizer_json;
 use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Architecture: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b, llava-v1.6-mistral-7b, llava-1.5-7b or llava-1.5-13b
+    #[arg(long, value_name = "NAME")]
+    pub preset: Preset,
+    /// Folder to write, new or empty
+    #[arg(short, long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The same preset and seed give the same bytes
+    #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>)]
+    pub seed: u64,
+}
 
 pub fn synth(args: &SynthArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let SynthArgs { preset, out, seed } = args;

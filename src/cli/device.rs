@@ -1,0 +1,101 @@
+//! Options that say where and in which formats to compute.
+
+use super::args::heading;
+use super::idle::Given;
+use super::values::{self, NumberFormat};
+use clap::Args;
+use hired::engine::{Device, Dtype, EngineOptions, Gemm};
+use hired::image::Resample;
+use hired::quant::{Quantization, Scope};
+
+/// Options that say where and in which formats to compute.
+#[derive(Debug, Args)]
+#[command(next_help_heading = heading::DEVICE)]
+pub struct DeviceArgs {
+    /// Where to compute: auto (the first CUDA device that works, else the CPU), cpu, cuda or cuda:N
+    #[arg(short, long, value_name = "D", default_value = "auto", value_parser = values::device)]
+    device: Device,
+    /// Number format. On CUDA: of weights, KV cache and activations [default: f16]. On the CPU: f16 and f32 of the KV
+    /// cache alone [default: f32]; q8 (int8 weights and activations) and q4 (int4 weights) of weights, which are
+    /// quantised while they load, on the CPU only so far
+    #[arg(long, value_name = "T", value_parser = values::one_of(&values::FORMATS))]
+    dtype: Option<NumberFormat>,
+    /// Numbers that share a scale with --dtype q4 [default: 128]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
+    group: Option<usize>,
+    /// What --dtype q8 and q4 quantise, llm: linear layers of the decoder; all: also of vision tower, projector and
+    /// logits head [default: llm]
+    #[arg(hide_short_help = true, long, value_name = "WHAT", value_parser = values::one_of(&values::SCOPES))]
+    quantize: Option<Scope>,
+    /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer
+    #[arg(hide_short_help = true, long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
+    pub resample: Resample,
+    /// Which matrix multiplication CUDA uses: own kernels, cublas, or auto (cuBLAS in f16 from Turing on where it is
+    /// installed and passes a trial, else own)
+    #[arg(hide_short_help = true, long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]
+    gemm: Gemm,
+    /// Launch the kernels of each CUDA decode step one by one, for a profiler, instead of as a CUDA graph
+    #[arg(hide_short_help = true, long)]
+    no_graph: bool,
+    /// Threads of the CPU [default: RAYON_NUM_THREADS, else one for each core]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::threads)]
+    pub threads: Option<usize>,
+    /// Read the weights into memory instead of mapping their files: needs that memory, and keeps the program safe from
+    /// whoever writes to the files meanwhile
+    #[arg(hide_short_help = true, long)]
+    no_mmap: bool,
+    /// Refuse images of more than N pixels [default, and at most: 178956970, as Pillow]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::count)]
+    pub max_pixels: Option<usize>,
+}
+
+const GEMM: [(&str, Gemm); 3] =
+    [("auto", Gemm::Auto), ("own", Gemm::Own), ("cublas", Gemm::Cublas)];
+
+const RESAMPLE: [(&str, Resample); 3] = [
+    ("pillow", Resample::Pillow),
+    ("pillow-12", Resample::Pillow12),
+    ("torchvision", Resample::Torchvision),
+];
+
+impl DeviceArgs {
+    /// Name of the number format, once it is known whether a GPU computes.
+    pub fn dtype_name(&self, gpu: bool) -> &'static str {
+        match self.dtype {
+            Some(NumberFormat::Q8) => "q8",
+            Some(NumberFormat::Q4) => "q4",
+            Some(NumberFormat::Float(dtype)) => dtype.name(),
+            None => if gpu { Dtype::F16 } else { Dtype::F32 }.name(),
+        }
+    }
+
+    /// Options of integers that were given without these.
+    pub fn idle(&self, given: &Given<'_>) -> Vec<String> {
+        match self.dtype {
+            Some(NumberFormat::Q4) => Vec::new(),
+            Some(NumberFormat::Q8) => {
+                given.these(&["group"], "--dtype q8 has one scale for each row")
+            }
+            _ => given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
+        }
+    }
+
+    /// The engine that was asked for.
+    pub fn options(&self) -> EngineOptions {
+        EngineOptions::default()
+            .with_device(self.device)
+            .with_dtype(match self.dtype {
+                Some(NumberFormat::Float(dtype)) => Some(dtype),
+                _ => None,
+            })
+            .with_quantization(self.dtype.and_then(|dtype| {
+                let scheme = dtype.scheme(self.group)?;
+                Some(Quantization { scheme, scope: self.quantize.unwrap_or(Scope::Llm) })
+            }))
+            .with_resample(self.resample)
+            .with_no_graph(self.no_graph)
+            .with_gemm(self.gemm)
+            .with_no_mmap(self.no_mmap)
+            .with_max_pixels(self.max_pixels)
+    }
+}
