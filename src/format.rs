@@ -1,9 +1,7 @@
 //! Number formats: what weights are stored in, and what activations and the key/value cache are held in.
 //!
 //! These are separate choices. A weight knows its own [`Format`]; activations and the cache each have a [`Dtype`], a
-//! format that kernels read and write number by number. To add a format of weights (8-bit integers with a scale for
-//! each row, 4-bit integers in groups): its size here, a reader in `ops/cpu/numbers.rs`, a reader in
-//! `kernels/weights.cuh`, and a row of the table in `ops/cuda/matmul/choose.rs`. The model does not change.
+//! format that kernels read and write number by number. docs/architecture.md says what a new format of weights needs.
 
 /// Bytes of the widest access of a kernel: rows of weights on a device are padded to a multiple of it.
 const VECTOR: usize = 16;
