@@ -28,10 +28,12 @@ impl Interrupt {
                 std::process::exit(STATUS);
             }
         };
-        let ignored = signals::ignored();
+        let ignored = signals::hangup_is_ignored();
         ctrlc::set_handler(on_signal)
             .map_err(|error| Stop::Failed(format!("cannot listen for Ctrl-C: {error}")))?;
-        signals::ignore(ignored);
+        if ignored {
+            signals::ignore_hangup();
+        }
         signals::explain_lost_pages();
         Ok(Self(state))
     }
@@ -54,28 +56,25 @@ impl Interrupt {
 
 #[cfg(unix)]
 mod signals {
-    use libc::{SIG_ERR, SIG_IGN, SIGBUS, SIGHUP, SIGINT, c_int};
+    use libc::{SIG_ERR, SIG_IGN, SIGBUS, SIGHUP, c_int};
 
-    /// Signals that whoever started the program had it ignore, such as SIGHUP under `nohup`.
-    pub fn ignored() -> Vec<c_int> {
-        let is_ignored = |signal: &c_int| {
-            // SAFETY: the structure is plain numbers, of which zeros are valid; the call only writes the handler that
-            // is set into it.
-            unsafe {
-                let mut action: libc::sigaction = std::mem::zeroed();
-                libc::sigaction(*signal, std::ptr::null(), &mut action) == 0
-                    && action.sa_sigaction == SIG_IGN
-            }
-        };
-        [SIGHUP, SIGINT].into_iter().filter(is_ignored).collect()
+    /// Whether whoever started the program had it ignore the end of its terminal, as `nohup` does. SIGINT is listened to
+    /// all the same: shells start what runs in the background of a script with that ignored, and a script that sends it
+    /// means it.
+    pub fn hangup_is_ignored() -> bool {
+        // SAFETY: the structure is plain numbers, of which zeros are valid; the call only writes the handler that is set
+        // into it.
+        unsafe {
+            let mut action: libc::sigaction = std::mem::zeroed();
+            libc::sigaction(SIGHUP, std::ptr::null(), &mut action) == 0
+                && action.sa_sigaction == SIG_IGN
+        }
     }
 
-    /// Ignores them again.
-    pub fn ignore(signals: Vec<c_int>) {
-        for signal in signals {
-            // SAFETY: no handler of this program is installed by it.
-            unsafe { libc::signal(signal, SIG_IGN) };
-        }
+    /// Ignores it again.
+    pub fn ignore_hangup() {
+        // SAFETY: no handler of this program is installed by it.
+        unsafe { libc::signal(SIGHUP, SIG_IGN) };
     }
 
     /// What becomes of a mapped file that was cut short: reading the lost pages raises SIGBUS, which would end the
@@ -100,7 +99,9 @@ mod signals {
 
 #[cfg(not(unix))]
 mod signals {
-    pub fn ignored() {}
-    pub fn ignore((): ()) {}
+    pub fn hangup_is_ignored() -> bool {
+        false
+    }
+    pub fn ignore_hangup() {}
     pub fn explain_lost_pages() {}
 }
