@@ -12,6 +12,7 @@ mod predict;
 mod prepare;
 mod request;
 mod runner;
+mod scheduler;
 mod sequence;
 mod serving;
 mod session;
@@ -26,6 +27,7 @@ pub use inspect::{Inspection, VisionInspection, inspect};
 pub use limit::{Limit, Pace};
 pub use plan::{Bound, BudgetPlan, Planner};
 pub use request::{Device, EngineOptions, Image, Prompt, Request};
+pub use scheduler::{Scheduler, SchedulerOptions, Statistics, SubmitError, Ticket, Update};
 
 pub use crate::ops::ceiling::Ceiling;
 pub use crate::ops::clock::Stage;

@@ -24,7 +24,7 @@ impl<O: Ops> Session<O> {
     }
 
     /// A request that has come to its end.
-    pub(super) fn answer(&self, begun: Begun, memory: Memory) -> Answer {
+    pub(super) fn told(&self, begun: Begun, memory: Memory) -> Answer {
         let Begun { sequence, prompt_tokens, visual, host_round_trip, mut timings, stages } = begun;
         timings.decode = sequence.decode_time().as_secs_f64();
         let more = sequence.tokens.len() - 1;

@@ -21,6 +21,7 @@ use crate::ops::profile::Entry;
 use crate::select::Selection;
 use crate::{Error, Result};
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Hears of progress and tokens, and may stop the work.
@@ -36,6 +37,17 @@ pub trait Serve: Send {
         fate: Fate,
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Result<Answer>>>;
+    /// Answers a request that is prepared already; its times count from `start`.
+    fn answer(
+        &mut self,
+        prepared: Prepared,
+        start: Instant,
+        on_event: &mut Listener<'_>,
+    ) -> Result<Answer>;
+    /// What prepares requests, on any thread.
+    fn preparer(&self) -> Arc<Preparer>;
+    /// Pages of the caches' first group that nobody holds, and all of them.
+    fn pages(&self) -> (usize, usize);
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
     fn sweep(
@@ -52,7 +64,7 @@ pub trait Serve: Send {
 
 /// A model on an executor, and what turns requests into numbers.
 pub struct Session<O: Ops> {
-    pub(super) preparer: Preparer,
+    pub(super) preparer: Arc<Preparer>,
     pub(super) weights: Weights,
     pub(super) predictor: Predictor,
     pub(super) runner: Runner<O>,
@@ -101,17 +113,32 @@ where
         }
         let mut answers = Vec::new();
         if refused.is_empty() || !batch.is_empty() {
-            let predicted_peak = self.plan(&batch)?;
             let mut listener = |event: Event<'_>| on_event(event.of(|index| places[index]));
-            let served =
-                self.settled(|session| session.serve(&batch, None, start, fate, &mut listener))?;
-            let memory = self.memory(predicted_peak);
-            answers.extend(served.into_iter().map(|b| b.map(|b| self.answer(b, memory))));
+            answers = self.answers(&batch, start, fate, &mut listener)?;
         }
         for (place, error) in refused {
             answers.insert(place, Err(error));
         }
         Ok(answers)
+    }
+
+    fn answer(
+        &mut self,
+        prepared: Prepared,
+        start: Instant,
+        on_event: &mut Listener<'_>,
+    ) -> Result<Answer> {
+        self.weights.check_unchanged()?;
+        let mut answers = self.answers(&[prepared], start, Fate::Shared, on_event)?;
+        answers.remove(0)
+    }
+
+    fn preparer(&self) -> Arc<Preparer> {
+        self.preparer.clone()
+    }
+
+    fn pages(&self) -> (usize, usize) {
+        self.runner.pools.count()
     }
 
     fn sweep(
@@ -204,8 +231,23 @@ impl<O: Ops> Session<O> {
             runner.reserve(config, &Room::whole(kv::pages_for(tokens)))?;
         }
         let (preparer, weights) = origin.into_parts(options)?;
+        let preparer = Arc::new(preparer);
         let load = start.elapsed();
         Ok(Self { preparer, weights, predictor, runner, kv_tokens, load })
+    }
+
+    /// Answers a prepared batch, in its order.
+    fn answers(
+        &mut self,
+        batch: &[Prepared],
+        start: Instant,
+        fate: Fate,
+        on_event: &mut Listener<'_>,
+    ) -> Result<Vec<Result<Answer>>> {
+        let predicted_peak = self.plan(batch)?;
+        let served = self.settled(|session| session.serve(batch, None, start, fate, on_event))?;
+        let memory = self.memory(predicted_peak);
+        Ok(served.into_iter().map(|begun| begun.map(|begun| self.told(begun, memory))).collect())
     }
 
     /// Gives back what earlier batches took and the next need not have; a cache of fixed size stays.

@@ -63,7 +63,7 @@ impl<O: Ops> Session<O> {
             Ok(begun)
         })?;
         let memory = self.memory(need.peak);
-        let answers: Vec<Answer> = begun.into_iter().map(|b| self.answer(b, memory)).collect();
+        let answers: Vec<Answer> = begun.into_iter().map(|b| self.told(b, memory)).collect();
         let of_place = |place: usize| answers[place * requests.len()..][..requests.len()].to_vec();
         Ok(places.into_iter().map(of_place).collect())
     }

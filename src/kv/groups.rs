@@ -97,6 +97,11 @@ impl Pools {
         self.0.iter_mut().zip(tables.0).for_each(|(pool, table)| pool.release(table));
     }
 
+    /// Pages of the first group that nobody holds, and all of them.
+    pub fn count(&self) -> (usize, usize) {
+        self.0.first().map_or((0, 0), |pool| (pool.free(), pool.pages()))
+    }
+
     /// Nobody holds a page.
     pub fn is_whole(&self) -> bool {
         self.0.iter().all(|pool| pool.free() == pool.pages())

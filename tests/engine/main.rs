@@ -4,6 +4,7 @@ mod apart;
 #[path = "../common/mod.rs"]
 mod common;
 mod folder;
+mod scheduler;
 mod sweep;
 
 use common::folder::{edit_json, edit_tensor, model_copy, rename_tensors};

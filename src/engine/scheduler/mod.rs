@@ -1,0 +1,207 @@
+//! An engine that many clients use at once.
+
+mod queue;
+mod statistics;
+mod ticket;
+mod update;
+mod worker;
+
+pub use statistics::Statistics;
+pub use ticket::Ticket;
+pub use update::{SubmitError, Update};
+
+use super::prepare::Preparer;
+use super::request::Request;
+use super::{CardInfo, Engine};
+use crate::setters::setters;
+use queue::{Job, Phase, Queue};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+/// How a [`Scheduler`] works.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SchedulerOptions {
+    /// Requests that may wait for their turn; one more is refused with [`SubmitError::Full`].
+    pub max_waiting: usize,
+    /// Requests that are answered at the same time.
+    pub max_running: usize,
+    /// Bytes that results of images seen before may take, so that they need not be computed again. `None`: none are kept.
+    pub cache_memory: Option<usize>,
+}
+
+impl Default for SchedulerOptions {
+    fn default() -> Self {
+        Self { max_waiting: 64, max_running: crate::ops::DECODE_ROWS, cache_memory: None }
+    }
+}
+
+setters! {
+    SchedulerOptions {
+        with_max_waiting(max_waiting: usize);
+        with_max_running(max_running: usize);
+        with_cache_memory(cache_memory: impl Into<Option<usize>>);
+    }
+}
+
+/// A running engine that many clients use at once: a handle that may be cloned and shared between threads.
+///
+/// The engine has a thread of its own. Requests wait in a queue of bounded length and are begun in the order in which
+/// they came. When the last handle is dropped, what is under way is cancelled and the thread ends.
+///
+/// ```no_run
+/// use hired::{Engine, EngineOptions, Request, Scheduler, SchedulerOptions, SubmitError, Update};
+/// use std::sync::mpsc;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let engine = Engine::load("llava-v1.6-vicuna-7b-hf", EngineOptions::default())?;
+/// let scheduler = Scheduler::start(engine, SchedulerOptions::default().with_max_waiting(16));
+///
+/// let (sender, updates) = mpsc::channel();
+/// let request = Request::new("What is a llama?");
+/// // The callback runs on the engine's thread: it must be quick, and hand on what it hears.
+/// let ticket = match scheduler.submit(request, move |update| drop(sender.send(update))) {
+///     Ok(ticket) => ticket,
+///     Err(SubmitError::Full { waiting, .. }) => return Err(format!("{waiting} requests wait").into()),
+///     Err(error) => return Err(error.into()),
+/// };
+/// for update in updates {
+///     match update {
+///         Update::Token { text, .. } => print!("{text}"),
+///         Update::Finished { text, answer, .. } => println!("{text}\n{:?}", answer.finish_reason),
+///         Update::Failed(error) => eprintln!("{error}"),
+///         _ => {}
+///     }
+/// }
+/// // Dropping the ticket of a request that has not ended cancels it; `ticket.detach()` lets it go on.
+/// drop(ticket);
+/// scheduler.drain();
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Scheduler(Arc<Running>);
+
+/// The thread and what it shares with the handles.
+struct Running {
+    queue: Arc<Queue>,
+    preparer: Arc<Preparer>,
+    card: Option<CardInfo>,
+    notes: Vec<String>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl fmt::Debug for Scheduler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduler").field("statistics", &self.statistics()).finish_non_exhaustive()
+    }
+}
+
+impl Scheduler {
+    /// Starts a thread that owns the engine.
+    ///
+    /// # Panics
+    /// When the system cannot start a thread.
+    pub fn start(engine: Engine, options: SchedulerOptions) -> Self {
+        let preparer = engine.session.preparer();
+        let (card, notes) = (engine.card.clone(), engine.notes.clone());
+        let queue = Arc::new(Queue::new(options));
+        let worker = queue.clone();
+        let thread = thread::Builder::new()
+            .name("hired-engine".into())
+            .spawn(move || worker::run(engine, &worker))
+            .expect("a thread for the engine");
+        let thread = Mutex::new(Some(thread));
+        Self(Arc::new(Running { queue, preparer, card, notes, thread }))
+    }
+
+    /// Puts a request into the queue. `on_update` hears what becomes of it, on the engine's thread, which waits for it
+    /// meanwhile.
+    ///
+    /// The request is checked and prepared before, on the caller's thread: the image decoded, the prompt rendered, the
+    /// selection planned. What can never be answered fails here.
+    ///
+    /// # Errors
+    /// [`SubmitError::Full`] when as many requests wait as may, [`SubmitError::Stopping`] after [`Scheduler::drain`] or
+    /// [`Scheduler::stop`], [`SubmitError::Refused`] with the reason.
+    pub fn submit(
+        &self,
+        request: Request,
+        on_update: impl FnMut(Update) + Send + 'static,
+    ) -> Result<Ticket, SubmitError> {
+        let came = Instant::now();
+        let Running { queue, preparer, .. } = &*self.0;
+        // Before any work: an image takes a while to decode.
+        queue.check()?;
+        let prepared = match preparer.prepare(&request) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                queue.count(|statistics| statistics.refused += 1);
+                return Err(SubmitError::Refused(error));
+            }
+        };
+        let ticket = Ticket::new(queue);
+        let cancelled = ticket.flag();
+        queue.push(Job { prepared, came, cancelled, on_update: Box::new(on_update) })?;
+        Ok(ticket)
+    }
+
+    /// What has happened so far and what there is now.
+    pub fn statistics(&self) -> Statistics {
+        self.0.queue.statistics()
+    }
+
+    /// The CUDA device that computes; `None`: the CPU does.
+    pub fn card(&self) -> Option<&CardInfo> {
+        self.0.card.as_ref()
+    }
+
+    /// What the engine's user should hear, see [`Engine::notes`].
+    pub fn notes(&self) -> &[String] {
+        &self.0.notes
+    }
+
+    /// The model's configuration.
+    #[doc(hidden)]
+    pub fn config(&self) -> &crate::config::ModelConfig {
+        &self.0.preparer.config
+    }
+
+    /// Takes no new requests, and returns when those accepted have ended.
+    pub fn drain(&self) {
+        self.0.queue.close(Phase::Draining);
+        self.0.join();
+    }
+
+    /// Takes no new requests, cancels all there are, and returns when they have ended.
+    pub fn stop(&self) {
+        self.0.queue.close(Phase::Stopping);
+        self.0.join();
+    }
+}
+
+impl Running {
+    /// Waits until the thread has ended, unless it is this one.
+    fn join(&self) {
+        self.queue.wait_for_end(|| {
+            let thread = self.thread.lock().unwrap_or_else(|broken| broken.into_inner());
+            thread.as_ref().is_some_and(|thread| thread.thread().id() == thread::current().id())
+        });
+        let mut place = self.thread.lock().unwrap_or_else(|broken| broken.into_inner());
+        if place.as_ref().is_some_and(|thread| thread.thread().id() != thread::current().id())
+            && let Some(thread) = place.take()
+        {
+            // A panic there has been told to every request.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.queue.close(Phase::Stopping);
+        self.join();
+    }
+}

@@ -1,0 +1,209 @@
+//! Requests that wait, and what the engine's thread and its clients share.
+
+use super::SchedulerOptions;
+use super::statistics::Statistics;
+use super::update::{SubmitError, Update};
+use crate::Error;
+use crate::engine::prepare::Prepared;
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+/// A request in the queue.
+pub struct Job {
+    pub prepared: Prepared,
+    pub came: Instant,
+    pub cancelled: Arc<AtomicBool>,
+    pub on_update: Box<dyn FnMut(Update) + Send>,
+}
+
+impl Job {
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+}
+
+/// What becomes of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// They are accepted.
+    Open,
+    /// None are accepted, those there are answered.
+    Draining,
+    /// None are accepted, those there are cancelled.
+    Stopping,
+    /// The thread has ended.
+    Ended,
+}
+
+/// The queue of a scheduler.
+pub struct Queue {
+    pub options: SchedulerOptions,
+    state: Mutex<State>,
+    /// Something changed.
+    changed: Condvar,
+}
+
+struct State {
+    waiting: VecDeque<Job>,
+    phase: Phase,
+    statistics: Statistics,
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue").field("statistics", &self.statistics()).finish_non_exhaustive()
+    }
+}
+
+impl Queue {
+    pub fn new(options: SchedulerOptions) -> Self {
+        let state = State {
+            waiting: VecDeque::new(),
+            phase: Phase::Open,
+            statistics: Statistics::default(),
+        };
+        Self { options, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing is done under the lock that could break off halfway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a request would be accepted now.
+    pub fn check(&self) -> Result<(), SubmitError> {
+        self.room(&mut self.state())
+    }
+
+    fn room(&self, state: &mut State) -> Result<(), SubmitError> {
+        if state.phase != Phase::Open {
+            return Err(SubmitError::Stopping);
+        }
+        // Those that are cancelled leave at the next layer or token.
+        let waiting = state.waiting.iter().filter(|job| !job.is_cancelled()).count();
+        if waiting >= self.options.max_waiting {
+            state.statistics.refused += 1;
+            return Err(SubmitError::Full { waiting });
+        }
+        Ok(())
+    }
+
+    pub fn push(&self, job: Job) -> Result<(), SubmitError> {
+        let mut state = self.state();
+        self.room(&mut state)?;
+        state.waiting.push_back(job);
+        state.statistics.accepted += 1;
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next request that is not cancelled, when there is one: `None` when no more will come.
+    pub fn pop(&self) -> Option<Job> {
+        let mut state = self.state();
+        loop {
+            let over = state.phase >= Phase::Stopping;
+            let leaving = take_cancelled(&mut state, over);
+            if !leaving.is_empty() {
+                drop(state);
+                self.tell_cancelled(leaving);
+                state = self.state();
+                continue;
+            }
+            if let Some(job) = state.waiting.pop_front() {
+                state.statistics.running += 1;
+                return Some(job);
+            }
+            if state.phase != Phase::Open {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Ends waiting requests that are cancelled.
+    pub fn sweep(&self) {
+        let mut state = self.state();
+        let over = state.phase >= Phase::Stopping;
+        let leaving = take_cancelled(&mut state, over);
+        drop(state);
+        self.tell_cancelled(leaving);
+    }
+
+    fn tell_cancelled(&self, leaving: Vec<Job>) {
+        for mut job in leaving {
+            self.count(|statistics| statistics.cancelled += 1);
+            (job.on_update)(Update::Failed(Error::Cancelled));
+        }
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.state().phase >= Phase::Stopping
+    }
+
+    /// Goes on to a later phase.
+    pub fn close(&self, phase: Phase) {
+        let mut state = self.state();
+        state.phase = state.phase.max(phase);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Nobody answers any more: what still waits fails with what `why` says.
+    pub fn end(&self, why: impl Fn() -> Error) {
+        let mut state = self.state();
+        state.phase = Phase::Ended;
+        let left = std::mem::take(&mut state.waiting);
+        state.statistics.failed += left.len() as u64;
+        state.statistics.running = 0;
+        drop(state);
+        self.changed.notify_all();
+        for mut job in left {
+            (job.on_update)(Update::Failed(why()));
+        }
+    }
+
+    /// Waits until the thread has ended, unless `not` says otherwise.
+    pub fn wait_for_end(&self, not: impl Fn() -> bool) {
+        if not() {
+            return;
+        }
+        let mut state = self.state();
+        while state.phase != Phase::Ended {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    pub fn wake(&self) {
+        // Whoever is about to wait looks before it does.
+        drop(self.state());
+        self.changed.notify_all();
+    }
+
+    pub fn statistics(&self) -> Statistics {
+        let state = self.state();
+        let waiting = state.waiting.iter().filter(|job| !job.is_cancelled()).count();
+        Statistics { waiting, ..state.statistics }
+    }
+
+    pub fn count(&self, change: impl FnOnce(&mut Statistics)) {
+        change(&mut self.state().statistics);
+    }
+}
+
+/// The waiting requests that are to leave: those cancelled, or all.
+fn take_cancelled(state: &mut State, all: bool) -> Vec<Job> {
+    let mut leaving = Vec::new();
+    let mut index = 0;
+    while index < state.waiting.len() {
+        if all || state.waiting[index].is_cancelled() {
+            leaving.extend(state.waiting.remove(index));
+        } else {
+            index += 1;
+        }
+    }
+    leaving
+}
