@@ -54,6 +54,18 @@ pub enum Format {
         /// Numbers of a group, even; it divides the rows.
         group: usize,
     },
+    /// int4 with a scale and a zero point for each group, as AutoAWQ makes them: first all scales (f16), then all zero
+    /// points, a byte each, then two codes 0…15 in a byte, the first in its lower half. A number is (code − zero point) ·
+    /// scale.
+    Awq {
+        /// Numbers of a group, even; it divides the rows.
+        group: usize,
+    },
+    /// int8 with an f16 scale for each group, multiplied with floating-point activations: first all scales, then the codes.
+    W8A16 {
+        /// Numbers of a group; it divides the rows.
+        group: usize,
+    },
 }
 
 impl Format {
@@ -65,21 +77,27 @@ impl Format {
             Self::F32 => "f32",
             Self::Q8 => "q8",
             Self::Q4 { .. } => "q4",
+            Self::Awq { .. } => "awq",
+            Self::W8A16 { .. } => "w8a16",
         }
     }
 
     /// Bytes of `rows` rows of `cols` numbers, their scales included.
     pub fn bytes(self, rows: usize, cols: usize) -> usize {
+        let scales = self.scales(rows, cols) * self.align();
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => rows * cols * self.align(),
-            Self::Q8 => self.scales(rows, cols) * self.align() + rows * cols,
-            Self::Q4 { .. } => self.scales(rows, cols) * self.align() + rows * cols / 2,
+            _ => scales + self.zeros(rows, cols) + self.code_bytes(rows, cols),
         }
     }
 
-    /// Bytes of the codes alone.
+    /// Bytes of the numbers alone, without what groups share.
     pub fn code_bytes(self, rows: usize, cols: usize) -> usize {
-        self.bytes(rows, cols) - self.scales(rows, cols) * self.align()
+        match self {
+            Self::F16 | Self::Bf16 | Self::F32 => rows * cols * self.align(),
+            Self::Q8 | Self::W8A16 { .. } => rows * cols,
+            Self::Q4 { .. } | Self::Awq { .. } => rows * cols / 2,
+        }
     }
 
     /// Number of scales.
@@ -87,14 +105,29 @@ impl Format {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => 0,
             Self::Q8 => rows,
-            Self::Q4 { group } => rows * (cols / group),
+            Self::Q4 { group } | Self::Awq { group } | Self::W8A16 { group } => {
+                rows * (cols / group)
+            }
         }
+    }
+
+    /// Number of zero points, a byte each.
+    pub fn zeros(self, rows: usize, cols: usize) -> usize {
+        match self {
+            Self::Awq { .. } => self.scales(rows, cols),
+            _ => 0,
+        }
+    }
+
+    /// Whether numbers share scales.
+    pub fn is_integer(self) -> bool {
+        !matches!(self, Self::F16 | Self::Bf16 | Self::F32)
     }
 
     /// Readers take whole units: the numbers must start at a multiple of so many bytes.
     pub fn align(self) -> usize {
         match self {
-            Self::F16 | Self::Bf16 | Self::Q4 { .. } => 2,
+            Self::F16 | Self::Bf16 | Self::Q4 { .. } | Self::Awq { .. } | Self::W8A16 { .. } => 2,
             Self::F32 | Self::Q8 => 4,
         }
     }
@@ -103,7 +136,7 @@ impl Format {
     pub fn lanes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => VECTOR / self.align(),
-            Self::Q8 | Self::Q4 { .. } => 1,
+            _ => 1,
         }
     }
 
@@ -150,6 +183,8 @@ mod tests {
         assert_eq!(Format::F32.bytes(3, 5), 60);
         assert_eq!(Format::Q8.bytes(3, 5), 3 * 5 + 3 * 4);
         assert_eq!(Format::Q4 { group: 32 }.bytes(3, 64), 3 * 64 / 2 + 3 * 2 * 2);
+        assert_eq!(Format::Awq { group: 32 }.bytes(3, 64), 3 * 64 / 2 + 3 * 2 * (2 + 1));
+        assert_eq!(Format::W8A16 { group: 32 }.bytes(3, 64), 3 * 64 + 3 * 2 * 2);
         assert_eq!((Format::F16.stride(9), Format::F32.stride(9)), (16, 12));
         for dtype in [Dtype::F16, Dtype::F32] {
             assert_eq!(Format::from(dtype).bytes(1, dtype.lanes()), 16);

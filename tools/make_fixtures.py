@@ -33,7 +33,7 @@ from transformers.models.llava_next.modeling_llava_next import (
     unpad_image,
 )
 
-from fixtures import checkpoints, fastv, images, methods, pixels, reference, synthetic, text
+from fixtures import checkpoints, fastv, images, integers, methods, pixels, reference, synthetic, text
 from fixtures.selection import geometry
 
 TOOLS = Path(__file__).resolve().parent
@@ -219,6 +219,7 @@ def main():
     lines = ",\n".join(synthetic.compact(c) for c in synthetic.cases())
     (out / "golden" / "select.json").write_text(f"[\n{lines}\n]\n")
     (out / "golden" / "methods.json").write_text(methods.text())
+    integers.write(out)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{len(cases)} cases, {len(entries)} pictures, {size / 1e6:.1f} MB")
     return 0 if size < 10e6 else 1

@@ -27,7 +27,7 @@ pub use tensor::{Access, Tensor};
 use crate::config::{ModelConfig, ModelFolder};
 use crate::error::excerpt;
 use crate::format::Format;
-use crate::quant::{Quantization, Scheme};
+use crate::quant::{Packing, Quantization};
 use crate::{Error, Result, files};
 use tensor::{Raw, Shard};
 
@@ -55,7 +55,7 @@ pub fn open_with(
     let mut checkpoint = Checkpoint::open_with(&folder.dir, access)?;
     checkpoint.stored = folder.config.quantization;
     match (folder.config.quantization, quantization) {
-        (Some(stored), Some(wish)) if stored != wish.scheme => {
+        (Some(stored), Some(wish)) if !stored.made_by(wish.scheme) => {
             return Err(Error::Request(format!(
                 "{}: its weights are stored as {stored}, {} cannot be made of them: leave the choice to the folder, or take \
                  the one that it was made from",
@@ -85,7 +85,7 @@ pub struct Checkpoint {
     /// Tensors of other types than floating-point numbers.
     others: BTreeMap<String, Raw>,
     /// How some weights are stored as integers.
-    stored: Option<Scheme>,
+    stored: Option<Packing>,
     /// What [`Checkpoint::get`] makes of some of them.
     quantization: Option<Quantization>,
 }
@@ -209,8 +209,8 @@ impl Checkpoint {
                 None => Ok(tensor.clone()),
             };
         }
-        if let Some(scheme) = self.stored
-            && let Some(tensor) = self.integers(name, scheme)?
+        if let Some(stored) = self.stored
+            && let Some(tensor) = integers::find(name, stored, &self.tensors, &self.others)?
         {
             return Ok(tensor);
         }
@@ -218,6 +218,11 @@ impl Checkpoint {
             Some(Raw { dtype, .. }) => format!(
                 "tensor {name} is stored as {dtype}, and config.json has no quantization_config that says how: \
                  take a checkpoint in F16, BF16 or F32, or both files from the same checkpoint"
+            ),
+            None if self.is_quantized(name) => format!(
+                "tensor {name} is stored as integers under other names, and config.json does not say how in \
+                 quantization_config: take all files from the same folder; what is read there is the output of \
+                 compressed-tensors and AutoAWQ"
             ),
             None => match self.wrapper_of(name) {
                 Some(prefix) => format!(
@@ -234,20 +239,12 @@ impl Checkpoint {
         Err(Error::model(&self.dir, what))
     }
 
-    /// A weight that is stored as integers; `None` if there is none of this name.
-    fn integers(&self, name: &str, scheme: Scheme) -> Result<Option<Tensor>> {
-        let [codes, shape] = match scheme {
-            Scheme::Q8 => [name.to_owned(), String::new()],
-            Scheme::Q4 { .. } => [format!("{name}_packed"), format!("{name}_shape")],
-        };
-        let Some(codes) = self.others.get(&codes) else { return Ok(None) };
-        let Some(scales) = self.tensors.get(&format!("{name}_scale")) else {
-            let what = format!(
-                "tensor {name} is stored as integers, but {name}_scale is missing: download the files again"
-            );
-            return Err(Error::model(codes.shard.path(), what));
-        };
-        integers::tensor(name, scheme, codes, scales, self.others.get(&shape)).map(Some)
+    /// Whether there are codes of a known layout for this weight.
+    fn is_quantized(&self, name: &str) -> bool {
+        let layer = name.strip_suffix(".weight").unwrap_or(name);
+        ["weight_packed", "qweight"]
+            .iter()
+            .any(|ending| self.others.contains_key(&format!("{layer}.{ending}")))
     }
 
     /// What stands in front of the name of this tensor, if it is there under a longer name.
@@ -302,18 +299,22 @@ impl Checkpoint {
         self.tensors.values()
     }
 
-    /// Weights that are stored as integers: how many numbers each has, and its bytes with its scales left out.
+    /// Weights that are stored as integers, by what their folder calls them: how many numbers each has, and its bytes
+    /// without what groups share.
     pub fn integer_weights(&self) -> impl Iterator<Item = (Format, u64, u64)> + '_ {
-        let stored = self.stored.map(Scheme::format);
-        self.others.values().filter_map(move |raw| {
-            let (format, words) = (stored?, raw.shape.iter().product::<usize>() as u64);
-            let numbers = match format {
-                Format::Q4 { .. } if raw.name.ends_with(".weight_packed") => 8 * words,
-                Format::Q8 if raw.name.ends_with(".weight") => words,
-                _ => return None,
-            };
-            Some((format, numbers, raw.range.len() as u64))
+        let codes = self.others.values().filter_map(|raw| {
+            let stored = self.stored?;
+            Some((stored, integers::numbers(stored, raw)?, raw.range.len() as u64))
+        });
+        // Groups are of no account here.
+        codes.filter_map(|(stored, numbers, bytes)| {
+            Some((stored.format("", 128).ok()?, numbers, bytes))
         })
+    }
+
+    /// Whether a tensor of floating-point numbers holds the scales of integers.
+    pub fn is_scale(&self, tensor: &Tensor) -> bool {
+        self.stored.is_some_and(|stored| integers::is_scale(stored, &tensor.name))
     }
 
     /// Fails unless every weight that `config` cannot do without is there in its shape.

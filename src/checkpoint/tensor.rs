@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use half::f16;
 use memmap2::Mmap;
 
-use super::integers;
+use super::integers::{self, Parts};
 use crate::error::excerpt;
 use crate::format::Format;
 use crate::ops::cpu::system::available;
@@ -144,8 +144,8 @@ pub struct Tensor {
 enum Made {
     /// Integers of floating-point numbers in this format.
     Quantized(Format, Scheme),
-    /// Integers that lie there, with their scales, which lie elsewhere.
-    Joined(Box<Tensor>),
+    /// Integers that lie there, with what belongs to them, which lies elsewhere.
+    Joined(Box<Parts>),
 }
 
 /// A tensor of another type than floating-point numbers.
@@ -179,16 +179,16 @@ impl Tensor {
         Self { name, format, shape, range, shard, made: None }
     }
 
-    /// Integers with their scales.
+    /// Integers with their scales, and zero points where there are some.
     pub(super) fn joined(
         name: &str,
         format: Format,
         shape: Vec<usize>,
         codes: &Raw,
-        scales: &Tensor,
+        parts: Parts,
     ) -> Self {
         let Raw { range, shard, .. } = codes.clone();
-        let made = Some(Made::Joined(Box::new(scales.clone())));
+        let made = Some(Made::Joined(Box::new(parts)));
         Self { name: name.to_owned(), format, shape, range, shard, made }
     }
 
@@ -205,7 +205,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::Request`] if a group does not divide its rows or it is no matrix of floating-point numbers.
     pub fn quantized(mut self, scheme: Scheme) -> Result<Self> {
-        let dense = matches!(self.format, Format::F16 | Format::Bf16 | Format::F32);
+        let dense = !self.format.is_integer();
         let (&[_, columns], true) = (&self.shape[..], dense) else {
             let what = format!(
                 "tensor {} is no matrix of floating-point numbers: {scheme} cannot be made of it",
@@ -227,7 +227,7 @@ impl Tensor {
     pub fn to_words(&self) -> Result<Vec<u32>> {
         match &self.made {
             Some(Made::Quantized(_, scheme)) => quant::matrix(self, *scheme),
-            Some(Made::Joined(scales)) => integers::words(self, scales),
+            Some(Made::Joined(parts)) => integers::words(self, parts),
             None => Ok(bytemuck::pod_collect_to_vec(self.bytes())),
         }
     }

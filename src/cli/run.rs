@@ -14,7 +14,7 @@ use super::prompt;
 use super::report::{Asked, Device, Report, statistics};
 use super::values::BudgetArg;
 use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
-use hired::quant::Scheme;
+use hired::quant::Packing;
 use hired::select::Budget;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -203,7 +203,7 @@ fn report(
 ) -> Result<(), Stop> {
     let device = Device::of(engine);
     let model = args.model.model.display().to_string();
-    let stored = engine.config().quantization.map(Scheme::name);
+    let stored = engine.config().quantization.map(Packing::name);
     let dtype = stored.unwrap_or(args.device.dtype_name(engine.card().is_some()));
     let reports: Vec<Report<'_>> = requests
         .iter()

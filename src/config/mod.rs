@@ -17,7 +17,7 @@ pub use rope::{Rope, RopeScaling};
 
 use std::path::{Path, PathBuf};
 
-use crate::quant::Scheme;
+use crate::quant::Packing;
 use crate::{Result, files};
 
 // Sizes are bounded when they are read such that their products fit 64 bits.
@@ -152,7 +152,7 @@ pub struct ModelConfig {
     /// LLaVA-NeXT or LLaVA-1.5.
     pub architecture: Architecture,
     /// How weights of linear layers are stored as integers, if they are.
-    pub quantization: Option<Scheme>,
+    pub quantization: Option<Packing>,
     /// The vision tower.
     pub vision: VisionConfig,
     /// The decoder.

@@ -6,35 +6,75 @@ use serde_json::{Map, Value};
 
 use super::json::Section;
 use crate::error::{Error, Result, excerpt};
-use crate::quant::Scheme;
+use crate::quant::{Packing, Scheme};
 
-/// The scheme of a folder's integer weights, as compressed-tensors describes it; `None` if they are floating-point numbers.
+/// How a folder's integer weights are stored, as compressed-tensors or AutoAWQ describe it; `None` if they are
+/// floating-point numbers.
 ///
-/// Which layers are integers is said by the tensors themselves, not by `targets` and `ignore`.
-pub(super) fn quantization(path: &Path, root: &Map<String, Value>) -> Result<Option<Scheme>> {
+/// Which layers are integers is said by the tensors themselves, not by `targets`, `ignore` and `modules_to_not_convert`.
+pub(super) fn quantization(path: &Path, root: &Map<String, Value>) -> Result<Option<Packing>> {
     let whole = Section::root(path, root);
     // The second is what older releases of compressed-tensors call it.
     for key in ["quantization_config", "compression_config"] {
         let section = whole.section(key)?;
         if section.exists() {
             let groups = root.get(key).and_then(|config| config.get("config_groups"));
-            return scheme(&section, groups).map(Some);
+            return stored(&section, groups).map(Some);
         }
     }
     Ok(None)
 }
 
-fn scheme(config: &Section<'_>, groups: Option<&Value>) -> Result<Scheme> {
-    const WAY_OUT: &str = "take the folder that it was made from, with --dtype q8 or q4, or a compressed-tensors folder in \
-                           int-quantized or pack-quantized format";
+const WAY_OUT: &str = "take the folder that it was made from, with --dtype q8 or q4, or one that compressed-tensors \
+                       (int-quantized, pack-quantized) or AutoAWQ (gemm) has written";
+
+fn stored(config: &Section<'_>, groups: Option<&Value>) -> Result<Packing> {
     match config.text("quant_method")? {
-        Some("compressed-tensors") => {}
+        Some("compressed-tensors") => compressed_tensors(config, groups),
+        Some("awq") => awq(config),
         Some(other) => {
             let what = format!("is \"{}\", which is not read: {WAY_OUT}", excerpt(other, 40));
-            return Err(config.error("quant_method", what));
+            Err(config.error("quant_method", what))
         }
-        None => return Err(config.error("quant_method", format!("is missing: {WAY_OUT}"))),
+        None => Err(config.error("quant_method", format!("is missing: {WAY_OUT}"))),
     }
+}
+
+/// AutoAWQ's description; absent keys have transformers' defaults.
+fn awq(config: &Section<'_>) -> Result<Packing> {
+    // AutoAWQ's own files spell some keys in another way.
+    let bits = config.spelling("bits", "w_bit");
+    config.whole(bits, 4, 4..=4)?;
+    let key = config.spelling("version", "format");
+    let version = config.text(key)?.unwrap_or("gemm");
+    if !version.eq_ignore_ascii_case("gemm") {
+        let what = format!(
+            "is \"{}\"; it must be \"gemm\": other versions order their tensors in other ways: {WAY_OUT}",
+            excerpt(version, 40)
+        );
+        return Err(config.error(key, what));
+    }
+    config.require_flag("zero_point", true, true)?;
+    let key = config.spelling("group_size", "q_group_size");
+    let group = match config.get(key).and_then(Value::as_i64) {
+        Some(-1) => {
+            let what = format!("is -1, a scale for each row, which is not read: {WAY_OUT}");
+            return Err(config.error(key, what));
+        }
+        _ => group_size(config, key)?,
+    };
+    Ok(Packing::Awq { group })
+}
+
+fn group_size(section: &Section<'_>, key: &str) -> Result<usize> {
+    let size = section.whole(key, 128, 1..=1 << 20)?;
+    if !Scheme::GROUPS.contains(&size) {
+        return Err(section.error(key, format!("is {size}; it must be 32, 64 or 128")));
+    }
+    Ok(size)
+}
+
+fn compressed_tensors(config: &Section<'_>, groups: Option<&Value>) -> Result<Packing> {
     config.choice("quantization_status", "compressed", &[("compressed", ())])?;
     for key in ["kv_cache_scheme", "transform_config", "sparsity_config"] {
         if config.get(key).is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty()))
@@ -60,7 +100,7 @@ fn scheme(config: &Section<'_>, groups: Option<&Value>) -> Result<Scheme> {
     found.ok_or_else(|| config.error("config_groups", "is empty: the folder is incomplete"))
 }
 
-fn of_group(group: &Section<'_>, format: Option<&str>) -> Result<Scheme> {
+fn of_group(group: &Section<'_>, format: Option<&str>) -> Result<Packing> {
     let format = group.text("format")?.or(format);
     let weights = group.section("weights")?;
     weights.choice("type", "int", &[("int", ())])?;
@@ -85,27 +125,26 @@ fn of_group(group: &Section<'_>, format: Option<&str>) -> Result<Scheme> {
             inputs.choice("strategy", "token", &[("token", ())])?;
             inputs.require_flag("symmetric", true, true)?;
             inputs.require_flag("dynamic", true, true)?;
-            Ok(Scheme::Q8)
+            Ok(Packing::Int8)
         }
         Some("pack-quantized") => {
-            weights.whole("num_bits", 4, 4..=4)?;
-            weights.choice("strategy", "group", &[("group", ())])?;
+            let bits = weights.whole("num_bits", 4, 4..=8)?;
+            if !matches!(bits, 4 | 8) {
+                return Err(weights.error("num_bits", format!("is {bits}; it must be 4 or 8")));
+            }
             if let Some(inputs) = group.get("input_activations") {
                 return Err(group.wrong("input_activations", inputs, "null"));
             }
-            let size = weights.whole("group_size", 128, 1..=1 << 20)?;
-            if !Scheme::GROUPS.contains(&size) {
-                return Err(
-                    weights.error("group_size", format!("is {size}; it must be 32, 64 or 128"))
-                );
-            }
-            Ok(Scheme::Q4 { group: size })
+            let by_group =
+                weights.choice("strategy", "group", &[("group", true), ("channel", false)])?;
+            let group = by_group.then(|| group_size(&weights, "group_size")).transpose()?;
+            Ok(Packing::Packed { bits, group })
         }
         other => {
             let other =
                 other.map_or("missing".into(), |other| format!("\"{}\"", excerpt(other, 40)));
             let what = format!("is {other}; it must be \"int-quantized\" or \"pack-quantized\"");
-            Err::<Scheme, Error>(group.error("format", what))
+            Err::<Packing, Error>(group.error("format", what))
         }
     }
 }

@@ -112,7 +112,7 @@ pub fn inspect(
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors() {
         // A scale belongs to the integers that it is for.
-        if config.quantization.is_none() || !tensor.name.ends_with(".weight_scale") {
+        if !checkpoint.is_scale(tensor) {
             parameters += tensor.elements() as u64;
         }
         *formats.entry(tensor.format.name()).or_default() += tensor.bytes().len() as u64;

@@ -82,11 +82,10 @@ impl EngineOptions {
 
     /// Fails if weights are to be integers: there are no kernels for them yet.
     pub(super) fn no_quantization_on_cuda(&self, config: &ModelConfig) -> Result<()> {
-        match config.quantization.or(self.quantization.map(|wish| wish.scheme)) {
+        match config.quantization.or(self.quantization.map(|wish| wish.scheme.into())) {
             None => Ok(()),
-            Some(scheme) => Err(Error::Request(format!(
-                "{} weights are computed on the CPU only so far: choose the device cpu, or f16 weights",
-                scheme.name()
+            Some(stored) => Err(Error::Request(format!(
+                "integer weights ({stored}) are computed on the CPU only so far: choose the device cpu, or f16 weights"
             ))),
         }
     }

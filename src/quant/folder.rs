@@ -76,7 +76,7 @@ pub fn quantize(
                     Format::F16 => Dtype::F16,
                     Format::Bf16 => Dtype::BF16,
                     Format::F32 => Dtype::F32,
-                    Format::Q8 | Format::Q4 { .. } => Dtype::I8,
+                    _ => Dtype::I8,
                 },
                 shape: tensor.shape.clone(),
             });

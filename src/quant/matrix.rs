@@ -107,6 +107,6 @@ fn widen(format: Format, bytes: &[u8], row: &mut [f32]) {
             .iter_mut()
             .zip(bytes.chunks_exact(4))
             .for_each(|(x, b)| *x = f32::from_le_bytes([b[0], b[1], b[2], b[3]])),
-        Format::Q8 | Format::Q4 { .. } => unreachable!("integers are not quantised again"),
+        _ => unreachable!("integers are not quantised again"),
     }
 }

@@ -6,6 +6,7 @@
 
 mod folder;
 mod matrix;
+mod packing;
 mod rounding;
 
 use std::fmt;
@@ -15,9 +16,10 @@ use crate::{Error, Result};
 
 pub use folder::{Summary, quantize};
 pub(crate) use matrix::{matrix, rows};
+pub use packing::Packing;
 pub use rounding::{q4_group, q8_row, q8_token};
 
-/// How a linear layer's weight is stored.
+/// How a linear layer's weight is made into integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
     /// int8 with a scale for each output row.

@@ -1,6 +1,6 @@
 //! `quantization_config`: what is read, and what is refused by its key.
 
-use hired::quant::Scheme;
+use hired::quant::Packing;
 use serde_json::{Value, json};
 
 use crate::{assert_message, set, vicuna, with};
@@ -31,7 +31,7 @@ fn int4(group: usize) -> Value {
     config
 }
 
-fn parse(key: &str, config: &Value) -> hired::Result<Option<Scheme>> {
+fn parse(key: &str, config: &Value) -> hired::Result<Option<Packing>> {
     with(vicuna(), key, config.clone()).map(|config| config.quantization)
 }
 
@@ -39,9 +39,27 @@ fn parse(key: &str, config: &Value) -> hired::Result<Option<Scheme>> {
 fn schemes_are_read() {
     assert_eq!(parse("/quantization_config", &Value::Null).unwrap(), None);
     for key in ["/quantization_config", "/compression_config"] {
-        assert_eq!(parse(key, &int8()).unwrap(), Some(Scheme::Q8));
+        assert_eq!(parse(key, &int8()).unwrap(), Some(Packing::Int8));
         for group in [32, 64, 128] {
-            assert_eq!(parse(key, &int4(group)).unwrap(), Some(Scheme::Q4 { group }));
+            for bits in [4, 8] {
+                let mut config = int4(group);
+                let weights = &mut config["config_groups"]["group_0"]["weights"];
+                weights["num_bits"] = json!(bits);
+                let expected = Some(Packing::Packed { bits, group: Some(group) });
+                assert_eq!(parse(key, &config).unwrap(), expected);
+                let weights = &mut config["config_groups"]["group_0"]["weights"];
+                weights["strategy"] = json!("channel");
+                let expected = Some(Packing::Packed { bits, group: None });
+                assert_eq!(parse(key, &config).unwrap(), expected);
+            }
+        }
+        for config in [
+            json!({ "quant_method": "awq" }),
+            json!({ "quant_method": "awq", "bits": 4, "group_size": 128, "version": "GEMM",
+                    "zero_point": true, "modules_to_not_convert": ["vision_tower"] }),
+            json!({ "quant_method": "awq", "w_bit": 4, "q_group_size": 128, "format": "gemm" }),
+        ] {
+            assert_eq!(parse(key, &config).unwrap(), Some(Packing::Awq { group: 128 }));
         }
     }
 }
@@ -64,7 +82,11 @@ fn what_is_not_computed_is_refused_by_its_key() {
             json!({ "quant_method": "gptq", "desc_act": true }),
             &["quant_method", "\"gptq\"", "--dtype"],
         ),
-        (json!({ "quant_method": "awq" }), &["\"awq\""]),
+        (json!({ "quant_method": "awq", "bits": 8 }), &["bits", "8"]),
+        (json!({ "quant_method": "awq", "version": "gemv" }), &["version", "\"gemv\"", "gemm"]),
+        (json!({ "quant_method": "awq", "zero_point": false }), &["zero_point"]),
+        (json!({ "quant_method": "awq", "group_size": -1 }), &["group_size", "each row"]),
+        (json!({ "quant_method": "awq", "q_group_size": 48 }), &["q_group_size", "48"]),
         (json!({ "quant_method": "bitsandbytes" }), &["\"bitsandbytes\""]),
         (json!({ "quant_method": 3 }), &["quant_method", "string"]),
         (json!([]), &["quantization_config", "object"]),
@@ -97,9 +119,9 @@ fn what_is_not_computed_is_refused_by_its_key() {
             int8["config_groups"]["group_0"]["input_activations"].clone(),
             "input_activations",
         ),
-        ("weights/num_bits", json!(8), "weights.num_bits"),
+        ("weights/num_bits", json!(6), "weights.num_bits"),
         ("weights/group_size", json!(48), "weights.group_size"),
-        ("weights/strategy", json!("channel"), "weights.strategy"),
+        ("weights/strategy", json!("tensor"), "weights.strategy"),
     ] {
         cases.push((at(&int4, &format!("{group}/{key}"), value), Vec::leak(vec![named])));
     }

@@ -25,7 +25,7 @@ pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, weights: Format) -> us
     let threads = rayon::current_num_threads();
     let numbers = match weights {
         Format::Q8 => return q8::scratch_bytes(m, n, k),
-        Format::Q4 { .. } if m <= DECODE_ROWS => m * n + threads * k,
+        _ if weights.is_integer() && m <= DECODE_ROWS => m * n + threads * k,
         _ if m <= DECODE_ROWS => m * n,
         Format::F32 => 0,
         _ => threads.min(n.div_ceil(PANEL)) * PANEL.min(n) * k,

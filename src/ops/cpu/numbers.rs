@@ -1,7 +1,7 @@
 //! Numbers as a checkpoint or the cache stores them, and how weights are read: the one place of the CPU executor that
 //! tells formats of weights apart.
 
-use super::q4::Q4;
+use super::grouped::Grouped;
 use super::q8::Q8;
 use super::simd::Isa;
 use crate::format::Format;
@@ -27,7 +27,7 @@ impl<'a> Numbers<'a> {
             Format::F32 => Some(Self::F32(bytemuck::cast_slice(bytes))),
             Format::F16 => Some(Self::F16(bytemuck::cast_slice(bytes))),
             Format::Bf16 => Some(Self::Bf16(bytemuck::cast_slice(bytes))),
-            Format::Q8 | Format::Q4 { .. } => None,
+            _ => None,
         }
     }
 
@@ -48,8 +48,8 @@ pub enum Matrix<'a> {
     Dense(Numbers<'a>, usize),
     /// int8 with a scale for each row.
     Q8(Q8<'a>),
-    /// int4 in groups.
-    Q4(Q4<'a>),
+    /// Integers with a scale for each group of a row.
+    Grouped(Grouped<'a>),
 }
 
 impl<'a> Matrix<'a> {
@@ -60,7 +60,9 @@ impl<'a> Matrix<'a> {
             Format::F16 => Self::Dense(Numbers::F16(bytemuck::cast_slice(bytes)), cols),
             Format::Bf16 => Self::Dense(Numbers::Bf16(bytemuck::cast_slice(bytes)), cols),
             Format::Q8 => Self::Q8(Q8::new(bytes, rows, cols)),
-            Format::Q4 { group } => Self::Q4(Q4::new(bytes, rows, cols, group)),
+            Format::Q4 { group } | Format::Awq { group } | Format::W8A16 { group } => {
+                Self::Grouped(Grouped::new(format, bytes, rows, cols, group))
+            }
         }
     }
 
@@ -79,7 +81,7 @@ impl<'a> Matrix<'a> {
                 isa.widen(numbers.part(rows.start * cols..rows.end * cols), out);
             }
             Self::Q8(matrix) => matrix.widen(rows, out),
-            Self::Q4(matrix) => matrix.widen(rows, out),
+            Self::Grouped(matrix) => matrix.widen(rows, out),
         }
     }
 

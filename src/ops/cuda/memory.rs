@@ -72,7 +72,7 @@ impl Executor for Cuda {
 
 impl MemoryOps for Cuda {
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
-        if let Format::Q8 | Format::Q4 { .. } = tensor.format {
+        if tensor.format.is_integer() {
             let what =
                 format!("{}: {} weights have no kernels yet", tensor.name, tensor.format.name());
             return Err(Error::Request(what));

@@ -1,6 +1,8 @@
 //! Requests with integer weights on the CPU: int4 against the same numbers in f32, int8 against what rounding costs, both
 //! alone and in batches, with the memory that was predicted.
 
+mod others;
+
 use half::f16;
 use hired::quant::{Quantization, Scheme, Scope, quantize};
 use hired::{

@@ -1,0 +1,149 @@
+//! Weights that are stored as integers: codes in one tensor, scales in another, perhaps zero points in a third. Checked when
+//! they are looked up, put into the order of their [`Format`] when they are taken.
+
+mod awq;
+mod compressed;
+
+use std::collections::BTreeMap;
+
+use half::{bf16, f16};
+
+use super::tensor::{Raw, Tensor};
+use crate::error::excerpt;
+use crate::format::Format;
+use crate::quant::Packing;
+use crate::{Error, Result};
+
+/// Bits of a word of packed codes.
+const WORD: usize = 32;
+
+/// What belongs to the codes of a weight.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    stored: Packing,
+    scales: Tensor,
+    zeros: Option<Raw>,
+}
+
+/// The weight of this canonical name (`….weight`) in a folder that stores integers so; `None` if it has no integers of
+/// this name.
+///
+/// # Errors
+/// [`Error::Model`] if one of its tensors is missing or they do not fit each other, [`Error::Request`] if its groups do
+/// not divide its rows.
+pub(super) fn find(
+    name: &str,
+    stored: Packing,
+    floats: &BTreeMap<String, Tensor>,
+    others: &BTreeMap<String, Raw>,
+) -> Result<Option<Tensor>> {
+    match stored {
+        Packing::Int8 | Packing::Packed { .. } => compressed::find(name, stored, floats, others),
+        Packing::Awq { .. } => awq::find(name, stored, floats, others),
+    }
+}
+
+/// How many numbers the codes in this tensor stand for; `None` if it holds no codes.
+pub(super) fn numbers(stored: Packing, raw: &Raw) -> Option<u64> {
+    let (ending, in_element) = match stored {
+        Packing::Int8 => (".weight", 1),
+        Packing::Packed { bits, .. } => (".weight_packed", WORD / bits),
+        Packing::Awq { .. } => (".qweight", awq::IN_WORD),
+    };
+    let elements = raw.shape.iter().map(|&n| n as u64).product::<u64>();
+    raw.name.ends_with(ending).then(|| elements * in_element as u64)
+}
+
+/// Whether a tensor of floating-point numbers holds the scales of a weight.
+pub(super) fn is_scale(stored: Packing, name: &str) -> bool {
+    match stored {
+        Packing::Int8 | Packing::Packed { .. } => name.ends_with(".weight_scale"),
+        Packing::Awq { .. } => name.ends_with(".scales"),
+    }
+}
+
+/// Scales, zero points and codes one after the other, as the weight's format has them.
+///
+/// # Errors
+/// [`Error::Model`] that names tensor and row: a scale is not finite or too large for f16, or 0 where codes are not.
+pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
+    let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
+    let format = tensor.format;
+    let mut words = vec![0u32; format.bytes(rows, columns).div_ceil(size_of::<u32>())];
+    let bytes = &mut bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..];
+    let (scales, rest) = bytes.split_at_mut(format.scales(rows, columns) * format.align());
+    let (zeros, rest) = rest.split_at_mut(format.zeros(rows, columns));
+    let codes = &mut rest[..format.code_bytes(rows, columns)];
+    match parts.stored {
+        Packing::Int8 => codes.copy_from_slice(tensor.bytes()),
+        Packing::Packed { .. } => compressed::unpack(tensor, codes),
+        Packing::Awq { .. } => awq::unpack(tensor, parts, zeros, codes),
+    }
+    let of_row = (format.scales(rows, columns) / rows.max(1)).max(1);
+    let in_group = codes.len() / (rows * of_row).max(1);
+    let numbers = floats(&parts.scales);
+    for (i, codes) in codes.chunks(in_group.max(1)).enumerate() {
+        let (row, group) = (i / of_row, i % of_row);
+        let number = numbers[match parts.stored {
+            Packing::Int8 | Packing::Packed { group: None, .. } => row,
+            Packing::Packed { group: Some(_), .. } => i,
+            Packing::Awq { .. } => group * rows + row,
+        }];
+        let place = &mut scales[i * format.align()..][..format.align()];
+        let finite = match format {
+            Format::Q8 => {
+                place.copy_from_slice(&number.to_le_bytes());
+                number.is_finite()
+            }
+            _ => {
+                place.copy_from_slice(&f16::from_f32(number).to_le_bytes());
+                f16::from_f32(number).is_finite()
+            }
+        };
+        // What stands for 0, in each nibble or in the byte.
+        let zero = match format {
+            Format::Q4 { .. } => 0x88,
+            Format::Awq { .. } => zeros[i] * 0x11,
+            _ => 0,
+        };
+        if !finite || number == 0.0 && codes.iter().any(|&code| code != zero) {
+            let what = format!(
+                "row {row} of tensor {} has the scale {number}: the file is damaged, download it again",
+                parts.scales.name
+            );
+            return Err(Error::model(parts.scales.path(), what));
+        }
+    }
+    Ok(words)
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    let numbers = tensor.bytes().chunks_exact(tensor.format.align());
+    numbers
+        .map(|b| match tensor.format {
+            Format::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
+            Format::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+            _ => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        })
+        .collect()
+}
+
+/// A fault of the tensors beside `codes`.
+fn wrong(codes: &Raw, what: String) -> Error {
+    Error::model(codes.shard.path(), format!("{what}; download the files again"))
+}
+
+/// Fails unless a tensor has this type.
+fn expect_type(raw: &Raw, stored: Packing, wanted: &str) -> Result<()> {
+    if raw.dtype == wanted {
+        return Ok(());
+    }
+    let what =
+        format!("tensor {} is stored as {}, {stored} has {wanted} there", raw.name, raw.dtype);
+    Err(wrong(raw, what))
+}
+
+/// A shape for a message.
+fn list(shape: &[usize]) -> String {
+    excerpt(format!("{shape:?}"), 100)
+}

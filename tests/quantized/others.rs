@@ -1,0 +1,196 @@
+//! Folders that other tools have quantised: `tests/fixtures/integers`, made by tools/fixtures/integers.py with answers of
+//! transformers for the same numbers. A new layout is a kind there and a name in [`KINDS`].
+
+use super::{Stored, ask, root};
+use hired::{Budget, Device, Engine, EngineOptions, Image, Request, Selection};
+use safetensors::tensor::TensorView;
+use safetensors::{SafeTensors, serialize_to_file};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+
+/// Kinds, and their names in reports.
+const KINDS: [(&str, &str); 4] =
+    [("awq", "awq"), ("int4-channel", "q4"), ("int8-group", "w8a16"), ("int8-channel", "w8a16")];
+
+/// What transformers answers.
+struct Golden {
+    image: Image,
+    prompt: String,
+    logits: Vec<f32>,
+    tokens: Vec<u32>,
+}
+
+/// The whole folder of a kind, with its tensors changed, and its golden answer.
+fn folder(
+    dir: &Path,
+    kind: &str,
+    change: impl FnOnce(&mut Stored, &mut Value),
+) -> (PathBuf, Golden) {
+    let fixtures = root().join("tests/fixtures");
+    let bytes = std::fs::read(fixtures.join(format!("integers/{kind}.safetensors"))).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    let about = header.metadata().clone().unwrap();
+    let integers = SafeTensors::deserialize(&bytes).unwrap();
+    let data = |name: &str| integers.tensor(name).unwrap().data().to_vec();
+    let path = fixtures.join("images").join(&about["image"]);
+    let golden = Golden {
+        image: Image::encoded(about["image"].clone(), std::fs::read(path).unwrap()),
+        prompt: about["prompt"].clone(),
+        logits: bytemuck::pod_collect_to_vec(&data("golden.logits")),
+        tokens: bytemuck::pod_collect_to_vec::<u8, i64>(&data("golden.tokens"))
+            .into_iter()
+            .map(|id| id as u32)
+            .collect(),
+    };
+
+    let base = fixtures.join("models").join(&about["base"]);
+    let weights = std::fs::read(base.join("model.safetensors")).unwrap();
+    let weights = SafeTensors::deserialize(&weights).unwrap();
+    let mut tensors = Stored::new();
+    let mut add = |name: &str, t: &TensorView<'_>| {
+        tensors.insert(name.to_owned(), (t.dtype(), t.shape().to_vec(), t.data().to_vec()));
+    };
+    for (name, tensor) in weights.tensors() {
+        let decoder = name.starts_with("language_model.model.layers.");
+        if !(decoder && name.ends_with("_proj.weight")) {
+            add(&name, &tensor);
+        }
+    }
+    for (name, tensor) in integers.tensors() {
+        if !name.starts_with("golden.") {
+            add(&name, &tensor);
+        }
+    }
+    let json =
+        |path: PathBuf| -> Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    let mut config = json(base.join("config.json"));
+    config["quantization_config"] = json(fixtures.join(format!("integers/{kind}.json")));
+    change(&mut tensors, &mut config);
+
+    let out = dir.join(kind);
+    let _ = std::fs::remove_dir_all(&out);
+    std::fs::create_dir(&out).unwrap();
+    for entry in std::fs::read_dir(&base).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, out.join(path.file_name().unwrap())).unwrap();
+    }
+    std::fs::write(out.join("config.json"), config.to_string()).unwrap();
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    serialize_to_file(views, None, &out.join("model.safetensors")).unwrap();
+    (out, golden)
+}
+
+fn cpu() -> EngineOptions {
+    EngineOptions::default().with_device(Device::Cpu)
+}
+
+#[test]
+fn answers_are_those_of_transformers_with_the_same_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, name) in KINDS {
+        let (path, golden) = folder(dir.path(), kind, |_, _| {});
+        let mut engine = Engine::load(&path, cpu()).unwrap();
+        assert_eq!(engine.config().quantization.unwrap().name(), name);
+        let request = Request::new(golden.prompt)
+            .with_image(golden.image)
+            .with_selection(Selection::default().with_budget(Budget::Full))
+            .with_max_new_tokens(golden.tokens.len())
+            .with_ignore_eos(true)
+            .with_keep_stages(true);
+        let answer = ask(&mut engine, &request);
+        assert_eq!(answer.token_ids, golden.tokens, "{kind}");
+        assert_eq!(answer.memory.peak, answer.memory.predicted_peak, "{kind}");
+        let logits = answer.stages.unwrap().prefill_logits;
+        let largest = golden.logits.iter().fold(0f32, |l, x| l.max(x.abs()));
+        let off = logits.iter().zip(&golden.logits).fold(0f32, |o, (a, b)| o.max((a - b).abs()));
+        assert!(off <= 1e-4 * largest, "{kind}: {off} of {largest}");
+        // Few rows are multiplied in another way than many: the same request in a batch, at another budget.
+        let fewer = request.clone().with_selection(Selection::default());
+        let alone = ask(&mut engine, &fewer).token_ids;
+        let go = |_: hired::Event<'_>| std::ops::ControlFlow::Continue(());
+        let both = engine.generate_batch(&[request, fewer], go).unwrap();
+        assert_eq!(both[0].token_ids, golden.tokens, "{kind}");
+        assert_eq!(both[1].token_ids, alone, "{kind}");
+    }
+}
+
+#[test]
+fn inspection_counts_numbers_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let selection = Selection::default();
+    let dense = root().join("tests/fixtures/models/next-hub");
+    let dense = hired::inspect(dense, &cpu(), &selection).unwrap();
+    for (kind, _) in KINDS {
+        let (path, _) = folder(dir.path(), kind, |_, _| {});
+        let found = hired::inspect(&path, &cpu(), &selection).unwrap();
+        assert_eq!(found.parameters, dense.parameters, "{kind}");
+        assert!(found.bytes < dense.bytes, "{kind}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = |kind, words: &[&str], change: &dyn Fn(&mut Stored, &mut Value)| {
+        let (path, _) = folder(dir.path(), kind, |tensors, config| change(tensors, config));
+        let message = Engine::load(&path, cpu()).map(|_| ()).unwrap_err().to_string();
+        for word in words {
+            assert!(message.contains(word), "{word}: {message}");
+        }
+        assert!(!message.contains('\n'));
+    };
+    let layer = "language_model.model.layers.1.mlp.up_proj";
+    let name = "layers.1.mlp.up_proj";
+    for part in ["scales", "qzeros"] {
+        let words = [&format!("{name}.{part} is missing")[..]];
+        refused("awq", &words, &|t, _| drop(t.remove(&format!("{layer}.{part}"))));
+        let words = [&format!("{name}.{part}")[..], "it must be [2, "];
+        refused("awq", &words, &|t, _| {
+            let (_, shape, data) = t.get_mut(&format!("{layer}.{part}")).unwrap();
+            shape[0] = 1;
+            data.truncate(data.len() / 2);
+        });
+    }
+    refused("awq", &[name, "none of the *.safetensors"], &|t, _| {
+        drop(t.remove(&format!("{layer}.qweight")));
+    });
+    for (value, said) in [(half::f16::NAN, "NaN"), (half::f16::ZERO, "scale 0")] {
+        // [groups, rows] = [2, 96]: the scale of the second group of row 5.
+        refused("awq", &[&format!("{name}.scales"), "row 5 ", said], &|t, _| {
+            let (.., data) = t.get_mut(&format!("{layer}.scales")).unwrap();
+            data[2 * (96 + 5)..][..2].copy_from_slice(&value.to_le_bytes());
+        });
+    }
+    let quantization = "quantization_config";
+    refused("awq", &["integers under other names", quantization], &|_, config| {
+        config.as_object_mut().unwrap().remove(quantization);
+    });
+    refused("awq", &["groups of 128 do not divide", "64 numbers"], &|_, config| {
+        config[quantization]["group_size"] = 128.into();
+    });
+    refused("int8-group", &["_packed", "_shape asks for"], &|_, config| {
+        config[quantization]["config_groups"]["group_0"]["weights"]["num_bits"] = 4.into();
+    });
+    refused("int8-channel", &["_scale", "[64, 1]"], &|t, _| {
+        let name = "language_model.model.layers.0.self_attn.q_proj.weight_scale";
+        let (_, shape, data) = t.get_mut(name).unwrap();
+        shape[0] = 32;
+        data.truncate(64);
+    });
+}
+
+/// The folder decides: another wish is refused with both names.
+#[test]
+fn another_wish_than_the_folders_is_refused() {
+    use hired::quant::{Quantization, Scheme, Scope};
+    let dir = tempfile::tempdir().unwrap();
+    for (kind, named) in [("awq", "AWQ, groups of 32"), ("int8-group", "int8 in groups of 32")] {
+        let (path, _) = folder(dir.path(), kind, |_, _| {});
+        let wish = Quantization { scheme: Scheme::Q4 { group: 32 }, scope: Scope::Llm };
+        let message = Engine::load(&path, cpu().with_quantization(wish)).map(|_| ()).unwrap_err();
+        let message = message.to_string();
+        assert!(message.contains(named) && message.contains("q4, groups of 32"), "{message}");
+    }
+}
