@@ -157,6 +157,13 @@ fn accuracy_and_predictions() {
     let asked = format!("--questions {file} --predictions {predictions} --max-new-tokens 2 --json");
     let value = json(&format!("eval --model {} --device cpu {asked}", model()));
     compare("eval", &table("hired eval --json"), &[value], &[]);
+    let asked = format!("--questions {file} --limit 1 --max-new-tokens 2 --json");
+    let values = ["q8", "q4 --group 32", "f16"].map(|dtype| {
+        let model = model();
+        json(&format!("fidelity --model {model} --device cpu {asked} --dtype {dtype}"))
+    });
+    let rows: Vec<Value> = values.iter().flat_map(|v| v.as_array().unwrap().clone()).collect();
+    compare("fidelity", &table("hired fidelity --json"), &rows, &[]);
     let values = lines(&std::fs::read_to_string(out).unwrap());
     let settings: Vec<String> = values[0]["settings"]
         .as_object()

@@ -4,6 +4,7 @@ use super::bench::BenchArgs;
 pub use super::device::DeviceArgs;
 use super::devices::DevicesArgs;
 use super::eval::EvalArgs;
+use super::fidelity::FidelityArgs;
 use super::images::STDIN;
 use super::log::LogArgs;
 use super::manual::{CompletionsArgs, ManArgs};
@@ -80,6 +81,8 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// Measure how often the answers to a file of questions are right
     Eval(Box<EvalArgs>),
+    /// Measure how far a number format moves a model's answers and choices from f32
+    Fidelity(Box<FidelityArgs>),
     /// Show the devices of this machine that hired can use
     Devices(DevicesArgs),
     /// Print a script that completes commands and options in a shell
@@ -97,6 +100,7 @@ impl Command {
             Self::Inspect(args) => args.device.threads,
             Self::Bench(args) => args.device.threads,
             Self::Eval(args) => args.device.threads,
+            Self::Fidelity(args) => args.device.threads,
             Self::Plan(args) => args.device.threads,
             Self::Synth(_)
             | Self::Quantize(_)

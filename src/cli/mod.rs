@@ -10,6 +10,7 @@ mod device;
 mod devices;
 mod dump;
 mod eval;
+mod fidelity;
 mod files;
 mod idle;
 mod images;
@@ -124,6 +125,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
         Command::Inspect(args) => inspect::inspect(args, &given),
         Command::Bench(args) => bench::bench(args, &interrupt),
         Command::Eval(args) => eval::eval(args, &interrupt),
+        Command::Fidelity(args) => fidelity::fidelity(args, &interrupt),
         Command::Plan(args) => plan::plan(args, &given),
         Command::Synth(args) => synth::synth(args, &interrupt),
         Command::Quantize(args) => quantize::quantize(args, &interrupt),

@@ -5,6 +5,7 @@ mod answers;
 mod endings;
 mod eval;
 mod failures;
+mod fidelity;
 mod first_hour;
 mod fixtures;
 mod flags;

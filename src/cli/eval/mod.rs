@@ -11,6 +11,8 @@ mod vqa;
 mod work;
 
 pub use args::EvalArgs;
+pub use metric::Metric;
+pub use questions::{Item, Question, read as read_questions};
 
 use super::Stop;
 use super::devices::Cpu;
