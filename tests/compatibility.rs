@@ -304,6 +304,8 @@ fn no_setting_is_passed_over_in_silence() {
             "config.json" => ("next-hub", "config.json", ""),
             "config.json, vision_config" => ("next-hub", "config.json", "/vision_config"),
             "config.json, text_config" => ("next-hub", "config.json", "/text_config"),
+            "config.json, text_config of qwen2" => ("next-qwen2", "config.json", "/text_config"),
+            "config.json, text_config of phi3" => ("llava-phi3", "config.json", "/text_config"),
             "generation_config.json" => ("next-hub", "generation_config.json", ""),
             "preprocessor_config.json" => ("llava15", "preprocessor_config.json", ""),
             other => panic!("{other}"),

@@ -6,10 +6,10 @@ use hired::config::ModelConfig;
 use hired::format::{Dtype, Format};
 use hired::image::{Layout, Normalization, Resample, Tiles};
 use hired::kv::{Pools, Room};
-use hired::model::llama::Thinning;
+use hired::model::decoder::Thinning;
 use hired::model::llava::{Llava, Prompt};
 use hired::model::vit::Layers;
-use hired::model::{Imagined, Source};
+use hired::model::{Imagined, Source, Wanted};
 use hired::ops::clock::Stage;
 use hired::ops::cost::Kind;
 use hired::ops::count::Counter;
@@ -200,20 +200,34 @@ impl Source<Counter> for Notes {
     fn take(
         &self,
         ops: &mut Counter,
-        name: &str,
-        shape: &[usize],
+        wanted: &Wanted<'_>,
         storage: Storage,
     ) -> hired::Result<<Counter as Executor>::Weight> {
-        self.0.borrow_mut().insert(name.into(), shape.to_vec());
-        Imagined { format: Format::F16, quantization: None }.take(ops, name, shape, storage)
+        let mut notes = self.0.borrow_mut();
+        let rows = notes.entry(wanted.name.into()).or_insert_with(|| {
+            let mut shape = wanted.shape.to_vec();
+            shape[0] = 0;
+            shape
+        });
+        // Of what is stored together, each layer takes its rows, one after the other.
+        assert_eq!(wanted.rows.clone().map_or(0, |rows| rows.start), rows[0], "{wanted:?}");
+        rows[0] += wanted.taken()[0];
+        Imagined { format: Format::F16, quantization: None }.take(ops, wanted, storage)
     }
 }
 
 /// The list of a checkpoint's tensors is what the model takes.
 #[test]
 fn the_layout_is_what_the_model_takes() {
-    for preset in Preset::ALL {
-        let config = preset.config().unwrap();
+    let variants: [fn(&mut ModelConfig); 4] = [
+        |_| {},
+        |config| config.text.fused = true,
+        |config| (config.text.qkv_bias, config.text.tied) = (true, true),
+        |config| config.text.head_norm = true,
+    ];
+    for (preset, variant) in Preset::ALL.into_iter().flat_map(|p| variants.map(|v| (p, v))) {
+        let mut config = preset.config().unwrap();
+        variant(&mut config);
         let notes = Notes::default();
         Llava::load(&config, &mut Counter::new(Footprint::Cpu { cache: Dtype::F32 }), &notes)
             .unwrap();

@@ -131,8 +131,19 @@ fn on_emulator(build: Build, name: &str, environment: &[(&str, &str)]) {
     println!("{build:?} {name} {environment:?}: {:.1} s", start.elapsed().as_secs_f32());
 }
 
-const TINY: [&str; 6] =
-    ["next-hub", "next-memory", "next-v5", "next-mistral", "next-odd", "llava15"];
+const TINY: [&str; 11] = [
+    "next-hub",
+    "next-memory",
+    "next-v5",
+    "next-mistral",
+    "next-odd",
+    "llava15",
+    "next-llama3",
+    "next-qwen2",
+    "llava-qwen2",
+    "next-qwen3",
+    "llava-phi3",
+];
 
 /// Every tiny fixture at full and 20%, one request at a time, decode as a graph.
 fn every_fixture(ties: &mut Ties) {

@@ -139,8 +139,19 @@ const MOST: f32 = 1e-2;
 /// What a card may differ by, whose library sums in its own order.
 const MOST_ON_A_CARD: f32 = 3e-2;
 
-const TINY: [&str; 6] =
-    ["next-hub", "next-memory", "next-v5", "next-mistral", "next-odd", "llava15"];
+const TINY: [&str; 11] = [
+    "next-hub",
+    "next-memory",
+    "next-v5",
+    "next-mistral",
+    "next-odd",
+    "llava15",
+    "next-llama3",
+    "next-qwen2",
+    "llava-qwen2",
+    "next-qwen3",
+    "llava-phi3",
+];
 
 /// Requests of these models, whose logits may be off by so much of the largest.
 fn requests(models: &[&str], gemm: Gemm, most: f32) {

@@ -1,4 +1,5 @@
-//! Every tensor a model consists of.
+//! Every tensor a model consists of: the one place that knows their shapes, and which layers have biases or are stored
+//! together. [`crate::model`] asks for tensors by name.
 
 use crate::config::{Architecture, ModelConfig};
 
@@ -104,18 +105,35 @@ fn language(config: &ModelConfig, list: &mut List) {
     let (q, kv) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
     list.push("language_model.embed_tokens.weight", &[text.vocab, width]);
     for layer in 0..text.layers {
-        let mut push = |name, shape: &[usize]| {
-            list.push(format!("language_model.layers.{layer}.{name}.weight"), shape);
+        let block = format!("language_model.layers.{layer}");
+        let mut linear = |name: &str, shape: &[usize], bias: bool| {
+            list.push(format!("{block}.{name}.weight"), shape);
+            if bias {
+                list.push(format!("{block}.{name}.bias"), &shape[..1]);
+            }
         };
-        push("self_attn.q_proj", &[q, width]);
-        push("self_attn.k_proj", &[kv, width]);
-        push("self_attn.v_proj", &[kv, width]);
-        push("self_attn.o_proj", &[width, q]);
-        push("mlp.gate_proj", &[mlp, width]);
-        push("mlp.up_proj", &[mlp, width]);
-        push("mlp.down_proj", &[width, mlp]);
-        push("input_layernorm", &[width]);
-        push("post_attention_layernorm", &[width]);
+        if text.fused {
+            linear("self_attn.qkv_proj", &[q + 2 * kv, width], text.qkv_bias);
+        } else {
+            for (name, rows) in [("q_proj", q), ("k_proj", kv), ("v_proj", kv)] {
+                linear(&format!("self_attn.{name}"), &[rows, width], text.qkv_bias);
+            }
+        }
+        linear("self_attn.o_proj", &[width, q], false);
+        if text.fused {
+            linear("mlp.gate_up_proj", &[2 * mlp, width], false);
+        } else {
+            linear("mlp.gate_proj", &[mlp, width], false);
+            linear("mlp.up_proj", &[mlp, width], false);
+        }
+        linear("mlp.down_proj", &[width, mlp], false);
+        let norms = [("input_layernorm", width), ("post_attention_layernorm", width)];
+        let of_heads = [("self_attn.q_norm", text.head_dim), ("self_attn.k_norm", text.head_dim)];
+        for (name, width) in
+            norms.into_iter().chain(of_heads.into_iter().take(if text.head_norm { 2 } else { 0 }))
+        {
+            list.push(format!("{block}.{name}.weight"), &[width]);
+        }
     }
     list.push("language_model.norm.weight", &[width]);
     if !text.tied {

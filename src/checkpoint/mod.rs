@@ -66,8 +66,9 @@ pub fn open_with(
         (Some(_), _) => {}
         (None, wish) => checkpoint.quantization = wish,
     }
-    // A merge of an adapter leaves the setting and changes the head: transformers takes the one that is stored.
-    if checkpoint.contains("lm_head.weight") {
+    // Settings of published files are not to be relied on here, and a merge of an adapter leaves the setting and changes
+    // the head: transformers takes the one that is stored.
+    if ["lm_head.weight", "lm_head.weight_packed"].iter().any(|name| checkpoint.contains(name)) {
         folder.config.text.tied = false;
     }
     folder.config.ignored.extend(checkpoint.unused_layers(&folder.config));

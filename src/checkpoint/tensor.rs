@@ -261,6 +261,17 @@ impl Tensor {
         self.shape.iter().product()
     }
 
+    /// Some of its rows, as a tensor of their own that copies nothing. They must be there.
+    pub fn rows(mut self, rows: Range<usize>) -> Self {
+        let stride = self.range.len() / self.shape[0].max(1);
+        self.range = self.range.start + rows.start * stride..self.range.start + rows.end * stride;
+        if let Some(Made::Joined(scales)) = self.made {
+            self.made = Some(Made::Joined(Box::new(scales.rows(rows.clone()))));
+        }
+        self.shape[0] = rows.len();
+        self
+    }
+
     /// Fails unless the dimensions are these.
     pub fn expect_shape(&self, shape: &[usize]) -> Result<()> {
         if self.shape == shape {

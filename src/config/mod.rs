@@ -4,6 +4,7 @@
 //! checkpoints leave most of `text_config` out. Keys that changed their name over transformers'
 //! releases are read in both spellings.
 
+mod decoder;
 mod generation;
 mod hub;
 mod json;
@@ -91,19 +92,26 @@ impl VisionConfig {
     }
 }
 
-/// Which prompt format and defaults a decoder has; the arithmetic is the same.
+/// A kind of decoder, by its `model_type`. It decides prompt format and defaults; what it computes differently stands
+/// in [`TextConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// `llama`: Vicuna.
+    /// `llama`: Vicuna, LLaMA 3, Yi, TinyLlama.
     Llama,
     /// `mistral`.
     Mistral,
+    /// `qwen2`: Qwen 1.5 to 2.5.
+    Qwen2,
+    /// `qwen3`.
+    Qwen3,
+    /// `phi3`.
+    Phi3,
 }
 
 /// The LLaMA-type decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
-    /// LLaMA or Mistral.
+    /// Its kind.
     pub family: Family,
     /// Width of the residual stream.
     pub hidden: usize,
@@ -111,7 +119,7 @@ pub struct TextConfig {
     pub intermediate: usize,
     /// Blocks.
     pub layers: usize,
-    /// Query heads.
+    /// Query heads; not always `hidden / head_dim`.
     pub heads: usize,
     /// Key and value heads; divides `heads`.
     pub kv_heads: usize,
@@ -125,8 +133,14 @@ pub struct TextConfig {
     pub rope: Rope,
     /// Positions the model may see; a sliding window counts as a limit, inside which it changes nothing.
     pub max_positions: usize,
-    /// The output matrix is the embedding.
+    /// The output matrix is the embedding, unless the files hold one of its own.
     pub tied: bool,
+    /// The projections to queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Queries and keys are normalised head by head before they are rotated.
+    pub head_norm: bool,
+    /// Queries, keys and values are stored as one tensor, gate and up as another.
+    pub fused: bool,
 }
 
 /// How pixels reach the vision tower (`preprocessor_config.json`).

@@ -8,8 +8,7 @@ use super::generation::Generation;
 use super::json::{self, Section};
 use super::quantization::quantization;
 use super::{
-    Activation, Architecture, Family, Files, ModelConfig, TextConfig, VisionConfig, preprocessor,
-    rope,
+    Activation, Architecture, Family, Files, ModelConfig, VisionConfig, decoder, preprocessor,
 };
 use crate::{Error, Result};
 
@@ -17,17 +16,17 @@ pub(super) const CONFIG: &str = "config.json";
 
 // Bounds on what a file may claim: far above every published model, and small enough that no
 // product of them (elements of a tensor, bytes of a cache, scores of a block) leaves 64 bits.
-const MAX_LAYERS: usize = 1000;
-const MAX_HIDDEN: usize = 1 << 20;
-const MAX_INTERMEDIATE: usize = 1 << 22;
-const MAX_HEADS: usize = 1 << 14;
-const MAX_VOCAB: usize = 1 << 24;
+pub(super) const MAX_LAYERS: usize = 1000;
+pub(super) const MAX_HIDDEN: usize = 1 << 20;
+pub(super) const MAX_INTERMEDIATE: usize = 1 << 22;
+pub(super) const MAX_HEADS: usize = 1 << 14;
+pub(super) const MAX_VOCAB: usize = 1 << 24;
 const MAX_IMAGE_SIDE: usize = 8192;
 const MAX_PATCHES: usize = 1 << 16;
 const MAX_PINPOINTS: usize = 1024;
 const MAX_SUB_IMAGES: usize = 64;
 /// Whole numbers up to here are exact in f32, in which rotary angles are computed.
-const MAX_POSITIONS: usize = 1 << 24;
+pub(super) const MAX_POSITIONS: usize = 1 << 24;
 /// The widest head an attention kernel takes.
 const MAX_HEAD_DIM: usize = 128;
 
@@ -42,7 +41,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let architecture = architecture(&root)?;
     let quantization = quantization(&path, &map)?;
     let vision = vision(&root.section("vision_config")?)?;
-    let text = text(&root, architecture)?;
+    let text = decoder::text(&root)?;
     let pinpoints = match architecture {
         Architecture::LlavaNext => Some(pinpoints(&root, &vision)?),
         Architecture::Llava => None,
@@ -60,7 +59,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
         root.whole(key, 32000, 0..=text.vocab - 1)? as u32
     };
     let generation = Generation::read(dir, files)?;
-    let eos = eos(&generation, &root)?;
+    let eos = eos(&generation, &root, text.family)?;
     let image = preprocessor::image(dir, files, &vision, pinpoints)?;
     Ok(ModelConfig {
         quantization,
@@ -129,60 +128,6 @@ fn vision(section: &Section) -> Result<VisionConfig> {
         return Err(section.error("image_size / patch_size", what));
     }
     Ok(config)
-}
-
-fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
-    let section = &root.section("text_config")?;
-    let families = [("llama", Family::Llama), ("mistral", Family::Mistral)];
-    let family = section.choice("model_type", "llama", &families)?;
-    let (intermediate, positions) = match family {
-        Family::Llama => (11008, 2048),
-        Family::Mistral => (14336, 131_072),
-    };
-    section.choice("hidden_act", "silu", &[("silu", ()), ("swish", ())])?;
-    for bias in ["attention_bias", "mlp_bias"] {
-        section.require_flag(bias, false, false)?;
-    }
-    let hidden = section.whole("hidden_size", 4096, 1..=MAX_HIDDEN)?;
-    let heads = section.whole("num_attention_heads", 32, 1..=MAX_HEADS)?;
-    // MistralConfig shares keys and values among heads unless the key says null.
-    let shared = family == Family::Mistral && !section.is_null("num_key_value_heads");
-    let kv_default = if shared { 8 } else { heads };
-    let kv_heads = section.whole("num_key_value_heads", kv_default, 1..=MAX_HEADS)?;
-    divides(section, "num_attention_heads", heads, "hidden_size", hidden)?;
-    divides(section, "num_key_value_heads", kv_heads, "num_attention_heads", heads)?;
-    let width = section.whole("head_dim", hidden / heads, 0..=MAX_HIDDEN)?;
-    head_dim(section, "head_dim", width)?;
-    let tied = root.flag("tie_word_embeddings", false)?
-        // Only LlavaConfig takes the setting over from the decoder's configuration.
-        || architecture == Architecture::Llava && section.flag("tie_word_embeddings", false)?;
-    Ok(TextConfig {
-        family,
-        hidden,
-        heads,
-        kv_heads,
-        tied,
-        intermediate: section.whole("intermediate_size", intermediate, 1..=MAX_INTERMEDIATE)?,
-        layers: section.whole("num_hidden_layers", 32, 1..=MAX_LAYERS)?,
-        head_dim: width,
-        vocab: section.whole("vocab_size", 32000, 1..=MAX_VOCAB)?,
-        eps: section.number("rms_norm_eps", 1e-6, 1e-12..=1.0)? as f32,
-        rope: rope::read(
-            section,
-            section.whole("max_position_embeddings", positions, 1..=MAX_POSITIONS)?,
-        )?,
-        max_positions: max_positions(section, family, positions)?,
-    })
-}
-
-/// Positions after which the arithmetic would change.
-fn max_positions(section: &Section, family: Family, default: usize) -> Result<usize> {
-    let positions = section.whole("max_position_embeddings", default, 1..=MAX_POSITIONS)?;
-    if family != Family::Mistral || section.is_null("sliding_window") {
-        return Ok(positions);
-    }
-    // While the sequence fits the window, every position sees all before it.
-    Ok(positions.min(section.whole("sliding_window", 4096, 1..=u32::MAX as usize)?))
 }
 
 fn pinpoints(root: &Section, vision: &VisionConfig) -> Result<Vec<(usize, usize)>> {
@@ -264,9 +209,9 @@ fn feature_blocks(root: &Section, layers: usize) -> Result<usize> {
     })
 }
 
-/// Ids that end an answer: of `generation_config.json`, else of `config.json` itself, else of its decoder, whose
-/// default is 2.
-fn eos(generation: &Generation, root: &Section) -> Result<Vec<u32>> {
+/// Ids that end an answer: of `generation_config.json`, else of `config.json` itself, else of its decoder, else those
+/// that are the default of the decoder's class.
+fn eos(generation: &Generation, root: &Section, family: Family) -> Result<Vec<u32>> {
     const KEY: &str = "eos_token_id";
     let text = root.section("text_config")?;
     for section in [&generation.root(), root, &text] {
@@ -274,7 +219,7 @@ fn eos(generation: &Generation, root: &Section) -> Result<Vec<u32>> {
             return ids(section, KEY, value);
         }
     }
-    Ok(vec![2])
+    Ok(decoder::facts(family).eos.to_vec())
 }
 
 pub(super) fn ids(section: &Section, key: &str, value: &Value) -> Result<Vec<u32>> {
@@ -285,14 +230,20 @@ pub(super) fn ids(section: &Section, key: &str, value: &Value) -> Result<Vec<u32
         .ok_or_else(|| section.wrong(key, value, "a token id or a list of token ids"))
 }
 
-fn divides(section: &Section, key: &str, part: usize, of: &str, whole: usize) -> Result<()> {
+pub(super) fn divides(
+    section: &Section,
+    key: &str,
+    part: usize,
+    of: &str,
+    whole: usize,
+) -> Result<()> {
     if whole.is_multiple_of(part) {
         return Ok(());
     }
     Err(section.error(key, format!("is {part}, which does not divide {of} {whole}")))
 }
 
-fn head_dim(section: &Section, key: &str, width: usize) -> Result<()> {
+pub(super) fn head_dim(section: &Section, key: &str, width: usize) -> Result<()> {
     if (2..=MAX_HEAD_DIM).contains(&width) && width.is_multiple_of(2) {
         return Ok(());
     }

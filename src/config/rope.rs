@@ -82,7 +82,8 @@ pub(super) fn read(section: &Section, positions: usize) -> Result<Rope> {
     let scaling = match inner.choice(
         inner.spelling("rope_type", "type"),
         "default",
-        &[("default", 0), ("linear", 1), ("llama3", 2)],
+        // "dynamic" changes nothing up to max_position_embeddings, beyond which no request goes here.
+        &[("default", 0), ("dynamic", 0), ("linear", 1), ("llama3", 2)],
     )? {
         0 => RopeScaling::Default,
         1 => RopeScaling::Linear { factor: factor(&inner)? },

@@ -6,7 +6,7 @@ use crate::Result;
 use crate::checkpoint::synth::Synthetic;
 use crate::checkpoint::{self, Access, Checkpoint};
 use crate::config::{ModelConfig, ModelFolder};
-use crate::model::Source;
+use crate::model::{Source, Wanted};
 use crate::ops::{Ops, Storage};
 use crate::quant::Quantization;
 use std::path::{Path, PathBuf};
@@ -52,10 +52,12 @@ impl Origin {
 
 impl Weights {
     /// Bytes of a weight as it is stored.
-    pub fn bytes(&self, name: &str, shape: &[usize]) -> Result<usize> {
+    pub fn bytes(&self, wanted: &Wanted<'_>) -> Result<usize> {
         match self {
-            Self::Stored(_, checkpoint) => Ok(checkpoint.get(name)?.bytes().len()),
-            Self::Synthetic(_) => Ok(shape.iter().product::<usize>() * size_of::<half::f16>()),
+            Self::Stored(_, checkpoint) => Ok(wanted.of(checkpoint)?.bytes().len()),
+            Self::Synthetic(_) => {
+                Ok(wanted.taken().iter().product::<usize>() * size_of::<half::f16>())
+            }
         }
     }
 
@@ -74,16 +76,17 @@ impl Weights {
 }
 
 impl<O: Ops> Source<O> for Weights {
-    fn take(
-        &self,
-        ops: &mut O,
-        name: &str,
-        shape: &[usize],
-        storage: Storage,
-    ) -> Result<O::Weight> {
+    fn take(&self, ops: &mut O, wanted: &Wanted<'_>, storage: Storage) -> Result<O::Weight> {
         match self {
-            Self::Stored(_, checkpoint) => checkpoint.take(ops, name, shape, storage),
-            Self::Synthetic(synthetic) => ops.synthesize(&synthetic.recipe(name, shape), storage),
+            Self::Stored(_, checkpoint) => checkpoint.take(ops, wanted, storage),
+            Self::Synthetic(synthetic) => {
+                let recipe = synthetic.recipe(wanted.name, wanted.shape);
+                let recipe = match &wanted.rows {
+                    Some(rows) => recipe.rows(rows.clone())?,
+                    None => recipe,
+                };
+                ops.synthesize(&recipe, storage)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use super::prepare::{Prepared, PreparedImage};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::{self, Pools, Room, Tables};
-use crate::model::llama::{Forwarded, Thinning};
+use crate::model::decoder::{Forwarded, Thinning};
 use crate::model::llava::Llava;
 use crate::model::vit::{Encoded, Survey};
 use crate::model::{Progress, Source};

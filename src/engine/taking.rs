@@ -1,7 +1,7 @@
 //! Weights on their way, for those who watch.
 
 use super::origin::Weights;
-use crate::model::Source;
+use crate::model::{Source, Wanted};
 use crate::ops::{Ops, Storage};
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -23,15 +23,9 @@ impl<'a> Taking<'a> {
 }
 
 impl<O: Ops> Source<O> for Taking<'_> {
-    fn take(
-        &self,
-        ops: &mut O,
-        name: &str,
-        shape: &[usize],
-        storage: Storage,
-    ) -> Result<O::Weight> {
-        let weight = self.weights.take(ops, name, shape, storage)?;
-        let bytes = self.weights.bytes(name, shape)?;
+    fn take(&self, ops: &mut O, wanted: &Wanted<'_>, storage: Storage) -> Result<O::Weight> {
+        let weight = self.weights.take(ops, wanted, storage)?;
+        let bytes = self.weights.bytes(wanted)?;
         match (self.told.borrow_mut())(bytes) {
             ControlFlow::Continue(()) => Ok(weight),
             ControlFlow::Break(()) => Err(Error::Cancelled),

@@ -1,6 +1,6 @@
 //! LLaVA: the vision tower's kept patches, projected, take the image's place in the decoder's prompt.
 
-use super::llama::{Forwarded, Llama, Thinning};
+use super::decoder::{Decoder, Forwarded, Thinning};
 use super::projector::Projector;
 use super::vit::{Encoded, Layers, Survey, Vit};
 use super::{Loader, Progress, Source};
@@ -14,10 +14,11 @@ use crate::select::Plan;
 /// All weights of a checkpoint that the engine uses.
 #[derive(Debug)]
 pub struct Llava<W> {
+    config: ModelConfig,
     vit: Vit<W>,
     projector: Projector<W>,
     newline: Option<W>,
-    llama: Llama<W>,
+    decoder: Decoder<W>,
 }
 
 /// A prompt: ids before and after the place of the image.
@@ -36,16 +37,17 @@ impl<W> Llava<W> {
         ops: &mut O,
         source: &dyn Source<O>,
     ) -> Result<Self> {
-        let mut from = Loader::new(ops, source);
+        let mut from = Loader::new(ops, source, config);
         let newline = match config.architecture {
-            Architecture::LlavaNext => Some(from.vector("image_newline", &[config.text.hidden])?),
+            Architecture::LlavaNext => Some(from.vector("image_newline")?),
             Architecture::Llava => None,
         };
         Ok(Self {
+            config: config.clone(),
             vit: Vit::load(config, &mut from)?,
             projector: Projector::load(config, &mut from)?,
             newline,
-            llama: Llama::load(config, &mut from)?,
+            decoder: Decoder::load(config, &mut from)?,
         })
     }
 
@@ -58,7 +60,7 @@ impl<W> Llava<W> {
         source: &dyn Source<O>,
     ) -> Result<()> {
         if blocks > self.vit.blocks() {
-            self.vit.require(blocks, &mut Loader::new(ops, source))?;
+            self.vit.require(blocks, &mut Loader::new(ops, source, &self.config))?;
         }
         Ok(())
     }
@@ -119,19 +121,19 @@ impl<W> Llava<W> {
             kept: &image.kept,
             newline: self.newline.as_ref(),
         });
-        ops.interleave(self.llama.embedding(), prompt.before, visual, prompt.after)
+        ops.interleave(self.decoder.embedding(), prompt.before, visual, prompt.after)
     }
 
     /// A piece of the decoder's work on some tokens, to measure a machine by; done when it returns.
     pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, tokens: &[u32]) -> Result<()> {
-        let rows = ops.interleave(self.llama.embedding(), tokens, None, &[])?;
-        let inner = self.llama.probe(ops, &rows)?;
+        let rows = ops.interleave(self.decoder.embedding(), tokens, None, &[])?;
+        let inner = self.decoder.probe(ops, &rows)?;
         let first = ops.gather(&inner, &[0])?;
         ops.download(&first).map(|_| ())
     }
 
     /// Logits of a prompt's last row, `[1, vocabulary]`, from all its rows `[tokens, width]`; caches, batches and
-    /// thinning as [`Llama::forward`] takes them.
+    /// thinning as [`Decoder::forward`] takes them.
     pub fn prefill<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -143,7 +145,7 @@ impl<W> Llava<W> {
     ) -> Result<Forwarded<O>> {
         ops.enter(Stage::Prefill)?;
         let stage = Stage::Prefill;
-        self.llama.forward(ops, rows, caches, batches, thinning, true, stage, progress)
+        self.decoder.forward(ops, rows, caches, batches, thinning, true, stage, progress)
     }
 
     /// Logits after one more token of each sequence, `[tokens, vocabulary]`, with a batch for each cache.
@@ -155,11 +157,11 @@ impl<W> Llava<W> {
     ) -> Result<O::Buffer> {
         ops.enter(Stage::Decode)?;
         ops.step(batches, caches, &mut |ops, caches| {
-            let rows = ops.embed(self.llama.embedding(), &batches[0])?;
+            let rows = ops.embed(self.decoder.embedding(), &batches[0])?;
             let mut quiet = |_, _, _| std::ops::ControlFlow::Continue(());
             let stage = Stage::Decode;
             let out =
-                self.llama.forward(ops, rows, caches, batches, None, false, stage, &mut quiet)?;
+                self.decoder.forward(ops, rows, caches, batches, None, false, stage, &mut quiet)?;
             Ok(out.logits)
         })
     }

@@ -1,11 +1,12 @@
 //! What LLaVA computes, written once in the words of [`crate::ops::Ops`].
 
-pub mod llama;
+pub mod decoder;
 pub mod llava;
 pub mod projector;
 pub mod vit;
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, Tensor, layout};
+use crate::config::ModelConfig;
 use crate::format::Format;
 use crate::ops::Executor;
 use crate::ops::clock::Stage;
@@ -13,26 +14,53 @@ use crate::ops::count::Counter;
 use crate::ops::{Linear, Norm, Ops, Storage};
 use crate::quant::Quantization;
 use crate::{Error, Result};
-use std::ops::ControlFlow;
+use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
+
+/// A tensor, or some of its rows.
+#[derive(Debug, Clone)]
+pub struct Wanted<'a> {
+    /// Its canonical name.
+    pub name: &'a str,
+    /// The shape that it must have as a whole.
+    pub shape: &'a [usize],
+    /// Which rows, if not all.
+    pub rows: Option<Range<usize>>,
+}
+
+impl Wanted<'_> {
+    /// The shape of what is taken of it.
+    pub fn taken(&self) -> Vec<usize> {
+        let mut shape = self.shape.to_vec();
+        if let Some(rows) = &self.rows {
+            shape[0] = rows.len();
+        }
+        shape
+    }
+
+    /// The tensor of a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::get`], and where it has another shape.
+    pub fn of(&self, checkpoint: &Checkpoint) -> Result<Tensor> {
+        let tensor = checkpoint.get(self.name)?;
+        tensor.expect_shape(self.shape)?;
+        Ok(match &self.rows {
+            Some(rows) => tensor.rows(rows.clone()),
+            None => tensor,
+        })
+    }
+}
 
 /// Where a model's weights come from.
 pub trait Source<O: Ops> {
-    /// The tensor of this canonical name, which must have this shape.
-    fn take(&self, ops: &mut O, name: &str, shape: &[usize], storage: Storage)
-    -> Result<O::Weight>;
+    /// What is wanted, ready for use.
+    fn take(&self, ops: &mut O, wanted: &Wanted<'_>, storage: Storage) -> Result<O::Weight>;
 }
 
 impl<O: Ops> Source<O> for Checkpoint {
-    fn take(
-        &self,
-        ops: &mut O,
-        name: &str,
-        shape: &[usize],
-        storage: Storage,
-    ) -> Result<O::Weight> {
-        let tensor = self.get(name)?;
-        tensor.expect_shape(shape)?;
-        ops.upload(&tensor, storage)
+    fn take(&self, ops: &mut O, wanted: &Wanted<'_>, storage: Storage) -> Result<O::Weight> {
+        ops.upload(&wanted.of(self)?, storage)
     }
 }
 
@@ -49,10 +77,10 @@ impl Source<Counter> for Imagined {
     fn take(
         &self,
         ops: &mut Counter,
-        name: &str,
-        shape: &[usize],
+        wanted: &Wanted<'_>,
         storage: Storage,
     ) -> Result<<Counter as Executor>::Weight> {
+        let (name, shape) = (wanted.name, &wanted.taken());
         let Some(scheme) = self.quantization.and_then(|quantization| quantization.of(name)) else {
             return Ok(ops.imagine(shape, self.format, storage, true));
         };
@@ -61,44 +89,78 @@ impl Source<Counter> for Imagined {
     }
 }
 
-/// Takes the weights of one part after another.
+/// Takes the weights of one part after another. Parts name their tensors; shapes and biases are as
+/// [`layout`] has them.
 pub struct Loader<'a, O: Ops> {
     ops: &'a mut O,
     source: &'a dyn Source<O>,
+    shapes: BTreeMap<String, Vec<usize>>,
 }
 
 impl<'a, O: Ops> Loader<'a, O> {
-    /// A loader from `source` to `ops`.
-    pub fn new(ops: &'a mut O, source: &'a dyn Source<O>) -> Self {
-        Self { ops, source }
+    /// A loader from `source` to `ops` for a model of this configuration.
+    pub fn new(ops: &'a mut O, source: &'a dyn Source<O>, config: &ModelConfig) -> Self {
+        let shapes = layout(config).into_iter().map(|weight| (weight.name, weight.shape));
+        Self { ops, source, shapes: shapes.collect() }
     }
 
-    fn matrix(&mut self, name: &str, shape: &[usize]) -> Result<O::Weight> {
-        self.source.take(self.ops, name, shape, Storage::Matrix)
+    fn has(&self, name: &str) -> bool {
+        self.shapes.contains_key(name)
     }
 
-    fn vector(&mut self, name: &str, shape: &[usize]) -> Result<O::Weight> {
-        self.source.take(self.ops, name, shape, Storage::Vector)
+    fn take(&mut self, name: &str, rows: Option<Range<usize>>, how: Storage) -> Result<O::Weight> {
+        let shape = self.shapes.get(name).expect("the layout lists every tensor of the model");
+        self.source.take(self.ops, &Wanted { name, shape, rows }, how)
     }
 
-    /// `{name}.weight` `[out, in]` and, if wanted, `{name}.bias` `[out]`.
-    fn linear(
+    fn matrix(&mut self, name: &str) -> Result<O::Weight> {
+        self.take(name, None, Storage::Matrix)
+    }
+
+    fn vector(&mut self, name: &str) -> Result<O::Weight> {
+        self.take(name, None, Storage::Vector)
+    }
+
+    /// `{name}.bias`, if there is one.
+    fn bias(&mut self, name: &str, rows: Option<Range<usize>>) -> Result<Option<O::Weight>> {
+        let name = format!("{name}.bias");
+        self.has(&name).then(|| self.take(&name, rows, Storage::Vector)).transpose()
+    }
+
+    /// `{name}.weight` and its bias.
+    fn linear(&mut self, name: &str) -> Result<Linear<O::Weight>> {
+        let weight = self.matrix(&format!("{name}.weight"))?;
+        Ok(Linear { weight, bias: self.bias(name, None)? })
+    }
+
+    /// Layers of these names and outputs, or their rows one after the other in the layer `fused`, where they are stored
+    /// like that.
+    fn linears<const N: usize>(
         &mut self,
-        name: &str,
-        out: usize,
-        into: usize,
-        bias: bool,
-    ) -> Result<Linear<O::Weight>> {
-        let weight = self.matrix(&format!("{name}.weight"), &[out, into])?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"), &[out])).transpose()?;
-        Ok(Linear { weight, bias })
+        fused: &str,
+        layers: [(String, usize); N],
+    ) -> Result<[Linear<O::Weight>; N]> {
+        let whole = format!("{fused}.weight");
+        let is_fused = self.has(&whole);
+        let (mut taken, mut first) = (Vec::with_capacity(N), 0);
+        for (name, outputs) in layers {
+            let rows = Some(first..first + outputs);
+            first += outputs;
+            taken.push(match is_fused {
+                true => Linear {
+                    weight: self.take(&whole, rows.clone(), Storage::Matrix)?,
+                    bias: self.bias(fused, rows)?,
+                },
+                false => self.linear(&name)?,
+            });
+        }
+        Ok(taken.try_into().unwrap_or_else(|_| unreachable!("one for each layer")))
     }
 
-    /// `{name}.weight` and, for a LayerNorm, `{name}.bias`.
-    fn norm(&mut self, name: &str, width: usize, eps: f32, bias: bool) -> Result<Norm<O::Weight>> {
-        let weight = self.vector(&format!("{name}.weight"), &[width])?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"), &[width])).transpose()?;
-        Ok(Norm { weight, bias, eps })
+    /// `{name}.weight` and its bias, which a LayerNorm has.
+    fn norm(&mut self, name: &str, eps: f32) -> Result<Norm<O::Weight>> {
+        let weight = self.vector(&format!("{name}.weight"))?;
+        Ok(Norm { weight, bias: self.bias(name, None)?, eps })
     }
 }
 

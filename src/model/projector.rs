@@ -20,11 +20,9 @@ impl<W> Projector<W> {
         config: &ModelConfig,
         from: &mut Loader<'_, O>,
     ) -> Result<Self> {
-        let (into, out) = (config.vision.hidden, config.text.hidden);
-        let bias = config.projector_bias;
         Ok(Self {
-            first: from.linear("multi_modal_projector.linear_1", out, into, bias)?,
-            second: from.linear("multi_modal_projector.linear_2", out, out, bias)?,
+            first: from.linear("multi_modal_projector.linear_1")?,
+            second: from.linear("multi_modal_projector.linear_2")?,
             activation: config.projector_activation,
         })
     }

@@ -190,6 +190,8 @@ pub trait RowOps: Executor {
     ) -> Result<Self::Buffer>;
     /// (x − mean) / √(variance + ε) · w + b, row by row.
     fn layer_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
+    /// x / √(mean of squares + ε) · w of each head in a row of heads as wide as w, in place.
+    fn head_norm(&mut self, x: &mut Self::Buffer, norm: &Norm<Self::Weight>) -> Result<()>;
     /// The given rows of `x`.
     fn gather(&mut self, x: &Self::Buffer, rows: &[usize]) -> Result<Self::Buffer>;
     /// Rows of the prompt: embeddings of `before`, the visual rows in decoder order, embeddings of `after`.

@@ -106,6 +106,12 @@ impl ChatTemplate {
                 Ok(match family {
                     Family::Llama => format!("USER: {image}{prompt} ASSISTANT:"),
                     Family::Mistral => format!("[INST] {image}{prompt} [/INST]"),
+                    Family::Qwen2 | Family::Qwen3 => format!(
+                        "<|im_start|>user\n{image}{prompt}<|im_end|>\n<|im_start|>assistant\n"
+                    ),
+                    Family::Phi3 => {
+                        format!("<|user|>\n{image}{prompt}<|end|>\n<|assistant|>\n")
+                    }
                 })
             }
             Kind::Jinja { file, env, tokens } => {

@@ -15,6 +15,10 @@ fn published_sizes() {
         (Preset::Next7b, 687, 7_063_431_168),
         (Preset::Next13b, 759, 13_351_499_776),
         (Preset::NextMistral7b, 687, 7_566_747_648),
+        (Preset::NextLlama8b, 687, 8_355_276_800),
+        (Preset::NextQwen7b, 735, 7_936_108_544),
+        (Preset::Next34b, 939, 34_752_083_968),
+        (Preset::LlavaTinyLlama, 596, 1_410_113_536),
         (Preset::Llava7b, 686, 7_063_427_072),
         (Preset::Llava13b, 758, 13_351_494_656u64),
     ];

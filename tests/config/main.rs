@@ -129,6 +129,50 @@ fn published_mistral() {
     assert_eq!((text.max_positions, text.rope.theta), (32768, 1e6));
 }
 
+/// What is absent is as transformers' Qwen2Config, Qwen3Config and Phi3Config have it.
+#[test]
+fn decoders_have_their_classes_defaults() {
+    let decoder = |text: Value| {
+        let mut files = vicuna();
+        set(&mut files[0], "/text_config", text);
+        set(&mut files[0], "/image_token_index", json!(7));
+        read(&files)
+    };
+    let model = decoder(json!({ "model_type": "qwen2" })).unwrap();
+    let text = &model.text;
+    assert_eq!((text.family, text.hidden, text.intermediate), (Family::Qwen2, 4096, 22016));
+    assert_eq!((text.heads, text.kv_heads, text.head_dim), (32, 32, 128));
+    assert_eq!((text.vocab, text.max_positions, text.eps), (151_936, 32768, 1e-6));
+    assert_eq!((text.qkv_bias, text.head_norm, text.fused), (true, false, false));
+    assert_eq!(model.eos, [0u32; 0]);
+    // A window that is not in use is none.
+    let window = |used: bool| {
+        let text =
+            json!({ "model_type": "qwen2", "sliding_window": 1000, "use_sliding_window": used });
+        decoder(text).unwrap().text.max_positions
+    };
+    assert_eq!((window(false), window(true)), (32768, 1000));
+
+    let qwen3 = json!({ "model_type": "qwen3", "hidden_size": 1000, "num_attention_heads": 16,
+        "num_key_value_heads": 8 });
+    let text = decoder(qwen3).unwrap().text;
+    assert_eq!(
+        (text.family, text.heads, text.kv_heads, text.head_dim),
+        (Family::Qwen3, 16, 8, 128)
+    );
+    assert_eq!((text.qkv_bias, text.head_norm, text.fused), (false, true, false));
+
+    let model = decoder(json!({ "model_type": "phi3" })).unwrap();
+    let text = &model.text;
+    assert_eq!((text.family, text.hidden, text.intermediate), (Family::Phi3, 3072, 8192));
+    assert_eq!((text.heads, text.kv_heads, text.head_dim), (32, 32, 96));
+    assert_eq!((text.vocab, text.max_positions, text.eps), (32064, 4096, 1e-5));
+    assert_eq!((text.qkv_bias, text.head_norm, text.fused), (false, false, true));
+    assert_eq!(model.eos, [32000]);
+    let window = json!({ "model_type": "phi3", "sliding_window": 2047 });
+    assert_eq!(decoder(window).unwrap().text.max_positions, 2047);
+}
+
 #[test]
 fn published_llava15() {
     let model = read(&llava15()).unwrap();
@@ -173,6 +217,10 @@ fn both_spellings_and_values_that_read_as_absent() {
     assert_eq!(text.rope.theta, 5e5);
     let scaling = json!({ "type": "default" });
     with(vicuna(), "/text_config/rope_scaling", scaling).unwrap();
+    // "dynamic" begins behind the last position that is allowed here.
+    let dynamic = json!({ "type": "dynamic", "factor": 2.0 });
+    let text = with(vicuna(), "/text_config/rope_scaling", dynamic).unwrap().text;
+    assert_eq!((text.rope.scaling, text.max_positions), (RopeScaling::Default, 4096));
     let linear = json!({ "type": "linear", "factor": 4 });
     let text = with(vicuna(), "/text_config/rope_scaling", linear).unwrap().text;
     let expected = Rope { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } };
@@ -207,7 +255,8 @@ fn both_spellings_and_values_that_read_as_absent() {
 #[test]
 fn tied_embeddings() {
     assert!(with(vicuna(), "/tie_word_embeddings", json!(true)).unwrap().text.tied);
-    assert!(!with(vicuna(), "/text_config/tie_word_embeddings", json!(true)).unwrap().text.tied);
+    // LlavaNextConfig does not take the decoder's setting over, but its files may hold no head all the same.
+    assert!(with(vicuna(), "/text_config/tie_word_embeddings", json!(true)).unwrap().text.tied);
     assert!(with(llava15(), "/text_config/tie_word_embeddings", json!(true)).unwrap().text.tied);
 }
 

@@ -47,8 +47,8 @@ fn refused_values() {
         ("/text_config/rope_theta", json!(0), &["rope_theta"]),
         (
             "/text_config/rope_scaling",
-            json!({ "type": "dynamic", "factor": 2 }),
-            &["rope_scaling.type", "dynamic"],
+            json!({ "type": "longrope", "factor": 2 }),
+            &["rope_scaling.type", "longrope", "llama3"],
         ),
         ("/text_config/rope_scaling", json!({ "type": "linear" }), &["rope_scaling.factor"]),
         (

@@ -25,6 +25,13 @@ pub fn cases(corpus: &mut Corpus) {
     let wide = Tensors::default().random("x", &[2, 8200], 3.0).random("w", &[8200], 1.0);
     corpus.check("layer_norm", "2x8200", 6.0, &LayerNorm, &wide.stored(corpus.stored()));
 
+    // Heads of one number, odd widths, those of SigLIP, Phi and Qwen.
+    for (heads, width) in [(1, 2), (3, 10), (5, 72), (2, 80), (3, 96), (16, 128)] {
+        let data = Tensors::default().random("x", &[7, heads * width], 3.0);
+        let data = data.random("w", &[width], 1.0).stored(corpus.stored());
+        corpus.check("head_norm", &format!("7x{heads}x{width}"), 6.0, &HeadNorm, &data);
+    }
+
     for (side, patch, partitions) in [(4, 2, 1), (42, 14, 3), (12, 3, 5), (5, 5, 2)] {
         let case = Patches { side, patch, partitions };
         let tokens = (side / patch).pow(2) + 1;
@@ -57,6 +64,17 @@ impl Case for LayerNorm {
         let norm = data.norm(ops, "w")?;
         let y = ops.layer_norm(&x, &norm)?;
         Ok(vec![("y", ops.download(&y)?)])
+    }
+}
+
+struct HeadNorm;
+
+impl Case for HeadNorm {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let mut x = data.rows(ops, "x")?;
+        let norm = data.norm(ops, "w")?;
+        ops.head_norm(&mut x, &norm)?;
+        Ok(vec![("x", ops.download(&x)?)])
     }
 }
 

@@ -152,10 +152,9 @@ fn int8_costs_what_rounding_costs() {
 fn a_request_has_the_tokens_that_it_has_alone_and_the_memory_that_was_predicted() {
     let fixtures = root().join("tests/fixtures/models");
     let picture = std::fs::read(root().join("tests/fixtures/images/board-420x230.png")).unwrap();
-    let mut cases: Vec<(PathBuf, Scheme)> =
-        ["llava15", "next-336", "next-hub", "next-memory", "next-mistral", "next-odd", "next-v5"]
-            .map(|name| (fixtures.join(name), Scheme::Q8))
-            .into();
+    let folders = std::fs::read_dir(&fixtures).unwrap().map(|entry| entry.unwrap().path());
+    let mut cases: Vec<(PathBuf, Scheme)> = folders.map(|folder| (folder, Scheme::Q8)).collect();
+    assert!(cases.len() > 10);
     cases.push((demo(), Scheme::Q8));
     cases.push((demo(), Scheme::Q4 { group: 128 }));
     for (folder, scheme) in cases {
@@ -229,11 +228,18 @@ fn folder(dir: &Path, model: &Path, scheme: Scheme, scope: Scope) -> PathBuf {
 #[test]
 fn a_quantised_folder_answers_as_the_dense_one_quantised_while_it_loads() {
     let dir = tempfile::tempdir().unwrap();
-    let mistral = root().join("tests/fixtures/models/next-mistral");
-    for (model, scheme) in
-        [(demo(), Scheme::Q8), (demo(), Scheme::Q4 { group: 64 }), (mistral, Scheme::Q8)]
-    {
-        for scope in [Scope::Llm, Scope::All] {
+    let fixture = |name| root().join("tests/fixtures/models").join(name);
+    let both = &[Scope::Llm, Scope::All][..];
+    for (model, scheme, scopes) in [
+        (demo(), Scheme::Q8, both),
+        (demo(), Scheme::Q4 { group: 64 }, both),
+        (fixture("next-mistral"), Scheme::Q8, both),
+        // Biases stay numbers; what is stored in one tensor is quantised as one and split when it is read.
+        (fixture("next-qwen2"), Scheme::Q8, both),
+        (fixture("llava-phi3"), Scheme::Q8, both),
+        (fixture("llava-phi3"), Scheme::Q4 { group: 64 }, &both[..1]),
+    ] {
+        for &scope in scopes {
             let out = folder(dir.path(), &model, scheme, scope);
             let mut made = Engine::load(&model, options(scheme, scope)).unwrap();
             let plain = EngineOptions::default().with_device(Device::Cpu);

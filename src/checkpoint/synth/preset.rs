@@ -23,17 +23,39 @@ pub enum Preset {
     Next13b,
     /// LLaVA-v1.6 on Mistral 7B.
     NextMistral7b,
+    /// LLaVA-NeXT on LLaMA-3 8B.
+    NextLlama8b,
+    /// LLaVA-NeXT on Qwen2 7B, as Pangea has it.
+    NextQwen7b,
+    /// LLaVA-v1.6 on Yi 34B.
+    Next34b,
+    /// LLaVA-1.5 on TinyLlama 1.1B.
+    LlavaTinyLlama,
     /// LLaVA-1.5 on Vicuna 7B.
     Llava7b,
     /// LLaVA-1.5 on Vicuna 13B.
     Llava13b,
 }
 
-use Preset::{Llava7b, Llava13b, Next7b, Next13b, NextMistral7b, Tiny};
+use Preset::{
+    Llava7b, Llava13b, LlavaTinyLlama, Next7b, Next13b, Next34b, NextLlama8b, NextMistral7b,
+    NextQwen7b, Tiny,
+};
 
 impl Preset {
-    /// All of them, smallest first.
-    pub const ALL: [Self; 6] = [Tiny, Next7b, Next13b, NextMistral7b, Llava7b, Llava13b];
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Tiny,
+        Next7b,
+        Next13b,
+        NextMistral7b,
+        NextLlama8b,
+        NextQwen7b,
+        Next34b,
+        LlavaTinyLlama,
+        Llava7b,
+        Llava13b,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -42,6 +64,10 @@ impl Preset {
             Next7b => "llava-v1.6-vicuna-7b",
             Next13b => "llava-v1.6-vicuna-13b",
             NextMistral7b => "llava-v1.6-mistral-7b",
+            NextLlama8b => "llama3-llava-next-8b",
+            NextQwen7b => "pangea-7b",
+            Next34b => "llava-v1.6-34b",
+            LlavaTinyLlama => "tiny-llava-v1",
             Llava7b => "llava-1.5-7b",
             Llava13b => "llava-1.5-13b",
         }
@@ -69,17 +95,27 @@ impl Preset {
     /// Rows of the embedding.
     #[doc(hidden)]
     pub fn vocab(self) -> usize {
-        32064
+        match self {
+            NextLlama8b => 128_320,
+            NextQwen7b => 152_128,
+            Next34b => 64064,
+            _ => 32064,
+        }
     }
 
     /// Id of `<image>`, the first one after the base vocabulary.
     #[doc(hidden)]
     pub fn image_token(self) -> u32 {
-        32000
+        match self {
+            NextLlama8b => 128_256,
+            NextQwen7b => 151_646,
+            Next34b => 64000,
+            _ => 32000,
+        }
     }
 
     fn tiled(self) -> bool {
-        !matches!(self, Llava7b | Llava13b)
+        !matches!(self, LlavaTinyLlama | Llava7b | Llava13b)
     }
 
     /// Side of a partition in pixels.
@@ -136,6 +172,37 @@ impl Preset {
                     "max_position_embeddings": 32768, "model_type": "mistral",
                     "num_key_value_heads": 8, "rope_theta": 1e6, "sliding_window": null,
                     "torch_dtype": "bfloat16"
+                }),
+            ),
+            NextLlama8b => set(
+                &mut text,
+                json!({
+                    "intermediate_size": 14336, "max_position_embeddings": 8192,
+                    "num_key_value_heads": 8, "rope_theta": 500_000.0
+                }),
+            ),
+            NextQwen7b => set(
+                &mut text,
+                json!({
+                    "architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584,
+                    "intermediate_size": 18944, "max_position_embeddings": 32768,
+                    "model_type": "qwen2", "num_attention_heads": 28, "num_hidden_layers": 28,
+                    "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+                    "torch_dtype": "bfloat16"
+                }),
+            ),
+            Next34b => set(
+                &mut text,
+                json!({
+                    "hidden_size": 7168, "intermediate_size": 20480, "num_attention_heads": 56,
+                    "num_hidden_layers": 60, "num_key_value_heads": 8, "rope_theta": 5e6
+                }),
+            ),
+            LlavaTinyLlama => set(
+                &mut text,
+                json!({
+                    "hidden_size": 2048, "intermediate_size": 5632, "max_position_embeddings": 2048,
+                    "num_hidden_layers": 22, "num_key_value_heads": 4
                 }),
             ),
             Tiny => {

@@ -5,9 +5,10 @@ use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::super::Tensor;
-use crate::Result;
 use crate::format::Format;
 use crate::quant::Scheme;
+use crate::{Error, Result};
+use std::ops::Range;
 
 /// How the elements of one tensor are drawn: uniformly around a mean, by position, so that any part
 /// can be made at any time on any thread, or on a card.
@@ -38,6 +39,21 @@ impl Recipe {
         let key = mix(mix(seed).wrapping_add(hash));
         let (name, shape) = (name.to_owned(), shape.to_vec());
         Self { name, shape, key, mean, reach: deviation * 3f32.sqrt(), scheme: None }
+    }
+
+    /// Some of the tensor's rows, with the numbers they have in it.
+    ///
+    /// # Errors
+    /// [`Error::Request`] where they begin inside of four numbers that are drawn together.
+    pub fn rows(mut self, rows: Range<usize>) -> Result<Self> {
+        let before = rows.start * self.shape[1..].iter().product::<usize>();
+        if !before.is_multiple_of(4) {
+            let what = format!("rows of {} cannot be made by themselves: use a folder", self.name);
+            return Err(Error::Request(what));
+        }
+        self.key = self.key.wrapping_add(before as u64 / 4);
+        self.shape[0] = rows.len();
+        Ok(self)
     }
 
     /// The tensor, made in memory.
@@ -122,6 +138,15 @@ mod tests {
         let mut part = vec![f16::ZERO; 10_001];
         recipe.fill(9_996, &mut part);
         assert_eq!(part, whole[9_996..19_997]);
+    }
+
+    #[test]
+    fn rows_are_those_of_the_whole() {
+        let recipe = Recipe::new("self_attn.qkv_proj.weight", &[6, 10], 7);
+        let whole = recipe.tensor().unwrap();
+        let rows = recipe.clone().rows(2..5).unwrap().tensor().unwrap();
+        assert_eq!((&rows.shape[..], rows.bytes()), (&[3, 10][..], &whole.bytes()[40..100]));
+        assert!(recipe.rows(1..2).is_err());
     }
 
     #[test]

@@ -62,23 +62,14 @@ impl<W> Vit<W> {
         config: &ModelConfig,
         from: &mut Loader<'_, O>,
     ) -> Result<Self> {
-        let vision = &config.vision;
-        let (width, patch) = (vision.hidden, vision.patch_size);
         let embeddings = "vision_tower.embeddings";
-        let pixels = [width, 3, patch, patch];
         let mut vit = Self {
-            config: vision.clone(),
+            config: config.vision.clone(),
             feature_blocks: config.feature_blocks,
-            class: from.vector(&format!("{embeddings}.class_embedding"), &[width])?,
-            position: from.vector(
-                &format!("{embeddings}.position_embedding.weight"),
-                &[vision.patches() + 1, width],
-            )?,
-            patch: Linear {
-                weight: from.matrix(&format!("{embeddings}.patch_embedding.weight"), &pixels)?,
-                bias: None,
-            },
-            pre_norm: from.norm("vision_tower.pre_layrnorm", width, vision.eps, true)?,
+            class: from.vector(&format!("{embeddings}.class_embedding"))?,
+            position: from.vector(&format!("{embeddings}.position_embedding.weight"))?,
+            patch: from.linear(&format!("{embeddings}.patch_embedding"))?,
+            pre_norm: from.norm("vision_tower.pre_layrnorm", config.vision.eps)?,
             blocks: Vec::new(),
         };
         vit.require(config.feature_blocks, from)?;
@@ -91,19 +82,19 @@ impl<W> Vit<W> {
         blocks: usize,
         from: &mut Loader<'_, O>,
     ) -> Result<()> {
-        let VisionConfig { hidden, intermediate, eps, .. } = self.config;
+        let eps = self.config.eps;
         while self.blocks.len() < blocks {
             let name = format!("vision_tower.encoder.layers.{}", self.blocks.len());
             let attention = |part| format!("{name}.self_attn.{part}_proj");
             self.blocks.push(Block {
-                norm1: from.norm(&format!("{name}.layer_norm1"), hidden, eps, true)?,
-                q: from.linear(&attention("q"), hidden, hidden, true)?,
-                k: from.linear(&attention("k"), hidden, hidden, true)?,
-                v: from.linear(&attention("v"), hidden, hidden, true)?,
-                out: from.linear(&attention("out"), hidden, hidden, true)?,
-                norm2: from.norm(&format!("{name}.layer_norm2"), hidden, eps, true)?,
-                fc1: from.linear(&format!("{name}.mlp.fc1"), intermediate, hidden, true)?,
-                fc2: from.linear(&format!("{name}.mlp.fc2"), hidden, intermediate, true)?,
+                norm1: from.norm(&format!("{name}.layer_norm1"), eps)?,
+                q: from.linear(&attention("q"))?,
+                k: from.linear(&attention("k"))?,
+                v: from.linear(&attention("v"))?,
+                out: from.linear(&attention("out"))?,
+                norm2: from.norm(&format!("{name}.layer_norm2"), eps)?,
+                fc1: from.linear(&format!("{name}.mlp.fc1"))?,
+                fc2: from.linear(&format!("{name}.mlp.fc2"))?,
             });
         }
         Ok(())

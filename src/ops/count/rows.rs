@@ -32,6 +32,11 @@ impl RowOps for Counter {
         Ok(self.buffer(x.rows, x.cols))
     }
 
+    fn head_norm(&mut self, x: &mut Size, _: &Norm<Shape>) -> Result<()> {
+        self.pass(x.rows * x.cols);
+        Ok(())
+    }
+
     fn gather(&mut self, x: &Size, rows: &[usize]) -> Result<Size> {
         self.pass(rows.len() * x.cols);
         let out = self.buffer(rows.len(), x.cols);

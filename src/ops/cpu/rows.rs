@@ -1,10 +1,11 @@
 //! Operations on rows: norms, pixels, copies.
 
-use super::Cpu;
 use super::buffer::{Buffer, Kept, Weight};
 use super::simd::Isa;
+use super::{Cpu, NUMBER};
 use crate::Result;
 use crate::image::{Normalization, Tiles};
+use crate::ops::cost;
 use crate::ops::{Batch, Extent, Norm, RowOps, Visual};
 use rayon::prelude::*;
 
@@ -31,6 +32,12 @@ impl RowOps for Cpu {
 
     fn layer_norm(&mut self, x: &Buffer, norm: &Norm<Weight>) -> Result<Buffer> {
         self.pass("layer_norm", x.rows(), x.cols(), |out| layer_norm(x, norm, out))
+    }
+
+    fn head_norm(&mut self, x: &mut Buffer, norm: &Norm<Weight>) -> Result<()> {
+        let numbers = x.data.len();
+        let cost = || cost::pass(numbers, NUMBER);
+        self.timed("head_norm", cost, |_| head_norm(x, norm))
     }
 
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
@@ -80,18 +87,33 @@ pub(super) fn layer_norm(x: &Buffer, norm: &Norm<Weight>, out: &mut Buffer) -> R
     Ok(())
 }
 
-/// RMSNorm, the mean square in f64.
+/// RMSNorm.
 pub(super) fn rms_norm(x: &Buffer, norm: &Norm<Weight>, out: &mut Buffer) -> Result<()> {
     let cols = x.cols();
     let weight = norm.weight.vector()?;
     out.data.par_chunks_mut(cols).zip(x.data.par_chunks(cols)).for_each(|(out, x)| {
-        let square = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / cols as f64;
-        let scale = (1.0 / (square + f64::from(norm.eps)).sqrt()) as f32;
+        let scale = rms_scale(x, norm.eps);
         for ((out, &x), weight) in out.iter_mut().zip(x).zip(weight) {
             *out = x * scale * weight;
         }
     });
     Ok(())
+}
+
+/// RMSNorm of each head, in place.
+fn head_norm(x: &mut Buffer, norm: &Norm<Weight>) -> Result<()> {
+    let weight = norm.weight.vector()?;
+    x.data.par_chunks_mut(weight.len()).for_each(|head| {
+        let scale = rms_scale(head, norm.eps);
+        head.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * scale * weight);
+    });
+    Ok(())
+}
+
+/// 1 / √(mean of squares + ε), the mean square in f64.
+fn rms_scale(x: &[f32], eps: f32) -> f32 {
+    let square = x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>() / x.len() as f64;
+    (1.0 / (square + f64::from(eps)).sqrt()) as f32
 }
 
 /// Pixels of each patch through the normalisation table: channel first, then row, then column.

@@ -84,6 +84,12 @@ impl RowOps for Cuda {
         self.norm("layer_norm", x, norm)
     }
 
+    fn head_norm(&mut self, x: &mut Buffer, norm: &Norm<Weight>) -> Result<()> {
+        debug_assert_eq!(x.stride, x.cols);
+        let cols = norm.weight.cols;
+        self.norm_into("rms_norm", x, norm, [x.rows * x.cols / cols, cols], x)
+    }
+
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
         let out = self.strided(rows.len(), x.cols, x.stride, x.dtype)?;
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
@@ -151,19 +157,31 @@ impl Cuda {
         norm: &Norm<Weight>,
     ) -> Result<Buffer> {
         let out = self.buffer(x.rows, x.cols)?;
+        self.norm_into(op, x, norm, [x.rows, x.cols], &out)?;
+        Ok(out)
+    }
+
+    /// The same of the numbers of `x` in so many rows and columns; `out` may be `x`.
+    fn norm_into(
+        &self,
+        op: &str,
+        x: &Buffer,
+        norm: &Norm<Weight>,
+        [rows, cols]: [usize; 2],
+        out: &Buffer,
+    ) -> Result<()> {
         let params = NormParams {
             x: x.pointer(),
             out: out.pointer(),
             weight: norm.weight.vector(),
             bias: norm.bias.as_ref().map_or(std::ptr::null(), Weight::vector),
-            rows: x.rows as u32,
-            cols: x.cols as u32,
-            inverse_cols: 1.0 / x.cols as f32,
+            rows: rows as u32,
+            cols: cols as u32,
+            inverse_cols: 1.0 / cols as f32,
             eps: norm.eps,
         };
         // SAFETY: x and out are dense rows of the weight's width.
-        unsafe { self.queue.launch(&choose::norm(op, x.dtype, x.rows, x.cols), &params)? };
-        Ok(out)
+        unsafe { self.queue.launch(&choose::norm(op, x.dtype, rows, cols), &params) }
     }
 
     /// Rows of `x` named by `out.rows` indices in device memory.

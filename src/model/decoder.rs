@@ -1,4 +1,5 @@
-//! The decoder: LLaMA and Mistral (Touvron et al. 2023; Jiang et al. 2023) over a paged cache.
+//! The decoder over a paged cache: LLaMA's (Touvron et al. 2023) and those that differ from it by what stands in
+//! [`TextConfig`]: Mistral (Jiang et al. 2023), Qwen2 and Qwen3 (Yang et al. 2024, 2025), Phi-3 (Abdin et al. 2024).
 
 use super::{Loader, Progress, report};
 use crate::Result;
@@ -9,7 +10,7 @@ use std::ops::Range;
 
 /// The decoder's weights.
 #[derive(Debug)]
-pub struct Llama<W> {
+pub struct Decoder<W> {
     config: TextConfig,
     /// `[vocabulary, width]`; also the head of a tied checkpoint.
     embedding: Linear<W>,
@@ -24,6 +25,8 @@ struct Block<W> {
     q: Linear<W>,
     k: Linear<W>,
     v: Linear<W>,
+    /// Norms of each head of queries and of keys, before they are rotated.
+    head_norms: Option<[Norm<W>; 2]>,
     out: Linear<W>,
     post_norm: Norm<W>,
     gate: Linear<W>,
@@ -51,37 +54,37 @@ pub struct Forwarded<O: Ops> {
     pub retained: Option<O::Retained>,
 }
 
-impl<W> Llama<W> {
+impl<W> Decoder<W> {
     /// Takes the weights.
     pub fn load<O: Ops<Weight = W>>(
         config: &ModelConfig,
         from: &mut Loader<'_, O>,
     ) -> Result<Self> {
         let text = &config.text;
-        let (width, inner) = (text.hidden, text.intermediate);
         let (queries, keys) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
-        let mut table = |name: &str| from.linear(name, text.vocab, width, false);
-        let embedding = table("language_model.embed_tokens")?;
-        let head = (!text.tied).then(|| table("lm_head")).transpose()?;
+        let embedding = from.linear("language_model.embed_tokens")?;
+        let head = (!text.tied).then(|| from.linear("lm_head")).transpose()?;
         let mut blocks = Vec::with_capacity(text.layers);
         for layer in 0..text.layers {
             let name = format!("language_model.layers.{layer}");
             let attention = |part| format!("{name}.self_attn.{part}_proj");
             let mlp = |part| format!("{name}.mlp.{part}_proj");
-            let norm = |part| format!("{name}.{part}_layernorm");
-            blocks.push(Block {
-                input_norm: from.norm(&norm("input"), width, text.eps, false)?,
-                q: from.linear(&attention("q"), queries, width, false)?,
-                k: from.linear(&attention("k"), keys, width, false)?,
-                v: from.linear(&attention("v"), keys, width, false)?,
-                out: from.linear(&attention("o"), width, queries, false)?,
-                post_norm: from.norm(&norm("post_attention"), width, text.eps, false)?,
-                gate: from.linear(&mlp("gate"), inner, width, false)?,
-                up: from.linear(&mlp("up"), inner, width, false)?,
-                down: from.linear(&mlp("down"), width, inner, false)?,
-            });
+            let mut norm = |part: &str| from.norm(&format!("{name}.{part}"), text.eps);
+            let head_norms = match text.head_norm {
+                true => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
+                false => None,
+            };
+            let (input_norm, post_norm) =
+                (norm("input_layernorm")?, norm("post_attention_layernorm")?);
+            let parts = [("q", queries), ("k", keys), ("v", keys)];
+            let [q, k, v] =
+                from.linears(&attention("qkv"), parts.map(|(part, rows)| (attention(part), rows)))?;
+            let parts = ["gate", "up"].map(|part| (mlp(part), text.intermediate));
+            let [gate, up] = from.linears(&mlp("gate_up"), parts)?;
+            let (out, down) = (from.linear(&attention("o"))?, from.linear(&mlp("down"))?);
+            blocks.push(Block { input_norm, q, k, v, head_norms, out, post_norm, gate, up, down });
         }
-        let norm = from.norm("language_model.norm", width, text.eps, false)?;
+        let norm = from.norm("language_model.norm", text.eps)?;
         Ok(Self { config: text.clone(), embedding, blocks, norm, head })
     }
 
@@ -126,6 +129,10 @@ impl<W> Llama<W> {
                 ops.layer(Some(layer));
                 let products = [&block.q, &block.k, &block.v];
                 let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
+                if let Some([of_queries, of_keys]) = &block.head_norms {
+                    ops.head_norm(&mut q, of_queries)?;
+                    ops.head_norm(&mut k, of_keys)?;
+                }
                 let rope = &self.config.rope;
                 let mut mixed = if stage == Stage::Decode {
                     let mixed =

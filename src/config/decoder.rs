@@ -1,0 +1,181 @@
+//! Decoders: what `text_config` may say, and a row of facts for each `model_type`.
+
+use super::json::Section;
+use super::model::{
+    MAX_HEADS, MAX_HIDDEN, MAX_INTERMEDIATE, MAX_LAYERS, MAX_POSITIONS, MAX_VOCAB, divides,
+    head_dim,
+};
+use super::{Family, TextConfig, rope};
+use crate::Result;
+
+/// When a decoder sees only the positions of a window behind each position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Window {
+    /// Never; the key is ignored.
+    Never,
+    /// Unless `sliding_window` is null; absent, it is this.
+    Default(usize),
+    /// If `sliding_window` is a number.
+    IfGiven,
+    /// If `use_sliding_window` is true; absent, it is this wide.
+    IfUsed(usize),
+}
+
+/// What sets a kind of decoder apart: the defaults of its configuration class in transformers for absent keys, and
+/// where its arithmetic or its tensors differ from LLaMA's.
+#[derive(Debug)]
+pub(super) struct Facts {
+    model_type: &'static str,
+    family: Family,
+    hidden: usize,
+    intermediate: usize,
+    /// Key and value heads where the key is absent; `None`, and `null` in the file: as many as query heads.
+    kv_heads: Option<usize>,
+    /// Width of a head where the key is absent; `None`: hidden_size / num_attention_heads.
+    head_dim: Option<usize>,
+    vocab: usize,
+    positions: usize,
+    eps: f64,
+    /// Ids that end an answer.
+    pub eos: &'static [u32],
+    window: Window,
+    qkv_bias: bool,
+    head_norm: bool,
+    fused: bool,
+}
+
+const LLAMA: Facts = Facts {
+    model_type: "llama",
+    family: Family::Llama,
+    hidden: 4096,
+    intermediate: 11008,
+    kv_heads: None,
+    head_dim: None,
+    vocab: 32000,
+    positions: 2048,
+    eps: 1e-6,
+    eos: &[2],
+    window: Window::Never,
+    qkv_bias: false,
+    head_norm: false,
+    fused: false,
+};
+
+const QWEN2: Facts = Facts {
+    model_type: "qwen2",
+    family: Family::Qwen2,
+    intermediate: 22016,
+    kv_heads: Some(32),
+    vocab: 151_936,
+    positions: 32768,
+    eos: &[],
+    window: Window::IfUsed(4096),
+    qkv_bias: true,
+    ..LLAMA
+};
+
+/// One row for each kind of decoder.
+const DECODERS: [Facts; 5] = [
+    LLAMA,
+    Facts {
+        model_type: "mistral",
+        family: Family::Mistral,
+        intermediate: 14336,
+        kv_heads: Some(8),
+        positions: 131_072,
+        window: Window::Default(4096),
+        ..LLAMA
+    },
+    QWEN2,
+    Facts {
+        model_type: "qwen3",
+        family: Family::Qwen3,
+        head_dim: Some(128),
+        qkv_bias: false,
+        head_norm: true,
+        ..QWEN2
+    },
+    Facts {
+        model_type: "phi3",
+        family: Family::Phi3,
+        hidden: 3072,
+        intermediate: 8192,
+        vocab: 32064,
+        positions: 4096,
+        eps: 1e-5,
+        eos: &[32000],
+        window: Window::IfGiven,
+        fused: true,
+        ..LLAMA
+    },
+];
+
+/// The row of a kind.
+pub(super) fn facts(family: Family) -> &'static Facts {
+    DECODERS.iter().find(|facts| facts.family == family).expect("a row for each family")
+}
+
+/// The decoder that `text_config` describes.
+pub(super) fn text(root: &Section) -> Result<TextConfig> {
+    let section = &root.section("text_config")?;
+    let known = DECODERS.each_ref().map(|facts| (facts.model_type, facts));
+    let facts = section.choice("model_type", "llama", &known)?;
+    section.choice("hidden_act", "silu", &[("silu", ()), ("swish", ())])?;
+    for bias in ["attention_bias", "mlp_bias"] {
+        section.require_flag(bias, false, false)?;
+    }
+    let hidden = section.whole("hidden_size", facts.hidden, 1..=MAX_HIDDEN)?;
+    let heads = section.whole("num_attention_heads", 32, 1..=MAX_HEADS)?;
+    let shared = facts.kv_heads.filter(|_| !section.is_null("num_key_value_heads"));
+    let kv_heads = section.whole("num_key_value_heads", shared.unwrap_or(heads), 1..=MAX_HEADS)?;
+    divides(section, "num_key_value_heads", kv_heads, "num_attention_heads", heads)?;
+    if facts.head_dim.is_none() {
+        divides(section, "num_attention_heads", heads, "hidden_size", hidden)?;
+    }
+    let width = facts.head_dim.unwrap_or(hidden / heads);
+    let width = section.whole("head_dim", width, 0..=MAX_HIDDEN)?;
+    head_dim(section, "head_dim", width)?;
+    let positions = section.whole("max_position_embeddings", facts.positions, 1..=MAX_POSITIONS)?;
+    // Which of the two sections transformers obeys differs from class to class; what the files hold decides.
+    let tied =
+        root.flag("tie_word_embeddings", false)? || section.flag("tie_word_embeddings", false)?;
+    Ok(TextConfig {
+        family: facts.family,
+        hidden,
+        heads,
+        kv_heads,
+        tied,
+        intermediate: section.whole(
+            "intermediate_size",
+            facts.intermediate,
+            1..=MAX_INTERMEDIATE,
+        )?,
+        layers: section.whole("num_hidden_layers", 32, 1..=MAX_LAYERS)?,
+        head_dim: width,
+        vocab: section.whole("vocab_size", facts.vocab, 1..=MAX_VOCAB)?,
+        eps: section.number("rms_norm_eps", facts.eps, 1e-12..=1.0)? as f32,
+        rope: rope::read(section, positions)?,
+        max_positions: max_positions(section, facts.window, positions)?,
+        qkv_bias: facts.qkv_bias,
+        head_norm: facts.head_norm,
+        fused: facts.fused,
+    })
+}
+
+/// Positions after which the arithmetic would change: while a sequence fits the window, every position sees all before
+/// it.
+fn max_positions(section: &Section, window: Window, positions: usize) -> Result<usize> {
+    const KEY: &str = "sliding_window";
+    let width = |default| section.whole(KEY, default, 1..=u32::MAX as usize);
+    let window = match window {
+        Window::Never => None,
+        Window::Default(_) if section.is_null(KEY) => None,
+        Window::Default(default) => Some(width(default)?),
+        Window::IfGiven if section.get(KEY).is_none() => None,
+        Window::IfGiven => Some(width(positions)?),
+        Window::IfUsed(_) if !section.flag("use_sliding_window", false)? => None,
+        Window::IfUsed(_) if section.is_null(KEY) => None,
+        Window::IfUsed(default) => Some(width(default)?),
+    };
+    Ok(positions.min(window.unwrap_or(positions)))
+}
