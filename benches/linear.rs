@@ -10,9 +10,8 @@ use divan::{Bencher, black_box};
 use half::f16;
 use hired::checkpoint::Checkpoint;
 use hired::format::Dtype;
-use hired::model::Source;
 use hired::ops::cpu::Cpu;
-use hired::ops::{Executor, Linear, MatmulOps, RowOps, Storage};
+use hired::ops::{Executor, Linear, MatmulOps, MemoryOps, RowOps, Storage};
 use safetensors::tensor::{Dtype as Stored, TensorView, serialize_to_file};
 
 fn main() {
@@ -131,7 +130,7 @@ fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Executor>
     let file = dir.path().join("model.safetensors");
     serialize_to_file([("lm_head.weight", view)], None, &file).unwrap();
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    checkpoint.take(ops, "lm_head.weight", &[n, k], Storage::Matrix).unwrap()
+    ops.upload(&checkpoint.get("lm_head.weight").unwrap(), Storage::Matrix).unwrap()
 }
 
 /// Activations can only be made by operations: rows of an f32 embedding table.
@@ -141,7 +140,7 @@ fn as_rows(ops: &mut Cpu, x: &[f32], m: usize, k: usize) -> <Cpu as Executor>::B
     let file = dir.path().join("model.safetensors");
     serialize_to_file([("lm_head.weight", view)], None, &file).unwrap();
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    let table = checkpoint.take(ops, "lm_head.weight", &[m, k], Storage::Matrix).unwrap();
+    let table = ops.upload(&checkpoint.get("lm_head.weight").unwrap(), Storage::Matrix).unwrap();
     let ids: Vec<u32> = (0..m as u32).collect();
     ops.interleave(&table, &ids, None, &[]).unwrap()
 }

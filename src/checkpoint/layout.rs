@@ -127,12 +127,13 @@ fn language(config: &ModelConfig, list: &mut List) {
             linear("mlp.up_proj", &[mlp, width], false);
         }
         linear("mlp.down_proj", &[width, mlp], false);
-        let norms = [("input_layernorm", width), ("post_attention_layernorm", width)];
-        let of_heads = [("self_attn.q_norm", text.head_dim), ("self_attn.k_norm", text.head_dim)];
-        for (name, width) in
-            norms.into_iter().chain(of_heads.into_iter().take(if text.head_norm { 2 } else { 0 }))
-        {
-            list.push(format!("{block}.{name}.weight"), &[width]);
+        for norm in ["input_layernorm", "post_attention_layernorm"] {
+            list.push(format!("{block}.{norm}.weight"), &[width]);
+        }
+        if text.head_norm {
+            for norm in ["q_norm", "k_norm"] {
+                list.push(format!("{block}.self_attn.{norm}.weight"), &[text.head_dim]);
+            }
         }
     }
     list.push("language_model.norm.weight", &[width]);
