@@ -146,6 +146,8 @@ enum Made {
     Quantized(Format, Scheme),
     /// Integers that lie there, with what belongs to them, which lies elsewhere.
     Joined(Box<Parts>),
+    /// Some rows of such integers, whose layout in the file need not be row by row.
+    Rows(Box<Tensor>, Range<usize>),
 }
 
 /// A tensor of another type than floating-point numbers.
@@ -228,6 +230,7 @@ impl Tensor {
         match &self.made {
             Some(Made::Quantized(_, scheme)) => quant::matrix(self, *scheme),
             Some(Made::Joined(parts)) => integers::words(self, parts),
+            Some(Made::Rows(whole, rows)) => Ok(integers::rows(whole, &whole.to_words()?, rows)),
             None => Ok(bytemuck::pod_collect_to_vec(self.bytes())),
         }
     }
@@ -263,11 +266,11 @@ impl Tensor {
 
     /// Some of its rows, as a tensor of their own that copies nothing. They must be there.
     pub fn rows(mut self, rows: Range<usize>) -> Self {
+        if let Some(Made::Joined(_)) = self.made {
+            self.made = Some(Made::Rows(Box::new(self.clone()), rows.clone()));
+        }
         let stride = self.range.len() / self.shape[0].max(1);
         self.range = self.range.start + rows.start * stride..self.range.start + rows.end * stride;
-        if let Some(Made::Joined(scales)) = self.made {
-            self.made = Some(Made::Joined(Box::new(scales.rows(rows.clone()))));
-        }
         self.shape[0] = rows.len();
         self
     }

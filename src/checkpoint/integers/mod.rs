@@ -5,6 +5,7 @@ mod awq;
 mod compressed;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use half::{bf16, f16};
 
@@ -115,6 +116,22 @@ pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
         }
     }
     Ok(words)
+}
+
+/// Some rows of a matrix of integers, as its format has them.
+pub(super) fn rows(whole: &Tensor, words: &[u32], rows: &Range<usize>) -> Vec<u32> {
+    let (format, count, columns) = (whole.format, whole.shape[0], whole.shape[1]);
+    let mut out = vec![0u32; format.bytes(rows.len(), columns).div_ceil(size_of::<u32>())];
+    let mut bytes = &mut bytemuck::cast_slice_mut::<u32, u8>(&mut out)[..];
+    let mut words: &[u8] = bytemuck::cast_slice(words);
+    let scales = format.scales(1, columns) * format.align();
+    for row in [scales, format.zeros(1, columns), format.code_bytes(1, columns)] {
+        let (from, to);
+        (from, words) = words.split_at(count * row);
+        (to, bytes) = bytes.split_at_mut(rows.len() * row);
+        to.copy_from_slice(&from[rows.start * row..rows.end * row]);
+    }
+    out
 }
 
 fn floats(tensor: &Tensor) -> Vec<f32> {
