@@ -24,9 +24,10 @@ fn python(arguments: &[&str]) -> Option<Output> {
 
 #[test]
 fn every_file_is_python() {
-    let scripts = ["compare_transformers.py", "accuracy", "make_fixtures.py"];
+    let scripts = ["compare_transformers.py", "accuracy", "convert", "make_fixtures.py"];
     let mut files = scripts.map(|name| format!("{TOOLS}/{name}")).to_vec();
-    let folders = ["compare", "demo_model", "fixtures"].map(|name| format!("{TOOLS}/{name}"));
+    let folders =
+        ["compare", "converting", "demo_model", "fixtures"].map(|name| format!("{TOOLS}/{name}"));
     for entry in folders.iter().flat_map(|folder| std::fs::read_dir(folder).unwrap()) {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|extension| extension == "py") {

@@ -87,7 +87,7 @@ fn architecture(root: &Section) -> Result<Architecture> {
     {
         let what = "is that of LLaVA's original code: this is an original checkpoint, which is not read; \
                     take the converted one, named llava-hf/… on the Hugging Face hub, or convert it with \
-                    transformers' convert_llava_weights_to_hf.py";
+                    tools/convert";
         return Err(root.error(if root.get(key).is_some() { key } else { "model_type" }, what));
     }
     if root.get("model_type").is_some() {
