@@ -142,5 +142,5 @@ fn as_rows(ops: &mut Cpu, x: &[f32], m: usize, k: usize) -> <Cpu as Executor>::B
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     let table = ops.upload(&checkpoint.get("lm_head.weight").unwrap(), Storage::Matrix).unwrap();
     let ids: Vec<u32> = (0..m as u32).collect();
-    ops.interleave(&table, &ids, None, &[]).unwrap()
+    ops.interleave(&table, &[], &ids).unwrap()
 }

@@ -95,8 +95,9 @@ pub mod text;
 pub use checkpoint::synth::Preset;
 pub use engine::{
     Answer, BudgetNeed, CardInfo, Device, Dtype, Engine, EngineOptions, Event, FinishReason, Gemm,
-    Image, Inspection, Limit, Memory, Prompt, Request, Scheduler, SchedulerOptions, Stage, Stages,
-    Statistics, SubmitError, Ticket, Timings, Update, VisionInspection, Visual, inspect,
+    Image, Inspection, Limit, Memory, Message, Part, Prompt, Request, Role, Scheduler,
+    SchedulerOptions, Stage, Stages, Statistics, SubmitError, Ticket, Timings, Update,
+    VisionInspection, Visual, inspect,
 };
 pub use error::{Error, Result};
 pub use guard::panic_is_caught;

@@ -7,7 +7,7 @@ use hired::format::{Dtype, Format};
 use hired::image::{Layout, Normalization, Resample, Tiles};
 use hired::kv::{Pools, Room};
 use hired::model::decoder::Thinning;
-use hired::model::llava::{Llava, Prompt};
+use hired::model::llava::Llava;
 use hired::model::vit::Layers;
 use hired::model::{Imagined, Source, Wanted};
 use hired::ops::clock::Stage;
@@ -51,9 +51,8 @@ fn count_on(
         .unwrap();
     let mut quiet = |_, _, _| ControlFlow::Continue(());
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
-    let ids = vec![0; TEXT];
-    let prompt = Prompt { before: &ids, after: &[] };
-    let rows = model.embed(&mut ops, prompt, Some(&encoded)).unwrap();
+    let texts = [vec![0; TEXT], Vec::new()];
+    let rows = model.embed(&mut ops, &texts, std::slice::from_ref(&encoded)).unwrap();
 
     let visual = plan.rows + plan.newlines;
     let tokens = TEXT + visual;

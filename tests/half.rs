@@ -13,7 +13,7 @@ use hired::config::ModelFolder;
 use hired::engine::{Device, Dtype, Engine, EngineOptions, Gemm, Image, Request};
 use hired::image::{Normalization, Resample, decode, tiles};
 use hired::kv::{BlockTable, Pool, Shape, pages_for};
-use hired::model::llava::{self, Llava};
+use hired::model::llava::Llava;
 use hired::model::vit::Layers;
 use hired::ops::count::Counter;
 use hired::ops::cpu::Cpu;
@@ -87,8 +87,8 @@ impl Asked {
         let span = |slot, rows| {
             vec![Span { row: 0, rows, slot, position: slot, pages: table.pages().to_vec() }]
         };
-        let prompt = llava::Prompt { before: &self.before, after: &self.after };
-        let rows = model.embed(ops, prompt, Some(&encoded))?;
+        let texts = [self.before.clone(), self.after.clone()];
+        let rows = model.embed(ops, &texts, std::slice::from_ref(&encoded))?;
         let kept = ops.kept(&encoded.kept)?.indices;
         drop(encoded);
         let batch = [ops.batch(&caches[0], Vec::new(), span(0, tokens))?];

@@ -120,8 +120,21 @@ fn image() -> String {
 fn answers_and_selections() {
     let asked = format!("--model {} --device cpu", model());
     let run = format!("run {asked} --prompt why --max-new-tokens 2 --json");
-    let values = [json(&run), json(&format!("{run} --image {}", image()))];
-    compare("run", &table("hired run --json"), &values, &[]);
+    let messages = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&messages, r#"[{"role": "user", "content": "why"}]"#).unwrap();
+    let run_messages = run.replace("--prompt why", "--messages");
+    let together = format!("--image {0} --image {0} --together --budget-total 9", image());
+    let values = [
+        json(&run),
+        json(&format!("{run} --image {}", image())),
+        json(&format!("{run} {together} --system brief")),
+        json(
+            &run_messages
+                .replace("--messages", &format!("--messages {}", messages.path().display())),
+        ),
+    ];
+    // Each of them is as the table of `select` says.
+    compare("run", &table("hired run --json"), &values, &["visuals[]"]);
     let value = json(&format!("select {asked} --image {} --json", image()));
     compare("select", &table("hired select --json"), std::slice::from_ref(&value), &[]);
     let of_run: BTreeMap<_, _> = table("hired run --json")

@@ -48,7 +48,7 @@ fn child_uploads() {
             cuda.embed(&table, &batch).unwrap()
         })
         .collect();
-    let whole = cuda.interleave(&table, &[0, 1, 2, 3, 4, 5, 6, 7], None, &[]).unwrap();
+    let whole = cuda.interleave(&table, &[], &[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
     let whole = cuda.download(&whole).unwrap();
     for (step, rows) in steps.iter().enumerate() {
         for (row, got) in cuda.download(rows).unwrap().chunks(16).enumerate() {

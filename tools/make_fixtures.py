@@ -33,7 +33,18 @@ from transformers.models.llava_next.modeling_llava_next import (
     unpad_image,
 )
 
-from fixtures import checkpoints, fastv, images, integers, methods, pixels, reference, synthetic, text
+from fixtures import (
+    checkpoints,
+    conversations,
+    fastv,
+    images,
+    integers,
+    methods,
+    pixels,
+    reference,
+    synthetic,
+    text,
+)
 from fixtures.selection import geometry
 
 TOOLS = Path(__file__).resolve().parent
@@ -206,6 +217,7 @@ def main():
         noise = max(noise, seen)
         asked += prompts(model, out / "models" / model.name)
     make_fastv(out)
+    conversations.write(out)
     older = add_pillow_12(cases, out, options.pillow12)
     manifest = {
         "images": entries,

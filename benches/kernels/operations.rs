@@ -37,7 +37,7 @@ impl<O: Ops> Maker<'_, O> {
     fn rows(&mut self, rows: usize, cols: usize) -> Result<O::Buffer> {
         let (table, ids) = self.data.table(rows, cols)?;
         let table = self.ops.upload(&table, Storage::Matrix)?;
-        let rows = self.ops.interleave(&table, &ids, None, &[]);
+        let rows = self.ops.interleave(&table, &[], &ids);
         self.tables.push(table);
         rows
     }
@@ -327,7 +327,7 @@ impl Case {
                 let kept = kept.as_ref().expect("made");
                 let visual = Visual { rows: &buffers[2], kept, newline: Some(&weights[1]) };
                 let ids: Vec<u32> = (0..30).collect();
-                ops.interleave(&weights[0], &ids, Some(visual), &ids)?
+                ops.interleave(&weights[0], &[(&ids, visual)], &ids)?
             }
             Kind::Prefill { .. } => {
                 let (cache, batch) = (cache.as_ref().expect("made"), batch.as_ref().expect("made"));

@@ -125,14 +125,24 @@ pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Image: a file (PNG, JPEG, WebP, BMP, first frame of a GIF), a folder (its images in the order of their names), -
-    /// (standard input) or a data: URL. Several images are a batch: one answer each to the same prompt [default: none,
-    /// text only]
+    /// (standard input) or a data: URL. Several images are a batch: one answer each to the same prompt, or one to all of
+    /// them with --together [default: none, text only]
     #[arg(short, long, value_name = "IMAGE", help_heading = heading::INPUT)]
     pub image: Vec<PathBuf>,
     /// The question, put into the model's chat template. @FILE reads it from a file, @- from standard input; @@ at its
     /// start stands for a plain @
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt, help_heading = heading::INPUT)]
-    pub prompt: PromptArg,
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt, required_unless_present = "messages", help_heading = heading::INPUT)]
+    pub prompt: Option<PromptArg>,
+    /// One prompt about all images, in their order, and one answer
+    #[arg(long, conflicts_with = "raw_prompt", help_heading = heading::INPUT)]
+    pub together: bool,
+    /// What the model is told before the question
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "raw_prompt", help_heading = heading::INPUT)]
+    pub system: Option<String>,
+    /// A conversation to go on with, in place of --prompt: a JSON list of messages as chat interfaces and transformers
+    /// write it; - is standard input. Images are named in it from its folder on, or taken from --image in their order
+    #[arg(hide_short_help = true, long, value_name = "FILE", conflicts_with_all = ["prompt", "raw_prompt", "system", "together"], help_heading = heading::INPUT)]
+    pub messages: Option<PathBuf>,
     /// The prompt is complete: no chat template is applied, <image> marks where the image goes
     #[arg(hide_short_help = true, long, help_heading = heading::INPUT)]
     pub raw_prompt: bool,
@@ -143,6 +153,10 @@ pub struct RunArgs {
     /// (20%), full, or auto (the most that --max-memory or --max-ttft allows)
     #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]
     pub budget: BudgetArg,
+    /// Number of image tokens to keep of all images of one prompt together, in place of --budget: shared among them by
+    /// their patches that show image; a count, a share or full
+    #[arg(hide_short_help = true, long, value_name = "B", allow_hyphen_values = true, conflicts_with = "budget", help_heading = heading::TOKENS)]
+    pub budget_total: Option<Budget>,
     /// With --budget auto: keep the peak memory below SIZE (15GiB, 15GB, bytes)
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size, help_heading = heading::TOKENS)]
     pub max_memory: Option<usize>,
@@ -156,7 +170,7 @@ pub struct RunArgs {
     /// Print one JSON object instead of the text; an array for several images
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
-    /// Write pixels, prompt ids, scores, image tokens and logits as safetensors; for one image only
+    /// Write pixels, prompt ids, scores, image tokens and logits as safetensors; for one prompt only
     #[arg(hide_short_help = true, long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub dump: Option<PathBuf>,
     #[command(flatten)]
@@ -167,7 +181,13 @@ impl RunArgs {
     /// How often standard input is asked for.
     fn stdin(&self) -> usize {
         let images = self.image.iter().filter(|path| path.as_os_str() == STDIN).count();
-        images + usize::from(self.prompt == PromptArg::Stdin)
+        let messages = self.messages.as_ref().is_some_and(|path| path.as_os_str() == STDIN);
+        images + usize::from(self.prompt == Some(PromptArg::Stdin)) + usize::from(messages)
+    }
+
+    /// All images belong to one prompt.
+    pub fn is_one_prompt(&self) -> bool {
+        self.together || self.messages.is_some() || self.image.len() <= 1
     }
 
     /// What is wrong with the options together, if anything.
@@ -178,10 +198,12 @@ impl RunArgs {
             Some("--budget auto needs a limit to keep: give --max-memory SIZE or --max-ttft S")
         } else if limited && !auto {
             Some("--max-memory and --max-ttft choose the budget: give --budget auto with them")
-        } else if self.dump.is_some() && self.image.len() > 1 {
-            Some("--dump is for one image: give --image once")
+        } else if self.dump.is_some() && !self.is_one_prompt() {
+            Some("--dump is for one image, or several together: give --image once, or --together")
         } else if self.stdin() > 1 {
             Some("standard input can be read once only: give - or @- once")
+        } else if self.together && self.image.is_empty() {
+            Some("--together asks about all images, and there are none: give --image")
         } else {
             None
         }

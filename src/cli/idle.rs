@@ -57,7 +57,8 @@ impl Given<'_> {
 
     /// Of options of an image's selection where there is no image.
     pub fn without_image(&self) -> Vec<String> {
-        let options = [&SELECTION[..], &["max_memory", "max_ttft", "resample"]].concat();
+        let options =
+            [&SELECTION[..], &["budget_total", "max_memory", "max_ttft", "resample"]].concat();
         self.these(&options, "there is no image")
     }
 

@@ -19,6 +19,7 @@ mod interrupt;
 mod journal;
 mod log;
 mod manual;
+mod messages;
 mod output;
 mod overlay;
 mod plan;

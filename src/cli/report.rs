@@ -2,9 +2,7 @@
 
 use super::devices::Cpu;
 use super::select::counted;
-use hired::engine::{
-    Answer, CardInfo, Engine, FinishReason, Memory, Prompt, Request, Timings, Visual,
-};
+use hired::engine::{Answer, CardInfo, Engine, FinishReason, Memory, Request, Timings, Visual};
 use hired::select::Selection;
 use serde::Serialize;
 
@@ -17,6 +15,9 @@ pub struct Report<'a> {
     finish_reason: FinishReason,
     prompt_tokens: usize,
     visual: Option<&'a Visual>,
+    /// Of each image, where a prompt has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    visuals: Option<&'a [Visual]>,
     host_round_trip: bool,
     #[serde(flatten)]
     how: How,
@@ -34,8 +35,16 @@ pub struct Asked<'a> {
     model: &'a str,
     /// The image as messages name it.
     image: Option<&'a str>,
-    /// The words, before any template.
+    /// Those of a prompt that has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    images: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<&'a str>,
+    /// The words, before any template; `None` where messages were given.
     prompt: Option<&'a str>,
+    /// As typed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    budget_total: Option<String>,
     /// `None` where nothing is left to chance.
     seed: Option<u64>,
     dtype: &'a str,
@@ -44,17 +53,18 @@ pub struct Asked<'a> {
 impl<'a> Asked<'a> {
     pub fn new(
         model: &'a str,
-        image: Option<&'a str>,
-        request: &'a Request,
+        images: &'a [String],
+        prompt: Option<&'a str>,
+        system: Option<&'a str>,
+        request: &Request,
         dtype: &'a str,
     ) -> Self {
-        let prompt = match &request.prompt {
-            Prompt::User(words) | Prompt::Raw(words) => Some(words.as_str()),
-            _ => None,
-        };
         let sampling = &request.sampling;
         let seed = (sampling.temperature > 0.0).then_some(sampling.seed);
-        Self { model, image, prompt, seed, dtype }
+        let image = images.first().map(String::as_str);
+        let images = (images.len() > 1).then_some(images);
+        let budget_total = request.budget_total.map(|budget| budget.to_string());
+        Self { model, image, images, system, prompt, budget_total, seed, dtype }
     }
 }
 
@@ -115,6 +125,7 @@ impl<'a> Report<'a> {
             finish_reason: answer.finish_reason,
             prompt_tokens: answer.prompt_tokens,
             visual: answer.visual.as_ref(),
+            visuals: Some(&answer.visuals[..]).filter(|visuals| visuals.len() > 1),
             host_round_trip: answer.host_round_trip,
             how: How::new(selection, answer.visual.as_ref()),
             asked,
@@ -136,8 +147,17 @@ pub fn statistics(answer: &Answer) -> String {
     if let Some(rate) = rate {
         line += &format!(", {rate:.1} tokens/s");
     }
-    if let Some(visual) = &answer.visual {
-        line += &format!(", kept {} of {} image tokens", counted(visual), visual.valid);
+    match answer.visuals.as_slice() {
+        [] => {}
+        [visual] => {
+            line += &format!(", kept {} of {} image tokens", counted(visual), visual.valid);
+        }
+        visuals => {
+            let kept: usize = visuals.iter().map(|visual| visual.kept + visual.merged).sum();
+            let valid: usize = visuals.iter().map(|visual| visual.valid).sum();
+            let images = visuals.len();
+            line += &format!(", kept {kept} of {valid} image tokens of {images} images");
+        }
     }
     if answer.host_round_trip {
         line += "; the GPU had to wait for the host to choose them";

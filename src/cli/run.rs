@@ -8,12 +8,13 @@ use super::idle::Given;
 use super::images::read_images;
 use super::interrupt::Interrupt;
 use super::log::{Level, shows};
+use super::messages;
 use super::output::{Stream, note, print_json, tell, tell_notes};
 use super::progress::{Blocks, bytes};
 use super::prompt;
 use super::report::{Asked, Device, Report, statistics};
 use super::values::BudgetArg;
-use hired::engine::{Answer, Engine, Event, Image, Limit, Prompt, Request};
+use hired::engine::{Answer, Engine, Event, Image, Limit, Message, Prompt, Request, Role};
 use hired::quant::Packing;
 use hired::select::Budget;
 use std::io::{self, IsTerminal, Write};
@@ -24,19 +25,24 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
     if let Some(conflict) = args.conflict() {
         return Err(Stop::Usage(conflict.into()));
     }
-    let inputs = Inputs::new(Some(&args.model.model), args.image.iter().map(PathBuf::as_path));
+    let read = args.image.iter().chain(&args.messages).map(PathBuf::as_path);
+    let inputs = Inputs::new(Some(&args.model.model), read);
     let dump = args.dump.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
-    let words = prompt::read(&args.prompt)?;
+    let words = args.prompt.as_ref().map(prompt::read).transpose()?;
     let images = read_images(&args.image, args.device.max_pixels)?;
-    if args.dump.is_some() && images.len() > 1 {
-        let what = format!("--dump is for one image, and there are {}", images.len());
+    if args.dump.is_some() && images.len() > 1 && !args.together && args.messages.is_none() {
+        let what = format!(
+            "--dump is for one image, and there are {}: ask about one, or about all at once (--together)",
+            images.len()
+        );
         return Err(Stop::Failed(what));
     }
+    let asked = asked(args, words.as_deref(), images)?;
     let mut engine = load(args, interrupt)?;
-    let notes = notes(args, given, engine.card().is_some());
-    let names: Vec<String> = images.iter().map(|(name, _)| name.clone()).collect();
-    let mut requests = requests(args, &words, images);
-    if args.budget == BudgetArg::Auto && !args.image.is_empty() {
+    let (mut requests, names): (Vec<Request>, Vec<Vec<String>>) = asked.into_iter().unzip();
+    let without_image = requests.iter().all(|request| request.images().is_empty());
+    let notes = notes(args, given, engine.card().is_some(), without_image);
+    if args.budget == BudgetArg::Auto && !without_image {
         let budget = largest_budget(&mut engine, args, &requests)?;
         requests.iter_mut().for_each(|r| r.selection.budget = budget);
     }
@@ -55,7 +61,7 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
         dump::write(dump, stages)?;
     }
     if args.json {
-        report(&engine, args, &requests, &names, &answers)?;
+        report(&engine, args, words.as_deref(), &requests, &names, &answers)?;
     } else {
         for answer in &answers[1..] {
             stream.push(&answer.text);
@@ -66,7 +72,7 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
     let unasked = !args.json && shows(Level::Note) && io::stderr().is_terminal();
     if shows(Level::Info) || unasked {
         for (index, answer) in answers.iter().enumerate() {
-            let image = names.get(index).filter(|_| names.len() > 1);
+            let image = names[index].first().filter(|_| names.len() > 1);
             let image = image.map_or(String::new(), |name| format!("{name}: "));
             tell(Level::Note, &format!("{image}{}", statistics(answer)));
         }
@@ -75,8 +81,8 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
 }
 
 /// What was asked for and plays no part.
-fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool) -> Vec<String> {
-    let of_selection = match (args.image.is_empty(), args.budget) {
+fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool, without_image: bool) -> Vec<String> {
+    let of_selection = match (without_image, args.budget) {
         (true, _) => {
             let words = "no --image: the answer comes from the words alone";
             [vec![words.into()], given.without_image()].concat()
@@ -108,27 +114,53 @@ fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     Ok(engine)
 }
 
-/// One request for each image, or one without.
-fn requests(args: &RunArgs, words: &str, images: Vec<(String, Vec<u8>)>) -> Vec<Request> {
+/// What is asked, and the names of its images: once for each image, for none, or for all of them together.
+fn asked(
+    args: &RunArgs,
+    words: Option<&str>,
+    images: Vec<(String, Vec<u8>)>,
+) -> Result<Vec<(Request, Vec<String>)>, Stop> {
     let budget = match args.budget {
         BudgetArg::Fixed(budget) => budget,
         BudgetArg::Auto => Budget::Full,
     };
-    let words = words.to_owned();
-    let prompt = if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) };
-    let request = Request::new(prompt)
+    let request = Request::new("")
         .with_literal(args.literal)
         .with_selection(args.selection.with(budget))
+        .with_budget_total(args.budget_total)
         .with_max_new_tokens(args.sampling.max_new_tokens)
         .with_sampling(args.sampling.sampling())
         .with_stop(args.sampling.stop.clone())
         .with_ignore_eos(args.sampling.ignore_eos)
         .with_keep_stages(args.dump.is_some());
-    if images.is_empty() {
-        return vec![request];
+    if let Some(path) = &args.messages {
+        let (messages, names) = messages::read(path, images, args.device.max_pixels)?;
+        return Ok(vec![(request.with_prompt(Prompt::Messages(messages)), names)]);
     }
-    let images = images.into_iter().map(|(name, bytes)| Image::encoded(name, bytes));
-    images.map(|image| request.clone().with_image(image)).collect()
+    let words = words.unwrap_or_default();
+    let (names, images): (Vec<String>, Vec<Image>) =
+        images.into_iter().map(|(name, bytes)| (name.clone(), Image::encoded(name, bytes))).unzip();
+    if args.system.is_none() && !args.together {
+        let words = words.to_owned();
+        let prompt = if args.raw_prompt { Prompt::Raw(words) } else { Prompt::User(words) };
+        let request = request.with_prompt(prompt);
+        if images.is_empty() {
+            return Ok(vec![(request, Vec::new())]);
+        }
+        let about = |(image, name)| (request.clone().with_image(Some(image)), vec![name]);
+        return Ok(images.into_iter().zip(names).map(about).collect());
+    }
+    let conversation = |images: Vec<Image>| {
+        let user = images.into_iter().fold(Message::new(Role::User), Message::with).with(words);
+        let system = args.system.as_deref().map(Message::system);
+        let messages = system.into_iter().chain([user]).collect();
+        request.clone().with_prompt(Prompt::Messages(messages))
+    };
+    if args.together || images.is_empty() {
+        return Ok(vec![(conversation(images), names)]);
+    }
+    let images = images.into_iter().zip(names);
+    Ok(images.map(|(image, name)| (conversation(vec![image]), vec![name])).collect())
 }
 
 /// The largest budget that keeps every limit given.
@@ -197,8 +229,9 @@ fn answer(
 fn report(
     engine: &Engine,
     args: &RunArgs,
+    words: Option<&str>,
     requests: &[Request],
-    names: &[String],
+    names: &[Vec<String>],
     answers: &[Answer],
 ) -> Result<(), Stop> {
     let device = Device::of(engine);
@@ -208,9 +241,9 @@ fn report(
     let reports: Vec<Report<'_>> = requests
         .iter()
         .zip(answers)
-        .enumerate()
-        .map(|(index, (request, answer))| {
-            let asked = Asked::new(&model, names.get(index).map(String::as_str), request, dtype);
+        .zip(names)
+        .map(|((request, answer), names)| {
+            let asked = Asked::new(&model, names, words, args.system.as_deref(), request, dtype);
             Report::new(answer, asked, &request.selection, &device)
         })
         .collect();

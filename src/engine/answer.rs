@@ -191,7 +191,7 @@ pub struct Memory {
     pub predicted_peak: usize,
 }
 
-/// Intermediate results, row-major f32 unless said.
+/// Intermediate results, row-major f32 unless said; those of several images one after the other.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Stages {
@@ -225,8 +225,10 @@ pub struct Answer {
     pub finish_reason: FinishReason,
     /// Rows of the prompt as prefilled, visual ones included.
     pub prompt_tokens: usize,
-    /// What became of the image.
+    /// What became of the image; of the first one, where there are several.
     pub visual: Option<Visual>,
+    /// What became of each image, in their order in the prompt.
+    pub visuals: Vec<Visual>,
     /// Whether a device had to wait for the host: to choose what to keep, or to learn how many rows that is.
     pub host_round_trip: bool,
     /// Time.

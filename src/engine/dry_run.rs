@@ -111,9 +111,8 @@ impl DryRun {
         let (plan, layers) = plan(&self.config, &layout, selection)?;
         let tiles = Tiles { layout, pixels: Vec::new() };
         Ok(Prepared {
-            before: vec![0; TEXT_TOKENS],
-            after: Vec::new(),
-            image: Some(PreparedImage { tiles: tiles.into(), plan, layers }),
+            texts: vec![vec![0; TEXT_TOKENS], Vec::new()],
+            images: vec![PreparedImage { tiles: tiles.into(), plan, layers }],
             max_new_tokens,
             sampling: Sampling::default(),
             stop: Vec::new(),
@@ -130,7 +129,7 @@ impl DryRun {
 
     /// The same in caches of this room.
     pub fn need_in(&mut self, batch: &[Prepared], room: &Room) -> Result<Need> {
-        for image in batch.iter().filter_map(|p| p.image.as_ref()) {
+        for image in batch.iter().flat_map(|p| &p.images) {
             self.predictor.require(image, &*self.source)?;
         }
         self.predictor.need(&self.config, &self.norm, batch, room, Held::default())
@@ -142,7 +141,7 @@ impl DryRun {
         let request = self.request(&selection, NEW_TOKENS)?;
         let need = self.need(std::slice::from_ref(&request))?;
         let (weights, mapped) = self.predictor.weights();
-        let image = request.image.as_ref().expect("the typical request has an image");
+        let image = &request.images[0];
         Ok(BudgetNeed {
             budget: typed.into(),
             visual_tokens: image.plan.rows + image.plan.newlines,

@@ -163,8 +163,13 @@ pub fn check_method(selection: &Selection) -> Result<()> {
 impl<O: Ops> Session<O> {
     /// See [`super::Engine::largest_budget`].
     pub fn budget_within(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
-        if requests.is_empty() || requests.iter().any(|r| r.image.is_none()) {
+        if requests.is_empty() || requests.iter().any(|r| r.images().is_empty()) {
             return Err(Error::Request("a budget needs an image: give one".into()));
+        }
+        if requests.iter().any(|r| r.budget_total.is_some()) {
+            return Err(Error::Request(
+                "a budget is chosen for each image, so there is none for all together: leave out budget_total".into(),
+            ));
         }
         requests.iter().try_for_each(|r| check_method(&r.selection))?;
         if self.kv_tokens.is_none() {
@@ -179,7 +184,7 @@ impl<O: Ops> Session<O> {
             .iter()
             .map(|r| self.preparer.prepare(&Request { selection: with(r, 1), ..r.clone() }))
             .collect::<Result<Vec<_>>>()?;
-        let images = batch.iter().filter_map(|p| p.image.as_ref());
+        let images = batch.iter().flat_map(|p| &p.images);
         let most = images.map(|i| i.plan.most()).max().unwrap_or(0);
         let host = batch.iter().map(|p| p.took.as_secs_f64()).sum();
         let pace = match limit {

@@ -25,7 +25,8 @@ impl<O: Ops> Session<O> {
 
     /// A request that has come to its end.
     pub(super) fn told(&self, begun: Begun, memory: Memory) -> Answer {
-        let Begun { sequence, prompt_tokens, visual, host_round_trip, mut timings, stages } = begun;
+        let Begun { sequence, prompt_tokens, visuals, host_round_trip, mut timings, stages } =
+            begun;
         timings.decode = sequence.decode_time().as_secs_f64();
         let more = sequence.tokens.len() - 1;
         timings.decode_tokens_per_second =
@@ -35,7 +36,8 @@ impl<O: Ops> Session<O> {
             finish_reason: sequence.finished.unwrap_or(FinishReason::Cancelled),
             token_ids: sequence.tokens,
             prompt_tokens,
-            visual,
+            visual: visuals.first().cloned(),
+            visuals,
             host_round_trip,
             timings,
             memory,
@@ -47,28 +49,36 @@ impl<O: Ops> Session<O> {
     pub(super) fn stages(
         &mut self,
         prepared: &Prepared,
-        encoded: Option<&Encoded<O>>,
+        encoded: &[Encoded<O>],
         visual_rows: Option<&O::Buffer>,
         logits: &O::Buffer,
     ) -> Result<Stages> {
         let ops = &mut self.runner.ops;
         let config = &self.preparer.config;
-        let image = prepared.image.as_ref();
-        let numbers = image.map_or(0, |i| i.plan.geometry.partitions() * i.plan.geometry.patches());
-        // Of partitions that nothing scored: NaN.
-        let whole = |mut scores: Vec<f32>| {
-            scores.resize(numbers, f32::NAN);
-            scores
-        };
-        let scores = encoded.map(|e| ops.scores(&e.kept)).transpose()?;
+        let images = &prepared.images;
+        // Of all images, one after the other. Of partitions that nothing scored: NaN.
+        let (mut init, mut last, mut numbers) = (Vec::new(), Vec::new(), 0);
+        for (image, encoded) in images.iter().zip(encoded) {
+            let geometry = &image.plan.geometry;
+            numbers += geometry.partitions() * geometry.patches();
+            let scores = ops.scores(&encoded.kept)?;
+            for (all, scores) in [(&mut init, scores.init), (&mut last, scores.last)] {
+                all.extend(scores);
+                all.resize(numbers, f32::NAN);
+            }
+        }
+        let pixels = images.iter().flat_map(|i| self.preparer.normalization.apply(&i.tiles));
+        let pixels = (!images.is_empty()).then(|| pixels.collect());
         let (cls_attention_init, cls_attention_final) =
-            scores.map(|scores| (whole(scores.init), whole(scores.last))).unzip();
-        let slots = encoded.map_or(0, |e| e.kept.slots());
-        let mut input_ids = prepared.before.clone();
-        input_ids.extend(std::iter::repeat_n(config.image_token, slots));
-        input_ids.extend(&prepared.after);
+            (!images.is_empty()).then_some((init, last)).unzip();
+        let mut input_ids = Vec::new();
+        for (index, text) in prepared.texts.iter().enumerate() {
+            input_ids.extend(text);
+            let slots = encoded.get(index).map_or(0, |encoded| encoded.kept.slots());
+            input_ids.extend(std::iter::repeat_n(config.image_token, slots));
+        }
         Ok(Stages {
-            pixel_values: image.map(|i| self.preparer.normalization.apply(&i.tiles)),
+            pixel_values: pixels,
             side: config.vision.image_size,
             input_ids,
             cls_attention_init,

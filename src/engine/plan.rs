@@ -131,7 +131,7 @@ impl Planner {
         let usable = self.gpu.usable();
         let with = |count| Selection { budget: Budget::Count(count), ..self.selection.clone() };
         let smallest = self.dry_run.request(&with(1), NEW_TOKENS)?;
-        let image = smallest.image.as_ref().expect("the typical request has an image");
+        let image = &smallest.images[0];
         let most = image.plan.most();
         let mut cost = |count| -> Result<Estimate> {
             let request = self.dry_run.request(&with(count), NEW_TOKENS)?;

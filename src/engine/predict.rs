@@ -118,10 +118,11 @@ impl Predictor {
         let runner = &mut self.runner;
         let mut tables = Vec::new();
         for prepared in batch {
-            let image = prepared.image.as_ref();
-            let encoded = image.map(|i| runner.encode(i, norm, survey, &mut quiet)).transpose()?;
+            let images = prepared.images.iter();
+            let encoded = images.map(|i| runner.encode(i, norm, survey, &mut quiet));
+            let encoded = encoded.collect::<Result<Vec<_>>>()?;
             let mut own = runner.pools.tables();
-            let prefilled = runner.prefill(prepared, encoded.as_ref(), &mut own, &mut quiet)?;
+            let prefilled = runner.prefill(prepared, &encoded, &mut own, &mut quiet)?;
             runner.draw(&prefilled.logits, &[turn(prepared)])?;
             tables.push((prepared, own));
         }

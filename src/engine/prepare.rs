@@ -4,7 +4,6 @@ use super::request::{EngineOptions, Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
 use crate::image::{self, Layout, MAX_PIXELS, Normalization, Resample, RgbImage, Tiles};
-use crate::model::llava;
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
 use crate::select::{self, Geometry, Late, Layer, Method, Plan, Selection};
@@ -24,15 +23,15 @@ pub struct Preparer {
     pub tokenizer: Tokenizer,
     resample: Resample,
     max_pixels: usize,
-    template: ChatTemplate,
+    pub(super) template: ChatTemplate,
 }
 
 /// A request in numbers.
 #[derive(Debug)]
 pub struct Prepared {
-    pub before: Vec<u32>,
-    pub after: Vec<u32>,
-    pub image: Option<PreparedImage>,
+    /// Ids before each image, and those behind the last one.
+    pub texts: Vec<Vec<u32>>,
+    pub images: Vec<PreparedImage>,
     pub max_new_tokens: usize,
     pub sampling: Sampling,
     pub stop: Vec<String>,
@@ -52,8 +51,24 @@ pub struct PreparedImage {
 impl Prepared {
     /// Rows of the prompt; the most there can be when the plan is not exact.
     pub fn prompt_tokens(&self) -> usize {
-        let visual = self.image.as_ref().map_or(0, |i| i.plan.rows + i.plan.newlines);
-        self.before.len() + visual + self.after.len()
+        let visual: usize = self.images.iter().map(|i| i.plan.rows + i.plan.newlines).sum();
+        self.text_tokens() + visual
+    }
+
+    /// Those of its rows that are no image's.
+    pub fn text_tokens(&self) -> usize {
+        self.texts.iter().map(Vec::len).sum()
+    }
+
+    /// The rows of each image, of which the prompt has so many.
+    pub fn image_rows(&self, slots: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
+        let mut row = 0;
+        let place = |(text, slots): (&Vec<u32>, usize)| {
+            let first = row + text.len();
+            row = first + slots;
+            first..row
+        };
+        self.texts.iter().zip(slots).map(place).collect()
     }
 
     /// Tokens that a repetition penalty looks at, each once: transformers' are the prompt's, the image's own among them.
@@ -61,9 +76,8 @@ impl Prepared {
         if !self.sampling.penalizes() {
             return Vec::new();
         }
-        let image = self.image.as_ref().map(|_| image_token);
-        let mut ids: Vec<u32> =
-            self.before.iter().chain(&self.after).copied().chain(image).collect();
+        let image = self.images.first().map(|_| image_token);
+        let mut ids: Vec<u32> = self.texts.iter().flatten().copied().chain(image).collect();
         ids.sort_unstable();
         ids.dedup();
         ids
@@ -74,14 +88,14 @@ impl Prepared {
         self.prompt_tokens() + self.max_new_tokens - 1
     }
 
-    /// What the decoder drops of the image.
+    /// What the decoder drops of the image, of which there is then one.
     pub fn late(&self) -> Option<Late> {
-        self.image.as_ref().and_then(|image| image.plan.late)
+        self.images.first().and_then(|image| image.plan.late)
     }
 
     /// Rows of the prompt that a layer of the decoder does not see.
     pub fn dropped(&self, layer: usize) -> usize {
-        match (&self.image, self.late()) {
+        match (self.images.first(), self.late()) {
             (Some(image), Some(late)) if layer >= late.layer => {
                 image.plan.rows + image.plan.newlines - late.rows
             }
@@ -92,9 +106,9 @@ impl Prepared {
     /// The rows of the prompt of which the decoder drops some, and how many of them stay. The image has `slots` rows.
     pub fn thinned(&self, slots: usize) -> Option<(Range<usize>, usize)> {
         let late = self.late()?;
-        let first = self.before.len();
+        let first = self.texts[0].len();
         // The answer begins with the prompt's last row, so that stays, also where it is the image's.
-        let last = usize::from(self.after.is_empty());
+        let last = usize::from(self.texts[1].is_empty());
         Some((first..first + slots - last, late.rows - last))
     }
 
@@ -112,11 +126,6 @@ impl Prepared {
             "the prompt has {prompt} tokens and up to {new} new ones are asked for, \
              the model has {limit} positions: use a smaller budget or fewer new tokens"
         )))
-    }
-
-    /// Ids around the image.
-    pub fn prompt(&self) -> llava::Prompt<'_> {
-        llava::Prompt { before: &self.before, after: &self.after }
     }
 }
 
@@ -169,14 +178,15 @@ impl Preparer {
 
     pub fn prepare(&self, request: &Request) -> Result<Prepared> {
         let start = Instant::now();
-        let tiles = request.image.as_ref().map(|image| self.tiles(image)).transpose()?;
+        let images = request.images();
+        let tiles = images.into_iter().map(|image| self.tiles(image)).collect::<Result<_>>()?;
         let mut prepared = self.prepare_on(request, tiles)?;
         prepared.took = start.elapsed();
         Ok(prepared)
     }
 
-    /// A request about an image that is cut already, whatever image the request has.
-    pub fn prepare_on(&self, request: &Request, tiles: Option<Arc<Tiles>>) -> Result<Prepared> {
+    /// A request about images that are cut already, whatever images the request has.
+    pub fn prepare_on(&self, request: &Request, tiles: Vec<Arc<Tiles>>) -> Result<Prepared> {
         let start = Instant::now();
         if request.max_new_tokens == 0 {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
@@ -185,17 +195,18 @@ impl Preparer {
             return Err(Error::Request("a stop text is empty: give some words".into()));
         }
         request.sampling.check()?;
-        if tiles.is_none() {
+        if tiles.is_empty() {
             check_layers(&self.config, &request.selection)?;
         }
-        let ids = self.ids(request, tiles.is_some())?;
-        let image = tiles.map(|tiles| self.plan(tiles, &request.selection)).transpose()?;
-        let is_whole = !matches!(request.prompt, Prompt::User(_));
-        let (before, after) = self.split(ids, image.is_some(), is_whole)?;
+        let ids = self.ids(request, tiles.len())?;
+        let is_whole = matches!(request.prompt, Prompt::Raw(_) | Prompt::Ids(_));
+        let texts = self.split(ids, tiles.len(), is_whole)?;
+        let selections = self.selections(request, &tiles)?;
+        let images = tiles.into_iter().zip(&selections);
+        let images = images.map(|(tiles, selection)| self.plan(tiles, selection));
         let prepared = Prepared {
-            before,
-            after,
-            image,
+            texts,
+            images: images.collect::<Result<_>>()?,
             max_new_tokens: request.max_new_tokens,
             sampling: request.sampling,
             stop: request.stop.clone(),
@@ -205,6 +216,26 @@ impl Preparer {
         };
         prepared.check_positions(&self.config)?;
         Ok(prepared)
+    }
+
+    /// What is kept of each image.
+    fn selections(&self, request: &Request, tiles: &[Arc<Tiles>]) -> Result<Vec<Selection>> {
+        let selection = &request.selection;
+        if selection.method == Method::FastV && tiles.len() > 1 {
+            return Err(Error::Request(format!(
+                "the method fastv drops rows of one image, the request has {}: use another method, or ask about one \
+                 image at a time",
+                tiles.len()
+            )));
+        }
+        let Some(total) = request.budget_total else {
+            return Ok(vec![selection.clone(); tiles.len()]);
+        };
+        let geometries =
+            tiles.iter().map(|t| Geometry::new(&t.layout, self.config.vision.patch_size));
+        let geometries = geometries.collect::<Result<Vec<_>>>()?;
+        let budgets = total.shared(&geometries)?;
+        Ok(budgets.into_iter().map(|budget| selection.clone().with_budget(budget)).collect())
     }
 
     pub fn image(&self, image: &Image, selection: &Selection) -> Result<PreparedImage> {
@@ -222,77 +253,12 @@ impl Preparer {
         Ok(PreparedImage { tiles, plan, layers })
     }
 
-    /// Plans another selection on a request's image.
+    /// Plans another selection on a request's images.
     pub fn plan_again(&self, prepared: &mut Prepared, selection: &Selection) -> Result<()> {
-        if let Some(image) = &mut prepared.image {
+        for image in &mut prepared.images {
             (image.plan, image.layers) = plan(&self.config, &image.tiles.layout, selection)?;
         }
         prepared.check_positions(&self.config)
-    }
-
-    fn ids(&self, request: &Request, with_image: bool) -> Result<Vec<u32>> {
-        match &request.prompt {
-            Prompt::User(words) if request.literal => {
-                let (marked, mark) = self.tokenizer.mark(words)?;
-                let rendered = self.template.render(&marked, with_image)?;
-                self.tokenizer.encode_marked(&rendered, mark)
-            }
-            _ if request.literal => Err(Error::Request(
-                "only a user's words can be taken literally, this request has a whole prompt: leave out literal".into(),
-            )),
-            Prompt::User(words) => {
-                self.tokenizer.encode_prompt(&self.template.render(words, with_image)?)
-            }
-            Prompt::Raw(text) => self.tokenizer.encode_prompt(text),
-            Prompt::Ids(ids) => Ok(ids.clone()),
-        }
-    }
-
-    /// Cuts the ids at the one image token.
-    fn split(
-        &self,
-        mut ids: Vec<u32>,
-        with_image: bool,
-        is_whole: bool,
-    ) -> Result<(Vec<u32>, Vec<u32>)> {
-        let vocab = self.config.text.vocab;
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= vocab) {
-            return Err(Error::Request(format!(
-                "the prompt has token id {id}, the model has {vocab} tokens: \
-                 tokenizer.json and config.json do not belong together, or the ids are another model's"
-            )));
-        }
-        let image_token = self.config.image_token;
-        let places: Vec<usize> = (0..ids.len()).filter(|&i| ids[i] == image_token).collect();
-        match (places.as_slice(), with_image) {
-            ([], false) => {
-                if ids.is_empty() {
-                    return Err(Error::Request("the prompt has no tokens: give some words".into()));
-                }
-                Ok((ids, Vec::new()))
-            }
-            (&[place], true) => {
-                let after = ids.split_off(place + 1);
-                ids.pop();
-                Ok((ids, after))
-            }
-            (places, true) if places.len() > 1 && !is_whole => Err(Error::Request(format!(
-                "the question holds `<image>`, which marks where the image goes, so the prompt has {} of them: leave \
-                 it out of the question (the image is placed before it), have the question taken literally \
-                 (--literal), or write the whole prompt yourself (--raw-prompt)",
-                places.len(),
-            ))),
-            (&[_, ..], false) if !is_whole => Err(Error::Request(
-                "the question holds `<image>`, which marks where an image goes, and the request has no image: give one, \
-                 or have the question taken literally (--literal)".into(),
-            )),
-            (places, _) => Err(Error::Request(format!(
-                "the prompt has {} image placeholders (<image>), the request has {}: \
-                 they must be as many",
-                places.len(),
-                if with_image { "one image" } else { "no image" },
-            ))),
-        }
     }
 }
 

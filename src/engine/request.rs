@@ -1,5 +1,6 @@
 //! What is asked of the engine.
 
+use super::messages::Message;
 use crate::config::ModelConfig;
 use crate::format::{Dtype, Formats};
 use crate::image::Resample;
@@ -7,7 +8,7 @@ use crate::ops::cuda::Gemm;
 use crate::ops::footprint::Footprint;
 use crate::ops::sample::Sampling;
 use crate::quant::Quantization;
-use crate::select::Selection;
+use crate::select::{Budget, Selection};
 use crate::setters::setters;
 use crate::{Error, Result};
 
@@ -146,6 +147,15 @@ pub enum Prompt {
     Raw(String),
     /// The whole prompt as token ids, the image token once where the image goes.
     Ids(Vec<u32>),
+    /// A conversation, put into the folder's chat template as transformers puts it. Its images are in the messages, any
+    /// number of them; [`Request::image`] is then `None`.
+    Messages(Vec<Message>),
+}
+
+impl From<Vec<Message>> for Prompt {
+    fn from(messages: Vec<Message>) -> Self {
+        Self::Messages(messages)
+    }
 }
 
 impl From<String> for Prompt {
@@ -172,13 +182,16 @@ impl From<&String> for Prompt {
 pub struct Request {
     /// The words.
     pub prompt: Prompt,
-    /// A user's words are plain text through and through: a special token written in them is text too, so that nobody
-    /// can end their turn and begin another. For words of people whom you do not know.
+    /// A user's words, and the texts of all messages, are plain text through and through: a special token written in
+    /// them is text too, so that nobody can end their turn and begin another. For words of people whom you do not know.
     pub literal: bool,
-    /// The image, if there is one.
+    /// The image, if there is one. Messages bring their own.
     pub image: Option<Image>,
-    /// Which visual tokens to keep.
+    /// Which visual tokens to keep, of each image.
     pub selection: Selection,
+    /// A budget for all images together, in place of that of `selection`: each image gets a share of it that its valid
+    /// patches are of all.
+    pub budget_total: Option<Budget>,
     /// The answer ends after this many tokens at the latest; at least 1.
     pub max_new_tokens: usize,
     /// How tokens are drawn.
@@ -200,6 +213,7 @@ impl Request {
             literal: false,
             image: None,
             selection: Selection::default(),
+            budget_total: None,
             max_new_tokens: 128,
             sampling: Sampling::default(),
             stop: Vec::new(),
@@ -209,12 +223,24 @@ impl Request {
     }
 }
 
+impl Request {
+    /// Its images, in the order in which they come in the prompt.
+    pub fn images(&self) -> Vec<&Image> {
+        let messages: &[Message] = match &self.prompt {
+            Prompt::Messages(messages) => messages,
+            _ => &[],
+        };
+        messages.iter().flat_map(Message::images).chain(&self.image).collect()
+    }
+}
+
 setters! {
     Request {
         with_prompt(prompt: Prompt);
         with_literal(literal: bool);
         with_image(image: impl Into<Option<Image>>);
         with_selection(selection: Selection);
+        with_budget_total(budget_total: impl Into<Option<Budget>>);
         with_max_new_tokens(max_new_tokens: usize);
         with_sampling(sampling: Sampling);
         with_stop(stop: impl Into<Vec<String>>);

@@ -100,12 +100,12 @@ impl<O: Ops> Runner<O> {
     pub fn prefill(
         &mut self,
         prepared: &Prepared,
-        image: Option<&Encoded<O>>,
+        images: &[Encoded<O>],
         tables: &mut Tables,
         progress: &mut Progress<'_>,
     ) -> Result<Prefilled<O>> {
-        let slots = image.map_or(0, |i| i.kept.slots());
-        let tokens = prepared.before.len() + slots + prepared.after.len();
+        let slots: usize = images.iter().map(|image| image.kept.slots()).sum();
+        let tokens = prepared.text_tokens() + slots;
         if tokens == 0 {
             return Err(Error::Request(
                 "the prompt has no tokens and the rule kept no patch: give some words or a larger budget"
@@ -114,11 +114,11 @@ impl<O: Ops> Runner<O> {
         }
         let firsts: Vec<usize> = self.room.firsts().collect();
         self.pools.append(tables, |group| tokens - prepared.dropped(firsts[group]))?;
-        let rows = self.model.embed(&mut self.ops, prepared.prompt(), image)?;
-        let visual_rows = (prepared.keep_stages && image.is_some())
+        let rows = self.model.embed(&mut self.ops, &prepared.texts, images)?;
+        let visual_rows = (prepared.keep_stages && !images.is_empty())
             .then(|| {
-                let first = prepared.before.len();
-                let visual: Vec<usize> = (first..first + slots).collect();
+                let places = prepared.image_rows(images.iter().map(|image| image.kept.slots()));
+                let visual: Vec<usize> = places.into_iter().flatten().collect();
                 self.ops.gather(&rows, &visual)
             })
             .transpose()?;
@@ -164,7 +164,7 @@ impl<O: Ops> Runner<O> {
 
 /// The images of the requests of a sweep: one picture, whatever each request keeps of it.
 pub fn images<'a>(batches: &[&'a [Prepared]]) -> Vec<&'a PreparedImage> {
-    batches.iter().copied().flatten().filter_map(|p| p.image.as_ref()).collect()
+    batches.iter().copied().flatten().flat_map(|p| &p.images).collect()
 }
 
 /// What batches take, one after the other, when every answer is as long as it may get.

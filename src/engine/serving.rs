@@ -88,30 +88,27 @@ impl<O: Ops> Session<O> {
         let runner = &mut self.runner;
         let mut progress =
             |stage, done, all| on_event(Event::Progress { request: index, stage, done, all });
-        let encoded = match &prepared.image {
-            Some(image) => {
-                Some(runner.encode(image, &self.preparer.normalization, survey, &mut progress)?)
-            }
-            None => None,
-        };
-        let prefilled = runner.prefill(prepared, encoded.as_ref(), tables, &mut progress)?;
+        let mut encoded = Vec::with_capacity(prepared.images.len());
+        for image in &prepared.images {
+            let norm = &self.preparer.normalization;
+            encoded.push(runner.encode(image, norm, survey, &mut progress)?);
+        }
+        let prefilled = runner.prefill(prepared, &encoded, tables, &mut progress)?;
         let before = prepared.penalized(self.preparer.config.image_token);
         let turn = Turn { sampling: prepared.sampling, before: &before, tokens: &[] };
         let first = runner.draw(&prefilled.logits, &[turn])?[0];
         runner.ops.enter(Stage::Idle)?;
         // Before the token is told: this is where scores that are none come to light.
-        let visual = match (&prepared.image, &encoded) {
-            (Some(image), Some(encoded)) => {
-                let kept = runner.ops.kept(&encoded.kept)?;
-                let retained = prefilled.retained.as_ref();
-                let rows = retained.map(|rows| runner.ops.retained(rows)).transpose()?;
-                Some(match rows {
-                    Some(rows) => Visual::thinned(&image.plan, &kept, prepared.before.len(), &rows),
-                    None => Visual::new(&image.plan, kept),
-                })
-            }
-            _ => None,
-        };
+        let mut visuals = Vec::with_capacity(encoded.len());
+        for (image, encoded) in prepared.images.iter().zip(&encoded) {
+            let kept = runner.ops.kept(&encoded.kept)?;
+            let retained = prefilled.retained.as_ref();
+            let rows = retained.map(|rows| runner.ops.retained(rows)).transpose()?;
+            visuals.push(match rows {
+                Some(rows) => Visual::thinned(&image.plan, &kept, prepared.texts[0].len(), &rows),
+                None => Visual::new(&image.plan, kept),
+            });
+        }
 
         let mut sequence = Sequence::new(
             index,
@@ -138,13 +135,13 @@ impl<O: Ops> Session<O> {
         };
         let stages = if prepared.keep_stages {
             let rows = prefilled.visual_rows.as_ref();
-            Some(self.stages(prepared, encoded.as_ref(), rows, &prefilled.logits)?)
+            Some(self.stages(prepared, &encoded, rows, &prefilled.logits)?)
         } else {
             None
         };
         let prompt_tokens = prefilled.tokens;
-        let host_round_trip = encoded.is_some_and(|encoded| encoded.kept.synchronized());
-        Ok((Begun { sequence, prompt_tokens, visual, host_round_trip, timings, stages }, flow))
+        let host_round_trip = encoded.iter().any(|encoded| encoded.kept.synchronized());
+        Ok((Begun { sequence, prompt_tokens, visuals, host_round_trip, timings, stages }, flow))
     }
 
     /// Draws tokens until every answer has ended.

@@ -76,7 +76,7 @@ pub struct Session<O: Ops> {
 pub(super) struct Begun {
     pub sequence: Sequence,
     pub prompt_tokens: usize,
-    pub visual: Option<Visual>,
+    pub visuals: Vec<Visual>,
     pub host_round_trip: bool,
     pub timings: Timings,
     pub stages: Option<Stages>,
@@ -295,7 +295,7 @@ impl<O: Ops> Session<O> {
         &mut self,
         requests: impl IntoIterator<Item = &'a Prepared>,
     ) -> Result<()> {
-        let mut images = requests.into_iter().filter_map(|p| p.image.as_ref());
+        let mut images = requests.into_iter().flat_map(|p| &p.images);
         images.try_for_each(|image| self.require(image))
     }
 

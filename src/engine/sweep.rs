@@ -3,7 +3,7 @@
 use super::answer::{Answer, Event};
 use super::predict::{Need, check_memory};
 use super::prepare::Prepared;
-use super::request::{Image, Request};
+use super::request::{Image, Prompt, Request};
 use super::runner::{images, room_for};
 use super::serving::Fate;
 use super::session::Session;
@@ -26,6 +26,12 @@ impl<O: Ops> Session<O> {
         if requests.is_empty() || selections.is_empty() {
             return Ok(vec![Vec::new(); selections.len()]);
         }
+        if requests.iter().any(|request| matches!(request.prompt, Prompt::Messages(_))) {
+            return Err(Error::Request(
+                "a sweep puts its one image before the words: give words in place of messages"
+                    .into(),
+            ));
+        }
         let tiles = self.preparer.tiles(image)?;
         // What is asked under each selection that keeps something else than those before it.
         let mut asked: Vec<Vec<Prepared>> = Vec::new();
@@ -34,7 +40,7 @@ impl<O: Ops> Session<O> {
             let under = |request: &Request| {
                 let request =
                     Request { selection: selection.clone(), image: None, ..request.clone() };
-                self.preparer.prepare_on(&request, Some(tiles.clone()))
+                self.preparer.prepare_on(&request, vec![tiles.clone()])
             };
             let first = under(&requests[0])?;
             let place = asked.iter().position(|other| keeps_the_same(&other[0], &first));
@@ -94,6 +100,6 @@ impl<O: Ops> Session<O> {
 
 /// Whether two requests about one picture see the same of it.
 fn keeps_the_same(one: &Prepared, other: &Prepared) -> bool {
-    let seen = |p: &Prepared| p.image.as_ref().map(|i| (i.plan.clone(), i.layers));
+    let seen = |p: &Prepared| p.images.first().map(|i| (i.plan.clone(), i.layers));
     seen(one) == seen(other)
 }

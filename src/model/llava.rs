@@ -21,15 +21,6 @@ pub struct Llava<W> {
     decoder: Decoder<W>,
 }
 
-/// A prompt: ids before and after the place of the image.
-#[derive(Debug, Clone, Copy)]
-pub struct Prompt<'a> {
-    /// Ids before the image, or the whole prompt.
-    pub before: &'a [u32],
-    /// Ids after the image.
-    pub after: &'a [u32],
-}
-
 impl<W> Llava<W> {
     /// Takes the weights.
     pub fn load<O: Ops<Weight = W>>(
@@ -104,29 +95,32 @@ impl<W> Llava<W> {
         Ok(survey)
     }
 
-    /// Rows of a prompt, `[tokens, width]`, with the image's in their place.
+    /// Rows of a prompt, `[tokens, width]`, with the images' in their places: between `texts`, of which there is one more.
     pub fn embed<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
-        prompt: Prompt<'_>,
-        image: Option<&Encoded<O>>,
+        texts: &[Vec<u32>],
+        images: &[Encoded<O>],
     ) -> Result<O::Buffer> {
-        let projected = match image {
-            Some(image) if !image.projected => Some(self.projector.forward(ops, &image.features)?),
-            _ => None,
-        };
+        let mut projected = Vec::with_capacity(images.len());
+        for image in images {
+            let rows = (!image.projected).then(|| self.projector.forward(ops, &image.features));
+            projected.push(rows.transpose()?);
+        }
         ops.enter(Stage::Prefill)?;
-        let visual = image.map(|image| Visual {
+        let (after, before) = texts.split_last().expect("one text more than images");
+        let visuals = images.iter().zip(&projected).map(|(image, projected)| Visual {
             rows: projected.as_ref().unwrap_or(&image.features),
             kept: &image.kept,
             newline: self.newline.as_ref(),
         });
-        ops.interleave(self.decoder.embedding(), prompt.before, visual, prompt.after)
+        let images: Vec<_> = before.iter().map(Vec::as_slice).zip(visuals).collect();
+        ops.interleave(self.decoder.embedding(), &images, after)
     }
 
     /// A piece of the decoder's work on some tokens, to measure a machine by; done when it returns.
     pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, tokens: &[u32]) -> Result<()> {
-        let rows = ops.interleave(self.decoder.embedding(), tokens, None, &[])?;
+        let rows = ops.interleave(self.decoder.embedding(), &[], tokens)?;
         let inner = self.decoder.probe(ops, &rows)?;
         let first = ops.gather(&inner, &[0])?;
         ops.download(&first).map(|_| ())

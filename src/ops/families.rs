@@ -194,12 +194,12 @@ pub trait RowOps: Executor {
     fn head_norm(&mut self, x: &mut Self::Buffer, norm: &Norm<Self::Weight>) -> Result<()>;
     /// The given rows of `x`.
     fn gather(&mut self, x: &Self::Buffer, rows: &[usize]) -> Result<Self::Buffer>;
-    /// Rows of the prompt: embeddings of `before`, the visual rows in decoder order, embeddings of `after`.
+    /// Rows of the prompt: for each image the embeddings of the ids before it and its visual rows in decoder order, then
+    /// the embeddings of `after`.
     fn interleave(
         &mut self,
         table: &Self::Weight,
-        before: &[u32],
-        visual: Option<Visual<'_, Self>>,
+        images: &[(&[u32], Visual<'_, Self>)],
         after: &[u32],
     ) -> Result<Self::Buffer>;
     /// Embeddings of a batch's tokens: `[spans, width]`.

@@ -1,5 +1,7 @@
 //! Budgets and shares as typed: decimal text to whole numbers, without floating point on the way.
 
+use super::Geometry;
+use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
@@ -43,6 +45,42 @@ impl Budget {
                 count => Ok(count as usize),
             },
         }
+    }
+
+    /// The budget for several images together as a budget for each: a share of P·T counts over all images; each gets
+    /// what its valid patches are of all valid patches, rounded by the largest remainders (ties to the earlier image),
+    /// and at least 1.
+    ///
+    /// # Errors
+    /// As [`Budget::tokens`]; [`Error::Request`] for fewer tokens than images.
+    pub fn shared(self, images: &[Geometry]) -> Result<Vec<Budget>> {
+        let all: usize = images.iter().map(|image| image.partitions() * image.patches()).sum();
+        let valid: usize = images.iter().map(Geometry::valid).sum();
+        if self == Budget::Full || images.is_empty() {
+            return Ok(vec![self; images.len()]);
+        }
+        let total = self.tokens(1, all, valid)?;
+        if total < images.len() {
+            return Err(Error::Request(format!(
+                "budget {self} for all images together comes to {total} of {all} patches, and there are {} images: \
+                 give at least one token for each",
+                images.len()
+            )));
+        }
+        let part = |image: &Geometry| image.valid() as u128 * total as u128;
+        let mut counts: Vec<usize> =
+            images.iter().map(|image| (part(image) / valid as u128) as usize).collect();
+        let mut order: Vec<usize> = (0..images.len()).collect();
+        // The sort is stable.
+        order.sort_by_key(|&i| Reverse(part(&images[i]) % valid as u128));
+        let left = total - counts.iter().sum::<usize>();
+        order[..left].iter().for_each(|&i| counts[i] += 1);
+        while let Some(none) = counts.iter().position(|&count| count == 0) {
+            let most = (0..counts.len()).rev().max_by_key(|&i| counts[i]);
+            counts[most.unwrap_or(none)] -= 1;
+            counts[none] = 1;
+        }
+        Ok(counts.into_iter().map(Budget::Count).collect())
     }
 
     /// Why no image can be given this budget.

@@ -13,7 +13,7 @@ mod weight;
 
 pub use special::SpecialTokens;
 pub use stream::Detokenizer;
-pub use template::ChatTemplate;
+pub use template::{ChatTemplate, Piece, Turn};
 pub use tokenizer::Tokenizer;
 
 use std::path::Path;

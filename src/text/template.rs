@@ -11,12 +11,32 @@ use crate::error::{Error, Result, excerpt};
 const LIMIT: u64 = 8 << 20;
 /// More than any model's context holds; it keeps a long prompt from looking like a template that does not end.
 const PROMPT_LIMIT: usize = 1 << 20;
+/// Most messages and parts of them. Templates may look at no larger lists, see [`super::weight`].
+const PARTS_LIMIT: usize = 1_200;
 /// Name of the one template inside its environment.
 const NAME: &str = "chat template";
 
-/// A model folder's chat template, ready to render one question.
+/// A model folder's chat template, ready to render conversations.
 #[derive(Debug)]
 pub struct ChatTemplate(Kind);
+
+/// One message of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn<'a> {
+    /// `system`, `user` or `assistant`.
+    pub role: &'a str,
+    /// What it says and shows, in this order.
+    pub content: Vec<Piece<'a>>,
+}
+
+/// A part of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Words.
+    Text(&'a str),
+    /// The place of an image.
+    Image,
+}
 
 #[derive(Debug)]
 enum Kind {
@@ -83,40 +103,44 @@ impl ChatTemplate {
         Ok(Self(Kind::Jinja { file: file.to_owned(), env: Box::new(env), tokens: tokens.to_vec() }))
     }
 
-    /// The prompt for one user turn of an image, if any, and a text, up to where the answer starts: what
-    /// transformers' `apply_chat_template` gives with `add_generation_prompt=True`.
-    ///
-    /// `prompt` is put in as it is: special tokens in it become special tokens, as in transformers.
+    /// The prompt for one user turn of an image, if any, and a text, as [`render_turns`](Self::render_turns) has it.
     ///
     /// # Errors
-    /// A prompt over 1 MiB; or the template refuses the conversation, fails, or does not come to an end within a
-    /// bound on steps and text. (Lists that are made to double are not bounded: a template is code, run none you do
-    /// not trust that far.)
+    /// As [`render_turns`](Self::render_turns).
     pub fn render(&self, prompt: &str, with_image: bool) -> Result<String> {
-        if prompt.len() > PROMPT_LIMIT {
-            let what = format!(
-                "the prompt has {} bytes, the limit is {PROMPT_LIMIT}; shorten it",
-                prompt.len()
-            );
-            return Err(Error::Request(what));
+        let mut content = vec![Piece::Text(prompt)];
+        if with_image {
+            content.insert(0, Piece::Image);
+        }
+        self.render_turns(&[Turn { role: "user", content }])
+    }
+
+    /// The prompt for a conversation up to where the next answer starts: what transformers' `apply_chat_template` gives
+    /// with `add_generation_prompt=True`.
+    ///
+    /// Texts are put in as they are: special tokens in them become special tokens, as in transformers.
+    ///
+    /// # Errors
+    /// Texts of over 1 MiB, or a thousand messages; or the template refuses the conversation, fails, or does not come to
+    /// an end within a bound on steps and text. (Lists that are made to double are not bounded: a template is code, run none you do
+    /// not trust that far.)
+    pub fn render_turns(&self, turns: &[Turn<'_>]) -> Result<String> {
+        let bytes: usize = turns.iter().flat_map(Turn::texts).map(str::len).sum();
+        let parts = turns.len() + turns.iter().map(|turn| turn.content.len()).sum::<usize>();
+        let long = |what: String, limit: usize| {
+            Err(Error::Request(format!("the prompt has {what}, the limit is {limit}; shorten it")))
+        };
+        if bytes > PROMPT_LIMIT {
+            return long(format!("{bytes} bytes"), PROMPT_LIMIT);
+        }
+        if parts > PARTS_LIMIT {
+            return long(format!("{parts} messages and parts of messages"), PARTS_LIMIT);
         }
         match &self.0 {
-            Kind::Default(family) => {
-                let image = if with_image { "<image>\n" } else { "" };
-                Ok(match family {
-                    Family::Llama => format!("USER: {image}{prompt} ASSISTANT:"),
-                    Family::Mistral => format!("[INST] {image}{prompt} [/INST]"),
-                    Family::Qwen2 | Family::Qwen3 => format!(
-                        "<|im_start|>user\n{image}{prompt}<|im_end|>\n<|im_start|>assistant\n"
-                    ),
-                    Family::Phi3 => {
-                        format!("<|user|>\n{image}{prompt}<|end|>\n<|assistant|>\n")
-                    }
-                })
-            }
+            Kind::Default(family) => Ok(by_default(*family, turns)),
             Kind::Jinja { file, env, tokens } => {
                 let template = env.get_template(NAME).map_err(|e| failure(file, &e))?;
-                jinja::on_large_stack(|| template.render(variables(prompt, with_image, tokens)))
+                jinja::on_large_stack(|| template.render(variables(turns, tokens)))
                     .map_err(|what| Error::model(file, what))?
                     .map_err(|e| failure(file, &e))
             }
@@ -124,20 +148,62 @@ impl ChatTemplate {
     }
 }
 
+impl<'a> Turn<'a> {
+    /// Its words.
+    fn texts(&self) -> impl Iterator<Item = &'a str> + '_ {
+        self.content.iter().filter_map(|piece| match *piece {
+            Piece::Text(text) => Some(text),
+            Piece::Image => None,
+        })
+    }
+}
+
+/// A prompt as the decoder's family was trained on, and as the templates of the LLaVA folders on the hub have it.
+fn by_default(family: Family, turns: &[Turn<'_>]) -> String {
+    let mut prompt = String::new();
+    for turn in turns {
+        let images = turn.content.iter().filter(|piece| **piece == Piece::Image).count();
+        let images = "<image>\n".repeat(images);
+        let text: Vec<&str> = turn.texts().collect();
+        prompt += &match (family, turn.role) {
+            (Family::Llama, "system") => format!("{images}{} ", text.join(" ")),
+            (Family::Llama, role) => {
+                format!("{}: {images}{} ", role.to_uppercase(), text.join(" "))
+            }
+            (Family::Mistral, "system") => format!("<<SYS>>\n{}\n<</SYS>>\n\n", text.concat()),
+            (Family::Mistral, "assistant") => format!(" {}</s> ", text.concat()),
+            (Family::Mistral, _) => format!("[INST] {images}{} [/INST]", text.concat()),
+            (Family::Qwen2 | Family::Qwen3, role) => {
+                format!("<|im_start|>{role}\n{images}{}<|im_end|>\n", text.concat())
+            }
+            (Family::Phi3, role) => format!("<|{role}|>\n{images}{}<|end|>\n", text.concat()),
+        };
+    }
+    prompt
+        + match family {
+            Family::Llama => "ASSISTANT:",
+            Family::Mistral => "",
+            Family::Qwen2 | Family::Qwen3 => "<|im_start|>assistant\n",
+            Family::Phi3 => "<|assistant|>\n",
+        }
+}
+
 /// What transformers hands to a template. The content is a list of parts, never a plain text.
-fn variables(prompt: &str, with_image: bool, tokens: &[(String, String)]) -> Value {
+fn variables(turns: &[Turn<'_>], tokens: &[(String, String)]) -> Value {
     let part = |kind: &str, text: Option<&str>| {
         let entries = [("type", Some(kind)), ("text", text)];
         Value::from_pairs(entries.into_iter().filter_map(|(key, v)| Some((key, Value::from(v?)))))
     };
-    let mut content = vec![part("text", Some(prompt))];
-    if with_image {
-        content.insert(0, part("image", None));
-    }
-    let message =
-        Value::from_pairs([("role", Value::from("user")), ("content", Value::from(content))]);
+    let message = |turn: &Turn<'_>| {
+        let content = turn.content.iter().map(|piece| match piece {
+            Piece::Text(text) => part("text", Some(text)),
+            Piece::Image => part("image", None),
+        });
+        let content = Value::from(content.collect::<Vec<_>>());
+        Value::from_pairs([("role", Value::from(turn.role)), ("content", content)])
+    };
     let fixed = [
-        ("messages", Value::from(vec![message])),
+        ("messages", Value::from(turns.iter().map(message).collect::<Vec<_>>())),
         ("tools", Value::from(())),
         ("documents", Value::from(())),
         ("add_generation_prompt", Value::from(true)),

@@ -103,19 +103,24 @@ impl Tokenizer {
         self.encode(rendered, !self.has_bos(rendered))
     }
 
-    /// A user's words in which no special token, and no `<image>`, is recognised once a template that has them is
-    /// encoded by [`encode_marked`](Self::encode_marked); and the mark that was put into them.
+    /// Texts in which no special token, and no `<image>`, is recognised once a template that has them is encoded by
+    /// [`encode_marked`](Self::encode_marked); and the mark that was put into them.
     ///
     /// # Errors
-    /// The words hold every character that could serve as a mark.
-    pub(crate) fn mark(&self, words: &str) -> Result<(String, char)> {
+    /// The texts hold every character that could serve as a mark.
+    pub(crate) fn mark(&self, texts: &[&str]) -> Result<(Vec<String>, char)> {
         // Characters that Unicode promises never to give a meaning.
         let mut marks = '\u{fdd0}'..='\u{fdef}';
-        let mark = marks.find(|&mark| !words.contains(mark)).ok_or_else(|| {
+        let is_free = |mark: &char| !texts.iter().any(|text| text.contains(*mark));
+        let mark = marks.find(is_free).ok_or_else(|| {
             Error::Request(
                 "the prompt holds every character from U+FDD0 to U+FDEF: leave one out".into(),
             )
         })?;
+        Ok((texts.iter().map(|text| self.marked(text, mark)).collect(), mark))
+    }
+
+    fn marked(&self, words: &str, mark: char) -> String {
         let added = self.0.crate_tokenizer.get_added_vocabulary();
         let tokens = added.get_vocab().keys().map(String::as_str);
         let tokens = tokens.filter(|token| added.is_special_token(token) || *token == IMAGE);
@@ -137,7 +142,7 @@ impl Tokenizer {
             marked.push(mark);
             copied = place;
         }
-        Ok((marked + &words[copied..], mark))
+        marked + &words[copied..]
     }
 
     /// As [`encode_prompt`](Self::encode_prompt), without the marks, which keep special tokens from being recognised.

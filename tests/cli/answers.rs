@@ -289,3 +289,72 @@ fn a_dump_of_words_alone_has_ids_and_logits() {
     names.sort_unstable();
     assert_eq!(names, ["input_ids", "prefill_logits"]);
 }
+
+#[test]
+fn several_images_in_one_prompt_are_one_answer() {
+    let plain = answer("--prompt x --image @a.png --max-new-tokens 4");
+    assert!(keys(&plain).iter().all(|key| !["visuals", "images", "system"].contains(key)));
+    let both = answer("--prompt x --image @a.png --image @c.png --together --max-new-tokens 4");
+    let visuals = both["visuals"].as_array().unwrap();
+    assert_eq!((visuals.len(), &visuals[0]), (2, &plain["visual"]));
+    assert_eq!((&both["visual"], &both["image"]), (&visuals[0], &plain["image"]));
+    assert_eq!(both["images"].as_array().unwrap().len(), 2);
+    let system = answer("--prompt x --system Be~brief. --image @a.png --max-new-tokens 4");
+    assert_eq!((&system["system"], &system["prompt"]), (&json!("Be brief."), &json!("x")));
+    assert!(system["prompt_tokens"].as_u64() > plain["prompt_tokens"].as_u64());
+    // Still a batch.
+    let each =
+        answer("--prompt x --system Be~brief. --image @a.png --image @c.png --max-new-tokens 4");
+    assert_eq!(each.as_array().unwrap().len(), 2);
+    assert_eq!(each[0]["token_ids"], system["token_ids"]);
+
+    let total =
+        answer("--prompt x --image @a.png --image @c.png --together --budget-total 50 -n 2");
+    let budgets: Vec<u64> = total["visuals"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|v| v["budget"].as_u64().unwrap())
+        .collect();
+    assert!(budgets.iter().sum::<u64>() == 50 && budgets[0] > budgets[1], "{budgets:?}");
+    assert_eq!(total["budget_total"], "50");
+
+    let dump = super::folder().join("together.safetensors");
+    let line = format!(
+        "--prompt x --image @a.png --image @c.png --together -n 2 --dump {}",
+        dump.display()
+    );
+    let dumped = answer(&line);
+    let bytes = std::fs::read(&dump).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let rows = |name: &str| tensors.tensor(name).unwrap().shape()[0] as u64;
+    let of = |key: &str| -> u64 {
+        dumped["visuals"].as_array().unwrap().iter().map(|v| v[key].as_u64().unwrap()).sum()
+    };
+    assert_eq!(rows("visual_tokens"), of("kept"));
+    assert_eq!(rows("pixel_values"), of("partitions"));
+    assert_eq!(rows("cls_attention.final"), of("partitions"));
+    assert_eq!(Some(rows("input_ids")), dumped["prompt_tokens"].as_u64());
+}
+
+#[test]
+fn a_conversation_is_read_from_a_file() {
+    let file = super::folder().join("chat.json");
+    let parts = json!([{"type": "image"}, {"type": "text", "text": "x"}]);
+    std::fs::write(&file, json!([{"role": "user", "content": parts}]).to_string()).unwrap();
+    let line = format!("--messages {} --image @a.png -n 4", file.display());
+    let plain = answer("--prompt x --image @a.png -n 4");
+    let one = answer(&line);
+    assert_eq!((&one["token_ids"], &one["visual"]), (&plain["token_ids"], &plain["visual"]));
+    assert_eq!((&one["prompt"], &one["image"]), (&Value::Null, &plain["image"]));
+    let parts = json!([{"type": "image", "path": "a.png"}, {"type": "text", "text": "x"}]);
+    let turns = json!({"messages": [
+        {"role": "user", "content": parts},
+        {"role": "assistant", "content": "A wave."},
+        {"role": "user", "content": [{"type": "image", "path": "c.png"}, {"type": "text", "text": "And?"}]},
+    ]});
+    std::fs::write(&file, turns.to_string()).unwrap();
+    let two = answer(&format!("--messages {} -n 4", file.display()));
+    assert_eq!(two["visuals"].as_array().unwrap().len(), 2);
+    assert!(two["prompt_tokens"].as_u64() > one["prompt_tokens"].as_u64());
+}

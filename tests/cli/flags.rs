@@ -164,6 +164,11 @@ fn tips_and_ranges_are_told() {
         ("--prompt x --neighbours few", "give a whole number of at least 0"),
         ("--prompt @", "name of a file"),
         ("--prompt @- --image -", "standard input can be read once only"),
+        ("--messages - --image -", "standard input can be read once only"),
+        ("--prompt x --together", "--together asks about all images, and there are none"),
+        ("--prompt x --messages @m", "cannot be used with"),
+        ("--prompt x --raw-prompt --system y", "cannot be used with"),
+        ("--prompt x --image @a.png --budget 5 --budget-total 5", "cannot be used with"),
         ("--prompt x -v -q", "cannot be used with"),
     ] {
         let mut args: Vec<String> = ["run", "--model", "m"].map(String::from).into();

@@ -4,6 +4,7 @@ mod apart;
 #[path = "../common/mod.rs"]
 mod common;
 mod folder;
+mod messages;
 mod scheduler;
 mod sweep;
 

@@ -209,7 +209,7 @@ impl Case for Select {
         let rows = ops.gather_kept(&x, &kept)?;
         let (table, newline) = (data.matrix(ops, "table")?, data.vector(ops, "newline")?);
         let visual = Visual { rows: &rows, kept: &kept, newline: Some(&newline) };
-        let prompt = ops.interleave(&table, &[2], Some(visual), &[0])?;
+        let prompt = ops.interleave(&table, &[(&[2], visual)], &[0])?;
         if is_counting {
             return Ok(Vec::new());
         }

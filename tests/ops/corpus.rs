@@ -136,7 +136,7 @@ impl Data {
     pub fn rows<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<O::Buffer> {
         let rows = self.checkpoint.get(name)?.shape[0] as u32;
         let table = self.matrix(ops, name)?;
-        ops.interleave(&table, &(0..rows).collect::<Vec<_>>(), None, &[])
+        ops.interleave(&table, &[], &(0..rows).collect::<Vec<_>>())
     }
 }
 

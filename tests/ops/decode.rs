@@ -103,7 +103,7 @@ impl Case for Product {
 impl Kind {
     fn run<O: Ops>(self, ops: &mut O, data: &Data, rows: &[u32]) -> hired::Result<Results> {
         let table = data.matrix(ops, "x")?;
-        let x = ops.interleave(&table, rows, None, &[])?;
+        let x = ops.interleave(&table, &[], rows)?;
         let a = data.linear(ops, "a")?;
         let b = data.linear(ops, "b")?;
         let norm = data.norm(ops, "norm")?;
@@ -114,7 +114,7 @@ impl Kind {
             }
             Kind::Add => {
                 let sums = data.matrix(ops, "sum")?;
-                let mut sum = ops.interleave(&sums, rows, None, &[])?;
+                let mut sum = ops.interleave(&sums, &[], rows)?;
                 ops.linear_add(&mut sum, &x, &a)?;
                 vec![("sum", ops.download(&sum)?)]
             }
@@ -149,7 +149,7 @@ impl Case for Sample {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
         let table = data.matrix(ops, "x")?;
         let rows: Vec<u32> = (0..self.rows as u32).collect();
-        let x = ops.interleave(&table, &rows, None, &[])?;
+        let x = ops.interleave(&table, &[], &rows)?;
         let (norm, head) = (data.norm(ops, "norm")?, data.linear(ops, "a")?);
         let logits = ops.logits(&x, &norm, &head)?;
         let numbers = ops.download(&logits)?;

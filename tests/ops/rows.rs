@@ -137,8 +137,8 @@ impl Case for Interleave {
         let table = data.matrix(ops, "table")?;
         let newline = data.vector(ops, "newline")?;
         let visual = Visual { rows: &rows, kept: &kept, newline: Some(&newline) };
-        let prompt = ops.interleave(&table, &[3, 10], Some(visual), &[0, 7, 7])?;
-        let words = ops.interleave(&table, &[5], None, &[])?;
+        let prompt = ops.interleave(&table, &[(&[3, 10], visual)], &[0, 7, 7])?;
+        let words = ops.interleave(&table, &[], &[5])?;
         Ok(vec![("prompt", ops.download(&prompt)?), ("words", ops.download(&words)?)])
     }
 }

@@ -47,12 +47,11 @@ impl RowOps for Counter {
     fn interleave(
         &mut self,
         table: &Shape,
-        before: &[u32],
-        visual: Option<Visual<'_, Self>>,
+        images: &[(&[u32], Visual<'_, Self>)],
         after: &[u32],
     ) -> Result<Size> {
-        let slots = visual.map_or(0, |v| v.kept.slots());
-        let ids = before.len() + after.len();
+        let slots: usize = images.iter().map(|(_, visual)| visual.kept.slots()).sum();
+        let ids = images.iter().map(|(before, _)| before.len()).sum::<usize>() + after.len();
         let out = self.buffer(ids + slots, table.cols);
         drop(self.footprint.indices(ids).map(|bytes| self.hold(bytes)));
         self.pass(out.rows * out.cols);

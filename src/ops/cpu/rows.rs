@@ -50,23 +50,25 @@ impl RowOps for Cpu {
     fn interleave(
         &mut self,
         table: &Weight,
-        before: &[u32],
-        visual: Option<Visual<'_, Self>>,
+        images: &[(&[u32], Visual<'_, Self>)],
         after: &[u32],
     ) -> Result<Buffer> {
-        let slots = visual.as_ref().map_or(0, |v| v.kept.slots.len());
-        self.pass("interleave", before.len() + slots + after.len(), table.cols, |out| {
-            embed(table, before, 0, out);
-            if let Some(visual) = visual {
-                arrange(visual.rows, visual.kept, visual.newline, before.len(), out)?;
+        let rows: usize = images.iter().map(|(ids, v)| ids.len() + v.kept.slots.len()).sum();
+        self.pass("interleave", rows + after.len(), table.cols, |out| {
+            let mut row = 0;
+            for (before, visual) in images {
+                embed(table, before, row, out);
+                row += before.len();
+                arrange(visual.rows, visual.kept, visual.newline, row, out)?;
+                row += visual.kept.slots.len();
             }
-            embed(table, after, before.len() + slots, out);
+            embed(table, after, row, out);
             Ok(())
         })
     }
 
     fn embed(&mut self, table: &Weight, batch: &Batch) -> Result<Buffer> {
-        self.interleave(table, &batch.tokens, None, &[])
+        self.interleave(table, &[], &batch.tokens)
     }
 }
 

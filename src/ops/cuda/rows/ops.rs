@@ -103,29 +103,45 @@ impl RowOps for Cuda {
     fn interleave(
         &mut self,
         table: &Weight,
-        before: &[u32],
-        visual: Option<Visual<'_, Self>>,
+        images: &[(&[u32], Visual<'_, Self>)],
         after: &[u32],
     ) -> Result<Buffer> {
-        let slots = visual.as_ref().map_or(0, |v| v.kept.slot_count);
-        let ids = [before, after].concat();
+        let slots: usize = images.iter().map(|(_, visual)| visual.kept.slot_count).sum();
+        let texts = images.iter().map(|(before, _)| *before).chain([after]);
+        let ids: Vec<u32> = texts.flatten().copied().collect();
         let out = self.buffer(ids.len() + slots, table.cols)?;
         let (_region, address) = self.region(size_of_val(&ids[..]))?;
-        let at = |index: usize| address + (index * size_of::<u32>()) as u64;
-        let params = InterleaveParams {
-            before: at(0) as *const u32,
-            slots: visual.as_ref().map_or(0, |v| v.kept.slots) as *const u32,
-            after: at(before.len()) as *const u32,
-            visual: visual.as_ref().map_or(std::ptr::null(), |v| v.rows.pointer()),
-            newline: visual.and_then(|v| v.newline).map_or(std::ptr::null(), Weight::vector),
-            before_count: before.len() as u32,
-            slot_count: slots as u32,
-            after_count: after.len() as u32,
-            ..self.rows_of(table, &out)
-        };
         // SAFETY: the region holds the ids, which the engine has checked against the vocabulary.
         unsafe { self.queue.upload(address, &ids)? };
-        self.put_rows(&params, &out)?;
+        let at = |index: usize| address + (index * size_of::<u32>()) as u64;
+        // A launch for each image with the ids before it; the ids behind the last one go along with it.
+        let (mut id, mut row) = (0, 0);
+        let last = images.len().saturating_sub(1);
+        for index in 0..=last {
+            let (before, visual) = match images.get(index) {
+                Some((before, visual)) => (before.len(), Some(visual)),
+                None => (0, None),
+            };
+            let after = if index == last { after.len() } else { 0 };
+            let slots = visual.map_or(0, |visual| visual.kept.slot_count);
+            let rows = before + slots + after;
+            let params = InterleaveParams {
+                before: at(id) as *const u32,
+                slots: visual.map_or(0, |v| v.kept.slots) as *const u32,
+                after: at(id + before) as *const u32,
+                visual: visual.map_or(std::ptr::null(), |v| v.rows.pointer()),
+                newline: visual.and_then(|v| v.newline).map_or(std::ptr::null(), Weight::vector),
+                out: (out.address + (row * out.stride * out.dtype.size()) as u64) as *mut _,
+                before_count: before as u32,
+                slot_count: slots as u32,
+                after_count: after as u32,
+                ..self.rows_of(table, &out)
+            };
+            if rows > 0 {
+                self.put_rows(&params, rows, &out)?;
+            }
+            (id, row) = (id + before, row + rows);
+        }
         Ok(out)
     }
 
@@ -139,7 +155,7 @@ impl RowOps for Cuda {
             before_count: batch.spans.len() as u32,
             ..self.rows_of(table, &out)
         };
-        self.put_rows(&params, &out)?;
+        self.put_rows(&params, batch.spans.len(), &out)?;
         Ok(out)
     }
 }
@@ -255,14 +271,15 @@ impl Cuda {
     pub(in crate::ops::cuda) fn put_rows(
         &self,
         params: &InterleaveParams,
+        rows: usize,
         out: &Buffer,
     ) -> Result<()> {
         const { assert!(HIRED_NEWLINE == u32::MAX) };
         let vector = is_vector(out.dtype, out.cols, params.table_stride as usize);
         let kernel = format!("interleave_{}_{}", variant(vector), out.dtype.name());
-        let launch = Launch::rows("rows", kernel, out.rows, out.cols, self.lanes(vector))
-            .costing(cost::pass(out.rows * out.cols, out.dtype.size()));
-        // SAFETY: ids are of the vocabulary, slots of the kept rows; `out` has a row for each of them.
+        let launch = Launch::rows("rows", kernel, rows, out.cols, self.lanes(vector))
+            .costing(cost::pass(rows * out.cols, out.dtype.size()));
+        // SAFETY: ids are of the vocabulary, slots of the kept rows; from `params.out` on there is a row for each.
         unsafe { self.queue.launch(&launch, params) }
     }
 }
