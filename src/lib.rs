@@ -40,6 +40,7 @@
 //! | `cuda` | yes | the executor for NVIDIA GPUs. At run time it opens the driver if there is one and needs no toolkit; when it is built, `nvcc` compiles the kernels (without `nvcc`, or with `HIRED_NO_CUDA=1`, it is built without kernels) |
 //! | `image-formats` | yes | [`Image::Encoded`]: PNG, JPEG, WebP, BMP and GIF. Without it a request brings RGB8 pixels |
 //! | `cli` | yes | the program `hired`; a library has no use for it |
+//! | `serve` | yes | its command `hired serve`, with tokio and axum |
 //!
 //! Features add to what there is and change no type. Without any the crate is the engine on the CPU.
 //!

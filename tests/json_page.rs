@@ -1,6 +1,9 @@
 //! docs/json.md against what the commands write: every key of one is in the other, with its type.
 #![cfg(feature = "cli")]
 
+#[cfg(feature = "serve")]
+#[path = "serve/client.rs"]
+mod client;
 mod common;
 
 use common::golden::fixture;
@@ -213,4 +216,35 @@ fn measurements() {
     }
     let head = table("hired eval --predictions");
     assert!(written[0].as_object().unwrap().keys().all(|key| head.contains_key(key)));
+}
+
+#[cfg(feature = "serve")]
+#[test]
+fn answers_over_http() {
+    use std::io::{BufRead, BufReader};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hired"));
+    command.args(["serve", "--device", "cpu", "--port", "0", "--model", &model()]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().strip_prefix("listening on http://").unwrap();
+    while client::Request::get("/ready").send(address).status != 200 {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let url = client::data_url(&std::fs::read(image()).unwrap());
+    let picture = serde_json::json!({"type": "image_url", "image_url": {"url": url}});
+    let words = serde_json::json!({"type": "text", "text": "why"});
+    let values: Vec<Value> = [vec![&words], vec![&picture, &words]]
+        .into_iter()
+        .map(|content| {
+            let body = serde_json::json!({
+                "messages": [{"role": "user", "content": content}], "max_tokens": 2, "kept": true, "overlay": true,
+            });
+            let request = client::Request::post("/v1/chat/completions", &body.to_string());
+            request.send(address).json()["hired"].clone()
+        })
+        .collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    compare("serve", &table("hired serve"), &values, &[]);
 }

@@ -10,6 +10,8 @@ use super::log::LogArgs;
 use super::manual::{CompletionsArgs, ManArgs};
 use super::quantize::QuantizeArgs;
 use super::selection::SelectionArgs;
+#[cfg(feature = "serve")]
+use super::serve::ServeArgs;
 use super::synth::SynthArgs;
 use super::values::{self, BudgetArg, GpuArg, PromptArg, TypedBudget};
 use super::version;
@@ -61,12 +63,17 @@ pub mod heading {
     pub const OUTPUT: &str = "Output";
     pub const DEVICE: &str = "Device";
     pub const MESSAGES: &str = "Messages";
+    #[cfg(feature = "serve")]
+    pub const SERVER: &str = "Server";
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer a question about an image
     Run(Box<RunArgs>),
+    /// Answer many clients over HTTP, by OpenAI's API and a page for browsers
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
     /// Show which image tokens would be kept, and draw a picture of it
     Select(SelectArgs),
     /// Show what a model is and how much memory it needs
@@ -96,6 +103,8 @@ impl Command {
     pub fn threads(&self) -> Option<usize> {
         match self {
             Self::Run(args) => args.device.threads,
+            #[cfg(feature = "serve")]
+            Self::Serve(args) => args.device.threads,
             Self::Select(args) => args.device.threads,
             Self::Inspect(args) => args.device.threads,
             Self::Bench(args) => args.device.threads,

@@ -11,7 +11,7 @@ mod devices;
 mod dump;
 mod eval;
 mod fidelity;
-mod files;
+pub mod files;
 mod idle;
 mod images;
 mod inspect;
@@ -21,7 +21,7 @@ mod log;
 mod manual;
 mod messages;
 mod output;
-mod overlay;
+pub mod overlay;
 mod plan;
 mod plan_all;
 mod progress;
@@ -29,10 +29,12 @@ mod prompt;
 mod quantize;
 #[cfg(test)]
 mod reference;
-mod report;
+pub mod report;
 mod run;
-mod select;
+pub mod select;
 mod selection;
+#[cfg(feature = "serve")]
+mod serve;
 mod synth;
 mod table;
 mod threads;
@@ -49,7 +51,7 @@ use std::process::ExitCode;
 
 /// Why a command ended without its result.
 #[derive(Debug)]
-enum Stop {
+pub enum Stop {
     /// The request failed; what is wrong and what to do.
     Failed(String),
     /// The command line is wrong, and how.
@@ -122,6 +124,8 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
     let given = Given(options);
     match command {
         Command::Run(args) => run::run(args, &given, &interrupt),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::serve(args, &given, &interrupt),
         Command::Select(args) => select::select(args, &given),
         Command::Inspect(args) => inspect::inspect(args, &given),
         Command::Bench(args) => bench::bench(args, &interrupt),

@@ -20,7 +20,8 @@ manual page.
 
 | variable | effect |
 |---|---|
-| `HIRED_MODEL` | the model where `--model` is not given (`run`, `select`, `inspect`, `eval`) |
+| `HIRED_MODEL` | the model where `--model` is not given (`run`, `serve`, `select`, `inspect`, `eval`) |
+| `HIRED_API_KEY` | the key of `serve` where `--api-key` is not given |
 | `HIRED_LOG` | what to write to standard error where `--log-level` is not given: `error`, `note`, `info` |
 | `RAYON_NUM_THREADS` | threads of the CPU where `--threads` is not given |
 | `HF_HUB_CACHE`, `HF_HOME` | where models are looked for that are given by their name on the Hugging Face hub |

@@ -92,14 +92,14 @@ impl<'a> Device<'a> {
 
 /// What chose the visual tokens, as far as it played a part.
 #[derive(Debug, Default, PartialEq, Serialize)]
-struct How {
+pub struct How {
     method: Option<String>,
     rule: Option<String>,
     alpha: Option<f64>,
 }
 
 impl How {
-    fn new(selection: &Selection, visual: Option<&Visual>) -> Self {
+    pub fn new(selection: &Selection, visual: Option<&Visual>) -> Self {
         let Some(visual) = visual else { return Self::default() };
         let parts = selection.parts();
         let shares = parts.shares && visual.grid.is_some();

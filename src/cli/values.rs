@@ -177,6 +177,15 @@ pub fn stop(text: &str) -> Result<String, &'static str> {
     if text.is_empty() { Err("it is empty: give some words") } else { Ok(text.into()) }
 }
 
+/// A key of the server: what a header can carry.
+#[cfg(feature = "serve")]
+pub fn key(text: &str) -> Result<String, &'static str> {
+    match !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(text.into()),
+        false => Err("a key is made of visible ASCII characters, without blanks"),
+    }
+}
+
 /// A whole number that may be 0.
 pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     let number = digits(text).ok_or("give a whole number of at least 0")?;

@@ -1,0 +1,197 @@
+//! `hired serve`: answers to many clients over HTTP.
+
+use super::Stop;
+use super::args::{ModelArgs, heading};
+use super::device::DeviceArgs;
+use super::idle::Given;
+use super::interrupt::Interrupt;
+use super::log::{Level, shows};
+use super::output::{note, print};
+use super::selection::SelectionArgs;
+use super::values;
+use crate::serve::{Images, Settings, Terms};
+use clap::Args;
+use hired::Engine;
+use hired::select::Budget;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tracing::level_filters::LevelFilter;
+
+/// 20 MB of an image as base64, and some.
+const BODY: &str = "32MiB";
+/// Pixels of an image where nothing else is said: a large photograph.
+const PIXELS: usize = 40_000_000;
+/// Images of a request.
+const IMAGES: usize = 16;
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Name of the model in requests and answers [default: MODEL, of a folder its last part]
+    #[arg(long, value_name = "NAME", help_heading = heading::INPUT)]
+    pub served_name: Option<String>,
+    /// Also read images by file: addresses, below DIR only [default: none]
+    #[arg(long, value_name = "DIR", help_heading = heading::INPUT)]
+    pub media_dir: Option<PathBuf>,
+    /// Address to listen on: 127.0.0.1 for programs of this machine alone, 0.0.0.0 for everybody who can reach it
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", help_heading = heading::SERVER)]
+    pub host: String,
+    /// Port to listen on; 0: one that is free, which is printed
+    #[arg(long, value_name = "PORT", default_value = "8080", help_heading = heading::SERVER)]
+    pub port: u16,
+    /// Key that clients must send as "Authorization: Bearer KEY"; may repeat. Other users of this machine can see it
+    /// here: the variable and the file keep it to you [default: none, everybody may ask]
+    #[arg(long, value_name = "KEY", env = "HIRED_API_KEY", hide_env_values = true, value_parser = values::key, help_heading = heading::SERVER)]
+    pub api_key: Vec<String>,
+    /// Also take the keys in FILE, one a line
+    #[arg(hide_short_help = true, long, value_name = "FILE", help_heading = heading::SERVER)]
+    pub api_key_file: Option<PathBuf>,
+    /// Requests that may wait for their turn; one more is refused with status 429
+    #[arg(long, value_name = "N", default_value = "64", value_parser = values::count, help_heading = heading::SERVER)]
+    pub max_waiting: usize,
+    /// Memory for results of images that were seen before (1GiB, 500MB, bytes) [default: none are kept]
+    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = heading::SERVER)]
+    pub cache_memory: Option<usize>,
+    /// Most bytes of a request's body, images as base64 included
+    #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = BODY, value_parser = values::size, help_heading = heading::SERVER)]
+    pub max_body: usize,
+    /// Most images of a request
+    #[arg(hide_short_help = true, long, value_name = "N", default_value_t = IMAGES, value_parser = values::count, help_heading = heading::SERVER)]
+    pub max_images: usize,
+    /// Most connections at the same time
+    #[arg(hide_short_help = true, long, value_name = "N", default_value = "256", value_parser = values::count, help_heading = heading::SERVER)]
+    pub max_connections: usize,
+    /// Seconds in which the head of a request must arrive; idle connections are closed after them
+    #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, help_heading = heading::SERVER)]
+    pub header_timeout: f64,
+    /// Seconds in which the body of a request must arrive
+    #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
+    pub body_timeout: f64,
+    /// Seconds after which a silent stream sends a comment, so that nobody on the way closes it
+    #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, help_heading = heading::SERVER)]
+    pub keep_alive: f64,
+    /// Seconds in which new requests are still taken after SIGTERM or Ctrl-C, for balancers that ask /ready
+    /// [default: 0]
+    #[arg(hide_short_help = true, long, value_name = "S", value_parser = values::seconds, help_heading = heading::SERVER)]
+    pub drain_delay: Option<f64>,
+    /// Seconds that requests may then take to their end
+    #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
+    pub drain_timeout: f64,
+    /// Number of image tokens to keep where a request does not say: a count (576), a share of all patches (20%) or full
+    #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]
+    pub budget: Budget,
+    #[command(flatten)]
+    pub selection: SelectionArgs,
+    /// Tokens of an answer where a request does not say
+    #[arg(long, value_name = "N", default_value = "512", value_parser = values::count, help_heading = heading::ANSWER)]
+    pub default_max_tokens: usize,
+    /// Most tokens of an answer that a request may ask for [default: what the model has positions for]
+    #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::count, help_heading = heading::ANSWER)]
+    pub max_tokens: Option<usize>,
+    /// Write the words of requests to the log; without it nothing of them is written
+    #[arg(hide_short_help = true, long, help_heading = heading::MESSAGES)]
+    pub log_prompts: bool,
+    /// Write the log as JSON, an object a line
+    #[arg(hide_short_help = true, long, help_heading = heading::MESSAGES)]
+    pub log_json: bool,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  hired serve -m MODEL
+  hired serve -m MODEL --host 0.0.0.0 --port 8000 --api-key-file keys.txt -b 10%
+
+Then: http://127.0.0.1:8080 in a browser, or any client of OpenAI's API with the base address
+http://127.0.0.1:8080/v1. `-h` shows the common options, `--help` all of them.";
+
+pub fn serve(args: &ServeArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(), Stop> {
+    let settings = settings(args)?;
+    log(args.log_json);
+    let selection = args.selection.with(args.budget);
+    let idle = [given.selection(&selection), args.device.idle(given)].concat();
+    idle.iter().for_each(|what| note(what));
+    let model = args.model.model.clone();
+    let options = args.device.options().with_max_pixels(settings.terms.images.max_pixels);
+    interrupt.heed();
+    let announce = |address: &str| drop(print(&format!("listening on {address}\n")));
+    let load = move || Engine::load(&model, options);
+    crate::serve::serve(settings, load, announce, || interrupt.raised()).map_err(Stop::Failed)
+}
+
+/// What was asked for, read and checked.
+fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
+    let mut keys = args.api_key.clone();
+    if let Some(path) = &args.api_key_file {
+        let failed =
+            |what: String| Stop::Failed(format!("--api-key-file {}: {what}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
+        let before = keys.len();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            keys.push(values::key(line).map_err(|what| failed(what.into()))?);
+        }
+        if keys.len() == before {
+            return Err(failed("there is no key in it: write one on a line".into()));
+        }
+    }
+    let folder = args.media_dir.as_deref().map(|dir| {
+        let failed = |what: String| Stop::Failed(format!("--media-dir {}: {what}", dir.display()));
+        let found = dir.canonicalize().map_err(|error| failed(error.to_string()))?;
+        if found.is_dir() { Ok(found) } else { Err(failed("this is no folder".into())) }
+    });
+    let images = Images {
+        folder: folder.transpose()?,
+        max_pixels: Some(args.device.max_pixels.unwrap_or(PIXELS)),
+        most: args.max_images,
+    };
+    let terms = Terms {
+        model: args.served_name.clone().unwrap_or_else(|| name(&args.model.model)),
+        selection: args.selection.with(args.budget),
+        default_tokens: args.default_max_tokens.min(args.max_tokens.unwrap_or(usize::MAX)),
+        most_tokens: args.max_tokens,
+        images,
+    };
+    let seconds = Duration::from_secs_f64;
+    Ok(Settings {
+        host: args.host.clone(),
+        port: args.port,
+        keys,
+        terms,
+        max_waiting: args.max_waiting,
+        cache_memory: args.cache_memory,
+        max_body: args.max_body,
+        max_connections: args.max_connections,
+        header_timeout: seconds(args.header_timeout),
+        body_timeout: seconds(args.body_timeout),
+        keep_alive: seconds(args.keep_alive),
+        drain_delay: args.drain_delay.map_or(Duration::ZERO, seconds),
+        drain_timeout: seconds(args.drain_timeout),
+        log_prompts: args.log_prompts,
+        resample: args.device.resample,
+        formats: format!("{:?}", args.device.options()),
+    })
+}
+
+/// What a model is called: as it was given, of a folder the last part.
+fn name(model: &Path) -> String {
+    let last = if model.exists() { model.canonicalize().ok() } else { None };
+    let last = last.as_deref().and_then(Path::file_name).unwrap_or(model.as_os_str());
+    last.to_string_lossy().into_owned()
+}
+
+/// One log for the whole program, on standard error.
+fn log(json: bool) {
+    let level = match () {
+        () if shows(Level::Info) => LevelFilter::DEBUG,
+        () if shows(Level::Note) => LevelFilter::INFO,
+        () => LevelFilter::ERROR,
+    };
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(level)
+        .with_target(false);
+    if json { log.json().flatten_event(true).init() } else { log.init() }
+}

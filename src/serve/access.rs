@@ -1,0 +1,136 @@
+//! One line of log for each request, written when it is over, however it ended.
+
+use super::metrics::Metrics;
+use hired::Answer;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// A request while it lasts. Whoever works on it holds one; the last to let go writes the line.
+#[derive(Debug)]
+pub struct Access {
+    pub id: String,
+    pub came: Instant,
+    method: String,
+    path: String,
+    metrics: Arc<Metrics>,
+    alive: Arc<AtomicUsize>,
+    told: Mutex<Told>,
+}
+
+/// What there is to tell.
+#[derive(Debug, Default)]
+struct Told {
+    status: Option<u16>,
+    /// Why a response that had begun broke off.
+    broken: Option<String>,
+    /// An answer is due, and its client still waits for it.
+    open: bool,
+    stream: bool,
+    queued: f64,
+    prompt: usize,
+    image: Option<[usize; 2]>,
+    new: usize,
+    ttft: Option<f64>,
+    reason: &'static str,
+    /// The words, if these are wanted.
+    words: Option<String>,
+}
+
+impl Access {
+    pub fn new(
+        id: String,
+        method: String,
+        path: String,
+        metrics: Arc<Metrics>,
+        alive: Arc<AtomicUsize>,
+    ) -> Arc<Self> {
+        alive.fetch_add(1, Relaxed);
+        let told = Mutex::default();
+        Arc::new(Self { id, came: Instant::now(), method, path, metrics, alive, told })
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.told.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub fn status(&self, status: u16) {
+        self.metrics.response(status);
+        self.tell(|told| told.status = Some(status));
+    }
+
+    /// The engine has the request.
+    pub fn opened(&self, stream: bool, words: Option<String>) {
+        self.tell(|told| (told.open, told.stream, told.words) = (true, stream, words));
+    }
+
+    pub fn started(&self, queued: f64) {
+        self.metrics.queued(queued);
+        self.tell(|told| told.queued = queued);
+    }
+
+    pub fn answered(&self, answer: &Answer, reason: &'static str) {
+        self.metrics.answered(answer, reason, self.came.elapsed().as_secs_f64());
+        self.tell(|told| {
+            told.open = false;
+            told.prompt = answer.prompt_tokens;
+            told.image = answer.visual.as_ref().map(|visual| [visual.tokens(), visual.valid]);
+            told.new = answer.token_ids.len();
+            told.ttft = Some(answer.timings.ttft);
+            told.reason = reason;
+        });
+    }
+
+    /// There will be no answer, or not the rest of it.
+    pub fn failed(&self, why: &str) {
+        self.tell(|told| (told.open, told.broken) = (false, Some(why.into())));
+    }
+}
+
+impl Drop for Access {
+    fn drop(&mut self) {
+        let told = std::mem::take(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner));
+        let seconds = self.came.elapsed().as_secs_f64();
+        let left = told.open || told.status.is_none();
+        if left {
+            self.metrics.rejected("client_left");
+        }
+        let outcome = match (&told.broken, left) {
+            (Some(why), _) => why.as_str(),
+            (None, true) => "the client left",
+            (None, false) => told.reason,
+        };
+        let Self { id, method, path, .. } = self;
+        // 499 is what servers log where the client did not wait.
+        let status = told.status.unwrap_or(499);
+        let [kept, valid] = told.image.unwrap_or_default();
+        if path.starts_with("/v1/") && method == "POST" {
+            tracing::info!(
+                id,
+                method,
+                path,
+                status,
+                outcome,
+                stream = told.stream,
+                prompt = told.prompt,
+                kept,
+                valid,
+                tokens = told.new,
+                queued = milli(told.queued),
+                ttft = milli(told.ttft.unwrap_or(0.0)),
+                seconds = milli(seconds),
+                words = told.words,
+                "request"
+            );
+        } else {
+            // Probes and scrapes come all the time.
+            tracing::debug!(id, method, path, status, outcome, seconds = milli(seconds), "request");
+        }
+        self.alive.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Seconds to the millisecond.
+fn milli(seconds: f64) -> f64 {
+    (seconds * 1e3).round() / 1e3
+}

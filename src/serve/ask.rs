@@ -1,0 +1,286 @@
+//! What a client asks for: the body's fields as a request to the engine.
+
+use super::error::ApiError;
+use super::fields::Fields;
+use super::images::Images;
+use super::messages;
+use hired::ops::sample::Sampling;
+use hired::select::{Budget, Selection};
+use hired::{Image, Request};
+use serde_json::Value;
+use std::hash::{BuildHasher, RandomState};
+
+/// What requests get that do not say otherwise, and what they may ask for.
+#[derive(Debug, Clone)]
+pub struct Terms {
+    /// The model's name.
+    pub model: String,
+    /// How image tokens are chosen.
+    pub selection: Selection,
+    /// Tokens of an answer.
+    pub default_tokens: usize,
+    /// Most tokens of an answer.
+    pub most_tokens: Option<usize>,
+    /// Where images come from.
+    pub images: Images,
+}
+
+/// A request, and what its answer is to look like.
+#[derive(Debug)]
+pub struct Asked {
+    pub request: Request,
+    /// As the client calls it.
+    pub model: String,
+    pub stream: bool,
+    pub include_usage: bool,
+    /// Tell which patches were kept.
+    pub kept: bool,
+    /// Draw which patches were kept, on these images.
+    pub overlay: Option<Vec<Image>>,
+    /// Fields that nobody knows.
+    pub unknown: usize,
+}
+
+/// Which of the two ways to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Text,
+}
+
+/// Most stop texts of a request.
+const STOPS: usize = 16;
+
+/// Fields without effect on an answer, which clients send all the same.
+const IDLE: [&str; 11] = [
+    "user",
+    "store",
+    "metadata",
+    "service_tier",
+    "safety_identifier",
+    "prompt_cache_key",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "verbosity",
+    "detail",
+    "keep_alive",
+];
+
+impl Asked {
+    /// Reads a body.
+    ///
+    /// # Errors
+    /// With the field that is wrong, or that asks for what this server does not do.
+    pub fn read(body: &[u8], way: Way, terms: &Terms) -> Result<Self, ApiError> {
+        let body: Value = serde_json::from_slice(body)
+            .map_err(|error| ApiError::field("", format!("the body is no JSON: {error}")))?;
+        let mut body = Fields::of("", body)?;
+        let (model, budget) = named(body.text("model")?, terms)?;
+        let mut selection = terms.selection.clone();
+        if let Some(budget) = budget {
+            selection.budget = budget;
+        }
+        let mut own = OwnFields::default();
+        own.read(&mut body, &mut selection)?;
+        if let Some(mut object) = body.object("hired")? {
+            own.read(&mut object, &mut selection)?;
+            // A typing error must not change an experiment.
+            if let Some(name) = object.left().next() {
+                return Err(object.wrong(
+                    name,
+                    "there is no such field: hired has budget, method, rule, alpha, newlines, kept and overlay",
+                ));
+            }
+        }
+        refuse(&mut body, way)?;
+        let stream = body.flag("stream")?.unwrap_or(false);
+        let mut include_usage = false;
+        if let Some(mut options) = body.object("stream_options")? {
+            include_usage = options.flag("include_usage")?.unwrap_or(false);
+        }
+        let spoken = match way {
+            Way::Chat => messages::read(&mut body, &terms.images)?,
+            Way::Text => messages::text(&mut body)?,
+        };
+        let overlay = own.overlay.then(|| spoken.images());
+        let request = spoken.request()?.with_selection(selection);
+        let request = sampled(&mut body, request, terms)?;
+        IDLE.iter().for_each(|name| drop(body.take(name)));
+        let unknown = body.left().count();
+        Ok(Self { request, model, stream, include_usage, kept: own.kept, overlay, unknown })
+    }
+}
+
+/// The model's name as asked for, and the budget that may ride in it: some programs let their user choose a model, and
+/// nothing else.
+fn named(asked: Option<String>, terms: &Terms) -> Result<(String, Option<Budget>), ApiError> {
+    let Some(asked) = asked else { return Ok((terms.model.clone(), None)) };
+    let (name, budget) = match asked.rsplit_once('@') {
+        _ if asked == terms.model => (asked.as_str(), None),
+        Some((name, budget)) => (name, Some(budget)),
+        None => (asked.as_str(), None),
+    };
+    if name != terms.model {
+        return Err(ApiError::no_model(&asked, &terms.model));
+    }
+    let budget = budget.map(|budget| {
+        budget
+            .parse()
+            .map_err(|error: hired::Error| ApiError::field("model", format!("model: {error}")))
+    });
+    let budget = budget.transpose()?;
+    Ok((asked, budget))
+}
+
+/// The engine's own fields, at the top of the body or in its object `hired`.
+#[derive(Debug, Default)]
+struct OwnFields {
+    kept: bool,
+    overlay: bool,
+}
+
+impl OwnFields {
+    fn read(&mut self, fields: &mut Fields, selection: &mut Selection) -> Result<(), ApiError> {
+        if let Some(budget) = fields.parsed("budget")? {
+            selection.budget = budget;
+        }
+        if let Some(method) = fields.parsed("method")? {
+            selection.method = method;
+        }
+        if let Some(rule) = fields.parsed("rule")? {
+            selection.rule = rule;
+        }
+        if let Some(alpha) = fields.parsed("alpha")? {
+            selection.alpha = alpha;
+        }
+        if let Some(newlines) = fields.parsed("newlines")? {
+            selection.newlines = Some(newlines);
+        }
+        self.kept |= fields.flag("kept")?.unwrap_or(false);
+        self.overlay |= fields.flag("overlay")?.unwrap_or(false);
+        Ok(())
+    }
+}
+
+/// Refuses what would change the answer and is not done here. Their harmless values pass: clients send them.
+fn refuse(body: &mut Fields, way: Way) -> Result<(), ApiError> {
+    if body.whole("n", 1)?.is_some_and(|n| n != 1) {
+        return Err(body.wrong(
+            "n",
+            "one answer is given to a request: leave it out, and ask again for another",
+        ));
+    }
+    if body.whole("best_of", 1)?.is_some_and(|n| n != 1) {
+        return Err(body.wrong("best_of", "one answer is drawn: leave it out"));
+    }
+    let is_harmless = |field: &str, value: &Value| match (field, value) {
+        ("response_format", value) => value["type"] == "text",
+        ("tool_choice" | "function_call", value) => value == "none" || value == "auto",
+        ("modalities", value) => value == &serde_json::json!(["text"]),
+        (_, Value::Bool(on)) => !on,
+        (_, Value::Number(number)) => number.as_f64() == Some(0.0),
+        (_, Value::String(text)) => text.is_empty(),
+        (_, Value::Array(items)) => items.is_empty(),
+        (_, Value::Object(fields)) => fields.is_empty(),
+        (_, Value::Null) => true,
+    };
+    let of_chat = ["tools", "functions", "audio", "prediction", "web_search_options"];
+    let of_text = ["echo", "suffix"];
+    let of_way: &[&str] = if way == Way::Chat { &of_chat } else { &of_text };
+    let of_both = [
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+        "presence_penalty",
+        "frequency_penalty",
+        "response_format",
+        "tool_choice",
+        "function_call",
+        "modalities",
+    ];
+    for field in of_both.iter().chain(of_way) {
+        if body.take(field).is_some_and(|value| !is_harmless(field, &value)) {
+            return Err(body.wrong(field, "this is not done here: leave it out"));
+        }
+    }
+    Ok(())
+}
+
+/// How long an answer may get, where it ends, and how its tokens are drawn.
+fn sampled(body: &mut Fields, request: Request, terms: &Terms) -> Result<Request, ApiError> {
+    let old = body.whole("max_tokens", 1)?;
+    let field = "max_completion_tokens";
+    let asked = body.whole(field, 1)?.or(old).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    if let Some((most, asked)) = terms.most_tokens.zip(asked).filter(|(most, asked)| asked > most) {
+        return Err(body.wrong(
+            "max_tokens",
+            format!("{asked} tokens are asked for, this server gives at most {most}"),
+        ));
+    }
+    let mut sampling = Sampling::default();
+    if let Some(t) =
+        body.number("temperature", "a number from 0 to 2", |t| (0.0..=2.0).contains(&t))?
+    {
+        sampling = sampling.with_temperature(t as f32);
+    }
+    let share = |p: f64| (0.0..=1.0).contains(&p);
+    if let Some(p) = body.number("top_p", "a number from 0 to 1", share)? {
+        sampling = sampling.with_top_p(p as f32);
+    }
+    if let Some(p) = body.number("min_p", "a number from 0 to 1", share)? {
+        sampling = sampling.with_min_p(p as f32);
+    }
+    // -1 is how other servers write "from all".
+    let all = |k: f64| k >= -1.0 && k.fract() == 0.0;
+    if let Some(k) = body.number("top_k", "a whole number, 0 for all tokens", all)? {
+        sampling = sampling.with_top_k(k.max(0.0) as usize);
+    }
+    let above = |f: f64| f > 0.0 && f <= 1e3;
+    if let Some(f) = body.number("repetition_penalty", "a number above 0", above)? {
+        sampling = sampling.with_repetition_penalty(f as f32);
+    }
+    let seed = body.typed_seed()?;
+    // Whoever leaves a draw to chance is told the seed, and can ask for the same again.
+    sampling = sampling.with_seed(seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 11));
+    Ok(request
+        .with_max_new_tokens(asked.unwrap_or(terms.default_tokens))
+        .with_sampling(sampling)
+        .with_stop(stops(body)?))
+}
+
+impl Fields {
+    /// A seed; negative ones are as good as others.
+    fn typed_seed(&mut self) -> Result<Option<u64>, ApiError> {
+        match self.take("seed") {
+            None => Ok(None),
+            Some(value) => match value.as_u64().or(value.as_i64().map(|seed| seed as u64)) {
+                Some(seed) => Ok(Some(seed)),
+                None => Err(self.wrong("seed", "give a whole number")),
+            },
+        }
+    }
+}
+
+fn stops(body: &mut Fields) -> Result<Vec<String>, ApiError> {
+    let texts = match body.take("stop") {
+        None => return Ok(Vec::new()),
+        Some(Value::String(text)) => vec![text],
+        Some(Value::Array(items)) => items
+            .into_iter()
+            .map(|item| match item {
+                Value::String(text) => Ok(text),
+                _ => Err(body.wrong("stop", "give a string or an array of strings")),
+            })
+            .collect::<Result<_, _>>()?,
+        Some(_) => return Err(body.wrong("stop", "give a string or an array of strings")),
+    };
+    if texts.len() > STOPS {
+        return Err(body.wrong("stop", format!("give at most {STOPS} texts")));
+    }
+    if texts.iter().any(String::is_empty) {
+        return Err(body.wrong("stop", "a text is empty: leave it out"));
+    }
+    Ok(texts)
+}

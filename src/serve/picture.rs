@@ -1,0 +1,29 @@
+//! The picture of kept patches in an answer.
+
+use super::server::Server;
+use crate::cli::overlay::overlay;
+use crate::cli::select::counted;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use hired::image::{MAX_PIXELS, decode_within, tiles};
+use hired::select::Geometry;
+use hired::{Image, Result, Visual};
+use std::io::Cursor;
+
+/// A PNG as a `data:` URL.
+pub fn draw(server: &Server, image: &Image, visual: &Visual) -> Result<Option<String>> {
+    let (Some(loaded), Image::Encoded { name, bytes }) = (server.loaded(), image) else {
+        return Ok(None);
+    };
+    let most = server.settings.terms.images.max_pixels.unwrap_or(MAX_PIXELS);
+    let pixels = decode_within(bytes, name, most)?;
+    let tiles = tiles(&pixels, &loaded.config.image, server.settings.resample)?;
+    let geometry = Geometry::new(&tiles.layout, loaded.config.vision.patch_size)?;
+    let title = format!("{} of {} image tokens kept", counted(visual), visual.valid);
+    let mut png = Cursor::new(Vec::new());
+    let drawn = overlay(&tiles.pixels, &geometry, visual, &title);
+    if drawn.write_to(&mut png, image::ImageFormat::Png).is_err() {
+        return Ok(None);
+    }
+    Ok(Some(format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png.into_inner()))))
+}

@@ -1,0 +1,167 @@
+//! Answers as JSON: whole ones, pieces of streamed ones, and what they cost.
+
+use super::ask::Way;
+use crate::cli::report::How;
+use hired::select::Selection;
+use hired::{Answer, FinishReason, Timings, Visual};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// What all pieces of an answer have in common.
+#[derive(Debug, Clone)]
+pub struct Head {
+    pub id: String,
+    pub created: u64,
+    pub model: String,
+    pub fingerprint: String,
+    pub way: Way,
+}
+
+/// The engine's own part of an answer.
+#[derive(Debug, Serialize)]
+pub struct Own<'a> {
+    visual: Option<Value>,
+    #[serde(flatten)]
+    how: How,
+    budget: Option<String>,
+    /// `None` where nothing is left to chance.
+    seed: Option<u64>,
+    /// Seconds in the queue.
+    queued: f64,
+    timings: &'a Timings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overlay: Option<String>,
+}
+
+impl<'a> Own<'a> {
+    pub fn new(
+        answer: &'a Answer,
+        selection: &Selection,
+        seed: Option<u64>,
+        queued: f64,
+        kept: bool,
+        overlay: Option<String>,
+    ) -> Self {
+        let visual = answer.visual.as_ref();
+        Self {
+            visual: visual.map(|visual| told(visual, kept)),
+            how: How::new(selection, visual),
+            budget: visual.map(|_| selection.budget.to_string()),
+            seed,
+            queued,
+            timings: &answer.timings,
+            overlay,
+        }
+    }
+}
+
+/// What became of an image; which patches were kept only if that was asked for, for the lists are long.
+fn told(visual: &Visual, kept: bool) -> Value {
+    let mut value = json!(visual);
+    if !kept && let Some(fields) = value.as_object_mut() {
+        fields.retain(|name, _| !name.ends_with("_indices"));
+    }
+    value
+}
+
+/// The API's word for the end of an answer.
+pub fn finish_reason(answer: &Answer) -> &'static str {
+    match answer.finish_reason {
+        FinishReason::Length => "length",
+        _ => "stop",
+    }
+}
+
+/// Tokens read and written.
+pub fn usage(answer: &Answer) -> Value {
+    let (prompt, new) = (answer.prompt_tokens, answer.token_ids.len());
+    let image = answer.visual.as_ref().map_or(0, Visual::tokens);
+    json!({
+        "prompt_tokens": prompt,
+        "completion_tokens": new,
+        "total_tokens": prompt + new,
+        "prompt_tokens_details": {
+            "cached_tokens": 0,
+            "image_tokens": image,
+            "text_tokens": prompt.saturating_sub(image),
+        },
+    })
+}
+
+impl Head {
+    fn object(&self, chunk: bool, choices: Value) -> Value {
+        let object = match (self.way, chunk) {
+            (Way::Chat, false) => "chat.completion",
+            (Way::Chat, true) => "chat.completion.chunk",
+            (Way::Text, _) => "text_completion",
+        };
+        json!({
+            "id": self.id,
+            "object": object,
+            "created": self.created,
+            "model": self.model,
+            "system_fingerprint": self.fingerprint,
+            "choices": choices,
+        })
+    }
+
+    /// An answer in one piece.
+    pub fn whole(&self, answer: &Answer, own: &Own<'_>) -> Value {
+        let reason = finish_reason(answer);
+        let choice = match self.way {
+            Way::Chat => json!({
+                "index": 0,
+                "message": {"role": "assistant", "content": answer.text, "refusal": null},
+                "logprobs": null,
+                "finish_reason": reason,
+            }),
+            Way::Text => json!({
+                "index": 0, "text": answer.text, "logprobs": null, "finish_reason": reason,
+            }),
+        };
+        let mut value = self.object(false, json!([choice]));
+        value["usage"] = usage(answer);
+        value["hired"] = json!(own);
+        value
+    }
+
+    /// What a chat's stream begins with.
+    pub fn first(&self, usage: bool) -> Value {
+        self.chunk(json!({"role": "assistant", "content": ""}), "", None, usage)
+    }
+
+    /// A piece of text.
+    pub fn piece(&self, text: &str, usage: bool) -> Value {
+        self.chunk(json!({"content": text}), text, None, usage)
+    }
+
+    /// What says that the answer has ended.
+    pub fn last(&self, answer: &Answer, own: &Own<'_>, usage: bool) -> Value {
+        let mut value = self.chunk(json!({}), "", Some(finish_reason(answer)), usage);
+        value["hired"] = json!(own);
+        value
+    }
+
+    /// What it cost, after everything else: only for those who ask, since others stumble over it.
+    pub fn cost(&self, answer: &Answer) -> Value {
+        let mut value = self.object(true, json!([]));
+        value["usage"] = usage(answer);
+        value
+    }
+
+    fn chunk(&self, delta: Value, text: &str, reason: Option<&str>, usage: bool) -> Value {
+        let choice = match self.way {
+            Way::Chat => json!({
+                "index": 0, "delta": delta, "logprobs": null, "finish_reason": reason,
+            }),
+            Way::Text => json!({
+                "index": 0, "text": text, "logprobs": null, "finish_reason": reason,
+            }),
+        };
+        let mut value = self.object(true, json!([choice]));
+        if usage {
+            value["usage"] = Value::Null;
+        }
+        value
+    }
+}

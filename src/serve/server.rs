@@ -1,0 +1,181 @@
+//! What all requests share.
+
+use super::Settings;
+use super::error::ApiError;
+use super::metrics::Metrics;
+use hired::config::ModelConfig;
+use hired::{Engine, Scheduler, SchedulerOptions};
+use sha2::{Digest, Sha256};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// What the server is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// The model is being loaded.
+    Loading,
+    Ready,
+    /// Told to end; still answers.
+    Leaving,
+    /// Answers what it has, and takes nothing new.
+    Draining,
+    /// The engine has failed.
+    Broken,
+}
+
+const PHASES: [Phase; 5] =
+    [Phase::Loading, Phase::Ready, Phase::Leaving, Phase::Draining, Phase::Broken];
+
+#[derive(Debug)]
+pub struct Server {
+    pub settings: Settings,
+    pub metrics: Arc<Metrics>,
+    /// Requests that are not over.
+    pub alive: Arc<AtomicUsize>,
+    /// Bodies that are in memory, in KiB.
+    bodies: Arc<Semaphore>,
+    /// Bodies that are being read into requests, which takes a processor.
+    reading: Semaphore,
+    phase: AtomicU8,
+    engine: OnceLock<Loaded>,
+    keys: Vec<[u8; 32]>,
+}
+
+/// The model once it is there.
+#[derive(Debug)]
+pub struct Loaded {
+    pub scheduler: Scheduler,
+    pub config: ModelConfig,
+    /// Answers are equal to the bit as long as this is: build, device, formats.
+    pub fingerprint: String,
+}
+
+/// Requests whose bodies are read at the same time.
+const READERS: usize = 2;
+/// Bodies of the largest size that may be in memory at the same time.
+const BODIES: usize = 8;
+
+impl Server {
+    pub fn new(settings: Settings) -> Result<Self, String> {
+        let metrics = Metrics::new().map_err(|error| format!("metrics: {error}"))?;
+        let keys = settings.keys.iter().map(|key| hash(key.as_bytes())).collect();
+        Ok(Self {
+            metrics: Arc::new(metrics),
+            alive: Arc::default(),
+            bodies: Arc::new(Semaphore::new(BODIES * settings.kib())),
+            reading: Semaphore::new(READERS),
+            phase: AtomicU8::new(Phase::Loading as u8),
+            engine: OnceLock::new(),
+            keys,
+            settings,
+        })
+    }
+
+    /// Begins to answer.
+    pub fn take(&self, engine: Engine) {
+        let config = engine.config().clone();
+        let device = engine.card().map_or("cpu".into(), |card| format!("{card:?}"));
+        let build = format!("{} {device} {}", env!("CARGO_PKG_VERSION"), self.settings.formats);
+        let digits = hash(build.as_bytes()).into_iter().take(6).map(|byte| format!("{byte:02x}"));
+        let fingerprint = format!("hired_{}", digits.collect::<String>());
+        let options = SchedulerOptions::default()
+            .with_max_waiting(self.settings.max_waiting)
+            .with_cache_memory(self.settings.cache_memory);
+        let scheduler = Scheduler::start(engine, options);
+        let _ = self.engine.set(Loaded { scheduler, config, fingerprint });
+        self.go(Phase::Ready);
+    }
+
+    pub fn phase(&self) -> Phase {
+        PHASES[usize::from(self.phase.load(Relaxed))]
+    }
+
+    /// Goes on to a later phase.
+    pub fn go(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Relaxed);
+    }
+
+    pub fn loaded(&self) -> Option<&Loaded> {
+        self.engine.get()
+    }
+
+    /// The engine, if it may be given work.
+    pub fn working(&self) -> Result<&Loaded, ApiError> {
+        match (self.phase(), self.loaded()) {
+            (Phase::Ready | Phase::Leaving, Some(loaded)) => Ok(loaded),
+            (Phase::Broken, _) => Err(ApiError::unavailable(
+                "the engine has failed: start the server again",
+                "device_failed",
+                30,
+            )),
+            (Phase::Draining, _) => {
+                Err(ApiError::unavailable("the server is stopping", "stopping", 5))
+            }
+            _ => Err(ApiError::unavailable("the model is being loaded", "loading", 10)),
+        }
+    }
+
+    /// Whether new requests should come here.
+    pub fn is_ready(&self) -> Result<(), ApiError> {
+        let loaded = self.working()?;
+        if self.phase() == Phase::Leaving {
+            return Err(ApiError::unavailable("the server is stopping", "stopping", 5));
+        }
+        let waiting = loaded.scheduler.statistics().waiting;
+        if waiting >= self.settings.max_waiting {
+            let message = "as many requests are waiting as may";
+            return Err(ApiError::unavailable(message, "queue_full", self.retry_after(waiting)));
+        }
+        Ok(())
+    }
+
+    /// Seconds until some of those who wait have had their turn.
+    pub fn retry_after(&self, waiting: usize) -> u64 {
+        let together = SchedulerOptions::default().max_running as f64;
+        let seconds = self.metrics.mean_seconds().unwrap_or(1.0) * waiting as f64 / together;
+        (seconds.ceil() as u64).clamp(1, 120)
+    }
+
+    /// Room for a body of so many bytes, until the answer is there.
+    pub fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+        let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
+        self.bodies.clone().try_acquire_many_owned(kib).map_err(|_| {
+            let message = "the bodies of other requests take all memory that is set apart for them";
+            ApiError::busy(message, self.retry_after(1))
+        })
+    }
+
+    /// A place among those who read bodies.
+    pub async fn reader(&self) -> Option<SemaphorePermit<'_>> {
+        self.reading.acquire().await.ok()
+    }
+
+    /// Whether a client has one of the keys; `given` is its header `Authorization`.
+    pub fn admits(&self, given: Option<&[u8]>) -> Result<(), ApiError> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let key = given.and_then(|given| {
+            let (scheme, key) = given.split_at_checked(7)?;
+            scheme.eq_ignore_ascii_case(b"bearer ").then_some(key.trim_ascii())
+        });
+        let Some(key) = key else {
+            return Err(ApiError::key(
+                "an API key is needed: send the header Authorization: Bearer KEY",
+            ));
+        };
+        // Every key is compared, each in the same time.
+        let hash = hash(key);
+        let known = self.keys.iter().map(|known| known.ct_eq(&hash));
+        match bool::from(known.fold(Choice::from(0), |found, one| found | one)) {
+            true => Ok(()),
+            false => Err(ApiError::key("this API key is not known here")),
+        }
+    }
+}
+
+fn hash(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}

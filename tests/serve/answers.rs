@@ -1,0 +1,284 @@
+//! Answers over HTTP: their shape, and that they are the program's own.
+
+use super::{Request, Server, about, demo, picture, with, words};
+use serde_json::{Value, json};
+use std::process::Command;
+
+const SIGN: &str = "What number is on the yellow sign?";
+
+/// What `hired run` answers.
+fn run(image: &str, words: &str, rest: &[&str]) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hired"));
+    let image = format!("{}/demo/images/{image}", env!("CARGO_MANIFEST_DIR"));
+    command.args([
+        "run",
+        "--json",
+        "-q",
+        "--device",
+        "cpu",
+        "--literal",
+        "-i",
+        &image,
+        "-p",
+        words,
+        "-m",
+    ]);
+    let output = command.arg(demo()).args(rest).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_whole_answer_is_that_of_the_program() {
+    let server = Server::start(&demo(), "");
+    let url = picture("grid-2x2.png");
+    let value = server.chat(&about(&url, SIGN)).json();
+    let own = run("grid-2x2.png", SIGN, &["-n", "8"]);
+    assert_eq!(
+        keys(&value),
+        ["id", "object", "created", "model", "system_fingerprint", "choices", "usage", "hired"]
+    );
+    assert!(value["id"].as_str().unwrap().starts_with("chatcmpl-"));
+    assert_eq!(value["object"], "chat.completion");
+    let choice = &value["choices"][0];
+    assert_eq!(keys(choice), ["index", "message", "logprobs", "finish_reason"]);
+    assert_eq!(
+        choice["message"],
+        json!({"role": "assistant", "content": own["text"], "refusal": null})
+    );
+    assert_eq!(choice["finish_reason"], "stop");
+    let (usage, hired) = (&value["usage"], &value["hired"]);
+    let prompt = own["prompt_tokens"].as_u64().unwrap();
+    let new = own["token_ids"].as_array().unwrap().len() as u64;
+    assert_eq!(
+        (&usage["prompt_tokens"], &usage["completion_tokens"]),
+        (&json!(prompt), &json!(new))
+    );
+    assert_eq!(usage["total_tokens"], prompt + new);
+    assert_eq!(usage["prompt_tokens_details"]["image_tokens"], own["visual"]["kept"]);
+    for key in ["method", "rule", "alpha"] {
+        assert_eq!(hired[key], own[key], "{key}");
+    }
+    for key in ["grid", "partitions", "valid", "budget", "kept", "allocation"] {
+        assert_eq!(hired["visual"][key], own["visual"][key], "{key}");
+    }
+    assert!(hired["visual"].get("kept_indices").is_none() && hired.get("overlay").is_none());
+    assert_eq!((&hired["budget"], &hired["seed"]), (&json!("20%"), &Value::Null));
+    assert!(hired["timings"]["ttft"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn the_engines_own_fields_reach_it_by_three_ways() {
+    let server = Server::start(&demo(), "");
+    let ask = |fields: Value| {
+        let reply = server.chat(&with(about(&picture("grid-2x2.png"), SIGN), fields));
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()["hired"].clone()
+    };
+    for fields in [
+        json!({"budget": "10%"}),
+        json!({"hired": {"budget": "10%"}}),
+        json!({"model": "model@10%"}),
+        json!({"model": "model@full", "budget": 32}),
+    ] {
+        assert_eq!(ask(fields.clone())["visual"]["kept"], 32, "{fields}");
+    }
+    let value = ask(
+        json!({"method": "spatial", "newlines": "all", "hired": {"kept": true, "overlay": true}}),
+    );
+    let visual = &value["visual"];
+    assert_eq!(value["method"], "spatial");
+    assert!(visual["newlines"].as_u64().unwrap() > 0);
+    let indices = visual["kept_indices"].as_array().unwrap();
+    let kept: usize = indices.iter().map(|part| part.as_array().unwrap().len()).sum();
+    assert_eq!(visual["kept"], kept);
+    let png = value["overlay"].as_str().unwrap().strip_prefix("data:image/png;base64,").unwrap();
+    assert!(png.starts_with("iVBORw0KGgo") && png.len() > 1000);
+    let value = ask(json!({"rule": "paper", "alpha": 0.25}));
+    assert_eq!((&value["rule"], &value["alpha"]), (&json!("paper"), &json!(0.25)));
+}
+
+#[test]
+fn a_stream_has_the_pieces_of_the_whole() {
+    let server = Server::start(&demo(), "");
+    let body = about(&picture("grid-2x2.png"), SIGN);
+    let whole = server.chat(&body).json();
+    for usage in [false, true] {
+        let fields = json!({"stream": true, "stream_options": {"include_usage": usage}});
+        let reply = server.chat(&with(body.clone(), fields));
+        assert_eq!(reply.header("cache-control"), Some("no-cache"));
+        let mut events = reply.events();
+        assert_eq!(events.pop(), Some("[DONE]"));
+        let mut chunks: Vec<Value> =
+            events.iter().map(|event| serde_json::from_str(event).unwrap()).collect();
+        assert!(
+            chunks.iter().all(|chunk| chunk["object"] == "chat.completion.chunk"
+                && chunk["id"] == chunks[0]["id"])
+        );
+        // Uninvited, the chunk without choices makes naive clients fail.
+        if usage {
+            let last = chunks.pop().unwrap();
+            assert_eq!((&last["choices"], &last["usage"]), (&json!([]), &whole["usage"]));
+            assert!(chunks.iter().all(|chunk| chunk.get("usage") == Some(&Value::Null)));
+        } else {
+            assert!(chunks.iter().all(|chunk| chunk.get("usage").is_none()));
+        }
+        let choice = |chunk: &Value| chunk["choices"][0].clone();
+        assert_eq!(choice(&chunks[0])["delta"], json!({"role": "assistant", "content": ""}));
+        let last = chunks.pop().unwrap();
+        assert_eq!(
+            (&choice(&last)["delta"], &choice(&last)["finish_reason"]),
+            (&json!({}), &json!("stop"))
+        );
+        assert_eq!(last["hired"]["visual"], whole["hired"]["visual"]);
+        assert!(chunks.iter().all(|chunk| choice(chunk)["finish_reason"].is_null()));
+        let text: String = chunks
+            .iter()
+            .map(|chunk| choice(chunk)["delta"]["content"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(text, whole["choices"][0]["message"]["content"].as_str().unwrap());
+    }
+}
+
+#[test]
+fn text_completions() {
+    let server = Server::start(&demo(), "");
+    let ask = |body: Value| server.send(&Request::post("/v1/completions", &body.to_string()));
+    let value = ask(json!({"model": "model", "prompt": "what", "max_tokens": 3})).json();
+    assert_eq!(value["object"], "text_completion");
+    assert!(value["id"].as_str().unwrap().starts_with("cmpl-"));
+    let whole = value["choices"][0]["text"].as_str().unwrap().to_owned();
+    let chat = server.chat(&words("what", 3)).json();
+    assert_eq!(chat["choices"][0]["message"]["content"], whole);
+    let reply = ask(json!({"prompt": ["what"], "max_tokens": 3, "stream": true}));
+    let mut events = reply.events();
+    assert_eq!(events.pop(), Some("[DONE]"));
+    let chunks = events.iter().map(|event| serde_json::from_str::<Value>(event).unwrap());
+    let text: String =
+        chunks.map(|chunk| chunk["choices"][0]["text"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(text, whole);
+    for wrong in [
+        json!({}),
+        json!({"prompt": ""}),
+        json!({"prompt": ["a", "b"]}),
+        json!({"prompt": "a", "echo": true}),
+    ] {
+        assert_eq!(ask(wrong.clone()).status, 400, "{wrong}");
+    }
+}
+
+#[test]
+fn drawing_and_ending() {
+    let server = Server::start(super::endless(), "");
+    let ask = |fields: Value| server.chat(&with(words("a b c", 24), fields)).json();
+    let text =
+        |value: &Value| value["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    let chosen = ask(json!({"temperature": 1.5, "seed": 7}));
+    assert_eq!(chosen["hired"]["seed"], 7);
+    assert_eq!(text(&chosen), text(&ask(json!({"temperature": 1.5, "seed": 7}))));
+    // A seed that nobody gave is told, and gives the same again.
+    let drawn = ask(json!({"temperature": 1.5}));
+    let seed = &drawn["hired"]["seed"];
+    assert!(seed.is_u64());
+    assert_eq!(text(&drawn), text(&ask(json!({"temperature": 1.5, "seed": seed}))));
+    assert_ne!(text(&drawn), text(&chosen));
+    let whole = ask(json!({}));
+    assert_eq!(
+        (&whole["choices"][0]["finish_reason"], &whole["usage"]["completion_tokens"]),
+        (&json!("length"), &json!(24))
+    );
+    let words = text(&whole);
+    let middle: String = words.chars().skip(6).take(4).collect();
+    let ended = ask(json!({"stop": [middle]}));
+    assert_eq!(text(&ended), words[..words.find(&middle).unwrap()]);
+    assert_eq!(ended["choices"][0]["finish_reason"], "stop");
+    assert_eq!(ask(json!({"max_completion_tokens": 2}))["usage"]["completion_tokens"], 2);
+}
+
+#[test]
+fn files_below_the_folder_alone() {
+    let dir = format!("{}/demo/images", env!("CARGO_MANIFEST_DIR"));
+    let server = Server::start(&demo(), &format!("--media-dir {dir}"));
+    let ask = |url: &str| server.chat(&about(url, SIGN));
+    for url in [
+        format!("file://{dir}/grid-2x2.png"),
+        format!("file:{dir}/grid-2x2.png"),
+        "file:grid%2D2x2.png".into(),
+    ] {
+        let reply = ask(&url);
+        assert_eq!(reply.status, 200, "{url}: {}", reply.body);
+        assert_eq!(reply.json()["choices"][0]["message"]["content"], "78");
+    }
+    let link = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve-media");
+    let _ = std::fs::remove_dir_all(&link);
+    std::fs::create_dir_all(&link).unwrap();
+    std::os::unix::fs::symlink(format!("{dir}/grid-2x2.png"), link.join("out.png")).unwrap();
+    let linked = Server::start(&demo(), &format!("--media-dir {}", link.display()));
+    let outside = linked.chat(&about("file:out.png", SIGN));
+    let mut told = vec![outside];
+    for url in [
+        "file:///etc/passwd",
+        "file:../questions.jsonl",
+        "file:%2e%2e/model/config.json",
+        "file:none.png",
+        "file:",
+    ] {
+        told.push(ask(url));
+    }
+    // Nobody learns which files there are.
+    for reply in told {
+        assert_eq!(reply.status, 400);
+        assert!(reply.body.contains("no such file below the folder"), "{}", reply.body);
+    }
+}
+
+#[test]
+fn models_the_page_and_metrics() {
+    let server = Server::start(&demo(), "--served-name llava/demo");
+    let list = server.get("/v1/models").json();
+    assert_eq!((&list["object"], &list["data"][0]["id"]), (&json!("list"), &json!("llava/demo")));
+    assert_eq!(server.get("/v1/models/llava/demo").json(), list["data"][0]);
+    let page = server.get("/");
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.contains("default-src 'none'") && policy.contains("script-src 'sha256-"),
+        "{policy}"
+    );
+    // It needs no network but this server.
+    assert!(
+        !page.body.contains("http://")
+            && !page.body.contains("https://")
+            && !page.body.contains("src=\"//")
+    );
+    assert_eq!(server.get("/favicon.ico").status, 200);
+
+    let body = with(about(&picture("grid-2x2.png"), SIGN), json!({"model": "llava/demo"}));
+    let usage = server.chat(&body).json()["usage"].clone();
+    assert_eq!(
+        server.metric("hired_prompt_tokens_total"),
+        usage["prompt_tokens"].as_f64().unwrap()
+    );
+    assert_eq!(
+        server.metric("hired_generation_tokens_total"),
+        usage["completion_tokens"].as_f64().unwrap()
+    );
+    assert_eq!(server.metric("hired_visual_tokens_total{which=\"kept\"}"), 64.0);
+    assert_eq!(server.metric("hired_request_success_total{finished_reason=\"stop\"}"), 1.0);
+    assert_eq!(server.metric("hired_time_to_first_token_seconds_count"), 1.0);
+    for gauge in [
+        "hired_requests_running",
+        "hired_requests_waiting",
+        "vllm:num_requests_running",
+        "vllm:num_requests_waiting",
+    ] {
+        assert_eq!(server.metric(gauge), 0.0, "{gauge}");
+    }
+    let text = server.get("/metrics");
+    assert!(text.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
+    let families = text.body.lines().filter(|line| line.starts_with("# TYPE ")).count();
+    assert!(families > 20, "{families}");
+}
