@@ -180,6 +180,9 @@ fn accuracy_and_predictions() {
     });
     let rows: Vec<Value> = values.iter().flat_map(|v| v.as_array().unwrap().clone()).collect();
     compare("fidelity", &table("hired fidelity --json"), &rows, &[]);
+    let asked = format!("--image {} --prompt why --max-new-tokens 2 --json", image());
+    let value = json(&format!("attention --model {} --device cpu {asked}", model()));
+    compare("attention", &table("hired attention --json"), &[value], &[]);
     let values = lines(&std::fs::read_to_string(out).unwrap());
     let settings: Vec<String> = values[0]["settings"]
         .as_object()

@@ -34,6 +34,7 @@ from transformers.models.llava_next.modeling_llava_next import (
 )
 
 from fixtures import (
+    attention,
     checkpoints,
     conversations,
     fastv,
@@ -232,6 +233,7 @@ def main():
     (out / "golden" / "select.json").write_text(f"[\n{lines}\n]\n")
     (out / "golden" / "methods.json").write_text(methods.text())
     integers.write(out)
+    attention.write(out)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{len(cases)} cases, {len(entries)} pictures, {size / 1e6:.1f} MB")
     return 0 if size < 12e6 else 1

@@ -1,5 +1,6 @@
 //! The command line's definition: every option, its default and its unit, once.
 
+use super::attention::AttentionArgs;
 use super::bench::BenchArgs;
 pub use super::device::DeviceArgs;
 use super::devices::DevicesArgs;
@@ -88,6 +89,8 @@ pub enum Command {
     Bench(Box<BenchArgs>),
     /// Measure how often the answers to a file of questions are right
     Eval(Box<EvalArgs>),
+    /// Show what the language model and the vision tower attend to
+    Attention(Box<AttentionArgs>),
     /// Measure how far a number format moves a model's answers and choices from f32
     Fidelity(Box<FidelityArgs>),
     /// Show the devices of this machine that hired can use
@@ -108,6 +111,7 @@ impl Command {
             Self::Select(args) => args.device.threads,
             Self::Inspect(args) => args.device.threads,
             Self::Bench(args) => args.device.threads,
+            Self::Attention(args) => args.device.threads,
             Self::Eval(args) => args.device.threads,
             Self::Fidelity(args) => args.device.threads,
             Self::Plan(args) => args.device.threads,

@@ -4,6 +4,7 @@
 //! is one line on stderr.
 
 mod args;
+mod attention;
 mod bench;
 mod chart;
 mod device;
@@ -129,6 +130,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
         Command::Select(args) => select::select(args, &given),
         Command::Inspect(args) => inspect::inspect(args, &given),
         Command::Bench(args) => bench::bench(args, &interrupt),
+        Command::Attention(args) => attention::attention(args, &given, &interrupt),
         Command::Eval(args) => eval::eval(args, &interrupt),
         Command::Fidelity(args) => fidelity::fidelity(args, &interrupt),
         Command::Plan(args) => plan::plan(args, &given),

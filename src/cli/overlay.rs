@@ -21,12 +21,12 @@ const HATCH: [Rgb888; 2] = [Rgb888::new(58, 62, 82), Rgb888::new(38, 40, 54)];
 const MARGIN: usize = 16;
 const GAP: usize = 12;
 const TITLE: MonoFont = FONT_9X18_BOLD;
-const CAPTION: MonoFont = FONT_9X15;
+pub const CAPTION: MonoFont = FONT_9X15;
 const TITLE_HEIGHT: usize = 26;
 const LEGEND_HEIGHT: usize = 30;
 const CAPTION_HEIGHT: usize = 19;
 /// Small partitions are enlarged by a whole factor to about this side, so that their captions fit.
-const PANEL_SIDE: usize = 336;
+pub const PANEL_SIDE: usize = 336;
 
 /// What a pixel of a panel shows.
 #[derive(Clone, Copy, PartialEq)]
@@ -163,14 +163,15 @@ fn rgb(colour: Rgb888) -> [u8; 3] {
 }
 
 /// The picture while it is drawn: what embedded-graphics writes text and shapes to.
-struct Canvas(RgbImage);
+pub struct Canvas(pub RgbImage);
 
 impl Canvas {
-    fn new(width: usize, height: usize) -> Self {
+    pub fn new(width: usize, height: usize) -> Self {
         Canvas(RgbImage::from_pixel(width as u32, height as u32, Rgb(rgb(BACKGROUND))))
     }
 
-    fn text(&mut self, font: &MonoFont, (x, y): (usize, usize), text: &str) {
+    /// A line of text below this corner.
+    pub fn text(&mut self, font: &MonoFont, (x, y): (usize, usize), text: &str) {
         let style = MonoTextStyle::new(font, TEXT);
         let at = Point::new(x as i32, y as i32);
         let Ok(_) = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
@@ -223,7 +224,7 @@ impl Canvas {
         }
     }
 
-    fn set(&mut self, x: usize, y: usize, colour: [u8; 3]) {
+    pub fn set(&mut self, x: usize, y: usize, colour: [u8; 3]) {
         self.0.put_pixel(x as u32, y as u32, Rgb(colour));
     }
 }

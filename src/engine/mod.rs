@@ -1,6 +1,7 @@
 //! Requests in, answers out.
 
 mod answer;
+mod attention;
 mod drawing;
 mod dry_run;
 mod inspect;
@@ -24,6 +25,7 @@ mod words;
 
 pub use crate::format::Dtype;
 pub use answer::{Answer, Event, FinishReason, Memory, Stages, Timings, Visual};
+pub use attention::{Attention, PromptRow};
 pub use dry_run::{BudgetNeed, Subject, typical_request};
 pub use inspect::{Inspection, VisionInspection, inspect};
 pub use limit::{Limit, Pace};
@@ -253,6 +255,17 @@ impl Engine {
     #[doc(hidden)]
     pub fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)> {
         self.session.profile(requests)
+    }
+
+    /// Answers a request about one image, and tells what the language model attended to for each token of the answer. That
+    /// takes time, and memory beside what was predicted.
+    ///
+    /// # Errors
+    /// As [`Engine::generate_batch`]; [`crate::Error::Request`] for several images, and for methods that merge patches or
+    /// drop them inside the language model.
+    #[doc(hidden)]
+    pub fn attention(&mut self, request: &Request) -> Result<Attention> {
+        self.session.attention(request)
     }
 
     /// What the device can do at most, measured now: what a profile's entries are held against.

@@ -1,6 +1,7 @@
 //! Serving requests on one executor.
 
 use super::answer::{Answer, Event, Stages, Timings, Visual};
+use super::attention::{Attention, Watched};
 use super::limit::Limit;
 use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_cache, check_memory, check_weights};
@@ -58,6 +59,7 @@ pub trait Serve: Send {
         go_on: &mut dyn FnMut() -> ControlFlow<()>,
     ) -> Result<Vec<Vec<Answer>>>;
     fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)>;
+    fn attention(&mut self, request: &Request) -> Result<Attention>;
     fn release(&mut self) -> Result<()>;
     fn ceiling(&mut self) -> Result<Ceiling>;
 }
@@ -177,6 +179,15 @@ where
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
         self.weights.check_unchanged()?;
         self.budget_within(requests, limit)
+    }
+
+    fn attention(&mut self, request: &Request) -> Result<Attention> {
+        let watched = Watched::new(&self.preparer, request)?;
+        self.runner.ops.record_attention();
+        let go = &mut |_: Event<'_>| ControlFlow::Continue(());
+        let answers = self.generate(std::slice::from_ref(request), Fate::Shared, go);
+        let recorded = self.runner.ops.recorded_attention();
+        Ok(watched.told(answers?.remove(0)?, &recorded))
     }
 
     fn profile(&mut self, requests: &[Request]) -> Result<(Vec<Answer>, Vec<Entry>)> {

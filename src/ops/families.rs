@@ -287,6 +287,12 @@ pub trait MeasureOps: Executor {
     fn profile(&mut self) -> Result<()>;
     /// The recorded pieces, in order; ends the recording.
     fn profiled(&mut self) -> Result<Vec<Entry>>;
+    /// Keeps, from now on, what the last row of the first sequence attends to in every layer of the decoder: for studies.
+    /// That takes memory which no plan counts; decode steps are not replayed meanwhile.
+    fn record_attention(&mut self);
+    /// What was kept, layer after layer and pass after pass: of every key the softmax's weight, as the mean over heads.
+    /// Ends the recording.
+    fn recorded_attention(&mut self) -> Vec<Vec<f32>>;
     /// What the device can do at most, measured now.
     fn ceiling(&mut self) -> Result<Ceiling>;
     /// Time spent by stage, as far as a stage has ended and all its work is done.

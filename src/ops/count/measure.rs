@@ -21,6 +21,12 @@ impl MeasureOps for Counter {
         Ok(Vec::new())
     }
 
+    fn record_attention(&mut self) {}
+
+    fn recorded_attention(&mut self) -> Vec<Vec<f32>> {
+        Vec::new()
+    }
+
     fn ceiling(&mut self) -> Result<Ceiling> {
         Err(Error::Device("what only counts has no speed".into()))
     }

@@ -36,6 +36,14 @@ impl MeasureOps for Cpu {
         Ok(self.profile.take().map_or_else(Vec::new, |profile| profile.entries))
     }
 
+    fn record_attention(&mut self) {
+        self.attended = Some(Vec::new());
+    }
+
+    fn recorded_attention(&mut self) -> Vec<Vec<f32>> {
+        self.attended.take().unwrap_or_default()
+    }
+
     fn ceiling(&mut self) -> Result<Ceiling> {
         Ok(ceiling::measure())
     }

@@ -44,6 +44,8 @@ pub struct Cpu {
     /// The block that runs.
     layer: Option<usize>,
     profile: Option<Profile>,
+    /// What the decoder attends to, while that is recorded.
+    attended: Option<Vec<Vec<f32>>>,
     /// Format of keys and values.
     cache: Dtype,
 }
@@ -55,7 +57,7 @@ impl Cpu {
     /// An executor with a cache of this format.
     pub fn new(cache: Dtype) -> Self {
         let (meter, clock) = (Arc::default(), Clock::default());
-        Self { meter, clock, layer: None, profile: None, cache }
+        Self { meter, clock, layer: None, profile: None, attended: None, cache }
     }
 
     fn buffer(&self, rows: usize, cols: usize) -> Buffer {

@@ -37,6 +37,8 @@ pub struct Cuda {
     /// Decode steps by their layout; `None` after the first of as many rows, which runs as it is.
     pub(super) graphs: HashMap<Layout, Option<Recorded>>,
     pub(super) watch: Watch,
+    /// What the decoder attends to, while that is recorded.
+    pub(super) attended: Option<Vec<Vec<f32>>>,
     pub(super) blas: Option<Blas>,
     pub(super) memory: Memory,
     pub(super) queue: Queue,
@@ -73,6 +75,7 @@ impl Cuda {
         Ok(Self {
             graphs: HashMap::new(),
             watch: Watch::new(),
+            attended: None,
             blas,
             description: CardInfo {
                 name,

@@ -193,7 +193,8 @@ impl Cuda {
 
     /// Steps may be recorded: the next one finds its memory where this one leaves it.
     pub(super) fn records(&self) -> bool {
-        let wanted = self.options.graphs && !self.memory.separate && !self.queue.is_profiled();
+        let watched = self.queue.is_profiled() || self.attended.is_some();
+        let wanted = self.options.graphs && !self.memory.separate && !watched;
         wanted && self.workspace_is_empty()
     }
 

@@ -90,6 +90,12 @@ impl AttentionOps for Cpu {
         self.timed("attention", cost, |cpu| {
             let mut out = cpu.buffer(q.rows(), q.cols());
             blocks::decoder(&cpu.meter, q, cache, layer, &batch.spans, &mut out);
+            if cpu.attended.is_some() {
+                let heads = (q.cols() / cache.shape.head_dim) as f32;
+                let sums = last_row(&cpu.meter, q, cache, layer, &batch.spans[0]);
+                let mean = sums.iter().map(|sum| sum / heads).collect();
+                cpu.attended.get_or_insert_default().push(mean);
+            }
             Ok(out)
         })
     }

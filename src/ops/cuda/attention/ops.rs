@@ -193,6 +193,7 @@ impl AttentionOps for Cuda {
             // SAFETY: the table names the pages of all slots up to the span's last.
             unsafe { self.queue.launch(&launch, &params)? };
         }
+        self.note_attention(q, cache, layer, batch)?;
         Ok(out)
     }
 
@@ -206,6 +207,11 @@ impl AttentionOps for Cuda {
         batch: &Batch,
         rotary: &Rope,
     ) -> Result<Buffer> {
+        if self.attended.is_some() {
+            // The kernel below rotates queries for itself alone.
+            self.rope_append(q, k, v, cache, layer, batch, rotary)?;
+            return self.attention(q, cache, layer, batch);
+        }
         let frequencies = self.frequencies(cache, rotary)?;
         let out = self.buffer(q.rows, q.cols)?;
         let heads = Self::decoder_heads(q, &out, cache);

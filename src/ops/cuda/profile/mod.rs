@@ -1,6 +1,8 @@
 //! What the work took, by stage and piece by piece, and what the device can do.
 
 #[cfg(feature = "cuda")]
+mod attended;
+#[cfg(feature = "cuda")]
 pub(super) mod ceiling;
 #[cfg(feature = "cuda")]
 pub(super) mod nvtx;

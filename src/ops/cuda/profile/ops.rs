@@ -27,6 +27,14 @@ impl MeasureOps for Cuda {
         self.queue.profiled()
     }
 
+    fn record_attention(&mut self) {
+        self.attended = Some(Vec::new());
+    }
+
+    fn recorded_attention(&mut self) -> Vec<Vec<f32>> {
+        self.attended.take().unwrap_or_default()
+    }
+
     fn ceiling(&mut self) -> Result<Ceiling> {
         ceiling::measure(self)
     }
