@@ -237,7 +237,7 @@ fn answers_over_http() {
     let url = client::data_url(&std::fs::read(image()).unwrap());
     let picture = serde_json::json!({"type": "image_url", "image_url": {"url": url}});
     let words = serde_json::json!({"type": "text", "text": "why"});
-    let values: Vec<Value> = [vec![&words], vec![&picture, &words]]
+    let values: Vec<Value> = [vec![&words], vec![&picture, &words], vec![&picture, &picture, &words]]
         .into_iter()
         .map(|content| {
             let body = serde_json::json!({
@@ -249,5 +249,5 @@ fn answers_over_http() {
         .collect();
     child.kill().unwrap();
     child.wait().unwrap();
-    compare("serve", &table("hired serve"), &values, &[]);
+    compare("serve", &table("hired serve"), &values, &["visuals[]"]);
 }

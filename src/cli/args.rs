@@ -2,6 +2,7 @@
 
 use super::attention::AttentionArgs;
 use super::bench::BenchArgs;
+use super::chat::ChatArgs;
 pub use super::device::DeviceArgs;
 use super::devices::DevicesArgs;
 use super::eval::EvalArgs;
@@ -72,6 +73,8 @@ pub mod heading {
 pub enum Command {
     /// Answer a question about an image
     Run(Box<RunArgs>),
+    /// Ask question after question in a terminal
+    Chat(Box<ChatArgs>),
     /// Answer many clients over HTTP, by OpenAI's API and a page for browsers
     #[cfg(feature = "serve")]
     Serve(Box<ServeArgs>),
@@ -106,6 +109,7 @@ impl Command {
     pub fn threads(&self) -> Option<usize> {
         match self {
             Self::Run(args) => args.device.threads,
+            Self::Chat(args) => args.device.threads,
             #[cfg(feature = "serve")]
             Self::Serve(args) => args.device.threads,
             Self::Select(args) => args.device.threads,

@@ -48,6 +48,11 @@ impl Interrupt {
         self.0.heeded.store(false, Relaxed);
     }
 
+    /// Whether it was pressed; from now on it counts as not pressed.
+    pub fn take(&self) -> bool {
+        self.0.raised.swap(false, Relaxed)
+    }
+
     /// Whether it was pressed.
     pub fn raised(&self) -> bool {
         self.0.raised.load(Relaxed)

@@ -7,6 +7,7 @@ mod args;
 mod attention;
 mod bench;
 mod chart;
+mod chat;
 mod device;
 mod devices;
 mod dump;
@@ -125,6 +126,7 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
     let given = Given(options);
     match command {
         Command::Run(args) => run::run(args, &given, &interrupt),
+        Command::Chat(args) => chat::chat(args, &given, &interrupt),
         #[cfg(feature = "serve")]
         Command::Serve(args) => serve::serve(args, &given, &interrupt),
         Command::Select(args) => select::select(args, &given),

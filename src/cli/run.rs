@@ -1,7 +1,7 @@
 //! `hired run`: answers to one prompt about no, one or several images.
 
 use super::Stop;
-use super::args::RunArgs;
+use super::args::{DeviceArgs, RunArgs};
 use super::dump;
 use super::files::{Inputs, Output};
 use super::idle::Given;
@@ -19,7 +19,7 @@ use hired::quant::Packing;
 use hired::select::Budget;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(), Stop> {
     if let Some(conflict) = args.conflict() {
@@ -38,7 +38,7 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
         return Err(Stop::Failed(what));
     }
     let asked = asked(args, words.as_deref(), images)?;
-    let mut engine = load(args, interrupt)?;
+    let mut engine = load(&args.model.model, &args.device, interrupt)?;
     let (mut requests, names): (Vec<Request>, Vec<Vec<String>>) = asked.into_iter().unzip();
     let without_image = requests.iter().all(|request| request.images().is_empty());
     let notes = notes(args, given, engine.card().is_some(), without_image);
@@ -95,9 +95,9 @@ fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool, without_image: bool) 
 }
 
 /// The engine; a bar tells how the weights come along.
-fn load(args: &RunArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
+pub fn load(model: &Path, device: &DeviceArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     let bar = bytes("weights".into());
-    let loaded = Engine::load_with(&args.model.model, args.device.options(), |done, all| {
+    let loaded = Engine::load_with(model, device.options(), |done, all| {
         interrupt.heed();
         bar.set_length(all as u64);
         bar.set_position(done as u64);

@@ -1,7 +1,7 @@
 //! One line of log for each request, written when it is over, however it ended.
 
 use super::metrics::Metrics;
-use hired::Answer;
+use hired::{Answer, Visual};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -29,7 +29,7 @@ struct Told {
     stream: bool,
     queued: f64,
     prompt: usize,
-    image: Option<[usize; 2]>,
+    image: [usize; 2],
     new: usize,
     ttft: Option<f64>,
     reason: &'static str,
@@ -74,7 +74,9 @@ impl Access {
         self.tell(|told| {
             told.open = false;
             told.prompt = answer.prompt_tokens;
-            told.image = answer.visual.as_ref().map(|visual| [visual.tokens(), visual.valid]);
+            let visuals = &answer.visuals;
+            let kept = visuals.iter().map(Visual::tokens).sum();
+            told.image = [kept, visuals.iter().map(|visual| visual.valid).sum()];
             told.new = answer.token_ids.len();
             told.ttft = Some(answer.timings.ttft);
             told.reason = reason;
@@ -103,7 +105,7 @@ impl Drop for Access {
         let Self { id, method, path, .. } = self;
         // 499 is what servers log where the client did not wait.
         let status = told.status.unwrap_or(499);
-        let [kept, valid] = told.image.unwrap_or_default();
+        let [kept, valid] = told.image;
         if path.starts_with("/v1/") && method == "POST" {
             tracing::info!(
                 id,

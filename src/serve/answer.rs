@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use hired::select::Selection;
+use hired::select::{Budget, Selection};
 use hired::{Answer, FinishReason, Image, SubmitError, Ticket, Update};
 use serde_json::Value;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ pub struct Running {
     usage: bool,
     kept: bool,
     overlay: Vec<Image>,
+    total: Option<Budget>,
     submitted: Instant,
     queued: f64,
     last: Option<Instant>,
@@ -59,6 +60,7 @@ pub fn submit(
     let words = server.settings.log_prompts.then(|| format!("{:?}", asked.request.prompt));
     let seed = (asked.request.sampling.temperature > 0.0).then_some(asked.request.sampling.seed);
     let selection = asked.request.selection.clone();
+    let total = asked.request.budget_total;
     let (sender, updates) = unbounded_channel();
     let submitted = loaded.scheduler.submit(asked.request, move |update| drop(sender.send(update)));
     let ticket = submitted.map_err(|refusal| match refusal {
@@ -93,7 +95,8 @@ pub fn submit(
         seed,
         usage: asked.include_usage,
         kept: asked.kept,
-        overlay: asked.overlay.unwrap_or_default(),
+        overlay: asked.overlay,
+        total,
         submitted: Instant::now(),
         queued: 0.0,
         last: None,
@@ -142,22 +145,27 @@ impl Running {
         self.access.failed(error.reason());
     }
 
-    /// The answer's own part, with the picture if one was asked for.
+    /// The answer's own part, with the pictures if they were asked for.
     async fn own<'a>(&mut self, answer: &'a Answer) -> Own<'a> {
         self.access.answered(answer, finish_reason(answer));
-        let image = self.overlay.drain(..).next();
-        let overlay = match image.zip(answer.visual.clone()) {
-            None => None,
-            Some((image, visual)) => {
-                let server = self.server.clone();
+        let images = std::mem::take(&mut self.overlay);
+        let overlays = match images.is_empty() {
+            true => Vec::new(),
+            false => {
+                let (server, visuals) = (self.server.clone(), answer.visuals.clone());
                 let drawn = tokio::task::spawn_blocking(move || {
-                    // The image was decoded before: it cannot be at fault.
-                    picture::draw(&server, &image, &visual).ok().flatten()
+                    let pairs = images.iter().zip(&visuals);
+                    // The images were decoded before: they cannot be at fault.
+                    pairs
+                        .filter_map(|(image, visual)| picture::draw(&server, image, visual).ok()?)
+                        .collect()
                 });
-                drawn.await.ok().flatten()
+                drawn.await.unwrap_or_default()
             }
         };
-        Own::new(answer, &self.selection, self.seed, self.queued, self.kept, overlay)
+        let asked = self.total.map_or(self.selection.budget, |total| total);
+        let Self { selection, seed, queued, kept, .. } = self;
+        Own::new(answer, selection, asked, *seed, *queued, *kept, overlays)
     }
 
     /// The answer in one piece.

@@ -6,7 +6,7 @@ use super::images::Images;
 use super::messages;
 use hired::ops::sample::Sampling;
 use hired::select::{Budget, Selection};
-use hired::{Image, Request};
+use hired::{Image, Message, Prompt, Request};
 use serde_json::Value;
 use std::hash::{BuildHasher, RandomState};
 
@@ -36,7 +36,7 @@ pub struct Asked {
     /// Tell which patches were kept.
     pub kept: bool,
     /// Draw which patches were kept, on these images.
-    pub overlay: Option<Vec<Image>>,
+    pub overlay: Vec<Image>,
     /// Fields that nobody knows.
     pub unknown: usize,
 }
@@ -90,7 +90,7 @@ impl Asked {
             if let Some(name) = object.left().next() {
                 return Err(object.wrong(
                     name,
-                    "there is no such field: hired has budget, method, rule, alpha, newlines, kept and overlay",
+                    "there is no such field: hired has budget, budget_total, method, rule, alpha, newlines, kept and overlay",
                 ));
             }
         }
@@ -100,12 +100,17 @@ impl Asked {
         if let Some(mut options) = body.object("stream_options")? {
             include_usage = options.flag("include_usage")?.unwrap_or(false);
         }
-        let spoken = match way {
+        let messages = match way {
             Way::Chat => messages::read(&mut body, &terms.images)?,
             Way::Text => messages::text(&mut body)?,
         };
-        let overlay = own.overlay.then(|| spoken.images());
-        let request = spoken.request()?.with_selection(selection);
+        let images = || messages.iter().flat_map(Message::images).cloned().collect();
+        let overlay = if own.overlay { images() } else { Vec::new() };
+        // Special tokens that somebody types are text: they must not end the turn.
+        let request = Request::new(Prompt::Messages(messages))
+            .with_literal(true)
+            .with_selection(selection)
+            .with_budget_total(own.budget_total);
         let request = sampled(&mut body, request, terms)?;
         IDLE.iter().for_each(|name| drop(body.take(name)));
         let unknown = body.left().count();
@@ -137,6 +142,7 @@ fn named(asked: Option<String>, terms: &Terms) -> Result<(String, Option<Budget>
 /// The engine's own fields, at the top of the body or in its object `hired`.
 #[derive(Debug, Default)]
 struct OwnFields {
+    budget_total: Option<Budget>,
     kept: bool,
     overlay: bool,
 }
@@ -145,6 +151,9 @@ impl OwnFields {
     fn read(&mut self, fields: &mut Fields, selection: &mut Selection) -> Result<(), ApiError> {
         if let Some(budget) = fields.parsed("budget")? {
             selection.budget = budget;
+        }
+        if let Some(total) = fields.parsed("budget_total")? {
+            self.budget_total = Some(total);
         }
         if let Some(method) = fields.parsed("method")? {
             selection.method = method;

@@ -124,7 +124,8 @@ impl From<hired::Error> for ApiError {
         use hired::Error;
         let message = error.to_string();
         match error {
-            Error::Image { .. } => Self::image("messages", message),
+            // Images are named by their place in the body.
+            Error::Image { name, .. } => Self::image(name, message),
             Error::Request(_) => Self::field("", message),
             Error::Capacity(_) => Self {
                 status: StatusCode::UNPROCESSABLE_ENTITY,

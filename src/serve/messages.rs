@@ -3,40 +3,14 @@
 use super::error::ApiError;
 use super::fields::Fields;
 use super::images::Images;
-use hired::{Image, Request};
+use hired::{Message, Part, Role};
 use serde_json::Value;
 
 /// Most turns of a conversation.
 const TURNS: usize = 1000;
 
-/// Who speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    System,
-    User,
-    Assistant,
-}
-
-/// A piece of a turn.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Part {
-    Text(String),
-    Image(Image),
-}
-
-/// A turn of a conversation.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Turn {
-    pub role: Role,
-    pub parts: Vec<Part>,
-}
-
-/// What was said.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Spoken(pub Vec<Turn>);
-
 /// Reads `messages`.
-pub fn read(body: &mut Fields, images: &Images) -> Result<Spoken, ApiError> {
+pub fn read(body: &mut Fields, images: &Images) -> Result<Vec<Message>, ApiError> {
     let Some(messages) = body.array("messages")? else {
         return Err(
             body.wrong("messages", "the conversation is missing: give an array of messages")
@@ -53,22 +27,20 @@ pub fn read(body: &mut Fields, images: &Images) -> Result<Spoken, ApiError> {
         .into_iter()
         .enumerate()
         .map(|(index, message)| turn(Fields::of(format!("messages[{index}]"), message)?, images));
-    let turns = turns.collect::<Result<Vec<Turn>, ApiError>>()?;
-    let pictures =
-        |turn: &Turn| turn.parts.iter().filter(|part| matches!(part, Part::Image(_))).count();
-    let count: usize = turns.iter().map(pictures).sum();
+    let turns = turns.collect::<Result<Vec<Message>, ApiError>>()?;
+    let count = turns.iter().flat_map(Message::images).count();
     if count > images.most {
         let what = format!("{count} images, and at most {} are allowed", images.most);
         return Err(body.wrong("messages", what));
     }
     match turns.last() {
-        Some(turn) if turn.role == Role::User => Ok(Spoken(turns)),
+        Some(turn) if turn.role == Role::User => Ok(turns),
         _ => Err(body.wrong("messages", "the last message must be the user's")),
     }
 }
 
 /// Reads the `prompt` of a text completion: the user's words.
-pub fn text(body: &mut Fields) -> Result<Spoken, ApiError> {
+pub fn text(body: &mut Fields) -> Result<Vec<Message>, ApiError> {
     let words = match body.take("prompt") {
         Some(Value::String(words)) => words,
         // Clients that send lists send one text at a time.
@@ -84,10 +56,10 @@ pub fn text(body: &mut Fields) -> Result<Spoken, ApiError> {
     if words.is_empty() {
         return Err(body.wrong("prompt", "the prompt is empty: give some words"));
     }
-    Ok(Spoken(vec![Turn { role: Role::User, parts: vec![Part::Text(words)] }]))
+    Ok(vec![Message::user(words)])
 }
 
-fn turn(mut message: Fields, images: &Images) -> Result<Turn, ApiError> {
+fn turn(mut message: Fields, images: &Images) -> Result<Message, ApiError> {
     let role = match message.text("role")?.as_deref() {
         Some("system" | "developer") => Role::System,
         Some("user") => Role::User,
@@ -118,7 +90,7 @@ fn turn(mut message: Fields, images: &Images) -> Result<Turn, ApiError> {
     if parts.iter().all(is_empty) && role == Role::User {
         return Err(message.wrong("content", "it is empty: give some words or an image"));
     }
-    Ok(Turn { role, parts })
+    Ok(parts.into_iter().fold(Message::new(role), Message::with))
 }
 
 fn part(name: String, value: Value, role: Role, images: &Images) -> Result<Part, ApiError> {
@@ -144,36 +116,5 @@ fn part(name: String, value: Value, role: Role, images: &Images) -> Result<Part,
             Err(part.wrong("type", format!("'{other}' is not read here: give text or image_url")))
         }
         None => Err(part.wrong("type", "it is missing: give text or image_url")),
-    }
-}
-
-impl Spoken {
-    /// The images, in order.
-    pub fn images(&self) -> Vec<Image> {
-        let parts = self.0.iter().flat_map(|turn| &turn.parts);
-        let image = |part: &Part| match part {
-            Part::Image(image) => Some(image.clone()),
-            Part::Text(_) => None,
-        };
-        parts.filter_map(image).collect()
-    }
-
-    /// What is said, as a request. Special tokens that somebody types are text: they must not end the user's turn.
-    pub fn request(self) -> Result<Request, ApiError> {
-        let one = "only one message, the user's, with at most one image is answered so far";
-        let Ok([turn]) = <[Turn; 1]>::try_from(self.0) else {
-            return Err(ApiError::field("messages", format!("messages: {one}")));
-        };
-        let (mut words, mut images) = (String::new(), Vec::new());
-        for part in turn.parts {
-            match part {
-                Part::Text(text) => words += &text,
-                Part::Image(image) => images.push(image),
-            }
-        }
-        if images.len() > 1 {
-            return Err(ApiError::field("messages", format!("messages: {one}")));
-        }
-        Ok(Request::new(words).with_literal(true).with_image(images.pop()))
     }
 }

@@ -172,8 +172,10 @@ impl Metrics {
         self.first_token.observe(answer.timings.ttft);
         self.prefill.observe(answer.timings.prefill);
         self.whole.observe(seconds);
-        if let Some(visual) = &answer.visual {
+        if !answer.visuals.is_empty() {
             self.vision.observe(answer.timings.vision);
+        }
+        for visual in &answer.visuals {
             self.visual_tokens.with_label_values(&["valid"]).inc_by(visual.valid as u64);
             let kept = visual.kept + visual.merged;
             self.visual_tokens.with_label_values(&["kept"]).inc_by(kept as u64);

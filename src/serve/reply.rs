@@ -2,7 +2,7 @@
 
 use super::ask::Way;
 use crate::cli::report::How;
-use hired::select::Selection;
+use hired::select::{Budget, Selection};
 use hired::{Answer, FinishReason, Timings, Visual};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,6 +21,9 @@ pub struct Head {
 #[derive(Debug, Serialize)]
 pub struct Own<'a> {
     visual: Option<Value>,
+    /// Of several images.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    visuals: Vec<Value>,
     #[serde(flatten)]
     how: How,
     budget: Option<String>,
@@ -31,26 +34,36 @@ pub struct Own<'a> {
     timings: &'a Timings,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overlays: Vec<String>,
+}
+
+/// The list if it has several items: of one alone it would say the same twice.
+fn several<T>(list: Vec<T>) -> Vec<T> {
+    if list.len() > 1 { list } else { Vec::new() }
 }
 
 impl<'a> Own<'a> {
     pub fn new(
         answer: &'a Answer,
         selection: &Selection,
+        budget: Budget,
         seed: Option<u64>,
         queued: f64,
         kept: bool,
-        overlay: Option<String>,
+        overlays: Vec<String>,
     ) -> Self {
         let visual = answer.visual.as_ref();
         Self {
             visual: visual.map(|visual| told(visual, kept)),
+            visuals: several(answer.visuals.iter().map(|visual| told(visual, kept)).collect()),
             how: How::new(selection, visual),
-            budget: visual.map(|_| selection.budget.to_string()),
+            budget: visual.map(|_| budget.to_string()),
             seed,
             queued,
             timings: &answer.timings,
-            overlay,
+            overlay: overlays.first().cloned(),
+            overlays: several(overlays),
         }
     }
 }
@@ -75,7 +88,7 @@ pub fn finish_reason(answer: &Answer) -> &'static str {
 /// Tokens read and written.
 pub fn usage(answer: &Answer) -> Value {
     let (prompt, new) = (answer.prompt_tokens, answer.token_ids.len());
-    let image = answer.visual.as_ref().map_or(0, Visual::tokens);
+    let image: usize = answer.visuals.iter().map(Visual::tokens).sum();
     json!({
         "prompt_tokens": prompt,
         "completion_tokens": new,

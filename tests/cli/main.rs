@@ -2,6 +2,7 @@
 #![cfg(feature = "cli")]
 
 mod answers;
+mod chat;
 mod endings;
 mod eval;
 mod failures;

@@ -282,3 +282,66 @@ fn models_the_page_and_metrics() {
     let families = text.body.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert!(families > 20, "{families}");
 }
+
+/// Turns, a system message and several images are what the program makes of the same messages.
+#[test]
+fn conversations() {
+    let server = Server::start(&demo(), "");
+    let (first, second) = (picture("grid-2x2.png"), picture("grid-1x2.png"));
+    let image = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let text = |words: &str| json!({"type": "text", "text": words});
+    for (images, messages) in [
+        (
+            1,
+            json!([
+                {"role": "system", "content": "Be brief."},
+                {"role": "user", "content": [text("Look:"), image(&first)]},
+                {"role": "assistant", "content": "I do."},
+                {"role": "user", "content": [text(SIGN)]},
+            ]),
+        ),
+        (2, json!([{"role": "user", "content": [image(&first), image(&second), text(SIGN)]}])),
+        (
+            2,
+            json!([
+                {"role": "user", "content": [image(&second), text(SIGN)]},
+                {"role": "assistant", "content": "18"},
+                {"role": "user", "content": [text("And here?"), image(&first)]},
+            ]),
+        ),
+    ] {
+        let file =
+            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("serve-conversation.json");
+        std::fs::write(&file, messages.to_string()).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hired"));
+        command
+            .args(["run", "--json", "-q", "--device", "cpu", "--literal", "-n", "8", "-m"])
+            .arg(demo());
+        let output = command.arg("--messages").arg(&file).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let own: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let body = json!({"messages": messages, "max_tokens": 8, "overlay": true});
+        let reply = server.chat(&body);
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        let value = reply.json();
+        assert_eq!(value["choices"][0]["message"]["content"], own["text"]);
+        assert_eq!(value["usage"]["prompt_tokens"], own["prompt_tokens"]);
+        let kept: Vec<u64> = if images == 1 {
+            assert!(value["hired"].get("visuals").is_none());
+            vec![value["hired"]["visual"]["kept"].as_u64().unwrap()]
+        } else {
+            assert_eq!(value["hired"]["overlays"].as_array().unwrap().len(), images);
+            let visuals = value["hired"]["visuals"].as_array().unwrap();
+            visuals.iter().map(|visual| visual["kept"].as_u64().unwrap()).collect()
+        };
+        assert_eq!(kept.len(), images);
+        assert_eq!(
+            value["usage"]["prompt_tokens_details"]["image_tokens"],
+            kept.iter().sum::<u64>()
+        );
+    }
+    let two = json!([{"role": "user", "content": [image(&first), image(&second), text(SIGN)]}]);
+    let value = server.chat(&json!({"messages": two, "max_tokens": 2, "budget_total": 50})).json();
+    assert_eq!(value["usage"]["prompt_tokens_details"]["image_tokens"], 50);
+    assert_eq!(value["hired"]["budget"], "50");
+}
