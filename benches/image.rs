@@ -27,6 +27,7 @@ fn config() -> ImageConfig {
         std: [0.5; 3],
         rescale: 1.0 / 255.0,
         pad: false,
+        squash: false,
     }
 }
 

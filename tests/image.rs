@@ -18,6 +18,7 @@ fn config(next: bool) -> ImageConfig {
         std: [0.26862954, 0.26130258, 0.27577711],
         rescale: 0.00392156862745098,
         pad: false,
+        squash: false,
     }
 }
 

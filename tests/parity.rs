@@ -240,6 +240,8 @@ models! {
     qwen2_tied_on_llava_1_5 = "llava-qwen2",
     qwen3_with_vision_heads_of_72 = "next-qwen3",
     phi3_split_when_it_is_read = "llava-phi3",
+    siglip_with_sub_images = "next-siglip",
+    siglip_squashed = "llava-siglip",
 }
 
 #[test]

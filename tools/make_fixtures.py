@@ -173,10 +173,13 @@ def add_pillow_12(cases, out, python):
     jobs = []
     for case in cases:
         model, path = kinds[case["model"]], out / "images" / case["image"]
-        ours = pixels.sha256(pixels.pixel_values(path, model.side, model.pinpoints))
+        ours = pixels.sha256(
+            pixels.pixel_values(path, model.side, model.pinpoints, model.siglip)
+        )
         if ours != case["pixels"]["pillow"]:
             raise ValueError(f"{case['golden']}: pixels differ from transformers'")
-        jobs.append(dict(path=str(path.resolve()), side=model.side, pinpoints=model.pinpoints))
+        job = dict(path=str(path.resolve()), side=model.side, pinpoints=model.pinpoints)
+        jobs.append(job | {"siglip": model.siglip})
     run = subprocess.run(
         [python, "-W", "ignore", "-m", "fixtures.pixels"],
         input=json.dumps(jobs),

@@ -6,7 +6,7 @@ use crate::config::{Architecture, ModelConfig};
 /// The part of a model a weight belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
-    /// The CLIP vision tower.
+    /// The vision tower.
     Vision,
     /// The projector and the newline embedding.
     Projector,
@@ -79,10 +79,18 @@ impl List {
 fn vision(config: &ModelConfig, list: &mut List) {
     let vision = &config.vision;
     let (width, patch) = (vision.hidden, vision.patch_size);
-    list.push("vision_tower.embeddings.class_embedding", &[width]);
+    let rows = vision.patches() + usize::from(vision.class_token());
+    if vision.class_token() {
+        list.push("vision_tower.embeddings.class_embedding", &[width]);
+    }
     list.push("vision_tower.embeddings.patch_embedding.weight", &[width, 3, patch, patch]);
-    list.push("vision_tower.embeddings.position_embedding.weight", &[vision.patches() + 1, width]);
-    list.pair("vision_tower.pre_layrnorm", &[width]);
+    if vision.patch_bias() {
+        list.push("vision_tower.embeddings.patch_embedding.bias", &[width]);
+    }
+    list.push("vision_tower.embeddings.position_embedding.weight", &[rows, width]);
+    if vision.pre_norm() {
+        list.pair("vision_tower.pre_layrnorm", &[width]);
+    }
     for layer in 0..vision.layers {
         list.optional = layer >= config.feature_blocks;
         let block = format!("vision_tower.encoder.layers.{layer}");

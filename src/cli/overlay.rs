@@ -46,7 +46,7 @@ enum State {
 ///
 /// `tiles`: u8 \[P, 3, S, S\], the pixels of the partitions that `geometry` and `visual` are about.
 pub fn overlay(tiles: &[u8], geometry: &Geometry, visual: &Visual, title: &str) -> RgbImage {
-    let pixels = geometry.side() * geometry.patch_size();
+    let pixels = geometry.pixels();
     let (gh, gw) = geometry.grid().unwrap_or((1, 0));
     let scale = ((PANEL_SIDE + pixels / 2) / pixels).max(1);
     // Twice as large beside several rows of sub-images, the full image shows things about as large as they do.
@@ -205,7 +205,7 @@ impl Canvas {
         scale: usize,
     ) {
         let (n, patch) = (geometry.side(), geometry.patch_size() * scale);
-        let pixels = n * geometry.patch_size();
+        let pixels = geometry.pixels();
         let line = (patch / 20).clamp(1, 3);
         let state = |row: usize, column: usize| states[row * n + column];
         for (y, x) in (0..(n * patch).pow(2)).map(|i| (i / (n * patch), i % (n * patch))) {

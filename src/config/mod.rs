@@ -50,13 +50,26 @@ pub enum Activation {
     QuickGelu,
     /// ½·x·(1 + erf(x/√2)).
     Gelu,
+    /// ½·x·(1 + tanh(√(2/π)·(x + 0.044715·x³))).
+    GeluTanh,
     /// x·σ(x).
     Silu,
 }
 
-/// The CLIP vision transformer.
+/// A kind of vision transformer. What they compute differently follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tower {
+    /// CLIP: a class token, a norm before the first block.
+    Clip,
+    /// SigLIP: neither; a bias where patches are embedded.
+    Siglip,
+}
+
+/// The vision transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VisionConfig {
+    /// Its kind.
+    pub tower: Tower,
     /// Width of the residual stream.
     pub hidden: usize,
     /// Width of the MLP.
@@ -67,7 +80,7 @@ pub struct VisionConfig {
     pub heads: usize,
     /// Side of a partition in pixels (336).
     pub image_size: usize,
-    /// Side of a patch in pixels (14); divides `image_size`.
+    /// Side of a patch in pixels (14). What it leaves of `image_size` at the right and at the bottom is not looked at.
     pub patch_size: usize,
     /// LayerNorm epsilon.
     pub eps: f32,
@@ -79,6 +92,21 @@ impl VisionConfig {
     /// Patches along one side of a partition (24).
     pub fn side(&self) -> usize {
         self.image_size / self.patch_size
+    }
+
+    /// Whether a class token stands before the patches of each partition.
+    pub fn class_token(&self) -> bool {
+        self.tower == Tower::Clip
+    }
+
+    /// Whether embeddings are normalised before the first block.
+    pub fn pre_norm(&self) -> bool {
+        self.tower == Tower::Clip
+    }
+
+    /// Whether the embedding of patches has a bias.
+    pub fn patch_bias(&self) -> bool {
+        self.tower == Tower::Siglip
     }
 
     /// Patches of one partition, the CLS token not counted (576).
@@ -158,6 +186,8 @@ pub struct ImageConfig {
     pub rescale: f64,
     /// Without sub-images: the picture is first padded to a square, in the mean colour (`do_pad`).
     pub pad: bool,
+    /// Without sub-images: the picture is resized to a square, its proportions not kept (SigLIP's processor).
+    pub squash: bool,
 }
 
 /// Everything the engine must know about a model, checked for consistency.

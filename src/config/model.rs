@@ -8,7 +8,8 @@ use super::generation::Generation;
 use super::json::{self, Section};
 use super::quantization::quantization;
 use super::{
-    Activation, Architecture, Family, Files, ModelConfig, VisionConfig, decoder, preprocessor,
+    Activation, Architecture, Family, Files, ModelConfig, Tower, VisionConfig, decoder,
+    preprocessor,
 };
 use crate::{Error, Result};
 
@@ -41,14 +42,16 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let architecture = architecture(&root)?;
     let quantization = quantization(&path, &map)?;
     let vision = vision(&root.section("vision_config")?)?;
+    // "full" of CLIP would hand the CLS token to the decoder, for which no method here has a rule; "default" of SigLIP,
+    // which has none, drops the first patch.
+    let strategy = if vision.class_token() { "default" } else { "full" };
+    root.choice("vision_feature_select_strategy", "default", &[(strategy, ())])?;
     let text = decoder::text(&root)?;
     let pinpoints = match architecture {
         Architecture::LlavaNext => Some(pinpoints(&root, &vision)?),
         Architecture::Llava => None,
     };
     let feature_blocks = feature_blocks(&root, vision.layers)?;
-    // "full" would hand the CLS token to the decoder, for which no method here has a rule.
-    root.choice("vision_feature_select_strategy", "default", &[("default", ())])?;
     let activations = [
         ("gelu", Activation::Gelu),
         ("quick_gelu", Activation::QuickGelu),
@@ -102,26 +105,48 @@ fn architecture(root: &Section) -> Result<Architecture> {
 }
 
 fn vision(section: &Section) -> Result<VisionConfig> {
-    section.choice("model_type", "clip_vision_model", &[("clip_vision_model", ())])?;
-    // An absent tower is ViT-L/14 at 336 pixels; one that is there defaults as CLIPVisionConfig.
-    let [hidden, intermediate, layers, heads, image_size, patch_size] = match section.exists() {
-        false => [1024, 4096, 24, 16, 336, 14],
-        true => [768, 3072, 12, 12, 224, 32],
+    let towers = [("clip_vision_model", Tower::Clip), ("siglip_vision_model", Tower::Siglip)];
+    let tower = section.choice("model_type", "clip_vision_model", &towers)?;
+    // An absent tower is ViT-L/14 at 336 pixels; one that is there defaults as its class in transformers.
+    let [hidden, intermediate, layers, heads, image_size, patch_size] =
+        match (section.exists(), tower) {
+            (false, _) => [1024, 4096, 24, 16, 336, 14],
+            (true, Tower::Clip) => [768, 3072, 12, 12, 224, 32],
+            (true, Tower::Siglip) => [768, 3072, 12, 12, 224, 16],
+        };
+    let (eps, act) = match tower {
+        Tower::Clip => (1e-5, "quick_gelu"),
+        Tower::Siglip => (1e-6, "gelu_pytorch_tanh"),
     };
     section.whole("num_channels", 3, 3..=3)?;
-    let activations = [("quick_gelu", Activation::QuickGelu), ("gelu", Activation::Gelu)];
+    let activations: &[_] = match tower {
+        Tower::Clip => &[("quick_gelu", Activation::QuickGelu), ("gelu", Activation::Gelu)],
+        Tower::Siglip => &[("gelu_pytorch_tanh", Activation::GeluTanh), ("gelu", Activation::Gelu)],
+    };
     let config = VisionConfig {
+        tower,
         hidden: section.whole("hidden_size", hidden, 1..=MAX_HIDDEN)?,
         intermediate: section.whole("intermediate_size", intermediate, 1..=MAX_INTERMEDIATE)?,
         layers: section.whole("num_hidden_layers", layers, 1..=MAX_LAYERS)?,
         heads: section.whole("num_attention_heads", heads, 1..=MAX_HEADS)?,
         image_size: section.whole("image_size", image_size, 1..=MAX_IMAGE_SIDE)?,
         patch_size: section.whole("patch_size", patch_size, 1..=MAX_IMAGE_SIDE)?,
-        eps: section.number("layer_norm_eps", 1e-5, 1e-12..=1.0)? as f32,
-        activation: section.choice("hidden_act", "quick_gelu", &activations)?,
+        eps: section.number("layer_norm_eps", eps, 1e-12..=1.0)? as f32,
+        activation: section.choice("hidden_act", act, activations)?,
     };
     divides(section, "num_attention_heads", config.heads, "hidden_size", config.hidden)?;
-    divides(section, "patch_size", config.patch_size, "image_size", config.image_size)?;
+    match tower {
+        Tower::Clip => {
+            divides(section, "patch_size", config.patch_size, "image_size", config.image_size)?;
+        }
+        // 14 does not divide the 384 pixels of the published ones.
+        Tower::Siglip if config.patch_size <= config.image_size => {}
+        Tower::Siglip => {
+            let what =
+                format!("is {}, more than image_size {}", config.patch_size, config.image_size);
+            return Err(section.error("patch_size", what));
+        }
+    }
     head_dim(section, "hidden_size / num_attention_heads", config.head_dim())?;
     if config.patches() > MAX_PATCHES {
         let what = format!("gives {} patches; at most {MAX_PATCHES} can be run", config.patches());

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::json::{self, Section};
 use super::model::{self, CONFIG};
-use super::{Files, ImageConfig, VisionConfig};
+use super::{Files, ImageConfig, Tower, VisionConfig};
 use crate::{Error, Result};
 
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -55,8 +55,13 @@ fn read(
     let known = if tiled {
         &["LlavaNextImageProcessor"][..]
     } else {
-        &["CLIPImageProcessor", "LlavaImageProcessor"]
+        match vision.tower {
+            Tower::Clip => &["CLIPImageProcessor", "LlavaImageProcessor"][..],
+            Tower::Siglip => &["SiglipImageProcessor"][..],
+        }
     };
+    // SigLIP's processor takes the whole picture, CLIP's the middle of it.
+    let squash = !tiled && vision.tower == Tower::Siglip;
     if let Some(name) = section.text("image_processor_type")? {
         let class = name.strip_suffix("Fast").or(name.strip_suffix("Pil")).unwrap_or(name);
         if !known.contains(&class) {
@@ -69,14 +74,16 @@ fn read(
     if !tiled {
         // Sub-images have their final size already, and only batches of images are padded.
         section.require_flag("do_resize", true, true)?;
-        section.require_flag("do_center_crop", true, true)?;
+        section.require_flag("do_center_crop", !squash, !squash)?;
     }
     // Of CLIP's processor it is no setting.
     let pads = section.text("image_processor_type")?.is_some_and(|name| name.starts_with("Llava"));
     let pad = !tiled && pads && section.flag("do_pad", false)?;
     section.whole("resample", BICUBIC, BICUBIC..=BICUBIC)?;
-    side(section, "size", vision.image_size, !tiled)?;
-    side(section, "crop_size", vision.image_size, false)?;
+    side(section, "size", vision.image_size, !tiled && !squash)?;
+    if !squash {
+        side(section, "crop_size", vision.image_size, false)?;
+    }
     if let Some(own) = model::pinpoint_list(section)?
         && let Some(canvases) = &pinpoints
         && own != *canvases
@@ -85,10 +92,11 @@ fn read(
             format!("image_grid_pinpoints differs from that of {CONFIG}; make both the same");
         return Err(Error::model(path, what));
     }
-    let mean = channels(section, "image_mean", CLIP_MEAN, -1e3)?;
-    let std = channels(section, "image_std", CLIP_STD, 1e-3)?;
+    let (mean, std) = if squash { ([0.5; 3], [0.5; 3]) } else { (CLIP_MEAN, CLIP_STD) };
+    let mean = channels(section, "image_mean", mean, -1e3)?;
+    let std = channels(section, "image_std", std, 1e-3)?;
     let rescale = section.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)?;
-    Ok(ImageConfig { side: vision.image_size, pinpoints, mean, std, rescale, pad })
+    Ok(ImageConfig { side: vision.image_size, pinpoints, mean, std, rescale, pad, squash })
 }
 
 /// Fails unless `size` or `crop_size`, in whichever spelling, is the side of a partition.

@@ -97,7 +97,7 @@ impl DryRun {
     ) -> Result<Self> {
         let footprint = options.footprint()?;
         if let Footprint::Cuda { .. } = footprint {
-            options.no_quantization_on_cuda(&config)?;
+            options.check_on_cuda(&config)?;
         }
         let predictor = Predictor::new(&config, footprint, &*source)?;
         // Numbers of the picture play no part.

@@ -126,13 +126,14 @@ impl Engine {
         let (session, card) = match options.device {
             Device::Cpu => on_cpu(origin, options, progress)?,
             Device::Cuda(ordinal) => {
-                options.no_quantization_on_cuda(&origin.config)?;
+                options.check_on_cuda(&origin.config)?;
                 on_cuda(origin, options, ordinal, progress)?
             }
             Device::Auto => match usable_cuda() {
-                Ok(true) if options.no_quantization_on_cuda(&origin.config).is_err() => {
+                Ok(true) if options.check_on_cuda(&origin.config).is_err() => {
                     notes.push(
-                        "running on the CPU: integer weights are not computed on a GPU yet".into(),
+                        "running on the CPU: there are no kernels for this model on a GPU yet"
+                            .into(),
                     );
                     on_cpu(origin, options, progress)?
                 }

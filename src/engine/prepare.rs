@@ -269,8 +269,16 @@ pub fn plan(
     selection: &Selection,
 ) -> Result<(Plan, Layers)> {
     check_layers(config, selection)?;
-    let geometry = Geometry::new(layout, config.vision.patch_size)?;
+    let class_token = config.vision.class_token();
+    let geometry = Geometry::new(layout, config.vision.patch_size)?.with_class_token(class_token);
     let plan = select::plan(&geometry, selection)?;
+    if !class_token && plan.needs.keys.is_some() {
+        return Err(Error::Request(format!(
+            "{} looks at the class token, which SigLIP's vision tower has not: take hired, fastervlm, divprune, scope, \
+             fastv, spatial or random",
+            selection.method
+        )));
+    }
     let layers = Layers::of(&plan.needs, config)?;
     Ok((plan, layers))
 }

@@ -81,8 +81,13 @@ impl EngineOptions {
         }
     }
 
-    /// Fails if weights are to be integers: there are no kernels for them yet.
-    pub(super) fn no_quantization_on_cuda(&self, config: &ModelConfig) -> Result<()> {
+    /// Fails for what there are no kernels for yet: integer weights, vision towers without a class token.
+    pub(super) fn check_on_cuda(&self, config: &ModelConfig) -> Result<()> {
+        if !config.vision.class_token() {
+            let what =
+                "SigLIP's vision tower is computed on the CPU only so far: choose the device cpu";
+            return Err(Error::Request(what.into()));
+        }
         match config.quantization.or(self.quantization.map(|wish| wish.scheme.into())) {
             None => Ok(()),
             Some(stored) => Err(Error::Request(format!(

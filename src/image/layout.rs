@@ -33,7 +33,7 @@ impl Layout {
     /// With pinpoints (LLaVA-NeXT) the canvas that shows most of the picture is taken, the one with
     /// the least waste among those, the first in the list among those, and the picture is fitted
     /// into it. Without (LLaVA-1.5) the shorter side becomes `side`, after padding to a square if
-    /// the model pads.
+    /// the model pads, or both sides do if its processor is SigLIP's.
     ///
     /// # Errors
     /// [`Error::Image`] for a size that no image may have, [`Error::Request`] for a side or pinpoints
@@ -56,6 +56,7 @@ impl Layout {
                     })?;
                     (side, side)
                 }
+                false if config.squash => (side, side),
                 false => shortest_edge(width, height, side),
             };
             return Ok(Self { width, height, side, grid: None, fit });

@@ -107,6 +107,14 @@ pub fn scores(keys: usize, width: usize, activation: usize) -> Cost {
     }
 }
 
+/// Scores of `queries` queries, each against the `keys` of its partition, all heads together `width` wide.
+pub fn received(queries: usize, keys: usize, width: usize, activation: usize) -> Cost {
+    Cost {
+        flops: 2 * (queries * keys) as u64 * width as u64,
+        bytes: (2 * activation * queries * width + 4 * queries) as u64,
+    }
+}
+
 /// Scores of a prompt's last query against the keys of its cache, all heads of queries together `width` wide.
 pub fn last_row(keys: usize, width: usize, shape: kv::Shape, stored: usize) -> Cost {
     Cost {

@@ -122,6 +122,15 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         patches: usize,
     ) -> Result<Self::Scores>;
+    /// Attention that each patch receives, the mean over all queries of its partition, head by head; for towers without a
+    /// class token. `q` is `[partitions·T, D]`, `k` `[≥ partitions·T, D]`.
+    fn received_scores(
+        &mut self,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        heads: usize,
+        partitions: usize,
+    ) -> Result<Self::Scores>;
     /// Bidirectional attention inside each partition; `q` has all rows `[P·(T+1), D]`, or the kept ones `[kept, D]`.
     fn vision_attention(
         &mut self,
@@ -180,11 +189,12 @@ pub trait RowOps: Executor {
         norm: &Normalization,
         patch: usize,
     ) -> Result<Self::Buffer>;
-    /// Puts the class token before each partition's patches `[P·T, D]` and adds positions: `[P·(T+1), D]`.
+    /// Puts the class token, if there is one, before each partition's patches `[P·T, D]` and adds positions:
+    /// `[P·(T+1), D]`, or `[P·T, D]`.
     fn vision_tokens(
         &mut self,
         patches: &Self::Buffer,
-        class: &Self::Weight,
+        class: Option<&Self::Weight>,
         position: &Self::Weight,
         partitions: usize,
     ) -> Result<Self::Buffer>;

@@ -197,7 +197,7 @@ impl<'a> Evidence<'a> {
         if needs.last.is_some() {
             check_scores("final", self.last, partitions, patches)?;
         }
-        let all = partitions * (patches + 1);
+        let all = partitions * geometry.stride();
         let keys = needs.keys.is_some();
         for (needed, name, rows, wanted) in [
             (keys, "class queries", &self.queries, partitions),

@@ -16,8 +16,11 @@ const MAX_CANVAS: usize = 1 << 20;
 /// Patches are numbered row by row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
+    pixels: usize,
     side: usize,
     patch_size: usize,
+    /// Rows before the patches of a partition.
+    prefix: usize,
     grid: Option<(usize, usize)>,
     rows: Range<usize>,
     cols: Range<usize>,
@@ -27,11 +30,12 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Derives the geometry for square patches of `patch_size` pixels.
+    /// Derives the geometry for square patches of `patch_size` pixels, with a class token before those of each
+    /// partition. Pixels of a partition that make no whole patch are left out, at the right and at the bottom.
     ///
     /// # Errors
-    /// [`Error::Request`] for a layout that no preprocessing produces: an empty image, a partition that is
-    /// not a whole number of patches, a picture larger than its canvas.
+    /// [`Error::Request`] for a layout that no preprocessing produces: an empty image, a partition smaller than a patch,
+    /// a picture larger than its canvas.
     pub fn new(layout: &Layout, patch_size: usize) -> Result<Self> {
         let &Layout { width, height, side: pixels, grid, fit } = layout;
         if width == 0 || height == 0 {
@@ -39,10 +43,10 @@ impl Geometry {
                 "an image of {width} x {height} pixels is empty: width and height must be at least 1"
             )));
         }
-        if patch_size == 0 || pixels == 0 || !pixels.is_multiple_of(patch_size) {
+        if patch_size == 0 || pixels < patch_size {
             return Err(Error::Request(format!(
                 "partitions of {pixels} pixels cannot be cut into patches of {patch_size} pixels: \
-                 the partition's side must be a multiple of the patch size"
+                 the partition's side must be at least the patch size, which is at least 1"
             )));
         }
         let side = pixels / patch_size;
@@ -56,7 +60,18 @@ impl Geometry {
         if grid.is_none() {
             let (rows, cols) = (0..0, 0..0);
             let (row_shares, col_shares) = (Vec::new(), Vec::new());
-            return Ok(Self { side, patch_size, grid, rows, cols, fit, row_shares, col_shares });
+            return Ok(Self {
+                pixels,
+                side,
+                patch_size,
+                prefix: 1,
+                grid,
+                rows,
+                cols,
+                fit,
+                row_shares,
+                col_shares,
+            });
         }
         let (nh, nw) = fit;
         if nh > th || nw > tw {
@@ -66,8 +81,10 @@ impl Geometry {
         }
         let (rows, cols) = unpadded((width, height), (gh * side, gw * side));
         Ok(Self {
+            pixels,
             side,
             patch_size,
+            prefix: 1,
             grid,
             rows,
             cols,
@@ -77,9 +94,35 @@ impl Geometry {
         })
     }
 
+    /// The same for a tower that has a class token or not.
+    pub fn with_class_token(mut self, class_token: bool) -> Self {
+        self.prefix = usize::from(class_token);
+        self
+    }
+
+    /// Whether a class token stands before the patches of each partition.
+    pub fn class_token(&self) -> bool {
+        self.prefix == 1
+    }
+
+    /// Rows of a partition in a matrix of all rows of the tower: T + 1, or T without a class token.
+    pub fn stride(&self) -> usize {
+        self.prefix + self.patches()
+    }
+
+    /// Row of a patch in such a matrix.
+    pub fn row(&self, partition: usize, patch: usize) -> usize {
+        partition * self.stride() + self.prefix + patch
+    }
+
     /// Patches along one side of a partition, *n*.
     pub fn side(&self) -> usize {
         self.side
+    }
+
+    /// Side of a partition in pixels, what patches leave of it included.
+    pub fn pixels(&self) -> usize {
+        self.pixels
     }
 
     /// Side of a patch in pixels.

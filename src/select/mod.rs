@@ -133,8 +133,7 @@ impl Plan {
                 );
                 before += valid.len();
             } else {
-                rows.extend(indices.iter().map(|&patch| before + 1 + patch as usize));
-                before += geometry.patches() + 1;
+                rows.extend(indices.iter().map(|&patch| geometry.row(i, patch as usize)));
             }
         }
         rows
@@ -142,8 +141,8 @@ impl Plan {
 
     /// Rows of all valid patches in \[P·(T+1), D\], partition after partition.
     pub fn valid_rows(&self) -> Vec<usize> {
-        let (geometry, stride) = (&self.geometry, self.geometry.patches() + 1);
-        let of = |i: usize| geometry.valid_patches(i).map(move |patch| i * stride + 1 + patch);
+        let geometry = &self.geometry;
+        let of = |i: usize| geometry.valid_patches(i).map(move |patch| geometry.row(i, patch));
         (0..geometry.partitions()).flat_map(of).collect()
     }
 }

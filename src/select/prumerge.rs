@@ -146,7 +146,7 @@ impl PruMerge {
 /// The class token's attention to the valid patches of partition `i`: softmax over all T + 1 keys, one head.
 fn attention(geometry: &Geometry, evidence: &Evidence<'_>, i: usize) -> Partition {
     let query = evidence.queries.row(i);
-    let keys = geometry.patches() + 1;
+    let keys = geometry.stride();
     let scale = 1.0 / (query.len() as f64).sqrt();
     let logit = |key: usize| {
         let key = evidence.keys.row(i * keys + key);
@@ -195,11 +195,10 @@ impl Dropping for PruMerge {
 
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
         let geometry = &plan.geometry;
-        let stride = geometry.patches() + 1;
         let all: Vec<Partition> =
             (0..geometry.partitions()).map(|i| attention(geometry, evidence, i)).collect();
         let shares = self.shares(plan, evidence.init, &all)?;
-        let row = |i: usize, place: usize| i * stride + 1 + all[i].valid[place];
+        let row = |i: usize, place: usize| geometry.row(i, all[i].valid[place]);
         let mut mix = Mix::default();
         for (i, (Partition { attention, .. }, Share { places, .. })) in
             all.iter().zip(&shares).enumerate()

@@ -55,7 +55,7 @@ impl Dropping for Scope {
         let counts = exact::equal(geometry, plan.rows).into_iter().enumerate();
         let indices = counts.map(|(i, count)| {
             let valid: Vec<usize> = geometry.valid_patches(i).collect();
-            let rows = valid.iter().map(|patch| i * (patches + 1) + 1 + patch);
+            let rows = valid.iter().map(|patch| geometry.row(i, *patch));
             let scores = &evidence.last[i * patches..][..patches];
             let saliency: Vec<f64> =
                 valid.iter().map(|&patch| f64::from(scores[patch]).powf(exponent)).collect();

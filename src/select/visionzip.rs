@@ -64,7 +64,7 @@ impl VisionZip {
         }
         let is_left = |patch: &usize| dominant.binary_search(&(*patch as u32)).is_err();
         let left: Vec<usize> = geometry.valid_patches(i).filter(is_left).collect();
-        let rows = left.iter().map(|patch| i * (patches + 1) + 1 + patch);
+        let rows = left.iter().map(|patch| geometry.row(i, *patch));
         let width = evidence.keys.cols / evidence.heads;
         let mean = |row: usize| {
             let key = evidence.keys.row(row);
@@ -129,7 +129,7 @@ impl Dropping for VisionZip {
         let counts = exact::equal(geometry, plan.rows).into_iter().enumerate();
         let all: Vec<Rows> = counts.map(|(i, n)| self.rows(geometry, evidence, i, n)).collect();
         let mut mix = Mix::default();
-        let row = |i: usize, patch: usize| i * (geometry.patches() + 1) + 1 + patch;
+        let row = |i: usize, patch: usize| geometry.row(i, patch);
         for (i, rows) in all.iter().enumerate() {
             rows.dominant.iter().for_each(|&patch| mix.push([(row(i, patch as usize), 1.0)]));
         }

@@ -119,7 +119,7 @@ impl Case for Patches {
         let weight = data.linear(ops, "w")?;
         let embedded = ops.linear(&patches, &weight, None)?;
         let (class, position) = (data.vector(ops, "class")?, data.vector(ops, "position")?);
-        let tokens = ops.vision_tokens(&embedded, &class, &position, partitions)?;
+        let tokens = ops.vision_tokens(&embedded, Some(&class), &position, partitions)?;
         Ok(vec![("patches", ops.download(&patches)?), ("tokens", ops.download(&tokens)?)])
     }
 }

@@ -1,7 +1,8 @@
-//! The CLIP vision tower, run only as far and as wide as the kept patches need.
+//! The vision tower, run only as far and as wide as the kept patches need.
 //!
-//! Radford et al., "Learning transferable visual models from natural language supervision", 2021; pre-LayerNorm
-//! blocks. Scores are what HiRED lives on: the class token's attention in two of the blocks.
+//! CLIP (Radford et al., "Learning transferable visual models from natural language supervision", 2021) or SigLIP (Zhai et
+//! al., "Sigmoid loss for language image pre-training", 2023); pre-LayerNorm blocks. Scores are what HiRED lives on: the
+//! class token's attention in two of the blocks, or, where there is none, the attention that each patch receives.
 //!
 //! What is not computed, with the same numbers as a result: blocks after the features' layer (unless a method looks at
 //! one of them), everything but keys and values of unkept patches in the last block (unless it looks at more than
@@ -27,10 +28,10 @@ use survey::Seen;
 pub struct Vit<W> {
     config: VisionConfig,
     feature_blocks: usize,
-    class: W,
+    class: Option<W>,
     position: W,
     patch: Linear<W>,
-    pre_norm: Norm<W>,
+    pre_norm: Option<Norm<W>>,
     blocks: Vec<Block<W>>,
 }
 
@@ -66,10 +67,16 @@ impl<W> Vit<W> {
         let mut vit = Self {
             config: config.vision.clone(),
             feature_blocks: config.feature_blocks,
-            class: from.vector(&format!("{embeddings}.class_embedding"))?,
+            class: match config.vision.class_token() {
+                true => Some(from.vector(&format!("{embeddings}.class_embedding"))?),
+                false => None,
+            },
             position: from.vector(&format!("{embeddings}.position_embedding.weight"))?,
             patch: from.linear(&format!("{embeddings}.patch_embedding"))?,
-            pre_norm: from.norm("vision_tower.pre_layrnorm", config.vision.eps)?,
+            pre_norm: match config.vision.pre_norm() {
+                true => Some(from.norm("vision_tower.pre_layrnorm", config.vision.eps)?),
+                false => None,
+            },
             blocks: Vec::new(),
         };
         vit.require(config.feature_blocks, from)?;
@@ -217,6 +224,9 @@ impl<W> Vit<W> {
         partitions: usize,
         seen: &mut Seen<O>,
     ) -> Result<()> {
+        if self.class.is_none() {
+            return self.look_at_received(ops, layer, n, k, partitions, seen);
+        }
         let (heads, patches) = (self.config.heads, self.config.patches());
         if let Some(init) = seen.init.get_mut(&layer) {
             let q = self.class_queries(ops, layer, n, 1)?;
@@ -232,6 +242,33 @@ impl<W> Vit<W> {
         }
         if let Some(keys) = keys {
             keys.queries = Some(q);
+        }
+        Ok(())
+    }
+
+    /// The same where there is no class token: a patch's score is the attention that it receives, the mean over all
+    /// queries of its partition (VisionZip's rule for such towers). All of them add up to the number of heads, as a class
+    /// token's attention does.
+    fn look_at_received<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        n: &O::Buffer,
+        k: &O::Buffer,
+        partitions: usize,
+        seen: &mut Seen<O>,
+    ) -> Result<()> {
+        let (heads, patches) = (self.config.heads, self.config.patches());
+        let query = &self.blocks[layer].q;
+        if let Some(init) = seen.init.get_mut(&layer) {
+            let first: Vec<usize> = (0..patches).collect();
+            let q = ops.gather(n, &first)?;
+            let q = ops.linear(&q, query, None)?;
+            *init = Some(ops.received_scores(&q, k, heads, 1)?);
+        }
+        if let Some(last) = seen.last.get_mut(&layer) {
+            let q = ops.linear(n, query, None)?;
+            *last = Some(ops.received_scores(&q, k, heads, partitions)?);
         }
         Ok(())
     }
@@ -260,9 +297,12 @@ impl<W> Vit<W> {
         let patches = ops.linear(&pixels, &self.patch, None)?;
         drop(pixels);
         let tokens =
-            ops.vision_tokens(&patches, &self.class, &self.position, tiles.partitions())?;
+            ops.vision_tokens(&patches, self.class.as_ref(), &self.position, tiles.partitions())?;
         drop(patches);
-        ops.layer_norm(&tokens, &self.pre_norm)
+        match &self.pre_norm {
+            Some(norm) => ops.layer_norm(&tokens, norm),
+            None => Ok(tokens),
+        }
     }
 
     /// The rest of a block after its attention: x += out(mixed), x += mlp(norm(x)).

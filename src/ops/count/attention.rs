@@ -22,6 +22,21 @@ impl AttentionOps for Counter {
         Ok(Scores { _hold: hold })
     }
 
+    fn received_scores(
+        &mut self,
+        q: &Size,
+        k: &Size,
+        heads: usize,
+        partitions: usize,
+    ) -> Result<Scores> {
+        let (patches, activation) = (q.rows / partitions, self.footprint.activations().size());
+        self.count(Kind::Scores, cost::received(q.rows, patches, k.cols, activation));
+        let hold = self.hold(self.footprint.scores(partitions, heads, patches));
+        let scratch = self.footprint.vision_scratch(partitions * heads, patches, k.cols / heads);
+        drop(scratch.map(|bytes| self.hold(bytes)));
+        Ok(Scores { _hold: hold })
+    }
+
     fn vision_attention(
         &mut self,
         q: &Size,

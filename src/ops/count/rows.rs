@@ -19,12 +19,12 @@ impl RowOps for Counter {
     fn vision_tokens(
         &mut self,
         patches: &Size,
-        _: &Shape,
+        class: Option<&Shape>,
         _: &Shape,
         partitions: usize,
     ) -> Result<Size> {
         self.pass(patches.rows * patches.cols);
-        Ok(self.buffer(patches.rows + partitions, patches.cols))
+        Ok(self.buffer(patches.rows + class.map_or(0, |_| partitions), patches.cols))
     }
 
     fn layer_norm(&mut self, x: &Size, _: &Norm<Shape>) -> Result<Size> {

@@ -272,7 +272,9 @@ pub(super) fn activate(isa: Isa, activation: Option<Activation>, x: &mut [f32]) 
         None => {}
         Some(Activation::QuickGelu) => isa.gate(x, QUICK),
         Some(Activation::Silu) => isa.gate(x, 1.0),
-        Some(Activation::Gelu) => x.iter_mut().for_each(|x| *x = apply(activation, *x)),
+        Some(Activation::Gelu | Activation::GeluTanh) => {
+            x.iter_mut().for_each(|x| *x = apply(activation, *x));
+        }
     }
 }
 
@@ -281,6 +283,10 @@ fn apply(activation: Option<Activation>, x: f32) -> f32 {
         None => x,
         Some(Activation::QuickGelu) => x / (1.0 + (-QUICK * x).exp()),
         Some(Activation::Gelu) => 0.5 * x * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2)),
+        Some(Activation::GeluTanh) => {
+            const ROOT: f32 = 0.797_884_6;
+            0.5 * x * (1.0 + (ROOT * (x + 0.044715 * x * x * x)).tanh())
+        }
         Some(Activation::Silu) => x / (1.0 + (-x).exp()),
     }
 }

@@ -21,11 +21,12 @@ impl RowOps for Cpu {
     fn vision_tokens(
         &mut self,
         patches: &Buffer,
-        class: &Weight,
+        class: Option<&Weight>,
         position: &Weight,
         partitions: usize,
     ) -> Result<Buffer> {
-        self.pass("vision_tokens", patches.rows() + partitions, patches.cols(), |out| {
+        let rows = patches.rows() + class.map_or(0, |_| partitions);
+        self.pass("vision_tokens", rows, patches.cols(), |out| {
             vision_tokens(patches, class, position, partitions, out)
         })
     }
@@ -140,19 +141,20 @@ pub(super) fn patches(tiles: &Tiles, norm: &Normalization, patch: usize, out: &m
 /// Class token and patches of each partition, plus positions.
 pub(super) fn vision_tokens(
     patches: &Buffer,
-    class: &Weight,
+    class: Option<&Weight>,
     position: &Weight,
     partitions: usize,
     out: &mut Buffer,
 ) -> Result<()> {
-    let (class, position) = (class.vector()?, position.vector()?);
+    let (class, position) = (class.map(Weight::vector).transpose()?, position.vector()?);
+    let before = usize::from(class.is_some());
     let cols = out.cols();
     let tokens = out.rows() / partitions;
     for partition in 0..partitions {
         for token in 0..tokens {
-            let from = match token {
-                0 => class,
-                _ => patches.row(partition * (tokens - 1) + token - 1),
+            let from = match class {
+                Some(class) if token == 0 => class,
+                _ => patches.row(partition * (tokens - before) + token - before),
             };
             let position = &position[token * cols..][..cols];
             for ((out, x), p) in

@@ -197,6 +197,46 @@ pub(in crate::ops::cpu) fn cls_scores(
     }
 }
 
+/// Mean over the queries of a partition of their softmax over its keys: `[partitions · heads, T]`.
+pub(in crate::ops::cpu) fn received_scores(
+    meter: &Arc<Meter>,
+    q: &Buffer,
+    k: &Buffer,
+    heads: usize,
+    out: &mut Buffer,
+) {
+    let (tasks, keys) = (out.rows(), out.cols());
+    let width = k.cols() / heads;
+    let scale = 1.0 / (width as f32).sqrt();
+    let isa = Isa::best();
+    let _scratch = meter.charge(Purpose::Workspace, vision_scratch(tasks, keys, width));
+    let base = Columns::of(out);
+    each_task(
+        tasks,
+        || (vec![0.0f32; keys * width], vec![0.0f32; keys * BLOCK]),
+        |(turned, scores), task| {
+            let (first, head) = (task / heads * keys, task % heads);
+            transpose(head_of(k, first, keys, head, width), turned, keys);
+            let turned = View::new(turned, width, keys, keys);
+            // SAFETY: this row is this task's alone.
+            let sums = unsafe { std::slice::from_raw_parts_mut(base.get().add(task * keys), keys) };
+            sums.fill(0.0);
+            for block in (0..keys).step_by(BLOCK) {
+                let rows = BLOCK.min(keys - block);
+                let scores = &mut scores[..rows * keys];
+                let q = head_of(q, first + block, rows, head, width);
+                // SAFETY: `scores` holds a row of all keys for each query.
+                unsafe { mix(q, turned, scale, scores.as_mut_ptr(), keys) };
+                for row in scores.chunks_exact_mut(keys) {
+                    softmax(isa, row);
+                    sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
+                }
+            }
+            scale_down(sums, keys as f32);
+        },
+    );
+}
+
 /// Causal attention of each span's rows to its sequence's pages, grouped queries sharing a key head.
 pub(in crate::ops::cpu) fn decoder(
     meter: &Arc<Meter>,

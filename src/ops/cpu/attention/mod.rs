@@ -32,6 +32,22 @@ impl AttentionOps for Cpu {
         })
     }
 
+    fn received_scores(
+        &mut self,
+        q: &Buffer,
+        k: &Buffer,
+        heads: usize,
+        partitions: usize,
+    ) -> Result<Scores> {
+        let patches = q.rows() / partitions;
+        let cost = || cost::received(q.rows(), patches, k.cols(), NUMBER);
+        self.timed("received_scores", cost, |cpu| {
+            let mut out = cpu.buffer(partitions * heads, patches);
+            blocks::received_scores(&cpu.meter, q, k, heads, &mut out);
+            Ok(Scores { rows: out, heads })
+        })
+    }
+
     fn vision_attention(
         &mut self,
         q: &Buffer,

@@ -74,6 +74,10 @@ impl AttentionOps for Cuda {
         Ok(Scores { _place: place, heads: out })
     }
 
+    fn received_scores(&mut self, _: &Buffer, _: &Buffer, _: usize, _: usize) -> Result<Scores> {
+        Err(Self::without_class_token())
+    }
+
     fn vision_attention(
         &mut self,
         q: &Buffer,

@@ -38,7 +38,7 @@ impl MatmulOps for Cuda {
         activation: Option<Activation>,
     ) -> Result<Buffer> {
         let out = self.buffer(x.rows, layer.weight.rows)?;
-        let epilogue = Epilogue { activation: number_of(activation), ..STORE };
+        let epilogue = Epilogue { activation: number_of(activation)?, ..STORE };
         self.products(x, &[layer], &[&out], epilogue)?;
         Ok(out)
     }
@@ -357,12 +357,16 @@ fn cost_of(x: &Buffer, weight: &Weight, epilogue: Epilogue) -> Cost {
     of(x.rows, n, k, x.dtype.size(), weight.format.bytes(n, k))
 }
 
-fn number_of(activation: Option<Activation>) -> u32 {
+fn number_of(activation: Option<Activation>) -> Result<u32> {
     use crate::ops::cuda::abi::{HIRED_GELU, HIRED_QUICK_GELU, HIRED_SILU};
-    match activation {
+    Ok(match activation {
         None => HIRED_IDENTITY,
         Some(Activation::QuickGelu) => HIRED_QUICK_GELU,
         Some(Activation::Gelu) => HIRED_GELU,
         Some(Activation::Silu) => HIRED_SILU,
-    }
+        // Of SigLIP, whose tower is refused before it is loaded.
+        Some(Activation::GeluTanh) => {
+            return Err(Error::Device("no kernel has GELU by tanh: use the CPU".into()));
+        }
+    })
 }

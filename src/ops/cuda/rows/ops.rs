@@ -55,11 +55,12 @@ impl RowOps for Cuda {
     fn vision_tokens(
         &mut self,
         patches: &Buffer,
-        class: &Weight,
+        class: Option<&Weight>,
         position: &Weight,
         partitions: usize,
     ) -> Result<Buffer> {
         let cols = patches.cols;
+        let class = class.ok_or_else(Cuda::without_class_token)?;
         let out = self.buffer(patches.rows + partitions, cols)?;
         let vector = is_vector(out.dtype, cols, cols);
         let kernel = format!("vision_tokens_{}_{}", variant(vector), out.dtype.name());
@@ -161,6 +162,11 @@ impl RowOps for Cuda {
 }
 
 impl Cuda {
+    /// Models with such a tower are refused before they are loaded.
+    pub(in crate::ops::cuda) fn without_class_token() -> Error {
+        Error::Device("a vision tower without a class token has no kernels: use the CPU".into())
+    }
+
     /// Numbers of a 16-byte access, or one.
     pub(in crate::ops::cuda) fn lanes(&self, vector: bool) -> usize {
         if vector { self.options.formats.activations.lanes() } else { 1 }
