@@ -303,6 +303,12 @@ fn no_setting_is_passed_over_in_silence() {
         let (model, file, prefix) = match section.as_str() {
             "config.json" => ("next-hub", "config.json", ""),
             "config.json, vision_config" => ("next-hub", "config.json", "/vision_config"),
+            "config.json, vision_config of siglip" => {
+                ("next-siglip", "config.json", "/vision_config")
+            }
+            "preprocessor_config.json of siglip" => {
+                ("llava-siglip", "preprocessor_config.json", "")
+            }
             "config.json, text_config" => ("next-hub", "config.json", "/text_config"),
             "config.json, text_config of qwen2" => ("next-qwen2", "config.json", "/text_config"),
             "config.json, text_config of phi3" => ("llava-phi3", "config.json", "/text_config"),

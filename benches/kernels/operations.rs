@@ -270,7 +270,9 @@ impl Case {
                 }
                 ops.patches(&model.tiles(), &Normalization { lut }, model.patch)?
             }
-            Kind::Tokens => ops.vision_tokens(&buffers[0], &weights[0], &weights[1], PARTITIONS)?,
+            Kind::Tokens => {
+                ops.vision_tokens(&buffers[0], Some(&weights[0]), &weights[1], PARTITIONS)?
+            }
             Kind::LayerNorm => ops.layer_norm(&buffers[0], &norms[0])?,
             Kind::Linear { activation, .. } => ops.linear(&buffers[0], &linears[0], activation)?,
             Kind::Linears { .. } => {

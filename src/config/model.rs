@@ -42,10 +42,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let architecture = architecture(&root)?;
     let quantization = quantization(&path, &map)?;
     let vision = vision(&root.section("vision_config")?)?;
-    // "full" of CLIP would hand the CLS token to the decoder, for which no method here has a rule; "default" of SigLIP,
-    // which has none, drops the first patch.
-    let strategy = if vision.class_token() { "default" } else { "full" };
-    root.choice("vision_feature_select_strategy", "default", &[(strategy, ())])?;
+    strategy(&root, &vision)?;
     let text = decoder::text(&root)?;
     let pinpoints = match architecture {
         Architecture::LlavaNext => Some(pinpoints(&root, &vision)?),
@@ -77,6 +74,27 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
         text,
         image,
     })
+}
+
+/// Fails unless the features are those of all patches and nothing else.
+fn strategy(root: &Section, vision: &VisionConfig) -> Result<()> {
+    const KEY: &str = "vision_feature_select_strategy";
+    let is_default = root.choice(KEY, "default", &[("default", true), ("full", false)])?;
+    if is_default == vision.class_token() {
+        return Ok(());
+    }
+    // Without the class token nobody knows what the first row is worth, and with it no method here has a rule for it.
+    let what = match is_default {
+        true => {
+            "is \"default\", which drops the first patch of a tower without a class token \
+             (vision_config.model_type siglip_vision_model), and is not supported; it must be \"full\""
+        }
+        false => {
+            "is \"full\", which hands the class token of CLIP to the decoder, and is not supported; it must be \
+             \"default\""
+        }
+    };
+    Err(root.error(KEY, what))
 }
 
 fn architecture(root: &Section) -> Result<Architecture> {

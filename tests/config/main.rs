@@ -173,6 +173,45 @@ fn decoders_have_their_classes_defaults() {
     assert_eq!(decoder(window).unwrap().text.max_positions, 2047);
 }
 
+/// What is absent is as transformers' SiglipVisionConfig has it.
+#[test]
+fn siglip_has_no_class_token() {
+    let siglip = |mut files: [Value; 2]| {
+        set(&mut files[0], "/vision_config", json!({ "model_type": "siglip_vision_model" }));
+        set(&mut files[0], "/vision_feature_select_strategy", json!("full"));
+        files
+    };
+    let mut files = siglip(llava15());
+    let size = json!({ "height": 224, "width": 224 });
+    files[1] = json!({ "image_processor_type": "SiglipImageProcessor", "size": size });
+    let model = read(&files).unwrap();
+    let vision = &model.vision;
+    assert_eq!((vision.hidden, vision.intermediate, vision.layers), (768, 3072, 12));
+    assert_eq!((vision.heads, vision.patches(), vision.eps), (12, 196, 1e-6));
+    assert_eq!(vision.activation, Activation::GeluTanh);
+    assert!(!vision.class_token() && !vision.pre_norm() && vision.patch_bias());
+    assert!(model.image.squash);
+    assert_eq!((model.image.mean, model.image.std), ([0.5; 3], [0.5; 3]));
+    // 27 patches of 14 pixels in 384: what is left over is not looked at.
+    set(&mut files[0], "/vision_config/image_size", json!(384));
+    set(&mut files[0], "/vision_config/patch_size", json!(14));
+    set(&mut files[1], "/size", json!({ "height": 384, "width": 384 }));
+    assert_eq!(read(&files).unwrap().vision.patches(), 729);
+    // With sub-images the picture is cut as LLaVA-NeXT's.
+    let mut next = siglip(vicuna());
+    set(&mut next[0], "/vision_config/image_size", json!(336));
+    assert!(!read(&next).unwrap().image.squash);
+    for (key, value, parts) in [
+        ("/vision_feature_select_strategy", json!("default"), &["first patch", "full"][..]),
+        ("/vision_config/patch_size", json!(400), &["patch_size", "400", "384"]),
+        ("/vision_config/hidden_act", json!("quick_gelu"), &["hidden_act", "gelu_pytorch_tanh"]),
+        ("@/image_processor_type", json!("CLIPImageProcessor"), &["SiglipImageProcessor"]),
+        ("@/do_center_crop", json!(true), &["do_center_crop"]),
+    ] {
+        assert_message(with(files.clone(), key, value), parts);
+    }
+}
+
 #[test]
 fn published_llava15() {
     let model = read(&llava15()).unwrap();

@@ -68,7 +68,12 @@ fn refused_values() {
         (
             "/vision_config/model_type",
             json!("siglip_vision_model"),
-            &["vision_config.model_type", "siglip"],
+            &["vision_feature_select_strategy", "siglip", "first patch", "full"],
+        ),
+        (
+            "/vision_config/model_type",
+            json!("dinov2"),
+            &["vision_config.model_type", "dinov2", "siglip_vision_model"],
         ),
         ("/vision_config/num_channels", json!(1), &["num_channels"]),
         ("/vision_config/image_size", json!(1_000_000), &["vision_config.image_size"]),
