@@ -115,6 +115,11 @@ impl Geometry {
         partition * self.stride() + self.prefix + patch
     }
 
+    /// Partition of a row in such a matrix, and its patch unless it is the class token's.
+    pub fn patch_of(&self, row: usize) -> (usize, Option<usize>) {
+        (row / self.stride(), (row % self.stride()).checked_sub(self.prefix))
+    }
+
     /// Patches along one side of a partition, *n*.
     pub fn side(&self) -> usize {
         self.side

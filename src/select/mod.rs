@@ -187,12 +187,8 @@ impl Kept {
     pub fn merged_patches(&self, geometry: &Geometry) -> Vec<Vec<u32>> {
         let mut all = vec![Vec::new(); self.indices.len()];
         let Some(mix) = &self.mix else { return all };
-        let rows = geometry.patches() + 1;
         for (source, _) in (0..mix.rows()).flat_map(|row| mix.row(row)) {
-            // The first row of a partition is its class token.
-            let (i, Some(patch)) = (source / rows, (source % rows).checked_sub(1)) else {
-                continue;
-            };
+            let (i, Some(patch)) = geometry.patch_of(source as usize) else { continue };
             if self.indices[i].binary_search(&(patch as u32)).is_err() {
                 all[i].push(patch as u32);
             }
