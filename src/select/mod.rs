@@ -188,7 +188,7 @@ impl Kept {
         let mut all = vec![Vec::new(); self.indices.len()];
         let Some(mix) = &self.mix else { return all };
         for (source, _) in (0..mix.rows()).flat_map(|row| mix.row(row)) {
-            let (i, Some(patch)) = geometry.patch_of(source as usize) else { continue };
+            let (i, Some(patch)) = geometry.patch_of(source) else { continue };
             if self.indices[i].binary_search(&(patch as u32)).is_err() {
                 all[i].push(patch as u32);
             }
