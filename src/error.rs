@@ -54,6 +54,23 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same for somebody else whom it strikes.
+    pub(crate) fn again(&self) -> Self {
+        match self {
+            Self::Model { path, what } => Self::Model { path: path.clone(), what: what.clone() },
+            Self::Image { name, what } => Self::Image { name: name.clone(), what: what.clone() },
+            Self::Request(what) => Self::Request(what.clone()),
+            Self::Capacity(what) => Self::Capacity(what.clone()),
+            Self::Device(what) => Self::Device(what.clone()),
+            Self::Numeric(what) => Self::Numeric(what.clone()),
+            Self::Cancelled => Self::Cancelled,
+            Self::Io { path, source } => {
+                let source = std::io::Error::new(source.kind(), source.to_string());
+                Self::Io { path: path.clone(), source }
+            }
+        }
+    }
+
     pub(crate) fn io(path: impl AsRef<Path>, source: std::io::Error) -> Self {
         Self::Io { path: path.as_ref().to_owned(), source }
     }

@@ -19,7 +19,6 @@ use hired::ops::{BatchOps, Executor, MemoryOps, Span, Storage};
 use hired::select::{Geometry, Method, Rule, Selection, Tuning, plan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 const TEXT: usize = 60;
 
@@ -49,7 +48,7 @@ fn count_on(
     model
         .require(layers.blocks(), &mut ops, &Imagined { format: Format::F16, quantization: None })
         .unwrap();
-    let mut quiet = |_, _, _| ControlFlow::Continue(());
+    let mut quiet = hired::model::quiet::<Counter>;
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
     let texts = [vec![0; TEXT], Vec::new()];
     let rows = model.embed(&mut ops, &texts, std::slice::from_ref(&encoded)).unwrap();

@@ -76,7 +76,7 @@ impl Asked {
         let plan = plan(&geometry, &self.selection)?;
         let norm = Normalization::new(&config.image, Resample::Pillow);
         let layers = Layers::of(&plan.needs, &config)?;
-        let mut quiet = |_, _, _| ControlFlow::Continue(());
+        let mut quiet = hired::model::quiet::<O>;
         let encoded = model.encode(ops, &tiles, &norm, &plan, layers, &mut quiet)?;
         let tokens = self.before.len() + encoded.kept.slots() + self.after.len();
         let pages = pages_for(tokens + STEPS);

@@ -1,9 +1,9 @@
 //! The next tokens of a group of answers.
 
-use super::runner::Runner;
-use crate::Result;
+use super::runner::Lent;
 use crate::ops::Ops;
 use crate::ops::sample::{self, Sampling};
+use crate::{Error, Result};
 
 /// What decides the next token of an answer, beside its logits.
 pub struct Turn<'a> {
@@ -14,7 +14,7 @@ pub struct Turn<'a> {
     pub tokens: &'a [u32],
 }
 
-impl<O: Ops> Runner<O> {
+impl<O: Ops> Lent<'_, O> {
     /// A token for each row of logits: drawn where the logits are, or, where one of the rows asks for what no device
     /// has, all of them on the host.
     pub fn draw(&mut self, logits: &O::Buffer, turns: &[Turn<'_>]) -> Result<Vec<u32>> {
@@ -32,6 +32,28 @@ impl<O: Ops> Runner<O> {
             .zip(turns)
             .map(|(row, turn)| on_host(row, turn))
             .collect())
+    }
+}
+
+impl<O: Ops> Lent<'_, O> {
+    /// As [`Lent::draw`], but each row keeps to itself that its logits are not finite.
+    pub fn draw_each(
+        &mut self,
+        logits: &O::Buffer,
+        turns: &[Turn<'_>],
+    ) -> Result<Vec<Result<u32>>> {
+        let what = match self.draw(logits, turns) {
+            Ok(tokens) => return Ok(tokens.into_iter().map(Ok).collect()),
+            Err(Error::Numeric(what)) => what,
+            Err(error) => return Err(error),
+        };
+        let mut numbers = self.ops.download(logits)?;
+        let cols = numbers.len() / turns.len();
+        let token = |(row, turn): (&mut [f32], &Turn<'_>)| match row.iter().all(|x| x.is_finite()) {
+            true => Ok(on_host(row, turn)),
+            false => Err(Error::Numeric(what.clone())),
+        };
+        Ok(numbers.chunks_exact_mut(cols).zip(turns).map(token).collect())
     }
 }
 

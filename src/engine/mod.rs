@@ -1,7 +1,10 @@
 //! Requests in, answers out.
 
+mod admission;
 mod answer;
 mod attention;
+mod batch;
+mod company;
 mod drawing;
 mod dry_run;
 mod inspect;
@@ -48,8 +51,8 @@ use crate::config::ModelConfig;
 use crate::ops::cpu::Cpu;
 use crate::ops::footprint::Footprint;
 use crate::select::Selection;
+use batch::Fate;
 use origin::Origin;
-use serving::Fate;
 use session::{Serve, Session};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -198,12 +201,12 @@ impl Engine {
     }
 
     /// Answers several requests together, as [`Engine::generate_batch`] does, but keeps them apart: a request that is
-    /// refused (its image, its words, its length), whose numbers overflow before its first token, or that `on_event`
-    /// stops before it, has its error in its place, and the others their answers.
+    /// refused (its image, its words, its length), whose numbers overflow, or that `on_event` stops before its first
+    /// token, has its error in its place, and the others their answers.
     ///
     /// # Errors
     /// What strikes all of them: [`crate::Error::Capacity`] when the requests together need more memory than there is,
-    /// [`crate::Error::Device`], and [`crate::Error::Numeric`] after the first token of each.
+    /// and [`crate::Error::Device`].
     pub fn generate_each(
         &mut self,
         requests: &[Request],

@@ -1,50 +1,13 @@
-//! What a session tells of the requests that it has served.
+//! What a session tells of how it came to an answer.
 
-use super::answer::{Answer, FinishReason, Memory, Stages};
+use super::answer::Stages;
 use super::prepare::Prepared;
-use super::session::{Begun, Session};
+use super::session::Session;
 use crate::Result;
 use crate::model::vit::Encoded;
-use crate::ops::memory::Purpose;
 use crate::ops::{Chosen, Ops};
 
 impl<O: Ops> Session<O> {
-    /// What the executor has taken.
-    pub(super) fn memory(&self, predicted_peak: usize) -> Memory {
-        let meter = self.runner.ops.meter();
-        Memory {
-            weights: meter.held(Purpose::Weights),
-            mapped: meter.mapped(),
-            kv: meter.held(Purpose::Kv),
-            workspace: meter.most(Purpose::Workspace),
-            other: 0,
-            peak: meter.peak(),
-            predicted_peak,
-        }
-    }
-
-    /// A request that has come to its end.
-    pub(super) fn told(&self, begun: Begun, memory: Memory) -> Answer {
-        let Begun { sequence, prompt_tokens, visuals, host_round_trip, mut timings, stages } =
-            begun;
-        timings.decode = sequence.decode_time().as_secs_f64();
-        let more = sequence.tokens.len() - 1;
-        timings.decode_tokens_per_second =
-            (more > 0 && timings.decode > 0.0).then(|| more as f64 / timings.decode);
-        Answer {
-            text: sequence.text,
-            finish_reason: sequence.finished.unwrap_or(FinishReason::Cancelled),
-            token_ids: sequence.tokens,
-            prompt_tokens,
-            visual: visuals.first().cloned(),
-            visuals,
-            host_round_trip,
-            timings,
-            memory,
-            stages,
-        }
-    }
-
     /// Copies of the intermediate results.
     pub(super) fn stages(
         &mut self,

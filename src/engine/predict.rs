@@ -2,20 +2,19 @@
 
 use super::drawing::Turn;
 use super::prepare::{Prepared, PreparedImage};
-use super::runner::{Runner, images};
+use super::runner::{Runner, images, quiet};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::{PAGE, Room, Tables, pages_for};
 use crate::model::Source;
 use crate::model::vit::Survey;
-use crate::ops::clock::Stage;
 use crate::ops::count::Counter;
 use crate::ops::footprint::Footprint;
 use crate::ops::memory::{Purpose, Size};
+use crate::ops::sample::Sampling;
 use crate::ops::{DECODE_ROWS, MemoryOps};
 use crate::{Error, Result};
 use std::cmp::Reverse;
-use std::ops::ControlFlow;
 
 /// Bytes that a batch takes beside the mapped weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,11 +25,6 @@ pub struct Need {
     pub workspace: usize,
     /// The most of everything at one moment, copied weights included.
     pub peak: usize,
-}
-
-/// Nobody waits for what is only counted.
-fn quiet(_: Stage, _: usize, _: usize) -> ControlFlow<()> {
-    ControlFlow::Continue(())
 }
 
 /// What draws a token of a request, whatever the token.
@@ -123,7 +117,7 @@ impl Predictor {
             let encoded = encoded.collect::<Result<Vec<_>>>()?;
             let mut own = runner.pools.tables();
             let prefilled = runner.prefill(prepared, &encoded, &mut own, &mut quiet)?;
-            runner.draw(&prefilled.logits, &[turn(prepared)])?;
+            runner.lend().draw(&prefilled.logits, &[turn(prepared)])?;
             tables.push((prepared, own));
         }
         // The last step of each group is its most expensive one. Which answers grow together changes as others end: the
@@ -140,8 +134,8 @@ impl Predictor {
                 turns.push(turn(prepared));
                 rows.push((0, tables));
             }
-            let logits = runner.step(&mut rows)?;
-            runner.draw(&logits, &turns)?;
+            let logits = runner.lend().step(&mut rows)?;
+            runner.lend().draw(&logits, &turns)?;
         }
         tables.into_iter().for_each(|(_, tables)| runner.pools.release(tables));
         Ok(())
@@ -169,6 +163,33 @@ impl Predictor {
         runner.encode(image, norm, None, &mut quiet)?;
         let meter = runner.ops.meter();
         Ok(Need { kv: 0, workspace: meter.most(Purpose::Workspace), peak: meter.peak() })
+    }
+
+    /// Workspace of a decode step of so many sequences that are so long, whatever draws their tokens.
+    pub fn step_need(
+        &mut self,
+        config: &ModelConfig,
+        sequences: usize,
+        positions: usize,
+    ) -> Result<usize> {
+        let room = Room::whole(sequences * pages_for(positions));
+        self.restart(config, &room, Held::default())?;
+        let runner = &mut self.runner;
+        let mut tables: Vec<Tables> = (0..sequences).map(|_| runner.pools.tables()).collect();
+        for tables in &mut tables {
+            runner.pools.append(tables, |_| positions - 1)?;
+        }
+        let mut rows: Vec<(u32, &mut Tables)> =
+            tables.iter_mut().map(|tables| (0, tables)).collect();
+        let logits = runner.lend().step(&mut rows)?;
+        let drawn = Sampling::default().with_temperature(1.0).with_top_k(8).with_top_p(0.5);
+        for sampling in [Sampling::default(), drawn] {
+            let turn = || Turn { sampling, before: &[], tokens: &[] };
+            runner.lend().draw(&logits, &rows.iter().map(|_| turn()).collect::<Vec<_>>())?;
+        }
+        drop((logits, rows));
+        tables.into_iter().for_each(|tables| runner.pools.release(tables));
+        Ok(runner.ops.meter().most(Purpose::Workspace))
     }
 
     /// Workspace of the piece of work that measures a machine.

@@ -27,7 +27,7 @@ pub struct Preparer {
 }
 
 /// A request in numbers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Prepared {
     /// Ids before each image, and those behind the last one.
     pub texts: Vec<Vec<u32>>,
@@ -41,7 +41,7 @@ pub struct Prepared {
 }
 
 /// An image in numbers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct PreparedImage {
     pub tiles: Arc<Tiles>,
     pub plan: Plan,

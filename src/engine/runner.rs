@@ -4,13 +4,15 @@ use super::prepare::{Prepared, PreparedImage};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
 use crate::kv::{self, Pools, Room, Tables};
+use crate::model::Source;
 use crate::model::decoder::{Forwarded, Thinning};
 use crate::model::llava::Llava;
 use crate::model::vit::{Encoded, Survey};
-use crate::model::{Progress, Source};
+use crate::ops::clock::Stage;
 use crate::ops::{Chosen, Ops, Span};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// Weights, executor and caches. The same code serves requests and, on the counter, predicts their cost.
 pub struct Runner<O: Ops> {
@@ -20,6 +22,22 @@ pub struct Runner<O: Ops> {
     room: Room,
     /// One for each group of layers; none when nothing is taken.
     caches: Vec<O::Cache>,
+}
+
+/// A runner in the hands of who works between two blocks of somebody's prompt: its sequences can go on meanwhile.
+pub struct Lent<'a, O: Ops> {
+    pub ops: &'a mut O,
+    pub pools: &'a mut Pools,
+    model: &'a Llava<O::Weight>,
+    caches: &'a mut [O::Cache],
+}
+
+/// Hears of every finished block as [`crate::model::Progress`] does, and may use the runner in between.
+pub type Between<'a, O> = dyn FnMut(Lent<'_, O>, Stage, usize, usize) -> ControlFlow<()> + 'a;
+
+/// Nobody waits.
+pub fn quiet<O: Ops>(_: Lent<'_, O>, _: Stage, _: usize, _: usize) -> ControlFlow<()> {
+    ControlFlow::Continue(())
 }
 
 /// The prompt's outcome.
@@ -76,10 +94,14 @@ impl<O: Ops> Runner<O> {
         &mut self,
         images: &[&PreparedImage],
         norm: &Normalization,
-        progress: &mut Progress<'_>,
+        between: &mut Between<'_, O>,
     ) -> Result<Survey<O>> {
         let selections: Vec<_> = images.iter().map(|i| (&i.plan, i.layers)).collect();
-        self.model.survey(&mut self.ops, &images[0].tiles, norm, &selections, progress)
+        let Self { ops, model, pools, caches, .. } = self;
+        let model = &*model;
+        model.survey(ops, &images[0].tiles, norm, &selections, &mut |ops, _, stage, done, all| {
+            between(Lent { ops, pools, model, caches }, stage, done, all)
+        })
     }
 
     /// Kept patches and features of an image; of its survey if there is one.
@@ -88,12 +110,17 @@ impl<O: Ops> Runner<O> {
         image: &PreparedImage,
         norm: &Normalization,
         survey: Option<&Survey<O>>,
-        progress: &mut Progress<'_>,
+        between: &mut Between<'_, O>,
     ) -> Result<Encoded<O>> {
         if let Some(survey) = survey {
             return survey.select(&mut self.ops, &image.plan, image.layers);
         }
-        self.model.encode(&mut self.ops, &image.tiles, norm, &image.plan, image.layers, progress)
+        let PreparedImage { tiles, plan, layers, .. } = image;
+        let Self { ops, model, pools, caches, .. } = self;
+        let model = &*model;
+        model.encode(ops, tiles, norm, plan, *layers, &mut |ops, _, stage, done, all| {
+            between(Lent { ops, pools, model, caches }, stage, done, all)
+        })
     }
 
     /// Runs the decoder over a prompt.
@@ -102,7 +129,7 @@ impl<O: Ops> Runner<O> {
         prepared: &Prepared,
         images: &[Encoded<O>],
         tables: &mut Tables,
-        progress: &mut Progress<'_>,
+        between: &mut Between<'_, O>,
     ) -> Result<Prefilled<O>> {
         let slots: usize = images.iter().map(|image| image.kept.slots()).sum();
         let tokens = prepared.text_tokens() + slots;
@@ -135,12 +162,25 @@ impl<O: Ops> Runner<O> {
         }
         let thinned = prepared.thinned(slots);
         let thinning = thinned.map(|(among, keep)| Thinning { among, keep, pages: later });
-        let (ops, caches) = (&mut self.ops, &mut self.caches);
+        let Self { ops, model, pools, caches, .. } = self;
+        let model = &*model;
+        let mut progress = |ops: &mut O, caches: &mut [O::Cache], stage, done, all| {
+            between(Lent { ops, pools, model, caches }, stage, done, all)
+        };
+        let thinning = thinning.as_ref();
         let Forwarded { logits, retained } =
-            self.model.prefill(ops, rows, caches, &batches, thinning.as_ref(), progress)?;
+            model.prefill(ops, rows, caches, &batches, thinning, &mut progress)?;
         Ok(Prefilled { logits, visual_rows, tokens, retained })
     }
 
+    /// All of it that its sequences need to go on.
+    pub fn lend(&mut self) -> Lent<'_, O> {
+        let Self { ops, model, pools, caches, .. } = self;
+        Lent { ops, pools, model, caches }
+    }
+}
+
+impl<O: Ops> Lent<'_, O> {
     /// Feeds one token to each sequence; logits `[sequences, V]`.
     pub fn step(&mut self, sequences: &mut [(u32, &mut Tables)]) -> Result<O::Buffer> {
         let tokens: Vec<u32> = sequences.iter().map(|(token, _)| *token).collect();
@@ -155,10 +195,10 @@ impl<O: Ops> Runner<O> {
             }
         }
         let mut batches = Vec::new();
-        for (spans, cache) in spans.into_iter().zip(&self.caches) {
+        for (spans, cache) in spans.into_iter().zip(self.caches.iter()) {
             batches.push(self.ops.batch(cache, tokens.clone(), spans)?);
         }
-        self.model.decode(&mut self.ops, &mut self.caches, &batches)
+        self.model.decode(self.ops, self.caches, &batches)
     }
 }
 

@@ -1,102 +1,193 @@
-//! A planned batch, from its pictures to the last token of its answers.
+//! Requests on their way: begun one after the other, answered together.
 
-use super::answer::{Event, FinishReason, Timings, Visual};
+use super::admission::Forecast;
+use super::answer::{Answer, Event, Stages, Timings, Visual};
+use super::company::{Company, Member};
 use super::drawing::Turn;
 use super::prepare::Prepared;
+use super::runner::{Lent, Prefilled};
 use super::sequence::Sequence;
-use super::session::{Begun, Listener, Session};
+use super::session::{Begun, Session};
+use crate::Result;
 use crate::kv::Tables;
-use crate::model::vit::Survey;
+use crate::model::vit::{Encoded, Survey};
 use crate::ops::clock::Stage;
-use crate::ops::{Chosen, DECODE_ROWS, Ops};
-use crate::{Error, Result};
+use crate::ops::memory::Purpose;
+use crate::ops::{Chosen, Ops};
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// What ends with a request that fails or is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    /// All of its batch.
-    Shared,
-    /// It alone.
-    Own,
+/// A request that may be begun.
+pub(super) struct Job<'p> {
+    pub number: usize,
+    pub prepared: Cow<'p, Prepared>,
+    /// From when on its times count.
+    pub start: Instant,
+    /// What it will take; `None` where that is taken already.
+    pub forecast: Option<Forecast>,
 }
 
-impl Fate {
-    /// Whether a failure of this kind leaves the other requests as they are.
-    fn spares_others(self, error: &Error) -> bool {
-        let is_its_own = matches!(
-            error,
-            Error::Cancelled | Error::Numeric(_) | Error::Request(_) | Error::Image { .. }
-        );
-        self == Self::Own && is_its_own
-    }
+/// What there is to begin.
+pub(super) enum Next<'p> {
+    /// This, now.
+    Begin(Box<Job<'p>>),
+    /// Nothing yet.
+    Nothing,
+    /// Nothing any more.
+    Over,
+}
 
-    /// What the others hear of an event's answer.
-    fn heard_by_others(self, flow: ControlFlow<()>) -> ControlFlow<()> {
-        if self == Self::Own { ControlFlow::Continue(()) } else { flow }
-    }
+/// Where a session takes requests from and hands answers to.
+pub(super) trait Desk<'p> {
+    /// The next request, while so many are being answered; `fits` tells whether there is memory for one beside them. May
+    /// wait when none are.
+    ///
+    /// # Errors
+    /// What ends all of them.
+    fn next(&mut self, live: usize, fits: &dyn Fn(&Forecast) -> bool) -> Result<Next<'p>>;
+    /// Takes news.
+    fn hear(&mut self, event: Event<'_>) -> ControlFlow<()>;
+    /// Whether a request is to end where it is.
+    fn is_stopped(&self, number: usize) -> bool;
+    /// Takes what a request has come to.
+    ///
+    /// # Errors
+    /// When that ends the others too.
+    fn ended(&mut self, number: usize, outcome: Result<Answer>) -> Result<()>;
+    /// Rows of prompts and images that may be computed between two tokens of those who have begun; `None`: all there are.
+    fn stall(&self) -> Option<usize>;
+    /// Hears of pages that nobody holds, and of all.
+    fn pages(&mut self, _free: usize, _all: usize) {}
 }
 
 impl<O: Ops> Session<O> {
-    /// Runs a planned batch to its end; what requests come to, in their order. Only requests of their own [`Fate`] fail
-    /// by themselves.
-    pub(super) fn serve(
+    /// Answers requests until there are no more.
+    ///
+    /// # Errors
+    /// What the desk says ends all of them. Sequences are then still there.
+    pub(super) fn run<'p>(
         &mut self,
-        batch: &[Prepared],
+        desk: &mut dyn Desk<'p>,
         survey: Option<&Survey<O>>,
-        start: Instant,
-        fate: Fate,
-        on_event: &mut Listener<'_>,
-    ) -> Result<Vec<Result<Begun>>> {
-        let mut all = Vec::with_capacity(batch.len());
-        let mut flow = ControlFlow::Continue(());
-        for (index, prepared) in batch.iter().enumerate() {
-            if flow.is_break() {
-                return Err(Error::Cancelled);
-            }
-            let mut tables = self.runner.pools.tables();
-            match self.begin(index, prepared, survey, start, &mut tables, on_event) {
-                Ok((begun, after)) => {
-                    all.push(Ok(begun));
-                    flow = fate.heard_by_others(after);
+        predicted_peak: usize,
+    ) -> Result<()> {
+        let mut company = Company::new(predicted_peak);
+        loop {
+            let next = desk.next(company.len(), &|forecast| self.fits(forecast, &company))?;
+            match next {
+                Next::Begin(job) => {
+                    self.admit(&job, survey, &mut company, desk)?;
+                    // Those who have begun get a token between two prompts, unless all begin first.
+                    if desk.stall().is_none() {
+                        continue;
+                    }
                 }
-                Err(error) if fate.spares_others(&error) => {
-                    self.runner.pools.release(tables);
-                    self.runner.ops.enter(Stage::Idle)?;
-                    self.runner.ops.clock()?.restart();
-                    all.push(Err(error));
-                }
-                Err(error) => return Err(error),
+                Next::Over if company.is_empty() => break,
+                Next::Nothing | Next::Over => {}
             }
+            company.advance(&mut self.runner.lend(), desk)?;
         }
-        let mut begun: Vec<&mut Begun> = all.iter_mut().flatten().collect();
-        self.decode(&mut begun, flow, start, fate, on_event)?;
-        Ok(all)
+        self.runner.ops.enter(Stage::Idle)
     }
 
-    /// Runs a request up to its first token; the sequence then has the `tables`.
-    fn begin(
+    /// Begins a request; it joins the company, or ends.
+    fn admit<'p>(
         &mut self,
-        index: usize,
-        prepared: &Prepared,
+        job: &Job<'p>,
         survey: Option<&Survey<O>>,
-        start: Instant,
-        tables: &mut Tables,
-        on_event: &mut Listener<'_>,
-    ) -> Result<(Begun, ControlFlow<()>)> {
-        let runner = &mut self.runner;
-        let mut progress =
-            |stage, done, all| on_event(Event::Progress { request: index, stage, done, all });
-        let mut encoded = Vec::with_capacity(prepared.images.len());
-        for image in &prepared.images {
-            let norm = &self.preparer.normalization;
-            encoded.push(runner.encode(image, norm, survey, &mut progress)?);
+        company: &mut Company,
+        desk: &mut dyn Desk<'p>,
+    ) -> Result<()> {
+        let pages = match self.make_room(job, company) {
+            Ok(pages) => pages,
+            Err(error) => return desk.ended(job.number, Err(error)),
+        };
+        let mut tables = self.runner.pools.tables();
+        let begun = self.begin(job, survey, &mut tables, company, desk);
+        match begun {
+            Ok(begun) => {
+                company.join(Member {
+                    number: job.number,
+                    start: job.start,
+                    begun,
+                    pages,
+                    failed: None,
+                });
+                company.leave(&mut self.runner.lend(), desk)
+            }
+            Err(error) => {
+                self.runner.pools.release(tables);
+                // What failed is no longer under way. If this fails too, the first failure is the one to tell.
+                let _ = self.runner.ops.enter(Stage::Idle);
+                if let Ok(clock) = self.runner.ops.clock() {
+                    clock.restart();
+                }
+                let (free, all) = self.runner.pools.count();
+                desk.pages(free, all);
+                desk.ended(job.number, Err(error))
+            }
         }
-        let prefilled = runner.prefill(prepared, &encoded, tables, &mut progress)?;
+    }
+
+    /// Runs a request up to its first token; the sequence then has the `tables`. The company goes on meanwhile, as far as
+    /// the desk asks for it.
+    fn begin<'p>(
+        &mut self,
+        job: &Job<'p>,
+        survey: Option<&Survey<O>>,
+        tables: &mut Tables,
+        company: &mut Company,
+        desk: &mut dyn Desk<'p>,
+    ) -> Result<Begun> {
+        let Job { number, prepared, start, .. } = job;
+        let (runner, norm) = (&mut self.runner, &self.preparer.normalization);
+        // The executor learns that a request begins.
+        let workspace = runner.ops.meter().held(Purpose::Workspace);
+        if workspace > 0 {
+            runner.ops.reserve(Purpose::Workspace, workspace)?;
+        }
+        // Where the number of rows shows on the way, an executor works differently until the first token.
+        let is_exact = prepared.images.iter().all(|image| image.plan.is_exact());
+        let stall = desk.stall().filter(|_| is_exact);
+        let mut broken = None;
+        let image_rows = Cell::new(0);
+        let mut between = |mut lent: Lent<'_, O>, stage, done, all: usize| {
+            let flow = desk.hear(Event::Progress { request: *number, stage, done, all });
+            if flow.is_break() {
+                return flow;
+            }
+            let rows = match stage {
+                Stage::Prefill => prepared.prompt_tokens(),
+                _ => image_rows.get(),
+            };
+            let gone_on = company.between(&mut lent, desk, rows as f64 / all as f64, stall);
+            match gone_on.and_then(|worked| if worked { lent.ops.enter(stage) } else { Ok(()) }) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    broken = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        };
+        let mut outcome = (|| {
+            let mut encoded = Vec::with_capacity(prepared.images.len());
+            for image in &prepared.images {
+                let geometry = &image.plan.geometry;
+                image_rows.set(geometry.partitions() * (geometry.patches() + 1));
+                encoded.push(runner.encode(image, norm, survey, &mut between)?);
+            }
+            let prefilled = runner.prefill(prepared, &encoded, tables, &mut between)?;
+            Ok((encoded, prefilled))
+        })();
+        if let Some(error) = broken {
+            outcome = Err(error);
+        }
+        let (encoded, prefilled) = outcome?;
         let before = prepared.penalized(self.preparer.config.image_token);
         let turn = Turn { sampling: prepared.sampling, before: &before, tokens: &[] };
-        let first = runner.draw(&prefilled.logits, &[turn])?[0];
+        let first = runner.lend().draw(&prefilled.logits, &[turn])?[0];
         runner.ops.enter(Stage::Idle)?;
         // Before the token is told: this is where scores that are none come to light.
         let mut visuals = Vec::with_capacity(encoded.len());
@@ -111,16 +202,38 @@ impl<O: Ops> Session<O> {
         }
 
         let mut sequence = Sequence::new(
-            index,
+            *number,
             std::mem::take(tables),
             &self.preparer.tokenizer,
             prepared,
             before,
             if prepared.ignore_eos { Vec::new() } else { self.preparer.config.eos.clone() },
         );
-        let flow = sequence.push(first, start, on_event)?;
-        let runner = &mut self.runner;
-        let clock = runner.ops.clock()?;
+        let pushed = sequence.push(first, *start, &mut |event| desk.hear(event));
+        let begun = pushed.and_then(|_| self.accounts(prepared, &encoded, &prefilled));
+        let (timings, stages) = match begun {
+            Ok((timings, stages)) => {
+                (Timings { ttft: sequence.ttft.as_secs_f64(), ..timings }, stages)
+            }
+            Err(error) => {
+                // The pages go back with the tables.
+                *tables = sequence.tables;
+                return Err(error);
+            }
+        };
+        let prompt_tokens = prefilled.tokens;
+        let host_round_trip = encoded.iter().any(|encoded| encoded.kept.synchronized());
+        Ok(Begun { sequence, prompt_tokens, visuals, host_round_trip, timings, stages })
+    }
+
+    /// Where the time up to the first token went, and the intermediate results if they are asked for.
+    fn accounts(
+        &mut self,
+        prepared: &Prepared,
+        encoded: &[Encoded<O>],
+        prefilled: &Prefilled<O>,
+    ) -> Result<(Timings, Option<Stages>)> {
+        let clock = self.runner.ops.clock()?;
         let mut seconds = |stage| clock.take(stage).as_secs_f64();
         let timings = Timings {
             load: self.load.as_secs_f64(),
@@ -130,61 +243,11 @@ impl<O: Ops> Session<O> {
             select: seconds(Stage::Select),
             project: seconds(Stage::Project),
             prefill: seconds(Stage::Prefill),
-            ttft: sequence.ttft.as_secs_f64(),
             ..Timings::default()
         };
-        let stages = if prepared.keep_stages {
-            let rows = prefilled.visual_rows.as_ref();
-            Some(self.stages(prepared, &encoded, rows, &prefilled.logits)?)
-        } else {
-            None
-        };
-        let prompt_tokens = prefilled.tokens;
-        let host_round_trip = encoded.iter().any(|encoded| encoded.kept.synchronized());
-        Ok((Begun { sequence, prompt_tokens, visuals, host_round_trip, timings, stages }, flow))
-    }
-
-    /// Draws tokens until every answer has ended.
-    fn decode(
-        &mut self,
-        begun: &mut [&mut Begun],
-        mut flow: ControlFlow<()>,
-        start: Instant,
-        fate: Fate,
-        on_event: &mut Listener<'_>,
-    ) -> Result<()> {
-        loop {
-            let mut live: Vec<&mut Sequence> = Vec::new();
-            for sequence in begun.iter_mut().map(|b| &mut b.sequence) {
-                if flow.is_break() && sequence.finished.is_none() {
-                    let _ = sequence.finish(FinishReason::Cancelled, on_event)?;
-                }
-                match sequence.finished {
-                    Some(_) => {
-                        self.runner.pools.release(std::mem::take(&mut sequence.tables));
-                    }
-                    None => live.push(sequence),
-                }
-            }
-            if live.is_empty() {
-                self.runner.ops.enter(Stage::Idle)?;
-                return Ok(());
-            }
-            for group in live.chunks_mut(DECODE_ROWS) {
-                let mut rows: Vec<(u32, &mut Tables)> = group
-                    .iter_mut()
-                    .map(|s| (*s.tokens.last().expect("begun with a token"), &mut s.tables))
-                    .collect();
-                let logits = self.runner.step(&mut rows)?;
-                let turns: Vec<Turn<'_>> = group.iter().map(|s| s.turn()).collect();
-                let tokens = self.runner.draw(&logits, &turns)?;
-                for (sequence, token) in group.iter_mut().zip(tokens) {
-                    let after = sequence.push(token, start, on_event)?;
-                    if fate.heard_by_others(after).is_break() {
-                        flow = ControlFlow::Break(());
-                    }
-                }
-            }
-        }
+        let rows = prefilled.visual_rows.as_ref();
+        let stages =
+            prepared.keep_stages.then(|| self.stages(prepared, encoded, rows, &prefilled.logits));
+        Ok((timings, stages.transpose()?))
     }
 }

@@ -1,15 +1,17 @@
 //! Serving requests on one executor.
 
+use super::admission::Gate;
 use super::answer::{Answer, Event, Stages, Timings, Visual};
 use super::attention::{Attention, Watched};
+use super::batch::Fate;
 use super::limit::Limit;
 use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_cache, check_memory, check_weights};
 use super::prepare::{Prepared, PreparedImage, Preparer};
 use super::request::{EngineOptions, Image, Request};
-use super::runner::{Runner, room_for};
+use super::runner::{Runner, quiet, room_for};
 use super::sequence::Sequence;
-use super::serving::Fate;
+use super::serving::Desk;
 use super::taking::{LoadProgress, Taking};
 use crate::config::ModelConfig;
 use crate::kv::{self, Room, Shape};
@@ -38,17 +40,10 @@ pub trait Serve: Send {
         fate: Fate,
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Result<Answer>>>;
-    /// Answers a request that is prepared already; its times count from `start`.
-    fn answer(
-        &mut self,
-        prepared: Prepared,
-        start: Instant,
-        on_event: &mut Listener<'_>,
-    ) -> Result<Answer>;
-    /// What prepares requests, on any thread.
-    fn preparer(&self) -> Arc<Preparer>;
-    /// Pages of the caches' first group that nobody holds, and all of them.
-    fn pages(&self) -> (usize, usize);
+    /// Readies the session for [`Serve::answer`] of so many requests at a time.
+    fn gate(&mut self, running: usize) -> Result<Gate>;
+    /// Answers the requests that come to the desk, which have been at the gate.
+    fn answer(&mut self, desk: &mut dyn Desk<'static>) -> Result<()>;
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
     fn sweep(
@@ -67,11 +62,14 @@ pub trait Serve: Send {
 /// A model on an executor, and what turns requests into numbers.
 pub struct Session<O: Ops> {
     pub(super) preparer: Arc<Preparer>,
-    pub(super) weights: Weights,
+    pub(super) weights: Arc<Weights>,
     pub(super) predictor: Predictor,
     pub(super) runner: Runner<O>,
     pub(super) kv_tokens: Option<usize>,
     pub(super) load: Duration,
+    pub(super) footprint: Footprint,
+    /// Workspace of the largest step, where requests come one by one.
+    pub(super) step: usize,
 }
 
 /// What one request has come to before its first token.
@@ -124,23 +122,12 @@ where
         Ok(answers)
     }
 
-    fn answer(
-        &mut self,
-        prepared: Prepared,
-        start: Instant,
-        on_event: &mut Listener<'_>,
-    ) -> Result<Answer> {
-        self.weights.check_unchanged()?;
-        let mut answers = self.answers(&[prepared], start, Fate::Shared, on_event)?;
-        answers.remove(0)
+    fn gate(&mut self, running: usize) -> Result<Gate> {
+        self.open_gate(running)
     }
 
-    fn preparer(&self) -> Arc<Preparer> {
-        self.preparer.clone()
-    }
-
-    fn pages(&self) -> (usize, usize) {
-        self.runner.pools.count()
+    fn answer(&mut self, desk: &mut dyn Desk<'static>) -> Result<()> {
+        self.settled(|session| session.run(desk, None, 0))
     }
 
     fn sweep(
@@ -168,8 +155,8 @@ where
         let need = self.predictor.vision_need(&self.preparer.normalization, &image, held)?;
         check_memory(&need, held, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Workspace, need.workspace)?;
-        let mut quiet = |_, _, _| ControlFlow::Continue(());
-        let encoded = self.runner.encode(&image, &self.preparer.normalization, None, &mut quiet);
+        let norm = &self.preparer.normalization;
+        let encoded = self.runner.encode(&image, norm, None, &mut quiet);
         let idle = self.runner.ops.enter(Stage::Idle);
         let encoded = encoded?;
         idle?;
@@ -242,9 +229,9 @@ impl<O: Ops> Session<O> {
             runner.reserve(config, &Room::whole(kv::pages_for(tokens)))?;
         }
         let (preparer, weights) = origin.into_parts(options)?;
-        let preparer = Arc::new(preparer);
+        let (preparer, weights) = (Arc::new(preparer), Arc::new(weights));
         let load = start.elapsed();
-        Ok(Self { preparer, weights, predictor, runner, kv_tokens, load })
+        Ok(Self { preparer, weights, predictor, runner, kv_tokens, load, footprint, step: 0 })
     }
 
     /// Answers a prepared batch, in its order.
@@ -256,9 +243,7 @@ impl<O: Ops> Session<O> {
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Result<Answer>>> {
         let predicted_peak = self.plan(batch)?;
-        let served = self.settled(|session| session.serve(batch, None, start, fate, on_event))?;
-        let memory = self.memory(predicted_peak);
-        Ok(served.into_iter().map(|begun| begun.map(|begun| self.told(begun, memory))).collect())
+        self.settled(|session| session.serve(batch, None, start, fate, predicted_peak, on_event))
     }
 
     /// Gives back what earlier batches took and the next need not have; a cache of fixed size stays.
@@ -293,12 +278,12 @@ impl<O: Ops> Session<O> {
 
     /// Takes the weights of vision blocks that only scoring needs.
     fn require(&mut self, image: &PreparedImage) -> Result<()> {
-        self.predictor.require(image, &self.weights)?;
+        self.predictor.require(image, &*self.weights)?;
         let more = self.predictor.weights().0 - self.runner.ops.meter().held(Purpose::Weights);
         check_weights(more, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Weights, more)?;
         let blocks = image.layers.blocks();
-        self.runner.model.require(blocks, &mut self.runner.ops, &self.weights)
+        self.runner.model.require(blocks, &mut self.runner.ops, &*self.weights)
     }
 
     /// Takes the vision blocks that requests need.

@@ -1,11 +1,12 @@
 //! The same requests under many selections, the picture seen once.
 
 use super::answer::{Answer, Event};
+use super::batch::Fate;
+use super::company;
 use super::predict::{Need, check_memory};
 use super::prepare::Prepared;
 use super::request::{Image, Prompt, Request};
-use super::runner::{images, room_for};
-use super::serving::Fate;
+use super::runner::{Lent, images, room_for};
 use super::session::Session;
 use crate::ops::{DECODE_ROWS, Ops};
 use crate::select::Selection;
@@ -53,23 +54,25 @@ impl<O: Ops> Session<O> {
         self.require_all(asked.iter().flatten())?;
         let (batches, need) = self.fitting(&asked)?;
 
-        let begun = self.settled(|session| {
+        let answers = self.settled(|session| {
             let norm = &session.preparer.normalization;
-            let mut layer = |_, _, _| go_on();
+            let mut layer = |_: Lent<'_, O>, _, _, _| go_on();
             let survey = session.runner.survey(&images(&batches), norm, &mut layer)?;
-            let mut begun = Vec::with_capacity(batches.len());
+            let mut answers: Vec<Answer> = Vec::with_capacity(batches.len());
             for batch in &batches {
                 let heard = &mut |_: Event<'_>| go_on();
-                let served = session.serve(batch, Some(&survey), start, Fate::Shared, heard)?;
-                begun.extend(served.into_iter().collect::<Result<Vec<_>>>()?);
+                let fate = Fate::Shared;
+                let served = session.serve(batch, Some(&survey), start, fate, need.peak, heard)?;
+                answers.extend(served.into_iter().collect::<Result<Vec<_>>>()?);
                 if go_on().is_break() {
                     return Err(Error::Cancelled);
                 }
             }
-            Ok(begun)
+            Ok(answers)
         })?;
-        let memory = self.memory(need.peak);
-        let answers: Vec<Answer> = begun.into_iter().map(|b| self.told(b, memory)).collect();
+        // Of all batches.
+        let memory = company::memory(self.runner.ops.meter(), need.peak);
+        let answers: Vec<Answer> = answers.into_iter().map(|a| Answer { memory, ..a }).collect();
         let of_place = |place: usize| answers[place * requests.len()..][..requests.len()].to_vec();
         Ok(places.into_iter().map(of_place).collect())
     }

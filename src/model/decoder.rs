@@ -114,18 +114,19 @@ impl<W> Decoder<W> {
         thinning: Option<&Thinning>,
         last_only: bool,
         stage: Stage,
-        progress: &mut Progress<'_>,
+        progress: &mut Progress<'_, O>,
     ) -> Result<Forwarded<O>> {
         let mut retained = None;
         let mut thinned = Vec::new();
         let mut blocks = self.blocks.iter().enumerate();
-        for (group, cache) in caches.iter_mut().enumerate() {
-            let layers = cache.layers();
+        for group in 0..caches.len() {
+            let layers = caches[group].layers();
             for (index, (layer, block)) in blocks.by_ref().take(layers).enumerate() {
                 let batch = match batches.get(group) {
                     Some(batch) => batch,
                     None => &thinned[group - batches.len()],
                 };
+                let cache = &mut caches[group];
                 ops.layer(Some(layer));
                 let products = [&block.q, &block.k, &block.v];
                 let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
@@ -169,7 +170,7 @@ impl<W> Decoder<W> {
                 let inner = ops.normed_swiglu(&x, &block.post_norm, &block.gate, &block.up)?;
                 ops.linear_add(&mut x, &inner, &block.down)?;
                 drop(inner);
-                report(progress, stage, layer + 1, self.blocks.len())?;
+                report(progress, ops, caches, stage, layer + 1, self.blocks.len())?;
             }
         }
         ops.layer(None);

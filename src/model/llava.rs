@@ -3,7 +3,7 @@
 use super::decoder::{Decoder, Forwarded, Thinning};
 use super::projector::Projector;
 use super::vit::{Encoded, Layers, Survey, Vit};
-use super::{Loader, Progress, Source};
+use super::{Loader, Progress, Source, quiet};
 use crate::Result;
 use crate::config::{Architecture, ModelConfig};
 use crate::image::{Normalization, Tiles};
@@ -64,7 +64,7 @@ impl<W> Llava<W> {
         norm: &Normalization,
         plan: &Plan,
         layers: Layers,
-        progress: &mut Progress<'_>,
+        progress: &mut Progress<'_, O>,
     ) -> Result<Encoded<O>> {
         if plan.needs.rows() {
             return self
@@ -82,7 +82,7 @@ impl<W> Llava<W> {
         tiles: &Tiles,
         norm: &Normalization,
         selections: &[(&Plan, Layers)],
-        progress: &mut Progress<'_>,
+        progress: &mut Progress<'_, O>,
     ) -> Result<Survey<O>> {
         let layers: Vec<Layers> = selections.iter().map(|(_, layers)| *layers).collect();
         let mut survey = self.vit.survey(ops, tiles, norm, &layers, progress)?;
@@ -135,7 +135,7 @@ impl<W> Llava<W> {
         caches: &mut [O::Cache],
         batches: &[O::Batch],
         thinning: Option<&Thinning>,
-        progress: &mut Progress<'_>,
+        progress: &mut Progress<'_, O>,
     ) -> Result<Forwarded<O>> {
         ops.enter(Stage::Prefill)?;
         let stage = Stage::Prefill;
@@ -152,10 +152,17 @@ impl<W> Llava<W> {
         ops.enter(Stage::Decode)?;
         ops.step(batches, caches, &mut |ops, caches| {
             let rows = ops.embed(self.decoder.embedding(), &batches[0])?;
-            let mut quiet = |_, _, _| std::ops::ControlFlow::Continue(());
             let stage = Stage::Decode;
-            let out =
-                self.decoder.forward(ops, rows, caches, batches, None, false, stage, &mut quiet)?;
+            let out = self.decoder.forward(
+                ops,
+                rows,
+                caches,
+                batches,
+                None,
+                false,
+                stage,
+                &mut quiet::<O>,
+            )?;
             Ok(out.logits)
         })
     }

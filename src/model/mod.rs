@@ -164,11 +164,31 @@ impl<'a, O: Ops> Loader<'a, O> {
     }
 }
 
-/// Hears of every finished block (stage, blocks done, blocks in all) and may stop the work.
-pub type Progress<'a> = dyn FnMut(Stage, usize, usize) -> ControlFlow<()> + 'a;
+/// Hears of every finished block (stage, blocks done, blocks in all) and may stop the work, or do other work with the
+/// executor in between; with the caches too, where the interrupted work has them (else there are none).
+pub type Progress<'a, O> =
+    dyn FnMut(&mut O, &mut [<O as Executor>::Cache], Stage, usize, usize) -> ControlFlow<()> + 'a;
 
-fn report(progress: &mut Progress<'_>, stage: Stage, done: usize, all: usize) -> Result<()> {
-    match progress(stage, done, all) {
+/// Nobody waits.
+pub fn quiet<O: Ops>(
+    _: &mut O,
+    _: &mut [O::Cache],
+    _: Stage,
+    _: usize,
+    _: usize,
+) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+fn report<O: Ops>(
+    progress: &mut Progress<'_, O>,
+    ops: &mut O,
+    caches: &mut [O::Cache],
+    stage: Stage,
+    done: usize,
+    all: usize,
+) -> Result<()> {
+    match progress(ops, caches, stage, done, all) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(()) => Err(Error::Cancelled),
     }

@@ -4,6 +4,8 @@ mod apart;
 #[path = "../common/mod.rs"]
 mod common;
 mod folder;
+#[path = "../support/load.rs"]
+mod load;
 mod messages;
 mod scheduler;
 mod sweep;

@@ -1,53 +1,14 @@
 //! An engine that many clients use at once.
 
+use super::load::{Client, many_at_once};
 use super::{fixture, go, load, question};
 use hired::engine::{
-    Answer, FinishReason, Image, Request, Scheduler, SchedulerOptions, SubmitError, Ticket, Update,
+    Device, EngineOptions, FinishReason, Image, Request, Scheduler, SchedulerOptions, SubmitError,
+    Update,
 };
+use hired::select::{Method, Selection};
 use hired::{Engine, Error};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
-/// What became of one request.
-struct Client {
-    ticket: Ticket,
-    updates: Receiver<Update>,
-}
-
-impl Client {
-    fn submit(scheduler: &Scheduler, request: Request) -> Result<Self, SubmitError> {
-        let (sender, updates) = channel();
-        let ticket = scheduler.submit(request, move |update| drop(sender.send(update)))?;
-        Ok(Self { ticket, updates })
-    }
-
-    fn next(&self) -> Update {
-        self.updates.recv_timeout(Duration::from_secs(60)).expect("an update")
-    }
-
-    /// The outcome; the text and tokens that were told on the way are those of the answer, and nothing comes after it.
-    fn outcome(self) -> Result<Answer, Error> {
-        let (mut ids, mut all) = (Vec::new(), String::new());
-        loop {
-            match self.next() {
-                Update::Token { id, text, .. } => {
-                    ids.push(id);
-                    all += &text;
-                }
-                Update::Finished { text, answer, .. } => {
-                    assert_eq!((ids, all + &text), (answer.token_ids.clone(), answer.text.clone()));
-                    assert!(self.updates.recv_timeout(Duration::from_secs(60)).is_err());
-                    return Ok(*answer);
-                }
-                Update::Failed(error) => {
-                    assert!(self.updates.recv_timeout(Duration::from_secs(60)).is_err());
-                    return Err(error);
-                }
-                _ => {}
-            }
-        }
-    }
-}
+use std::sync::mpsc::channel;
 
 fn start(engine: Engine) -> Scheduler {
     Scheduler::start(engine, SchedulerOptions::default())
@@ -161,13 +122,83 @@ fn draining_answers_what_was_accepted_and_stopping_cancels_it() {
 fn a_failure_of_one_request_leaves_the_next_its_answer() {
     let folder = super::model_copy("next-hub");
     super::edit_tensor(folder.path(), "multi_modal_projector.linear_1.bias", |x| x[0] = f32::NAN);
-    let options = hired::EngineOptions::default().with_device(hired::Device::Cpu);
+    let options = EngineOptions::default().with_device(Device::Cpu);
     let scheduler = start(Engine::load(folder.path(), options).unwrap());
     let words = Request::new("Hello").with_max_new_tokens(4);
     let broken = Client::submit(&scheduler, question()).unwrap();
     let next = Client::submit(&scheduler, words.clone()).unwrap();
     assert!(matches!(broken.outcome(), Err(Error::Numeric(_))));
-    let mut engine =
-        Engine::load(fixture("models/next-hub"), hired::EngineOptions::default()).unwrap();
+    let mut engine = Engine::load(fixture("models/next-hub"), EngineOptions::default()).unwrap();
     assert_eq!(next.outcome().unwrap().token_ids, engine.generate(&words, go).unwrap().token_ids);
+}
+
+#[test]
+fn requests_that_come_at_random_get_the_tokens_that_they_get_alone() {
+    // A cache in which about three of them have room, one large enough for all; one by one, and prompts as a whole.
+    for (seed, kv_tokens, options) in [
+        (1, Some(900), SchedulerOptions::default().with_max_stall(16)),
+        (2, None, SchedulerOptions::default().with_max_stall(1)),
+        (3, None, SchedulerOptions::default().with_max_stall(None).with_max_running(20)),
+        (4, Some(900), SchedulerOptions::default().with_max_running(1)),
+    ] {
+        let model = fixture("models/next-hub");
+        let engine = EngineOptions::default().with_device(Device::Cpu).with_kv_tokens(kv_tokens);
+        let shared = Engine::load(model, engine).unwrap();
+        many_at_once(&mut load("next-hub"), shared, options, 64, seed);
+    }
+}
+
+/// Between the first token and the last of an answer others begin, and it goes on while they do.
+#[test]
+fn an_answer_goes_on_while_others_begin() {
+    let order = |stall: Option<usize>| {
+        let scheduler =
+            Scheduler::start(load("next-hub"), SchedulerOptions::default().with_max_stall(stall));
+        let (sender, told) = channel();
+        let hear = |name: &'static str| {
+            let sender = sender.clone();
+            move |update| drop(sender.send((name, update)))
+        };
+        let long = Request::new("Hi").with_max_new_tokens(2000).with_ignore_eos(true);
+        let first = scheduler.submit(long, hear("first")).unwrap();
+        while !matches!(told.recv().unwrap(), (_, Update::Token { .. })) {}
+        let image = question().with_selection(Selection::default().with_method(Method::Full));
+        let second = scheduler.submit(image, hear("second")).unwrap();
+        // Tokens of the first between two blocks of the second.
+        let (mut between, mut blocks) = (0, 0);
+        loop {
+            match told.recv().unwrap() {
+                ("second", Update::Progress { .. }) => blocks += 1,
+                ("second", Update::Token { .. }) => break,
+                ("first", Update::Token { .. }) if blocks > 0 => between += 1,
+                _ => {}
+            }
+        }
+        drop((first, second));
+        (between, blocks)
+    };
+    let (none, blocks) = order(None);
+    let (some, _) = order(Some(1));
+    assert_eq!(none, 0);
+    // One at every block but the last, after which comes the second's own token.
+    assert!(some >= blocks - 1, "{some} of {blocks}");
+}
+
+#[test]
+fn what_the_cache_has_no_place_for_waits_or_is_refused_with_the_numbers() {
+    let options = EngineOptions::default().with_device(Device::Cpu).with_kv_tokens(320);
+    let scheduler = start(Engine::load(fixture("models/next-hub"), options).unwrap());
+    let asking = |new: usize| Request::new("Hi").with_max_new_tokens(new).with_ignore_eos(true);
+    let refused = Client::submit(&scheduler, asking(400)).err().unwrap().to_string();
+    assert!(refused.contains("320") && refused.contains("cache"), "{refused}");
+    // The second has to wait, the third need not; but no more than a few may pass.
+    let first = Client::submit(&scheduler, asking(250)).unwrap();
+    assert!(matches!(first.next(), Update::Started));
+    let second = Client::submit(&scheduler, asking(200)).unwrap();
+    let third = Client::submit(&scheduler, asking(2)).unwrap();
+    assert_eq!(third.outcome().unwrap().token_ids.len(), 2);
+    assert!(second.updates.try_recv().is_err());
+    first.ticket.cancel();
+    assert_eq!(first.updates.iter().filter(|u| matches!(u, Update::Finished { .. })).count(), 1);
+    assert_eq!(second.outcome().unwrap().token_ids.len(), 200);
 }

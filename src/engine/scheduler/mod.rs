@@ -10,11 +10,13 @@ pub use statistics::Statistics;
 pub use ticket::Ticket;
 pub use update::{SubmitError, Update};
 
-use super::prepare::Preparer;
+use super::admission::Gate;
 use super::request::Request;
 use super::{CardInfo, Engine};
+use crate::Error;
+use crate::config::ModelConfig;
 use crate::setters::setters;
-use queue::{Job, Phase, Queue};
+use queue::{Phase, Queue, Waiting};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -26,15 +28,24 @@ use std::time::Instant;
 pub struct SchedulerOptions {
     /// Requests that may wait for their turn; one more is refused with [`SubmitError::Full`].
     pub max_waiting: usize,
-    /// Requests that are answered at the same time.
+    /// Requests that are answered at the same time. Up to 8 are decoded for little more than the cost of one.
     pub max_running: usize,
+    /// Rows of prompts and images that may be computed between two tokens of an answer that has begun: how long it
+    /// stalls when others come. `None`: prompts are computed as a whole, which answers most in the long run. What keeps a
+    /// number of rows that only shows on the way (the rules `paper` and `repo`, PruMerge) is not interrupted.
+    pub max_stall: Option<usize>,
     /// Bytes that results of images seen before may take, so that they need not be computed again. `None`: none are kept.
     pub cache_memory: Option<usize>,
 }
 
 impl Default for SchedulerOptions {
     fn default() -> Self {
-        Self { max_waiting: 64, max_running: crate::ops::DECODE_ROWS, cache_memory: None }
+        Self {
+            max_waiting: 64,
+            max_running: crate::ops::DECODE_ROWS,
+            max_stall: Some(128),
+            cache_memory: None,
+        }
     }
 }
 
@@ -42,6 +53,7 @@ setters! {
     SchedulerOptions {
         with_max_waiting(max_waiting: usize);
         with_max_running(max_running: usize);
+        with_max_stall(max_stall: impl Into<Option<usize>>);
         with_cache_memory(cache_memory: impl Into<Option<usize>>);
     }
 }
@@ -49,7 +61,9 @@ setters! {
 /// A running engine that many clients use at once: a handle that may be cloned and shared between threads.
 ///
 /// The engine has a thread of its own. Requests wait in a queue of bounded length and are begun in the order in which
-/// they came. When the last handle is dropped, what is under way is cancelled and the thread ends.
+/// they came, as soon as the cache has pages for the longest answer that they may get; a few later ones may overtake one
+/// that does not fit yet. All that have begun get their next token together, and each gets the tokens that it would get
+/// alone. When the last handle is dropped, what is under way is cancelled and the thread ends.
 ///
 /// ```no_run
 /// use hired::{Engine, EngineOptions, Request, Scheduler, SchedulerOptions, SubmitError, Update};
@@ -87,7 +101,9 @@ pub struct Scheduler(Arc<Running>);
 /// The thread and what it shares with the handles.
 struct Running {
     queue: Arc<Queue>,
-    preparer: Arc<Preparer>,
+    /// Why none may pass, where that is known already.
+    gate: Result<Gate, Error>,
+    config: ModelConfig,
     card: Option<CardInfo>,
     notes: Vec<String>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -105,7 +121,9 @@ impl Scheduler {
     /// # Panics
     /// When the system cannot start a thread.
     pub fn start(engine: Engine, options: SchedulerOptions) -> Self {
-        let preparer = engine.session.preparer();
+        let mut engine = engine;
+        let gate = engine.session.gate(options.max_running.max(1));
+        let config = engine.config().clone();
         let (card, notes) = (engine.card.clone(), engine.notes.clone());
         let queue = Arc::new(Queue::new(options));
         let worker = queue.clone();
@@ -114,7 +132,7 @@ impl Scheduler {
             .spawn(move || worker::run(engine, &worker))
             .expect("a thread for the engine");
         let thread = Mutex::new(Some(thread));
-        Self(Arc::new(Running { queue, preparer, card, notes, thread }))
+        Self(Arc::new(Running { queue, gate, config, card, notes, thread }))
     }
 
     /// Puts a request into the queue. `on_update` hears what becomes of it, on the engine's thread, which waits for it
@@ -132,11 +150,12 @@ impl Scheduler {
         on_update: impl FnMut(Update) + Send + 'static,
     ) -> Result<Ticket, SubmitError> {
         let came = Instant::now();
-        let Running { queue, preparer, .. } = &*self.0;
+        let Running { queue, gate, .. } = &*self.0;
         // Before any work: an image takes a while to decode.
         queue.check()?;
-        let prepared = match preparer.prepare(&request) {
-            Ok(prepared) => prepared,
+        let prepared = gate.as_ref().map_err(Error::again).and_then(|gate| gate.prepare(&request));
+        let (prepared, forecast) = match prepared {
+            Ok(both) => both,
             Err(error) => {
                 queue.count(|statistics| statistics.refused += 1);
                 return Err(SubmitError::Refused(error));
@@ -144,7 +163,8 @@ impl Scheduler {
         };
         let ticket = Ticket::new(queue);
         let cancelled = ticket.flag();
-        queue.push(Job { prepared, came, cancelled, on_update: Box::new(on_update) })?;
+        let on_update = Box::new(on_update);
+        queue.push(Waiting { prepared, forecast, came, cancelled, on_update, overtaken: 0 })?;
         Ok(ticket)
     }
 
@@ -165,8 +185,8 @@ impl Scheduler {
 
     /// The model's configuration.
     #[doc(hidden)]
-    pub fn config(&self) -> &crate::config::ModelConfig {
-        &self.0.preparer.config
+    pub fn config(&self) -> &ModelConfig {
+        &self.0.config
     }
 
     /// Takes no new requests, and returns when those accepted have ended.

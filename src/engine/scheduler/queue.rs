@@ -4,6 +4,7 @@ use super::SchedulerOptions;
 use super::statistics::Statistics;
 use super::update::{SubmitError, Update};
 use crate::Error;
+use crate::engine::admission::Forecast;
 use crate::engine::prepare::Prepared;
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,15 +12,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// Requests that came later and may begin before one for which there is no room, so that it does not wait for ever.
+const OVERTAKING: usize = 4;
+
 /// A request in the queue.
-pub struct Job {
+pub struct Waiting {
     pub prepared: Prepared,
+    pub forecast: Forecast,
     pub came: Instant,
     pub cancelled: Arc<AtomicBool>,
     pub on_update: Box<dyn FnMut(Update) + Send>,
+    /// Requests behind it that have begun.
+    pub overtaken: usize,
 }
 
-impl Job {
+impl Waiting {
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Relaxed)
     }
@@ -47,7 +54,7 @@ pub struct Queue {
 }
 
 struct State {
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<Waiting>,
     phase: Phase,
     statistics: Statistics,
 }
@@ -91,7 +98,7 @@ impl Queue {
         Ok(())
     }
 
-    pub fn push(&self, job: Job) -> Result<(), SubmitError> {
+    pub fn push(&self, job: Waiting) -> Result<(), SubmitError> {
         let mut state = self.state();
         self.room(&mut state)?;
         state.waiting.push_back(job);
@@ -101,8 +108,10 @@ impl Queue {
         Ok(())
     }
 
-    /// The next request that is not cancelled, when there is one: `None` when no more will come.
-    pub fn pop(&self) -> Option<Job> {
+    /// The next request that is not cancelled and fits beside the `live` ones: the first, or one of the next few if the
+    /// first does not fit and was not overtaken too often. Without any live one it waits for one to come. `None`: there
+    /// is none now, or without a live one, none will come any more.
+    pub fn take(&self, live: usize, fits: &dyn Fn(&Forecast) -> bool) -> Option<Waiting> {
         let mut state = self.state();
         loop {
             let over = state.phase >= Phase::Stopping;
@@ -113,11 +122,13 @@ impl Queue {
                 state = self.state();
                 continue;
             }
-            if let Some(job) = state.waiting.pop_front() {
+            let may = live < self.options.max_running.max(1);
+            let fits = |job: &Waiting| live == 0 || fits(&job.forecast);
+            if may && let Some(job) = next(&mut state.waiting, fits) {
                 state.statistics.running += 1;
                 return Some(job);
             }
-            if state.phase != Phase::Open {
+            if state.phase != Phase::Open || live > 0 {
                 return None;
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -133,7 +144,7 @@ impl Queue {
         self.tell_cancelled(leaving);
     }
 
-    fn tell_cancelled(&self, leaving: Vec<Job>) {
+    fn tell_cancelled(&self, leaving: Vec<Waiting>) {
         for mut job in leaving {
             self.count(|statistics| statistics.cancelled += 1);
             (job.on_update)(Update::Failed(Error::Cancelled));
@@ -150,6 +161,11 @@ impl Queue {
         state.phase = state.phase.max(phase);
         drop(state);
         self.changed.notify_all();
+    }
+
+    /// Takes no more requests.
+    pub fn close_now(&self) {
+        self.close(Phase::Stopping);
     }
 
     /// Nobody answers any more: what still waits fails with what `why` says.
@@ -194,8 +210,18 @@ impl Queue {
     }
 }
 
+/// The first request that fits, unless it would overtake one that was overtaken too often.
+fn next(waiting: &mut VecDeque<Waiting>, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
+    let index = waiting.iter().position(|job| fits(job) || job.overtaken >= OVERTAKING)?;
+    if !fits(&waiting[index]) {
+        return None;
+    }
+    waiting.iter_mut().take(index).for_each(|job| job.overtaken += 1);
+    waiting.remove(index)
+}
+
 /// The waiting requests that are to leave: those cancelled, or all.
-fn take_cancelled(state: &mut State, all: bool) -> Vec<Job> {
+fn take_cancelled(state: &mut State, all: bool) -> Vec<Waiting> {
     let mut leaving = Vec::new();
     let mut index = 0;
     while index < state.waiting.len() {

@@ -1,67 +1,135 @@
 //! The thread that owns the engine.
 
-use super::queue::{Job, Phase, Queue};
+use super::queue::{Queue, Waiting};
 use super::update::Update;
-use crate::Error;
 use crate::engine::Engine;
-use crate::engine::answer::{Event, FinishReason};
+use crate::engine::admission::Forecast;
+use crate::engine::answer::{Answer, Event, FinishReason};
+use crate::engine::serving::{Desk, Job, Next};
+use crate::{Error, Result};
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Answers requests until no more come.
 pub fn run(mut engine: Engine, queue: &Queue) {
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        while let Some(job) = queue.pop() {
-            answer(&mut engine, queue, job);
-        }
-    }));
-    queue.close(Phase::Stopping);
-    // Before the end is told: what waits for it may want the device.
+    let mut desk = Counter { queue, running: HashMap::new(), begun: 0 };
+    let outcome = catch_unwind(AssertUnwindSafe(|| engine.session.answer(&mut desk)));
+    queue.close_now();
+    // Before the end is told: whoever waits for it may want the device.
     drop(engine);
-    let broken = || {
-        Error::Device(
+    let why = match outcome {
+        Ok(Ok(())) => Error::Cancelled,
+        Ok(Err(error)) => error,
+        Err(_) => Error::Device(
             "the engine's thread has failed, which is a defect: start it again, and please report it".into(),
-        )
+        ),
     };
-    queue.end(if outcome.is_ok() { || Error::Cancelled } else { broken });
+    for (_, mut running) in desk.running {
+        // One of these may be what has failed.
+        let failed = Update::Failed(why.again());
+        let _ = catch_unwind(AssertUnwindSafe(|| (running.on_update)(failed)));
+        queue.count(|statistics| statistics.failed += 1);
+    }
+    queue.end(|| why.again());
 }
 
-fn answer(engine: &mut Engine, queue: &Queue, job: Job) {
-    let Job { prepared, came, cancelled, mut on_update } = job;
-    let mut rest = String::new();
-    let mut hear = |update| on_update(update);
-    hear(Update::Started);
-    let outcome = engine.session.answer(prepared, came, &mut |event| {
-        queue.sweep();
-        match event {
-            Event::Progress { stage, done, all, .. } => hear(Update::Progress { stage, done, all }),
-            Event::Token { id, text, .. } => {
-                queue.count(|statistics| statistics.new_tokens += 1);
-                hear(Update::Token { id, text: text.into() });
+/// Where the engine takes requests from the queue.
+struct Counter<'q> {
+    queue: &'q Queue,
+    running: HashMap<usize, Running>,
+    begun: usize,
+}
+
+/// A request that has begun.
+struct Running {
+    cancelled: Arc<AtomicBool>,
+    on_update: Box<dyn FnMut(Update) + Send>,
+    /// Text that was held back to its end.
+    rest: String,
+}
+
+impl Desk<'static> for Counter<'_> {
+    fn next(&mut self, live: usize, fits: &dyn Fn(&Forecast) -> bool) -> Result<Next<'static>> {
+        let Some(waiting) = self.queue.take(live, fits) else {
+            return Ok(if live == 0 { Next::Over } else { Next::Nothing });
+        };
+        let Waiting { prepared, forecast, came, cancelled, mut on_update, .. } = waiting;
+        on_update(Update::Started);
+        let number = self.begun;
+        self.begun += 1;
+        self.running.insert(number, Running { cancelled, on_update, rest: String::new() });
+        Ok(Next::Begin(Box::new(Job {
+            number,
+            prepared: Cow::Owned(prepared),
+            start: came,
+            forecast: Some(forecast),
+        })))
+    }
+
+    fn hear(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        self.queue.sweep();
+        let (number, update) = match event {
+            Event::Progress { request, stage, done, all } => {
+                (request, Some(Update::Progress { stage, done, all }))
             }
-            Event::Finished { text, .. } => rest = text.into(),
-        }
-        let stop = cancelled.load(std::sync::atomic::Ordering::Relaxed) || queue.is_stopping();
-        if stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    let (free, all) = engine.session.pages();
-    queue.count(|statistics| {
-        statistics.running -= 1;
-        (statistics.pages_free, statistics.pages) = (free, all);
-        match &outcome {
-            Ok(answer) => {
-                statistics.prompt_tokens += answer.prompt_tokens as u64;
-                match answer.finish_reason {
-                    FinishReason::Cancelled => statistics.cancelled += 1,
-                    _ => statistics.finished += 1,
+            Event::Token { request, id, text } => {
+                self.queue.count(|statistics| statistics.new_tokens += 1);
+                (request, Some(Update::Token { id, text: text.into() }))
+            }
+            Event::Finished { request, text, .. } => {
+                if let Some(running) = self.running.get_mut(&request) {
+                    running.rest = text.into();
                 }
+                (request, None)
             }
-            Err(Error::Cancelled) => statistics.cancelled += 1,
-            Err(_) => statistics.failed += 1,
+        };
+        if let Some((running, update)) = self.running.get_mut(&number).zip(update) {
+            (running.on_update)(update);
         }
-    });
-    hear(match outcome {
-        Ok(answer) => Update::Finished { text: rest, answer: Box::new(answer) },
-        Err(error) => Update::Failed(error),
-    });
+        match self.is_stopped(number) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    fn is_stopped(&self, number: usize) -> bool {
+        let cancelled = |running: &Running| running.cancelled.load(Ordering::Relaxed);
+        self.running.get(&number).is_some_and(cancelled) || self.queue.is_stopping()
+    }
+
+    fn ended(&mut self, number: usize, outcome: Result<Answer>) -> Result<()> {
+        self.queue.count(|statistics| {
+            statistics.running -= 1;
+            match &outcome {
+                Ok(answer) => {
+                    statistics.prompt_tokens += answer.prompt_tokens as u64;
+                    match answer.finish_reason {
+                        FinishReason::Cancelled => statistics.cancelled += 1,
+                        _ => statistics.finished += 1,
+                    }
+                }
+                Err(Error::Cancelled) => statistics.cancelled += 1,
+                Err(_) => statistics.failed += 1,
+            }
+        });
+        if let Some(Running { mut on_update, rest, .. }) = self.running.remove(&number) {
+            on_update(match outcome {
+                Ok(answer) => Update::Finished { text: rest, answer: Box::new(answer) },
+                Err(error) => Update::Failed(error),
+            });
+        }
+        Ok(())
+    }
+
+    fn stall(&self) -> Option<usize> {
+        self.queue.options.max_stall
+    }
+
+    fn pages(&mut self, free: usize, all: usize) {
+        self.queue.count(|statistics| (statistics.pages_free, statistics.pages) = (free, all));
+    }
 }

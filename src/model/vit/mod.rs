@@ -120,7 +120,7 @@ impl<W> Vit<W> {
         norm: &Normalization,
         plan: &Plan,
         layers: Layers,
-        progress: &mut Progress<'_>,
+        progress: &mut Progress<'_, O>,
     ) -> Result<Encoded<O>> {
         ops.enter(Stage::Vision)?;
         let blocks = self.feature_blocks.max(layers.blocks());
@@ -135,7 +135,7 @@ impl<W> Vit<W> {
         for layer in 0..last {
             self.note_features(ops, layer, &x, &mut features)?;
             self.whole(ops, layer, &mut x, tiles.partitions(), &mut seen)?;
-            report(progress, Stage::Vision, layer + 1, blocks)?;
+            report(progress, ops, &mut [], Stage::Vision, layer + 1, blocks)?;
         }
         self.note_features(ops, last, &x, &mut features)?;
 
@@ -171,7 +171,7 @@ impl<W> Vit<W> {
                 kept_x
             }
         };
-        report(progress, Stage::Vision, blocks, blocks)?;
+        report(progress, ops, &mut [], Stage::Vision, blocks, blocks)?;
         Ok(Encoded { features, projected: false, kept })
     }
 

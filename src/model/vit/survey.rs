@@ -79,7 +79,7 @@ impl<W> Vit<W> {
         tiles: &Tiles,
         norm: &Normalization,
         selections: &[Layers],
-        progress: &mut Progress<'_>,
+        progress: &mut Progress<'_, O>,
     ) -> Result<Survey<O>> {
         ops.enter(Stage::Vision)?;
         let partitions = tiles.partitions();
@@ -101,7 +101,7 @@ impl<W> Vit<W> {
             } else {
                 self.whole(ops, layer, &mut x, partitions, &mut seen)?;
             }
-            report(progress, Stage::Vision, layer + 1, blocks)?;
+            report(progress, ops, &mut [], Stage::Vision, layer + 1, blocks)?;
         }
         let features = features.unwrap_or(x);
         Ok(Survey { features, projected: None, seen, heads: self.config.heads })

@@ -71,7 +71,8 @@ impl SelectionOps for Cuda {
     /// Chosen on the device by what its kernels know, else by the host. The host waits only for what it
     /// chooses by, or for a number that the plan does not tell.
     fn select(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
-        self.whole = !plan.is_exact();
+        // A prompt may have several images, of which one suffices.
+        self.whole |= !plan.is_exact();
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
         let (place, block) = self.region(layout.words() * WORD)?;
