@@ -60,7 +60,7 @@ fn what_can_never_be_answered_is_refused_when_it_is_submitted() {
 fn a_full_queue_refuses_and_cancelled_requests_leave_it() {
     let options = SchedulerOptions::default().with_max_waiting(2).with_max_running(1);
     let scheduler = Scheduler::start(load("next-hub"), options);
-    let endless = question().with_max_new_tokens(400).with_ignore_eos(true);
+    let endless = question().with_max_new_tokens(3500).with_ignore_eos(true);
     let running = Client::submit(&scheduler, endless.clone()).unwrap();
     assert!(matches!(running.next(), Update::Started));
     let first = Client::submit(&scheduler, question()).unwrap();
@@ -69,7 +69,7 @@ fn a_full_queue_refuses_and_cancelled_requests_leave_it() {
     assert!(matches!(full, SubmitError::Full { waiting: 2, .. }), "{full}");
     first.ticket.cancel();
     assert!(matches!(first.outcome(), Err(Error::Cancelled)));
-    let third = Client::submit(&scheduler, question()).unwrap();
+    let third = Client::submit(&scheduler, endless).unwrap();
     // What was told of the running one so far are tokens of its answer.
     running.ticket.cancel();
     match running.outcome() {
