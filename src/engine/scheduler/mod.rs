@@ -34,7 +34,8 @@ pub struct SchedulerOptions {
     /// stalls when others come. `None`: prompts are computed as a whole, which answers most in the long run. What keeps a
     /// number of rows that only shows on the way (the rules `paper` and `repo`, PruMerge) is not interrupted.
     pub max_stall: Option<usize>,
-    /// Bytes that results of images seen before may take, so that they need not be computed again. `None`: none are kept.
+    /// Bytes that results of images seen before may take, so that they need not be computed again. It has no effect yet:
+    /// nothing is kept, and the statistics of the cache stay 0.
     pub cache_memory: Option<usize>,
 }
 
