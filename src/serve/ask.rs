@@ -293,3 +293,111 @@ fn stops(body: &mut Fields) -> Result<Vec<String>, ApiError> {
     }
     Ok(texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::{btree_map, vec};
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn terms() -> Terms {
+        Terms {
+            model: "model".into(),
+            selection: Selection::default(),
+            default_tokens: 512,
+            most_tokens: None,
+            images: Images { folder: None, max_pixels: None, most: 4 },
+        }
+    }
+
+    fn read(body: &Value, way: Way) -> Result<Asked, ApiError> {
+        Asked::read(body.to_string().as_bytes(), way, &terms())
+    }
+
+    fn sound() -> Value {
+        json!({
+            "model": "model@30%", "stream": true, "stream_options": {"include_usage": true}, "max_tokens": 5, "n": 1,
+            "temperature": 0.5, "top_p": 0.9, "top_k": 3, "seed": 1, "stop": ["a"], "tools": [], "logprobs": false,
+            "hired": {"budget": "20%", "method": "hired", "rule": "paper", "alpha": 0.5, "newlines": "all", "kept": true},
+            "messages": [
+                {"role": "system", "content": "s"},
+                {"role": "user", "content": [
+                    {"type": "text", "text": "t"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGlyZWQ="}},
+                ]},
+            ],
+            "prompt": "p",
+        })
+    }
+
+    fn anything() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "(full|user|text|data:,x|-1|[0-9]{1,20}%?|\\PC{0,8})".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                btree_map("(type|text|role|content|url|image_url|budget|\\PC{0,3})", inner, 0..4)
+                    .prop_map(|map| map.into_iter().collect()),
+            ]
+        })
+    }
+
+    /// Every place in a value at which something else may stand.
+    fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        match value {
+            Value::Object(map) => {
+                map.iter().for_each(|(key, value)| places(value, &format!("{at}/{key}"), found));
+            }
+            Value::Array(items) => {
+                let items = items.iter().enumerate();
+                items.for_each(|(i, value)| places(value, &format!("{at}/{i}"), found));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn a_sound_body_is_read_whole() {
+        let asked = read(&sound(), Way::Chat).unwrap();
+        assert!(asked.stream && asked.include_usage && asked.kept && asked.overlay.is_empty());
+        // What stands in the body holds against what rides in the model's name; `prompt` belongs to the other way.
+        assert_eq!((asked.request.selection.budget.to_string(), asked.unknown), ("20%".into(), 1));
+        assert_eq!((asked.request.max_new_tokens, asked.request.sampling.seed), (5, 1));
+        assert_eq!(asked.request.images().len(), 1);
+        assert!(asked.request.literal);
+    }
+
+    proptest! {
+        /// Whatever stands anywhere in a body: a request, or a failure that is the client's and names a field that is
+        /// there or missing there.
+        #[test]
+        fn bodies_of_any_kind_are_read_or_refused(place: prop::sample::Index, other in anything()) {
+            let mut body = sound();
+            let mut found = Vec::new();
+            places(&body, "", &mut found);
+            let at: &String = place.get(&found);
+            *body.pointer_mut(at).unwrap() = other;
+            for way in [Way::Chat, Way::Text] {
+                if let Err(error) = read(&body, way) {
+                    prop_assert!(error.status.is_client_error(), "{body}: {error:?}");
+                    let message = error.object()["error"]["message"].to_string();
+                    prop_assert!(message.len() < 2000, "{message}");
+                }
+            }
+        }
+
+        /// Bytes that are no JSON at all.
+        #[test]
+        fn bytes_are_refused(bytes in vec(any::<u8>(), 0..64)) {
+            let error = Asked::read(&bytes, Way::Chat, &terms());
+            prop_assert!(error.is_err_and(|error| error.status.as_u16() == 400));
+        }
+    }
+}
