@@ -361,4 +361,40 @@ typedef struct GemvParams {
     uint32_t reserved;
 } GemvParams;
 
+/* quantize.cu */
+typedef struct QuantizeParams {
+    const void* x;     /* [rows, cols] */
+    const float* norm; /* [cols]: RMSNorm weight, or null for x as it is */
+    int8_t* codes;     /* [rows, stride] */
+    float* scales;     /* [rows]: NaN for a row that is not finite */
+    uint32_t rows;
+    uint32_t cols;
+    uint32_t x_stride; /* numbers from row to row */
+    uint32_t stride;   /* >= cols, a multiple of 16; the codes beyond are zero */
+    float inverse_cols; /* 1 / cols */
+    float eps;          /* of the norm */
+} QuantizeParams;
+
+/* Scales of integer factors. */
+typedef struct FactorScales {
+    const void* weights[3]; /* int8: f32 [cols[i]]; int4: f16 [cols[i], all of inner / group] */
+    const float* rows;      /* of x's rows where they are int8, else null */
+    uint32_t group_bits;    /* int4: 5, 6 or 7, 2 to which power numbers share a scale */
+    uint32_t reserved;
+} FactorScales;
+
+/* gemm_dp4a.cu, gemm_mma*_q8.cu, gemm_fma_q4.cu, gemm_mma_q4.cu: products with integer weights. int8: x is codes, too; rows of x and of the weights are
+ * padded with zeros to multiples of 16, which `inner` counts. int4: two codes, each plus 8, in a byte, the first in its
+ * lower half; strides are counted in numbers. */
+typedef struct ScaledGemmParams {
+    GemmParams product;
+    FactorScales scales;
+} ScaledGemmParams;
+
+/* gemv_q8.cu, gemv_q4.cu: the same of a few rows. */
+typedef struct ScaledGemvParams {
+    GemvParams product;
+    FactorScales scales;
+} ScaledGemvParams;
+
 #endif

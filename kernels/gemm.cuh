@@ -89,7 +89,24 @@ struct Tile {
         return static_cast<const T*>(p.x) + min(row + i, p.rows - 1) * static_cast<size_t>(p.x_stride) + first(p);
     }
 
+    // A weight, and a row of it.
+    struct WeightRow {
+        uint32_t which;
+        uint32_t row;
+    };
+
     // The same for a weight's. Of WIDTH columns of a warp gate and up have half each.
+    template <int WIDTH>
+    __device__ WeightRow weight_row(const GemmParams& p, uint32_t i) const
+    {
+        uint32_t of = which, column = col + i;
+        if (p.epilogue == HIRED_GATE) {
+            of = i % WIDTH / (WIDTH / 2);
+            column = col + i / WIDTH * (WIDTH / 2) + i % (WIDTH / 2);
+        }
+        return {of, min(column, Columns(p, of).cols - 1)};
+    }
+
     template <int WIDTH, typename T>
     __device__ const T* w_row(const GemmParams& p, uint32_t i) const
     {
@@ -176,10 +193,20 @@ struct Slab {
     }
 };
 
+// Sums of floating-point products are what they are: see Int8Sums in gemm_q8.cuh.
+struct FloatSums {
+    template <int N>
+    __device__ void operator()(uint32_t, uint32_t, uint32_t, float (&)[N]) const
+    {
+    }
+};
+
 // The epilogue of LINES lines, N columns at a time; the warp reads and writes whole pieces of rows of out.
-// `row_of` gives the row of a line; `first` is the warp's first column in the tile.
-template <typename T, int N, int LINES, int WIDTH, typename Tile, typename RowOf>
-__device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH> slab, uint32_t first, RowOf row_of)
+// `row_of` gives the row of a line; `first` is the warp's first column in the tile. `scaled` makes of the bits of a sum,
+// given its weight, row and column, the number that it stands for.
+template <typename T, int N, int LINES, int WIDTH, typename Tile, typename RowOf, typename Scaled>
+__device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH> slab, uint32_t first, RowOf row_of,
+                              Scaled scaled)
 {
     constexpr int HALF = WIDTH / 2;
     static_assert(HALF % N == 0, "no access reaches from gate to up");
@@ -194,6 +221,8 @@ __device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH>
             float gate[N], up[N];
             load(slab.number(line, i % HALF), gate);
             load(slab.number(line, HALF + i % HALF), up);
+            scaled(0, row, at, gate);
+            scaled(1, row, at, up);
             conclude_gate<T>(p, row, at, gate, up);
         }
     } else {
@@ -205,6 +234,7 @@ __device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH>
             float x[N];
             load(slab.number(line, in_line), x);
             if (p.parts == 1) {
+                scaled(tile.which, row, at, x);
                 conclude<T>(p, c, row, at, x);
             } else {
                 const uint32_t before = is_gated ? in_line / HALF * c.cols : c.before;

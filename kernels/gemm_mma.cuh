@@ -1,5 +1,6 @@
-// Matrix products on tensor cores: fp16 factors, fp32 sums. Tiles in shared memory, fragments, and what a
-// block does with them; gemm_mma8.cu and gemm_mma16.cu bring the tiles there.
+// Matrix products on tensor cores, of fp16 with sums in fp32 and of int8 with sums in int32: tiles in shared memory,
+// fragments, and what a block does with them. A matrix of 8 by 8 fp16 is one of 8 by 16 int8: only what is multiplied
+// differs.
 //
 // Four warps share a tile two by two. Of a step of 16 a warp of the large tile reads 64 rows of x and 64 of w
 // by 8 ldmatrix.x4 (4 KB, 32 clocks of shared memory) for 64x64x16 multiply-adds (64 clocks of an A100's
@@ -8,24 +9,38 @@
 
 #include "gemm.cuh"
 #include "mma.cuh"
+#include "scales.cuh"
 
 // Numbers of a row in a tile: 64 bytes, four vectors.
-constexpr int MMA_STEP = 32;
+template <typename T>
+constexpr int MMA_STEP = 64 / sizeof(T);
 constexpr int MMA_THREADS = 128;
+
+// What products of T are added up in.
+template <typename T>
+struct SumOf {
+    typedef float Number;
+};
+
+template <>
+struct SumOf<int8_t> {
+    typedef int32_t Number;
+};
 
 // Vectors change places from row to row, so that neither the 8 rows of a matrix nor 8 lanes that write meet in
 // a bank.
+template <typename T>
 __device__ inline uint32_t tile_offset(uint32_t row, uint32_t vector)
 {
-    return row * MMA_STEP + (vector ^ (row / 2 % 4)) * LANES<Half>;
+    return row * MMA_STEP<T> + (vector ^ (row / 2 % 4)) * LANES<T>;
 }
 
-// SIZE rows of x or w, the vectors of them that this thread moves: four lanes for a row.
-template <int SIZE>
+// SIZE rows of x or w, the vectors of them that this thread moves: four lanes for a row. `From` is where one begins.
+template <typename From, int SIZE>
 struct Rows {
     static constexpr int VECTORS = SIZE * 4 / MMA_THREADS;
 
-    const Half* from[VECTORS];
+    From from[VECTORS];
 
     // `row_of` gives a row of the tile.
     template <typename RowOf>
@@ -48,12 +63,13 @@ struct Rows {
 };
 
 // The sums of a warp's part of the tile.
-template <int ROWS, int COLS>
+template <typename T, int ROWS, int COLS>
 struct WarpTile {
+    typedef typename SumOf<T>::Number Number;
     static constexpr int HIGH = ROWS / 2, WIDE = COLS / 2; // of the warp
     static constexpr int LINES = 32;                       // of a slab
 
-    float sums[HIGH / 16][WIDE / 8][4] = {};
+    Number sums[HIGH / 16][WIDE / 8][4] = {};
 
     __device__ static uint32_t row()
     {
@@ -66,18 +82,18 @@ struct WarpTile {
     }
 
     // One step: x [ROWS, MMA_STEP] and w [COLS, MMA_STEP] in shared memory.
-    __device__ void add(const Half* x, const Half* w)
+    __device__ void add(const T* x, const T* w)
     {
         const uint32_t lane = threadIdx.x % WARP;
 #pragma unroll
-        for (int k = 0; k < MMA_STEP / LANES<Half>; k += 2) {
+        for (int k = 0; k < MMA_STEP<T> / LANES<T>; k += 2) {
             uint32_t a[HIGH / 16][4], b[WIDE / 16][4];
 #pragma unroll
             for (int i = 0; i < HIGH / 16; i++)
-                ptx::ldmatrix_x4(a[i], x + tile_offset(row() + i * 16 + lane % 16, k + lane / 16));
+                ptx::ldmatrix_x4(a[i], x + tile_offset<T>(row() + i * 16 + lane % 16, k + lane / 16));
 #pragma unroll
             for (int j = 0; j < WIDE / 16; j++)
-                ptx::ldmatrix_x4(b[j], w + tile_offset(col() + j * 16 + lane / 16 * 8 + lane % 8, k + lane / 8 % 2));
+                ptx::ldmatrix_x4(b[j], w + tile_offset<T>(col() + j * 16 + lane / 16 * 8 + lane % 8, k + lane / 8 % 2));
 #pragma unroll
             for (int i = 0; i < HIGH / 16; i++)
 #pragma unroll
@@ -86,9 +102,10 @@ struct WarpTile {
         }
     }
 
-    // Through `memory`, BYTES that nobody uses any more.
-    template <int N, int BYTES>
-    __device__ void write(const GemmParams& p, const Tile<ROWS, COLS>& tile, unsigned char (&memory)[BYTES]) const
+    // Through `memory`, BYTES that nobody uses any more, to out in numbers of Out, N at a time.
+    template <typename Out, int N, int BYTES, typename Scaled>
+    __device__ void write(const GemmParams& p, const Tile<ROWS, COLS>& tile, unsigned char (&memory)[BYTES],
+                          Scaled scaled) const
     {
         static_assert(BYTES >= 4 * LINES * WIDE * 4, "room for four slabs");
         const uint32_t lane = threadIdx.x % WARP;
@@ -98,65 +115,154 @@ struct WarpTile {
 #pragma unroll
             for (int i = 0; i < LINES; i += 8)
 #pragma unroll
-                for (int j = 0; j < WIDE / 8; j++) {
-                    const float* two = sums[(first + i) / 16][j] + i / 8 % 2 * 2;
-                    *reinterpret_cast<float2*>(slab.number(i + lane / 4, j * 8 + lane % 4 * 2)) =
-                        make_float2(two[0], two[1]);
-                }
-            finish<Half, N, LINES>(p, tile, slab, col(),
-                                   [=](uint32_t line) { return tile.row + row() + first + line; });
+                for (int j = 0; j < WIDE / 8; j++)
+                    store_two(slab.number(i + lane / 4, j * 8 + lane % 4 * 2), sums[(first + i) / 16][j] + i / 8 % 2 * 2);
+            finish<Out, N, LINES>(
+                p, tile, slab, col(), [=](uint32_t line) { return tile.row + row() + first + line; }, scaled);
         }
+    }
+
+    // The bits of two sums.
+    __device__ static void store_two(float* to, const float* two)
+    {
+        *reinterpret_cast<float2*>(to) = make_float2(two[0], two[1]);
+    }
+
+    __device__ static void store_two(float* to, const int32_t* two)
+    {
+        *reinterpret_cast<int2*>(to) = make_int2(two[0], two[1]);
     }
 };
 
 // Bytes of shared memory of STAGES steps, and at least of the slabs of four warps.
-template <int ROWS, int COLS, int STAGES, int SLABS = 4 * WarpTile<ROWS, COLS>::LINES * COLS / 2 * 4>
-constexpr int MMA_BYTES = STAGES * (ROWS + COLS) * MMA_STEP * 2 > SLABS ? STAGES * (ROWS + COLS) * MMA_STEP * 2
-                                                                        : SLABS;
+template <int ROWS, int COLS, int STAGES, int SLABS = 4 * WarpTile<Half, ROWS, COLS>::LINES * COLS / 2 * 4>
+constexpr int MMA_BYTES = STAGES * (ROWS + COLS) * 64 > SLABS ? STAGES * (ROWS + COLS) * 64 : SLABS;
 
-// Tiles by way of registers: the next step is read while this one is multiplied, in two buffers.
-template <int ROWS, int COLS, bool GUARDED>
-__device__ void gemm_mma_staged(const GemmParams& p)
+// A vector of a row of T on its way to shared memory as it is.
+template <typename T, bool GUARDED>
+struct PlainVector {
+    typedef T Number;
+
+    const T* row;
+    uint4 held;
+
+    __device__ void read(uint32_t k, uint32_t inner)
+    {
+        held = fetch<GUARDED>(row, k, inner);
+    }
+
+    __device__ uint4 numbers() const
+    {
+        return held;
+    }
+};
+
+// Tiles by way of registers: the next step is read while this one is multiplied, in two buffers. `x_of` and `w_of` give
+// the vectors of a row of the tile.
+template <typename X, typename W, typename Out, int OUTS, int ROWS, int COLS, typename XOf, typename WOf, typename Scaled>
+__device__ void gemm_mma_staged(const GemmParams& p, XOf x_of, WOf w_of, Scaled scaled)
 {
-    constexpr uint32_t SIZE = (ROWS + COLS) * MMA_STEP;
+    typedef typename X::Number T;
+    constexpr uint32_t STEP = MMA_STEP<T>, SIZE = (ROWS + COLS) * STEP;
     __shared__ __align__(16) unsigned char memory[MMA_BYTES<ROWS, COLS, 2>];
     const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    const Rows<ROWS> x([&](uint32_t i) { return tile.template x_row<Half>(p, i); });
-    const Rows<COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, Half>(p, i); });
-    uint4 held_x[x.VECTORS], held_w[w.VECTORS];
+    Rows<X, ROWS> x([&](uint32_t i) { return x_of(tile, i); });
+    Rows<W, COLS> w([&](uint32_t i) { return w_of(tile, i); });
     const auto read = [&](uint32_t k) {
-        const uint32_t at = k + x.vector() * LANES<Half>;
+        const uint32_t at = k + x.vector() * LANES<T>;
 #pragma unroll
-        for (int v = 0; v < x.VECTORS; v++) held_x[v] = fetch<GUARDED>(x.from[v], at, p.inner);
+        for (int v = 0; v < x.VECTORS; v++) x.from[v].read(at, p.inner);
 #pragma unroll
-        for (int v = 0; v < w.VECTORS; v++) held_w[v] = fetch<GUARDED>(w.from[v], at, p.inner);
+        for (int v = 0; v < w.VECTORS; v++) w.from[v].read(at, p.inner);
     };
-    const auto write = [&](Half* to) {
+    const auto write = [&](T* to) {
 #pragma unroll
         for (int v = 0; v < x.VECTORS; v++)
-            *reinterpret_cast<uint4*>(to + tile_offset(x.row(v), x.vector())) = held_x[v];
+            *reinterpret_cast<uint4*>(to + tile_offset<T>(x.row(v), x.vector())) = x.from[v].numbers();
 #pragma unroll
         for (int v = 0; v < w.VECTORS; v++)
-            *reinterpret_cast<uint4*>(to + ROWS * MMA_STEP + tile_offset(w.row(v), w.vector())) = held_w[v];
+            *reinterpret_cast<uint4*>(to + ROWS * STEP + tile_offset<T>(w.row(v), w.vector())) = w.from[v].numbers();
     };
 
-    Half* const buffers = reinterpret_cast<Half*>(memory);
-    WarpTile<ROWS, COLS> sums;
+    T* const buffers = reinterpret_cast<T*>(memory);
+    WarpTile<T, ROWS, COLS> sums;
     read(0);
     write(buffers);
     __syncthreads();
     uint32_t now = 0;
-    for (uint32_t k = MMA_STEP; k < p.inner + MMA_STEP; k += MMA_STEP) {
+    for (uint32_t k = STEP; k < p.inner + STEP; k += STEP) {
         const bool is_more = k < p.inner;
         if (is_more) read(k);
-        sums.add(buffers + now, buffers + now + ROWS * MMA_STEP);
+        sums.add(buffers + now, buffers + now + ROWS * STEP);
         now = SIZE - now;
         if (is_more) write(buffers + now);
         __syncthreads();
     }
-    sums.template write<GUARDED ? 1 : LANES<Half>>(p, Tile<ROWS, COLS>(p), memory);
+    sums.template write<Out, OUTS>(p, Tile<ROWS, COLS>(p), memory, scaled);
+}
+
+// Of factors that both lie in memory as T.
+template <typename T, typename Out, int OUTS, int ROWS, int COLS, bool GUARDED, typename Scaled>
+__device__ void gemm_mma_plain(const GemmParams& p, Scaled scaled)
+{
+    typedef PlainVector<T, GUARDED> Vector;
+    gemm_mma_staged<Vector, Vector, Out, OUTS, ROWS, COLS>(
+        p, [&](const Tile<ROWS, COLS>& tile, uint32_t i) { return Vector{tile.template x_row<T>(p, i), {}}; },
+        [&](const Tile<ROWS, COLS>& tile, uint32_t i) {
+            return Vector{tile.template w_row<COLS / 2, T>(p, i), {}};
+        },
+        scaled);
+}
+
+// Tiles by cp.async, STAGES steps in a ring of shared memory: while one is multiplied, all but one of the others are on
+// their way.
+template <typename T, typename Out, int ROWS, int COLS, int STAGES, typename Scaled>
+__device__ void gemm_mma_async(const GemmParams& p, Scaled scaled)
+{
+    constexpr uint32_t STEP = MMA_STEP<T>, SIZE = (ROWS + COLS) * STEP;
+    __shared__ __align__(16) unsigned char memory[MMA_BYTES<ROWS, COLS, STAGES>];
+    const Tile<ROWS, COLS> tile(p);
+    if (tile.row >= p.rows) return;
+
+    const Rows<const T*, ROWS> x([&](uint32_t i) { return tile.template x_row<T>(p, i); });
+    const Rows<const T*, COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, T>(p, i); });
+    T* const ring = reinterpret_cast<T*>(memory);
+    const auto copy = [&](uint32_t k, T* to) {
+        const uint32_t at = k + x.vector() * LANES<T>;
+        // Beyond the row's end nothing is read and zeros are written.
+        const uint32_t bytes = at < p.inner ? 16 : 0, from = at < p.inner ? at : 0;
+#pragma unroll
+        for (int v = 0; v < x.VECTORS; v++)
+            ptx::cp_async_16(to + tile_offset<T>(x.row(v), x.vector()), x.from[v] + from, bytes);
+#pragma unroll
+        for (int v = 0; v < w.VECTORS; v++)
+            ptx::cp_async_16(to + ROWS * STEP + tile_offset<T>(w.row(v), w.vector()), w.from[v] + from, bytes);
+    };
+
+#pragma unroll
+    for (int stage = 0; stage < STAGES - 1; stage++) {
+        if (stage * STEP < p.inner) copy(stage * STEP, ring + stage * SIZE);
+        ptx::cp_async_commit();
+    }
+    WarpTile<T, ROWS, COLS> sums;
+    uint32_t now = 0, free = (STAGES - 1) * SIZE;
+    for (uint32_t k = 0; k < p.inner; k += STEP) {
+        ptx::cp_async_wait<STAGES - 2>();
+        // Shows this step to all, and tells that all have done with the one before, whose place is taken now.
+        __syncthreads();
+        const uint32_t next = k + (STAGES - 1) * STEP;
+        if (next < p.inner) copy(next, ring + free);
+        // Always, so that the count of groups under way stays the same.
+        ptx::cp_async_commit();
+        sums.add(ring + now, ring + now + ROWS * STEP);
+        free = now;
+        now = now == (STAGES - 1) * SIZE ? 0 : now + SIZE;
+    }
+    ptx::cp_async_wait<0>();
+    __syncthreads();
+    sums.template write<Out, LANES<Out>>(p, Tile<ROWS, COLS>(p), memory, scaled);
 }
 
 // PRECOND: as for GEMM_FMA (guarded: tiles of 64 by 64); 1-D block of 128.
@@ -164,7 +270,18 @@ __device__ void gemm_mma_staged(const GemmParams& p)
     extern "C" __global__ void __launch_bounds__(MMA_THREADS, BLOCKS) name(GemmParams p)           \
     {                                                                                              \
         if constexpr (HAS) {                                                                       \
-            GEMM(p);                                                                               \
+            GEMM(p, FloatSums{});                                                                  \
+        } else {                                                                                   \
+            __trap();                                                                              \
+        }                                                                                          \
+    }
+
+// PRECOND: as for GEMM_DP4A; 1-D block of 128.
+#define GEMM_MMA_Q8(name, HAS, GEMM, BLOCKS)                                                       \
+    extern "C" __global__ void __launch_bounds__(MMA_THREADS, BLOCKS) name(ScaledGemmParams p)     \
+    {                                                                                              \
+        if constexpr (HAS) {                                                                       \
+            GEMM(p.product, Int8Sums{p.scales});                                                   \
         } else {                                                                                   \
             __trap();                                                                              \
         }                                                                                          \

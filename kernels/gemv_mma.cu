@@ -153,7 +153,7 @@ struct Sums {
         square = 0.0f;
 #pragma unroll
         for (uint32_t w = 0; w < WARPS; w++) square += squares[w][row];
-        return rms_scale<Half>(square, p);
+        return rms_scale<Half>(square, p.inverse_inner, p.eps);
     }
 };
 

@@ -20,6 +20,8 @@ namespace ptx {
 constexpr bool HAS_LDMATRIX = HIRED_ARCH >= 75;
 constexpr bool HAS_MMA_K8 = HIRED_ARCH >= 75;
 constexpr bool HAS_MMA_K16 = HIRED_ARCH >= 80;
+constexpr bool HAS_MMA_S8_K16 = HIRED_ARCH >= 75;
+constexpr bool HAS_MMA_S8_K32 = HIRED_ARCH >= 80;
 constexpr bool HAS_CP_ASYNC = HIRED_ARCH >= 80;
 
 // fp16 bits to the number they stand for.
@@ -52,6 +54,15 @@ __device__ int32_t dp4a(int32_t a, int32_t b, int32_t c);
 __device__ void mma_m16n8k8(float (&d)[4], const uint32_t (&a)[2], uint32_t b);
 // The same for 16 columns of a and rows of b: a[2], a[3] and b[1] hold those from 8 on.
 __device__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+
+// d += a * b, signed bytes, exact sums without saturation. Lowest column or row in the lowest byte:
+// a (8x16, row) = row g, columns 4t to 4t + 3
+// b (16x8, column) = rows 4t to 4t + 3 of column g
+// d (8x8) = row g, columns 2t and 2t + 1.
+__device__ void mma_m8n8k16(int32_t (&d)[2], uint32_t a, uint32_t b);
+// The same for 16 rows and 32 columns of a: a[0] = row g, a[1] = row g + 8, a[2] and a[3] the same from column 16 on;
+// b[0] from row 0, b[1] from row 16 on; d[0], d[1] = row g, d[2], d[3] = row g + 8.
+__device__ void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
 // Four (two) 8x8 matrices of fp16 from shared memory: lane i of 32 (16) names row i % 8 of matrix i / 8,
 // 16 aligned bytes. Each lane gets row lane / 4, columns 2 (lane % 4) and the next, of every matrix;
@@ -177,6 +188,29 @@ __device__ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const
     asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
         "{%8, %9}, {%0, %1, %2, %3};"
         : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void mma_m8n8k16(int32_t (&d)[2], uint32_t a, uint32_t b)
+{
+#if HIRED_ARCH >= 75
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
+        : "+r"(d[0]), "+r"(d[1])
+        : "r"(a), "r"(b));
+#else
+    no_such_instruction();
+#endif
+}
+
+__device__ inline void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+#if HIRED_ARCH >= 80
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
     no_such_instruction();

@@ -132,15 +132,21 @@ impl Format {
         }
     }
 
-    /// Numbers in an access of 16 bytes; of integers, whose rows are not padded, 1.
+    /// Numbers in an access of 16 bytes.
     pub fn lanes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => VECTOR / self.align(),
-            _ => 1,
+            Self::Q8 | Self::W8A16 { .. } => VECTOR,
+            Self::Q4 { .. } | Self::Awq { .. } => 2 * VECTOR,
         }
     }
 
-    /// Numbers from one row to the next on a device: a row of floating-point numbers is a multiple of 16 bytes.
+    /// Whether the same kernels read both: formats that differ in nothing or in the size of their groups.
+    pub fn is_alike(self, other: Self) -> bool {
+        std::mem::discriminant(&self) == std::mem::discriminant(&other)
+    }
+
+    /// Numbers from one row to the next on a device: a row is a multiple of 16 bytes.
     pub fn stride(self, cols: usize) -> usize {
         cols.next_multiple_of(self.lanes())
     }
@@ -186,6 +192,9 @@ mod tests {
         assert_eq!(Format::Awq { group: 32 }.bytes(3, 64), 3 * 64 / 2 + 3 * 2 * (2 + 1));
         assert_eq!(Format::W8A16 { group: 32 }.bytes(3, 64), 3 * 64 + 3 * 2 * 2);
         assert_eq!((Format::F16.stride(9), Format::F32.stride(9)), (16, 12));
+        assert_eq!((Format::Q8.stride(17), Format::Q4 { group: 32 }.stride(96)), (32, 96));
+        assert!(Format::Q4 { group: 32 }.is_alike(Format::Q4 { group: 64 }));
+        assert!(!Format::Q8.is_alike(Format::F16));
         for dtype in [Dtype::F16, Dtype::F32] {
             assert_eq!(Format::from(dtype).bytes(1, dtype.lanes()), 16);
             assert_eq!(Formats::from(dtype).weights.name(), dtype.name());

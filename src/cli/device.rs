@@ -15,9 +15,9 @@ pub struct DeviceArgs {
     /// Where to compute: auto (the first CUDA device that works, else the CPU), cpu, cuda or cuda:N
     #[arg(short, long, value_name = "D", default_value = "auto", value_parser = values::device)]
     device: Device,
-    /// Number format. On CUDA: of weights, KV cache and activations [default: f16]. On the CPU: f16 and f32 of the KV
-    /// cache alone [default: f32]; q8 (int8 weights and activations) and q4 (int4 weights) of weights, which are
-    /// quantised while they load, on the CPU only so far
+    /// Number format. f16 and f32: on CUDA of weights, KV cache and activations [default: f16], on the CPU of the KV
+    /// cache alone [default: f32]. q8 (int8 weights and activations) and q4 (int4 weights): of weights, which are
+    /// quantised while they load; the rest has the default
     #[arg(long, value_name = "T", value_parser = values::one_of(&values::FORMATS))]
     dtype: Option<NumberFormat>,
     /// Numbers that share a scale with --dtype q4 [default: 128]

@@ -133,14 +133,13 @@ impl Engine {
                 on_cuda(origin, options, ordinal, progress)?
             }
             Device::Auto => match usable_cuda() {
-                Ok(true) if options.check_on_cuda(&origin.config).is_err() => {
-                    notes.push(
-                        "running on the CPU: there are no kernels for this model on a GPU yet"
-                            .into(),
-                    );
-                    on_cpu(origin, options, progress)?
-                }
-                Ok(true) => on_cuda(origin, options, None, progress)?,
+                Ok(true) => match options.check_on_cuda(&origin.config) {
+                    Ok(()) => on_cuda(origin, options, None, progress)?,
+                    Err(why) => {
+                        notes.push(format!("running on the CPU: {why}"));
+                        on_cpu(origin, options, progress)?
+                    }
+                },
                 Ok(false) => on_cpu(origin, options, progress)?,
                 Err(why) => {
                     notes.push(format!("running on the CPU: {why}"));

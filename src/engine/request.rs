@@ -7,7 +7,7 @@ use crate::image::Resample;
 use crate::ops::cuda::Gemm;
 use crate::ops::footprint::Footprint;
 use crate::ops::sample::Sampling;
-use crate::quant::Quantization;
+use crate::quant::{Packing, Quantization};
 use crate::select::{Budget, Selection};
 use crate::setters::setters;
 use crate::{Error, Result};
@@ -34,8 +34,7 @@ pub struct EngineOptions {
     /// On the CPU the format of the cache alone: weights stay as stored, arithmetic is f32. On CUDA that of weights,
     /// activations and cache. `None`: the device's own, f32 on the CPU, f16 on CUDA.
     pub dtype: Option<Dtype>,
-    /// Weights that become integers as they are loaded; the folder's must be floating-point numbers. On the CPU only so
-    /// far.
+    /// Weights that become integers as they are loaded; the folder's must be floating-point numbers.
     pub quantization: Option<Quantization>,
     /// Whose bicubic resampling to reproduce.
     pub resample: Resample,
@@ -81,18 +80,21 @@ impl EngineOptions {
         }
     }
 
-    /// Fails for what there are no kernels for yet: integer weights, vision towers without a class token.
+    /// Fails for what there are no kernels for yet: some kinds of integer weights, vision towers without a class token.
     pub(super) fn check_on_cuda(&self, config: &ModelConfig) -> Result<()> {
         if !config.vision.class_token() {
             let what =
                 "SigLIP's vision tower is computed on the CPU only so far: choose the device cpu";
             return Err(Error::Request(what.into()));
         }
-        match config.quantization.or(self.quantization.map(|wish| wish.scheme.into())) {
-            None => Ok(()),
-            Some(stored) => Err(Error::Request(format!(
-                "integer weights ({stored}) are computed on the CPU only so far: choose the device cpu, or f16 weights"
-            ))),
+        match config.quantization {
+            Some(stored @ (Packing::Awq { .. } | Packing::Packed { bits: 8, .. })) => {
+                Err(Error::Request(format!(
+                    "weights in {stored} are computed on the CPU only so far: choose the device cpu, or take the folder \
+                     that they were made from, with --dtype q8 or q4"
+                )))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -56,7 +56,7 @@ impl Footprint {
     pub(super) fn weights(self, stored: Format) -> Format {
         match self {
             Self::Cpu { .. } => stored,
-            Self::Cuda { formats, .. } => formats.weights,
+            Self::Cuda { formats, .. } => scratch::held(formats.weights, stored),
         }
     }
 
@@ -79,7 +79,9 @@ impl Footprint {
     ) -> usize {
         match self {
             Self::Cpu { .. } => cpu::weight_bytes(rows, cols, stored, storage, aligned),
-            Self::Cuda { formats, .. } => scratch::weight(formats.weights, rows, cols, storage),
+            Self::Cuda { formats, .. } => {
+                scratch::weight(scratch::held(formats.weights, stored), rows, cols, storage)
+            }
         }
     }
 
@@ -100,16 +102,19 @@ impl Footprint {
         }
     }
 
-    /// The RMSNorm of a few rows is part of the product after it.
-    pub(super) fn fuses_norm(self) -> bool {
-        matches!(self, Self::Cuda { .. })
-    }
-
-    /// The gated product of `rows` needs no buffer for its second factor.
-    pub(super) fn fuses_gate(self, rows: usize) -> bool {
+    /// The RMSNorm of `rows` is part of the products after it, with weights of these formats.
+    pub(super) fn fuses_norm(self, rows: usize, weights: &[Format]) -> bool {
         match self {
             Self::Cpu { .. } => false,
-            Self::Cuda { library, .. } => rows <= DECODE_ROWS || !library,
+            Self::Cuda { .. } => cuda::matmul::fuses_norm(rows, weights),
+        }
+    }
+
+    /// The gated product of `rows` with weights of these formats needs no buffer for its second factor.
+    pub(super) fn fuses_gate(self, rows: usize, weights: &[Format]) -> bool {
+        match self {
+            Self::Cpu { .. } => false,
+            Self::Cuda { library, .. } => cuda::matmul::fuses_gate(rows, weights, library),
         }
     }
 
@@ -128,7 +133,11 @@ impl Footprint {
     ) -> Option<usize> {
         match self {
             Self::Cpu { .. } => cols.iter().map(|&n| cpu::matmul_scratch(m, n, k, weights)).max(),
-            Self::Cuda { library, .. } if m <= DECODE_ROWS || library => None,
+            Self::Cuda { .. } if cuda::matmul::quantizes(weights) => {
+                Some(scratch::tokens(m, k).bytes())
+            }
+            Self::Cuda { .. } if m <= DECODE_ROWS => None,
+            Self::Cuda { library, .. } if cuda::matmul::is_by_library(weights, library) => None,
             Self::Cuda { .. } if whole => None,
             Self::Cuda { .. } => scratch::products(m, cols, k),
         }

@@ -75,6 +75,42 @@ void mma(unsigned, unsigned present, void* const args[32])
     }
 }
 
+// The same of signed bytes with exact sums: a ROWS by K, b K by 8, K a multiple of 16.
+struct IntegerMma {
+    int32_t* d;
+    const uint32_t* a;
+    const uint32_t* b;
+};
+
+template <int ROWS, int K>
+void integer_mma(unsigned, unsigned present, void* const args[32])
+{
+    if (present != ~0u) fail(719, "mma in a warp some of whose lanes have left");
+    int8_t a[ROWS][K], b[K][8];
+    for (int lane = 0; lane < 32; ++lane) {
+        const auto& f = *static_cast<const IntegerMma*>(args[lane]);
+        const int g = lane / 4, t = lane % 4 * 4;
+        for (int part = 0; part < K / 16; ++part) {
+            for (int i = 0; i < 4; ++i) {
+                const int k = part * 16 + t + i;
+                for (int high = 0; high < ROWS / 8; ++high)
+                    a[high * 8 + g][k] = int8_t(f.a[part * (ROWS / 8) + high] >> i * 8);
+                b[k][g] = int8_t(f.b[part] >> i * 8);
+            }
+        }
+    }
+    for (int row = 0; row < ROWS; ++row) {
+        for (int col = 0; col < 8; ++col) {
+            // Beyond 32 bits a card wraps.
+            uint32_t sum = 0;
+            for (int k = 0; k < K; ++k) sum += uint32_t(int32_t(a[row][k]) * b[k][col]);
+            int32_t& d =
+                static_cast<const IntegerMma*>(args[row % 8 * 4 + col / 2])->d[row / 8 * 2 + col % 2];
+            d = int32_t(uint32_t(d) + sum);
+        }
+    }
+}
+
 // Rows of 8x8 matrices of 16-bit numbers: each lane brings one row, read by itself.
 struct Matrices {
     uint16_t row[8];
@@ -117,6 +153,13 @@ inline void mma_with(float* d, const uint32_t* a, const uint32_t* b, Site site)
 {
     Mma<K> args{d, a, b};
     collective("mma", ~0u, mma<K>, &args, site);
+}
+
+template <int ROWS, int K>
+inline void integer_mma_with(int32_t* d, const uint32_t* a, const uint32_t* b, Site site)
+{
+    IntegerMma args{d, a, b};
+    collective("mma", ~0u, integer_mma<ROWS, K>, &args, site);
 }
 
 } // namespace emu
@@ -164,6 +207,17 @@ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
 {
     demand<HAS_MMA_K16>("mma.m16n8k16");
     emu::mma_with<16>(d, a, b, EMU_HERE);
+}
+
+inline void mma_m8n8k16(int32_t (&d)[2], uint32_t a, uint32_t b)
+{
+    demand<HAS_MMA_S8_K16>("mma.m8n8k16");
+    emu::integer_mma_with<8, 16>(d, &a, &b, EMU_HERE);
+}
+inline void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
+{
+    demand<HAS_MMA_S8_K32>("mma.m16n8k32");
+    emu::integer_mma_with<16, 32>(d, a, b, EMU_HERE);
 }
 
 inline void ldmatrix_x4(uint32_t (&to)[4], const void* row)

@@ -4,7 +4,7 @@ use super::{Counter, Shape, Size};
 use crate::Result;
 use crate::config::Activation;
 use crate::ops::cost::{self, Kind};
-use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
+use crate::ops::{Linear, MatmulOps, Norm};
 
 impl MatmulOps for Counter {
     fn linear(&mut self, x: &Size, layer: &Linear<Shape>, _: Option<Activation>) -> Result<Size> {
@@ -34,7 +34,7 @@ impl MatmulOps for Counter {
         _: &Norm<Shape>,
         layers: [&Linear<Shape>; N],
     ) -> Result<[Size; N]> {
-        let _n = self.norm(x);
+        let _n = self.norm(x, &layers);
         self.linears(x, layers)
     }
 
@@ -45,8 +45,8 @@ impl MatmulOps for Counter {
         gate: &Linear<Shape>,
         up: &Linear<Shape>,
     ) -> Result<Size> {
-        let _n = self.norm(x);
-        if self.footprint.fuses_gate(x.rows) {
+        let _n = self.norm(x, &[gate, up]);
+        if self.footprint.fuses_gate(x.rows, &[gate.weight.format, up.weight.format]) {
             let out = self.buffer(x.rows, gate.weight.rows);
             self.products(x, &[gate, up], cost::linear);
             return Ok(out);
@@ -57,7 +57,7 @@ impl MatmulOps for Counter {
     }
 
     fn logits(&mut self, x: &Size, _: &Norm<Shape>, head: &Linear<Shape>) -> Result<Size> {
-        let _n = self.norm(x);
+        let _n = self.norm(x, &[head]);
         let out = self.wide(x.rows, head.weight.rows);
         self.product(x, head);
         Ok(out)
@@ -71,10 +71,13 @@ impl Counter {
 
     /// Products of the same rows: at the same time, or one after another with the same memory.
     fn products(&mut self, x: &Size, layers: &[&Linear<Shape>], of: cost::Product) {
-        let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
         let Some(Linear { weight: Shape { cols: k, format, .. }, .. }) = layers.first() else {
             return;
         };
+        if layers.iter().any(|layer| layer.weight.format != *format) {
+            return layers.iter().for_each(|layer| self.products(x, &[layer], of));
+        }
+        let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
         let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
         drop(scratch.map(|bytes| self.hold(bytes)));
         let activation = self.footprint.activations().size();
@@ -84,9 +87,10 @@ impl Counter {
         }
     }
 
-    /// The norm before a product: a pass of its own, unless the product takes it along.
-    fn norm(&mut self, x: &Size) -> Option<Size> {
-        let fused = self.footprint.fuses_norm() && x.rows <= DECODE_ROWS;
+    /// The norm before products: a pass of its own, unless these take it along.
+    fn norm(&mut self, x: &Size, layers: &[&Linear<Shape>]) -> Option<Size> {
+        let formats: Vec<_> = layers.iter().map(|layer| layer.weight.format).collect();
+        let fused = self.footprint.fuses_norm(x.rows, &formats);
         (!fused).then(|| {
             self.pass(x.rows * x.cols);
             self.buffer(x.rows, x.cols)

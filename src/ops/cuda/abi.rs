@@ -1859,3 +1859,115 @@ const _: () = {
         "Offset of field: GemvParams::reserved",
     ][::core::mem::offset_of!(GemvParams, reserved) - 132usize];
 };
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct QuantizeParams {
+    pub x: *const ::core::ffi::c_void,
+    pub norm: *const f32,
+    pub codes: *mut i8,
+    pub scales: *mut f32,
+    pub rows: u32,
+    pub cols: u32,
+    pub x_stride: u32,
+    pub stride: u32,
+    pub inverse_cols: f32,
+    pub eps: f32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of QuantizeParams"][::core::mem::size_of::<QuantizeParams>() - 56usize];
+    ["Alignment of QuantizeParams"][::core::mem::align_of::<QuantizeParams>() - 8usize];
+    [
+        "Offset of field: QuantizeParams::x",
+    ][::core::mem::offset_of!(QuantizeParams, x) - 0usize];
+    [
+        "Offset of field: QuantizeParams::norm",
+    ][::core::mem::offset_of!(QuantizeParams, norm) - 8usize];
+    [
+        "Offset of field: QuantizeParams::codes",
+    ][::core::mem::offset_of!(QuantizeParams, codes) - 16usize];
+    [
+        "Offset of field: QuantizeParams::scales",
+    ][::core::mem::offset_of!(QuantizeParams, scales) - 24usize];
+    [
+        "Offset of field: QuantizeParams::rows",
+    ][::core::mem::offset_of!(QuantizeParams, rows) - 32usize];
+    [
+        "Offset of field: QuantizeParams::cols",
+    ][::core::mem::offset_of!(QuantizeParams, cols) - 36usize];
+    [
+        "Offset of field: QuantizeParams::x_stride",
+    ][::core::mem::offset_of!(QuantizeParams, x_stride) - 40usize];
+    [
+        "Offset of field: QuantizeParams::stride",
+    ][::core::mem::offset_of!(QuantizeParams, stride) - 44usize];
+    [
+        "Offset of field: QuantizeParams::inverse_cols",
+    ][::core::mem::offset_of!(QuantizeParams, inverse_cols) - 48usize];
+    [
+        "Offset of field: QuantizeParams::eps",
+    ][::core::mem::offset_of!(QuantizeParams, eps) - 52usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct FactorScales {
+    pub weights: [*const ::core::ffi::c_void; 3usize],
+    pub rows: *const f32,
+    pub group_bits: u32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of FactorScales"][::core::mem::size_of::<FactorScales>() - 40usize];
+    ["Alignment of FactorScales"][::core::mem::align_of::<FactorScales>() - 8usize];
+    [
+        "Offset of field: FactorScales::weights",
+    ][::core::mem::offset_of!(FactorScales, weights) - 0usize];
+    [
+        "Offset of field: FactorScales::rows",
+    ][::core::mem::offset_of!(FactorScales, rows) - 24usize];
+    [
+        "Offset of field: FactorScales::group_bits",
+    ][::core::mem::offset_of!(FactorScales, group_bits) - 32usize];
+    [
+        "Offset of field: FactorScales::reserved",
+    ][::core::mem::offset_of!(FactorScales, reserved) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ScaledGemmParams {
+    pub product: GemmParams,
+    pub scales: FactorScales,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ScaledGemmParams"][::core::mem::size_of::<ScaledGemmParams>() - 184usize];
+    [
+        "Alignment of ScaledGemmParams",
+    ][::core::mem::align_of::<ScaledGemmParams>() - 8usize];
+    [
+        "Offset of field: ScaledGemmParams::product",
+    ][::core::mem::offset_of!(ScaledGemmParams, product) - 0usize];
+    [
+        "Offset of field: ScaledGemmParams::scales",
+    ][::core::mem::offset_of!(ScaledGemmParams, scales) - 144usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ScaledGemvParams {
+    pub product: GemvParams,
+    pub scales: FactorScales,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ScaledGemvParams"][::core::mem::size_of::<ScaledGemvParams>() - 176usize];
+    [
+        "Alignment of ScaledGemvParams",
+    ][::core::mem::align_of::<ScaledGemvParams>() - 8usize];
+    [
+        "Offset of field: ScaledGemvParams::product",
+    ][::core::mem::offset_of!(ScaledGemvParams, product) - 0usize];
+    [
+        "Offset of field: ScaledGemvParams::scales",
+    ][::core::mem::offset_of!(ScaledGemvParams, scales) - 136usize];
+};

@@ -54,6 +54,8 @@ pub struct Scores {
 pub struct Weight {
     pub(super) _block: Arc<Block>,
     pub(super) address: u64,
+    /// Where the scales of integers are, else 0.
+    pub(super) scales: u64,
     pub(super) rows: usize,
     pub(super) cols: usize,
     /// Numbers from one row to the next.

@@ -6,7 +6,7 @@ use crate::format::{Dtype, Format};
 use crate::ops::arena::{Arena, rounded};
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::SynthParams;
-use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Home, Scores, Weight};
+use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Home, Scores, Weight, part};
 use crate::ops::cuda::driver::block::Block;
 use crate::ops::cuda::driver::staging::{Place, Staging};
 use crate::ops::cuda::executor::Cuda;
@@ -72,26 +72,30 @@ impl Executor for Cuda {
 
 impl MemoryOps for Cuda {
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
-        if tensor.format.is_integer() {
+        if tensor.format.is_integer() && storage == Storage::Vector {
+            let (name, format) = (&tensor.name, tensor.format.name());
             let what =
-                format!("{}: {} weights have no kernels yet", tensor.name, tensor.format.name());
+                format!("{name}: {format} is for weights of linear layers, which this is none of");
             return Err(Error::Request(what));
         }
-        let weight = self.place_weight(&tensor.shape, storage)?;
+        let weight = self.place_weight(&tensor.shape, tensor.format, storage)?;
         if self.memory.staging.is_none() {
             self.memory.staging = Some(Staging::new(&self.queue)?);
         }
         let staging = self.memory.staging.as_mut().expect("made above");
-        let Weight { address, rows, cols, stride, format, .. } = weight;
-        let place = Place { address, rows, cols, stride, format };
+        let Weight { address, scales, rows, cols, stride, format, .. } = weight;
+        let place = Place { address, scales, rows, cols, stride, format };
         // SAFETY: the place is inside the block, which the weight keeps.
         unsafe { staging.copy(&self.queue, tensor, place)? };
         Ok(weight)
     }
 
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Weight> {
-        debug_assert!(recipe.scheme.is_none(), "an engine refuses integers on a device");
-        let weight = self.place_weight(&recipe.shape, storage)?;
+        if recipe.scheme.is_some() {
+            // Integers are made by one rule in one place.
+            return self.upload(&recipe.tensor()?, storage);
+        }
+        let weight = self.place_weight(&recipe.shape, recipe.format(), storage)?;
         let Weight { address, rows, cols, stride, format, .. } = weight;
         let params = SynthParams {
             out: address as *mut _,
@@ -263,9 +267,14 @@ impl Cuda {
     }
 
     /// The next place in the block of weights.
-    fn place_weight(&mut self, shape: &[usize], storage: Storage) -> Result<Weight> {
+    fn place_weight(
+        &mut self,
+        shape: &[usize],
+        stored: Format,
+        storage: Storage,
+    ) -> Result<Weight> {
         let (rows, cols) = extent(shape);
-        let format = self.options.formats.weights;
+        let format = scratch::held(self.options.formats.weights, stored);
         let bytes = scratch::weight(format, rows, cols, storage);
         let (format, rows, cols, stride) = match storage {
             Storage::Matrix => (format, rows, cols, format.stride(cols)),
@@ -277,9 +286,14 @@ impl Cuda {
                 "no memory was reserved for a weight of {bytes} bytes: reserve it before"
             )));
         };
-        let address = weights.block.address() + weights.filled as u64;
+        let mut address = weights.block.address() + weights.filled as u64;
         let block = weights.block.clone();
         weights.filled += bytes;
-        Ok(Weight { _block: block, address, rows, cols, stride, format })
+        let mut scales = 0;
+        if format.is_integer() {
+            let parts = scratch::matrix(format, rows, cols);
+            (scales, address) = (part(address, &parts, 0), part(address, &parts, 1));
+        }
+        Ok(Weight { _block: block, address, scales, rows, cols, stride, format })
     }
 }

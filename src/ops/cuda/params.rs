@@ -147,6 +147,29 @@ kernels! {
         "operands at multiples of 16": l.reaches([p.x.cast(), p.norm.cast(), p.weights[0].cast(), p.weights[1].cast(), p.weights[2].cast()]),
         "whole vectors": l.fits(&[p.inner, p.x_stride, p.w_stride]),
     }
+    QuantizeParams: ["quantize"] ["quantize_"] |p, l| {
+        "a block for each row": l.grid == [p.rows, 1, 1],
+        "whole warps of at most HIRED_NORM_THREADS": l.whole_warps(HIRED_NORM_THREADS),
+        "codes hold a row": p.stride >= p.cols && p.stride.is_multiple_of(16),
+        "rows at multiples of 16": l.reaches([p.x.cast(), p.norm.cast(), p.codes.cast_const().cast()]),
+        "whole accesses of 8 numbers": !l.is_vector() || (p.cols.is_multiple_of(8) && p.x_stride.is_multiple_of(8)),
+        "a thread keeps 32 numbers": !l.is_vector() || p.stride <= l.block * 32,
+    }
+    ScaledGemmParams: ["gemm_dp4a", "gemm_mma8_q8", "gemm_mma16_q8", "gemm_fma_q4", "gemm_mma_q4"] ["gemm_"] |p, l| {
+        "as without scales": !l.is_vector() || p.product.broken(l).is_none(),
+        "at least one row, column and number": p.product.rows > 0 && p.product.cols[0] > 0 && p.product.inner > 0,
+        "scales for each weight": (0..3).all(|i| p.product.cols[i] == 0 || !p.scales.weights[i].is_null()),
+        "scales for the rows of codes": l.file.ends_with("q4") || !p.scales.rows.is_null(),
+        "weights and scales at multiples of 16": (p.product.weights.iter().chain(&p.scales.weights)).all(|at| at.addr().is_multiple_of(16)),
+        "whole words": [p.product.inner, p.product.x_stride, p.product.w_stride].iter().all(|n| n.is_multiple_of(16)),
+        "codes in one part": l.file.ends_with("q4") || p.product.parts == 1,
+    }
+    ScaledGemvParams: ["gemv_q8", "gemv_q4"] ["gemv_"] |p, l| {
+        "as without scales": p.product.broken(l).is_none(),
+        "scales for each weight": (0..3).all(|i| p.product.cols[i] == 0 || !p.scales.weights[i].is_null()),
+        "codes have scales and no norm": l.file == "gemv_q4" || (!p.scales.rows.is_null() && p.product.norm.is_null()),
+        "whole vectors": [p.product.inner, p.product.x_stride, p.product.w_stride].iter().all(|n| n.is_multiple_of(16)),
+    }
     VisionAttentionParams: ["attention_vision"] ["attention_vision_"] |p, l| {
         "a head of at most HIRED_HEAD_DIM numbers": is_head(p.head_dim),
         "a block for each head": l.grid[1] == p.heads && l.block == HIRED_ATTENTION_THREADS,
@@ -343,6 +366,9 @@ mod tests {
             of(None::<SiluMulParams>),
             of(None::<GemmParams>),
             of(None::<GemvParams>),
+            of(None::<QuantizeParams>),
+            of(None::<ScaledGemmParams>),
+            of(None::<ScaledGemvParams>),
             of(None::<VisionAttentionParams>),
             of(None::<PrefillParams>),
             of(None::<DecodeParams>),

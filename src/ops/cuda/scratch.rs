@@ -12,12 +12,31 @@ use crate::ops::{DECODE_ROWS, Span, Storage};
 
 const WORD: usize = size_of::<u32>();
 
+/// The format in which a matrix of weights lies on the device where floating-point numbers are held in `dense`: integers
+/// stay as they are stored.
+pub fn held(dense: Format, stored: Format) -> Format {
+    if stored.is_integer() { stored } else { dense }
+}
+
+/// A matrix of weights: its scales, then its numbers, row by row with padding.
+pub fn matrix(format: Format, rows: usize, cols: usize) -> Parts<2> {
+    let stride = format.stride(cols);
+    let scales = format.scales(rows, cols) * format.align();
+    Parts::of([scales, format.code_bytes(rows, stride)])
+}
+
 /// Bytes of a weight.
 pub fn weight(format: Format, rows: usize, cols: usize, storage: Storage) -> usize {
-    rounded(match storage {
-        Storage::Matrix => format.bytes(rows, format.stride(cols)),
-        Storage::Vector => rows * cols * size_of::<f32>(),
-    })
+    match storage {
+        Storage::Matrix if format.is_integer() => matrix(format, rows, cols).bytes(),
+        Storage::Matrix => rounded(format.bytes(rows, format.stride(cols))),
+        Storage::Vector => rounded(rows * cols * size_of::<f32>()),
+    }
+}
+
+/// Rows of activations as int8, padded as int8 weights are: codes, then a scale for each row.
+pub fn tokens(rows: usize, cols: usize) -> Parts<2> {
+    Parts::of([rows * Format::Q8.stride(cols), rows * size_of::<f32>()])
 }
 
 /// Slot and sequence of each row, and the sequences' block tables.

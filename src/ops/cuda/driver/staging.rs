@@ -46,6 +46,8 @@ unsafe impl Send for Staging {}
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     pub address: u64,
+    /// Where the scales of integers go.
+    pub scales: u64,
     pub rows: usize,
     pub cols: usize,
     pub stride: usize,
@@ -85,10 +87,58 @@ impl Staging {
     /// # Errors
     /// When the driver refuses.
     pub unsafe fn copy(&mut self, queue: &Queue, tensor: &Tensor, place: Place) -> Result<()> {
+        if place.format.is_integer() {
+            // SAFETY: upheld by this function's own contract.
+            return unsafe { self.copy_integers(queue, tensor, place) };
+        }
+        let size = place.format.bytes(1, 1);
+        let all = place.rows * place.stride * size;
+        // SAFETY: as above.
+        unsafe {
+            self.send(queue, place.address, all, |at, out| fill(tensor, place, at / size, out))
+        }
+    }
+
+    /// The same of integers: their scales, and their codes in padded rows.
+    unsafe fn copy_integers(&mut self, queue: &Queue, tensor: &Tensor, place: Place) -> Result<()> {
+        let Place { address, scales, rows, cols, stride, format } = place;
+        let words = tensor.to_words()?;
+        let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..format.bytes(rows, cols)];
+        let (numbers, codes) = bytes.split_at(bytes.len() - format.code_bytes(rows, cols));
+        let [row, padded] = [cols, stride].map(|count| format.code_bytes(1, count));
+        let fill = |at: usize, out: &mut [u8]| {
+            let mut at = at;
+            let mut out = out;
+            while !out.is_empty() {
+                let (of, inside) = (at / padded, at % padded);
+                let (now, rest) = out.split_at_mut(out.len().min(padded - inside));
+                let there = row.saturating_sub(inside).min(now.len());
+                now[..there].copy_from_slice(&codes[of * row + inside.min(row)..][..there]);
+                now[there..].fill(0);
+                at += now.len();
+                out = rest;
+            }
+        };
+        // SAFETY: upheld by this function's own contract.
+        unsafe {
+            self.send(queue, scales, numbers.len(), |at, out| {
+                out.copy_from_slice(&numbers[at..][..out.len()]);
+            })?;
+            self.send(queue, address, rows * padded, fill)
+        }
+    }
+
+    /// Enqueues a copy of `all` bytes to there, which `fill` writes piece by piece from a byte on.
+    unsafe fn send(
+        &mut self,
+        queue: &Queue,
+        address: u64,
+        all: usize,
+        fill: impl Fn(usize, &mut [u8]),
+    ) -> Result<()> {
         let stream = queue.stream()?;
-        let (size, all) = (place.format.bytes(1, 1), place.rows * place.stride);
-        for first in (0..all).step_by(SLOT / size) {
-            let count = (SLOT / size).min(all - first);
+        for first in (0..all).step_by(SLOT) {
+            let count = SLOT.min(all - first);
             let index = self.next;
             let slot = &mut self.slots[index];
             if slot.waiting {
@@ -98,13 +148,12 @@ impl Staging {
                 slot.waiting = false;
             }
             // SAFETY: the buffer has SLOT bytes, and the device has fetched what was in it.
-            let bytes =
-                unsafe { std::slice::from_raw_parts_mut(slot.memory.cast::<u8>(), count * size) };
-            fill(tensor, place, first, bytes);
+            let bytes = unsafe { std::slice::from_raw_parts_mut(slot.memory.cast::<u8>(), count) };
+            fill(first, bytes);
             // SAFETY: the place is upheld by this function's own contract; the buffer stays until the event shows that it was
             // fetched.
             unsafe {
-                result::memcpy_htod_async(place.address + (first * size) as u64, bytes, stream)
+                result::memcpy_htod_async(address + first as u64, bytes, stream)
                     .map_err(|e| refused("a copy to the device", e))?;
                 slot.waiting = true;
                 event::record(slot.fetched, stream)
@@ -186,7 +235,7 @@ fn convert(tensor: &Tensor, first: usize, format: Format, out: &mut [u8]) {
                 brain[..count].convert_to_f32_slice(&mut wide[..count]);
             }
             Format::F32 => bytemuck::cast_slice_mut(&mut wide[..count]).copy_from_slice(from),
-            _ => unreachable!("refused before it is uploaded"),
+            _ => unreachable!("integers are copied as they are"),
         }
         match format {
             Format::F32 => out.copy_from_slice(bytemuck::cast_slice(&wide[..count])),
@@ -198,7 +247,7 @@ fn convert(tensor: &Tensor, first: usize, format: Format, out: &mut [u8]) {
                 brain[..count].convert_from_f32_slice(&wide[..count]);
                 out.copy_from_slice(bytemuck::cast_slice(&brain[..count]));
             }
-            _ => unreachable!("a device has no such weights yet"),
+            _ => unreachable!("integers are copied as they are"),
         }
     }
 }

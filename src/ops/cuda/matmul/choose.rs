@@ -1,14 +1,16 @@
 //! Which kernels multiply: by code path and by the formats of the two factors, as rows of one table. Tile and variant
 //! follow from the shape, see [`super::gemm`] and [`super::gemv`].
 //!
-//! A new format of weights gets a row for each format of activations that it is multiplied with, and a reader in
-//! `kernels/weights.cuh`.
+//! A new format of weights gets a row for each format of activations that it is multiplied with, a reader in
+//! `kernels/weights.cuh`, and a vector or a stage for `kernels/gemm_*.cuh`.
 
 use super::Factors;
 use super::gemm::{self, Family, Launches, Product};
-use super::gemv::{self, Gemv};
+use super::gemv::{self, Gemv, Way};
 use crate::format::{Dtype, Format, Formats};
-use crate::ops::cuda::launch::Launch;
+use crate::ops::cost::Cost;
+use crate::ops::cuda::abi::HIRED_NORM_THREADS;
+use crate::ops::cuda::launch::{Launch, WARP, variant};
 use crate::{Error, Result};
 
 /// The kernels for two formats.
@@ -19,8 +21,8 @@ pub struct Kernels {
     from: u32,
     /// For more than a few rows.
     gemm: &'static Family,
-    /// All products are made by tensor cores, but for those that accesses of 16 bytes do not reach.
-    tensor_cores: bool,
+    /// For a few.
+    gemv: Way,
 }
 
 const fn row(
@@ -28,29 +30,41 @@ const fn row(
     activations: Dtype,
     from: u32,
     gemm: &'static Family,
-    tensor_cores: bool,
+    gemv: Way,
 ) -> Kernels {
-    Kernels { factors: Factors { weights, activations }, from, gemm, tensor_cores }
+    Kernels { factors: Factors { weights, activations }, from, gemm, gemv }
 }
 
+/// Of any group.
+const Q4: Format = Format::Q4 { group: 0 };
+
 /// Of rows with the same formats the first one counts whose code path is not newer than the GPU's.
-const KERNELS: [Kernels; 4] = [
-    row(Format::F16, Dtype::F16, 80, &gemm::MMA16, true),
-    row(Format::F16, Dtype::F16, 75, &gemm::MMA8, true),
+const KERNELS: [Kernels; 13] = [
+    row(Format::F16, Dtype::F16, 80, &gemm::MMA16, Way::Mma),
+    row(Format::F16, Dtype::F16, 75, &gemm::MMA8, Way::Mma),
     // fp16 is storage here: numbers are widened and multiplied in fp32.
-    row(Format::F16, Dtype::F16, 0, &gemm::FMA, false),
-    row(Format::F32, Dtype::F32, 0, &gemm::FMA, false),
+    row(Format::F16, Dtype::F16, 0, &gemm::FMA, Way::Fma),
+    row(Format::F32, Dtype::F32, 0, &gemm::FMA, Way::Fma),
+    row(Format::Q8, Dtype::F16, 80, &gemm::MMA16_Q8, Way::Dp4a),
+    row(Format::Q8, Dtype::F16, 75, &gemm::MMA8_Q8, Way::Dp4a),
+    row(Format::Q8, Dtype::F16, 0, &gemm::DP4A, Way::Dp4a),
+    row(Format::Q8, Dtype::F32, 80, &gemm::MMA16_Q8, Way::Dp4a),
+    row(Format::Q8, Dtype::F32, 75, &gemm::MMA8_Q8, Way::Dp4a),
+    row(Format::Q8, Dtype::F32, 0, &gemm::DP4A, Way::Dp4a),
+    row(Q4, Dtype::F16, 75, &gemm::MMA_Q4, Way::FmaQ4),
+    row(Q4, Dtype::F16, 0, &gemm::FMA_Q4, Way::FmaQ4),
+    row(Q4, Dtype::F32, 0, &gemm::FMA_Q4, Way::FmaQ4),
 ];
 
 impl Kernels {
     /// The kernels for these factors on a code path or a compute capability; `None` where there are none.
     pub fn of(path: u32, factors: Factors) -> Option<&'static Self> {
-        KERNELS.iter().find(|kernels| kernels.factors == factors && kernels.from <= path)
+        KERNELS.iter().find(|kernels| kernels.factors.are_alike(factors) && kernels.from <= path)
     }
 
     /// Whether they multiply on tensor cores.
     pub fn use_tensor_cores(&self) -> bool {
-        self.tensor_cores
+        self.gemv == Way::Mma
     }
 
     /// The launches of a product of more than a few rows, on a GPU with this many multiprocessors.
@@ -72,13 +86,32 @@ impl Kernels {
     /// # Panics
     /// For more rows than [`gemv::ROWS`], or none.
     pub fn gemv(&self, product: &Gemv) -> Launch {
-        gemv::launch(self.tensor_cores, self.factors, product)
+        gemv::launch(self.gemv, self.factors, product)
     }
 }
 
 /// Whether products in these formats are made on tensor cores on a code path or a compute capability.
 pub fn is_on_tensor_cores(path: u32, formats: Formats) -> bool {
     Kernels::of(path, formats.into()).is_some_and(Kernels::use_tensor_cores)
+}
+
+/// The launch that makes int8 of `rows` rows of activations.
+pub fn quantize(dtype: Dtype, rows: usize, cols: usize, stride: usize) -> Launch {
+    /// Numbers of an access and of a thread.
+    const LANES: usize = 8;
+    const KEPT: usize = 32;
+    let fits = cols.is_multiple_of(LANES) && stride.is_multiple_of(LANES);
+    let vector = fits && cols <= KEPT * HIRED_NORM_THREADS as usize;
+    // Few numbers a thread where rows are short: a block is then done sooner.
+    let threads = cols.div_ceil(LANES) as u32;
+    Launch {
+        file: "quantize",
+        kernel: format!("quantize_{}_{}", variant(vector), dtype.name()),
+        grid: [rows as u32, 1, 1],
+        block: threads.clamp(1, HIRED_NORM_THREADS).next_multiple_of(WARP),
+        shared: 0,
+        cost: Cost::bytes(rows * (cols * (dtype.size() + 1) + size_of::<f32>())),
+    }
 }
 
 /// Whether there are kernels for these formats on a code path.
@@ -107,6 +140,31 @@ pub fn check(path: u32, formats: Formats) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn integers_are_multiplied_on_every_code_path() {
+        for path in [61, 70, 75, 80, 90] {
+            for activations in [Dtype::F16, Dtype::F32] {
+                for weights in [Format::Q8, Format::Q4 { group: 32 }, Format::Q4 { group: 128 }] {
+                    assert!(Kernels::of(path, Factors { weights, activations }).is_some());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_become_codes_in_registers_where_they_fit() {
+        let name = |cols, stride| {
+            let launch = quantize(Dtype::F16, 3, cols, stride);
+            (launch.kernel, launch.grid[0], launch.block)
+        };
+        assert_eq!(name(4096, 4096), ("quantize_vector_f16".into(), 3, 512));
+        assert_eq!(name(14336, 14336), ("quantize_vector_f16".into(), 3, 512));
+        assert_eq!(name(48, 48), ("quantize_vector_f16".into(), 3, 32));
+        for (cols, stride) in [(36, 36), (48, 50), (16392, 16392)] {
+            assert_eq!(name(cols, stride).0, "quantize_guarded_f16");
+        }
+    }
 
     #[test]
     fn every_code_path_multiplies_both_formats() {

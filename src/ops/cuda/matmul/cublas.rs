@@ -2,6 +2,7 @@
 
 use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::driver::queue::Queue;
+use crate::ops::cuda::matmul::ops::Factor;
 use crate::ops::memory::Purpose;
 use crate::{Error, Result};
 use cudarc::cublas::sys::{
@@ -187,25 +188,24 @@ impl Blas {
     /// which does get there, is a kernel of this crate, and saturates.
     ///
     /// # Safety
-    /// x `[rows, cols]`, W `[n, cols]` and out `[rows, n]` must be fp16 and alive until it has run.
+    /// x `[rows, inner]`, W `[n, cols]` and out `[rows, n]` must be fp16 and alive until it has run.
     ///
     /// # Errors
     /// When the library refuses.
     pub unsafe fn product(
         &self,
-        x: &Buffer,
+        x: &Factor,
         weight: &Weight,
-        inner: usize,
         out: &Buffer,
         add: bool,
     ) -> Result<()> {
         let operands = Operands {
-            x: x.pointer(),
+            x: x.address as *const _,
             w: weight.address as *const _,
             out: out.pointer(),
             rows: x.rows,
             cols: weight.rows,
-            inner,
+            inner: x.inner,
             x_stride: x.stride,
             w_stride: weight.stride,
             out_stride: out.stride,

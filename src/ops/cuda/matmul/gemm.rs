@@ -128,16 +128,38 @@ const fn tile(name: &'static str, size: [usize; 2], threads: u32, rate: f64, alo
 #[derive(Debug)]
 pub struct Family {
     file: &'static str,
+    /// How the kernels' names begin.
+    kernel: &'static str,
     /// From the largest to the smallest.
     tiles: &'static [Tile],
     /// For what no vector access reaches.
     guarded: Tile,
 }
 
+const THREADS_TILES: [Tile; 2] =
+    [tile("128x128", [128, 128], 256, 1.0, 0.85), tile("64x64", [64, 64], 128, 0.85, 0.6)];
+
+const THREADS_GUARDED: Tile = tile("guarded", [64, 64], 128, 0.5, 0.5);
+
 pub(super) static FMA: Family = Family {
     file: "gemm_fma",
-    tiles: &[tile("128x128", [128, 128], 256, 1.0, 0.85), tile("64x64", [64, 64], 128, 0.85, 0.6)],
-    guarded: tile("guarded", [64, 64], 128, 0.5, 0.5),
+    kernel: "gemm_fma",
+    tiles: &THREADS_TILES,
+    guarded: THREADS_GUARDED,
+};
+
+pub(super) static FMA_Q4: Family = Family {
+    file: "gemm_fma_q4",
+    kernel: "gemm_fma",
+    tiles: &THREADS_TILES,
+    guarded: THREADS_GUARDED,
+};
+
+pub(super) static DP4A: Family = Family {
+    file: "gemm_dp4a",
+    kernel: "gemm_dp4a",
+    tiles: &THREADS_TILES,
+    guarded: THREADS_GUARDED,
 };
 
 const MMA_TILES: [Tile; 3] = [
@@ -149,10 +171,19 @@ const MMA_TILES: [Tile; 3] = [
 const MMA_GUARDED: Tile = tile("guarded", [64, 64], 128, 0.1, 0.1);
 
 pub(super) static MMA8: Family =
-    Family { file: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+    Family { file: "gemm_mma8", kernel: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
 
 pub(super) static MMA16: Family =
-    Family { file: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+    Family { file: "gemm_mma16", kernel: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+
+pub(super) static MMA8_Q8: Family =
+    Family { file: "gemm_mma8_q8", kernel: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+
+pub(super) static MMA16_Q8: Family =
+    Family { file: "gemm_mma16_q8", kernel: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+
+pub(super) static MMA_Q4: Family =
+    Family { file: "gemm_mma_q4", kernel: "gemm_mma", tiles: &MMA_TILES, guarded: MMA_GUARDED };
 
 impl Tile {
     /// Relative time of a product: that of the multiprocessor with most tiles.
@@ -207,7 +238,7 @@ fn launches(
     Launches {
         product: Launch {
             file: family.file,
-            kernel: format!("{}_{}_{}", family.file, tile.name, factors.name()),
+            kernel: format!("{}_{}_{}", family.kernel, tile.name, factors.name()),
             grid: grid.map(|n| n as u32),
             block: tile.threads,
             shared: 0,

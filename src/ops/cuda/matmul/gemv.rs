@@ -40,6 +40,19 @@ const MMA_THREADS: u32 = 256;
 /// Columns of such a block.
 const MMA_COLS: usize = 16;
 
+/// How products of a few rows are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By fp32 multiply-add.
+    Fma,
+    /// By tensor cores, but for those that accesses of 16 bytes do not reach.
+    Mma,
+    /// Codes by dp4a.
+    Dp4a,
+    /// As [`Way::Fma`], with int4 weights.
+    FmaQ4,
+}
+
 /// What becomes of the sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
@@ -86,7 +99,7 @@ impl Gemv {
 }
 
 /// The launch of a product, see [`super::choose::Kernels::gemv`].
-pub(super) fn launch(tensor_cores: bool, factors: Factors, product: &Gemv) -> Launch {
+pub(super) fn launch(way: Way, factors: Factors, product: &Gemv) -> Launch {
     assert!((1..=ROWS).contains(&product.rows), "{} rows are no product of few", product.rows);
     let form = match (product.form, factors.activations) {
         (Form::Gate, _) => "gate_",
@@ -94,13 +107,21 @@ pub(super) fn launch(tensor_cores: bool, factors: Factors, product: &Gemv) -> La
         (Form::Logits, Dtype::F32) | (Form::Linear, _) => "",
     };
     let warps = (THREADS / 32) as usize;
-    let by_fma = |variant: String| ("gemv", variant, product.tiles(COLS).div_ceil(warps), THREADS);
-    let (file, variant, blocks, block) = match product.is_vector(factors) {
-        false => by_fma("guarded".to_owned()),
-        true if tensor_cores => {
-            ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS)
-        }
-        true => by_fma(format!("vector_rows{}", product.rows.next_power_of_two())),
+    let by_threads =
+        |file, variant: String| (file, variant, product.tiles(COLS).div_ceil(warps), THREADS);
+    let rows = product.rows.next_power_of_two();
+    let vector = product.is_vector(factors);
+    let (file, variant, blocks, block) = match way {
+        Way::Dp4a => by_threads("gemv_q8", format!("rows{rows}")),
+        Way::FmaQ4 => by_threads("gemv_q4", format!("rows{rows}")),
+        Way::Fma | Way::Mma if !vector => by_threads("gemv", "guarded".to_owned()),
+        Way::Fma => by_threads("gemv", format!("vector_rows{rows}")),
+        Way::Mma => ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS),
+    };
+    let (form, factors) = match (way, product.form) {
+        // Codes have no format but that of the result.
+        (Way::Dp4a, Form::Logits) => ("", Factors { activations: Dtype::F32, ..factors }),
+        _ => (form, factors),
     };
     Launch {
         file,

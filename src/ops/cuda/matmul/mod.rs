@@ -10,6 +10,7 @@ pub(super) mod cublas;
 mod ops;
 
 use crate::format::{Dtype, Format, Formats};
+use crate::ops::DECODE_ROWS;
 use crate::{Error, Result};
 use std::borrow::Cow;
 
@@ -30,6 +31,11 @@ impl Factors {
             true => activations.name().into(),
             false => format!("{}_{}", weights.name(), activations.name()).into(),
         }
+    }
+
+    /// Whether the same kernels multiply both.
+    fn are_alike(self, other: Self) -> bool {
+        self.activations == other.activations && self.weights.is_alike(other.weights)
     }
 
     /// Whether accesses of 16 bytes reach all numbers of the weights' rows and no others, and all of the activations'
@@ -54,6 +60,32 @@ impl From<Dtype> for Factors {
     fn from(dtype: Dtype) -> Self {
         Formats::from(dtype).into()
     }
+}
+
+/// Whether activations become int8 for products with weights of this format.
+pub fn quantizes(weights: Format) -> bool {
+    weights == Format::Q8
+}
+
+/// Whether a library that multiplies floating-point numbers makes large products with weights of this format.
+pub fn is_by_library(weights: Format, library: bool) -> bool {
+    library && !weights.is_integer()
+}
+
+/// Whether products with weights of these formats are made together.
+fn are_alike(weights: &[Format]) -> bool {
+    weights.windows(2).all(|two| two[0] == two[1])
+}
+
+/// Whether products of `rows` take the RMSNorm before them along: few rows, or where activations become int8.
+pub fn fuses_norm(rows: usize, weights: &[Format]) -> bool {
+    are_alike(weights) && (rows <= DECODE_ROWS || weights.iter().copied().all(quantizes))
+}
+
+/// Whether gate and up, of these formats, are multiplied where they are made.
+pub fn fuses_gate(rows: usize, weights: &[Format], library: bool) -> bool {
+    let by_library = rows > DECODE_ROWS && weights.iter().any(|&w| is_by_library(w, library));
+    are_alike(weights) && !by_library
 }
 
 /// The backend for large matrix products.

@@ -1,20 +1,22 @@
 //! Matrix products on the device: of few rows by GEMV, which reads each weight once; of more by GEMM.
 
-use super::Factors;
-use super::choose::Kernels;
+use super::choose::{Kernels, quantize};
+use super::{Factors, fuses_gate, fuses_norm, is_by_library, quantizes};
 use crate::config::Activation;
-use crate::format::Dtype;
+use crate::format::{Dtype, Format};
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    ActivationParams, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
-    HIRED_ROW_THREADS, HIRED_STORE, SiluMulParams,
+    ActivationParams, FactorScales, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
+    HIRED_ROW_THREADS, HIRED_STORE, QuantizeParams, ScaledGemmParams, ScaledGemvParams,
+    SiluMulParams,
 };
-use crate::ops::cuda::buffer::{Buffer, Weight};
+use crate::ops::cuda::buffer::{Buffer, Home, Weight, part};
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::launch::{Launch, is_vector, variant};
 use crate::ops::cuda::matmul::cublas::Blas;
 use crate::ops::cuda::matmul::gemm::{Product, Split};
 use crate::ops::cuda::matmul::gemv::{Form, Gemv};
+use crate::ops::cuda::scratch;
 use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
 use crate::{Error, Result};
 use std::ptr::{null, null_mut};
@@ -30,6 +32,28 @@ const STORE: Epilogue = Epilogue { kind: HIRED_STORE, activation: HIRED_IDENTITY
 const ADD: Epilogue = Epilogue { kind: HIRED_ADD, activation: HIRED_IDENTITY };
 const GATE: Epilogue = Epilogue { kind: HIRED_GATE, activation: HIRED_IDENTITY };
 
+/// The rows of a product as its kernels take them.
+#[derive(Debug, Clone, Copy)]
+pub struct Factor {
+    pub(super) address: u64,
+    /// Where the rows' scales are, if they are codes.
+    scales: u64,
+    pub(super) rows: usize,
+    /// Numbers of a row, and those to multiply: with the padding where both sides have it.
+    pub(super) cols: usize,
+    pub(super) inner: usize,
+    /// Numbers from one row to the next.
+    pub(super) stride: usize,
+    /// Of the activations that they are or that they were made of.
+    dtype: Dtype,
+}
+
+/// Rows as codes.
+struct Tokens {
+    factor: Factor,
+    _place: Home,
+}
+
 impl MatmulOps for Cuda {
     fn linear(
         &mut self,
@@ -39,7 +63,7 @@ impl MatmulOps for Cuda {
     ) -> Result<Buffer> {
         let out = self.buffer(x.rows, layer.weight.rows)?;
         let epilogue = Epilogue { activation: number_of(activation)?, ..STORE };
-        self.products(x, &[layer], &[&out], epilogue)?;
+        self.products(x, None, &[layer], &[&out], epilogue)?;
         Ok(out)
     }
 
@@ -49,12 +73,12 @@ impl MatmulOps for Cuda {
         layers: [&Linear<Weight>; N],
     ) -> Result<[Buffer; N]> {
         let outs = self.outs(x.rows, &layers)?;
-        self.products(x, &layers, &outs.each_ref(), STORE)?;
+        self.products(x, None, &layers, &outs.each_ref(), STORE)?;
         Ok(outs)
     }
 
     fn linear_add(&mut self, sum: &mut Buffer, x: &Buffer, layer: &Linear<Weight>) -> Result<()> {
-        self.products(x, &[layer], &[sum], ADD)
+        self.products(x, None, &[layer], &[sum], ADD)
     }
 
     fn normed_linear<const N: usize>(
@@ -63,12 +87,12 @@ impl MatmulOps for Cuda {
         norm: &Norm<Weight>,
         layers: [&Linear<Weight>; N],
     ) -> Result<[Buffer; N]> {
-        if x.rows > DECODE_ROWS {
+        if !fuses_norm(x.rows, &formats(&layers)) {
             let n = self.norm("rms_norm", x, norm)?;
             return self.linears(&n, layers);
         }
         let outs = self.outs(x.rows, &layers)?;
-        self.gemv(x, Some(norm), &layers, &outs.each_ref(), STORE)?;
+        self.products(x, Some(norm), &layers, &outs.each_ref(), STORE)?;
         Ok(outs)
     }
 
@@ -79,20 +103,24 @@ impl MatmulOps for Cuda {
         gate: &Linear<Weight>,
         up: &Linear<Weight>,
     ) -> Result<Buffer> {
-        if x.rows <= DECODE_ROWS {
-            let out = self.buffer(x.rows, gate.weight.rows)?;
-            self.gemv(x, Some(norm), &[gate, up], &[&out], GATE)?;
-            return Ok(out);
-        }
-        let n = self.norm("rms_norm", x, norm)?;
+        let layers = [gate, up];
+        let formats = formats(&layers);
+        let normed = match fuses_norm(x.rows, &formats) {
+            true => None,
+            false => Some(self.norm("rms_norm", x, norm)?),
+        };
+        let (x, norm) = match &normed {
+            Some(n) => (n, None),
+            None => (x, Some(norm)),
+        };
         let out = self.buffer(x.rows, gate.weight.rows)?;
-        if self.blas.is_none() {
-            self.gemm(&n, &[gate, up], &[&out], GATE)?;
+        if fuses_gate(x.rows, &formats, self.blas.is_some()) {
+            self.products(x, norm, &layers, &[&out], GATE)?;
             return Ok(out);
         }
-        self.gemm(&n, &[gate], &[&out], STORE)?;
+        self.products(x, norm, &[gate], &[&out], STORE)?;
         let factor = self.buffer(x.rows, up.weight.rows)?;
-        self.gemm(&n, &[up], &[&factor], STORE)?;
+        self.products(x, norm, &[up], &[&factor], STORE)?;
         self.silu_mul(&out, &factor)?;
         Ok(out)
     }
@@ -100,7 +128,7 @@ impl MatmulOps for Cuda {
     fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
         let cols = head.weight.rows;
         let out = self.strided(x.rows, cols, cols, Dtype::F32)?;
-        self.gemv(x, Some(norm), &[head], &[&out], STORE)?;
+        self.products(x, Some(norm), &[head], &[&out], STORE)?;
         Ok(out)
     }
 }
@@ -120,7 +148,7 @@ impl Cuda {
     }
 
     /// The kernels for the formats of activations and weight.
-    fn kernels(&self, x: &Buffer, weight: &Weight) -> Result<&'static Kernels> {
+    fn kernels(&self, x: &Factor, weight: &Weight) -> Result<&'static Kernels> {
         let factors = Factors { weights: weight.format, activations: x.dtype };
         Kernels::of(self.queue.path(), factors).ok_or_else(|| {
             Error::Device(format!(
@@ -131,33 +159,96 @@ impl Cuda {
         })
     }
 
-    /// Products of the same rows, up to three: of few rows by GEMV, of more by GEMM.
+    /// Products of the same rows, up to three, behind an RMSNorm where they take it along: of few rows by GEMV, of more
+    /// by GEMM; together, or one after another where their formats differ.
     fn products(
         &self,
         x: &Buffer,
+        norm: Option<&Norm<Weight>>,
+        layers: &[&Linear<Weight>],
+        outs: &[&Buffer],
+        epilogue: Epilogue,
+    ) -> Result<()> {
+        let weight = &layers[0].weight;
+        if layers.iter().any(|layer| layer.weight.format != weight.format) {
+            let mut pairs = layers.iter().zip(outs);
+            return pairs
+                .try_for_each(|(layer, out)| self.products(x, norm, &[layer], &[out], epilogue));
+        }
+        if x.rows == 0 {
+            return Ok(());
+        }
+        if quantizes(weight.format) {
+            let tokens = self.tokens(x, norm)?;
+            return self.products_of(&tokens.factor, None, layers, outs, epilogue);
+        }
+        let factor = Factor {
+            address: x.address,
+            scales: 0,
+            rows: x.rows,
+            cols: x.cols,
+            inner: inner(x, weight),
+            stride: x.stride,
+            dtype: x.dtype,
+        };
+        self.products_of(&factor, norm, layers, outs, epilogue)
+    }
+
+    /// The same of a factor as the kernels take it.
+    fn products_of(
+        &self,
+        x: &Factor,
+        norm: Option<&Norm<Weight>>,
         layers: &[&Linear<Weight>],
         outs: &[&Buffer],
         epilogue: Epilogue,
     ) -> Result<()> {
         if x.rows <= DECODE_ROWS {
-            self.gemv(x, None, layers, outs, epilogue)
-        } else {
-            self.gemm(x, layers, outs, epilogue)
+            return self.gemv(x, norm, layers, outs, epilogue);
         }
+        match &self.blas {
+            Some(blas) if is_by_library(layers[0].weight.format, true) => {
+                let mut pairs = layers.iter().zip(outs);
+                pairs.try_for_each(|(layer, out)| self.cublas(blas, x, layer, out, epilogue))
+            }
+            _ => self.gemm(x, layers, outs, epilogue),
+        }
+    }
+
+    /// Rows of activations, or what an RMSNorm makes of them, as int8.
+    fn tokens(&self, x: &Buffer, norm: Option<&Norm<Weight>>) -> Result<Tokens> {
+        let stride = Format::Q8.stride(x.cols);
+        let parts = scratch::tokens(x.rows, x.cols);
+        let (place, address) = self.region(parts.bytes())?;
+        let scales = part(address, &parts, 1);
+        let params = QuantizeParams {
+            x: x.pointer(),
+            norm: norm.map_or(null(), |n| n.weight.vector()),
+            codes: address as *mut i8,
+            scales: scales as *mut f32,
+            rows: x.rows as u32,
+            cols: x.cols as u32,
+            x_stride: x.stride as u32,
+            stride: stride as u32,
+            inverse_cols: 1.0 / x.cols as f32,
+            eps: norm.map_or(0.0, |n| n.eps),
+        };
+        let launch = quantize(x.dtype, x.rows, x.cols, x.stride);
+        // SAFETY: the region has room for codes and scales.
+        unsafe { self.queue.launch(&launch, &params)? };
+        let (rows, cols, dtype) = (x.rows, x.cols, x.dtype);
+        let factor = Factor { address, scales, rows, cols, inner: stride, stride, dtype };
+        Ok(Tokens { factor, _place: place })
     }
 
     /// Up to three layers, of one width of x; gate and up have one out.
     fn gemm(
         &self,
-        x: &Buffer,
+        x: &Factor,
         layers: &[&Linear<Weight>],
         outs: &[&Buffer],
         epilogue: Epilogue,
     ) -> Result<()> {
-        if let Some(blas) = &self.blas {
-            let mut pairs = layers.iter().zip(outs);
-            return pairs.try_for_each(|(layer, out)| self.cublas(blas, x, layer, out, epilogue));
-        }
         let weight = &layers[0].weight;
         debug_assert!(layers.iter().all(|layer| layer.weight.stride == weight.stride));
         let (mut cols, mut out_strides) = ([0; 3], [0; 3]);
@@ -168,13 +259,13 @@ impl Cuda {
             rows: x.rows,
             cols,
             gated: epilogue.kind == HIRED_GATE,
-            inner: inner(x, weight),
+            inner: x.inner,
             x_stride: x.stride,
             w_stride: weight.stride,
             out_strides,
             aligned: true,
             // As the plan of the memory has it, which knows of no padding: what is split has none.
-            split: match self.whole {
+            split: match self.whole || quantizes(weight.format) {
                 true => Split::ONE,
                 false => Split::of(x.rows, widest, weight.cols),
             },
@@ -182,7 +273,7 @@ impl Cuda {
         let sums = product.split.bytes(x.rows, cols.iter().sum());
         let scratch = sums.map(|bytes| self.region(bytes)).transpose()?;
         let mut params = GemmParams {
-            x: x.pointer(),
+            x: x.address as *const _,
             weights: [null(); 3],
             biases: [null(); 3],
             outs: [null_mut(); 3],
@@ -211,7 +302,13 @@ impl Cuda {
         // SAFETY: shapes as the model has checked them; all operands are alive, and what takes the scratch next runs
         // after both.
         unsafe {
-            self.queue.launch(&launches.product.costing(cost), &params)?;
+            let launch = launches.product.costing(cost);
+            if weight.format.is_integer() {
+                let scales = scales(x, layers);
+                self.queue.launch(&launch, &ScaledGemmParams { product: params, scales })?;
+            } else {
+                self.queue.launch(&launch, &params)?;
+            }
             launches.sum.map_or(Ok(()), |sum| self.queue.launch(&sum, &params))
         }
     }
@@ -219,19 +316,19 @@ impl Cuda {
     fn cublas(
         &self,
         blas: &Blas,
-        x: &Buffer,
+        x: &Factor,
         layer: &Linear<Weight>,
         out: &Buffer,
         epilogue: Epilogue,
     ) -> Result<()> {
         let weight = &layer.weight;
-        let (inner, add) = (inner(x, weight), epilogue.kind == HIRED_ADD);
+        let add = epilogue.kind == HIRED_ADD;
         self.queue.recorded(
             || "cuBLAS".into(),
             cost_of(x, weight, epilogue),
             || {
                 // SAFETY: shapes as the model has checked them; with the library everything is fp16.
-                unsafe { blas.product(x, weight, inner, out, add) }
+                unsafe { blas.product(x, weight, out, add) }
             },
         )?;
         self.bias_activation(out, layer.bias.as_ref(), epilogue.activation)
@@ -287,25 +384,22 @@ impl Cuda {
     /// Products of at most eight rows, behind an RMSNorm where there is one.
     fn gemv(
         &self,
-        x: &Buffer,
+        x: &Factor,
         norm: Option<&Norm<Weight>>,
         layers: &[&Linear<Weight>],
         outs: &[&Buffer],
         epilogue: Epilogue,
     ) -> Result<()> {
-        if x.rows == 0 {
-            return Ok(());
-        }
         let weight = &layers[0].weight;
         let mut params = GemvParams {
-            x: x.pointer(),
+            x: x.address as *const _,
             norm: norm.map_or(null(), |n| n.weight.vector()),
             weights: [null(); 3],
             biases: [null(); 3],
             outs: [null_mut(); 3],
             cols: [0; 3],
             rows: x.rows as u32,
-            inner: inner(x, weight) as u32,
+            inner: x.inner as u32,
             x_stride: x.stride as u32,
             w_stride: weight.stride as u32,
             eps: norm.map_or(0.0, |n| n.eps),
@@ -330,7 +424,7 @@ impl Cuda {
         let product = Gemv {
             form,
             rows: x.rows,
-            inner: inner(x, weight),
+            inner: x.inner,
             cols: params.cols.map(|cols| cols as usize),
             x_stride: x.stride,
             w_stride: weight.stride,
@@ -340,7 +434,14 @@ impl Cuda {
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
         let launch = self.kernels(x, weight)?.gemv(&product).costing(cost);
         // SAFETY: shapes as the model has checked them; all operands are alive.
-        unsafe { self.queue.launch(&launch, &params) }
+        unsafe {
+            if weight.format.is_integer() {
+                let scales = scales(x, layers);
+                self.queue.launch(&launch, &ScaledGemvParams { product: params, scales })
+            } else {
+                self.queue.launch(&launch, &params)
+            }
+        }
     }
 }
 
@@ -350,8 +451,24 @@ fn inner(x: &Buffer, weight: &Weight) -> usize {
     if x.stride == weight.stride { x.stride } else { x.cols }
 }
 
+/// The weights' formats.
+fn formats<const N: usize>(layers: &[&Linear<Weight>; N]) -> [Format; N] {
+    layers.map(|layer| layer.weight.format)
+}
+
+/// The scales of integer factors.
+fn scales(x: &Factor, layers: &[&Linear<Weight>]) -> FactorScales {
+    let mut weights = [null(); 3];
+    layers.iter().zip(&mut weights).for_each(|(l, to)| *to = l.weight.scales as *const _);
+    let group_bits = match layers[0].weight.format {
+        Format::Q4 { group } => group.ilog2(),
+        _ => 0,
+    };
+    FactorScales { weights, rows: x.scales as *const f32, group_bits, reserved: 0 }
+}
+
 /// What a product with one weight costs.
-fn cost_of(x: &Buffer, weight: &Weight, epilogue: Epilogue) -> Cost {
+fn cost_of(x: &Factor, weight: &Weight, epilogue: Epilogue) -> Cost {
     let (n, k) = (weight.rows, weight.cols);
     let of = if epilogue.kind == HIRED_ADD { cost::linear_add } else { cost::linear };
     of(x.rows, n, k, x.dtype.size(), weight.format.bytes(n, k))

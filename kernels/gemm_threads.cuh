@@ -1,0 +1,185 @@
+// Matrix products by the instructions of single threads, fp32 multiply-add or dp4a: tiles in shared memory and what a
+// block does with them.
+//
+// Each number is widened once, on its way into shared memory, and then takes part in as many multiply-adds as
+// the tile is wide: in the inner loop a thread reads 16 numbers by four 128-bit loads for 64 multiply-adds.
+#pragma once
+
+#include "gemm.cuh"
+
+// A vector of a row on its way: N numbers of shared memory made of SPAN numbers of the row. This one is 16 bytes of
+// floating-point numbers.
+template <typename T, bool GUARDED>
+struct FloatVector {
+    typedef float Number;
+    static constexpr int N = LANES<T>;
+    static constexpr int SPAN = N;
+
+    const T* row;
+    uint4 held;
+
+    // The vector from number k on, zeros from `inner` on.
+    __device__ void read(uint32_t k, uint32_t inner)
+    {
+        held = fetch<GUARDED>(row, k, inner);
+    }
+
+    __device__ void widen(float (&x)[N]) const
+    {
+        const uint32_t words[4] = {held.x, held.y, held.z, held.w};
+        unpack(words, x, T{});
+    }
+};
+
+// SIZE rows of x or w, STEP = 2 vectors of each, through registers to shared memory as [STEP][pitch] of numbers.
+template <typename Vector, int SIZE, int THREADS>
+class Stage {
+    static constexpr int N = Vector::N;
+    static constexpr int VECTORS = 2 * SIZE / THREADS;
+
+    Vector vectors[VECTORS];
+
+    // Two lanes take the two vectors of a row: 32 bytes, a whole sector.
+    __device__ static uint32_t row(int v)
+    {
+        return threadIdx.x / 2 + v * (THREADS / 2);
+    }
+
+public:
+    // `vector_of` gives the beginning of a row of the tile.
+    template <typename VectorOf>
+    __device__ explicit Stage(VectorOf vector_of)
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) vectors[v] = vector_of(row(v));
+    }
+
+    __device__ void read(uint32_t k, uint32_t inner)
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) vectors[v].read(k + threadIdx.x % 2 * Vector::SPAN, inner);
+    }
+
+    // The second half of a step lies 16 columns aside, so that the two lanes of a row write to two banks.
+    __device__ void write(typename Vector::Number* to, int pitch) const
+    {
+        const uint32_t half = threadIdx.x % 2;
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+            typename Vector::Number x[N];
+            vectors[v].widen(x);
+#pragma unroll
+            for (int i = 0; i < N; i++) to[(half * N + i) * pitch + (row(v) ^ (half * 16))] = x[i];
+        }
+    }
+};
+
+// Four numbers of shared memory.
+__device__ inline void load_four(const float* from, float* to)
+{
+    load(from, *reinterpret_cast<float(*)[4]>(to));
+}
+
+__device__ inline void load_four(const int32_t* from, int32_t* to)
+{
+    const int4 x = *reinterpret_cast<const int4*>(from);
+    to[0] = x.x, to[1] = x.y, to[2] = x.z, to[3] = x.w;
+}
+
+__device__ inline void multiply_add(float& sum, float a, float b)
+{
+    sum += a * b;
+}
+
+// Four products of codes.
+__device__ inline void multiply_add(int32_t& sum, int32_t a, int32_t b)
+{
+    sum = ptx::dp4a(a, b, sum);
+}
+
+// The bits of four sums.
+__device__ inline void store_four(float* to, const float* sums)
+{
+    store(to, *reinterpret_cast<const float(*)[4]>(sums));
+}
+
+__device__ inline void store_four(float* to, const int32_t* sums)
+{
+    *reinterpret_cast<int4*>(to) = make_int4(sums[0], sums[1], sums[2], sums[3]);
+}
+
+// A block makes ROWS by COLS of out, a warp 8 * HIGH by 4 * WIDE, a thread HIGH by WIDE in pieces of 4 by 4; numbers of
+// out, in T, are stored OUTS at a time. `x_of` and `w_of` give the vectors of a row of the tile.
+template <typename X, typename W, typename T, int OUTS, int ROWS, int COLS, int HIGH, int WIDE, typename XOf, typename WOf,
+          typename Scaled>
+__device__ void gemm_by_threads(const GemmParams& p, XOf x_of, WOf w_of, Scaled scaled)
+{
+    typedef typename X::Number Number;
+    static_assert(X::N == W::N && X::SPAN == W::SPAN, "the same numbers of both factors");
+    constexpr int N = X::N, STEP = 2 * N, TAKEN = 2 * X::SPAN, PITCH = ROWS + COLS;
+    constexpr int WARP_ROWS = 8 * HIGH, WARP_COLS = 4 * WIDE, WARPS_WIDE = COLS / WARP_COLS;
+    constexpr int WARPS = ROWS / WARP_ROWS * WARPS_WIDE, THREADS = WARPS * WARP;
+    __shared__ __align__(16) Number memory[2 * STEP * PITCH];
+    const Tile<ROWS, COLS> tile(p);
+    if (tile.row >= p.rows) return;
+
+    // Of 16 lanes that the card serves together, 8 read different rows (128 bytes) and 2 different columns.
+    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
+    const uint32_t lane_row = lane / 2 % 8, lane_col = lane % 2 + lane / 16 * 2;
+    const uint32_t warp_row = warp / WARPS_WIDE * WARP_ROWS, warp_col = warp % WARPS_WIDE * WARP_COLS;
+
+    Stage<X, ROWS, THREADS> x([&](uint32_t i) { return x_of(tile, i); });
+    Stage<W, COLS, THREADS> w([&](uint32_t i) { return w_of(tile, i); });
+    Number sums[HIGH][WIDE] = {};
+    x.read(0, p.inner);
+    w.read(0, p.inner);
+    x.write(memory, PITCH);
+    w.write(memory + ROWS, PITCH);
+    __syncthreads();
+    uint32_t now = 0;
+    for (uint32_t k = TAKEN; k < p.inner + TAKEN; k += TAKEN) {
+        // The last time zeros are read, and nobody reads them: with a branch around these reads and the writes below,
+        // ptxas joins both for sm_61 and sm_70 and puts the reads behind the multiply-adds that they should overlap.
+        x.read(k, p.inner);
+        w.read(k, p.inner);
+#pragma unroll
+        for (int i = 0; i < STEP; i++) {
+            const Number* line = memory + now + i * PITCH;
+            const uint32_t aside = i / N * 16;
+            Number a[HIGH], b[WIDE];
+#pragma unroll
+            for (int r = 0; r < HIGH; r += 4)
+                load_four(line + ((warp_row + lane_row * 4 + r / 4 * 32) ^ aside), a + r);
+#pragma unroll
+            for (int c = 0; c < WIDE; c += 4)
+                load_four(line + ROWS + ((warp_col + lane_col * 4 + c / 4 * 16) ^ aside), b + c);
+#pragma unroll
+            for (int r = 0; r < HIGH; r++)
+#pragma unroll
+                for (int c = 0; c < WIDE; c++) multiply_add(sums[r][c], a[r], b[c]);
+        }
+        now ^= STEP * PITCH;
+        x.write(memory + now, PITCH);
+        w.write(memory + now + ROWS, PITCH);
+        __syncthreads();
+    }
+    const Tile<ROWS, COLS> same(p);
+    constexpr int LINES = 2 * STEP * PITCH / WARPS / WARP_COLS;
+    static_assert(LINES % 8 == 0 && HIGH * 8 % LINES == 0, "whole slabs");
+    const Slab<WARP_COLS> slab{reinterpret_cast<float*>(memory) + warp * LINES * WARP_COLS};
+#pragma unroll
+    for (int first = 0; first < HIGH; first += LINES / 8) {
+#pragma unroll
+        for (int r = 0; r < LINES / 8; r++)
+#pragma unroll
+            for (int c = 0; c < WIDE; c += 4)
+                store_four(slab.number(r * 8 + lane_row, lane_col * 4 + c / 4 * 16), sums[first + r] + c);
+        finish<T, OUTS, LINES>(
+            p, same, slab, warp_col,
+            [=](uint32_t line) {
+                const uint32_t r = first + line / 8;
+                return same.row + warp_row + r / 4 * 32 + line % 8 * 4 + r % 4;
+            },
+            scaled);
+    }
+}

@@ -1,0 +1,163 @@
+// Rows of activations as int8, a block for each: codes rne(y · (127 / a)) and the scale a / 127, where a is the largest
+// |y| of the row and y = x, or RMSNorm(x) rounded to the format that it would be stored in. (docs/quantization.md has the rule.)
+//
+// A row of zeros has the scale 0. One that is not finite has the scale NaN, which makes all its products NaN: whoever
+// looks at these finds the fault, as without integers.
+#include "prelude.cuh"
+#include "rms.cuh"
+
+// Numbers of a row that a thread keeps, and the codes of an access.
+constexpr int KEPT = 32;
+constexpr int LANE_CODES = 8;
+
+// The code of a number; of one that is not finite any.
+__device__ inline uint32_t code(float y, float factor)
+{
+    // Bounded first: numbers beyond, and what is no number, have no integer.
+    return static_cast<uint32_t>(__float2int_rn(fminf(fmaxf(__fmul_rn(y, factor), -127.0f), 127.0f))) & 0xFF;
+}
+
+// N numbers of a row, N codes: the norm is taken on the way, where there is one.
+template <typename T, int N>
+__device__ inline void normed(const QuantizeParams& p, uint32_t column, float scale, float (&x)[N])
+{
+    if (!p.norm) return;
+    float weight[N];
+    load(p.norm + column, weight);
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] = to_float(from_float<T>(x[i] * scale * weight[i]));
+}
+
+template <int N>
+__device__ inline float largest(float so_far, const float (&x)[N])
+{
+    // fmaxf leaves out what is no number: it is looked for by itself.
+#pragma unroll
+    for (int i = 0; i < N; i++) so_far = fabsf(x[i]) < INFINITY ? fmaxf(so_far, fabsf(x[i])) : INFINITY;
+    return so_far;
+}
+
+// A row in registers: memory is read once.
+template <typename T>
+struct KeptRow {
+    static constexpr int N = LANE_CODES;
+    static constexpr int VECTORS = KEPT / N;
+
+    float x[VECTORS][N];
+
+    __device__ KeptRow(const QuantizeParams& p, const T* row)
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++)
+            if (column(v) < p.cols) load(row + column(v), x[v]);
+    }
+
+    __device__ static uint32_t column(int v)
+    {
+        return (v * blockDim.x + threadIdx.x) * N;
+    }
+
+    __device__ float squares(const QuantizeParams& p) const
+    {
+        float total = 0.0f;
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++)
+            if (column(v) < p.cols)
+#pragma unroll
+                for (int i = 0; i < N; i++) total = fmaf(x[v][i], x[v][i], total);
+        return total;
+    }
+
+    __device__ float greatest(const QuantizeParams& p, float scale)
+    {
+        float so_far = 0.0f;
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++)
+            if (column(v) < p.cols) {
+                normed<T>(p, column(v), scale, x[v]);
+                so_far = largest(so_far, x[v]);
+            }
+        return so_far;
+    }
+
+    __device__ void write(const QuantizeParams& p, int8_t* to, float, float factor) const
+    {
+#pragma unroll
+        for (int v = 0; v < VECTORS; v++) {
+            if (column(v) >= p.stride) break;
+            uint32_t words[2] = {};
+            if (column(v) < p.cols)
+#pragma unroll
+                for (int i = 0; i < N; i++) words[i / 4] |= code(x[v][i], factor) << i % 4 * 8;
+            *reinterpret_cast<uint2*>(to + column(v)) = make_uint2(words[0], words[1]);
+        }
+    }
+};
+
+// A row of any width and alignment, read anew for each use.
+template <typename T>
+struct ReadRow {
+    const T* row;
+
+    __device__ ReadRow(const QuantizeParams&, const T* row) : row(row) {}
+
+    __device__ float number(const QuantizeParams& p, uint32_t i, float scale) const
+    {
+        float x[1] = {to_float(row[i])};
+        normed<T>(p, i, scale, x);
+        return x[0];
+    }
+
+    __device__ float squares(const QuantizeParams& p) const
+    {
+        float total = 0.0f;
+        for (uint32_t i = threadIdx.x; i < p.cols; i += blockDim.x) {
+            const float x = to_float(row[i]);
+            total = fmaf(x, x, total);
+        }
+        return total;
+    }
+
+    __device__ float greatest(const QuantizeParams& p, float scale) const
+    {
+        float so_far = 0.0f;
+        for (uint32_t i = threadIdx.x; i < p.cols; i += blockDim.x) {
+            const float x[1] = {number(p, i, scale)};
+            so_far = largest(so_far, x);
+        }
+        return so_far;
+    }
+
+    __device__ void write(const QuantizeParams& p, int8_t* to, float scale, float factor) const
+    {
+        for (uint32_t i = threadIdx.x; i < p.stride; i += blockDim.x)
+            to[i] = static_cast<int8_t>(i < p.cols ? code(number(p, i, scale), factor) : 0);
+    }
+};
+
+template <typename T, typename Row>
+__device__ void quantize(const QuantizeParams& p)
+{
+    Row row(p, static_cast<const T*>(p.x) + static_cast<size_t>(blockIdx.x) * p.x_stride);
+    const float scale = p.norm ? rms_scale<T>(block_sum(row.squares(p)), p.inverse_cols, p.eps) : 1.0f;
+    const float most = block_max(row.greatest(p, scale));
+    const float factor = most > 0.0f ? __fdiv_rn(127.0f, most) : 0.0f;
+    row.write(p, p.codes + static_cast<size_t>(blockIdx.x) * p.stride, scale, factor);
+    if (threadIdx.x == 0) p.scales[blockIdx.x] = most < INFINITY ? __fdiv_rn(most, 127.0f) : NAN;
+}
+
+// PRECOND: grid of `rows`; 1-D block of whole warps, at most HIRED_NORM_THREADS.
+// vector: x, norm and codes multiples of 16; cols, x_stride whole vectors of 8 numbers; at most 32 numbers a thread.
+// guarded: any cols, strides and alignment.
+#define QUANTIZE(dtype, T)                                                                         \
+    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) quantize_vector_##dtype(QuantizeParams p) \
+    {                                                                                              \
+        quantize<T, KeptRow<T>>(p);                                                                \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) quantize_guarded_##dtype(QuantizeParams p) \
+    {                                                                                              \
+        quantize<T, ReadRow<T>>(p);                                                                \
+    }
+
+QUANTIZE(f32, float)
+QUANTIZE(f16, Half)
