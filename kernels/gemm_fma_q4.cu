@@ -11,8 +11,7 @@ struct Int4Vector {
     static constexpr int SPAN = NUMBERS;
 
     const uint8_t* row;
-    const Half* scales; // of the whole row, of which `row` is a part that begins at `first`
-    uint32_t first;
+    const Half* scales;
     uint32_t group_bits;
     uint32_t held;
     Half scale;
@@ -26,7 +25,7 @@ struct Int4Vector {
             held = __ldg(reinterpret_cast<const uint32_t*>(row + k / 2));
         else
             held = __ldg(reinterpret_cast<const uint16_t*>(row + k / 2));
-        scale = scales[(first + k) >> group_bits];
+        scale = scales[k >> group_bits];
     }
 
     __device__ void widen(float (&x)[N]) const
@@ -47,16 +46,15 @@ __device__ void gemm_fma_q4(const ScaledGemmParams& params)
         p, [&](const Tile<ROWS, COLS>& tile, uint32_t i) { return X{tile.template x_row<T>(p, i), {}}; },
         [&](const Tile<ROWS, COLS>& tile, uint32_t i) {
             const auto w = tile.template weight_row<WARP_COLS>(p, i);
-            const size_t number = w.row * static_cast<size_t>(p.w_stride);
-            return W{static_cast<const uint8_t*>(Columns(p, w.which).weight) + (number + tile.first(p)) / 2,
-                     static_cast<const Half*>(scales_of(s, w.which)) + (number >> s.group_bits), tile.first(p),
-                     s.group_bits, 0, {}};
+            const size_t number = w.row * static_cast<size_t>(p.w_stride) + tile.first(p);
+            return W{static_cast<const uint8_t*>(Columns(p, w.which).weight) + number / 2,
+                     static_cast<const Half*>(scales_of(s, w.which)) + (number >> s.group_bits), s.group_bits, 0, {}};
         },
         FloatSums{});
 }
 
-// PRECOND: as for GEMM_FMA; x, biases, outs and sums multiples of 16, weights of 4; inner, and its parts, multiples of
-// 16, x's stride whole vectors, the weights' a multiple of the group. guarded: cols and strides of out any.
+// PRECOND: as for GEMM_FMA; x, biases, outs and sums multiples of 16, weights of 4; inner (of each part) and the weights'
+// stride multiples of the group, x's stride whole vectors. guarded: cols and strides of out any.
 #define GEMM_FMA_Q4(tile, dtype, T, OUTS, ROWS, COLS, HIGH, WIDE, THREADS, BLOCKS)                 \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                  \
         gemm_fma_##tile##_q4_##dtype(ScaledGemmParams p)                                           \

@@ -5,8 +5,7 @@
 // Eight codes of a row, which become 16 bytes.
 struct Int4Vector {
     const uint8_t* row;
-    const Half* scales; // of the whole row, of which `row` is a part that begins at `first`
-    uint32_t first;
+    const Half* scales;
     uint32_t group_bits;
     uint32_t held;
     Half scale;
@@ -17,7 +16,7 @@ struct Int4Vector {
         scale = Half{0};
         if (k >= inner) return;
         held = __ldg(reinterpret_cast<const uint32_t*>(row + k / 2));
-        scale = scales[(first + k) >> group_bits];
+        scale = scales[k >> group_bits];
     }
 
     __device__ uint4 numbers() const
@@ -39,10 +38,10 @@ __device__ void gemm_mma_q4(const ScaledGemmParams& params)
         p, [&](const Tile<ROWS, COLS>& tile, uint32_t i) { return X{tile.template x_row<Half>(p, i), {}}; },
         [&](const Tile<ROWS, COLS>& tile, uint32_t i) {
             const auto w = tile.template weight_row<COLS / 2>(p, i);
-            const size_t number = w.row * static_cast<size_t>(p.w_stride);
-            return Int4Vector{static_cast<const uint8_t*>(Columns(p, w.which).weight) + (number + tile.first(p)) / 2,
-                              static_cast<const Half*>(scales_of(s, w.which)) + (number >> s.group_bits), tile.first(p),
-                              s.group_bits, 0, {}};
+            const size_t number = w.row * static_cast<size_t>(p.w_stride) + tile.first(p);
+            return Int4Vector{static_cast<const uint8_t*>(Columns(p, w.which).weight) + number / 2,
+                              static_cast<const Half*>(scales_of(s, w.which)) + (number >> s.group_bits), s.group_bits, 0,
+                              {}};
         },
         FloatSums{});
 }

@@ -16,7 +16,7 @@
     }
 
 GEMV_Q4(rows1_q4_f32, float, float, 1, 4)
-GEMV_Q4(rows2_q4_f32, float, float, 2, 4)
+GEMV_Q4(rows2_q4_f32, float, float, 2, 3)
 GEMV_Q4(rows4_q4_f32, float, float, 4, 3)
 GEMV_Q4(rows8_q4_f32, float, float, 8, 2)
 

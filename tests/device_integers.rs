@@ -571,7 +571,7 @@ fn check_int4(
     }
     for parts in [1, 2] {
         let split = Split { parts };
-        if !inner.is_multiple_of(16 * parts) {
+        if !inner.is_multiple_of(group * parts) {
             continue;
         }
         let gated = epilogue == GATE;

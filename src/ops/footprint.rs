@@ -139,7 +139,7 @@ impl Footprint {
             Self::Cuda { .. } if m <= DECODE_ROWS => None,
             Self::Cuda { library, .. } if cuda::matmul::is_by_library(weights, library) => None,
             Self::Cuda { .. } if whole => None,
-            Self::Cuda { .. } => scratch::products(m, cols, k),
+            Self::Cuda { .. } => scratch::products(m, cols, k, weights),
         }
     }
 

@@ -79,9 +79,9 @@ pub fn decode(shape: kv::Shape, heads: usize, sequences: usize, slots: usize) ->
 
 /// Sums of the parts in which products of more than a few rows with weights of so many columns are made, all in one
 /// launch.
-pub fn products(rows: usize, cols: &[usize], inner: usize) -> Option<usize> {
+pub fn products(rows: usize, cols: &[usize], inner: usize, weights: Format) -> Option<usize> {
     let widest = cols.iter().copied().max().unwrap_or(0);
-    Split::of(rows, widest, inner).bytes(rows, cols.iter().sum())
+    Split::of(rows, widest, inner, weights).bytes(rows, cols.iter().sum())
 }
 
 /// Of a prompt's last row: its weights to all `rows` in each head, their sums, and the scores of the rows `among` which

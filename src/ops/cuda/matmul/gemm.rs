@@ -6,7 +6,7 @@
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
 use super::Factors;
-use crate::format::Dtype;
+use crate::format::{Dtype, Format};
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
 use crate::ops::cuda::launch::{Launch, WARP, variant};
@@ -60,8 +60,13 @@ pub struct Split {
     pub parts: usize,
 }
 
-/// Parts are multiples of so many numbers: no format pads such rows, and every access of 16 bytes fits.
-const UNIT: usize = 16;
+/// Parts are multiples of so many numbers: no format pads such rows, every access of 16 bytes fits, and groups are whole.
+fn unit(weights: Format) -> usize {
+    match weights {
+        Format::Q4 { group } | Format::Awq { group } | Format::W8A16 { group } => group,
+        Format::F16 | Format::Bf16 | Format::F32 | Format::Q8 => 16,
+    }
+}
 
 impl Split {
     /// All at once.
@@ -69,7 +74,7 @@ impl Split {
 
     /// How products of so many rows are made, `widest` the most columns that one of their weights makes.
     ///
-    /// It depends on nothing else, neither on the GPU nor on the other products of the launch: a product has the same bits on
+    /// It depends on nothing else but the size of groups of integers, neither on the GPU nor on the other products of the launch: a product has the same bits on
     /// every run, on all GPUs of a code path, with a weight alone and beside others of at most its width. It has other
     /// bits with another number of rows where that makes another split. Of a request whose number of rows is known only
     /// after selection all is made in one part: its plan must have room for any fewer rows.
@@ -78,14 +83,15 @@ impl Split {
     /// through memory, a share of the product that goes with 1 / its length: so few tiles are divided into short parts, a
     /// few more only into long ones. Predicted gains: 60 rows of 4096 from 4096 columns 1.4 (P40), 0.9 (T4), 1.9 (H200);
     /// 636 rows of 4096 from 11008 1.06, 0.9, 1.3.
-    pub fn of(rows: usize, widest: usize, inner: usize) -> Self {
+    pub fn of(rows: usize, widest: usize, inner: usize, weights: Format) -> Self {
         const EDGE: usize = 128;
         let least = match rows.div_ceil(EDGE) * widest.div_ceil(EDGE) {
             0..=48 => 1024,
             49..=160 => 2560,
             _ => return Self::ONE,
         };
-        let fits = |parts: &usize| inner.is_multiple_of(parts * UNIT) && inner / parts >= least;
+        let fits =
+            |parts: &usize| inner.is_multiple_of(parts * unit(weights)) && inner / parts >= least;
         let parts = (2..=HIRED_GEMM_PARTS as usize).rev().find(fits);
         parts.map_or(Self::ONE, |parts| Self { parts })
     }
@@ -358,7 +364,7 @@ mod tests {
 
     #[test]
     fn few_tiles_are_divided_by_their_shape_alone() {
-        let parts = |rows, widest, inner| Split::of(rows, widest, inner).parts;
+        let parts = |rows, widest, inner| Split::of(rows, widest, inner, Format::F16).parts;
         // Prompts of text: all weights of a 7B model.
         assert_eq!((parts(60, 4096, 4096), parts(60, 4096, 11008)), (4, 4));
         assert_eq!((parts(60, 11008, 4096), parts(9, 1024, 4096)), (1, 4));
@@ -371,17 +377,20 @@ mod tests {
             (1, 4, 1)
         );
         assert_eq!((parts(60, 24, 2112), parts(60, 24, 2104), parts(60, 24, 2047)), (2, 1, 1));
-        assert_eq!(Split::of(60, 4096, 4096).bytes(60, 4096), Some(4 * 60 * 4096 * 4));
-        assert_eq!(Split::of(60, 4096, 1024).bytes(60, 4096), None);
+        // Groups stay whole.
+        let q4 = |inner, group| Split::of(60, 4096, inner, Format::Q4 { group }).parts;
+        assert_eq!((q4(11008, 128), q4(11008, 64), q4(4096, 128)), (2, 4, 4));
+        assert_eq!(Split::of(60, 4096, 4096, Format::F16).bytes(60, 4096), Some(4 * 60 * 4096 * 4));
+        assert_eq!(Split::of(60, 4096, 1024, Format::F16).bytes(60, 4096), None);
     }
 
     #[test]
     fn parts_are_equal_and_whole() {
         for inner in 1..20000 {
             for (rows, widest) in [(9, 8), (200, 4096), (636, 4096), (3000, 4096)] {
-                let Split { parts } = Split::of(rows, widest, inner);
+                let Split { parts } = Split::of(rows, widest, inner, Format::F16);
                 assert!((1..=HIRED_GEMM_PARTS as usize).contains(&parts));
-                assert!(parts == 1 || inner.is_multiple_of(parts * UNIT), "{inner}");
+                assert!(parts == 1 || inner.is_multiple_of(parts * 16), "{inner}");
             }
         }
     }
@@ -389,7 +398,7 @@ mod tests {
     #[test]
     fn parts_get_blocks_of_their_own() {
         let whole = product(60, 4096, 4096);
-        let split = Split::of(60, 4096, 4096);
+        let split = Split::of(60, 4096, 4096, Format::F16);
         let one = gemm(80, Dtype::F16, &whole, 132);
         let four = gemm(80, Dtype::F16, &Product { split, ..whole }, 132);
         assert_eq!((one.product.grid, one.sum), ([1, 64, 1], None));

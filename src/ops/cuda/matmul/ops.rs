@@ -267,7 +267,7 @@ impl Cuda {
             // As the plan of the memory has it, which knows of no padding: what is split has none.
             split: match self.whole || quantizes(weight.format) {
                 true => Split::ONE,
-                false => Split::of(x.rows, widest, weight.cols),
+                false => Split::of(x.rows, widest, weight.cols, weight.format),
             },
         };
         let sums = product.split.bytes(x.rows, cols.iter().sum());
