@@ -55,6 +55,27 @@ const GEMV_F16: [&str; 12] = [
 ];
 pub const GEMV_MMA: [&str; 3] = ["gemv_mma_f16", "gemv_gate_mma_f16", "gemv_logits_mma_f16"];
 
+const DP4A: [&str; 4] = [
+    "gemm_dp4a_128x128_q8_f16",
+    "gemm_dp4a_64x64_q8_f16",
+    "gemm_dp4a_128x128_q8_f32",
+    "gemm_dp4a_64x64_q8_f32",
+];
+const MMA8_Q8: [&str; 3] =
+    ["gemm_mma8_128x128_q8_f16", "gemm_mma8_64x128_q8_f16", "gemm_mma8_64x64_q8_f16"];
+const MMA16_Q8: [&str; 3] =
+    ["gemm_mma16_128x128_q8_f16", "gemm_mma16_64x128_q8_f16", "gemm_mma16_64x64_q8_f16"];
+const GEMV_Q8: [&str; 8] = [
+    "gemv_rows1_q8_f16",
+    "gemv_rows2_q8_f16",
+    "gemv_rows4_q8_f16",
+    "gemv_rows8_q8_f16",
+    "gemv_gate_rows1_q8_f16",
+    "gemv_gate_rows2_q8_f16",
+    "gemv_gate_rows4_q8_f16",
+    "gemv_gate_rows8_q8_f16",
+];
+
 /// Every load of global memory takes 16 bytes, and there is one; copies to shared memory (LDGSTS) count too.
 pub fn loads_are_wide(body: &[Instruction]) -> bool {
     let loads =
@@ -68,7 +89,7 @@ pub fn before_loads(body: &[Instruction], work: &str) -> Option<usize> {
     Some(count(&body[..first], work))
 }
 
-pub const FACTS: [Fact; 12] = [
+pub const FACTS: [Fact; 20] = [
     Fact {
         file: "gemm_fma",
         kernels: &FMA,
@@ -164,5 +185,72 @@ pub const FACTS: [Fact; 12] = [
         work: "FFMA",
         what: "no global load of less than 16 bytes",
         holds: loads_are_wide,
+    },
+    Fact {
+        file: "gemm_dp4a",
+        kernels: &DP4A,
+        architectures: &[61, 70],
+        work: "IDP",
+        what: "no global load of less than 16 bytes",
+        holds: loads_are_wide,
+    },
+    Fact {
+        file: "gemm_dp4a",
+        kernels: &["gemm_dp4a_128x128_q8_f16", "gemm_dp4a_128x128_q8_f32"],
+        architectures: &[61],
+        work: "IDP",
+        what: "five of six instructions are dp4a",
+        holds: |body| 6 * count(body, "IDP") >= 5 * body.len(),
+    },
+    Fact {
+        file: "gemm_dp4a",
+        kernels: &DP4A,
+        architectures: &[61, 70],
+        work: "IDP",
+        what: "half of the products or more stand behind the first global load, which they overlap",
+        holds: |body| before_loads(body, "IDP").is_some_and(|n| 2 * n <= count(body, "IDP")),
+    },
+    Fact {
+        file: "gemm_mma8_q8",
+        kernels: &MMA8_Q8,
+        architectures: &[75],
+        work: "IMMA",
+        what: "all products stand behind the first global load, which they overlap",
+        holds: |body| before_loads(body, "IMMA") == Some(0),
+    },
+    Fact {
+        file: "gemm_mma8_q8",
+        kernels: &MMA8_Q8,
+        architectures: &[75],
+        work: "IMMA",
+        what: "more products than reads of shared memory, and no global load of less than 16 bytes",
+        holds: |body| count(body, "IMMA.8816") > count(body, "LDS") && loads_are_wide(body),
+    },
+    Fact {
+        file: "gemm_mma16_q8",
+        kernels: &MMA16_Q8,
+        architectures: &[80, 86, 89, 90],
+        work: "IMMA",
+        what: "more products than reads of shared memory, which global memory comes to by itself",
+        holds: |body| {
+            let copies = loads_are_wide(body) && count(body, "LDG.") == 0;
+            copies && count(body, "IMMA.16832") > count(body, "LDS")
+        },
+    },
+    Fact {
+        file: "gemv_q8",
+        kernels: &GEMV_Q8,
+        architectures: &[61, 70, 75, 80, 86, 89, 90],
+        work: "IDP",
+        what: "no global load of less than 16 bytes",
+        holds: loads_are_wide,
+    },
+    Fact {
+        file: "gemv_q8",
+        kernels: &GEMV_Q8,
+        architectures: &[61, 70, 75, 80, 86, 89, 90],
+        work: "IDP",
+        what: "the next weights are on their way before these are multiplied",
+        holds: |body| before_loads(body, "IDP") == Some(0),
     },
 ];
