@@ -11,7 +11,6 @@ use super::output::{Stream, note, tell};
 use super::report::statistics;
 use super::run::load;
 use super::selection::SelectionArgs;
-use super::values;
 use clap::Args;
 use hired::engine::Answer;
 use hired::image::{MAX_PIXELS, decode_within};
@@ -46,9 +45,6 @@ pub struct ChatArgs {
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Memory for what the next question can use again (1GiB, 500MB, bytes) [default: none is kept]
-    #[arg(hide_short_help = true, long, value_name = "SIZE", value_parser = values::size, help_heading = heading::DEVICE)]
-    pub cache_memory: Option<usize>,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
@@ -85,8 +81,7 @@ pub fn chat(args: &ChatArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result
     let engine = load(&args.model.model, &args.device, interrupt)?;
     let idle = [given.selection(&args.selection.with(args.budget)), given.sampling(&args.sampling)];
     idle.concat().iter().for_each(|what| note(what));
-    let options = SchedulerOptions::default().with_cache_memory(args.cache_memory);
-    let scheduler = Scheduler::start(engine, options);
+    let scheduler = Scheduler::start(engine, SchedulerOptions::default());
     let mut lines = Lines::open()?;
     while let Some(line) = lines.next()? {
         interrupt.heed();

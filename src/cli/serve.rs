@@ -51,9 +51,6 @@ pub struct ServeArgs {
     /// Requests that may wait for their turn; one more is refused with status 429
     #[arg(long, value_name = "N", default_value = "64", value_parser = values::count, help_heading = heading::SERVER)]
     pub max_waiting: usize,
-    /// Memory for results of images that were seen before (1GiB, 500MB, bytes) [default: none are kept]
-    #[arg(long, value_name = "SIZE", value_parser = values::size, help_heading = heading::SERVER)]
-    pub cache_memory: Option<usize>,
     /// Most bytes of a request's body, images as base64 included
     #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = BODY, value_parser = values::size, help_heading = heading::SERVER)]
     pub max_body: usize,
@@ -161,7 +158,6 @@ fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
         keys,
         terms,
         max_waiting: args.max_waiting,
-        cache_memory: args.cache_memory,
         max_body: args.max_body,
         max_connections: args.max_connections,
         header_timeout: seconds(args.header_timeout),

@@ -42,9 +42,6 @@ struct EngineGauges {
     cache_use: [Gauge; 2],
     pages: IntGauge,
     pages_free: IntGauge,
-    image_cache_bytes: IntGauge,
-    image_cache_hits: IntCounter,
-    image_cache_misses: IntCounter,
 }
 
 impl Metrics {
@@ -98,15 +95,6 @@ impl Metrics {
             ],
             pages: gauge("hired_kv_pages", "Pages of the key/value cache")?,
             pages_free: gauge("hired_kv_pages_free", "Pages of the key/value cache that are free")?,
-            image_cache_bytes: gauge("hired_image_cache_bytes", "Memory of kept image results")?,
-            image_cache_hits: counter(
-                "hired_image_cache_hits_total",
-                "Images that were not encoded again",
-            )?,
-            image_cache_misses: counter(
-                "hired_image_cache_misses_total",
-                "Images that were looked for among those kept and not found",
-            )?,
         };
         Ok(Self {
             responses: counters("hired_http_responses_total", "Responses by status", "status")?,
@@ -200,13 +188,6 @@ impl Metrics {
             engine.cache_use.iter().for_each(|gauge| gauge.set(share));
             engine.pages.set(now.pages as i64);
             engine.pages_free.set(now.pages_free as i64);
-            engine.image_cache_bytes.set(now.cache_bytes as i64);
-            for (counter, count) in [
-                (&engine.image_cache_hits, now.cache_hits),
-                (&engine.image_cache_misses, now.cache_misses),
-            ] {
-                counter.inc_by(count.saturating_sub(counter.get()));
-            }
         }
         drop(engine);
         let mut text = Vec::new();

@@ -35,8 +35,6 @@ pub struct Settings {
     pub terms: Terms,
     /// Requests that may wait for their turn.
     pub max_waiting: usize,
-    /// Bytes for results of images seen before.
-    pub cache_memory: Option<usize>,
     /// Bytes of a body.
     pub max_body: usize,
     pub max_connections: usize,

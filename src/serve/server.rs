@@ -80,9 +80,7 @@ impl Server {
         let build = format!("{} {device} {}", env!("CARGO_PKG_VERSION"), self.settings.formats);
         let digits = hash(build.as_bytes()).into_iter().take(6).map(|byte| format!("{byte:02x}"));
         let fingerprint = format!("hired_{}", digits.collect::<String>());
-        let options = SchedulerOptions::default()
-            .with_max_waiting(self.settings.max_waiting)
-            .with_cache_memory(self.settings.cache_memory);
+        let options = SchedulerOptions::default().with_max_waiting(self.settings.max_waiting);
         let scheduler = Scheduler::start(engine, options);
         let _ = self.engine.set(Loaded { scheduler, config, fingerprint });
         self.go(Phase::Ready);

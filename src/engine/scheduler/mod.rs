@@ -34,19 +34,11 @@ pub struct SchedulerOptions {
     /// stalls when others come. `None`: prompts are computed as a whole, which answers most in the long run. What keeps a
     /// number of rows that only shows on the way (the rules `paper` and `repo`, PruMerge) is not interrupted.
     pub max_stall: Option<usize>,
-    /// Bytes that results of images seen before may take, so that they need not be computed again. It has no effect yet:
-    /// nothing is kept, and the statistics of the cache stay 0.
-    pub cache_memory: Option<usize>,
 }
 
 impl Default for SchedulerOptions {
     fn default() -> Self {
-        Self {
-            max_waiting: 64,
-            max_running: crate::ops::DECODE_ROWS,
-            max_stall: Some(128),
-            cache_memory: None,
-        }
+        Self { max_waiting: 64, max_running: crate::ops::DECODE_ROWS, max_stall: Some(128) }
     }
 }
 
@@ -55,7 +47,6 @@ setters! {
         with_max_waiting(max_waiting: usize);
         with_max_running(max_running: usize);
         with_max_stall(max_stall: impl Into<Option<usize>>);
-        with_cache_memory(cache_memory: impl Into<Option<usize>>);
     }
 }
 

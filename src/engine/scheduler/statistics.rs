@@ -26,10 +26,4 @@ pub struct Statistics {
     pub pages_free: usize,
     /// Pages of the key/value cache now.
     pub pages: usize,
-    /// Images that were not encoded, since their rows were kept from an earlier request.
-    pub cache_hits: u64,
-    /// Images that were looked for among those kept and not found.
-    pub cache_misses: u64,
-    /// Bytes that kept results of images take now.
-    pub cache_bytes: usize,
 }
