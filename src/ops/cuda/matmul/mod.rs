@@ -7,6 +7,10 @@ pub mod gemv;
 #[cfg(feature = "cuda")]
 pub(super) mod cublas;
 #[cfg(feature = "cuda")]
+mod elements;
+#[cfg(feature = "cuda")]
+mod integers;
+#[cfg(feature = "cuda")]
 mod ops;
 
 use crate::format::{Dtype, Format, Formats};

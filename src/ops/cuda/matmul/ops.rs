@@ -1,22 +1,20 @@
 //! Matrix products on the device: of few rows by GEMV, which reads each weight once; of more by GEMM.
 
-use super::choose::{Kernels, quantize};
+use super::choose::Kernels;
+use super::integers::scales;
 use super::{Factors, fuses_gate, fuses_norm, is_by_library, quantizes};
 use crate::config::Activation;
 use crate::format::{Dtype, Format};
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    ActivationParams, FactorScales, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY,
-    HIRED_ROW_THREADS, HIRED_STORE, QuantizeParams, ScaledGemmParams, ScaledGemvParams,
-    SiluMulParams,
+    GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY, HIRED_STORE, ScaledGemmParams,
+    ScaledGemvParams,
 };
-use crate::ops::cuda::buffer::{Buffer, Home, Weight, part};
+use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::executor::Cuda;
-use crate::ops::cuda::launch::{Launch, is_vector, variant};
 use crate::ops::cuda::matmul::cublas::Blas;
 use crate::ops::cuda::matmul::gemm::{Product, Split};
 use crate::ops::cuda::matmul::gemv::{Form, Gemv};
-use crate::ops::cuda::scratch;
 use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
 use crate::{Error, Result};
 use std::ptr::{null, null_mut};
@@ -37,7 +35,7 @@ const GATE: Epilogue = Epilogue { kind: HIRED_GATE, activation: HIRED_IDENTITY }
 pub struct Factor {
     pub(super) address: u64,
     /// Where the rows' scales are, if they are codes.
-    scales: u64,
+    pub(super) scales: u64,
     pub(super) rows: usize,
     /// Numbers of a row, and those to multiply: with the padding where both sides have it.
     pub(super) cols: usize,
@@ -45,13 +43,7 @@ pub struct Factor {
     /// Numbers from one row to the next.
     pub(super) stride: usize,
     /// Of the activations that they are or that they were made of.
-    dtype: Dtype,
-}
-
-/// Rows as codes.
-struct Tokens {
-    factor: Factor,
-    _place: Home,
+    pub(super) dtype: Dtype,
 }
 
 impl MatmulOps for Cuda {
@@ -215,32 +207,6 @@ impl Cuda {
         }
     }
 
-    /// Rows of activations, or what an RMSNorm makes of them, as int8.
-    fn tokens(&self, x: &Buffer, norm: Option<&Norm<Weight>>) -> Result<Tokens> {
-        let stride = Format::Q8.stride(x.cols);
-        let parts = scratch::tokens(x.rows, x.cols);
-        let (place, address) = self.region(parts.bytes())?;
-        let scales = part(address, &parts, 1);
-        let params = QuantizeParams {
-            x: x.pointer(),
-            norm: norm.map_or(null(), |n| n.weight.vector()),
-            codes: address as *mut i8,
-            scales: scales as *mut f32,
-            rows: x.rows as u32,
-            cols: x.cols as u32,
-            x_stride: x.stride as u32,
-            stride: stride as u32,
-            inverse_cols: 1.0 / x.cols as f32,
-            eps: norm.map_or(0.0, |n| n.eps),
-        };
-        let launch = quantize(x.dtype, x.rows, x.cols, x.stride);
-        // SAFETY: the region has room for codes and scales.
-        unsafe { self.queue.launch(&launch, &params)? };
-        let (rows, cols, dtype) = (x.rows, x.cols, x.dtype);
-        let factor = Factor { address, scales, rows, cols, inner: stride, stride, dtype };
-        Ok(Tokens { factor, _place: place })
-    }
-
     /// Up to three layers, of one width of x; gate and up have one out.
     fn gemm(
         &self,
@@ -334,53 +300,6 @@ impl Cuda {
         self.bias_activation(out, layer.bias.as_ref(), epilogue.activation)
     }
 
-    /// out = f(out + b), what the library leaves to do.
-    fn bias_activation(&self, out: &Buffer, bias: Option<&Weight>, activation: u32) -> Result<()> {
-        if bias.is_none() && activation == HIRED_IDENTITY {
-            return Ok(());
-        }
-        let vector = is_vector(out.dtype, out.cols, out.stride);
-        let kernel = format!("bias_activation_{}_{}", variant(vector), out.dtype.name());
-        let lanes = if vector { out.dtype.lanes() } else { 1 };
-        let launch = Launch::rows("activation", kernel, out.rows, out.cols, lanes)
-            .costing(cost::pass(out.rows * out.cols, out.dtype.size()));
-        let params = ActivationParams {
-            x: out.pointer(),
-            bias: bias.map_or(null(), Weight::vector),
-            rows: out.rows as u32,
-            cols: out.cols as u32,
-            activation,
-            reserved: 0,
-        };
-        // SAFETY: out is dense, the bias has its width.
-        unsafe { self.queue.launch(&launch, &params) }
-    }
-
-    /// gate = silu(gate) · up.
-    fn silu_mul(&self, gate: &Buffer, up: &Buffer) -> Result<()> {
-        let count = gate.rows * gate.cols;
-        let vector = is_vector(gate.dtype, count, 0);
-        let kernel = format!("silu_mul_{}_{}", variant(vector), gate.dtype.name());
-        let lanes = if vector { gate.dtype.lanes() } else { 1 };
-        let blocks = count.div_ceil(lanes * HIRED_ROW_THREADS as usize);
-        let launch = Launch {
-            file: "activation",
-            kernel,
-            grid: [blocks as u32, 1, 1],
-            block: HIRED_ROW_THREADS,
-            shared: 0,
-            cost: Cost::bytes(3 * count * gate.dtype.size()),
-        };
-        let params = SiluMulParams {
-            gate: gate.pointer(),
-            up: up.pointer(),
-            out: gate.pointer(),
-            count: count as u64,
-        };
-        // SAFETY: both are dense and of one size.
-        unsafe { self.queue.launch(&launch, &params) }
-    }
-
     /// Products of at most eight rows, behind an RMSNorm where there is one.
     fn gemv(
         &self,
@@ -454,17 +373,6 @@ fn inner(x: &Buffer, weight: &Weight) -> usize {
 /// The weights' formats.
 fn formats<const N: usize>(layers: &[&Linear<Weight>; N]) -> [Format; N] {
     layers.map(|layer| layer.weight.format)
-}
-
-/// The scales of integer factors.
-fn scales(x: &Factor, layers: &[&Linear<Weight>]) -> FactorScales {
-    let mut weights = [null(); 3];
-    layers.iter().zip(&mut weights).for_each(|(l, to)| *to = l.weight.scales as *const _);
-    let group_bits = match layers[0].weight.format {
-        Format::Q4 { group } => group.ilog2(),
-        _ => 0,
-    };
-    FactorScales { weights, rows: x.scales as *const f32, group_bits, reserved: 0 }
 }
 
 /// What a product with one weight costs.

@@ -2,12 +2,15 @@
 //! kernel and tile; those of int4 as their numbers in f64.
 #![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
-#[path = "support/card.rs"]
+#[path = "../support/card.rs"]
 mod card;
-#[path = "support/emulator.rs"]
+#[path = "../support/emulator.rs"]
 mod emulator;
-#[path = "support/numbers.rs"]
+mod int4;
+#[path = "../support/numbers.rs"]
 mod numbers;
+mod params;
+mod rounding;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
@@ -18,73 +21,11 @@ use hired::ops::cuda::matmul::choose::{Kernels, quantize};
 use hired::ops::cuda::matmul::gemm::{Product, Split};
 use hired::ops::cuda::matmul::gemv::{Form, Gemv};
 use hired::quant::q8_token;
+use int4::check_int4;
 use numbers::{Numbers, download, rounded, upload};
+use params::{GemmParams, GemvParams, QuantizeParams};
+use rounding::rows_become_codes;
 use std::ffi::c_void;
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Scales {
-    weights: [u64; 3],
-    rows: u64,
-    group_bits: u32,
-    reserved: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct GemmParams {
-    x: u64,
-    weights: [u64; 3],
-    biases: [u64; 3],
-    outs: [u64; 3],
-    sums: u64,
-    cols: [u32; 3],
-    out_strides: [u32; 3],
-    rows: u32,
-    inner: u32,
-    x_stride: u32,
-    w_stride: u32,
-    parts: u32,
-    activation: u32,
-    epilogue: u32,
-    reserved: u32,
-    scales: Scales,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct GemvParams {
-    x: u64,
-    norm: u64,
-    weights: [u64; 3],
-    biases: [u64; 3],
-    outs: [u64; 3],
-    cols: [u32; 3],
-    rows: u32,
-    inner: u32,
-    x_stride: u32,
-    w_stride: u32,
-    activation: u32,
-    epilogue: u32,
-    inverse_inner: f32,
-    eps: f32,
-    reserved: u32,
-    scales: Scales,
-}
-
-#[repr(C)]
-struct QuantizeParams {
-    x: u64,
-    norm: u64,
-    codes: u64,
-    scales: u64,
-    rows: u32,
-    cols: u32,
-    x_stride: u32,
-    stride: u32,
-    inverse_cols: f32,
-    eps: f32,
-}
 
 const STORE: u32 = 0;
 const ADD: u32 = 1;
@@ -375,65 +316,6 @@ fn codes_are_multiplied_to_the_bit() {
     }
 }
 
-/// Rows of activations, and what becomes of them.
-fn rows_become_codes(dtype: Dtype, cols: usize, gap: usize, normed: bool, turn: usize) {
-    let mut numbers = Numbers(turn as u64);
-    let (rows, x_stride, stride) = (8, cols + gap, Format::Q8.stride(cols));
-    let mut x = numbers.matrix(rows, cols, x_stride, dtype);
-    // A row of zeros, one of tiny numbers, some that are not finite.
-    x[x_stride..][..cols].fill(0.0);
-    x[2 * x_stride..][..cols].iter_mut().for_each(|x| *x = rounded(*x / 60000.0, dtype));
-    for (row, bad) in [(3, f32::NAN), (4, f32::INFINITY), (5, f32::NEG_INFINITY)] {
-        x[row * x_stride + cols * row / 8] = bad;
-    }
-    let norm: Vec<f32> = numbers.take(cols).iter().map(|x| x + 1.5).collect();
-    let card = Card::new(ORDERS[turn % ORDERS.len()]);
-    let params = QuantizeParams {
-        x: upload(&card, &x, dtype, 0),
-        norm: if normed { card.upload(&norm) } else { 0 },
-        codes: card.blank::<i8>(rows * stride),
-        scales: card.blank::<f32>(rows),
-        rows: rows as u32,
-        cols: cols as u32,
-        x_stride: x_stride as u32,
-        stride: stride as u32,
-        inverse_cols: 1.0 / cols as f32,
-        eps: 1e-5,
-    };
-    let launch = quantize(dtype, rows, cols, x_stride);
-    card.run(&launch, (&raw const params).cast::<c_void>());
-    let codes: Vec<i8> = card.download(params.codes, rows * stride);
-    let scales: Vec<f32> = card.download(params.scales, rows);
-    for row in 0..rows {
-        let place = format!("{} {cols} {dtype:?} {normed} row {row}", launch.kernel);
-        let got = &codes[row * stride..][..stride];
-        assert!(got[cols..].iter().all(|&code| code == 0), "{place}: padding");
-        let numbers = &x[row * x_stride..][..cols];
-        let square: f32 = numbers.iter().map(|x| x * x).sum::<f32>() / cols as f32;
-        let factor = 1.0 / (square + 1e-5).sqrt();
-        let y: Vec<f32> = match normed {
-            true => {
-                numbers.iter().zip(&norm).map(|(x, n)| rounded(x * factor * n, dtype)).collect()
-            }
-            false => numbers.to_vec(),
-        };
-        let mut wanted = vec![0i8; cols];
-        match q8_token(&y, &mut wanted) {
-            None => assert!(scales[row].is_nan(), "{place}: {}", scales[row]),
-            Some(scale) if !normed => {
-                assert_eq!(scales[row].to_bits(), scale.to_bits(), "{place}");
-                assert_eq!(&got[..cols], wanted, "{place}");
-            }
-            // The squares are added up in another order.
-            Some(scale) => {
-                assert!((scales[row] - scale).abs() <= 2e-3 * scale, "{place}");
-                let far = got.iter().zip(&wanted).filter(|(a, b)| a.abs_diff(**b) > 1).count();
-                assert_eq!(far, 0, "{place}");
-            }
-        }
-    }
-}
-
 #[test]
 fn device_rounds_rows() {
     on_emulator(Build::Plain, "rows_become_codes_by_the_rule");
@@ -451,166 +333,6 @@ fn rows_become_codes_by_the_rule() {
                 turn += 1;
                 rows_become_codes(dtype, cols, gap, normed, turn);
             }
-        }
-    }
-}
-
-/// int4 weights of one product and their numbers.
-struct Int4 {
-    codes: Vec<u8>,
-    scales: Vec<f16>,
-    numbers: Vec<f32>,
-}
-
-fn int4(numbers: &mut Numbers, cols: usize, inner: usize, group: usize) -> Int4 {
-    let codes: Vec<i8> =
-        numbers.take(cols * inner).iter().map(|x| (x * 8.0).floor() as i8).collect();
-    let of = numbers.take(cols * inner / group);
-    let scales: Vec<f16> = of.iter().map(|x| f16::from_f32((x.abs() + 0.01) / 8.0)).collect();
-    let number = |(i, &code): (usize, &i8)| f32::from(code) * scales[i / group].to_f32();
-    Int4 {
-        numbers: codes.iter().enumerate().map(number).collect(),
-        codes: codes.chunks(2).map(|c| (c[0] + 8) as u8 | ((c[1] + 8) as u8) << 4).collect(),
-        scales,
-    }
-}
-
-/// Products of `rows` with int4 weights by all kernels, of few rows behind a norm or without.
-fn check_int4(
-    dtype: Dtype,
-    rows: usize,
-    cols: [usize; 3],
-    inner: usize,
-    group: usize,
-    kind: (u32, bool),
-    turn: usize,
-) {
-    let (epilogue, normed) = kind;
-    let mut numbers = Numbers(turn as u64);
-    let x = numbers.matrix(rows, inner, inner, dtype);
-    let norm: Vec<f32> = numbers.take(inner).iter().map(|x| x + 1.5).collect();
-    let w = cols.map(|cols| int4(&mut numbers, cols, inner, group));
-    let old = cols.map(|cols| numbers.matrix(rows, cols, cols, dtype));
-    let factors = Factors { weights: Format::Q4 { group }, activations: dtype };
-    let kernels = Kernels::of(path(), factors).unwrap();
-    let outs = if epilogue == GATE { 1 } else { cols.iter().filter(|&&cols| cols > 0).count() };
-    let operands = |card: &Card| {
-        let mut params = GemvParams {
-            x: upload(card, &x, dtype, 0),
-            norm: if normed { card.upload(&norm) } else { 0 },
-            cols: cols.map(|cols| cols as u32),
-            rows: rows as u32,
-            inner: inner as u32,
-            x_stride: inner as u32,
-            w_stride: inner as u32,
-            epilogue,
-            inverse_inner: 1.0 / inner as f32,
-            eps: 1e-5,
-            ..Default::default()
-        };
-        params.scales.group_bits = group.ilog2();
-        for i in (0..3).filter(|&i| cols[i] > 0) {
-            params.weights[i] = card.upload(&w[i].codes);
-            params.scales.weights[i] =
-                card.upload(&w[i].scales.iter().map(|s| s.to_bits()).collect::<Vec<_>>());
-            if i < outs {
-                params.outs[i] = upload(card, &old[i], dtype, 0);
-            }
-        }
-        params
-    };
-    let linear = |which: usize, row: usize, col: usize| -> (f64, f64) {
-        let numbers = &x[row * inner..][..inner];
-        let square: f64 = numbers.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / inner as f64;
-        let scale = if normed { 1.0 / (square + 1e-5).sqrt() } else { 1.0 };
-        let products = numbers.iter().enumerate().map(|(k, &x)| {
-            let n = if normed { f64::from(norm[k]) } else { 1.0 };
-            f64::from(x) * scale * n * f64::from(w[which].numbers[col * inner + k])
-        });
-        (products.clone().sum(), products.map(f64::abs).sum())
-    };
-    let compare = |kernel: &str, card: &Card, at: [u64; 3]| {
-        for which in 0..outs {
-            let out = download(card, at[which], rows * cols[which], dtype);
-            for (i, &y) in out.iter().enumerate() {
-                let (row, col) = (i / cols[which], i % cols[which]);
-                let (sum, size) = linear(which, row, col);
-                let (truth, size) = match epilogue {
-                    ADD => (f64::from(old[which][i]) + sum, size + 1.0),
-                    GATE => {
-                        let (up, other) = linear(1, row, col);
-                        (sum / (1.0 + (-sum).exp()) * up, 2.0 * size * other)
-                    }
-                    _ => (sum, size),
-                };
-                let stored = if dtype == Dtype::F16 {
-                    truth.abs() * 2f64.powi(-11) + 2f64.powi(-25)
-                } else {
-                    0.0
-                };
-                // Tensor cores take weights and normed rows rounded to fp16.
-                let each = if dtype == Dtype::F16 && path() >= 75 { 1e-3 } else { 1e-6 };
-                let error = ((f64::from(y) - truth).abs() - stored) / size;
-                assert!(
-                    error < each,
-                    "{kernel} {rows} {cols:?} {inner} {group} {kind:?}: out {which} row {row} column {col}: {y} for {truth}"
-                );
-            }
-        }
-    };
-    if rows <= 8 {
-        let form = if epilogue == GATE { Form::Gate } else { Form::Linear };
-        let product =
-            Gemv { form, rows, inner, cols, x_stride: inner, w_stride: inner, aligned: true };
-        let launch = kernels.gemv(&product);
-        let card = Card::new(ORDERS[turn % ORDERS.len()]);
-        let params = operands(&card);
-        card.run(&launch, (&raw const params).cast::<c_void>());
-        compare(&launch.kernel, &card, params.outs);
-        return;
-    }
-    for parts in [1, 2] {
-        let split = Split { parts };
-        if !inner.is_multiple_of(group * parts) {
-            continue;
-        }
-        let gated = epilogue == GATE;
-        let product = Product {
-            rows,
-            cols,
-            gated,
-            inner,
-            x_stride: inner,
-            w_stride: inner,
-            out_strides: cols,
-            aligned: true,
-            split,
-        };
-        for launches in kernels.every_gemm(&product, 1 + turn % 9) {
-            let card = Card::new(ORDERS[turn % ORDERS.len()]);
-            let of = operands(&card);
-            let params = GemmParams {
-                x: of.x,
-                weights: of.weights,
-                outs: of.outs,
-                sums: split.bytes(rows, cols.iter().sum()).map_or(0, |n| card.blank::<u8>(n)),
-                cols: of.cols,
-                out_strides: of.cols,
-                rows: of.rows,
-                inner: (inner / parts) as u32,
-                x_stride: of.x_stride,
-                w_stride: of.w_stride,
-                parts: parts as u32,
-                epilogue,
-                scales: of.scales,
-                ..Default::default()
-            };
-            card.run(&launches.product, (&raw const params).cast::<c_void>());
-            if let Some(sum) = &launches.sum {
-                // Takes the same parameters without the scales behind them.
-                card.run(sum, (&raw const params).cast::<c_void>());
-            }
-            compare(&launches.product.kernel, &card, of.outs);
         }
     }
 }

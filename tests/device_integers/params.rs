@@ -1,0 +1,66 @@
+//! Parameters of the kernels, as kernels/abi.h has them.
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Scales {
+    pub weights: [u64; 3],
+    pub rows: u64,
+    pub group_bits: u32,
+    pub reserved: u32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct GemmParams {
+    pub x: u64,
+    pub weights: [u64; 3],
+    pub biases: [u64; 3],
+    pub outs: [u64; 3],
+    pub sums: u64,
+    pub cols: [u32; 3],
+    pub out_strides: [u32; 3],
+    pub rows: u32,
+    pub inner: u32,
+    pub x_stride: u32,
+    pub w_stride: u32,
+    pub parts: u32,
+    pub activation: u32,
+    pub epilogue: u32,
+    pub reserved: u32,
+    pub scales: Scales,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct GemvParams {
+    pub x: u64,
+    pub norm: u64,
+    pub weights: [u64; 3],
+    pub biases: [u64; 3],
+    pub outs: [u64; 3],
+    pub cols: [u32; 3],
+    pub rows: u32,
+    pub inner: u32,
+    pub x_stride: u32,
+    pub w_stride: u32,
+    pub activation: u32,
+    pub epilogue: u32,
+    pub inverse_inner: f32,
+    pub eps: f32,
+    pub reserved: u32,
+    pub scales: Scales,
+}
+
+#[repr(C)]
+pub struct QuantizeParams {
+    pub x: u64,
+    pub norm: u64,
+    pub codes: u64,
+    pub scales: u64,
+    pub rows: u32,
+    pub cols: u32,
+    pub x_stride: u32,
+    pub stride: u32,
+    pub inverse_cols: f32,
+    pub eps: f32,
+}
