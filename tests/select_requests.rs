@@ -162,10 +162,12 @@ fn scores_that_no_attention_can_be_are_errors() {
 fn layouts_that_no_preprocessing_makes_are_errors() {
     let good = Layout { width: 56, height: 56, side: 28, grid: Some((2, 2)), fit: (56, 56) };
     assert!(Geometry::new(&good, 7).is_ok());
+    // What is left of a partition's side (SigLIP: 384 pixels in patches of 14) is in no patch.
+    assert_eq!(Geometry::new(&good, 8).unwrap().side(), 3);
     let huge = usize::MAX / 2;
     for (bad, patch) in [
         (good, 0),
-        (good, 8),
+        (good, 29),
         (Layout { width: 0, ..good }, 7),
         (Layout { height: 0, ..good }, 7),
         (Layout { side: 0, ..good }, 7),
