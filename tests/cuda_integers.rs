@@ -180,6 +180,16 @@ fn child_folders() {
         let plain = options(Device::Cuda(None), Dtype::F16);
         let stored = answers(&mut Engine::load(&out, plain).unwrap(), &requests, "stored");
         assert_eq!(made, stored, "{scheme}");
+        // Logits of a few rows have kernels of their own.
+        let loaded = quantized(scheme, Scope::All, Device::Cuda(None), Dtype::F16);
+        let mut engine = Engine::load(demo(), loaded).unwrap();
+        for count in [3, 5] {
+            let batch = vec![request("How many?", "20%").with_max_new_tokens(3); count];
+            let told = engine.generate_batch(&batch, |_| ControlFlow::Continue(())).unwrap();
+            assert!(told.iter().all(|answer| answer.token_ids == told[0].token_ids), "{count}");
+            let alone = engine.generate(&batch[0], |_| ControlFlow::Continue(())).unwrap();
+            assert_eq!(told[0].token_ids[0], alone.token_ids[0], "{count}");
+        }
     }
     let mut cases = Vec::new();
     for device in [Device::Cpu, Device::Cuda(None)] {
