@@ -261,7 +261,7 @@ fn bounds_of_a_request() {
 #[test]
 fn a_full_queue_is_told_with_a_time() {
     let server = Server::start(endless(), "--max-waiting 1");
-    let body = with(words("a b c", 1000), json!({"stream": true})).to_string();
+    let body = with(words("a b c", 3500), json!({"stream": true})).to_string();
     let ask = || Request::post("/v1/chat/completions", &body).open(&server.address);
     let mut held = Vec::new();
     // As many run at once as the engine likes; the next waits, and one more is too much.
