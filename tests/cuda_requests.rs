@@ -88,6 +88,7 @@ fn batches() -> Vec<Vec<Request>> {
             at("30%").with_method(Method::VisionZip).with_newlines(Newlines::All),
         )],
         vec![about(image(1), at("10%").with_method(Method::Scope))],
+        vec![about(image(2), at("20%").with_method(Method::GlobalCom2))],
         vec![
             about(image(2), at("10%")),
             about(image(1), at("20%").with_method(Method::FastV)),

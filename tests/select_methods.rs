@@ -224,7 +224,7 @@ proptest! {
             numbers.chunks_exact_mut(width).for_each(|row| row.copy_from_slice(&first));
         }
         seen.last.fill(0.25);
-        for method in ["fastervlm", "prumerge", "visionzip", "divprune", "scope"] {
+        for method in ["fastervlm", "prumerge", "visionzip", "divprune", "scope", "globalcom2"] {
             let method = method.parse().unwrap();
             let selection = Selection::default().with_method(method).with_budget(Budget::Count(budget));
             let plan = plan(&geometry, &selection).unwrap();
@@ -290,9 +290,12 @@ fn equal_shares_fill_up_to_the_cap() {
 fn evidence_that_is_none_is_refused() {
     let geometry = Geometry::new(&layout(56, 56, 28, &pinpoints(28)), 7).unwrap();
     let seen = Seen::new(&geometry, Heads::Sum, 1);
-    for (name, what) in
-        [("prumerge", "keys"), ("scope", "features"), ("divprune", "projected features")]
-    {
+    for (name, what) in [
+        ("prumerge", "keys"),
+        ("globalcom2", "keys"),
+        ("scope", "features"),
+        ("divprune", "projected features"),
+    ] {
         let selection = Selection::default().with_method(name.parse().unwrap());
         let plan = plan(&geometry, &selection).unwrap();
         choose(&plan, &seen.evidence()).unwrap();

@@ -101,7 +101,7 @@ fn names_as_typed() {
     let methods = Method::ALL.iter().map(|method| method.to_string()).collect::<Vec<_>>();
     assert_eq!(
         methods.join(" "),
-        "hired full spatial random fastervlm prumerge prumerge+ visionzip divprune scope fastv"
+        "hired full spatial random fastervlm prumerge prumerge+ visionzip divprune scope globalcom2 fastv"
     );
     for (method, name) in Method::ALL.iter().zip(&methods) {
         assert_eq!(name.parse().ok(), Some(*method));

@@ -87,7 +87,7 @@ impl Given<'_> {
             ("outliers", prumerge),
             ("contextual", method == Method::VisionZip),
             ("saliency", method == Method::Scope),
-            ("key_layer", prumerge || method == Method::VisionZip),
+            ("key_layer", prumerge || matches!(method, Method::VisionZip | Method::GlobalCom2)),
             ("fastv_layer", method == Method::FastV),
         ];
         let idle: Vec<&str> =
@@ -140,6 +140,7 @@ mod tests {
             "--method prumerge --neighbours 3 --outliers 2 --key-layer 0 --prumerge-count budget",
             "--method visionzip --contextual 0.5 --key-layer 0",
             "--method scope --saliency 2",
+            "--method globalcom2 --key-layer 0",
             "--method fastv --fastv-layer 1 --newlines none",
             "--method spatial --spatial stride",
             "--budget full --newlines none",

@@ -12,8 +12,8 @@ use hired::select::{
 #[command(next_help_heading = heading::TOKENS)]
 pub struct SelectionArgs {
     /// Method that chooses the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip, divprune,
-    /// scope, fastv (inside the language model, by the question), and the baselines spatial (patches at even distances)
-    /// and random
+    /// scope, globalcom2, fastv (inside the language model, by the question), and the baselines spatial (patches at even
+    /// distances) and random
     #[arg(long, value_name = "NAME", default_value_t)]
     pub method: Method,
     /// How hired counts: exact (exactly the budget), paper or repo (as published), equal (every partition as many)
@@ -79,7 +79,7 @@ pub struct TuningArgs {
     /// scope: exponent of the attention
     #[arg(hide_short_help = true, long, value_name = "F", default_value_t = Tuning::default().saliency, allow_hyphen_values = true)]
     saliency: Factor,
-    /// prumerge, prumerge+, visionzip: vision layer whose keys measure similarity; negative counts from the end
+    /// prumerge, prumerge+, visionzip, globalcom2: vision layer whose keys are looked at; negative counts from the end
     /// [default: the last; for visionzip the last that the image features need]
     #[arg(hide_short_help = true, long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
     key_layer: Option<i32>,

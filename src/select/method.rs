@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::divprune::DivPrune;
 use super::dropping::Dropping;
 use super::fastv::FastV;
+use super::globalcom2::GlobalCom2;
 use super::hired::Hired;
 use super::prumerge::PruMerge;
 use super::scope::Scope;
@@ -70,6 +71,9 @@ methods! {
     DivPrune = "divprune", |_| DivPrune;
     /// SCOPE (Deng et al., NeurIPS 2025): patches that are attended to and stand for many others.
     Scope = "scope", Scope::new;
+    /// GlobalCom² (Liu et al., AAAI 2026): the full image's class attention before the softmax says how much each sub-image
+    /// keeps, and with the sub-image's own says what.
+    GlobalCom2 = "globalcom2", GlobalCom2::new;
     /// FastV (Chen et al., ECCV 2024): every patch enters the language model, whose later layers see those that the
     /// prompt's last token attends to most.
     FastV = "fastv", FastV::new;

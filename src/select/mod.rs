@@ -17,6 +17,7 @@ mod dropping;
 mod exact;
 mod fastv;
 mod geometry;
+mod globalcom2;
 mod heads;
 mod hired;
 mod method;

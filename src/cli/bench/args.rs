@@ -23,7 +23,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
     /// Methods to compare, in place of --method: hired, full, spatial, random, fastervlm,
-    /// prumerge, prumerge+, visionzip, divprune, scope or fastv. The full budget, the same with all of them, is measured once
+    /// prumerge, prumerge+, visionzip, divprune, scope, globalcom2 or fastv. The full budget, the same with all of them, is
+    /// measured once
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', conflicts_with = "method")]
     methods: Vec<Method>,
     /// Budgets to measure, each a count (576), a share of all patches (20%) or full

@@ -59,7 +59,7 @@ impl EvalArgs {
 #[command(next_help_heading = "Image tokens")]
 pub struct ComparedArgs {
     /// Methods that choose the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip, divprune,
-    /// scope, fastv (inside the language model, by the question), and the baselines spatial and random
+    /// scope, globalcom2, fastv (inside the language model, by the question), and the baselines spatial and random
     #[arg(
         long,
         visible_alias = "method",
