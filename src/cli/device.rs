@@ -23,8 +23,8 @@ pub struct DeviceArgs {
     /// Numbers that share a scale with --dtype q4 [default: 128]
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
     group: Option<usize>,
-    /// What --dtype q8 and q4 quantise, llm: linear layers of the decoder; all: also of vision tower, projector and
-    /// logits head [default: llm]
+    /// What --dtype q8 and q4 quantise, llm: linear layers of the decoder; all: also of projector, logits head and, with
+    /// q8, vision tower [default: llm]
     #[arg(hide_short_help = true, long, value_name = "WHAT", value_parser = values::one_of(&values::SCOPES))]
     quantize: Option<Scope>,
     /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer

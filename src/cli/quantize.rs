@@ -24,7 +24,7 @@ pub struct QuantizeArgs {
     /// Numbers that share a scale in q4 [default: 128]
     #[arg(long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
     group: Option<usize>,
-    /// llm: linear layers of the decoder; all: also of vision tower, projector and logits head
+    /// llm: linear layers of the decoder; all: also of projector, logits head and, with q8, vision tower
     #[arg(long, value_name = "WHAT", default_value = "llm", value_parser = values::one_of(&values::SCOPES))]
     quantize: Scope,
     /// Print a JSON object

@@ -7,7 +7,7 @@ use half::f16;
 use safetensors::Dtype;
 use serde_json::{Value, json};
 
-use super::{Scheme, Scope};
+use super::{Quantization, Scheme, Scope};
 use crate::checkpoint::write::{Folder, Planned, SHARD, Write, new_folder, split, write_shards};
 use crate::checkpoint::{self, Checkpoint, Tensor};
 use crate::format::Format;
@@ -61,11 +61,12 @@ pub fn quantize(
         )));
     }
     weights.verify(&folder.config)?;
+    let chosen = Quantization { scheme, scope };
     let mut summary = Summary { quantized: 0, copied: 0, bytes_before: 0, bytes_after: 0 };
     let mut planned = Vec::new();
     for tensor in weights.tensors() {
         summary.bytes_before += tensor.bytes().len() as u64;
-        if scope.contains(&tensor.name) {
+        if chosen.of(&tensor.name).is_some() {
             summary.quantized += 1;
             planned.extend(stored_as(tensor, scheme, &folder.dir)?);
         } else {
@@ -83,7 +84,7 @@ pub fn quantize(
         }
     }
     summary.bytes_after = planned.iter().map(Planned::bytes).sum();
-    let config = config(&folder.dir, scheme, scope)?;
+    let config = config(&folder.dir, chosen)?;
     let others = others(&folder.dir)?;
     let small = others.iter().map(|(_, size)| size).sum::<u64>() + config.len() as u64;
     let shards = split(planned, SHARD);
@@ -94,7 +95,7 @@ pub fn quantize(
             let content = files::read(path, LARGEST_FILE)?.unwrap_or_default();
             new.file(Path::new(name), &content)?;
         }
-        let mut maker = Maker { weights: &weights, scheme, scope, scales: Vec::new() };
+        let mut maker = Maker { weights: &weights, chosen, scales: Vec::new() };
         write_shards(new, &shards, progress, &mut |tensor, write| maker.make(tensor, write))
     })?;
     Ok(summary)
@@ -129,8 +130,7 @@ fn stored_as(tensor: &Tensor, scheme: Scheme, dir: &Path) -> Result<Vec<Planned>
 /// Makes the bytes of one planned tensor after the other.
 struct Maker<'a> {
     weights: &'a Checkpoint,
-    scheme: Scheme,
-    scope: Scope,
+    chosen: Quantization,
     /// Of the weight whose codes were made last.
     scales: Vec<f16>,
 }
@@ -138,7 +138,8 @@ struct Maker<'a> {
 impl Maker<'_> {
     fn make(&mut self, planned: &Planned, write: &mut Write<'_>) -> Result<()> {
         let name = checkpoint::canonical(&planned.name);
-        let of = |suffix| name.strip_suffix(suffix).filter(|weight| self.scope.contains(weight));
+        let of =
+            |suffix| name.strip_suffix(suffix).filter(|weight| self.chosen.of(weight).is_some());
         if let Some(weight) = of("_shape") {
             let shape = &self.weights.get(weight)?.shape;
             let bytes: Vec<u8> = shape.iter().flat_map(|&n| (n as i64).to_le_bytes()).collect();
@@ -158,14 +159,21 @@ impl Maker<'_> {
     /// Writes a weight's codes and keeps its scales.
     fn codes(&mut self, tensor: &Tensor, write: &mut Write<'_>) -> Result<()> {
         let columns = tensor.shape[1];
-        let (format, row_bytes) = (self.scheme.format(), tensor.format.bytes(1, columns));
+        let (format, row_bytes) = (self.chosen.scheme.format(), tensor.format.bytes(1, columns));
         let rows_at_once = (PANEL / columns).max(1);
         self.scales.clear();
         for (panel, bytes) in tensor.bytes().chunks(rows_at_once * row_bytes).enumerate() {
             let rows = bytes.len() / row_bytes;
             let mut scales = vec![f16::ZERO; format.scales(rows, columns)];
             let mut codes = vec![0u8; format.code_bytes(rows, columns)];
-            super::rows(tensor, self.scheme, panel * rows_at_once, bytes, &mut scales, &mut codes)?;
+            super::rows(
+                tensor,
+                self.chosen.scheme,
+                panel * rows_at_once,
+                bytes,
+                &mut scales,
+                &mut codes,
+            )?;
             self.scales.extend(scales);
             write(&codes)?;
         }
@@ -174,16 +182,16 @@ impl Maker<'_> {
 }
 
 /// The new `config.json`: the old one, and what its weights are.
-fn config(dir: &Path, scheme: Scheme, scope: Scope) -> Result<String> {
+fn config(dir: &Path, chosen: Quantization) -> Result<String> {
     let path = dir.join("config.json");
     let bytes = files::read(&path, LARGEST_FILE)?.unwrap_or_default();
     let mut root: Value = serde_json::from_slice(&bytes)
         .map_err(|e| Error::model(&path, format!("this is no JSON ({e})")))?;
-    root["quantization_config"] = description(scheme, scope);
+    root["quantization_config"] = description(chosen);
     Ok(format!("{root:#}\n"))
 }
 
-fn description(scheme: Scheme, scope: Scope) -> Value {
+fn description(Quantization { scheme, scope }: Quantization) -> Value {
     let arguments = |bits, strategy, group: Option<usize>, dynamic| {
         json!({
             "num_bits": bits, "type": "int", "symmetric": true, "strategy": strategy, "group_size": group,
@@ -201,9 +209,10 @@ fn description(scheme: Scheme, scope: Scope) -> Value {
         }
     };
     // The names of modules differ between releases of transformers: in all of them these match.
-    let ignore: &[&str] = match scope {
-        Scope::Llm => &["re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*"],
-        Scope::All => &[],
+    let ignore: &[&str] = match (scope, scheme) {
+        (Scope::Llm, _) => &["re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*"],
+        (Scope::All, Scheme::Q4 { .. }) => &["re:.*vision_tower.*"],
+        (Scope::All, Scheme::Q8) => &[],
     };
     json!({
         "quant_method": "compressed-tensors", "format": format, "quantization_status": "compressed",
