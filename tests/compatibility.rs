@@ -306,6 +306,13 @@ fn no_setting_is_passed_over_in_silence() {
             "config.json, vision_config of siglip" => {
                 ("next-siglip", "config.json", "/vision_config")
             }
+            "config.json of internvl" => ("internvl-qwen3", "config.json", ""),
+            "config.json, vision_config of internvl" => {
+                ("internvl-qwen3", "config.json", "/vision_config")
+            }
+            "preprocessor_config.json of internvl" => {
+                ("internvl-qwen3", "preprocessor_config.json", "")
+            }
             "preprocessor_config.json of siglip" => {
                 ("llava-siglip", "preprocessor_config.json", "")
             }

@@ -19,6 +19,8 @@ fn config(next: bool) -> ImageConfig {
         rescale: 0.00392156862745098,
         pad: false,
         squash: false,
+        sub_images: None,
+        torchvision: false,
     }
 }
 
@@ -82,6 +84,43 @@ fn tiles_are_those_of_transformers() {
             if (height, resample) == (480, Resample::Pillow) {
                 assert_eq!(base[..9], [9, 38, 67, 35, 64, 93, 62, 91, 120]);
             }
+        }
+    }
+}
+
+/// InternVL's grids (rows, columns) for pictures of so many rows and columns, with at most 12 and at most 6 sub-images:
+/// those of transformers and of InternVL's own code.
+const GRIDS: [((usize, usize), [(usize, usize); 2]); 11] = [
+    ((480, 640), [(3, 4), (2, 3)]),
+    ((640, 480), [(4, 3), (3, 2)]),
+    ((672, 672), [(2, 2), (2, 2)]),
+    ((600, 600), [(1, 1), (1, 1)]),
+    ((300, 300), [(1, 1), (1, 1)]),
+    ((1, 1), [(1, 1), (1, 1)]),
+    ((1000, 1000), [(3, 3), (2, 2)]),
+    ((899, 1024), [(3, 3), (2, 2)]),
+    ((1080, 1920), [(2, 4), (1, 2)]),
+    ((2200, 1700), [(4, 3), (3, 2)]),
+    ((400, 1000), [(2, 5), (1, 3)]),
+];
+
+#[test]
+fn grids_are_those_with_the_nearest_proportions() {
+    for ((height, width), expected) in GRIDS {
+        for (most, expected) in [12, 6].into_iter().zip(expected) {
+            let config = ImageConfig {
+                side: 448,
+                pinpoints: None,
+                sub_images: Some((1, most)),
+                ..config(false)
+            };
+            let layout = Layout::new(width, height, &config).expect("a layout");
+            let (rows, columns) = expected;
+            let grid = (rows * columns > 1).then_some(expected);
+            assert_eq!(layout.grid, grid, "{height}×{width} of at most {most}");
+            assert_eq!(layout.fit, (rows * 448, columns * 448), "{height}×{width}");
+            assert_eq!(layout.partitions(), rows * columns + usize::from(grid.is_some()));
+            assert_eq!(layout.corner(), (0, 0));
         }
     }
 }

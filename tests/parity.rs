@@ -242,6 +242,8 @@ models! {
     phi3_split_when_it_is_read = "llava-phi3",
     siglip_with_sub_images = "next-siglip",
     siglip_squashed = "llava-siglip",
+    internvl_on_qwen2 = "internvl-qwen2",
+    internvl_on_qwen3_with_norms_of_queries = "internvl-qwen3",
 }
 
 #[test]

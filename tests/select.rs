@@ -2,7 +2,7 @@
 
 mod support;
 
-use hired::image::Layout;
+use hired::image::{Layout, Packing};
 use hired::select::*;
 use support::{layout, one_crop, pinpoints};
 
@@ -96,14 +96,35 @@ fn the_banner_is_centred_on_its_canvas() {
 #[test]
 fn the_odd_pixel_of_padding_lies_behind() {
     // 29 of 56 columns: 13 before, 14 behind, so that the first sub-image shows 15 and the second 14.
-    let layout = Layout { width: 20, height: 20, side: 28, grid: Some((1, 2)), fit: (28, 29) };
+    let layout = Layout {
+        width: 20,
+        height: 20,
+        side: 28,
+        grid: Some((1, 2)),
+        fit: (28, 29),
+        packing: Packing::Canvas,
+    };
     let geometry = Geometry::new(&layout, 7).unwrap();
     assert_eq!(geometry.col_shares(), [[29, 29, 2, 0], [0, 0, 27, 29]]);
     // Of patch columns the aspect asks for 4 of 8, 5 of 9 and 4 of 9; flooring the last one's pad of 2.5 keeps a fifth.
     assert_eq!(geometry.cols(), 2..6);
-    let layout = Layout { width: 5, height: 3, side: 21, grid: Some((1, 3)), fit: (21, 35) };
+    let layout = Layout {
+        width: 5,
+        height: 3,
+        side: 21,
+        grid: Some((1, 3)),
+        fit: (21, 35),
+        packing: Packing::Canvas,
+    };
     assert_eq!(Geometry::new(&layout, 7).unwrap().cols(), 2..7);
-    let layout = Layout { width: 4, height: 3, side: 21, grid: Some((1, 3)), fit: (21, 28) };
+    let layout = Layout {
+        width: 4,
+        height: 3,
+        side: 21,
+        grid: Some((1, 3)),
+        fit: (21, 28),
+        packing: Packing::Canvas,
+    };
     assert_eq!(Geometry::new(&layout, 7).unwrap().cols(), 2..7);
 }
 

@@ -3,7 +3,7 @@
 mod support;
 
 use hired::Error;
-use hired::image::Layout;
+use hired::image::{Layout, Packing};
 use hired::select::*;
 use support::{layout, one_crop, pinpoints};
 
@@ -160,7 +160,14 @@ fn scores_that_no_attention_can_be_are_errors() {
 
 #[test]
 fn layouts_that_no_preprocessing_makes_are_errors() {
-    let good = Layout { width: 56, height: 56, side: 28, grid: Some((2, 2)), fit: (56, 56) };
+    let good = Layout {
+        width: 56,
+        height: 56,
+        side: 28,
+        grid: Some((2, 2)),
+        fit: (56, 56),
+        packing: Packing::Canvas,
+    };
     assert!(Geometry::new(&good, 7).is_ok());
     // What is left of a partition's side (SigLIP: 384 pixels in patches of 14) is in no patch.
     assert_eq!(Geometry::new(&good, 8).unwrap().side(), 3);

@@ -117,10 +117,12 @@ def prompts(model, folder):
     return rows
 
 
-def hashed(processor, picture):
-    """Hash of `pixel_values`: [1, P, 3, S, S], or [1, 3, S, S] for LLaVA-1.5."""
-    values = processor.image_processor(picture, return_tensors="np")["pixel_values"]
-    return pixels.sha256(values)
+def hashed(model, processor, picture):
+    """Hash of `pixel_values`: [1, P, 3, S, S], [1, 3, S, S] for LLaVA-1.5, [P, 3, S, S] for InternVL, whose full
+    image is put first."""
+    values = processor.image_processor(picture, return_tensors="np", **reference.crops(model))
+    values = values["pixel_values"]
+    return pixels.sha256(np.roll(values, 1, axis=0) if model.internvl else values)
 
 
 def make_model(model, out):
@@ -148,7 +150,7 @@ def make_model(model, out):
                 partitions=g.partitions,
                 tokens_per_partition=g.tokens,
                 valid=int(g.valid().sum()),
-                pixels={"pillow": hashed(pil, case.image), "torchvision": hashed(fast, case.image)},
+                pixels={n: hashed(model, p, case.image) for n, p in (("pillow", pil), ("torchvision", fast))},
             )
         )
     print(f"{model.name}: seed {seed}, score noise {noise:.1e}", flush=True)
@@ -174,12 +176,12 @@ def add_pillow_12(cases, out, python):
     for case in cases:
         model, path = kinds[case["model"]], out / "images" / case["image"]
         ours = pixels.sha256(
-            pixels.pixel_values(path, model.side, model.pinpoints, model.siglip)
+            pixels.pixel_values(path, model.side, model.pinpoints, model.siglip, model.counts)
         )
         if ours != case["pixels"]["pillow"]:
             raise ValueError(f"{case['golden']}: pixels differ from transformers'")
         job = dict(path=str(path.resolve()), side=model.side, pinpoints=model.pinpoints)
-        jobs.append(job | {"siglip": model.siglip})
+        jobs.append(job | {"siglip": model.siglip, "counts": model.counts})
     run = subprocess.run(
         [python, "-W", "ignore", "-m", "fixtures.pixels"],
         input=json.dumps(jobs),
@@ -195,20 +197,42 @@ def add_pillow_12(cases, out, python):
         case["pixels"]["pillow-12"] = sha
     differing = sum(c["pixels"]["pillow"] != c["pixels"]["pillow-12"] for c in cases)
     print(f"{differing} of {len(cases)} cases differ between Pillow 12 and 13")
-    if differing == 0:
+    if differing == 0 and len(cases) > 4:
         raise ValueError("no case tells Pillow 12 from 13")
     return answer["pillow"]
+
+
+def add(out, names, pillow12):
+    """Makes models anew, or new ones, beside what is there: on another kind of CPU the others' sums would differ
+    in their last bits."""
+    manifest = json.loads((out / "golden" / "manifest.json").read_text())
+    kinds = {m.name: m for m in checkpoints.MODELS}
+    for name in names:
+        for part in ("golden", "models"):
+            shutil.rmtree(out / part / name, ignore_errors=True)
+        made, seen = make_model(kinds[name], out)
+        add_pillow_12(made, out, pillow12)
+        keep = lambda rows: [row for row in rows if row["model"] != name]
+        manifest["cases"] = keep(manifest["cases"]) + made
+        manifest["prompts"] = keep(manifest["prompts"]) + prompts(kinds[name], out / "models" / name)
+        noise = max(manifest["measured"]["score_noise"], seen)
+        manifest["measured"]["score_noise"] = float(f"{noise:.2g}")
+    text.dump(manifest, out / "golden" / "manifest.json", indent=1)
+    return 0
 
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--out", type=Path, default=TOOLS.parent / "tests" / "fixtures")
     arguments.add_argument("--pillow12", required=True, help="a python with Pillow 12.1 and numpy")
+    arguments.add_argument("--add", nargs="+", metavar="MODEL", help="make these models only, keep the rest")
     options = arguments.parse_args()
     out = options.out
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
+    if options.add:
+        return add(out, options.add, options.pillow12)
     check_many_sizes()
     for part in ("golden", "models"):
         shutil.rmtree(out / part, ignore_errors=True)

@@ -1,7 +1,7 @@
 //! Every tensor a model consists of: the one place that knows their shapes, and which layers have biases or are stored
 //! together. [`crate::model`] asks for tensors by name.
 
-use crate::config::{Architecture, ModelConfig};
+use crate::config::{Architecture, ModelConfig, Tower};
 
 /// The part of a model a weight belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +46,12 @@ pub fn layout(config: &ModelConfig) -> Vec<Weight> {
     vision(config, &mut list);
     list.part = Part::Projector;
     let text = &config.text;
-    for (layer, width) in [("linear_1", config.vision.hidden), ("linear_2", text.hidden)] {
+    // Where several patches make a token, their features lie side by side.
+    let features = config.vision.hidden * config.cell.pow(2);
+    if config.architecture == Architecture::InternVl {
+        list.pair("multi_modal_projector.layer_norm", &[features]);
+    }
+    for (layer, width) in [("linear_1", features), ("linear_2", text.hidden)] {
         list.push(format!("multi_modal_projector.{layer}.weight"), &[text.hidden, width]);
         if config.projector_bias {
             list.push(format!("multi_modal_projector.{layer}.bias"), &[text.hidden]);
@@ -79,15 +84,18 @@ impl List {
 fn vision(config: &ModelConfig, list: &mut List) {
     let vision = &config.vision;
     let (width, patch) = (vision.hidden, vision.patch_size);
+    let is_internvit = vision.tower == Tower::InternVit;
     let rows = vision.patches() + usize::from(vision.class_token());
     if vision.class_token() {
-        list.push("vision_tower.embeddings.class_embedding", &[width]);
+        let shape: &[usize] = if is_internvit { &[1, 1, width] } else { &[width] };
+        list.push("vision_tower.embeddings.class_embedding", shape);
     }
     list.push("vision_tower.embeddings.patch_embedding.weight", &[width, 3, patch, patch]);
     if vision.patch_bias() {
         list.push("vision_tower.embeddings.patch_embedding.bias", &[width]);
     }
-    list.push("vision_tower.embeddings.position_embedding.weight", &[rows, width]);
+    let shape: &[usize] = if is_internvit { &[1, rows, width] } else { &[rows, width] };
+    list.push("vision_tower.embeddings.position_embedding.weight", shape);
     if vision.pre_norm() {
         list.pair("vision_tower.pre_layrnorm", &[width]);
     }
@@ -95,7 +103,21 @@ fn vision(config: &ModelConfig, list: &mut List) {
         list.optional = layer >= config.feature_blocks;
         let block = format!("vision_tower.encoder.layers.{layer}");
         for projection in ["q_proj", "k_proj", "v_proj", "out_proj"] {
-            list.pair(&format!("{block}.self_attn.{projection}"), &[width, width]);
+            let name = format!("{block}.self_attn.{projection}");
+            list.push(format!("{name}.weight"), &[width, width]);
+            if vision.qkv_bias || projection == "out_proj" {
+                list.push(format!("{name}.bias"), &[width]);
+            }
+        }
+        if vision.qk_norm {
+            for norm in ["q_norm", "k_norm"] {
+                list.push(format!("{block}.self_attn.{norm}.weight"), &[width]);
+            }
+        }
+        if vision.layer_scale() {
+            for factors in ["lambda_1", "lambda_2"] {
+                list.push(format!("{block}.{factors}"), &[width]);
+            }
         }
         list.pair(&format!("{block}.layer_norm1"), &[width]);
         list.pair(&format!("{block}.mlp.fc1"), &[vision.intermediate, width]);
@@ -103,7 +125,9 @@ fn vision(config: &ModelConfig, list: &mut List) {
         list.pair(&format!("{block}.layer_norm2"), &[width]);
     }
     list.optional = true;
-    list.pair("vision_tower.post_layernorm", &[width]);
+    if !is_internvit {
+        list.pair("vision_tower.post_layernorm", &[width]);
+    }
     list.optional = false;
 }
 

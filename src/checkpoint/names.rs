@@ -1,12 +1,27 @@
 //! One name for each tensor, whatever a release of transformers called it.
 
+use crate::config::Tower;
+
+/// How InternViT's tensors are called, and what the same of CLIP's are; parts of names, replaced in this order.
+const INTERNVIT: [(&str, &str); 8] = [
+    ("embeddings.cls_token", "embeddings.class_embedding"),
+    ("embeddings.position_embeddings", "embeddings.position_embedding.weight"),
+    ("embeddings.patch_embeddings.projection.", "embeddings.patch_embedding."),
+    ("encoder.layer.", "encoder.layers."),
+    (".attention.projection_layer.", ".self_attn.out_proj."),
+    (".attention.", ".self_attn."),
+    (".layernorm_before.", ".layer_norm1."),
+    (".layernorm_after.", ".layer_norm2."),
+];
+
 /// The canonical form of a tensor's stored name. Names of no LLaVA tensor stay what they are, less
 /// a leading `model.`.
 ///
 /// Published checkpoints have `language_model.model.…`, `language_model.lm_head.weight` and
 /// `vision_tower.vision_model.…`; files saved from a model built by transformers 5 lack
 /// `vision_model.`; files with the names modules have in memory since transformers 4.52 put `model.`
-/// in front of all but `lm_head`, and lack the `model.` inside `language_model.`.
+/// in front of all but `lm_head`, and lack the `model.` inside `language_model.`. InternViT's tensors
+/// get the names of CLIP's.
 pub fn canonical(stored: &str) -> String {
     let name = stored.strip_prefix("model.").unwrap_or(stored);
     if let Some(rest) = name.strip_prefix("language_model.") {
@@ -17,14 +32,26 @@ pub fn canonical(stored: &str) -> String {
             format!("language_model.{rest}")
         };
     }
-    if let Some(rest) = name.strip_prefix("vision_tower.vision_model.") {
+    if let Some(rest) = name.strip_prefix("vision_tower.") {
+        let rest = rest.strip_prefix("vision_model.").unwrap_or(rest);
+        let rest = INTERNVIT
+            .iter()
+            .fold(rest.to_owned(), |name, (own, clips)| name.replacen(own, clips, 1));
         return format!("vision_tower.{rest}");
     }
     name.to_owned()
 }
 
-/// What published checkpoints call the tensor of this canonical name.
-pub(crate) fn published(canonical: &str) -> String {
+/// What published checkpoints with such a vision tower call the tensor of this canonical name.
+pub(crate) fn published(canonical: &str, tower: Tower) -> String {
+    if let Some(rest) = canonical.strip_prefix("vision_tower.")
+        && tower == Tower::InternVit
+    {
+        let rest = INTERNVIT
+            .iter()
+            .fold(rest.to_owned(), |name, (own, clips)| name.replacen(clips, own, 1));
+        return format!("vision_tower.{rest}");
+    }
     if let Some(rest) = canonical.strip_prefix("vision_tower.") {
         return format!("vision_tower.vision_model.{rest}");
     }

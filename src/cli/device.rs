@@ -27,9 +27,10 @@ pub struct DeviceArgs {
     /// q8, vision tower [default: llm]
     #[arg(hide_short_help = true, long, value_name = "WHAT", value_parser = values::one_of(&values::SCOPES))]
     quantize: Option<Scope>,
-    /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer
-    #[arg(hide_short_help = true, long, value_name = "NAME", default_value = "pillow", value_parser = values::one_of(&RESAMPLE))]
-    pub resample: Resample,
+    /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer [default: pillow; torchvision where
+    /// an InternVL names a Fast image processor]
+    #[arg(hide_short_help = true, long, value_name = "NAME", value_parser = values::one_of(&RESAMPLE))]
+    pub resample: Option<Resample>,
     /// Which matrix multiplication CUDA uses: own kernels, cublas, or auto (cuBLAS in f16 from Turing on where it is
     /// installed and passes a trial, else own)
     #[arg(hide_short_help = true, long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]

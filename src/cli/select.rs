@@ -8,7 +8,7 @@ use super::output::{note, print, print_json, tell_notes};
 use super::overlay::overlay;
 use super::{images, prompt};
 use hired::engine::{Engine, Image, Request, Visual};
-use hired::image::{MAX_PIXELS, RgbImage, decode_within, tiles};
+use hired::image::{MAX_PIXELS, Resample, RgbImage, decode_within, tiles};
 use hired::select::{Geometry, Method};
 use std::fmt::Write;
 use std::io::Cursor;
@@ -70,8 +70,9 @@ fn draw(
     visual: &Visual,
 ) -> Result<Vec<u8>, Stop> {
     let config = engine.config();
-    let tiles = tiles(pixels, &config.image, args.device.resample)?;
-    let geometry = Geometry::new(&tiles.layout, config.vision.patch_size)?;
+    let resample = Resample::of(&config.image, args.device.resample);
+    let tiles = tiles(pixels, &config.image, resample)?;
+    let geometry = Geometry::new(&tiles.layout, config.token_size())?;
     let Visual { valid, budget, .. } = visual;
     let selection = args.selection.with(args.budget);
     let how = match selection.method {

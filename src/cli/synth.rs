@@ -6,7 +6,7 @@ use super::{Stop, progress};
 use clap::Args;
 use hired::checkpoint::synth;
 use hired::checkpoint::synth::Preset;
-use hired::text::synth::tokenizer_json;
+use hired::text::synth::tokenizer_json_with;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
@@ -25,7 +25,8 @@ pub struct SynthArgs {
 
 pub fn synth(args: &SynthArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let SynthArgs { preset, out, seed } = args;
-    let tokenizer = tokenizer_json(preset.vocab(), preset.image_token());
+    let tokenizer =
+        tokenizer_json_with(preset.vocab(), preset.image_token(), preset.image_tokens());
     interrupt.heed();
     let bar = progress::bytes(preset.to_string());
     let outcome = synth::write(*preset, out, *seed, &tokenizer, &mut |done, all| {

@@ -5,7 +5,7 @@ use super::model::{
     MAX_HEADS, MAX_HIDDEN, MAX_INTERMEDIATE, MAX_LAYERS, MAX_POSITIONS, MAX_VOCAB, divides,
     head_dim,
 };
-use super::{Family, TextConfig, rope};
+use super::{Architecture, Family, TextConfig, rope};
 use crate::Result;
 
 /// When a decoder sees only the positions of a window behind each position.
@@ -116,10 +116,11 @@ pub(super) fn facts(family: Family) -> &'static Facts {
 }
 
 /// The decoder that `text_config` describes.
-pub(super) fn text(root: &Section) -> Result<TextConfig> {
+pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
     let section = &root.section("text_config")?;
     let known = DECODERS.each_ref().map(|facts| (facts.model_type, facts));
-    let facts = section.choice("model_type", "llama", &known)?;
+    let default = if architecture == Architecture::InternVl { "qwen2" } else { "llama" };
+    let facts = section.choice("model_type", default, &known)?;
     section.choice("hidden_act", "silu", &[("silu", ()), ("swish", ())])?;
     for bias in ["attention_bias", "mlp_bias"] {
         section.require_flag(bias, false, false)?;
@@ -138,7 +139,7 @@ pub(super) fn text(root: &Section) -> Result<TextConfig> {
     let positions = section.whole("max_position_embeddings", facts.positions, 1..=MAX_POSITIONS)?;
     // Which of the two sections transformers obeys differs from class to class; what the files hold decides.
     let tied =
-        root.flag("tie_word_embeddings", false)? || section.flag("tie_word_embeddings", false)?;
+        root.flag("tie_word_embeddings", architecture == Architecture::InternVl)? || section.flag("tie_word_embeddings", false)?;
     Ok(TextConfig {
         family: facts.family,
         hidden,

@@ -24,13 +24,16 @@ use crate::{Result, files};
 // Sizes are bounded when they are read such that their products fit 64 bits.
 const _: () = assert!(usize::BITS >= 64, "models do not fit an address space of 32 bits");
 
-/// Which of the two LLaVA layouts a checkpoint has.
+/// Which layout a checkpoint has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
     /// `LlavaNextForConditionalGeneration` (LLaVA-v1.6): a base image and a grid of sub-images.
     LlavaNext,
     /// `LlavaForConditionalGeneration` (LLaVA-1.5): one centre-cropped image.
     Llava,
+    /// `InternVLForConditionalGeneration` (InternVL 2.5 to 3.5): sub-images without padding and a thumbnail, four patches
+    /// to a token.
+    InternVl,
 }
 
 impl Architecture {
@@ -39,6 +42,7 @@ impl Architecture {
         match self {
             Self::LlavaNext => "LlavaNextForConditionalGeneration",
             Self::Llava => "LlavaForConditionalGeneration",
+            Self::InternVl => "InternVLForConditionalGeneration",
         }
     }
 }
@@ -63,6 +67,8 @@ pub enum Tower {
     Clip,
     /// SigLIP: neither; a bias where patches are embedded.
     Siglip,
+    /// InternViT: a class token, the bias, no norm before the first block, a factor for each column of what a block adds.
+    InternVit,
 }
 
 /// The vision transformer.
@@ -86,6 +92,10 @@ pub struct VisionConfig {
     pub eps: f32,
     /// MLP activation.
     pub activation: Activation,
+    /// The projections to queries, keys and values have biases.
+    pub qkv_bias: bool,
+    /// Queries and keys are normalised over their whole width, all heads together (RMSNorm).
+    pub qk_norm: bool,
 }
 
 impl VisionConfig {
@@ -96,7 +106,7 @@ impl VisionConfig {
 
     /// Whether a class token stands before the patches of each partition.
     pub fn class_token(&self) -> bool {
-        self.tower == Tower::Clip
+        self.tower != Tower::Siglip
     }
 
     /// Whether embeddings are normalised before the first block.
@@ -106,7 +116,12 @@ impl VisionConfig {
 
     /// Whether the embedding of patches has a bias.
     pub fn patch_bias(&self) -> bool {
-        self.tower == Tower::Siglip
+        self.tower != Tower::Clip
+    }
+
+    /// Whether what attention and MLP add to the residual stream is multiplied by a vector (layer scale).
+    pub fn layer_scale(&self) -> bool {
+        self.tower == Tower::InternVit
     }
 
     /// Patches of one partition, the CLS token not counted (576).
@@ -188,12 +203,16 @@ pub struct ImageConfig {
     pub pad: bool,
     /// Without sub-images: the picture is resized to a square, its proportions not kept (SigLIP's processor).
     pub squash: bool,
+    /// The picture is cut into at least and at most so many sub-images, as its proportions want (InternVL).
+    pub sub_images: Option<(usize, usize)>,
+    /// The file names a processor that resizes with torchvision, which is then the default.
+    pub torchvision: bool,
 }
 
 /// Everything the engine must know about a model, checked for consistency.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// LLaVA-NeXT or LLaVA-1.5.
+    /// Its class.
     pub architecture: Architecture,
     /// How weights of linear layers are stored as integers, if they are.
     pub quantization: Option<Packing>,
@@ -205,6 +224,8 @@ pub struct ModelConfig {
     pub image: ImageConfig,
     /// Blocks of the vision tower whose output the features need (23 for layer −2 of 24).
     pub feature_blocks: usize,
+    /// Patches along the side of a token, 1 or 2: InternVL makes a token of the four patches of a cell.
+    pub cell: usize,
     /// Activation between the projector's two layers.
     pub projector_activation: Activation,
     /// The projector's layers have biases.
@@ -254,6 +275,16 @@ pub struct Files<'a> {
 const ADAPTER: &str = "adapter_config.json";
 
 impl ModelConfig {
+    /// Side of a token in pixels (14; 28 where four patches make one).
+    pub fn token_size(&self) -> usize {
+        self.vision.patch_size * self.cell
+    }
+
+    /// Tokens of one partition (576).
+    pub fn tokens(&self) -> usize {
+        (self.vision.side() / self.cell).pow(2)
+    }
+
     /// Reads `config.json`, `preprocessor_config.json` (or the `image_processor` inside
     /// `processor_config.json`) and, if there, `generation_config.json` of the folder `dir`.
     ///

@@ -25,7 +25,7 @@ pub(super) const MAX_VOCAB: usize = 1 << 24;
 const MAX_IMAGE_SIDE: usize = 8192;
 const MAX_PATCHES: usize = 1 << 16;
 const MAX_PINPOINTS: usize = 1024;
-const MAX_SUB_IMAGES: usize = 64;
+pub(super) const MAX_SUB_IMAGES: usize = 64;
 /// Whole numbers up to here are exact in f32, in which rotary angles are computed.
 pub(super) const MAX_POSITIONS: usize = 1 << 24;
 /// The widest head an attention kernel takes.
@@ -41,14 +41,16 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let root = Section::root(&path, &map);
     let architecture = architecture(&root)?;
     let quantization = quantization(&path, &map)?;
-    let vision = vision(&root.section("vision_config")?)?;
+    let vision = vision(&root.section("vision_config")?, architecture)?;
     strategy(&root, &vision)?;
-    let text = decoder::text(&root)?;
+    let cell = cell(&root, architecture, &vision)?;
+    let text = decoder::text(&root, architecture)?;
     let pinpoints = match architecture {
         Architecture::LlavaNext => Some(pinpoints(&root, &vision)?),
-        Architecture::Llava => None,
+        Architecture::Llava | Architecture::InternVl => None,
     };
-    let feature_blocks = feature_blocks(&root, vision.layers)?;
+    let last = if architecture == Architecture::InternVl { -1 } else { -2 };
+    let feature_blocks = feature_blocks(&root, vision.layers, last)?;
     let activations = [
         ("gelu", Activation::Gelu),
         ("quick_gelu", Activation::QuickGelu),
@@ -56,15 +58,17 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     ];
     let image_token = {
         let key = root.spelling("image_token_id", "image_token_index");
-        root.whole(key, 32000, 0..=text.vocab - 1)? as u32
+        let default = if architecture == Architecture::InternVl { 151_667 } else { 32000 };
+        root.whole(key, default, 0..=text.vocab - 1)? as u32
     };
     let generation = Generation::read(dir, files)?;
     let eos = eos(&generation, &root, text.family)?;
-    let image = preprocessor::image(dir, files, &vision, pinpoints)?;
+    let image = preprocessor::image(dir, files, &vision, architecture, pinpoints)?;
     Ok(ModelConfig {
         quantization,
         architecture,
         feature_blocks,
+        cell,
         projector_activation: root.choice("projector_hidden_act", "gelu", &activations)?,
         projector_bias: root.flag("multimodal_projector_bias", true)?,
         image_token,
@@ -90,15 +94,23 @@ fn strategy(root: &Section, vision: &VisionConfig) -> Result<()> {
              (vision_config.model_type siglip_vision_model), and is not supported; it must be \"full\""
         }
         false => {
-            "is \"full\", which hands the class token of CLIP to the decoder, and is not supported; it must be \
-             \"default\""
+            "is \"full\", which hands the class token to the decoder, and is not supported; it must be \"default\""
         }
     };
     Err(root.error(KEY, what))
 }
 
 fn architecture(root: &Section) -> Result<Architecture> {
-    let names = [("llava_next", Architecture::LlavaNext), ("llava", Architecture::Llava)];
+    let names = [
+        ("llava_next", Architecture::LlavaNext),
+        ("llava", Architecture::Llava),
+        ("internvl", Architecture::InternVl),
+    ];
+    if root.text("model_type")? == Some("internvl_chat") {
+        let what = "is that of InternVL's own code, which is not read: take the folder of the same name with -hf \
+                    (InternVL3_5: -HF) at its end on the Hugging Face hub";
+        return Err(root.error("model_type", what));
+    }
     // LLaVA's own code names the vision tower by a path, transformers describes it.
     let key = "mm_vision_tower";
     if root.get(key).is_some() && root.get("vision_config").is_none()
@@ -118,16 +130,30 @@ fn architecture(root: &Section) -> Result<Architecture> {
     match first {
         Some("LlavaNextForConditionalGeneration") => Ok(Architecture::LlavaNext),
         Some("LlavaForConditionalGeneration") => Ok(Architecture::Llava),
-        _ => Err(root.error("model_type", "is missing; it must be \"llava_next\" or \"llava\"")),
+        Some("InternVLForConditionalGeneration") => Ok(Architecture::InternVl),
+        _ => {
+            let what = "is missing; it must be \"llava_next\", \"llava\" or \"internvl\"";
+            Err(root.error("model_type", what))
+        }
     }
 }
 
-fn vision(section: &Section) -> Result<VisionConfig> {
-    let towers = [("clip_vision_model", Tower::Clip), ("siglip_vision_model", Tower::Siglip)];
-    let tower = section.choice("model_type", "clip_vision_model", &towers)?;
+fn vision(section: &Section, architecture: Architecture) -> Result<VisionConfig> {
+    let tower = match architecture {
+        Architecture::InternVl => {
+            let towers = [("internvl_vision", Tower::InternVit)];
+            section.choice("model_type", "internvl_vision", &towers)?
+        }
+        Architecture::LlavaNext | Architecture::Llava => {
+            let towers =
+                [("clip_vision_model", Tower::Clip), ("siglip_vision_model", Tower::Siglip)];
+            section.choice("model_type", "clip_vision_model", &towers)?
+        }
+    };
     // An absent tower is ViT-L/14 at 336 pixels; one that is there defaults as its class in transformers.
     let [hidden, intermediate, layers, heads, image_size, patch_size] =
         match (section.exists(), tower) {
+            (_, Tower::InternVit) => [1024, 4096, 24, 16, 448, 14],
             (false, _) => [1024, 4096, 24, 16, 336, 14],
             (true, Tower::Clip) => [768, 3072, 12, 12, 224, 32],
             (true, Tower::Siglip) => [768, 3072, 12, 12, 224, 16],
@@ -135,11 +161,20 @@ fn vision(section: &Section) -> Result<VisionConfig> {
     let (eps, act) = match tower {
         Tower::Clip => (1e-5, "quick_gelu"),
         Tower::Siglip => (1e-6, "gelu_pytorch_tanh"),
+        Tower::InternVit => (1e-6, "gelu"),
     };
+    let is_internvit = tower == Tower::InternVit;
+    if is_internvit {
+        // The others are those of InternViT-6B, in models of 26B and more.
+        section.choice("norm_type", "layer_norm", &[("layer_norm", ())])?;
+        section.require_flag("use_mean_pooling", true, true)?;
+        section.require_flag("use_absolute_position_embeddings", true, true)?;
+    }
     section.whole("num_channels", 3, 3..=3)?;
     let activations: &[_] = match tower {
         Tower::Clip => &[("quick_gelu", Activation::QuickGelu), ("gelu", Activation::Gelu)],
         Tower::Siglip => &[("gelu_pytorch_tanh", Activation::GeluTanh), ("gelu", Activation::Gelu)],
+        Tower::InternVit => &[("gelu", Activation::Gelu)],
     };
     let config = VisionConfig {
         tower,
@@ -147,14 +182,16 @@ fn vision(section: &Section) -> Result<VisionConfig> {
         intermediate: section.whole("intermediate_size", intermediate, 1..=MAX_INTERMEDIATE)?,
         layers: section.whole("num_hidden_layers", layers, 1..=MAX_LAYERS)?,
         heads: section.whole("num_attention_heads", heads, 1..=MAX_HEADS)?,
-        image_size: section.whole("image_size", image_size, 1..=MAX_IMAGE_SIDE)?,
-        patch_size: section.whole("patch_size", patch_size, 1..=MAX_IMAGE_SIDE)?,
+        image_size: side(section, "image_size", image_size)?,
+        patch_size: side(section, "patch_size", patch_size)?,
         eps: section.number("layer_norm_eps", eps, 1e-12..=1.0)? as f32,
         activation: section.choice("hidden_act", act, activations)?,
+        qkv_bias: !is_internvit || section.flag("attention_bias", false)?,
+        qk_norm: is_internvit && section.flag("use_qk_norm", false)?,
     };
     divides(section, "num_attention_heads", config.heads, "hidden_size", config.hidden)?;
     match tower {
-        Tower::Clip => {
+        Tower::Clip | Tower::InternVit => {
             divides(section, "patch_size", config.patch_size, "image_size", config.image_size)?;
         }
         // 14 does not divide the 384 pixels of the published ones.
@@ -171,6 +208,36 @@ fn vision(section: &Section) -> Result<VisionConfig> {
         return Err(section.error("image_size / patch_size", what));
     }
     Ok(config)
+}
+
+/// The side of a square: a number, or the same number twice.
+fn side(section: &Section, key: &str, default: usize) -> Result<usize> {
+    match section.get(key).map(|value| (value, value.as_array().map(Vec::as_slice))) {
+        Some((value, Some([height, width]))) => json::whole(height)
+            .filter(|side| json::whole(width) == Some(*side))
+            .filter(|side| (1..=MAX_IMAGE_SIDE).contains(side))
+            .ok_or_else(|| {
+                let wanted = format!("one number twice, from 1 to {MAX_IMAGE_SIDE}");
+                section.wrong(key, value, wanted)
+            }),
+        _ => section.whole(key, default, 1..=MAX_IMAGE_SIDE),
+    }
+}
+
+/// Patches along the side of a token.
+fn cell(root: &Section, architecture: Architecture, vision: &VisionConfig) -> Result<usize> {
+    if architecture != Architecture::InternVl {
+        return Ok(1);
+    }
+    root.number("downsample_ratio", 0.5, 0.5..=0.5)?;
+    if vision.side().is_multiple_of(2) {
+        return Ok(2);
+    }
+    let what = format!(
+        "gives {0} x {0} patches, which cannot be joined two by two (downsample_ratio 0.5)",
+        vision.side()
+    );
+    Err(root.error("vision_config.image_size / patch_size", what))
 }
 
 fn pinpoints(root: &Section, vision: &VisionConfig) -> Result<Vec<(usize, usize)>> {
@@ -229,9 +296,9 @@ pub(super) fn pinpoint_list(section: &Section) -> Result<Option<Vec<(usize, usiz
 
 /// Blocks to run for the features of `vision_feature_layer`: index i of the hidden states, of which
 /// 0 is the embedding, or −1 the last block's output.
-fn feature_blocks(root: &Section, layers: usize) -> Result<usize> {
+fn feature_blocks(root: &Section, layers: usize, default: i32) -> Result<usize> {
     const KEY: &str = "vision_feature_layer";
-    let default = Value::from(-2);
+    let default = Value::from(default);
     let value = root.get(KEY).unwrap_or(&default);
     let value = match value.as_array().map(Vec::as_slice) {
         None => value,

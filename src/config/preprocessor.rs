@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::json::{self, Section};
 use super::model::{self, CONFIG};
-use super::{Files, ImageConfig, Tower, VisionConfig};
+use super::{Architecture, Files, ImageConfig, Tower, VisionConfig};
 use crate::{Error, Result};
 
 pub(super) const PREPROCESSOR: &str = "preprocessor_config.json";
@@ -24,15 +24,20 @@ pub(super) fn image(
     dir: &Path,
     files: &Files,
     vision: &VisionConfig,
+    architecture: Architecture,
     pinpoints: Option<Vec<(usize, usize)>>,
 ) -> Result<ImageConfig> {
+    let read = |path: &Path, section: &Section, pinpoints| match architecture {
+        Architecture::InternVl => cut(section, vision),
+        Architecture::LlavaNext | Architecture::Llava => read(path, section, vision, pinpoints),
+    };
     // Saves by transformers 5 have all in one file, which it prefers.
     if let Some(bytes) = files.processor {
         let path = dir.join(PROCESSOR);
         let map = json::parse(&path, bytes)?;
         let section = Section::root(&path, &map).section("image_processor")?;
         if section.exists() {
-            return read(&path, &section, vision, pinpoints);
+            return read(&path, &section, pinpoints);
         }
     }
     let Some(bytes) = files.preprocessor else {
@@ -42,7 +47,7 @@ pub(super) fn image(
     };
     let path = dir.join(PREPROCESSOR);
     let map = json::parse(&path, bytes)?;
-    read(&path, &Section::root(&path, &map), vision, pinpoints)
+    read(&path, &Section::root(&path, &map), pinpoints)
 }
 
 fn read(
@@ -57,18 +62,12 @@ fn read(
     } else {
         match vision.tower {
             Tower::Clip => &["CLIPImageProcessor", "LlavaImageProcessor"][..],
-            Tower::Siglip => &["SiglipImageProcessor"][..],
+            Tower::Siglip | Tower::InternVit => &["SiglipImageProcessor"][..],
         }
     };
     // SigLIP's processor takes the whole picture, CLIP's the middle of it.
     let squash = !tiled && vision.tower == Tower::Siglip;
-    if let Some(name) = section.text("image_processor_type")? {
-        let class = name.strip_suffix("Fast").or(name.strip_suffix("Pil")).unwrap_or(name);
-        if !known.contains(&class) {
-            let wanted = format!("{} for this model", known.join(" or "));
-            return Err(section.wrong("image_processor_type", &Value::from(name), wanted));
-        }
-    }
+    class(section, known)?;
     section.require_flag("do_rescale", true, true)?;
     section.require_flag("do_normalize", true, true)?;
     if !tiled {
@@ -93,10 +92,62 @@ fn read(
         return Err(Error::model(path, what));
     }
     let (mean, std) = if squash { ([0.5; 3], [0.5; 3]) } else { (CLIP_MEAN, CLIP_STD) };
-    let mean = channels(section, "image_mean", mean, -1e3)?;
-    let std = channels(section, "image_std", std, 1e-3)?;
-    let rescale = section.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)?;
-    Ok(ImageConfig { side: vision.image_size, pinpoints, mean, std, rescale, pad, squash })
+    let numbers = numbers(section, vision, mean, std)?;
+    Ok(ImageConfig { pinpoints, pad, squash, ..numbers })
+}
+
+/// InternVL's preprocessing: as many sub-images as the picture's proportions want.
+///
+/// `crop_to_patches` plays no part: published files say false, and transformers' processor sets it to true whatever
+/// they say.
+fn cut(section: &Section, vision: &VisionConfig) -> Result<ImageConfig> {
+    let torchvision =
+        class(section, &["GotOcr2ImageProcessor"])?.is_some_and(|n| n.ends_with("Fast"));
+    for key in ["do_resize", "do_rescale", "do_normalize"] {
+        section.require_flag(key, true, true)?;
+    }
+    section.whole("resample", BICUBIC, BICUBIC..=BICUBIC)?;
+    side(section, "size", vision.image_size, false)?;
+    let least = section.whole("min_patches", 1, 1..=model::MAX_SUB_IMAGES)?;
+    let most = section.whole("max_patches", 12, 1..=model::MAX_SUB_IMAGES)?;
+    if least > most {
+        let what = format!("is {least}, more than max_patches {most}");
+        return Err(section.error("min_patches", what));
+    }
+    let numbers = numbers(section, vision, CLIP_MEAN, CLIP_STD)?;
+    Ok(ImageConfig { squash: true, sub_images: Some((least, most)), torchvision, ..numbers })
+}
+
+/// The processor's class if it is named, one of these (in any of transformers' spellings).
+fn class<'a>(section: &Section<'a>, known: &[&str]) -> Result<Option<&'a str>> {
+    const KEY: &str = "image_processor_type";
+    let Some(name) = section.text(KEY)? else { return Ok(None) };
+    let class = name.strip_suffix("Fast").or(name.strip_suffix("Pil")).unwrap_or(name);
+    if known.contains(&class) {
+        return Ok(Some(name));
+    }
+    let wanted = format!("{} for this model", known.join(" or "));
+    Err(section.wrong(KEY, &Value::from(name), wanted))
+}
+
+/// What all processors have, on the side of a partition.
+fn numbers(
+    section: &Section,
+    vision: &VisionConfig,
+    mean: [f64; 3],
+    std: [f64; 3],
+) -> Result<ImageConfig> {
+    Ok(ImageConfig {
+        side: vision.image_size,
+        pinpoints: None,
+        mean: channels(section, "image_mean", mean, -1e3)?,
+        std: channels(section, "image_std", std, 1e-3)?,
+        rescale: section.number("rescale_factor", 1.0 / 255.0, 1e-6..=1e3)?,
+        pad: false,
+        squash: false,
+        sub_images: None,
+        torchvision: false,
+    })
 }
 
 /// Fails unless `size` or `crop_size`, in whichever spelling, is the side of a partition.

@@ -74,7 +74,7 @@ pub struct VisionInspection {
     pub image_size: usize,
     /// Side of a patch in pixels.
     pub patch_size: usize,
-    /// Patches of a partition.
+    /// Tokens of a partition.
     pub tokens_per_partition: usize,
 }
 
@@ -88,7 +88,7 @@ impl VisionInspection {
             heads: vision.heads,
             image_size: vision.image_size,
             patch_size: vision.patch_size,
-            tokens_per_partition: vision.patches(),
+            tokens_per_partition: config.tokens(),
         }
     }
 }
@@ -132,9 +132,19 @@ pub fn inspect(
     }
     let config = &dry_run.config;
     let (text, side) = (&config.text, config.image.side);
-    let grids = config.image.pinpoints.as_ref().map(|canvases| {
-        canvases.iter().map(|(height, width)| [height / side, width / side]).collect()
-    });
+    let grids = match (&config.image.pinpoints, config.image.sub_images) {
+        (Some(canvases), _) => {
+            Some(canvases.iter().map(|(height, width)| [height / side, width / side]).collect())
+        }
+        (None, Some((least, most))) => Some(
+            (least..=most)
+                .flat_map(|count| (1..=count).map(move |columns| (count, columns)))
+                .filter(|(count, columns)| count.is_multiple_of(*columns))
+                .map(|(count, columns)| [count / columns, columns])
+                .collect(),
+        ),
+        (None, None) => None,
+    };
     Ok(Inspection {
         architecture: config.architecture.class(),
         layers: text.layers,

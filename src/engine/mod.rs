@@ -12,6 +12,7 @@ mod limit;
 mod messages;
 mod origin;
 mod outcome;
+mod placeholder;
 mod plan;
 mod predict;
 mod prepare;

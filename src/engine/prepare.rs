@@ -1,5 +1,6 @@
 //! From a request to numbers: everything that the host can know before the model runs.
 
+use super::placeholder::Placeholder;
 use super::request::{EngineOptions, Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
 use crate::config::ModelConfig;
@@ -7,7 +8,7 @@ use crate::image::{self, Layout, MAX_PIXELS, Normalization, Resample, RgbImage, 
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
 use crate::select::{self, Geometry, Late, Layer, Method, Plan, Selection};
-use crate::text::synth::tokenizer_json;
+use crate::text::synth::tokenizer_json_with;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
 use std::ops::Range;
@@ -24,6 +25,7 @@ pub struct Preparer {
     resample: Resample,
     max_pixels: usize,
     pub(super) template: ChatTemplate,
+    pub(super) placeholder: Placeholder,
 }
 
 /// A request in numbers.
@@ -133,7 +135,7 @@ impl Preparer {
     pub fn open(dir: &Path, config: ModelConfig, options: &EngineOptions) -> Result<Self> {
         let tokenizer = Tokenizer::open(dir)?;
         let template = ChatTemplate::open(dir, config.text.family)?;
-        Self::new(dir, config, tokenizer, template, options)
+        Self::new(dir, config, tokenizer, template, &SpecialTokens::read(dir)?, options)
     }
 
     /// For a preset without a folder.
@@ -142,10 +144,10 @@ impl Preparer {
         let dir = Path::new(preset.name());
         let (template, settings) = preset.prompt_files();
         let special = SpecialTokens::parse(&settings, dir)?;
-        let json = tokenizer_json(preset.vocab(), preset.image_token());
+        let json = tokenizer_json_with(preset.vocab(), preset.image_token(), preset.image_tokens());
         let tokenizer = Tokenizer::parse(&json, dir, &special)?;
         let template = ChatTemplate::parse(&template, dir, &special.named)?;
-        Self::new(dir, config, tokenizer, template, options)
+        Self::new(dir, config, tokenizer, template, &special, options)
     }
 
     fn new(
@@ -153,22 +155,14 @@ impl Preparer {
         config: ModelConfig,
         tokenizer: Tokenizer,
         template: ChatTemplate,
+        special: &SpecialTokens,
         options: &EngineOptions,
     ) -> Result<Self> {
-        if let Some(id) = tokenizer.token_id("<image>").filter(|&id| id != config.image_token) {
-            return Err(Error::model(
-                dir.join("tokenizer.json"),
-                format!(
-                    "<image> has id {id} here and {} in config.json (image_token_index): \
-                     take both files from one model",
-                    config.image_token
-                ),
-            ));
-        }
-        let resample = options.resample;
+        let placeholder = Placeholder::of(dir, &config, &tokenizer, special)?;
+        let resample = Resample::of(&config.image, options.resample);
         let max_pixels = options.max_pixels.map_or(MAX_PIXELS, |most| most.min(MAX_PIXELS));
         let normalization = Normalization::new(&config.image, resample);
-        Ok(Self { config, normalization, tokenizer, resample, max_pixels, template })
+        Ok(Self { config, normalization, tokenizer, resample, max_pixels, template, placeholder })
     }
 
     /// The prompt that the folder's template makes of the user's words.
@@ -231,8 +225,7 @@ impl Preparer {
         let Some(total) = request.budget_total else {
             return Ok(vec![selection.clone(); tiles.len()]);
         };
-        let geometries =
-            tiles.iter().map(|t| Geometry::new(&t.layout, self.config.vision.patch_size));
+        let geometries = tiles.iter().map(|t| geometry(&self.config, &t.layout));
         let geometries = geometries.collect::<Result<Vec<_>>>()?;
         let budgets = total.shared(&geometries)?;
         Ok(budgets.into_iter().map(|budget| selection.clone().with_budget(budget)).collect())
@@ -262,6 +255,12 @@ impl Preparer {
     }
 }
 
+/// The tokens of an image of this layout.
+pub fn geometry(config: &ModelConfig, layout: &Layout) -> Result<Geometry> {
+    let geometry = Geometry::new(layout, config.token_size())?;
+    Ok(geometry.with_class_token(config.vision.class_token()).with_cells(config.cell))
+}
+
 /// What a selection comes to on an image of this layout.
 pub fn plan(
     config: &ModelConfig,
@@ -269,10 +268,15 @@ pub fn plan(
     selection: &Selection,
 ) -> Result<(Plan, Layers)> {
     check_layers(config, selection)?;
-    let class_token = config.vision.class_token();
-    let geometry = Geometry::new(layout, config.vision.patch_size)?.with_class_token(class_token);
-    let plan = select::plan(&geometry, selection)?;
-    if !class_token && plan.needs.keys.is_some() {
+    let plan = select::plan(&geometry(config, layout)?, selection)?;
+    if config.cell > 1 && plan.needs.keys.is_some() {
+        return Err(Error::Request(format!(
+            "{} looks at the keys of single patches, of which InternVL makes one token of four: take hired, fastervlm, \
+             divprune, scope, fastv, spatial or random",
+            selection.method
+        )));
+    }
+    if !config.vision.class_token() && plan.needs.keys.is_some() {
         return Err(Error::Request(format!(
             "{} looks at the class token, which SigLIP's vision tower has not: take hired, fastervlm, divprune, scope, \
              fastv, spatial or random",

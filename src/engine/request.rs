@@ -36,8 +36,9 @@ pub struct EngineOptions {
     pub dtype: Option<Dtype>,
     /// Weights that become integers as they are loaded; the folder's must be floating-point numbers.
     pub quantization: Option<Quantization>,
-    /// Whose bicubic resampling to reproduce.
-    pub resample: Resample,
+    /// Whose bicubic resampling to reproduce. `None`: torchvision's where the folder names an image processor of InternVL's
+    /// that uses it, else Pillow's.
+    pub resample: Option<Resample>,
     /// Tokens the cache may hold, over all requests of a batch. `None`: as many as the requests at hand need.
     pub kv_tokens: Option<usize>,
     /// Do not record decode steps as CUDA graphs, so that a profiler shows their kernels one by one.
@@ -57,7 +58,7 @@ setters! {
         with_device(device: Device);
         with_dtype(dtype: impl Into<Option<Dtype>>);
         with_quantization(quantization: impl Into<Option<Quantization>>);
-        with_resample(resample: Resample);
+        with_resample(resample: impl Into<Option<Resample>>);
         with_kv_tokens(kv_tokens: impl Into<Option<usize>>);
         with_no_graph(no_graph: bool);
         with_gemm(gemm: Gemm);
@@ -82,6 +83,10 @@ impl EngineOptions {
 
     /// Fails for what there are no kernels for yet: some kinds of integer weights, vision towers without a class token.
     pub(super) fn check_on_cuda(&self, config: &ModelConfig) -> Result<()> {
+        if config.vision.layer_scale() {
+            let what = "InternVL is computed on the CPU only so far: choose the device cpu";
+            return Err(Error::Request(what.into()));
+        }
         if !config.vision.class_token() {
             let what =
                 "SigLIP's vision tower is computed on the CPU only so far: choose the device cpu";
@@ -150,9 +155,10 @@ pub enum Prompt {
     /// The user's words, put into the folder's chat template. Special tokens written in them (`</s>`, `<image>`) are
     /// recognised, as transformers does, unless the request is [literal](Request::literal).
     User(String),
-    /// The whole prompt, one `<image>` where the image goes.
+    /// The whole prompt, one `<image>` (or the token that the model has for it) where the image goes.
     Raw(String),
-    /// The whole prompt as token ids, the image token once where the image goes.
+    /// The whole prompt as token ids, the image token once where the image goes; tokens around an image, which InternVL has,
+    /// are put there.
     Ids(Vec<u32>),
     /// A conversation, put into the folder's chat template as transformers puts it. Its images are in the messages, any
     /// number of them; [`Request::image`] is then `None`.

@@ -175,7 +175,7 @@ impl<O: Ops> Session<O> {
             let mut encoded = Vec::with_capacity(prepared.images.len());
             for image in &prepared.images {
                 let geometry = &image.plan.geometry;
-                image_rows.set(geometry.partitions() * (geometry.patches() + 1));
+                image_rows.set(geometry.partitions() * geometry.tower_stride());
                 encoded.push(runner.encode(image, norm, survey, &mut between)?);
             }
             let prefilled = runner.prefill(prepared, &encoded, tables, &mut between)?;

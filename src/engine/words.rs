@@ -23,15 +23,16 @@ impl Preparer {
             Prompt::User(words) if request.literal => {
                 let (marked, mark) = self.tokenizer.mark(&[words])?;
                 let rendered = self.template.render(&marked[0], with_image)?;
-                self.tokenizer.encode_marked(&rendered, mark)
+                self.tokenizer.encode_marked(&self.placeholder.spell(&rendered), mark)
             }
             _ if request.literal => Err(Error::Request(
                 "only a user's words can be taken literally, this request has a whole prompt: leave out literal".into(),
             )),
             Prompt::User(words) => {
-                self.tokenizer.encode_prompt(&self.template.render(words, with_image)?)
+                let rendered = self.template.render(words, with_image)?;
+                self.tokenizer.encode_prompt(&self.placeholder.spell(&rendered))
             }
-            Prompt::Raw(text) => self.tokenizer.encode_prompt(text),
+            Prompt::Raw(text) => self.tokenizer.encode_prompt(&self.placeholder.spell(text)),
             Prompt::Ids(ids) => Ok(ids.clone()),
         }
     }
@@ -92,6 +93,7 @@ impl Preparer {
             )),
             error => error,
         })?;
+        let rendered = self.placeholder.spell(&rendered);
         match mark {
             Some(mark) => self.tokenizer.encode_marked(&rendered, mark),
             None => self.tokenizer.encode_prompt(&rendered),
@@ -113,13 +115,14 @@ impl Preparer {
             )));
         }
         let image_token = self.config.image_token;
-        let texts: Vec<Vec<u32>> =
+        let mut texts: Vec<Vec<u32>> =
             ids.split(|&id| id == image_token).map(<[u32]>::to_vec).collect();
         let places = texts.len() - 1;
         if ids.is_empty() {
             return Err(Error::Request("the prompt has no tokens: give some words".into()));
         }
         if places == images {
+            self.placeholder.surround(&mut texts);
             return Ok(texts);
         }
         let have = match images {

@@ -11,6 +11,18 @@ use super::check_size;
 /// Most pixels of a canvas: a hundred times what any model has, and small enough to be held.
 const MAX_CANVAS: usize = 1 << 26;
 
+/// How sub-images are put together and in which order their patches are read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// Side by side they are one canvas with the picture in its middle, which is read row by row across them, less its
+    /// padding, after the full image (LLaVA-NeXT).
+    #[default]
+    Canvas,
+    /// The picture is stretched over all of the canvas. They are read one after the other, the full image behind them
+    /// (InternVL).
+    Tiles,
+}
+
 /// Where the picture lies: everything that selection and preprocessing derive from its size alone. Pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
@@ -20,11 +32,13 @@ pub struct Layout {
     pub height: usize,
     /// Side of a partition.
     pub side: usize,
-    /// Sub-images as (rows, columns); `None` for a model without sub-images.
+    /// Sub-images as (rows, columns); `None` where there are none, by the model or for this image.
     pub grid: Option<(usize, usize)>,
     /// Size (height, width) of the resized picture on the canvas of `rows·side × cols·side`;
     /// without sub-images: of the resized picture before the centre crop.
     pub fit: (usize, usize),
+    /// How sub-images are put together.
+    pub packing: Packing,
 }
 
 impl Layout {
@@ -33,7 +47,8 @@ impl Layout {
     /// With pinpoints (LLaVA-NeXT) the canvas that shows most of the picture is taken, the one with
     /// the least waste among those, the first in the list among those, and the picture is fitted
     /// into it. Without (LLaVA-1.5) the shorter side becomes `side`, after padding to a square if
-    /// the model pads, or both sides do if its processor is SigLIP's.
+    /// the model pads, or both sides do if its processor is SigLIP's. InternVL's grid is the one whose
+    /// proportions are nearest to the picture's; of a single sub-image only the full image is left.
     ///
     /// # Errors
     /// [`Error::Image`] for a size that no image may have, [`Error::Request`] for a side or pinpoints
@@ -47,6 +62,13 @@ impl Layout {
                 "images of {side}×{side} pixels for the vision tower: correct config.json"
             )));
         }
+        if let Some(counts) = config.sub_images {
+            let (rows, columns) = nearest_grid(width, height, side, counts);
+            let grid = (rows * columns > 1).then_some((rows, columns));
+            let fit = (rows * side, columns * side);
+            return Ok(Self { width, height, side, grid, fit, packing: Packing::Tiles });
+        }
+        let packing = Packing::Canvas;
         let Some(pinpoints) = &config.pinpoints else {
             let fit = match config.pad {
                 true => {
@@ -59,7 +81,7 @@ impl Layout {
                 false if config.squash => (side, side),
                 false => shortest_edge(width, height, side),
             };
-            return Ok(Self { width, height, side, grid: None, fit });
+            return Ok(Self { width, height, side, grid: None, fit, packing });
         };
         for &(h, w) in pinpoints {
             let whole = h > 0 && w > 0 && h % side == 0 && w % side == 0;
@@ -74,7 +96,7 @@ impl Layout {
             Error::Request("image_grid_pinpoints is empty: correct config.json".into())
         })?;
         let fit = fit(width, height, (h, w));
-        Ok(Self { width, height, side, grid: Some((h / side, w / side)), fit })
+        Ok(Self { width, height, side, grid: Some((h / side, w / side)), fit, packing })
     }
 
     /// Images that the vision tower sees: the full image and its sub-images.
@@ -114,6 +136,32 @@ fn best_resolution(
         }
     }
     best.map(|(.., pinpoint)| pinpoint)
+}
+
+/// transformers' `get_optimal_tiled_canvas`: the grid (rows, columns) of `least` to `most` squares of `side` whose
+/// proportions are nearest to the picture's. Of several the one with the most squares, as long as the picture has more
+/// than half of their pixels.
+fn nearest_grid(
+    width: usize,
+    height: usize,
+    side: usize,
+    (least, most): (usize, usize),
+) -> (usize, usize) {
+    let wanted = width as f64 / height as f64;
+    let pixels = (width * height) as f64;
+    let (mut nearest, mut best) = (f64::INFINITY, (1, 1));
+    // By their number of squares, then by columns.
+    for count in least..=most {
+        for columns in (1..=count).filter(|columns| count.is_multiple_of(*columns)) {
+            let rows = count / columns;
+            let distance = (wanted - columns as f64 / rows as f64).abs();
+            let large = pixels > 0.5 * (side * side * count) as f64;
+            if distance < nearest || distance == nearest && large {
+                (nearest, best) = (distance, (rows, columns));
+            }
+        }
+    }
+    best
 }
 
 /// transformers' `get_patch_output_size`: (height, width) of the picture on a canvas of (height, width).

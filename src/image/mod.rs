@@ -12,7 +12,7 @@ mod tiles;
 
 #[cfg(feature = "image-formats")]
 pub use decode::{decode, decode_within, largest_encoded};
-pub use layout::Layout;
+pub use layout::{Layout, Packing};
 pub use resample::{Resample, resize};
 pub use tiles::{Normalization, Tiles, tiles};
 

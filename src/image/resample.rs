@@ -12,6 +12,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::RgbImage;
+use crate::config::ImageConfig;
 
 /// Whose bicubic resize (and, with it, whose normalisation) to reproduce.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -24,6 +25,14 @@ pub enum Resample {
     Pillow12,
     /// torchvision on a CPU (transformers' "fast" processors): columns first, 16-bit weights.
     Torchvision,
+}
+
+impl Resample {
+    /// What was asked for, or the default of the folder's image processor.
+    pub fn of(config: &ImageConfig, asked: Option<Self>) -> Self {
+        let own = if config.torchvision { Self::Torchvision } else { Self::Pillow };
+        asked.unwrap_or(own)
+    }
 }
 
 /// The picture at another size.

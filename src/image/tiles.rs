@@ -29,7 +29,8 @@ impl Tiles {
 ///
 /// LLaVA-NeXT: partition 0 is the whole picture squashed to `S × S`; the others are cut from a
 /// black canvas with the fitted picture in its middle. LLaVA-1.5: one centre crop, or, if the model
-/// pads, the picture in the middle of a square of the mean colour.
+/// pads, the picture in the middle of a square of the mean colour. InternVL: as LLaVA-NeXT, with the
+/// picture stretched over all of the canvas.
 ///
 /// # Errors
 /// Those of [`RgbImage::new`] for an inconsistent `image`, and those of [`Layout::new`].

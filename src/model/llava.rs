@@ -31,7 +31,7 @@ impl<W> Llava<W> {
         let mut from = Loader::new(ops, source, config);
         let newline = match config.architecture {
             Architecture::LlavaNext => Some(from.vector("image_newline")?),
-            Architecture::Llava => None,
+            Architecture::Llava | Architecture::InternVl => None,
         };
         Ok(Self {
             config: config.clone(),
@@ -87,9 +87,16 @@ impl<W> Llava<W> {
         let layers: Vec<Layers> = selections.iter().map(|(_, layers)| *layers).collect();
         let mut survey = self.vit.survey(ops, tiles, norm, &layers, progress)?;
         // Which patches are valid is the image's matter: any of the plans knows.
+        if let Some((plan, _)) = selections.iter().find(|(plan, _)| plan.needs.features)
+            && plan.geometry.cell() > 1
+        {
+            let cells = ops.gather(&survey.features, &plan.geometry.all_rows())?;
+            survey.cells = Some(ops.join(cells, plan.geometry.cell().pow(2)));
+        }
         if let Some((plan, _)) = selections.iter().find(|(plan, _)| plan.needs.projected) {
             ops.enter(Stage::Project)?;
-            let valid = ops.gather(&survey.features, &plan.valid_rows())?;
+            let valid = ops.gather(&survey.features, &plan.tower_rows())?;
+            let valid = ops.join(valid, plan.geometry.cell().pow(2));
             survey.projected = Some(self.projector.forward(ops, &valid)?);
         }
         Ok(survey)

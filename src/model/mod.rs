@@ -1,4 +1,4 @@
-//! What LLaVA computes, written once in the words of [`crate::ops::Ops`].
+//! What the models compute, written once in the words of [`crate::ops::Ops`].
 
 pub mod decoder;
 pub mod llava;
@@ -155,6 +155,16 @@ impl<'a, O: Ops> Loader<'a, O> {
             });
         }
         Ok(taken.try_into().unwrap_or_else(|_| unreachable!("one for each layer")))
+    }
+
+    /// A vector, if the model has it.
+    fn if_there(&mut self, name: &str) -> Result<Option<O::Weight>> {
+        self.has(name).then(|| self.vector(name)).transpose()
+    }
+
+    /// The norm, if the model has it.
+    fn norm_if_there(&mut self, name: &str, eps: f32) -> Result<Option<Norm<O::Weight>>> {
+        self.has(&format!("{name}.weight")).then(|| self.norm(name, eps)).transpose()
     }
 
     /// `{name}.weight` and its bias, which a LayerNorm has.

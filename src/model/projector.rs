@@ -1,14 +1,18 @@
-//! The projector: two linear layers from the vision tower's width to the decoder's.
+//! The projector: two linear layers from the vision tower's width to the decoder's, in InternVL after a norm.
 
 use super::Loader;
 use crate::Result;
-use crate::config::{Activation, ModelConfig};
+use crate::config::{Activation, Architecture, ModelConfig};
 use crate::ops::clock::Stage;
-use crate::ops::{Linear, Ops};
+use crate::ops::{Linear, Norm, Ops};
+
+/// Of InternVL's norm: torch's default, which no configuration names.
+const EPS: f32 = 1e-5;
 
 /// The projector's weights.
 #[derive(Debug)]
 pub struct Projector<W> {
+    norm: Option<Norm<W>>,
     first: Linear<W>,
     second: Linear<W>,
     activation: Activation,
@@ -20,21 +24,29 @@ impl<W> Projector<W> {
         config: &ModelConfig,
         from: &mut Loader<'_, O>,
     ) -> Result<Self> {
+        let norm = match config.architecture {
+            Architecture::InternVl => Some(from.norm("multi_modal_projector.layer_norm", EPS)?),
+            Architecture::LlavaNext | Architecture::Llava => None,
+        };
         Ok(Self {
+            norm,
             first: from.linear("multi_modal_projector.linear_1")?,
             second: from.linear("multi_modal_projector.linear_2")?,
             activation: config.projector_activation,
         })
     }
 
-    /// `[rows, vision width]` to `[rows, decoder width]`.
+    /// `[rows, vision width]` (of all patches of a token) to `[rows, decoder width]`.
     pub fn forward<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
         features: &O::Buffer,
     ) -> Result<O::Buffer> {
         ops.enter(Stage::Project)?;
+        let normed = self.norm.as_ref().map(|norm| ops.layer_norm(features, norm)).transpose()?;
+        let features = normed.as_ref().unwrap_or(features);
         let inner = ops.linear(features, &self.first, Some(self.activation))?;
+        drop(normed);
         ops.linear(&inner, &self.second, None)
     }
 }

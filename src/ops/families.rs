@@ -202,6 +202,15 @@ pub trait RowOps: Executor {
     fn layer_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
     /// x / √(mean of squares + ε) · w of each head in a row of heads as wide as w, in place.
     fn head_norm(&mut self, x: &mut Self::Buffer, norm: &Norm<Self::Weight>) -> Result<()>;
+    /// sum += factors ⊙ x, where the factors are one for each column.
+    fn scaled_add(
+        &mut self,
+        sum: &mut Self::Buffer,
+        x: &Self::Buffer,
+        factors: &Self::Weight,
+    ) -> Result<()>;
+    /// Each `each` rows of `x` as one, where they lie.
+    fn join(&mut self, x: Self::Buffer, each: usize) -> Self::Buffer;
     /// The given rows of `x`.
     fn gather(&mut self, x: &Self::Buffer, rows: &[usize]) -> Result<Self::Buffer>;
     /// Rows of the prompt: for each image the embeddings of the ids before it and its visual rows in decoder order, then
@@ -221,7 +230,8 @@ pub trait SelectionOps: Executor {
     /// Chooses what to keep, by the scores and rows that the plan needs.
     fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Self::Kept>;
     /// The kept rows of `x` `[P·(T+1), D]` (of `[V, D]` where the plan uses projected rows): `[rows, D]`, patches
-    /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges.
+    /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges. Of a
+    /// cell they are the rows of its patches, one after the other.
     fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
     /// The kept patches, for the host.
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::{Quantization, Scheme, Scope};
 use crate::checkpoint::write::{Folder, Planned, SHARD, Write, new_folder, split, write_shards};
 use crate::checkpoint::{self, Checkpoint, Tensor};
+use crate::config::ModelFolder;
 use crate::format::Format;
 use crate::{Error, Result, files};
 
@@ -68,11 +69,11 @@ pub fn quantize(
         summary.bytes_before += tensor.bytes().len() as u64;
         if chosen.of(&tensor.name).is_some() {
             summary.quantized += 1;
-            planned.extend(stored_as(tensor, scheme, &folder.dir)?);
+            planned.extend(stored_as(tensor, scheme, &folder)?);
         } else {
             summary.copied += 1;
             planned.push(Planned {
-                name: checkpoint::published(&tensor.name),
+                name: checkpoint::published(&tensor.name, folder.config.vision.tower),
                 dtype: match tensor.format {
                     Format::F16 => Dtype::F16,
                     Format::Bf16 => Dtype::BF16,
@@ -102,13 +103,13 @@ pub fn quantize(
 }
 
 /// The tensors that take the place of a dense weight.
-fn stored_as(tensor: &Tensor, scheme: Scheme, dir: &Path) -> Result<Vec<Planned>> {
+fn stored_as(tensor: &Tensor, scheme: Scheme, folder: &ModelFolder) -> Result<Vec<Planned>> {
     let &[rows, columns] = &tensor.shape[..] else {
         let what = format!("tensor {} is no matrix; it cannot be quantised", tensor.name);
-        return Err(Error::model(dir, what));
+        return Err(Error::model(&folder.dir, what));
     };
     scheme.divides(&tensor.name, columns)?;
-    let name = checkpoint::published(&tensor.name);
+    let name = checkpoint::published(&tensor.name, folder.config.vision.tower);
     let planned = |suffix: &str, dtype, shape: &[usize]| Planned {
         name: format!("{name}{suffix}"),
         dtype,

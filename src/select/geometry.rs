@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::image::Layout;
+use crate::image::{Layout, Packing};
 use crate::{Error, Result};
 
 /// Longest side of a canvas in pixels. Far beyond any model; it keeps every product here inside 64 bits.
@@ -14,6 +14,9 @@ const MAX_CANVAS: usize = 1 << 20;
 /// square. With a grid of *gh* × *gw* sub-images, sub-image (a, b) is partition 1 + a·gw + b, and side by
 /// side they make up the canvas of *ch* = gh·n by *cw* = gw·n patches on which the picture lies centred.
 /// Patches are numbered row by row.
+///
+/// Where the model makes one token of the 2 × 2 patches of a cell (InternVL), *patch* means such a token here: what is
+/// kept or not. [`Geometry::cell`] says so, and [`Geometry::rows_of`] which rows of the tower it is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
     pixels: usize,
@@ -21,6 +24,9 @@ pub struct Geometry {
     patch_size: usize,
     /// Rows before the patches of a partition.
     prefix: usize,
+    /// Patches of the tower along the side of one here.
+    cell: usize,
+    packing: Packing,
     grid: Option<(usize, usize)>,
     rows: Range<usize>,
     cols: Range<usize>,
@@ -37,7 +43,7 @@ impl Geometry {
     /// [`Error::Request`] for a layout that no preprocessing produces: an empty image, a partition smaller than a patch,
     /// a picture larger than its canvas.
     pub fn new(layout: &Layout, patch_size: usize) -> Result<Self> {
-        let &Layout { width, height, side: pixels, grid, fit } = layout;
+        let &Layout { width, height, side: pixels, grid, fit, packing } = layout;
         if width == 0 || height == 0 {
             return Err(Error::Request(format!(
                 "an image of {width} x {height} pixels is empty: width and height must be at least 1"
@@ -65,6 +71,8 @@ impl Geometry {
                 side,
                 patch_size,
                 prefix: 1,
+                cell: 1,
+                packing,
                 grid,
                 rows,
                 cols,
@@ -79,12 +87,17 @@ impl Geometry {
                 "a picture of {nw} x {nh} pixels does not fit its canvas of {tw} x {th} pixels"
             )));
         }
-        let (rows, cols) = unpadded((width, height), (gh * side, gw * side));
+        let (rows, cols) = match packing {
+            Packing::Canvas => unpadded((width, height), (gh * side, gw * side)),
+            Packing::Tiles => (0..gh * side, 0..gw * side),
+        };
         Ok(Self {
             pixels,
             side,
             patch_size,
             prefix: 1,
+            cell: 1,
+            packing,
             grid,
             rows,
             cols,
@@ -100,24 +113,77 @@ impl Geometry {
         self
     }
 
+    /// The same for a tower of which `cell` × `cell` patches make one here.
+    pub fn with_cells(mut self, cell: usize) -> Self {
+        self.cell = cell;
+        self
+    }
+
     /// Whether a class token stands before the patches of each partition.
     pub fn class_token(&self) -> bool {
         self.prefix == 1
     }
 
-    /// Rows of a partition in a matrix of all rows of the tower: T + 1, or T without a class token.
+    /// Patches of the tower along the side of one here: more than 1 where a token is made of a cell of them.
+    pub fn cell(&self) -> usize {
+        self.cell
+    }
+
+    /// Rows that stand before a partition's patches in the matrices that methods look at; among the rows of cells there is
+    /// none of a class token.
+    fn before(&self) -> usize {
+        if self.cell > 1 { 0 } else { self.prefix }
+    }
+
+    /// Rows of a partition in the matrices that methods look at: T + 1, or T without a class token.
     pub fn stride(&self) -> usize {
-        self.prefix + self.patches()
+        self.before() + self.patches()
     }
 
     /// Row of a patch in such a matrix.
     pub fn row(&self, partition: usize, patch: usize) -> usize {
-        partition * self.stride() + self.prefix + patch
+        partition * self.stride() + self.before() + patch
+    }
+
+    /// Rows that a patch is made of in a matrix of all rows of the tower: those of its cell, row by row.
+    pub fn rows_of(&self, partition: usize, patch: usize) -> impl Iterator<Item = usize> + Clone {
+        let (n, cell) = (self.side, self.cell);
+        let first = partition * self.tower_stride() + self.prefix;
+        let (y, x) = (patch / n * cell, patch % n * cell);
+        (0..cell * cell).map(move |i| first + (y + i / cell) * n * cell + x + i % cell)
+    }
+
+    /// The same of all patches, partition after partition.
+    pub fn all_rows(&self) -> Vec<usize> {
+        let of = |i: usize| (0..self.patches()).flat_map(move |patch| self.rows_of(i, patch));
+        (0..self.partitions()).flat_map(of).collect()
+    }
+
+    /// Rows of a partition in a matrix of all rows of the tower.
+    pub fn tower_stride(&self) -> usize {
+        self.prefix + self.patches() * self.cell * self.cell
+    }
+
+    /// Scores \[P, T\] of those of the tower's patches: the sum over each cell, in f32 and in the cell's order.
+    pub fn pooled(&self, scores: Vec<f32>) -> Vec<f32> {
+        if self.cell == 1 {
+            return scores;
+        }
+        let (n, cell) = (self.side, self.cell);
+        let all = self.patches() * cell * cell;
+        let sum = |scores: &[f32], patch: usize| {
+            let (y, x) = (patch / n * cell, patch % n * cell);
+            let of_cell =
+                (0..cell * cell).map(|i| scores[(y + i / cell) * n * cell + x + i % cell]);
+            of_cell.fold(0.0, |sum, score| sum + score)
+        };
+        let partitions = scores.chunks_exact(all);
+        partitions.flat_map(|p| (0..self.patches()).map(move |patch| sum(p, patch))).collect()
     }
 
     /// Partition of a row in such a matrix, and its patch unless it is the class token's.
     pub fn patch_of(&self, row: usize) -> (usize, Option<usize>) {
-        (row / self.stride(), (row % self.stride()).checked_sub(self.prefix))
+        (row / self.stride(), (row % self.stride()).checked_sub(self.before()))
     }
 
     /// Patches along one side of a partition, *n*.
@@ -201,6 +267,19 @@ impl Geometry {
     /// Number of valid patches of all partitions, *V* = T + Vₛ.
     pub fn valid(&self) -> usize {
         self.patches() + self.valid_in_sub_images()
+    }
+
+    /// Newlines that end rows of the canvas; none where it is not read in rows.
+    pub fn newlines(&self) -> usize {
+        match self.packing {
+            Packing::Canvas => self.rows.len(),
+            Packing::Tiles => 0,
+        }
+    }
+
+    /// How sub-images are put together and read.
+    pub fn packing(&self) -> Packing {
+        self.packing
     }
 
     /// Size (height, width) in pixels of the resized picture on the canvas, (*nh*, *nw*).

@@ -119,8 +119,13 @@ impl Plan {
         self.dropping.scratch(self, width)
     }
 
-    /// Rows of the kept patches in the matrix that they are taken from, partition after partition: in \[P·(T+1), D\],
-    /// or among the valid patches where these were projected before.
+    /// Rows that a kept patch is made of in the matrix that it is taken from: those of its cell, where it is a cell.
+    pub fn rows_each(&self) -> usize {
+        if self.needs.projected { 1 } else { self.geometry.cell().pow(2) }
+    }
+
+    /// Rows of the kept patches in the matrix that they are taken from, partition after partition: among all rows of the
+    /// tower (in \[P·(T+1), D\]), or among the valid patches where these were projected before.
     pub fn rows_of(&self, indices: &[Vec<u32>]) -> Vec<usize> {
         let geometry = &self.geometry;
         let mut rows = Vec::new();
@@ -134,13 +139,21 @@ impl Plan {
                 );
                 before += valid.len();
             } else {
-                rows.extend(indices.iter().map(|&patch| geometry.row(i, patch as usize)));
+                rows.extend(indices.iter().flat_map(|&patch| geometry.rows_of(i, patch as usize)));
             }
         }
         rows
     }
 
-    /// Rows of all valid patches in \[P·(T+1), D\], partition after partition.
+    /// Rows of all valid patches among all rows of the tower, partition after partition.
+    pub fn tower_rows(&self) -> Vec<usize> {
+        let geometry = &self.geometry;
+        let of =
+            |i: usize| geometry.valid_patches(i).flat_map(move |patch| geometry.rows_of(i, patch));
+        (0..geometry.partitions()).flat_map(of).collect()
+    }
+
+    /// Rows of all valid patches in the matrices that methods look at, partition after partition.
     pub fn valid_rows(&self) -> Vec<usize> {
         let geometry = &self.geometry;
         let of = |i: usize| geometry.valid_patches(i).map(move |patch| geometry.row(i, patch));
@@ -215,7 +228,7 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
     let valid = geometry.valid();
     let budget = wanted.tokens(geometry.partitions(), geometry.patches(), valid)?;
     let newlines = match selection.newlines() {
-        Newlines::All => geometry.rows().len(),
+        Newlines::All => geometry.newlines(),
         Newlines::None => 0,
     };
     let dropping = method.with(selection);

@@ -1,6 +1,7 @@
 //! The order in which what was kept enters the decoder.
 
 use super::{Kept, Mix, Plan};
+use crate::image::Packing;
 
 /// One visual row of the decoder's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Slot {
 /// The visual rows in order: the kept patches of the full image row by row, then those of the whole canvas row by
 /// row, so that left and right sub-images interleave. With newlines, one ends each valid canvas row, also a row
 /// that kept nothing. Rows that were added follow what they were added to: the full image's its patches, all others
-/// the canvas.
+/// the canvas. Tiles ([`Packing::Tiles`]) come one after the other, each row by row, the full image last.
 pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
     let geometry = &plan.geometry;
     let mut is_kept = vec![vec![false; geometry.patches()]; geometry.partitions()];
@@ -37,7 +38,13 @@ pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
     let added = kept.mix.as_ref().map_or(&[][..], Mix::added);
     let of_full_image = added.iter().take_while(|&&partition| partition == 0).count();
     let mut slots = Vec::with_capacity(kept.count() + added.len() + plan.newlines);
-    slots.extend((0..geometry.patches()).filter_map(|patch| slot((0, patch))));
+    let whole = |partition: usize| (0..geometry.patches()).map(move |patch| (partition, patch));
+    if geometry.packing() == Packing::Tiles {
+        // Only methods without rows of their own work on such models' tokens.
+        slots.extend((1..geometry.partitions()).chain([0]).flat_map(whole).filter_map(slot));
+        return slots;
+    }
+    slots.extend(whole(0).filter_map(slot));
     slots.extend((0..of_full_image).map(Slot::Merged));
     for row in geometry.rows() {
         slots.extend(geometry.cols().filter_map(|col| slot(geometry.locate(row, col))));

@@ -148,8 +148,14 @@ mod tests {
     /// The published code at 40%, 20% and 10% of 24×24 patches, and where it has no answer.
     #[test]
     fn the_published_stride() {
-        let layout =
-            Layout { width: 672, height: 672, side: 336, grid: Some((2, 2)), fit: (672, 672) };
+        let layout = Layout {
+            width: 672,
+            height: 672,
+            side: 336,
+            grid: Some((2, 2)),
+            fit: (672, 672),
+            packing: Default::default(),
+        };
         let geometry = Geometry::new(&layout, 14).unwrap();
         for (budget, expected, kept) in
             [(1152, 2, 5 * 288), (576, 5, 5 * 116), (288, 10, 5 * 58), (4, 576, 5), (2880, 1, 2880)]

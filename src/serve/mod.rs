@@ -48,7 +48,7 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Words and answers appear in the log.
     pub log_prompts: bool,
-    pub resample: Resample,
+    pub resample: Option<Resample>,
     /// Number formats and kernels that were asked for.
     pub formats: String,
 }

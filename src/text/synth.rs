@@ -16,8 +16,13 @@ const WORDS: &str = "a the of and to in is it on at as an or by we he be do if u
 const ENDINGS: &str = "ing tion ed er est ly ment ness able al ive ous ful";
 const SPACE: &str = "▁";
 
-/// The text of a `tokenizer.json` with `image_token` tokens, then `<image>` (whose id is therefore `image_token`)
-/// and `<pad>`; `vocab` is the number of rows the model has for them.
+/// [`tokenizer_json_with`] `<image>` alone.
+pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
+    tokenizer_json_with(vocab, image_token, &["<image>"])
+}
+
+/// The text of a `tokenizer.json` whose last tokens but `<pad>` are `image_tokens`, the last of them with the id
+/// `image_token` (`<image>`, and what stands around an image before it); `vocab` is the number of rows the model has for them.
 ///
 /// It is BPE with byte fallback as LLaMA's: `<unk>`, `<s>`, `</s>`, 256 byte tokens, `▁` and the printable ASCII
 /// characters, pieces of common English words with the merges that make them, and numbered pieces (`▁p7`) up to
@@ -25,8 +30,8 @@ const SPACE: &str = "▁";
 /// is left out from the end; every text can be encoded if `image_token` is at least 259. `<pad>` is left out if
 /// `vocab` has no row for it; further rows get special tokens that no text encodes to, because converters to other
 /// formats take the tokenizer's length for the number of rows.
-pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
-    let size = image_token as usize;
+pub fn tokenizer_json_with(vocab: usize, image_token: u32, image_tokens: &[&str]) -> String {
+    let size = image_token as usize + 1 - image_tokens.len();
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();
     tokens.extend((0..=255u8).map(|byte| format!("<0x{byte:02X}>")));
     tokens.push(SPACE.into());
@@ -52,10 +57,14 @@ pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
 
     let ids: Map<String, Value> =
         tokens.into_iter().enumerate().map(|(id, token)| (token, json!(id))).collect();
-    let special = [("<unk>", 0), ("<s>", 1), ("</s>", 2), ("<image>", size), ("<pad>", size + 1)];
-    let rows = vocab.max(size + 1);
-    let special = special.map(|(content, id)| (content.to_owned(), id)).into_iter();
-    let spare = (size + 2..rows).map(|id| (format!("<spare{id}>"), id));
+    let pad = image_token as usize + 1;
+    let rows = vocab.max(pad);
+    let special = ["<unk>", "<s>", "</s>"].into_iter().enumerate();
+    let special = special.chain(
+        image_tokens.iter().copied().chain(["<pad>"]).enumerate().map(|(i, text)| (size + i, text)),
+    );
+    let special = special.map(|(id, content)| (content.to_owned(), id));
+    let spare = (pad + 1..rows).map(|id| (format!("<spare{id}>"), id));
     let added: Vec<Value> = special
         .filter(|(_, id)| *id < rows)
         .chain(spare)

@@ -123,7 +123,8 @@ impl Tokenizer {
     fn marked(&self, words: &str, mark: char) -> String {
         let added = self.0.crate_tokenizer.get_added_vocabulary();
         let tokens = added.get_vocab().keys().map(String::as_str);
-        let tokens = tokens.filter(|token| added.is_special_token(token) || *token == IMAGE);
+        // Also where `<image>` is no token: it may be spelled as the one that the model has for images.
+        let tokens = tokens.filter(|token| added.is_special_token(token)).chain([IMAGE]);
         // Behind the first character of each place.
         let mut places: Vec<usize> = tokens
             .filter(|token| !token.is_empty())

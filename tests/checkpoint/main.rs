@@ -80,6 +80,30 @@ fn four_spellings_have_one_name() {
             &["multi_modal_projector.linear_1.bias", "model.multi_modal_projector.linear_1.bias"],
         ),
         ("image_newline", &["image_newline", "model.image_newline"]),
+        (
+            "vision_tower.embeddings.class_embedding",
+            &["vision_tower.embeddings.cls_token", "model.vision_tower.embeddings.cls_token"],
+        ),
+        (
+            "vision_tower.embeddings.patch_embedding.bias",
+            &["vision_tower.embeddings.patch_embeddings.projection.bias"],
+        ),
+        (
+            "vision_tower.encoder.layers.7.self_attn.out_proj.bias",
+            &["vision_tower.encoder.layer.7.attention.projection_layer.bias"],
+        ),
+        (
+            "vision_tower.encoder.layers.7.self_attn.q_norm.weight",
+            &["vision_tower.encoder.layer.7.attention.q_norm.weight"],
+        ),
+        (
+            "vision_tower.encoder.layers.7.layer_norm1.weight",
+            &["model.vision_tower.encoder.layer.7.layernorm_before.weight"],
+        ),
+        (
+            "vision_tower.encoder.layers.7.lambda_1",
+            &["vision_tower.encoder.layer.7.lambda_1"],
+        ),
     ];
     for (name, stored) in spellings {
         for stored in stored {

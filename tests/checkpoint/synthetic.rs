@@ -21,6 +21,12 @@ fn published_sizes() {
         (Preset::LlavaTinyLlama, 596, 1_410_113_536),
         (Preset::Llava7b, 686, 7_063_427_072),
         (Preset::Llava13b, 758, 13_351_494_656u64),
+        (Preset::InternVl3x1b, 733, 938_193_024),
+        (Preset::InternVl3x2b, 781, 2_088_957_440),
+        (Preset::InternVl3x8b, 781, 7_944_373_760),
+        (Preset::InternVl35x2b, 753, 2_348_347_392),
+        (Preset::InternVl35x4b, 841, 4_732_489_216),
+        (Preset::InternVl35x8b, 841, 8_528_318_464),
     ];
     for (preset, tensors, parameters) in expected {
         let weights = layout(&preset.config().unwrap());

@@ -2,7 +2,7 @@
 
 use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
 use super::rows::layout;
-use hired::image::Layout;
+use hired::image::{Layout, Packing};
 use hired::kv::{Shape, pages_for};
 use hired::ops::{Chosen, Evidence, Ops, Span};
 use hired::select::{Geometry, Scores, Selection, plan};
@@ -102,6 +102,7 @@ impl Case for Vision {
         let grid = grid(partitions);
         let layout = Layout {
             fit: (side.div_ceil(2), grid.map_or(side, |(_, n)| n * side)),
+            packing: Packing::Canvas,
             ..layout(side, grid)
         };
         let layout = Layout { height: layout.fit.0, width: layout.fit.1, ..layout };

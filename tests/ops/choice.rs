@@ -5,7 +5,7 @@
 
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use hired::Error;
-use hired::image::Layout;
+use hired::image::{Layout, Packing};
 use hired::ops::{Evidence, Extent, Ops, Visual};
 use hired::select::{
     self, Budget, Counting, Geometry, Method, Newlines, Plan, Rule, Selection, Slot, Tuning,
@@ -23,9 +23,10 @@ pub fn cases(corpus: &mut Corpus) {
         side,
         grid: Some(grid),
         fit,
+        packing: Packing::Canvas,
     };
     let layouts = [
-        Layout { width: 5, height: 5, side: 4, grid: None, fit: (4, 4) },
+        Layout { width: 5, height: 5, side: 4, grid: None, fit: (4, 4), packing: Packing::Canvas },
         picture(16, 16, 8, (2, 2), (16, 16)),
         // Padding above and below, at the sides, and of whole sub-images.
         picture(30, 16, 8, (2, 2), (9, 16)),

@@ -1,7 +1,7 @@
 //! Operations on rows: pixels, tokens, norms, copies.
 
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
-use hired::image::{Layout, Normalization, Tiles};
+use hired::image::{Layout, Normalization, Packing, Tiles};
 use hired::ops::{Evidence, Ops, Visual};
 use hired::select::{Geometry, Selection, plan};
 
@@ -92,7 +92,7 @@ impl Case for Gather {
 pub fn layout(side: usize, grid: Option<(usize, usize)>) -> Layout {
     let (rows, cols) = grid.unwrap_or((1, 1));
     let fit = (rows * side, cols * side);
-    Layout { width: fit.1, height: fit.0, side, grid, fit }
+    Layout { width: fit.1, height: fit.0, side, grid, fit, packing: Packing::Canvas }
 }
 
 struct Patches {

@@ -1,7 +1,7 @@
 //! What the selection tests share: layouts, and scores from a seed.
 #![allow(dead_code)] // each test file uses a part
 
-use hired::image::Layout;
+use hired::image::{Layout, Packing};
 use hired::select::Geometry;
 use serde::Deserialize;
 
@@ -33,12 +33,19 @@ pub fn layout(width: usize, height: usize, side: usize, pinpoints: &[(usize, usi
     } else {
         (th, ((w * scale_h).ceil() as usize).min(tw))
     };
-    Layout { width, height, side, grid: Some((th / side, tw / side)), fit }
+    Layout {
+        width,
+        height,
+        side,
+        grid: Some((th / side, tw / side)),
+        fit,
+        packing: Packing::Canvas,
+    }
 }
 
 /// The layout of a model without sub-images.
 pub fn one_crop(width: usize, height: usize, side: usize) -> Layout {
-    Layout { width, height, side, grid: None, fit: (side, side) }
+    Layout { width, height, side, grid: None, fit: (side, side), packing: Packing::Canvas }
 }
 
 /// What a golden case says of its picture and of the model that sees it, in pixels; no pinpoints: no sub-images.

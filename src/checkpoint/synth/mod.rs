@@ -42,7 +42,7 @@ pub fn write(
     let config = preset.config()?;
     // Files of published checkpoints are in this order too, which decides where shards end.
     let weights = layout(&config).into_iter().map(|weight| Planned {
-        name: super::names::published(&weight.name),
+        name: super::names::published(&weight.name, config.vision.tower),
         dtype: Dtype::F16,
         shape: weight.shape,
     });
@@ -91,7 +91,8 @@ impl Synthetic {
     /// How the weight of this canonical name is made.
     pub fn recipe(&self, name: &str, shape: &[usize]) -> Recipe {
         // By the name that the file would have it under.
-        let recipe = Recipe::new(&super::names::published(name), shape, self.seed);
+        let recipe =
+            Recipe::new(&super::names::published(name, self.preset.tower()), shape, self.seed);
         let scheme = self.quantization.and_then(|quantization| quantization.of(name));
         Recipe { name: name.to_owned(), scheme, ..recipe }
     }

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::super::write::pretty;
-use crate::config::{self, ModelConfig};
+use crate::config::{self, ModelConfig, Tower};
 use crate::{Error, Result};
 
 /// An architecture of [`write`](super::write).
@@ -35,16 +35,29 @@ pub enum Preset {
     Llava7b,
     /// LLaVA-1.5 on Vicuna 13B.
     Llava13b,
+    /// InternVL3 on Qwen2.5 0.5B.
+    InternVl3x1b,
+    /// InternVL3 on Qwen2.5 1.5B.
+    InternVl3x2b,
+    /// InternVL3 on Qwen2.5 7B.
+    InternVl3x8b,
+    /// InternVL3.5 on Qwen3 1.7B.
+    InternVl35x2b,
+    /// InternVL3.5 on Qwen3 4B.
+    InternVl35x4b,
+    /// InternVL3.5 on Qwen3 8B.
+    InternVl35x8b,
 }
 
 use Preset::{
-    Llava7b, Llava13b, LlavaTinyLlama, Next7b, Next13b, Next34b, NextLlama8b, NextMistral7b,
-    NextQwen7b, Tiny,
+    InternVl3x1b, InternVl3x2b, InternVl3x8b, InternVl35x2b, InternVl35x4b, InternVl35x8b, Llava7b,
+    Llava13b, LlavaTinyLlama, Next7b, Next13b, Next34b, NextLlama8b, NextMistral7b, NextQwen7b,
+    Tiny,
 };
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 16] = [
         Tiny,
         Next7b,
         Next13b,
@@ -55,6 +68,12 @@ impl Preset {
         LlavaTinyLlama,
         Llava7b,
         Llava13b,
+        InternVl3x1b,
+        InternVl3x2b,
+        InternVl3x8b,
+        InternVl35x2b,
+        InternVl35x4b,
+        InternVl35x8b,
     ];
 
     /// Its name on the command line.
@@ -70,6 +89,12 @@ impl Preset {
             LlavaTinyLlama => "tiny-llava-v1",
             Llava7b => "llava-1.5-7b",
             Llava13b => "llava-1.5-13b",
+            InternVl3x1b => "internvl3-1b",
+            InternVl3x2b => "internvl3-2b",
+            InternVl3x8b => "internvl3-8b",
+            InternVl35x2b => "internvl3.5-2b",
+            InternVl35x4b => "internvl3.5-4b",
+            InternVl35x8b => "internvl3.5-8b",
         }
     }
 
@@ -99,28 +124,60 @@ impl Preset {
             NextLlama8b => 128_320,
             NextQwen7b => 152_128,
             Next34b => 64064,
+            InternVl3x1b | InternVl3x2b | InternVl3x8b => 151_674,
+            InternVl35x2b | InternVl35x4b | InternVl35x8b => 151_936,
             _ => 32064,
         }
     }
 
-    /// Id of `<image>`, the first one after the base vocabulary.
+    /// Id of the token that marks an image, the first one after the base vocabulary but for those of
+    /// [`Preset::image_tokens`] before it.
     #[doc(hidden)]
     pub fn image_token(self) -> u32 {
         match self {
             NextLlama8b => 128_256,
             NextQwen7b => 151_646,
             Next34b => 64000,
+            InternVl3x1b | InternVl3x2b | InternVl3x8b => 151_667,
+            InternVl35x2b | InternVl35x4b | InternVl35x8b => 151_671,
             _ => 32000,
         }
     }
 
+    /// Texts of the tokens that end with the one that marks an image.
+    #[doc(hidden)]
+    pub fn image_tokens(self) -> &'static [&'static str] {
+        if self.is_internvl() { &["<img>", "</img>", "<IMG_CONTEXT>"] } else { &["<image>"] }
+    }
+
+    fn is_internvl(self) -> bool {
+        matches!(
+            self,
+            InternVl3x1b
+                | InternVl3x2b
+                | InternVl3x8b
+                | InternVl35x2b
+                | InternVl35x4b
+                | InternVl35x8b
+        )
+    }
+
+    /// Its vision tower.
+    pub(crate) fn tower(self) -> Tower {
+        if self.is_internvl() { Tower::InternVit } else { Tower::Clip }
+    }
+
     fn tiled(self) -> bool {
-        !matches!(self, LlavaTinyLlama | Llava7b | Llava13b)
+        !self.is_internvl() && !matches!(self, LlavaTinyLlama | Llava7b | Llava13b)
     }
 
     /// Side of a partition in pixels.
     fn side(self) -> usize {
-        if self == Tiny { 112 } else { 336 }
+        match self {
+            Tiny => 112,
+            _ if self.is_internvl() => 448,
+            _ => 336,
+        }
     }
 
     fn pinpoints(self) -> Value {
@@ -181,16 +238,7 @@ impl Preset {
                     "num_key_value_heads": 8, "rope_theta": 500_000.0
                 }),
             ),
-            NextQwen7b => set(
-                &mut text,
-                json!({
-                    "architectures": ["Qwen2ForCausalLM"], "hidden_size": 3584,
-                    "intermediate_size": 18944, "max_position_embeddings": 32768,
-                    "model_type": "qwen2", "num_attention_heads": 28, "num_hidden_layers": 28,
-                    "num_key_value_heads": 4, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
-                    "torch_dtype": "bfloat16"
-                }),
-            ),
+            NextQwen7b => set(&mut text, qwen2([3584, 18944, 28, 28, 4])),
             Next34b => set(
                 &mut text,
                 json!({
@@ -205,6 +253,12 @@ impl Preset {
                     "num_hidden_layers": 22, "num_key_value_heads": 4
                 }),
             ),
+            InternVl3x1b => set(&mut text, qwen2([896, 4864, 24, 14, 2])),
+            InternVl3x2b => set(&mut text, qwen2([1536, 8960, 28, 12, 2])),
+            InternVl3x8b => set(&mut text, qwen2([3584, 18944, 28, 28, 4])),
+            InternVl35x2b => set(&mut text, qwen3([2048, 6144, 28, 16, 8])),
+            InternVl35x4b => set(&mut text, qwen3([2560, 9728, 36, 32, 8])),
+            InternVl35x8b => set(&mut text, qwen3([4096, 12288, 36, 32, 8])),
             Tiny => {
                 set(
                     &mut text,
@@ -221,6 +275,9 @@ impl Preset {
                     }),
                 );
             }
+        }
+        if self.is_internvl() {
+            return self.internvl_config(text);
         }
         let (architecture, model_type) = match self.tiled() {
             true => ("LlavaNextForConditionalGeneration", "llava_next"),
@@ -246,8 +303,37 @@ impl Preset {
         config
     }
 
+    /// `config.json` of an InternVL with this decoder.
+    fn internvl_config(self, text: Value) -> Value {
+        let side = self.side();
+        json!({
+            "architectures": ["InternVLForConditionalGeneration"], "downsample_ratio": 0.5,
+            "image_seq_length": 256, "image_token_id": self.image_token(), "model_type": "internvl",
+            "projector_hidden_act": "gelu", "text_config": text, "tie_word_embeddings": false,
+            "torch_dtype": "bfloat16",
+            "vision_config": {
+                "attention_bias": true, "hidden_act": "gelu", "hidden_size": 1024,
+                "image_size": [side, side], "intermediate_size": 4096, "layer_norm_eps": 1e-6,
+                "layer_scale_init_value": 0.1, "model_type": "internvl_vision",
+                "norm_type": "layer_norm", "num_attention_heads": 16, "num_hidden_layers": 24,
+                "patch_size": [14, 14], "use_mean_pooling": true, "use_qk_norm": false
+            },
+            "vision_feature_layer": -1, "vision_feature_select_strategy": "default"
+        })
+    }
+
     fn preprocessor_json(self) -> Value {
         let side = self.side();
+        if self.is_internvl() {
+            return json!({
+                "crop_to_patches": false, "do_convert_rgb": true, "do_normalize": true,
+                "do_rescale": true, "do_resize": true, "image_mean": [0.485, 0.456, 0.406],
+                "image_processor_type": "GotOcr2ImageProcessorFast",
+                "image_std": [0.229, 0.224, 0.225], "max_patches": 12, "min_patches": 1,
+                "processor_class": self.processor_class(), "resample": 3,
+                "rescale_factor": 0.00392156862745098, "size": { "height": side, "width": side }
+            });
+        }
         let mut value = json!({
             "crop_size": { "height": side, "width": side }, "do_center_crop": true,
             "do_convert_rgb": true, "do_normalize": true, "do_rescale": true, "do_resize": true,
@@ -271,10 +357,17 @@ impl Preset {
     }
 
     fn processor_class(self) -> &'static str {
-        if self.tiled() { "LlavaNextProcessor" } else { "LlavaProcessor" }
+        match self.tiled() {
+            true => "LlavaNextProcessor",
+            false if self.is_internvl() => "InternVLProcessor",
+            false => "LlavaProcessor",
+        }
     }
 
     fn processor_json(self) -> Value {
+        if self.is_internvl() {
+            return json!({ "image_seq_length": 256, "processor_class": self.processor_class() });
+        }
         json!({
             "image_token": "<image>", "num_additional_image_tokens": 1, "patch_size": 14,
             "processor_class": self.processor_class(), "vision_feature_select_strategy": "default"
@@ -294,14 +387,22 @@ impl Preset {
     }
 
     fn tokenizer_json(self) -> Value {
-        json!({
+        let own = match self.image_tokens() {
+            [open, close, context] => json!({
+                "context_image_token": context, "end_image_token": close, "start_image_token": open
+            }),
+            _ => json!({ "image_token": "<image>" }),
+        };
+        let mut settings = json!({
             "add_bos_token": true, "add_eos_token": false, "bos_token": "<s>",
             "clean_up_tokenization_spaces": false, "eos_token": "</s>",
-            "extra_special_tokens": { "image_token": "<image>" }, "image_token": "<image>",
+            "extra_special_tokens": own.clone(),
             "pad_token": if self.pad_token() == 0 { "<unk>" } else { "<pad>" },
             "padding_side": "left", "processor_class": self.processor_class(),
             "tokenizer_class": "LlamaTokenizer", "unk_token": "<unk>"
-        })
+        });
+        set(&mut settings, own);
+        settings
     }
 
     /// Images before text in every turn, whatever their order in the message, as in the published
@@ -310,6 +411,14 @@ impl Preset {
         const CONTENT: &str = "{% for part in turn.content if part.type == 'image' %}\
             {{ '<image>\\n' }}{% endfor %}\
             {% for part in turn.content if part.type == 'text' %}";
+        if self.is_internvl() {
+            return "{% for turn in messages %}{{ '<|im_start|>' ~ turn.role ~ '\n' }}\
+                    {% for part in turn.content %}\
+                    {% if part.type == 'image' %}{{ '<IMG_CONTEXT>\n' }}{% else %}{{ part.text }}{% endif %}\
+                    {% endfor %}{{ '<|im_end|>\n' }}{% endfor %}\
+                    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+                .into();
+        }
         match self {
             NextMistral7b => format!(
                 "{{% for turn in messages %}}\
@@ -335,6 +444,29 @@ impl Preset {
             ),
         }
     }
+}
+
+/// A Qwen2.5 of this width, MLP width, layers, heads, and key and value heads.
+fn qwen2([hidden, intermediate, layers, heads, kv_heads]: [usize; 5]) -> Value {
+    json!({
+        "architectures": ["Qwen2ForCausalLM"], "hidden_size": hidden,
+        "intermediate_size": intermediate, "max_position_embeddings": 32768, "model_type": "qwen2",
+        "num_attention_heads": heads, "num_hidden_layers": layers, "num_key_value_heads": kv_heads,
+        "rms_norm_eps": 1e-6, "rope_theta": 1e6, "torch_dtype": "bfloat16"
+    })
+}
+
+/// A Qwen3, likewise.
+fn qwen3(shape: [usize; 5]) -> Value {
+    let mut text = qwen2(shape);
+    set(
+        &mut text,
+        json!({
+            "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "max_position_embeddings": 40960,
+            "model_type": "qwen3"
+        }),
+    );
+    text
 }
 
 /// Adds the keys of `more` to an object.

@@ -106,7 +106,14 @@ fn moments(name: &str, shape: &[usize]) -> (f32, f32) {
         (0.0, 0.05)
     } else if name.contains("norm") {
         (1.0, 0.1)
-    } else if name.contains("embedding.") && !name.contains("patch") || shape.len() == 1 {
+    } else if name.contains(".lambda_") {
+        // What blocks of InternViT add, a factor for each column.
+        (0.5, 0.1)
+    } else if name.contains("embedding.") && !name.contains("patch")
+        || name.contains("embeddings.cls_token")
+        || name.contains("embeddings.position_embeddings")
+        || shape.len() == 1
+    {
         // Class and position embeddings of the vision tower, and the newline.
         (0.0, 0.5)
     } else if name.contains("embed_tokens") {

@@ -38,7 +38,8 @@ pub fn draw(engine: &mut Engine, request: &Request, layers: &[i32]) -> Result<Ve
         let answer = engine.generate(&request, |_| ControlFlow::Continue(()))?;
         panels.push((format!("layer {layer}"), answer.stages.expect("asked for")));
     }
-    let (side, patches) = (engine.config().image.side, engine.config().vision.side());
+    let (side, patches) =
+        (engine.config().image.side, engine.config().image.side / engine.config().token_size());
     let scale = (PANEL_SIDE / side).max(1);
     let across = panels.len().min(ACROSS);
     let step = [scale * side + MARGIN, scale * side + LINE + MARGIN];

@@ -6,6 +6,7 @@ use crate::cli::devices::Cpu;
 use crate::cli::journal::{Settings, of_selection};
 use crate::cli::table::Rate;
 use hired::engine::{Ceiling, Engine};
+use hired::image::Resample;
 use hired::select::Budget;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -22,6 +23,8 @@ pub struct Build {
     /// What the device can do at most: bytes per second as measured, operations as measured or as its data sheet has it.
     ceiling: Ceiling,
     dtype: &'static str,
+    #[serde(skip)]
+    resample: Resample,
 }
 
 impl Build {
@@ -43,6 +46,7 @@ impl Build {
             device,
             ceiling,
             dtype: args.device.dtype_name(engine.card().is_some()),
+            resample: Resample::of(&engine.config().image, args.device.resample),
         }
     }
 
@@ -56,7 +60,7 @@ impl Build {
         all.insert("device".into(), self.machine().into());
         all.insert("dtype".into(), self.dtype.into());
         all.insert("no_graph".into(), options.no_graph.into());
-        all.insert("resample".into(), format!("{:?}", options.resample).to_lowercase().into());
+        all.insert("resample".into(), format!("{:?}", self.resample).to_lowercase().into());
         all.insert("image".into(), image.into());
         all.insert("prompt_tokens".into(), args.prompt_tokens.into());
         all.insert("new_tokens".into(), args.new_tokens.into());

@@ -20,6 +20,7 @@ use super::files::{Inputs, Output};
 use super::interrupt::Interrupt;
 use super::output::{note, print, print_json};
 use super::table::{Format, csv};
+use hired::image::Resample;
 use records::Records;
 use row::{Key, Report, Row};
 use std::path::Path;
@@ -40,7 +41,8 @@ pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let compared = row::distinct(args.compared.all(), workers.config());
     let (selections, keys): (Vec<_>, Vec<Key>) =
         compared.into_iter().map(|(compared, key)| (compared.selection, key)).unzip();
-    let (records, known) = Records::open(args, workers.card(), &keys, &items)?;
+    let resample = Resample::of(&workers.config().image, args.device.resample);
+    let (records, known) = Records::open(args, workers.card(), resample, &keys, &items)?;
     if let Some(path) = &args.predictions {
         tell_known(path, &known);
     }

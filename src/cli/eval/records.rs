@@ -7,6 +7,7 @@ use super::row::{Key, Outcome};
 use crate::cli::Stop;
 use crate::cli::journal::{Journal, Settings, of_tuning};
 use hired::engine::CardInfo;
+use hired::image::Resample;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ impl<'a> Records<'a> {
     pub fn open(
         args: &EvalArgs,
         card: Option<&CardInfo>,
+        resample: Resample,
         keys: &'a [Key],
         items: &[Item],
     ) -> Result<(Self, Vec<Grid>), Stop> {
@@ -53,7 +55,7 @@ impl<'a> Records<'a> {
         let Some(path) = &args.predictions else {
             return Ok((Self { journal: None, keys }, grids));
         };
-        let (journal, lines) = Journal::open(path, "eval", &settings(args, card))?;
+        let (journal, lines) = Journal::open(path, "eval", &settings(args, card, resample))?;
         let places: BTreeMap<usize, (usize, usize)> = items
             .iter()
             .enumerate()
@@ -128,8 +130,7 @@ impl Record {
 }
 
 /// What the predictions depend on, beside the columns that each of them has.
-fn settings(args: &EvalArgs, card: Option<&CardInfo>) -> Settings {
-    let options = args.device.options();
+fn settings(args: &EvalArgs, card: Option<&CardInfo>, resample: Resample) -> Settings {
     let mut all = Settings::new();
     all.insert("hired".into(), env!("CARGO_PKG_VERSION").into());
     all.insert("model".into(), args.model.model.display().to_string().into());
@@ -138,7 +139,7 @@ fn settings(args: &EvalArgs, card: Option<&CardInfo>) -> Settings {
     all.insert("device".into(), card.map_or("cpu", |card| &card.name).into());
     all.insert("gemm".into(), card.map_or(Value::Null, |card| json!(card)["gemm"].clone()));
     all.insert("dtype".into(), args.device.dtype_name(card.is_some()).into());
-    all.insert("resample".into(), format!("{:?}", options.resample).to_lowercase().into());
+    all.insert("resample".into(), format!("{resample:?}").to_lowercase().into());
     // Those of single methods are the same in all combinations.
     all.extend(args.compared.all().first().map_or(Settings::new(), |c| of_tuning(&c.selection)));
     all

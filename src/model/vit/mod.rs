@@ -1,7 +1,8 @@
 //! The vision tower, run only as far and as wide as the kept patches need.
 //!
 //! CLIP (Radford et al., "Learning transferable visual models from natural language supervision", 2021) or SigLIP (Zhai et
-//! al., "Sigmoid loss for language image pre-training", 2023); pre-LayerNorm blocks. Scores are what HiRED lives on: the
+//! al., "Sigmoid loss for language image pre-training", 2023) or InternViT (Chen et al., "InternVL: scaling up vision
+//! foundation models and aligning for generic visual-linguistic tasks", 2024); pre-LayerNorm blocks. Scores are what HiRED lives on: the
 //! class token's attention in two of the blocks, or, where there is none, the attention that each patch receives.
 //!
 //! What is not computed, with the same numbers as a result: blocks after the features' layer (unless a method looks at
@@ -23,6 +24,9 @@ use crate::ops::{Evidence, Extent, Linear, Norm, Ops};
 use crate::select::Plan;
 use survey::Seen;
 
+/// Of norms of queries and keys, which no configuration names.
+const QK_EPS: f32 = 1e-6;
+
 /// The vision tower's weights.
 #[derive(Debug)]
 pub struct Vit<W> {
@@ -41,7 +45,13 @@ struct Block<W> {
     q: Linear<W>,
     k: Linear<W>,
     v: Linear<W>,
+    /// Of queries and keys over their whole width.
+    q_norm: Option<Norm<W>>,
+    k_norm: Option<Norm<W>>,
     out: Linear<W>,
+    /// What attention and MLP add is multiplied by these.
+    scale1: Option<W>,
+    scale2: Option<W>,
     norm2: Norm<W>,
     fc1: Linear<W>,
     fc2: Linear<W>,
@@ -49,7 +59,7 @@ struct Block<W> {
 
 /// What the tower makes of an image.
 pub struct Encoded<O: Ops> {
-    /// `[kept, D]`, partition after partition; then rows beside the kept patches, if the method adds any.
+    /// `[kept, D]`, partition after partition, of a cell's patches side by side; then rows beside the kept patches, if the method adds any.
     pub features: O::Buffer,
     /// Whether these have been through the projector already.
     pub projected: bool,
@@ -98,6 +108,10 @@ impl<W> Vit<W> {
                 q: from.linear(&attention("q"))?,
                 k: from.linear(&attention("k"))?,
                 v: from.linear(&attention("v"))?,
+                q_norm: from.norm_if_there(&format!("{name}.self_attn.q_norm"), QK_EPS)?,
+                k_norm: from.norm_if_there(&format!("{name}.self_attn.k_norm"), QK_EPS)?,
+                scale1: from.if_there(&format!("{name}.lambda_1"))?,
+                scale2: from.if_there(&format!("{name}.lambda_2"))?,
                 out: from.linear(&attention("out"))?,
                 norm2: from.norm(&format!("{name}.layer_norm2"), eps)?,
                 fc1: from.linear(&format!("{name}.mlp.fc1"))?,
@@ -129,7 +143,9 @@ impl<W> Vit<W> {
         let Some(last) = blocks.checked_sub(1) else {
             // No block at all: the features are the embeddings, nothing scores.
             let kept = select(ops, plan, Evidence::default())?;
-            return Ok(Encoded { features: ops.gather_kept(&x, &kept)?, projected: false, kept });
+            let features = ops.gather_kept(&x, &kept)?;
+            let features = ops.join(features, plan.rows_each());
+            return Ok(Encoded { features, projected: false, kept });
         };
         let mut features = None;
         for layer in 0..last {
@@ -143,7 +159,7 @@ impl<W> Vit<W> {
         ops.layer(Some(last));
         let block = &self.blocks[last];
         let n = ops.layer_norm(&x, &block.norm1)?;
-        let k = ops.linear(&n, &block.k, None)?;
+        let k = self.keys(ops, block, &n)?;
         self.look(ops, last, &n, &k, tiles.partitions(), &mut seen)?;
         let kept = select(ops, plan, seen.scores(layers))?;
         drop(seen);
@@ -154,7 +170,7 @@ impl<W> Vit<W> {
                 let v = ops.linear(&n, &block.v, None)?;
                 let kept_n = ops.gather_kept(&n, &kept)?;
                 drop(n);
-                let q = ops.linear(&kept_n, &block.q, None)?;
+                let q = self.queries(ops, block, &kept_n)?;
                 drop(kept_n);
                 let mixed = ops.vision_attention(
                     &q,
@@ -172,6 +188,7 @@ impl<W> Vit<W> {
             }
         };
         report(progress, ops, &mut [], Stage::Vision, blocks, blocks)?;
+        let features = ops.join(features, plan.rows_each());
         Ok(Encoded { features, projected: false, kept })
     }
 
@@ -202,7 +219,10 @@ impl<W> Vit<W> {
         ops.layer(Some(layer));
         let block = &self.blocks[layer];
         let n = ops.layer_norm(x, &block.norm1)?;
-        let [q, k, v] = ops.linears(&n, [&block.q, &block.k, &block.v])?;
+        let [mut q, mut k, v] = ops.linears(&n, [&block.q, &block.k, &block.v])?;
+        for (x, norm) in [(&mut q, &block.q_norm), (&mut k, &block.k_norm)] {
+            norm.as_ref().map_or(Ok(()), |norm| ops.head_norm(x, norm))?;
+        }
         self.look(ops, layer, &n, &k, partitions, seen)?;
         drop(n);
         let mixed = ops.vision_attention(&q, &k, &v, self.config.heads, partitions, None)?;
@@ -283,7 +303,31 @@ impl<W> Vit<W> {
     ) -> Result<O::Buffer> {
         let rows: Vec<usize> = (0..partitions).map(|p| p * (self.config.patches() + 1)).collect();
         let n = ops.gather(n, &rows)?;
-        ops.linear(&n, &self.blocks[layer].q, None)
+        self.queries(ops, &self.blocks[layer], &n)
+    }
+
+    /// Queries of rows of a block's normalised input.
+    fn queries<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        block: &Block<W>,
+        n: &O::Buffer,
+    ) -> Result<O::Buffer> {
+        let mut q = ops.linear(n, &block.q, None)?;
+        block.q_norm.as_ref().map_or(Ok(()), |norm| ops.head_norm(&mut q, norm))?;
+        Ok(q)
+    }
+
+    /// Keys of rows of a block's normalised input.
+    fn keys<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        block: &Block<W>,
+        n: &O::Buffer,
+    ) -> Result<O::Buffer> {
+        let mut k = ops.linear(n, &block.k, None)?;
+        block.k_norm.as_ref().map_or(Ok(()), |norm| ops.head_norm(&mut k, norm))?;
+        Ok(k)
     }
 
     /// Patches, class token and positions through the first norm: `[P·(T+1), D]`.
@@ -305,7 +349,7 @@ impl<W> Vit<W> {
         }
     }
 
-    /// The rest of a block after its attention: x += out(mixed), x += mlp(norm(x)).
+    /// The rest of a block after its attention: x += λ₁ ⊙ out(mixed), x += λ₂ ⊙ mlp(norm(x)), where there are factors λ.
     fn finish<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -313,12 +357,29 @@ impl<W> Vit<W> {
         x: &mut O::Buffer,
         mixed: O::Buffer,
     ) -> Result<()> {
-        ops.linear_add(x, &mixed, &block.out)?;
+        add(ops, x, &mixed, &block.out, block.scale1.as_ref())?;
         drop(mixed);
         let n = ops.layer_norm(x, &block.norm2)?;
         let inner = ops.linear(&n, &block.fc1, Some(self.config.activation))?;
         drop(n);
-        ops.linear_add(x, &inner, &block.fc2)
+        add(ops, x, &inner, &block.fc2, block.scale2.as_ref())
+    }
+}
+
+/// sum += scale ⊙ layer(x), or without the factors where there are none.
+fn add<O: Ops>(
+    ops: &mut O,
+    sum: &mut O::Buffer,
+    x: &O::Buffer,
+    layer: &Linear<O::Weight>,
+    scale: Option<&O::Weight>,
+) -> Result<()> {
+    match scale {
+        None => ops.linear_add(sum, x, layer),
+        Some(scale) => {
+            let more = ops.linear(x, layer, None)?;
+            ops.scaled_add(sum, &more, scale)
+        }
     }
 }
 

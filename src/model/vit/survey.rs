@@ -65,6 +65,8 @@ impl<O: Ops> Seen<O> {
 pub struct Survey<O: Ops> {
     /// `[P·(T+1), D]`.
     pub features: O::Buffer,
+    /// `[P·T, 4·D]`: the features of each token's patches side by side, where four make one and a selection looks at them.
+    pub cells: Option<O::Buffer>,
     /// `[V, H]`: the valid patches through the projector, if a selection looks at them.
     pub projected: Option<O::Buffer>,
     seen: Seen<O>,
@@ -95,7 +97,7 @@ impl<W> Vit<W> {
                 ops.layer(Some(layer));
                 let block = &self.blocks[layer];
                 let n = ops.layer_norm(&x, &block.norm1)?;
-                let k = ops.linear(&n, &block.k, None)?;
+                let k = self.keys(ops, block, &n)?;
                 self.look(ops, layer, &n, &k, partitions, &mut seen)?;
                 seen.keep_keys(layer, k);
             } else {
@@ -104,7 +106,7 @@ impl<W> Vit<W> {
             report(progress, ops, &mut [], Stage::Vision, layer + 1, blocks)?;
         }
         let features = features.unwrap_or(x);
-        Ok(Survey { features, projected: None, seen, heads: self.config.heads })
+        Ok(Survey { features, cells: None, projected: None, seen, heads: self.config.heads })
     }
 }
 
@@ -116,12 +118,13 @@ impl<O: Ops> Survey<O> {
         let projected = self.projected.as_ref().filter(|_| needs.projected);
         let evidence = Evidence {
             heads: self.heads,
-            features: needs.features.then_some(&self.features),
+            features: needs.features.then_some(self.cells.as_ref().unwrap_or(&self.features)),
             projected,
             ..self.seen.scores(layers)
         };
         let kept = ops.select(plan, evidence)?;
         let features = ops.gather_kept(projected.unwrap_or(&self.features), &kept)?;
+        let features = ops.join(features, plan.rows_each());
         Ok(Encoded { features, projected: projected.is_some(), kept })
     }
 }

@@ -37,6 +37,15 @@ impl RowOps for Counter {
         Ok(())
     }
 
+    fn scaled_add(&mut self, sum: &mut Size, _: &Size, _: &Shape) -> Result<()> {
+        self.pass(sum.rows * sum.cols);
+        Ok(())
+    }
+
+    fn join(&mut self, x: Size, each: usize) -> Size {
+        Size { rows: x.rows / each, cols: x.cols * each, ..x }
+    }
+
     fn gather(&mut self, x: &Size, rows: &[usize]) -> Result<Size> {
         self.pass(rows.len() * x.cols);
         let out = self.buffer(rows.len(), x.cols);

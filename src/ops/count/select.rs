@@ -14,18 +14,19 @@ impl SelectionOps for Counter {
         let scratch = self.footprint.choosing(plan, evidence.widths());
         drop(scratch.map(|bytes| self.hold(bytes)));
         let Plan { rows, newlines, sources, .. } = *plan;
-        Ok(Planned { rows, newlines, sources, _hold: hold })
+        Ok(Planned { rows, each: plan.rows_each(), newlines, sources, _hold: hold })
     }
 
     fn gather_kept(&mut self, x: &Size, kept: &Planned) -> Result<Size> {
+        let rows = kept.rows * kept.each;
         match kept.sources {
-            0 => self.pass(kept.rows * x.cols),
+            0 => self.pass(rows * x.cols),
             sources => {
                 let number = self.footprint.activations().size();
                 self.count(Kind::Other, cost::mix(kept.rows, sources, x.cols, number));
             }
         }
-        Ok(self.buffer(kept.rows, x.cols))
+        Ok(self.buffer(rows, x.cols))
     }
 
     fn kept(&mut self, _: &Planned) -> Result<select::Kept> {

@@ -56,6 +56,8 @@ pub struct Scores {
 #[derive(Debug)]
 pub struct Planned {
     pub(super) rows: usize,
+    /// Rows that each is taken from.
+    pub(super) each: usize,
     pub(super) newlines: usize,
     /// Of combinations at most.
     pub(super) sources: usize,

@@ -29,6 +29,11 @@ impl Extent for Buffer {
 }
 
 impl Buffer {
+    /// Each `each` rows as one.
+    pub(super) fn joined(self, each: usize) -> Self {
+        Self { rows: self.rows / each, cols: self.cols * each, ..self }
+    }
+
     pub(super) fn new(meter: &Arc<Meter>, rows: usize, cols: usize) -> Self {
         let charge = meter.charge(Purpose::Workspace, rows * cols * size_of::<f32>());
         Self { data: vec![0.0; rows * cols], rows, cols, _charge: charge }
@@ -148,7 +153,8 @@ pub struct Scores {
 impl Scores {
     /// `[partitions, T]`, the heads become one as a plan has it.
     pub(super) fn of(&self, plan: &select::Plan) -> Vec<f32> {
-        plan.needs.heads.scores(&self.rows.data, self.heads, self.rows.cols)
+        let scores = plan.needs.heads.scores(&self.rows.data, self.heads, self.rows.cols);
+        plan.geometry.pooled(scores)
     }
 }
 
@@ -160,6 +166,8 @@ pub struct Kept {
     pub(super) offsets: Vec<usize>,
     /// Rows of the kept patches where they are taken from, partition after partition.
     pub(super) rows: Vec<usize>,
+    /// How many of them a kept patch is made of.
+    pub(super) each: usize,
     /// For each row of the prompt the kept row that goes there; `None` is a newline.
     pub(super) slots: Vec<Option<usize>>,
     pub(super) scores: select::Scores,
@@ -197,13 +205,14 @@ impl Kept {
             })
             .collect();
         let rows = plan.rows_of(&kept.indices);
-        Self { kept, offsets, rows, slots, scores, _charge: charge }
+        let each = plan.rows_each();
+        Self { kept, offsets, rows, each, slots, scores, _charge: charge }
     }
 }
 
 impl Chosen for Kept {
     fn rows(&self) -> usize {
-        self.rows.len() + self.kept.merged()
+        self.kept.count() + self.kept.merged()
     }
 
     fn slots(&self) -> usize {

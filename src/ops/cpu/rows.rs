@@ -41,6 +41,16 @@ impl RowOps for Cpu {
         self.timed("head_norm", cost, |_| head_norm(x, norm))
     }
 
+    fn scaled_add(&mut self, sum: &mut Buffer, x: &Buffer, factors: &Weight) -> Result<()> {
+        let numbers = sum.data.len();
+        let cost = || cost::pass(numbers, NUMBER);
+        self.timed("scaled_add", cost, |_| scaled_add(sum, x, factors))
+    }
+
+    fn join(&mut self, x: Buffer, each: usize) -> Buffer {
+        x.joined(each)
+    }
+
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
         self.pass("gather", rows.len(), x.cols(), |out| {
             gather(x, rows, out);
@@ -109,6 +119,16 @@ fn head_norm(x: &mut Buffer, norm: &Norm<Weight>) -> Result<()> {
     x.data.par_chunks_mut(weight.len()).for_each(|head| {
         let scale = rms_scale(head, norm.eps);
         head.iter_mut().zip(weight).for_each(|(x, weight)| *x = *x * scale * weight);
+    });
+    Ok(())
+}
+
+/// sum += factors ⊙ x, row by row.
+fn scaled_add(sum: &mut Buffer, x: &Buffer, factors: &Weight) -> Result<()> {
+    let factors = factors.vector()?;
+    let rows = sum.data.par_chunks_mut(factors.len()).zip(x.data.par_chunks(factors.len()));
+    rows.for_each(|(sum, x)| {
+        sum.iter_mut().zip(x).zip(factors).for_each(|((sum, x), factor)| *sum += factor * x);
     });
     Ok(())
 }

@@ -155,7 +155,10 @@ pub(in crate::ops::cpu) fn vision(
         |(turned, scores), task| {
             let (partition, head) = (task / heads, task % heads);
             let (start, end) = match kept {
-                Some(kept) => (kept.offsets[partition], kept.offsets[partition + 1]),
+                Some(kept) => {
+                    let [start, end] = [0, 1].map(|i| kept.offsets[partition + i] * kept.each);
+                    (start, end)
+                }
                 None => (partition * keys, (partition + 1) * keys),
             };
             transpose(head_of(k, partition * keys, keys, head, width), turned, keys);

@@ -91,6 +91,17 @@ impl RowOps for Cuda {
         self.norm_into("rms_norm", x, norm, [x.rows * x.cols / cols, cols], x)
     }
 
+    fn scaled_add(&mut self, _: &mut Buffer, _: &Buffer, _: &Weight) -> Result<()> {
+        // Models with such a tower are refused before they are loaded.
+        let what = "a vision tower with layer scale has no kernels: use the CPU";
+        Err(Error::Device(what.into()))
+    }
+
+    fn join(&mut self, x: Buffer, each: usize) -> Buffer {
+        debug_assert_eq!(x.stride, x.cols);
+        Buffer { rows: x.rows / each, cols: x.cols * each, stride: x.cols * each, ..x }
+    }
+
     fn gather(&mut self, x: &Buffer, rows: &[usize]) -> Result<Buffer> {
         let out = self.strided(rows.len(), x.cols, x.stride, x.dtype)?;
         let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();

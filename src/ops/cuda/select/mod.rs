@@ -254,7 +254,14 @@ mod tests {
 
     fn geometry(grid: (usize, usize), side: usize) -> Geometry {
         let (width, height) = (grid.1 * side, grid.0 * side);
-        let layout = image::Layout { width, height, side, grid: Some(grid), fit: (height, width) };
+        let layout = image::Layout {
+            width,
+            height,
+            side,
+            grid: Some(grid),
+            fit: (height, width),
+            packing: Default::default(),
+        };
         Geometry::new(&layout, 1).unwrap()
     }
 
