@@ -165,6 +165,14 @@ typedef struct ActivationParams {
     uint32_t reserved;
 } ActivationParams;
 
+typedef struct ScaledAddParams {
+    void* sum;            /* [rows, cols]: changed in place */
+    const void* x;        /* [rows, cols] */
+    const float* factors; /* [cols] */
+    uint32_t rows;
+    uint32_t cols;
+} ScaledAddParams;
+
 typedef struct SiluMulParams {
     const void* gate; /* [count] */
     const void* up;   /* [count] */
@@ -205,7 +213,7 @@ typedef struct VisionAttentionParams {
     uint32_t kv_stride;
     uint32_t out_stride;
     float scale;
-    uint32_t reserved;
+    uint32_t each; /* rows of q for each that offsets count */
 } VisionAttentionParams;
 
 /* attention_cls.cu */

@@ -15,15 +15,19 @@ typedef struct SelectArea {
     uint32_t row_end;
     uint32_t col_begin;
     uint32_t col_end;
+    uint32_t cell;  /* a patch here is made of cell * cell of the vision tower's */
+    uint32_t tiled; /* sub-images are read one after the other, the full image behind them */
 } SelectArea;
 
 /* scores.cuh: CLS attention as attention_cls.cu leaves it, and the scores that its reader makes of it. */
 typedef struct SelectScores {
-    const float* weights; /* [partitions, heads, patch_count + 1] */
+    const float* weights; /* [partitions, heads, patch_count * cell^2 + 1] */
     const float* sums;    /* [partitions, heads] */
     float* out;           /* [partitions, patch_count] */
     uint32_t heads;       /* 0: the scores are there already */
     uint32_t how;         /* HIRED_SUM_HEADS, HIRED_MEAN_HEADS, HIRED_MAX_HEADS, or HIRED_ONE_HEAD + its number */
+    uint32_t side;        /* as in SelectArea */
+    uint32_t cell;        /* likewise: a patch's score is the sum of its cell's */
 } SelectScores;
 
 typedef struct SelectExactParams {

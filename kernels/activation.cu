@@ -1,4 +1,4 @@
-// Bias and activation where the matrix product could not take them along (a library's product).
+// Sums with factors; bias and activation where the matrix product could not take them along (a library's product).
 #include "activation.cuh"
 
 // x = f(x + bias), in place, N columns at a time.
@@ -17,6 +17,23 @@ __device__ void bias_activation(const ActivationParams& p)
     }
 }
 
+// sum += factors * x, N columns at a time.
+template <typename T, int N>
+__device__ void scaled_add(const ScaledAddParams& p)
+{
+    const size_t start = static_cast<size_t>(blockIdx.x) * p.cols;
+    T* row = static_cast<T*>(p.sum) + start;
+    for (uint32_t i = threadIdx.x * N; i < p.cols; i += blockDim.x * N) {
+        float sum[N], x[N], factors[N];
+        load(row + i, sum);
+        load(static_cast<const T*>(p.x) + start + i, x);
+        load(p.factors + i, factors);
+#pragma unroll
+        for (int lane = 0; lane < N; lane++) sum[lane] += factors[lane] * x[lane];
+        store(row + i, sum);
+    }
+}
+
 // out = silu(gate) * up, N numbers at a time.
 template <typename T, int N>
 __device__ void silu_mul(const SiluMulParams& p)
@@ -32,13 +49,18 @@ __device__ void silu_mul(const SiluMulParams& p)
     }
 }
 
-// PRECOND: bias_activation: grid of `rows`; silu_mul: any grid. 1-D block of at most 256 threads.
+// PRECOND: bias_activation, scaled_add: grid of `rows`; silu_mul: any grid. 1-D block of at most 256 threads.
 // vector: all pointers multiples of 16; cols, count a multiple of 16 bytes.
 #define ACTIVATION(variant, dtype, T, N)                                                           \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS)                                \
         bias_activation_##variant##_##dtype(ActivationParams p)                                    \
     {                                                                                              \
         bias_activation<T, N>(p);                                                                  \
+    }                                                                                              \
+    extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS)                                \
+        scaled_add_##variant##_##dtype(ScaledAddParams p)                                          \
+    {                                                                                              \
+        scaled_add<T, N>(p);                                                                       \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS)                                \
         silu_mul_##variant##_##dtype(SiluMulParams p)                                              \

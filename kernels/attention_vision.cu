@@ -7,8 +7,8 @@ template <typename T>
 __device__ bool vision_block(const VisionAttentionParams& p, uint32_t rows, Queries<T>& queries, DenseKeys<T>& keys)
 {
     const uint32_t head = blockIdx.y, partition = blockIdx.z;
-    const uint32_t begin = p.offsets ? p.offsets[partition] : partition * p.tokens;
-    const uint32_t end = p.offsets ? p.offsets[partition + 1] : begin + p.tokens;
+    const uint32_t begin = p.offsets ? p.offsets[partition] * p.each : partition * p.tokens;
+    const uint32_t end = p.offsets ? p.offsets[partition + 1] * p.each : begin + p.tokens;
     const uint32_t first = begin + blockIdx.x * rows;
     if (first >= end) return false;
     const uint32_t column = head * p.head_dim;

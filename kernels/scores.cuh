@@ -33,20 +33,27 @@ __device__ inline float join_heads(uint32_t how, uint32_t heads, Of of)
     return how == HIRED_MEAN_HEADS ? __fdividef(total, static_cast<float>(heads)) : total;
 }
 
-// A partition's scores: its heads, each divided by the sum of its weights, become one. The class token's own weight is
-// left out. Returns the row of scores.out that the block has written and all its threads may read.
+// A partition's scores: its heads, each divided by the sum of its weights, become one; where a patch is a cell of several
+// of the vision tower's, their scores are added row by row. The class token's own weight is left out. Returns the row of scores.out that the block has written and all its threads may read.
 // PRECOND: 1-D block, all of whose threads arrive; no other block scores this partition.
 __device__ inline const float* score(const SelectScores& scores, uint32_t partition, uint32_t patches)
 {
-    const uint32_t keys = patches + 1;
+    const uint32_t cell = scores.cell, line = scores.side * cell;
+    const uint32_t keys = patches * cell * cell + 1;
     const size_t row = static_cast<size_t>(partition) * scores.heads;
     const float* weights = scores.weights + row * keys + 1;
     float* out = scores.out + static_cast<size_t>(partition) * patches;
     if (scores.heads == 0) return out;
     for (uint32_t patch = threadIdx.x; patch < patches; patch += blockDim.x) {
-        out[patch] = join_heads(scores.how, scores.heads, [&](uint32_t head) {
-            return __fdividef(weights[static_cast<size_t>(head) * keys + patch], scores.sums[row + head]);
-        });
+        const uint32_t first = patch / scores.side * cell * line + patch % scores.side * cell;
+        float total = 0.0f;
+        for (uint32_t i = 0; i < cell * cell; i++) {
+            const uint32_t at = first + i / cell * line + i % cell;
+            total += join_heads(scores.how, scores.heads, [&](uint32_t head) {
+                return __fdividef(weights[static_cast<size_t>(head) * keys + at], scores.sums[row + head]);
+            });
+        }
+        out[patch] = total;
     }
     __syncthreads();
     return out;

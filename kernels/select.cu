@@ -280,7 +280,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_topk(S
     if (threadIdx.x == 0) p.counts[partition] = kept;
 }
 
-// Kept patches of all partitions, one after another, ascending in each.
+// Kept patches of all partitions, one after another, ascending in each; of a cell the rows of its patches, row by row.
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(SelectRowsParams p)
 {
@@ -308,17 +308,30 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(S
         if (t >= patches || ranks[t] == HIRED_DROPPED) continue;
         const uint32_t row = before[0] + ranks[t];
         p.patches[row] = t;
-        p.rows[row] = p.projected != 0 ? place : partition * (patches + 1) + 1 + t;
+        if (p.projected != 0) {
+            p.rows[row] = place;
+            continue;
+        }
+        const uint32_t cell = p.area.cell, each = cell * cell, line = p.area.side * cell;
+        const uint32_t top = t / p.area.side * cell * line + t % p.area.side * cell;
+        for (uint32_t i = 0; i < each; i++)
+            p.rows[row * each + i] = partition * (patches * each + 1) + 1 + top + i / cell * line + i % cell;
     }
 }
 
 // The full image's kept patches, then those of the whole canvas row by row, so that left and right sub-images
 // interleave; a newline after each valid canvas row, if asked for, also after one that kept nothing. Rows beside the
-// kept patches follow what they were added to: the full image's its patches, all others the canvas.
+// kept patches follow what they were added to: the full image's its patches, all others the canvas. Of an image that
+// is tiled, all kept patches of the sub-images, then those of the full image.
 // PRECOND: grid of 1; 1-D block of whole warps, at most 256 threads; partitions * (patch_count + 1) below 2^32.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_order(SelectOrderParams p)
 {
     const SelectArea& area = p.area;
+    if (area.tiled != 0) {
+        const uint32_t first = p.offsets[1], count = p.offsets[area.partitions];
+        for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) p.slots[i] = first + i < count ? first + i : first + i - count;
+        return;
+    }
     const uint32_t patches = patch_count(area);
     const uint32_t cols = area.col_end - area.col_begin;
     const uint32_t steps = cols + (p.newlines != 0 ? 1 : 0); // of a canvas row

@@ -72,7 +72,7 @@ impl Asked {
         let model = Llava::load(&config, ops, &checkpoint)?;
         let bytes = std::fs::read(fixture("images").join(&self.case.image)).unwrap();
         let tiles = tiles(&decode(&bytes, "")?, &config.image, Resample::Pillow)?;
-        let geometry = Geometry::new(&tiles.layout, config.vision.patch_size)?;
+        let geometry = Geometry::new(&tiles.layout, config.token_size())?.with_cells(config.cell);
         let plan = plan(&geometry, &self.selection)?;
         let norm = Normalization::new(&config.image, Resample::Pillow);
         let layers = Layers::of(&plan.needs, &config)?;

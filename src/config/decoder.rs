@@ -138,8 +138,8 @@ pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextCon
     head_dim(section, "head_dim", width)?;
     let positions = section.whole("max_position_embeddings", facts.positions, 1..=MAX_POSITIONS)?;
     // Which of the two sections transformers obeys differs from class to class; what the files hold decides.
-    let tied =
-        root.flag("tie_word_embeddings", architecture == Architecture::InternVl)? || section.flag("tie_word_embeddings", false)?;
+    let tied = root.flag("tie_word_embeddings", architecture == Architecture::InternVl)?
+        || section.flag("tie_word_embeddings", false)?;
     Ok(TextConfig {
         family: facts.family,
         hidden,

@@ -161,7 +161,12 @@ impl Geometry {
 
     /// Rows of a partition in a matrix of all rows of the tower.
     pub fn tower_stride(&self) -> usize {
-        self.prefix + self.patches() * self.cell * self.cell
+        self.prefix + self.tower_patches()
+    }
+
+    /// Patches of a partition as the tower has them.
+    pub fn tower_patches(&self) -> usize {
+        self.patches() * self.cell * self.cell
     }
 
     /// Scores \[P, T\] of those of the tower's patches: the sum over each cell, in f32 and in the cell's order.
@@ -170,14 +175,13 @@ impl Geometry {
             return scores;
         }
         let (n, cell) = (self.side, self.cell);
-        let all = self.patches() * cell * cell;
         let sum = |scores: &[f32], patch: usize| {
             let (y, x) = (patch / n * cell, patch % n * cell);
             let of_cell =
                 (0..cell * cell).map(|i| scores[(y + i / cell) * n * cell + x + i % cell]);
             of_cell.fold(0.0, |sum, score| sum + score)
         };
-        let partitions = scores.chunks_exact(all);
+        let partitions = scores.chunks_exact(self.tower_patches());
         partitions.flat_map(|p| (0..self.patches()).map(move |patch| sum(p, patch))).collect()
     }
 

@@ -100,10 +100,7 @@ fn four_spellings_have_one_name() {
             "vision_tower.encoder.layers.7.layer_norm1.weight",
             &["model.vision_tower.encoder.layer.7.layernorm_before.weight"],
         ),
-        (
-            "vision_tower.encoder.layers.7.lambda_1",
-            &["vision_tower.encoder.layer.7.lambda_1"],
-        ),
+        ("vision_tower.encoder.layers.7.lambda_1", &["vision_tower.encoder.layer.7.lambda_1"]),
     ];
     for (name, stored) in spellings {
         for stored in stored {

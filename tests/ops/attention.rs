@@ -114,6 +114,14 @@ impl Case for Vision {
         let mixed = ops.download(&mixed)?;
         assert_eq!(mixed.len(), kept.rows() * q_width(data));
         results.push(("kept", mixed));
+        if side.is_multiple_of(2) {
+            // Cells of four patches, whose queries lie one after the other.
+            let geometry = Geometry::new(&layout, 2)?.with_cells(2);
+            let kept = ops.select(&plan(&geometry, &selection)?, Evidence::default())?;
+            let q = ops.gather_kept(&data.rows(ops, "q")?, &kept)?;
+            let mixed = ops.vision_attention(&q, &k, &v, heads, partitions, Some(&kept))?;
+            results.push(("cells", ops.download(&mixed)?));
+        }
         Ok(results)
     }
 }

@@ -42,21 +42,31 @@ pub fn cases(corpus: &mut Corpus) {
         exact.clone().with_rule(Rule::Paper),
         exact.with_rule(Rule::Repo).with_newlines(Newlines::All),
     ];
-    for layout in &layouts {
+    // Tokens of single patches and of cells, stitched and tile by tile.
+    let single = layouts.iter().map(|layout| (*layout, 1));
+    let tiles = |layout: &Layout| Layout { packing: Packing::Tiles, ..*layout };
+    let cells = [
+        (tiles(&layouts[1]), 2),
+        (tiles(&layouts[0]), 2),
+        (layouts[3], 2),
+        (tiles(&layouts[3]), 1),
+    ];
+    for (layout, cell) in single.chain(cells) {
         for selection in &selections {
-            let geometry = Geometry::new(layout, 1).unwrap();
+            let geometry = Geometry::new(&layout, cell).unwrap().with_cells(cell);
             let plan = plan(&geometry, selection).unwrap();
-            let rows = geometry.partitions() * (geometry.patches() + 1);
+            let rows = geometry.partitions() * geometry.tower_stride();
+            let wide = WIDTH * cell * cell;
             let tensors = || {
                 Tensors::default()
                     .random("q", &[rows, WIDTH], 1.0)
-                    .random("table", &[3, WIDTH], 1.0)
-                    .random("newline", &[WIDTH], 1.0)
+                    .random("table", &[3, wide], 1.0)
+                    .random("newline", &[wide], 1.0)
             };
-            let what = format!("{selection:?} of {layout:?}");
+            let what = format!("{selection:?} of {layout:?}, {cell}");
             let data = tensors().random("k", &[rows, WIDTH], 2.0).stored(corpus.stored());
             corpus.check("select", &what, 0.0, &Select(plan.clone()), &data);
-            if layout != &layouts[1] {
+            if layout != layouts[1] {
                 continue;
             }
             let wrong = vec![f32::NAN; rows * WIDTH];
@@ -172,7 +182,7 @@ fn scores<O: Ops>(
     heads: usize,
 ) -> hired::Result<Scores<O::Scores>> {
     let (q, k) = (data.rows(ops, "q")?, data.rows(ops, "k")?);
-    let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+    let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.tower_patches());
     let init = ops.cls_scores(&q, patches + 1, &k, heads, 1, patches)?;
     let last = ops.cls_scores(&q, patches + 1, &k, heads, partitions, patches)?;
     Ok(Scores { init, last })
@@ -208,27 +218,29 @@ impl Case for Select {
         }
         let x = data.rows(ops, "q")?;
         let rows = ops.gather_kept(&x, &kept)?;
+        let each = plan.rows_each();
+        let rows = ops.join(rows, each);
         let (table, newline) = (data.matrix(ops, "table")?, data.vector(ops, "newline")?);
         let visual = Visual { rows: &rows, kept: &kept, newline: Some(&newline) };
         let prompt = ops.interleave(&table, &[(&[2], visual)], &[0])?;
         if is_counting {
             return Ok(Vec::new());
         }
-        let tokens = plan.geometry.patches() + 1;
         let numbers = ops.download(&x)?;
-        let row_of = |partition: usize, patch: u32| {
-            &numbers[(partition * tokens + 1 + patch as usize) * WIDTH..][..WIDTH]
+        let row_of = |partition: usize, patch: u32| -> Vec<f32> {
+            let rows = plan.geometry.rows_of(partition, patch as usize);
+            rows.flat_map(|row| &numbers[row * WIDTH..][..WIDTH]).copied().collect()
         };
         let gathered: Vec<f32> = (outcome.indices.iter().enumerate())
             .flat_map(|(i, patches)| patches.iter().flat_map(move |&patch| row_of(i, patch)))
-            .copied()
             .collect();
         assert_eq!(ops.download(&rows)?, gathered);
         let prompt_rows = prompt.rows();
         let prompt = ops.download(&prompt)?;
         let slots = order(plan, &outcome);
         assert_eq!(prompt_rows, slots.len() + 2);
-        for (slot, row) in slots.iter().zip(prompt[WIDTH..].chunks_exact(WIDTH)) {
+        let wide = WIDTH * each;
+        for (slot, row) in slots.iter().zip(prompt[wide..].chunks_exact(wide)) {
             if let Slot::Patch { partition, patch } = *slot {
                 assert_eq!(row, row_of(partition, patch));
             }

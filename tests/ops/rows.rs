@@ -2,7 +2,7 @@
 
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use hired::image::{Layout, Normalization, Packing, Tiles};
-use hired::ops::{Evidence, Ops, Visual};
+use hired::ops::{Evidence, Extent, Ops, Visual};
 use hired::select::{Geometry, Selection, plan};
 
 /// Widths: one, primes, around the widths of accesses and of blocks.
@@ -20,6 +20,12 @@ pub fn cases(corpus: &mut Corpus) {
         let data = tensors().stored(corpus.stored());
         corpus.check("layer_norm", &format!("5x{cols}"), 6.0, &LayerNorm, &data);
         corpus.check("gather", &format!("5x{cols}"), 0.0, &Gather(&[4, 0, 0, 3]), &data);
+        let data = Tensors::default()
+            .random("x", &[8, cols], 1.0)
+            .random("more", &[8, cols], 1.0)
+            .random("w", &[cols], 1.0)
+            .stored(corpus.stored());
+        corpus.check("scaled_add, join", &format!("8x{cols}"), 2.0, &ScaledAdd, &data);
     }
     // Beyond what a block keeps in registers.
     let wide = Tensors::default().random("x", &[2, 8200], 3.0).random("w", &[8200], 1.0);
@@ -64,6 +70,21 @@ impl Case for LayerNorm {
         let norm = data.norm(ops, "w")?;
         let y = ops.layer_norm(&x, &norm)?;
         Ok(vec![("y", ops.download(&y)?)])
+    }
+}
+
+/// Rows with others added by columns, four of them as one.
+struct ScaledAdd;
+
+impl Case for ScaledAdd {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let (mut x, more) = (data.rows(ops, "x")?, data.rows(ops, "more")?);
+        let factors = data.vector(ops, "w")?;
+        ops.scaled_add(&mut x, &more, &factors)?;
+        let cols = x.cols();
+        let joined = ops.join(x, 4);
+        assert_eq!([joined.rows(), joined.cols()], [2, 4 * cols]);
+        Ok(vec![("x", ops.download(&joined)?)])
     }
 }
 

@@ -354,6 +354,37 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct ScaledAddParams {
+    pub sum: *mut ::core::ffi::c_void,
+    pub x: *const ::core::ffi::c_void,
+    pub factors: *const f32,
+    pub rows: u32,
+    pub cols: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ScaledAddParams"][::core::mem::size_of::<ScaledAddParams>() - 32usize];
+    [
+        "Alignment of ScaledAddParams",
+    ][::core::mem::align_of::<ScaledAddParams>() - 8usize];
+    [
+        "Offset of field: ScaledAddParams::sum",
+    ][::core::mem::offset_of!(ScaledAddParams, sum) - 0usize];
+    [
+        "Offset of field: ScaledAddParams::x",
+    ][::core::mem::offset_of!(ScaledAddParams, x) - 8usize];
+    [
+        "Offset of field: ScaledAddParams::factors",
+    ][::core::mem::offset_of!(ScaledAddParams, factors) - 16usize];
+    [
+        "Offset of field: ScaledAddParams::rows",
+    ][::core::mem::offset_of!(ScaledAddParams, rows) - 24usize];
+    [
+        "Offset of field: ScaledAddParams::cols",
+    ][::core::mem::offset_of!(ScaledAddParams, cols) - 28usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct SiluMulParams {
     pub gate: *const ::core::ffi::c_void,
     pub up: *const ::core::ffi::c_void,
@@ -459,7 +490,7 @@ pub struct VisionAttentionParams {
     pub kv_stride: u32,
     pub out_stride: u32,
     pub scale: f32,
-    pub reserved: u32,
+    pub each: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -506,8 +537,8 @@ const _: () = {
         "Offset of field: VisionAttentionParams::scale",
     ][::core::mem::offset_of!(VisionAttentionParams, scale) - 64usize];
     [
-        "Offset of field: VisionAttentionParams::reserved",
-    ][::core::mem::offset_of!(VisionAttentionParams, reserved) - 68usize];
+        "Offset of field: VisionAttentionParams::each",
+    ][::core::mem::offset_of!(VisionAttentionParams, each) - 68usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -827,10 +858,12 @@ pub struct SelectArea {
     pub row_end: u32,
     pub col_begin: u32,
     pub col_end: u32,
+    pub cell: u32,
+    pub tiled: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectArea"][::core::mem::size_of::<SelectArea>() - 32usize];
+    ["Size of SelectArea"][::core::mem::size_of::<SelectArea>() - 40usize];
     ["Alignment of SelectArea"][::core::mem::align_of::<SelectArea>() - 4usize];
     [
         "Offset of field: SelectArea::partitions",
@@ -856,6 +889,12 @@ const _: () = {
     [
         "Offset of field: SelectArea::col_end",
     ][::core::mem::offset_of!(SelectArea, col_end) - 28usize];
+    [
+        "Offset of field: SelectArea::cell",
+    ][::core::mem::offset_of!(SelectArea, cell) - 32usize];
+    [
+        "Offset of field: SelectArea::tiled",
+    ][::core::mem::offset_of!(SelectArea, tiled) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -865,10 +904,12 @@ pub struct SelectScores {
     pub out: *mut f32,
     pub heads: u32,
     pub how: u32,
+    pub side: u32,
+    pub cell: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectScores"][::core::mem::size_of::<SelectScores>() - 32usize];
+    ["Size of SelectScores"][::core::mem::size_of::<SelectScores>() - 40usize];
     ["Alignment of SelectScores"][::core::mem::align_of::<SelectScores>() - 8usize];
     [
         "Offset of field: SelectScores::weights",
@@ -885,6 +926,12 @@ const _: () = {
     [
         "Offset of field: SelectScores::how",
     ][::core::mem::offset_of!(SelectScores, how) - 28usize];
+    [
+        "Offset of field: SelectScores::side",
+    ][::core::mem::offset_of!(SelectScores, side) - 32usize];
+    [
+        "Offset of field: SelectScores::cell",
+    ][::core::mem::offset_of!(SelectScores, cell) - 36usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -905,7 +952,7 @@ pub struct SelectExactParams {
 const _: () = {
     [
         "Size of SelectExactParams",
-    ][::core::mem::size_of::<SelectExactParams>() - 112usize];
+    ][::core::mem::size_of::<SelectExactParams>() - 128usize];
     [
         "Alignment of SelectExactParams",
     ][::core::mem::align_of::<SelectExactParams>() - 8usize];
@@ -914,34 +961,34 @@ const _: () = {
     ][::core::mem::offset_of!(SelectExactParams, init) - 0usize];
     [
         "Offset of field: SelectExactParams::allocation",
-    ][::core::mem::offset_of!(SelectExactParams, allocation) - 32usize];
+    ][::core::mem::offset_of!(SelectExactParams, allocation) - 40usize];
     [
         "Offset of field: SelectExactParams::flags",
-    ][::core::mem::offset_of!(SelectExactParams, flags) - 40usize];
+    ][::core::mem::offset_of!(SelectExactParams, flags) - 48usize];
     [
         "Offset of field: SelectExactParams::mass_limit",
-    ][::core::mem::offset_of!(SelectExactParams, mass_limit) - 48usize];
+    ][::core::mem::offset_of!(SelectExactParams, mass_limit) - 56usize];
     [
         "Offset of field: SelectExactParams::area",
-    ][::core::mem::offset_of!(SelectExactParams, area) - 56usize];
+    ][::core::mem::offset_of!(SelectExactParams, area) - 64usize];
     [
         "Offset of field: SelectExactParams::full_image",
-    ][::core::mem::offset_of!(SelectExactParams, full_image) - 88usize];
+    ][::core::mem::offset_of!(SelectExactParams, full_image) - 104usize];
     [
         "Offset of field: SelectExactParams::sub_images",
-    ][::core::mem::offset_of!(SelectExactParams, sub_images) - 92usize];
+    ][::core::mem::offset_of!(SelectExactParams, sub_images) - 108usize];
     [
         "Offset of field: SelectExactParams::pixels",
-    ][::core::mem::offset_of!(SelectExactParams, pixels) - 96usize];
+    ][::core::mem::offset_of!(SelectExactParams, pixels) - 112usize];
     [
         "Offset of field: SelectExactParams::fit_rows",
-    ][::core::mem::offset_of!(SelectExactParams, fit_rows) - 100usize];
+    ][::core::mem::offset_of!(SelectExactParams, fit_rows) - 116usize];
     [
         "Offset of field: SelectExactParams::fit_cols",
-    ][::core::mem::offset_of!(SelectExactParams, fit_cols) - 104usize];
+    ][::core::mem::offset_of!(SelectExactParams, fit_cols) - 120usize];
     [
         "Offset of field: SelectExactParams::reserved",
-    ][::core::mem::offset_of!(SelectExactParams, reserved) - 108usize];
+    ][::core::mem::offset_of!(SelectExactParams, reserved) - 124usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -956,7 +1003,7 @@ pub struct SelectPaperParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectPaperParams"][::core::mem::size_of::<SelectPaperParams>() - 96usize];
+    ["Size of SelectPaperParams"][::core::mem::size_of::<SelectPaperParams>() - 112usize];
     [
         "Alignment of SelectPaperParams",
     ][::core::mem::align_of::<SelectPaperParams>() - 8usize];
@@ -965,22 +1012,22 @@ const _: () = {
     ][::core::mem::offset_of!(SelectPaperParams, init) - 0usize];
     [
         "Offset of field: SelectPaperParams::allocation",
-    ][::core::mem::offset_of!(SelectPaperParams, allocation) - 32usize];
+    ][::core::mem::offset_of!(SelectPaperParams, allocation) - 40usize];
     [
         "Offset of field: SelectPaperParams::flags",
-    ][::core::mem::offset_of!(SelectPaperParams, flags) - 40usize];
+    ][::core::mem::offset_of!(SelectPaperParams, flags) - 48usize];
     [
         "Offset of field: SelectPaperParams::sub_images",
-    ][::core::mem::offset_of!(SelectPaperParams, sub_images) - 48usize];
+    ][::core::mem::offset_of!(SelectPaperParams, sub_images) - 56usize];
     [
         "Offset of field: SelectPaperParams::area",
-    ][::core::mem::offset_of!(SelectPaperParams, area) - 56usize];
+    ][::core::mem::offset_of!(SelectPaperParams, area) - 64usize];
     [
         "Offset of field: SelectPaperParams::full_image",
-    ][::core::mem::offset_of!(SelectPaperParams, full_image) - 88usize];
+    ][::core::mem::offset_of!(SelectPaperParams, full_image) - 104usize];
     [
         "Offset of field: SelectPaperParams::reserved",
-    ][::core::mem::offset_of!(SelectPaperParams, reserved) - 92usize];
+    ][::core::mem::offset_of!(SelectPaperParams, reserved) - 108usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -996,7 +1043,7 @@ pub struct SelectRepoParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectRepoParams"][::core::mem::size_of::<SelectRepoParams>() - 96usize];
+    ["Size of SelectRepoParams"][::core::mem::size_of::<SelectRepoParams>() - 112usize];
     [
         "Alignment of SelectRepoParams",
     ][::core::mem::align_of::<SelectRepoParams>() - 8usize];
@@ -1005,25 +1052,25 @@ const _: () = {
     ][::core::mem::offset_of!(SelectRepoParams, init) - 0usize];
     [
         "Offset of field: SelectRepoParams::allocation",
-    ][::core::mem::offset_of!(SelectRepoParams, allocation) - 32usize];
+    ][::core::mem::offset_of!(SelectRepoParams, allocation) - 40usize];
     [
         "Offset of field: SelectRepoParams::flags",
-    ][::core::mem::offset_of!(SelectRepoParams, flags) - 40usize];
+    ][::core::mem::offset_of!(SelectRepoParams, flags) - 48usize];
     [
         "Offset of field: SelectRepoParams::area",
-    ][::core::mem::offset_of!(SelectRepoParams, area) - 48usize];
+    ][::core::mem::offset_of!(SelectRepoParams, area) - 56usize];
     [
         "Offset of field: SelectRepoParams::full_image",
-    ][::core::mem::offset_of!(SelectRepoParams, full_image) - 80usize];
+    ][::core::mem::offset_of!(SelectRepoParams, full_image) - 96usize];
     [
         "Offset of field: SelectRepoParams::sub_images",
-    ][::core::mem::offset_of!(SelectRepoParams, sub_images) - 84usize];
+    ][::core::mem::offset_of!(SelectRepoParams, sub_images) - 100usize];
     [
         "Offset of field: SelectRepoParams::marked",
-    ][::core::mem::offset_of!(SelectRepoParams, marked) - 88usize];
+    ][::core::mem::offset_of!(SelectRepoParams, marked) - 104usize];
     [
         "Offset of field: SelectRepoParams::reserved",
-    ][::core::mem::offset_of!(SelectRepoParams, reserved) - 92usize];
+    ][::core::mem::offset_of!(SelectRepoParams, reserved) - 108usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1039,7 +1086,7 @@ pub struct SelectTopkParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectTopkParams"][::core::mem::size_of::<SelectTopkParams>() - 104usize];
+    ["Size of SelectTopkParams"][::core::mem::size_of::<SelectTopkParams>() - 120usize];
     [
         "Alignment of SelectTopkParams",
     ][::core::mem::align_of::<SelectTopkParams>() - 8usize];
@@ -1048,25 +1095,25 @@ const _: () = {
     ][::core::mem::offset_of!(SelectTopkParams, scores) - 0usize];
     [
         "Offset of field: SelectTopkParams::allocation",
-    ][::core::mem::offset_of!(SelectTopkParams, allocation) - 32usize];
+    ][::core::mem::offset_of!(SelectTopkParams, allocation) - 40usize];
     [
         "Offset of field: SelectTopkParams::ranks",
-    ][::core::mem::offset_of!(SelectTopkParams, ranks) - 40usize];
+    ][::core::mem::offset_of!(SelectTopkParams, ranks) - 48usize];
     [
         "Offset of field: SelectTopkParams::counts",
-    ][::core::mem::offset_of!(SelectTopkParams, counts) - 48usize];
+    ][::core::mem::offset_of!(SelectTopkParams, counts) - 56usize];
     [
         "Offset of field: SelectTopkParams::flags",
-    ][::core::mem::offset_of!(SelectTopkParams, flags) - 56usize];
+    ][::core::mem::offset_of!(SelectTopkParams, flags) - 64usize];
     [
         "Offset of field: SelectTopkParams::area",
-    ][::core::mem::offset_of!(SelectTopkParams, area) - 64usize];
+    ][::core::mem::offset_of!(SelectTopkParams, area) - 72usize];
     [
         "Offset of field: SelectTopkParams::padding",
-    ][::core::mem::offset_of!(SelectTopkParams, padding) - 96usize];
+    ][::core::mem::offset_of!(SelectTopkParams, padding) - 112usize];
     [
         "Offset of field: SelectTopkParams::reserved",
-    ][::core::mem::offset_of!(SelectTopkParams, reserved) - 100usize];
+    ][::core::mem::offset_of!(SelectTopkParams, reserved) - 116usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1082,7 +1129,7 @@ pub struct SelectRowsParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectRowsParams"][::core::mem::size_of::<SelectRowsParams>() - 80usize];
+    ["Size of SelectRowsParams"][::core::mem::size_of::<SelectRowsParams>() - 88usize];
     [
         "Alignment of SelectRowsParams",
     ][::core::mem::align_of::<SelectRowsParams>() - 8usize];
@@ -1106,10 +1153,10 @@ const _: () = {
     ][::core::mem::offset_of!(SelectRowsParams, area) - 40usize];
     [
         "Offset of field: SelectRowsParams::projected",
-    ][::core::mem::offset_of!(SelectRowsParams, projected) - 72usize];
+    ][::core::mem::offset_of!(SelectRowsParams, projected) - 80usize];
     [
         "Offset of field: SelectRowsParams::reserved",
-    ][::core::mem::offset_of!(SelectRowsParams, reserved) - 76usize];
+    ][::core::mem::offset_of!(SelectRowsParams, reserved) - 84usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1124,7 +1171,7 @@ pub struct SelectOrderParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectOrderParams"][::core::mem::size_of::<SelectOrderParams>() - 72usize];
+    ["Size of SelectOrderParams"][::core::mem::size_of::<SelectOrderParams>() - 80usize];
     [
         "Alignment of SelectOrderParams",
     ][::core::mem::align_of::<SelectOrderParams>() - 8usize];
@@ -1145,10 +1192,10 @@ const _: () = {
     ][::core::mem::offset_of!(SelectOrderParams, area) - 32usize];
     [
         "Offset of field: SelectOrderParams::newlines",
-    ][::core::mem::offset_of!(SelectOrderParams, newlines) - 64usize];
+    ][::core::mem::offset_of!(SelectOrderParams, newlines) - 72usize];
     [
         "Offset of field: SelectOrderParams::reserved",
-    ][::core::mem::offset_of!(SelectOrderParams, reserved) - 68usize];
+    ][::core::mem::offset_of!(SelectOrderParams, reserved) - 76usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1569,41 +1616,41 @@ pub struct CoverParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of CoverParams"][::core::mem::size_of::<CoverParams>() - 104usize];
+    ["Size of CoverParams"][::core::mem::size_of::<CoverParams>() - 112usize];
     ["Alignment of CoverParams"][::core::mem::align_of::<CoverParams>() - 8usize];
     [
         "Offset of field: CoverParams::scores",
     ][::core::mem::offset_of!(CoverParams, scores) - 0usize];
     [
         "Offset of field: CoverParams::cosines",
-    ][::core::mem::offset_of!(CoverParams, cosines) - 32usize];
+    ][::core::mem::offset_of!(CoverParams, cosines) - 40usize];
     [
         "Offset of field: CoverParams::valid",
-    ][::core::mem::offset_of!(CoverParams, valid) - 40usize];
+    ][::core::mem::offset_of!(CoverParams, valid) - 48usize];
     [
         "Offset of field: CoverParams::parts",
-    ][::core::mem::offset_of!(CoverParams, parts) - 48usize];
+    ][::core::mem::offset_of!(CoverParams, parts) - 56usize];
     [
         "Offset of field: CoverParams::picks",
-    ][::core::mem::offset_of!(CoverParams, picks) - 56usize];
+    ][::core::mem::offset_of!(CoverParams, picks) - 64usize];
     [
         "Offset of field: CoverParams::saliency",
-    ][::core::mem::offset_of!(CoverParams, saliency) - 64usize];
+    ][::core::mem::offset_of!(CoverParams, saliency) - 72usize];
     [
         "Offset of field: CoverParams::marks",
-    ][::core::mem::offset_of!(CoverParams, marks) - 72usize];
+    ][::core::mem::offset_of!(CoverParams, marks) - 80usize];
     [
         "Offset of field: CoverParams::flags",
-    ][::core::mem::offset_of!(CoverParams, flags) - 80usize];
+    ][::core::mem::offset_of!(CoverParams, flags) - 88usize];
     [
         "Offset of field: CoverParams::exponent",
-    ][::core::mem::offset_of!(CoverParams, exponent) - 88usize];
+    ][::core::mem::offset_of!(CoverParams, exponent) - 96usize];
     [
         "Offset of field: CoverParams::patch_count",
-    ][::core::mem::offset_of!(CoverParams, patch_count) - 96usize];
+    ][::core::mem::offset_of!(CoverParams, patch_count) - 104usize];
     [
         "Offset of field: CoverParams::reserved",
-    ][::core::mem::offset_of!(CoverParams, reserved) - 100usize];
+    ][::core::mem::offset_of!(CoverParams, reserved) - 108usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -123,6 +123,12 @@ kernels! {
         "rows at multiples of 16": l.reaches([p.x.cast_const().cast(), p.bias.cast()]),
         "whole vectors": l.fits(&[p.cols]),
     }
+    ScaledAddParams: ["activation"] ["scaled_add_"] |p, l| {
+        "a block for each row": l.grid[0] == p.rows,
+        "at most HIRED_ROW_THREADS threads": l.block <= HIRED_ROW_THREADS,
+        "rows at multiples of 16": l.reaches([p.sum.cast_const().cast(), p.x.cast(), p.factors.cast()]),
+        "whole vectors": l.fits(&[p.cols]),
+    }
     SiluMulParams: ["activation"] ["silu_mul_"] |p, l| {
         "at most HIRED_ROW_THREADS threads": l.block <= HIRED_ROW_THREADS,
         "factors at multiples of 16": l.reaches([p.gate.cast(), p.up.cast(), p.out.cast_const().cast()]),
@@ -363,6 +369,7 @@ mod tests {
             of(None::<InterleaveParams>),
             of(None::<RopeAppendParams>),
             of(None::<ActivationParams>),
+            of(None::<ScaledAddParams>),
             of(None::<SiluMulParams>),
             of(None::<GemmParams>),
             of(None::<GemvParams>),

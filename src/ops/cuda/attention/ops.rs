@@ -99,7 +99,8 @@ impl AttentionOps for Cuda {
             out_stride: out.stride,
             aligned: true,
         };
-        let most = kept.map_or(tokens, |kept| kept.count.min(tokens));
+        let each = kept.map_or(1, Kept::each);
+        let most = kept.map_or(tokens, |kept| (kept.count * each).min(tokens));
         let params = VisionAttentionParams {
             q: q.pointer(),
             k: k.pointer(),
@@ -113,7 +114,7 @@ impl AttentionOps for Cuda {
             kv_stride: k.stride as u32,
             out_stride: out.stride as u32,
             scale: scale(head_dim),
-            reserved: 0,
+            each: each as u32,
         };
         let bytes = 2 * (q.rows + k.rows) * q.cols * q.dtype.size();
         let launch = attention::vision(self.queue.path(), &shape, most, partitions)

@@ -6,7 +6,7 @@ use crate::ops::clock::Stage;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
     GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, PatchesParams,
-    SelectMix, TokensParams,
+    ScaledAddParams, SelectMix, TokensParams,
 };
 use crate::ops::cuda::buffer::{Batch, Buffer, Weight, part};
 use crate::ops::cuda::executor::Cuda;
@@ -91,10 +91,22 @@ impl RowOps for Cuda {
         self.norm_into("rms_norm", x, norm, [x.rows * x.cols / cols, cols], x)
     }
 
-    fn scaled_add(&mut self, _: &mut Buffer, _: &Buffer, _: &Weight) -> Result<()> {
-        // Models with such a tower are refused before they are loaded.
-        let what = "a vision tower with layer scale has no kernels: use the CPU";
-        Err(Error::Device(what.into()))
+    fn scaled_add(&mut self, sum: &mut Buffer, x: &Buffer, factors: &Weight) -> Result<()> {
+        debug_assert_eq!([sum.stride, x.stride, x.cols], [sum.cols; 3]);
+        let vector = is_vector(sum.dtype, sum.cols, x.cols);
+        let kernel = format!("scaled_add_{}_{}", variant(vector), sum.dtype.name());
+        let lanes = self.lanes(vector);
+        let launch = Launch::rows("activation", kernel, sum.rows, sum.cols, lanes)
+            .costing(cost::pass(sum.rows * sum.cols, sum.dtype.size()));
+        let params = ScaledAddParams {
+            sum: sum.pointer(),
+            x: x.pointer(),
+            factors: factors.vector(),
+            rows: sum.rows as u32,
+            cols: sum.cols as u32,
+        };
+        // SAFETY: both are dense rows of the factors' width.
+        unsafe { self.queue.launch(&launch, &params) }
     }
 
     fn join(&mut self, x: Buffer, each: usize) -> Buffer {

@@ -3,6 +3,7 @@
 use super::params::{Launches, Params, Seen, launch};
 use super::similarity::Similarity;
 use super::{Block, Scratch, Selecting};
+use crate::image::Packing;
 use crate::ops::cost;
 use crate::ops::cuda::abi;
 use crate::ops::cuda::launch::Launch;
@@ -17,8 +18,9 @@ impl Selecting {
         let Some(program) = self.program() else { return Vec::new() };
         let at = Block { layout: &self.layout, block };
         let needs = &self.plan.needs;
-        let init = seen.init.scores(needs.heads, at.word(&self.layout.init));
-        let last = seen.last.scores(needs.heads, at.word(&self.layout.last));
+        let geometry = &self.plan.geometry;
+        let init = seen.init.scores(needs.heads, geometry, at.word(&self.layout.init));
+        let last = seen.last.scores(needs.heads, geometry, at.word(&self.layout.last));
         let parts = Scratch::of(self, seen.widths()).map(|parts| Similarity {
             selecting: self,
             at,
@@ -124,6 +126,8 @@ impl Selecting {
             row_end: rows.end as u32,
             col_begin: cols.start as u32,
             col_end: cols.end as u32,
+            cell: geometry.cell() as u32,
+            tiled: (geometry.packing() == Packing::Tiles).into(),
         }
     }
 

@@ -15,7 +15,7 @@ pub struct Layout {
     pub allocation: Range<usize>,
     /// `[rows]`: patches kept, ascending in each partition.
     pub patches: Range<usize>,
-    /// `[rows]`: where they are taken from, [`Plan::rows_of`].
+    /// `[rows, each]`: where they are taken from, [`Plan::rows_of`].
     pub rows: Range<usize>,
     /// `[rows + newlines]`: kept row for each row of the prompt, or [`NEWLINE`].
     pub slots: Range<usize>,
@@ -52,7 +52,7 @@ impl Layout {
             offsets: take(partitions + 1),
             allocation: take(partitions),
             patches: take(plan.rows),
-            rows: take(plan.rows),
+            rows: take(plan.rows * plan.rows_each()),
             slots: take(plan.rows + plan.newlines),
             counts: take(partitions),
             ranks: take(partitions * patches),

@@ -26,6 +26,13 @@ pub struct Kept {
     selecting: Selecting,
 }
 
+impl Kept {
+    /// Rows of the vision tower that a kept patch is made of.
+    pub(in crate::ops::cuda) fn each(&self) -> usize {
+        self.selecting.plan().rows_each()
+    }
+}
+
 impl Chosen for Kept {
     fn rows(&self) -> usize {
         self.count
@@ -125,7 +132,7 @@ impl SelectionOps for Cuda {
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
-        let out = self.strided(kept.count, x.cols, x.stride, x.dtype)?;
+        let out = self.strided(kept.count * kept.each(), x.cols, x.stride, x.dtype)?;
         match kept.selecting.mix_at(kept.block) {
             None => self.gather_rows(x, kept.rows, &out)?,
             Some(mix) => self.mix_rows(x, mix, kept.selecting.plan().sources, &out)?,
@@ -165,12 +172,14 @@ impl Cuda {
         evidence: Evidence<'_, Self>,
     ) -> Result<(select::Kept, Vec<u32>)> {
         let plan = selecting.plan();
-        let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
+        let partitions = plan.geometry.partitions();
+        let patches = plan.geometry.tower_patches();
         let scores = |scores: Option<&Scores>, layer: Option<_>, partitions| match layer.and(scores)
         {
             Some(scores) => {
                 let heads = self.read_heads(scores, partitions, patches)?;
-                Ok(plan.needs.heads.scores(&heads, scores.heads.heads, patches))
+                let scores = plan.needs.heads.scores(&heads, scores.heads.heads, patches);
+                Ok(plan.geometry.pooled(scores))
             }
             None => Ok(Vec::new()),
         };

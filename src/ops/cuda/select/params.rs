@@ -9,13 +9,13 @@ use crate::ops::cuda::abi;
 #[cfg(feature = "cuda")]
 use crate::ops::cuda::driver::queue::Queue;
 use crate::ops::cuda::launch::Launch;
-use crate::select::Heads;
+use crate::select::{Geometry, Heads};
 use std::ffi::c_void;
 
 /// CLS attention in device memory, head by head.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClsHeads {
-    /// `[partitions, heads, T + 1]`: softmax before it is divided by its sum.
+    /// `[partitions, heads, T + 1]`, of all patches of the tower: softmax before it is divided by its sum.
     pub weights: u64,
     /// `[partitions, heads]`: of the weights.
     pub sums: u64,
@@ -25,7 +25,12 @@ pub struct ClsHeads {
 
 impl ClsHeads {
     /// With the place for the scores, which are reduced over the heads.
-    pub(super) fn scores(self, how: Heads, out: *mut u32) -> abi::SelectScores {
+    pub(super) fn scores(
+        self,
+        how: Heads,
+        geometry: &Geometry,
+        out: *mut u32,
+    ) -> abi::SelectScores {
         abi::SelectScores {
             weights: self.weights as *const f32,
             sums: self.sums as *const f32,
@@ -37,6 +42,8 @@ impl ClsHeads {
                 Heads::Max => abi::HIRED_MAX_HEADS,
                 Heads::One(head) => abi::HIRED_ONE_HEAD + head as u32,
             },
+            side: geometry.side() as u32,
+            cell: geometry.cell() as u32,
         }
     }
 }
