@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde_json::{Value, json};
 
 use super::super::write::pretty;
+use super::internvl;
 use crate::config::{self, ModelConfig, Tower};
 use crate::{Error, Result};
 
@@ -238,7 +239,7 @@ impl Preset {
                     "num_key_value_heads": 8, "rope_theta": 500_000.0
                 }),
             ),
-            NextQwen7b => set(&mut text, qwen2([3584, 18944, 28, 28, 4])),
+            NextQwen7b => set(&mut text, internvl::qwen2([3584, 18944, 28, 28, 4])),
             Next34b => set(
                 &mut text,
                 json!({
@@ -253,12 +254,12 @@ impl Preset {
                     "num_hidden_layers": 22, "num_key_value_heads": 4
                 }),
             ),
-            InternVl3x1b => set(&mut text, qwen2([896, 4864, 24, 14, 2])),
-            InternVl3x2b => set(&mut text, qwen2([1536, 8960, 28, 12, 2])),
-            InternVl3x8b => set(&mut text, qwen2([3584, 18944, 28, 28, 4])),
-            InternVl35x2b => set(&mut text, qwen3([2048, 6144, 28, 16, 8])),
-            InternVl35x4b => set(&mut text, qwen3([2560, 9728, 36, 32, 8])),
-            InternVl35x8b => set(&mut text, qwen3([4096, 12288, 36, 32, 8])),
+            InternVl3x1b => set(&mut text, internvl::qwen2([896, 4864, 24, 14, 2])),
+            InternVl3x2b => set(&mut text, internvl::qwen2([1536, 8960, 28, 12, 2])),
+            InternVl3x8b => set(&mut text, internvl::qwen2([3584, 18944, 28, 28, 4])),
+            InternVl35x2b => set(&mut text, internvl::qwen3([2048, 6144, 28, 16, 8])),
+            InternVl35x4b => set(&mut text, internvl::qwen3([2560, 9728, 36, 32, 8])),
+            InternVl35x8b => set(&mut text, internvl::qwen3([4096, 12288, 36, 32, 8])),
             Tiny => {
                 set(
                     &mut text,
@@ -277,7 +278,7 @@ impl Preset {
             }
         }
         if self.is_internvl() {
-            return self.internvl_config(text);
+            return internvl::config(self.image_token(), self.side(), text);
         }
         let (architecture, model_type) = match self.tiled() {
             true => ("LlavaNextForConditionalGeneration", "llava_next"),
@@ -303,36 +304,10 @@ impl Preset {
         config
     }
 
-    /// `config.json` of an InternVL with this decoder.
-    fn internvl_config(self, text: Value) -> Value {
-        let side = self.side();
-        json!({
-            "architectures": ["InternVLForConditionalGeneration"], "downsample_ratio": 0.5,
-            "image_seq_length": 256, "image_token_id": self.image_token(), "model_type": "internvl",
-            "projector_hidden_act": "gelu", "text_config": text, "tie_word_embeddings": false,
-            "torch_dtype": "bfloat16",
-            "vision_config": {
-                "attention_bias": true, "hidden_act": "gelu", "hidden_size": 1024,
-                "image_size": [side, side], "intermediate_size": 4096, "layer_norm_eps": 1e-6,
-                "layer_scale_init_value": 0.1, "model_type": "internvl_vision",
-                "norm_type": "layer_norm", "num_attention_heads": 16, "num_hidden_layers": 24,
-                "patch_size": [14, 14], "use_mean_pooling": true, "use_qk_norm": false
-            },
-            "vision_feature_layer": -1, "vision_feature_select_strategy": "default"
-        })
-    }
-
     fn preprocessor_json(self) -> Value {
         let side = self.side();
         if self.is_internvl() {
-            return json!({
-                "crop_to_patches": false, "do_convert_rgb": true, "do_normalize": true,
-                "do_rescale": true, "do_resize": true, "image_mean": [0.485, 0.456, 0.406],
-                "image_processor_type": "GotOcr2ImageProcessorFast",
-                "image_std": [0.229, 0.224, 0.225], "max_patches": 12, "min_patches": 1,
-                "processor_class": self.processor_class(), "resample": 3,
-                "rescale_factor": 0.00392156862745098, "size": { "height": side, "width": side }
-            });
+            return internvl::preprocessor(side);
         }
         let mut value = json!({
             "crop_size": { "height": side, "width": side }, "do_center_crop": true,
@@ -412,12 +387,7 @@ impl Preset {
             {{ '<image>\\n' }}{% endfor %}\
             {% for part in turn.content if part.type == 'text' %}";
         if self.is_internvl() {
-            return "{% for turn in messages %}{{ '<|im_start|>' ~ turn.role ~ '\n' }}\
-                    {% for part in turn.content %}\
-                    {% if part.type == 'image' %}{{ '<IMG_CONTEXT>\n' }}{% else %}{{ part.text }}{% endif %}\
-                    {% endfor %}{{ '<|im_end|>\n' }}{% endfor %}\
-                    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-                .into();
+            return internvl::CHAT_TEMPLATE.into();
         }
         match self {
             NextMistral7b => format!(
@@ -446,31 +416,8 @@ impl Preset {
     }
 }
 
-/// A Qwen2.5 of this width, MLP width, layers, heads, and key and value heads.
-fn qwen2([hidden, intermediate, layers, heads, kv_heads]: [usize; 5]) -> Value {
-    json!({
-        "architectures": ["Qwen2ForCausalLM"], "hidden_size": hidden,
-        "intermediate_size": intermediate, "max_position_embeddings": 32768, "model_type": "qwen2",
-        "num_attention_heads": heads, "num_hidden_layers": layers, "num_key_value_heads": kv_heads,
-        "rms_norm_eps": 1e-6, "rope_theta": 1e6, "torch_dtype": "bfloat16"
-    })
-}
-
-/// A Qwen3, likewise.
-fn qwen3(shape: [usize; 5]) -> Value {
-    let mut text = qwen2(shape);
-    set(
-        &mut text,
-        json!({
-            "architectures": ["Qwen3ForCausalLM"], "head_dim": 128, "max_position_embeddings": 40960,
-            "model_type": "qwen3"
-        }),
-    );
-    text
-}
-
 /// Adds the keys of `more` to an object.
-fn set(object: &mut Value, more: Value) {
+pub(super) fn set(object: &mut Value, more: Value) {
     if let (Value::Object(object), Value::Object(more)) = (object, more) {
         object.extend(more);
     }
