@@ -118,7 +118,9 @@ impl Case for Vision {
             // Cells of four patches, whose queries lie one after the other.
             let geometry = Geometry::new(&layout, 2)?.with_cells(2);
             let kept = ops.select(&plan(&geometry, &selection)?, Evidence::default())?;
-            let q = ops.gather_kept(&data.rows(ops, "q")?, &kept)?;
+            let all = data.rows(ops, "q")?;
+            let q = ops.gather_kept(&all, &kept)?;
+            drop(all);
             let mixed = ops.vision_attention(&q, &k, &v, heads, partitions, Some(&kept))?;
             results.push(("cells", ops.download(&mixed)?));
         }
