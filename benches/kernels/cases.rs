@@ -2,7 +2,7 @@
 
 use hired::Result;
 use hired::config::Activation;
-use hired::image::{Layout, Tiles};
+use hired::image::{Layout, Packing, Tiles};
 use hired::ops::sample::Sampling;
 use hired::select::{Counting, Geometry, Method, Plan, Selection, Tuning, plan};
 
@@ -282,7 +282,14 @@ impl Model {
 
     fn layout(&self) -> Layout {
         let fit = (2 * self.side, 2 * self.side);
-        Layout { width: fit.1, height: fit.0, side: self.side, grid: Some((2, 2)), fit }
+        Layout {
+            width: fit.1,
+            height: fit.0,
+            side: self.side,
+            grid: Some((2, 2)),
+            fit,
+            packing: Packing::Canvas,
+        }
     }
 
     pub fn plan(&self, method: Method) -> Result<Plan> {

@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use hired::select::{Method, Selection};
 
 /// Options that say what is kept; all but the first two and the last by one way of choosing only.
-const SELECTION: [&str; 17] = [
+const SELECTION: [&str; 18] = [
     "budget",
     "method",
     "rule",
@@ -23,6 +23,7 @@ const SELECTION: [&str; 17] = [
     "saliency",
     "key_layer",
     "fastv_layer",
+    "lazy_tiles",
     "newlines",
 ];
 
@@ -67,8 +68,8 @@ impl Given<'_> {
         let method = selection.method;
         if selection.keeps_everything() {
             let (options, why) = match method {
-                Method::Full => ([&SELECTION[..1], &SELECTION[2..16]].concat(), "--method full"),
-                _ => (SELECTION[1..16].to_vec(), "--budget full"),
+                Method::Full => ([&SELECTION[..1], &SELECTION[2..17]].concat(), "--method full"),
+                _ => (SELECTION[1..17].to_vec(), "--budget full"),
             };
             return self.these(&options, &format!("{why} keeps every token"));
         }

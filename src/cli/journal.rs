@@ -143,6 +143,7 @@ pub fn of_selection(selection: &Selection) -> Settings {
     all.insert("final_layer".into(), json!(final_layer));
     all.insert("heads".into(), heads.to_string().into());
     all.insert("newlines".into(), json!(newlines.map(|newlines| newlines.to_string())));
+    all.insert("lazy_tiles".into(), selection.lazy_tiles.into());
     all.extend(of_tuning(selection));
     all
 }

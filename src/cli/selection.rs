@@ -44,6 +44,10 @@ pub struct SelectionArgs {
         allow_hyphen_values = true
     )]
     heads: Heads,
+    /// Encode the full image first, and of the sub-images only those that get at least a quarter of their tokens (hired, rule
+    /// exact; InternVL). What is kept differs from encoding all
+    #[arg(hide_short_help = true, long)]
+    lazy_tiles: bool,
     /// Row separators (image_newline tokens): all or none. Only the budget of fastv counts them
     /// [default: all with the budget full and with fastv, else none]
     #[arg(hide_short_help = true, long, value_name = "W")]
@@ -116,6 +120,7 @@ impl SelectionArgs {
             .with_heads(self.heads)
             .with_seed(self.drop_seed)
             .with_tuning(self.tuning.tuning())
+            .with_lazy_tiles(self.lazy_tiles)
             .with_newlines(self.newlines)
     }
 }

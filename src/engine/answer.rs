@@ -79,6 +79,8 @@ pub struct Visual {
     pub grid: Option<[usize; 2]>,
     /// The full image and the sub-images.
     pub partitions: usize,
+    /// Those of them that the vision tower encoded: all, unless tiles are lazy.
+    pub encoded: usize,
     /// Patches of a partition.
     pub tokens_per_partition: usize,
     /// Patches that are left after unpadding, over all partitions.
@@ -112,6 +114,7 @@ impl Visual {
         Self {
             grid: geometry.grid().map(|(rows, cols)| [rows, cols]),
             partitions: geometry.partitions(),
+            encoded: geometry.partitions(),
             tokens_per_partition: geometry.patches(),
             valid: geometry.valid(),
             budget: plan.budget,
@@ -121,6 +124,17 @@ impl Visual {
             merged_indices: kept.merged_patches(geometry),
             allocation: kept.allocation,
             kept_indices: kept.indices,
+        }
+    }
+
+    /// The same where only these partitions were encoded, if not all were.
+    pub(super) fn of_some(plan: &Plan, kept: Kept, partitions: Option<&[usize]>) -> Self {
+        match partitions {
+            None => Self::new(plan, kept),
+            Some(some) => {
+                let kept = kept.among(some, plan.geometry.partitions());
+                Self { encoded: some.len(), ..Self::new(plan, kept) }
+            }
         }
     }
 

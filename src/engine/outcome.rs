@@ -24,7 +24,18 @@ impl<O: Ops> Session<O> {
         for (image, encoded) in images.iter().zip(encoded) {
             let geometry = &image.plan.geometry;
             numbers += geometry.partitions() * geometry.patches();
-            let scores = ops.scores(&encoded.kept)?;
+            let mut scores = ops.scores(&encoded.kept)?;
+            if let Some(some) = &encoded.partitions {
+                // Of the partitions that were not encoded nothing is known.
+                let (patches, mut all) = (geometry.patches(), Vec::new());
+                for i in 0..geometry.partitions() {
+                    match some.binary_search(&i) {
+                        Ok(at) => all.extend(&scores.last[at * patches..][..patches]),
+                        Err(_) => all.resize(all.len() + patches, f32::NAN),
+                    }
+                }
+                (scores.init, scores.last) = (encoded.init.clone(), all);
+            }
             for (all, scores) in [(&mut init, scores.init), (&mut last, scores.last)] {
                 all.extend(scores);
                 all.resize(numbers, f32::NAN);

@@ -7,7 +7,7 @@ use crate::config::ModelConfig;
 use crate::image::{self, Layout, MAX_PIXELS, Normalization, Resample, RgbImage, Tiles};
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
-use crate::select::{self, Geometry, Late, Layer, Method, Plan, Selection};
+use crate::select::{self, Geometry, Late, Layer, Method, Plan, Rule, Selection};
 use crate::text::synth::tokenizer_json_with;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
@@ -268,6 +268,7 @@ pub fn plan(
     selection: &Selection,
 ) -> Result<(Plan, Layers)> {
     check_layers(config, selection)?;
+    check_lazy(config, selection)?;
     let plan = select::plan(&geometry(config, layout)?, selection)?;
     if config.cell > 1 && plan.needs.keys.is_some() {
         return Err(Error::Request(format!(
@@ -285,6 +286,23 @@ pub fn plan(
     }
     let layers = Layers::of(&plan.needs, config)?;
     Ok((plan, layers))
+}
+
+/// Refuses to leave sub-images out where nothing says which, or where the decoder reads across them.
+fn check_lazy(config: &ModelConfig, selection: &Selection) -> Result<()> {
+    if !selection.lazy_tiles {
+        return Ok(());
+    }
+    let wrong = |what: &str| Err(Error::Request(format!("lazy tiles (--lazy-tiles) {what}")));
+    if config.image.sub_images.is_none() {
+        return wrong(
+            "are for models that read sub-images one by one, which is InternVL: leave it out",
+        );
+    }
+    if selection.method != Method::Hired || selection.rule != Rule::Exact {
+        return wrong("are HiRED's, by its exact rule: leave out --method and --rule");
+    }
+    Ok(())
 }
 
 /// Refuses layers and heads that the model has not, also the tower's where they play no part.

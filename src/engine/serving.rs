@@ -197,7 +197,7 @@ impl<O: Ops> Session<O> {
             let rows = retained.map(|rows| runner.ops.retained(rows)).transpose()?;
             visuals.push(match rows {
                 Some(rows) => Visual::thinned(&image.plan, &kept, prepared.texts[0].len(), &rows),
-                None => Visual::new(&image.plan, kept),
+                None => Visual::of_some(&image.plan, kept, encoded.partitions.as_deref()),
             });
         }
 

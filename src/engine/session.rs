@@ -160,7 +160,8 @@ where
         let idle = self.runner.ops.enter(Stage::Idle);
         let encoded = encoded?;
         idle?;
-        Ok(Visual::new(&image.plan, self.runner.ops.kept(&encoded.kept)?))
+        let kept = self.runner.ops.kept(&encoded.kept)?;
+        Ok(Visual::of_some(&image.plan, kept, encoded.partitions.as_deref()))
     }
 
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {

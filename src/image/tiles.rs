@@ -23,6 +23,19 @@ impl Tiles {
     pub fn partitions(&self) -> usize {
         self.layout.partitions()
     }
+
+    /// Some of the partitions, the full image among them, as the sub-images of an image that has no others.
+    pub(crate) fn some(&self, partitions: &[usize]) -> Self {
+        let (side, others) = (self.layout.side, partitions.len() - 1);
+        let bytes = 3 * side * side;
+        let of = |&i: &usize| self.pixels[i * bytes..][..bytes].iter().copied();
+        let layout = Layout {
+            grid: (others > 0).then_some((1, others)),
+            fit: (side, side * others.max(1)),
+            ..self.layout
+        };
+        Self { layout, pixels: partitions.iter().flat_map(of).collect() }
+    }
 }
 
 /// Resizes and cuts a picture for the vision tower.

@@ -8,7 +8,7 @@ use crate::Result;
 use crate::config::{Architecture, ModelConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
-use crate::ops::{Ops, Visual};
+use crate::ops::{Evidence, Ops, Visual};
 use crate::select::Plan;
 
 /// All weights of a checkpoint that the engine uses.
@@ -66,12 +66,42 @@ impl<W> Llava<W> {
         layers: Layers,
         progress: &mut Progress<'_, O>,
     ) -> Result<Encoded<O>> {
+        if plan.lazy.is_some() {
+            return self.encode_some(ops, tiles, norm, plan, layers, progress);
+        }
         if plan.needs.rows() {
             return self
                 .survey(ops, tiles, norm, &[(plan, layers)], progress)?
                 .select(ops, plan, layers);
         }
         self.vit.encode(ops, tiles, norm, plan, layers, progress)
+    }
+
+    /// The vision half of the partitions that get tokens: the full image's early scores tell which, before the others are
+    /// encoded.
+    fn encode_some<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        tiles: &Tiles,
+        norm: &Normalization,
+        plan: &Plan,
+        layers: Layers,
+        progress: &mut Progress<'_, O>,
+    ) -> Result<Encoded<O>> {
+        let scores =
+            self.vit.glance(ops, &tiles.some(&[0]), norm, layers.init.unwrap_or_default())?;
+        ops.enter(Stage::Select)?;
+        let seen = Evidence { last: Some(&scores), ..Evidence::default() };
+        let kept = ops.select(&plan.glance()?, seen)?;
+        // Scores that are none are an error here, before anything is made of them.
+        ops.kept(&kept)?;
+        let init = ops.scores(&kept)?.last;
+        drop((kept, scores));
+        let (partitions, inner) = plan.encoded(&init)?;
+        let layers = Layers { init: None, ..layers };
+        let some = tiles.some(&partitions);
+        let encoded = self.vit.encode(ops, &some, norm, &inner, layers, progress)?;
+        Ok(Encoded { partitions: Some(partitions), init, ..encoded })
     }
 
     /// The vision half for many selections, of which there is one: every patch's features, and what each selection

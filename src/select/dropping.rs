@@ -37,6 +37,11 @@ pub trait Dropping: Any + Debug + Send + Sync + Same {
         Parts::default()
     }
 
+    /// Most sub-images that get tokens, of a method that needs the others not even encoded.
+    fn lazy(&self, _: &Geometry, _budget: usize) -> Option<usize> {
+        None
+    }
+
     /// What the decoder drops of the rows that enter it, the image's newlines among them.
     fn late(&self, _: &Geometry, _newlines: usize, _budget: usize) -> Option<Late> {
         None

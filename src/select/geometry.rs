@@ -119,6 +119,17 @@ impl Geometry {
         self
     }
 
+    /// The same of an image of so many partitions, which are read one by one.
+    pub(super) fn of_some(&self, partitions: usize) -> Result<Self> {
+        let (side, others) = (self.pixels, partitions - 1);
+        let grid = (others > 0).then_some((1, others));
+        let fit = (side, side * others.max(1));
+        let layout =
+            Layout { width: fit.1, height: fit.0, side, grid, fit, packing: Packing::Tiles };
+        let geometry = Self::new(&layout, self.patch_size)?;
+        Ok(geometry.with_class_token(self.class_token()).with_cells(self.cell))
+    }
+
     /// Whether a class token stands before the patches of each partition.
     pub fn class_token(&self) -> bool {
         self.prefix == 1

@@ -20,6 +20,7 @@ mod geometry;
 mod globalcom2;
 mod heads;
 mod hired;
+mod lazy;
 mod method;
 mod mix;
 mod order;
@@ -70,6 +71,8 @@ pub struct Plan {
     pub newlines: usize,
     /// What is dropped inside the language model of what enters it.
     pub late: Option<Late>,
+    /// Most sub-images that are encoded, where the full image's scores decide which; else all are.
+    pub lazy: Option<usize>,
 }
 
 /// Equal plans choose the same of the same evidence.
@@ -84,6 +87,32 @@ impl PartialEq for Plan {
 }
 
 impl Plan {
+    fn of(
+        geometry: &Geometry,
+        dropping: Arc<dyn Dropping>,
+        budget: usize,
+        newlines: usize,
+    ) -> Self {
+        let Size { rows, exact, sources } = dropping.size(geometry, budget);
+        let (needs, program) = (dropping.needs(geometry), dropping.program(geometry, budget));
+        let late = dropping.late(geometry, newlines, budget);
+        let lazy = dropping.lazy(geometry, budget);
+        let geometry = geometry.clone();
+        Self {
+            geometry,
+            dropping,
+            needs,
+            program,
+            budget,
+            rows,
+            exact,
+            sources,
+            newlines,
+            late,
+            lazy,
+        }
+    }
+
     /// How HiRED counts, where that and the scores' ranks are all there is to the method.
     pub fn ranking(&self) -> Option<&Ranking> {
         match &self.program {
@@ -187,6 +216,15 @@ impl Kept {
         Self { allocation: indices.iter().map(Vec::len).collect(), indices, mix: None }
     }
 
+    /// The same among all of so many partitions, of which those here are these.
+    pub(crate) fn among(self, partitions: &[usize], of: usize) -> Self {
+        let (mut allocation, mut indices) = (vec![0; of], vec![Vec::new(); of]);
+        for ((&i, count), patches) in partitions.iter().zip(self.allocation).zip(self.indices) {
+            (allocation[i], indices[i]) = (count, patches);
+        }
+        Self { allocation, indices, mix: self.mix }
+    }
+
     /// Patches that arrive, over all partitions.
     pub fn count(&self) -> usize {
         self.indices.iter().map(Vec::len).sum()
@@ -231,12 +269,11 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
         Newlines::All => geometry.newlines(),
         Newlines::None => 0,
     };
-    let dropping = method.with(selection);
-    let Size { rows, exact, sources } = dropping.size(geometry, budget);
-    let (needs, program) = (dropping.needs(geometry), dropping.program(geometry, budget));
-    let late = dropping.late(geometry, newlines, budget);
-    let geometry = geometry.clone();
-    Ok(Plan { geometry, dropping, needs, program, budget, rows, exact, sources, newlines, late })
+    let dropping = match selection.lazy_tiles {
+        true if !everything => Arc::new(lazy::Lazy::new(selection)),
+        _ => method.with(selection),
+    };
+    Ok(Plan::of(geometry, dropping, budget, newlines))
 }
 
 /// Chooses what to keep. Evidence that the plan does not need ([`Plan::needs`]) is not looked at and may be left empty.

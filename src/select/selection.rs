@@ -131,6 +131,9 @@ pub struct Selection {
     pub seed: u64,
     /// Of single methods.
     pub tuning: Tuning,
+    /// HiRED's exact rule, with which only sub-images that get at least a quarter of their tokens are encoded, as far as these
+    /// can hold the budget; of models that read sub-images one by one (InternVL).
+    pub lazy_tiles: bool,
     /// Newline tokens. `None`: all when every patch enters the decoder by request, else none.
     pub newlines: Option<Newlines>,
 }
@@ -146,6 +149,7 @@ setters! {
         with_heads(heads: Heads);
         with_seed(seed: u64);
         with_tuning(tuning: Tuning);
+        with_lazy_tiles(lazy_tiles: bool);
         with_newlines(newlines: impl Into<Option<Newlines>>);
     }
 }
@@ -162,6 +166,7 @@ impl Default for Selection {
             heads: Heads::default(),
             seed: 0,
             tuning: Tuning::default(),
+            lazy_tiles: false,
             newlines: None,
         }
     }

@@ -65,6 +65,16 @@ pub struct Encoded<O: Ops> {
     pub projected: bool,
     /// Which patches they are, and by which scores.
     pub kept: O::Kept,
+    /// The partitions that were encoded, if not all were: those that the kept patches and scores are of.
+    pub partitions: Option<Vec<usize>>,
+    /// The full image's content scores, \[T\], where they were looked at before.
+    pub init: Vec<f32>,
+}
+
+impl<O: Ops> Encoded<O> {
+    fn of(features: O::Buffer, projected: bool, kept: O::Kept) -> Self {
+        Self { features, projected, kept, partitions: None, init: Vec::new() }
+    }
 }
 
 impl<W> Vit<W> {
@@ -145,7 +155,7 @@ impl<W> Vit<W> {
             let kept = select(ops, plan, Evidence::default())?;
             let features = ops.gather_kept(&x, &kept)?;
             let features = ops.join(features, plan.rows_each());
-            return Ok(Encoded { features, projected: false, kept });
+            return Ok(Encoded::of(features, false, kept));
         };
         let mut features = None;
         for layer in 0..last {
@@ -189,7 +199,29 @@ impl<W> Vit<W> {
         };
         report(progress, ops, &mut [], Stage::Vision, blocks, blocks)?;
         let features = ops.join(features, plan.rows_each());
-        Ok(Encoded { features, projected: false, kept })
+        Ok(Encoded::of(features, false, kept))
+    }
+
+    /// Class attention of a block in the full image, of which `tiles` are, without anything behind it.
+    pub fn glance<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        tiles: &Tiles,
+        norm: &Normalization,
+        block: usize,
+    ) -> Result<O::Scores> {
+        ops.enter(Stage::Vision)?;
+        let mut seen = Seen::of([Layers { last: Some(block), ..Layers::default() }]);
+        let mut x = self.embed(ops, tiles, norm)?;
+        for layer in 0..block {
+            self.whole(ops, layer, &mut x, 1, &mut seen)?;
+        }
+        ops.layer(Some(block));
+        let n = ops.layer_norm(&x, &self.blocks[block].norm1)?;
+        drop(x);
+        let k = self.keys(ops, &self.blocks[block], &n)?;
+        self.look(ops, block, &n, &k, 1, &mut seen)?;
+        Ok(seen.last.remove(&block).flatten().expect("the block has just been looked at"))
     }
 
     /// A copy of the features, when `x` is them and further blocks follow.

@@ -125,6 +125,6 @@ impl<O: Ops> Survey<O> {
         let kept = ops.select(plan, evidence)?;
         let features = ops.gather_kept(projected.unwrap_or(&self.features), &kept)?;
         let features = ops.join(features, plan.rows_each());
-        Ok(Encoded { features, projected: projected.is_some(), kept })
+        Ok(Encoded::of(features, projected.is_some(), kept))
     }
 }

@@ -1003,7 +1003,9 @@ pub struct SelectPaperParams {
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of SelectPaperParams"][::core::mem::size_of::<SelectPaperParams>() - 112usize];
+    [
+        "Size of SelectPaperParams",
+    ][::core::mem::size_of::<SelectPaperParams>() - 112usize];
     [
         "Alignment of SelectPaperParams",
     ][::core::mem::align_of::<SelectPaperParams>() - 8usize];
