@@ -88,9 +88,12 @@ fn tiles_are_those_of_transformers() {
     }
 }
 
+/// Rows and columns.
+type Size = (usize, usize);
+
 /// InternVL's grids (rows, columns) for pictures of so many rows and columns, with at most 12 and at most 6 sub-images:
 /// those of transformers and of InternVL's own code.
-const GRIDS: [((usize, usize), [(usize, usize); 2]); 11] = [
+const GRIDS: [(Size, [Size; 2]); 11] = [
     ((480, 640), [(3, 4), (2, 3)]),
     ((640, 480), [(4, 3), (3, 2)]),
     ((672, 672), [(2, 2), (2, 2)]),
