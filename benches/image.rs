@@ -28,6 +28,8 @@ fn config() -> ImageConfig {
         rescale: 1.0 / 255.0,
         pad: false,
         squash: false,
+        sub_images: None,
+        torchvision: false,
     }
 }
 
