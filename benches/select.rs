@@ -3,7 +3,7 @@
 use std::fmt;
 
 use divan::{Bencher, black_box};
-use hired::image::Layout;
+use hired::image::{Layout, Packing};
 use hired::select::{
     Budget, Evidence, Geometry, Matrix, Method, Plan, Rule, Selection, choose, order, plan,
 };
@@ -34,7 +34,14 @@ fn cases() -> impl Iterator<Item = Case> {
 /// A fifth of the patches of a picture that fills its canvas.
 fn plan_of(grid: (usize, usize), selection: Selection) -> Plan {
     let (height, width) = (grid.0 * 336, grid.1 * 336);
-    let layout = Layout { width, height, side: 336, grid: Some(grid), fit: (height, width) };
+    let layout = Layout {
+        width,
+        height,
+        side: 336,
+        grid: Some(grid),
+        fit: (height, width),
+        packing: Packing::Canvas,
+    };
     let geometry = Geometry::new(&layout, 14).unwrap();
     let budget: Budget = "20%".parse().unwrap();
     plan(&geometry, &selection.with_budget(budget)).unwrap()

@@ -1,4 +1,4 @@
-//! `image::decode`, then everything up to the vision tower's numbers, for small models of both kinds.
+//! `image::decode`, then everything up to the vision tower's numbers, for small models of each kind.
 
 #![no_main]
 
@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let canvases = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)];
     let canvases = canvases.map(|(rows, columns)| (rows * SIDE, columns * SIDE)).to_vec();
-    for pinpoints in [Some(canvases), None] {
+    for (pinpoints, sub_images) in [(Some(canvases), None), (None, None), (None, Some((1, 12)))] {
         let config = ImageConfig {
             side: SIDE,
             pinpoints,
@@ -33,6 +33,9 @@ fuzz_target!(|data: &[u8]| {
             std: [0.26862954, 0.26130258, 0.27577711],
             rescale: 1.0 / 255.0,
             pad: false,
+            squash: false,
+            sub_images,
+            torchvision: false,
         };
         for resample in [Resample::Pillow, Resample::Pillow12, Resample::Torchvision] {
             let tiles = tiles(&image, &config, resample).expect("a sound picture");
