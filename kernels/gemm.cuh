@@ -95,7 +95,7 @@ struct Tile {
         uint32_t row;
     };
 
-    // The same for a weight's. Of WIDTH columns of a warp gate and up have half each.
+    // The same for the weights'. Of WIDTH columns of a warp gate and up have half each.
     template <int WIDTH>
     __device__ WeightRow weight_row(const GemmParams& p, uint32_t i) const
     {
@@ -106,19 +106,21 @@ struct Tile {
         }
         return {of, min(column, Columns(p, of).cols - 1)};
     }
-
-    template <int WIDTH, typename T>
-    __device__ const T* w_row(const GemmParams& p, uint32_t i) const
-    {
-        uint32_t of = which, column = col + i;
-        if (p.epilogue == HIRED_GATE) {
-            of = i % WIDTH / (WIDTH / 2);
-            column = col + i / WIDTH * (WIDTH / 2) + i % (WIDTH / 2);
-        }
-        const Columns c(p, of);
-        return static_cast<const T*>(c.weight) + min(column, c.cols - 1) * static_cast<size_t>(p.w_stride) + first(p);
-    }
 };
+
+// Where in memory, counted in numbers from the weight's first.
+template <typename Tile, typename At>
+__device__ inline size_t first_number(const GemmParams& p, const Tile& tile, At at)
+{
+    return at.row * static_cast<size_t>(p.w_stride) + tile.first(p);
+}
+
+// A weight's row whose numbers lie there one by one.
+template <typename T, typename Tile, typename At>
+__device__ inline const T* plain_row(const GemmParams& p, const Tile& tile, At at)
+{
+    return static_cast<const T*>(Columns(p, at.which).weight) + first_number(p, tile, at);
+}
 
 __device__ inline uint32_t raw(float x)
 {
@@ -193,7 +195,7 @@ struct Slab {
     }
 };
 
-// Sums of floating-point products are what they are: see Int8Sums in gemm_q8.cuh.
+// Sums of floating-point products are what they are: see Int8Sums in scales.cuh.
 struct FloatSums {
     template <int N>
     __device__ void operator()(uint32_t, uint32_t, uint32_t, float (&)[N]) const

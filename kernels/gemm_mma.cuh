@@ -146,6 +146,13 @@ struct PlainVector {
     const T* row;
     uint4 held;
 
+    // Of a weight's row.
+    template <typename Params, typename Tile, typename At>
+    __device__ static PlainVector of(const Params& params, const Tile& tile, At at)
+    {
+        return {plain_row<T>(product(params), tile, at), {}};
+    }
+
     __device__ void read(uint32_t k, uint32_t inner)
     {
         held = fetch<GUARDED>(row, k, inner);
@@ -157,19 +164,20 @@ struct PlainVector {
     }
 };
 
-// Tiles by way of registers: the next step is read while this one is multiplied, in two buffers. `x_of` and `w_of` give
-// the vectors of a row of the tile.
-template <typename X, typename W, typename Out, int OUTS, int ROWS, int COLS, typename XOf, typename WOf, typename Scaled>
-__device__ void gemm_mma_staged(const GemmParams& p, XOf x_of, WOf w_of, Scaled scaled)
+// Tiles by way of registers: the next step is read while this one is multiplied, in two buffers. X and W are the vectors
+// of the two factors.
+template <typename X, typename W, typename Out, int OUTS, int ROWS, int COLS, typename Params, typename Scaled>
+__device__ void gemm_mma_staged(const Params& params, Scaled scaled)
 {
     typedef typename X::Number T;
+    const GemmParams& p = product(params);
     constexpr uint32_t STEP = MMA_STEP<T>, SIZE = (ROWS + COLS) * STEP;
     __shared__ __align__(16) unsigned char memory[MMA_BYTES<ROWS, COLS, 2>];
     const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    Rows<X, ROWS> x([&](uint32_t i) { return x_of(tile, i); });
-    Rows<W, COLS> w([&](uint32_t i) { return w_of(tile, i); });
+    Rows<X, ROWS> x([&](uint32_t i) { return X{tile.template x_row<T>(p, i), {}}; });
+    Rows<W, COLS> w([&](uint32_t i) { return W::of(params, tile, tile.template weight_row<COLS / 2>(p, i)); });
     const auto read = [&](uint32_t k) {
         const uint32_t at = k + x.vector() * LANES<T>;
 #pragma unroll
@@ -208,12 +216,7 @@ template <typename T, typename Out, int OUTS, int ROWS, int COLS, bool GUARDED, 
 __device__ void gemm_mma_plain(const GemmParams& p, Scaled scaled)
 {
     typedef PlainVector<T, GUARDED> Vector;
-    gemm_mma_staged<Vector, Vector, Out, OUTS, ROWS, COLS>(
-        p, [&](const Tile<ROWS, COLS>& tile, uint32_t i) { return Vector{tile.template x_row<T>(p, i), {}}; },
-        [&](const Tile<ROWS, COLS>& tile, uint32_t i) {
-            return Vector{tile.template w_row<COLS / 2, T>(p, i), {}};
-        },
-        scaled);
+    gemm_mma_staged<Vector, Vector, Out, OUTS, ROWS, COLS>(p, scaled);
 }
 
 // Tiles by cp.async, STAGES steps in a ring of shared memory: while one is multiplied, all but one of the others are on
@@ -227,7 +230,8 @@ __device__ void gemm_mma_async(const GemmParams& p, Scaled scaled)
     if (tile.row >= p.rows) return;
 
     const Rows<const T*, ROWS> x([&](uint32_t i) { return tile.template x_row<T>(p, i); });
-    const Rows<const T*, COLS> w([&](uint32_t i) { return tile.template w_row<COLS / 2, T>(p, i); });
+    const Rows<const T*, COLS> w(
+        [&](uint32_t i) { return plain_row<T>(p, tile, tile.template weight_row<COLS / 2>(p, i)); });
     T* const ring = reinterpret_cast<T*>(memory);
     const auto copy = [&](uint32_t k, T* to) {
         const uint32_t at = k + x.vector() * LANES<T>;

@@ -6,17 +6,26 @@
 #pragma once
 
 #include "gemm.cuh"
+#include "scales.cuh"
 
 // A vector of a row on its way: N numbers of shared memory made of SPAN numbers of the row. This one is 16 bytes of
 // floating-point numbers.
 template <typename T, bool GUARDED>
 struct FloatVector {
+    typedef T Stored;
     typedef float Number;
     static constexpr int N = LANES<T>;
     static constexpr int SPAN = N;
 
     const T* row;
     uint4 held;
+
+    // Of a weight's row.
+    template <typename Params, typename Tile, typename At>
+    __device__ static FloatVector of(const Params& params, const Tile& tile, At at)
+    {
+        return {plain_row<T>(product(params), tile, at), {}};
+    }
 
     // The vector from number k on, zeros from `inner` on.
     __device__ void read(uint32_t k, uint32_t inner)
@@ -109,11 +118,12 @@ __device__ inline void store_four(float* to, const int32_t* sums)
 }
 
 // A block makes ROWS by COLS of out, a warp 8 * HIGH by 4 * WIDE, a thread HIGH by WIDE in pieces of 4 by 4; numbers of
-// out, in T, are stored OUTS at a time. `x_of` and `w_of` give the vectors of a row of the tile.
-template <typename X, typename W, typename T, int OUTS, int ROWS, int COLS, int HIGH, int WIDE, typename XOf, typename WOf,
+// out, in T, are stored OUTS at a time. X and W are the vectors of the two factors.
+template <typename X, typename W, typename T, int OUTS, int ROWS, int COLS, int HIGH, int WIDE, typename Params,
           typename Scaled>
-__device__ void gemm_by_threads(const GemmParams& p, XOf x_of, WOf w_of, Scaled scaled)
+__device__ void gemm_by_threads(const Params& params, Scaled scaled)
 {
+    const GemmParams& p = product(params);
     typedef typename X::Number Number;
     static_assert(X::N == W::N && X::SPAN == W::SPAN, "the same numbers of both factors");
     constexpr int N = X::N, STEP = 2 * N, TAKEN = 2 * X::SPAN, PITCH = ROWS + COLS;
@@ -128,8 +138,8 @@ __device__ void gemm_by_threads(const GemmParams& p, XOf x_of, WOf w_of, Scaled 
     const uint32_t lane_row = lane / 2 % 8, lane_col = lane % 2 + lane / 16 * 2;
     const uint32_t warp_row = warp / WARPS_WIDE * WARP_ROWS, warp_col = warp % WARPS_WIDE * WARP_COLS;
 
-    Stage<X, ROWS, THREADS> x([&](uint32_t i) { return x_of(tile, i); });
-    Stage<W, COLS, THREADS> w([&](uint32_t i) { return w_of(tile, i); });
+    Stage<X, ROWS, THREADS> x([&](uint32_t i) { return X{tile.template x_row<typename X::Stored>(p, i), {}}; });
+    Stage<W, COLS, THREADS> w([&](uint32_t i) { return W::of(params, tile, tile.template weight_row<WARP_COLS>(p, i)); });
     Number sums[HIGH][WIDE] = {};
     x.read(0, p.inner);
     w.read(0, p.inner);
@@ -183,3 +193,13 @@ __device__ void gemm_by_threads(const GemmParams& p, XOf x_of, WOf w_of, Scaled 
             scaled);
     }
 }
+
+// Tiles, their threads' parts, threads and blocks on a multiprocessor of all such kernels: TILE is a macro that makes one.
+#define GEMM_TILES_BY_THREADS(TILE, dtype, T)                                                      \
+    TILE(128x128, dtype, T, LANES<T>, false, 128, 128, 8, 8, 256, 2)                               \
+    TILE(64x64, dtype, T, LANES<T>, false, 64, 64, 4, 8, 128, 4)                                   \
+    TILE(guarded, dtype, T, 1, true, 64, 64, 4, 8, 128, 4)
+
+// Cards with tensor cores make products of fp16 activations there.
+template <typename T>
+constexpr bool IS_BY_THREADS = sizeof(T) != sizeof(Half) || !ptx::HAS_MMA_K8;

@@ -14,7 +14,7 @@ constexpr bool IS_HERE = N == 1 || sizeof(T) != sizeof(Half) || !ptx::HAS_MMA_K8
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS) gemv_##name(GemvParams p) \
     {                                                                                              \
         if constexpr (IS_HERE<T, N>) {                                                             \
-            gemv<T, Out, FloatReader<T, N>, ROWS>(p);                                                              \
+            gemv<Out, Sums<T, FloatReader<T, N>, ROWS>>(p);                                   \
         } else {                                                                                   \
             __trap();                                                                              \
         }                                                                                          \
@@ -23,7 +23,7 @@ constexpr bool IS_HERE = N == 1 || sizeof(T) != sizeof(Half) || !ptx::HAS_MMA_K8
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS) gemv_gate_##name(GemvParams p) \
     {                                                                                              \
         if constexpr (IS_HERE<T, N>) {                                                             \
-            gemv_gate<T, FloatReader<T, N>, ROWS>(p);                                                              \
+            gemv_gate<T, Sums<T, FloatReader<T, N>, ROWS>>(p);                                \
         } else {                                                                                   \
             __trap();                                                                              \
         }                                                                                          \

@@ -56,9 +56,14 @@ __device__ Number scatter_sums(const Number (&x)[N])
     }
 }
 
-// One lane's part of the sums of COLS weights with ROWS rows, and of the rows' squares.
-template <typename T, typename Reader, int ROWS, int COLS>
+// What is added up of columns and rows is a class like this one: how a weight is read, one lane's part of the sums, what a
+// sum becomes. This one is of floating-point numbers T with numbers of Reader, and has the rows' squares beside the sums.
+template <typename T, typename Weights, int OF_ROWS>
 struct Sums {
+    typedef Weights Reader;
+    typedef float Number;
+    typedef typename Reader::Params Params;
+    static constexpr int ROWS = OF_ROWS, COLS = HIRED_GEMV_COLS;
     // Steps along the weights that are under way at a time.
     static constexpr int STEPS = ROWS <= 2 && Reader::CHUNK == Reader::NUMBERS ? 2 : 1;
     static constexpr int N = Reader::NUMBERS, CHUNK = Reader::CHUNK;
@@ -132,11 +137,18 @@ struct Sums {
     }
 
     // What the norm multiplies row `row` with, after the sums are complete. All lanes together.
-    __device__ float scale(const GemvParams& p, uint32_t row)
+    __device__ float norm(const GemvParams& p, uint32_t row)
     {
         if (!p.norm) return 1.0f;
         const float square = __shfl_sync(ALL_LANES, scatter_sums(squares), row * (WARP / ROWS));
         return rms_scale<T>(square, p.inverse_inner, p.eps);
+    }
+
+    // A sum with its bias.
+    __device__ static float number(const Params&, uint32_t, uint32_t, uint32_t column, float sum, float norm,
+                                   const float* bias)
+    {
+        return fmaf(sum, norm, bias ? bias[column] : 0.0f);
     }
 };
 
@@ -204,11 +216,12 @@ __device__ inline void conclude_gate(const GemvParams& p, uint32_t row, uint32_t
     static_cast<Out*>(p.outs[0])[static_cast<size_t>(row) * p.cols[0] + column] = from_float_saturating<Out>(silu(gate) * up);
 }
 
-template <typename T, typename Out, typename Reader, int ROWS>
-__device__ void gemv(const typename Reader::Params& params)
+template <typename Out, typename Way>
+__device__ void gemv(const typename Way::Params& params)
 {
-    constexpr int COLS = HIRED_GEMV_COLS;
-    const GemvParams& p = Reader::product(params);
+    constexpr int COLS = HIRED_GEMV_COLS, ROWS = Way::ROWS;
+    typedef typename Way::Reader Reader;
+    const GemvParams& p = product(params);
     const Tile tile(p);
     if (tile.first >= tile.cols) return;
 
@@ -217,25 +230,27 @@ __device__ void gemv(const typename Reader::Params& params)
     for (int c = 0; c < COLS; c++)
         // Columns that are not there repeat the last.
         w[c] = Reader::of(params, tile.weight, tile.which, min(tile.first + c, tile.cols - 1));
-    Sums<T, Reader, ROWS, COLS> all;
+    Way all;
     all.add(p, w);
 
-    float flat[COLS * ROWS];
+    typename Way::Number flat[COLS * ROWS];
 #pragma unroll
     for (int i = 0; i < COLS * ROWS; i++) flat[i] = all.sums[i / ROWS][i % ROWS];
     const Share<ROWS, COLS> share;
     const uint32_t column = tile.first + share.column;
-    const float sum = scatter_sums(flat);
-    const float scale = all.scale(p, share.row);
+    const auto sum = scatter_sums(flat);
+    const float norm = all.norm(p, share.row);
     if (!share.stores || share.row >= p.rows || column >= tile.cols) return;
-    conclude<Out>(p, tile, share.row, column, fmaf(sum, scale, tile.bias ? tile.bias[column] : 0.0f));
+    const float y = Way::number(params, tile.which, share.row, column, sum, norm, tile.bias);
+    conclude<Out>(p, tile, share.row, column, y);
 }
 
-template <typename T, typename Reader, int ROWS>
-__device__ void gemv_gate(const typename Reader::Params& params)
+template <typename Out, typename Way>
+__device__ void gemv_gate(const typename Way::Params& params)
 {
-    constexpr int COLS = HIRED_GEMV_COLS / 2;
-    const GemvParams& p = Reader::product(params);
+    constexpr int COLS = HIRED_GEMV_COLS / 2, ROWS = Way::ROWS;
+    typedef typename Way::Reader Reader;
+    const GemvParams& p = product(params);
     const uint32_t first = (blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP) * COLS;
     if (first >= p.cols[0]) return;
 
@@ -243,10 +258,10 @@ __device__ void gemv_gate(const typename Reader::Params& params)
 #pragma unroll
     for (int c = 0; c < 2 * COLS; c++)
         w[c] = Reader::of(params, p.weights[c / COLS], c / COLS, min(first + c % COLS, p.cols[0] - 1));
-    Sums<T, Reader, ROWS, 2 * COLS> all;
+    Way all;
     all.add(p, w);
 
-    float gates[COLS * ROWS], ups[COLS * ROWS];
+    typename Way::Number gates[COLS * ROWS], ups[COLS * ROWS];
 #pragma unroll
     for (int i = 0; i < COLS * ROWS; i++) {
         gates[i] = all.sums[i / ROWS][i % ROWS];
@@ -254,11 +269,11 @@ __device__ void gemv_gate(const typename Reader::Params& params)
     }
     const Share<ROWS, COLS> share;
     const uint32_t column = first + share.column;
-    const float gate = scatter_sums(gates);
-    const float up = scatter_sums(ups);
-    const float scale = all.scale(p, share.row);
+    const auto gate = scatter_sums(gates);
+    const auto up = scatter_sums(ups);
+    const float norm = all.norm(p, share.row);
     if (!share.stores || share.row >= p.rows || column >= p.cols[0]) return;
-    const float g = fmaf(gate, scale, p.biases[0] ? p.biases[0][column] : 0.0f);
-    const float u = fmaf(up, scale, p.biases[1] ? p.biases[1][column] : 0.0f);
-    conclude_gate<T>(p, share.row, column, g, u);
+    const float g = Way::number(params, 0, share.row, column, gate, norm, p.biases[0]);
+    const float u = Way::number(params, 1, share.row, column, up, norm, p.biases[1]);
+    conclude_gate<Out>(p, share.row, column, g, u);
 }

@@ -3,6 +3,23 @@
 
 #include "prelude.cuh"
 
+// The parameters that are the same with and without scales.
+template <typename Params>
+__device__ inline const Params& product(const Params& p)
+{
+    return p;
+}
+
+__device__ inline const GemmParams& product(const ScaledGemmParams& p)
+{
+    return p.product;
+}
+
+__device__ inline const GemvParams& product(const ScaledGemvParams& p)
+{
+    return p.product;
+}
+
 // One of the weights' scales. Written out: an index that varies would put the parameters on the stack.
 __device__ inline const void* scales_of(const FactorScales& scales, uint32_t which)
 {
@@ -29,17 +46,3 @@ struct Int8Sums {
         for (int i = 0; i < N; i++) x[i] = scaled(__float_as_int(x[i]), of_weight[i], of_row);
     }
 };
-
-// Eight int4 codes of a word, each plus 8, times their scale: exact. A code becomes the upper bits of a fraction,
-// 1 + code / 16, so that one multiply-add takes off the 1 and the 8.
-template <int N>
-__device__ inline void widen_codes(uint32_t word, float scale, float (&to)[N])
-{
-    static_assert(N <= 8, "codes of one word");
-    const float factor = 16.0f * scale, less = -24.0f * scale;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        const uint32_t bits = i < 5 ? word << (19 - 4 * i) : word >> (4 * i - 19);
-        to[i] = fmaf(__uint_as_float((bits & 0x00780000u) | 0x3f800000u), factor, less);
-    }
-}

@@ -5,6 +5,7 @@
 // Weights whose products are not fp32 (int8) have kernels of their own.
 #pragma once
 
+#include "groups.cuh"
 #include "scales.cuh"
 
 // Plain numbers.
@@ -16,12 +17,7 @@ struct FloatReader {
 
     const T* row;
 
-    __device__ static const GemvParams& product(const Params& p)
-    {
-        return p;
-    }
-
-    // Of row `at` of a weight.
+    // Of row `at` of the weight `which`.
     __device__ static FloatReader of(const Params& p, const void* weight, uint32_t, uint32_t at)
     {
         return {static_cast<const T*>(weight) + static_cast<size_t>(at) * p.w_stride};
@@ -52,11 +48,6 @@ struct FloatReader<T, 1> {
 
     const T* row;
 
-    __device__ static const GemvParams& product(const Params& p)
-    {
-        return p;
-    }
-
     __device__ static FloatReader of(const Params& p, const void* weight, uint32_t, uint32_t at)
     {
         return {static_cast<const T*>(weight) + static_cast<size_t>(at) * p.w_stride};
@@ -77,44 +68,48 @@ struct FloatReader<T, 1> {
     };
 };
 
-// int4 codes in groups: the 32 of a piece are in one group.
-struct Int4Reader {
+// Codes in groups: those of a piece are in one group.
+template <typename Codes>
+struct GroupReader {
     typedef ScaledGemvParams Params;
-    static constexpr int NUMBERS = 32;
+    typedef typename Codes::Shared Shared;
+    static constexpr int NUMBERS = 128 / Codes::BITS;
     static constexpr int CHUNK = 8;
 
     const uint8_t* row;
-    const Half* scales;
+    const Shared* shared;
     uint32_t group_bits;
 
-    __device__ static const GemvParams& product(const Params& p)
-    {
-        return p.product;
-    }
-
-    __device__ static Int4Reader of(const Params& p, const void* weight, uint32_t which, uint32_t at)
+    __device__ static GroupReader of(const Params& p, const void* weight, uint32_t which, uint32_t at)
     {
         const size_t number = static_cast<size_t>(at) * p.product.w_stride;
         const uint32_t bits = p.scales.group_bits;
-        return {static_cast<const uint8_t*>(weight) + number / 2,
-                static_cast<const Half*>(scales_of(p.scales, which)) + (number >> bits), bits};
+        return {static_cast<const uint8_t*>(weight) + number * Codes::BITS / 8,
+                static_cast<const Shared*>(scales_of(p.scales, which)) + (number >> bits), bits};
     }
 
     struct Piece {
         uint4 bits;
-        Half scale;
+        Shared shared;
 
-        __device__ void read(const Int4Reader& from, uint32_t k)
+        __device__ void read(const GroupReader& from, uint32_t k)
         {
-            bits = ptx::load_streaming(from.row + k / 2);
-            scale = from.scales[k >> from.group_bits];
+            bits = ptx::load_streaming(from.row + k * Codes::BITS / 8);
+            shared = from.shared[k >> from.group_bits];
         }
 
-        // The next word.
+        // The next words.
         __device__ void widen(float (&to)[CHUNK])
         {
-            widen_codes(bits.x, to_float(scale), to);
-            bits.x = bits.y, bits.y = bits.z, bits.z = bits.w;
+            if constexpr (Codes::BITS == 4) {
+                const uint32_t words[1] = {bits.x};
+                widen_codes<Codes>(words, shared, to);
+                bits.x = bits.y, bits.y = bits.z, bits.z = bits.w;
+            } else {
+                const uint32_t words[2] = {bits.x, bits.y};
+                widen_codes<Codes>(words, shared, to);
+                bits.x = bits.z, bits.y = bits.w;
+            }
         }
     };
 };

@@ -7,6 +7,7 @@ mod common;
 mod emulator;
 
 use common::folder::{edit_tensor, model_copy};
+use common::integers::{Golden, folder};
 use emulator::{Build, Emulator};
 use hired::format::Dtype;
 use hired::quant::{Quantization, Scheme, Scope, quantize};
@@ -200,6 +201,44 @@ fn child_folders() {
     }
     assert_eq!(cases[0].0, cases[1].0);
     assert!(apart(&cases[0].1[0], &cases[1].1[0]) < 0.06);
+}
+
+/// Folders of other tools, with codes in groups and zero points: transformers' tokens, alone and in batches.
+#[test]
+fn folders_of_others_answer_as_transformers_does() {
+    on_emulator("child_others");
+}
+
+#[test]
+#[ignore = "child"]
+fn child_others() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["awq", "int4-channel", "int8-group", "int8-channel"] {
+        let (path, golden) = folder(dir.path(), kind, |_, _| {});
+        let Golden { image, prompt, logits, tokens } = golden;
+        let full = Request::new(prompt)
+            .with_image(image)
+            .with_selection(Selection::default().with_budget(Budget::Full))
+            .with_max_new_tokens(tokens.len())
+            .with_ignore_eos(true)
+            .with_keep_stages(true);
+        let fewer = full.clone().with_selection(Selection::default());
+        let requests = [full, fewer];
+        let [cpu, cuda] = [Device::Cpu, Device::Cuda(None)].map(|device| {
+            let mut engine = Engine::load(&path, options(device, Dtype::F32)).unwrap();
+            answers(&mut engine, &requests, kind)
+        });
+        assert_eq!(cuda.0, cpu.0, "{kind}");
+        assert_eq!(cuda.0[0], tokens, "{kind}");
+        let off = apart(&logits, &cuda.1[0]);
+        assert!(off < 1e-4, "{kind}: logits {off:.1e} from those of transformers");
+        // With fp16 activations, as on a real card.
+        let half = options(Device::Cuda(None), Dtype::F16);
+        let half = answers(&mut Engine::load(&path, half).unwrap(), &requests, kind);
+        let off = apart(&logits, &half.1[0]);
+        assert!(off < 0.02, "{kind}: logits {off:.1e} from those of transformers in fp16");
+        println!("{kind}: logits {off:.1e} apart in fp16");
+    }
 }
 
 /// A number that is not finite ends in the error that it ends in without integers.

@@ -7,6 +7,8 @@ mod card;
 mod emulator;
 #[path = "support/numbers.rs"]
 mod numbers;
+#[path = "support/params.rs"]
+mod params;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
@@ -14,25 +16,7 @@ use hired::format::Dtype;
 use hired::ops::cuda::matmul::choose::Kernels;
 use hired::ops::cuda::matmul::gemm::{Launches, Product, Split};
 use numbers::{Numbers, download, upload};
-
-#[repr(C)]
-struct Params {
-    x: u64,
-    weights: [u64; 3],
-    biases: [u64; 3],
-    outs: [u64; 3],
-    sums: u64,
-    cols: [u32; 3],
-    out_strides: [u32; 3],
-    rows: u32,
-    inner: u32,
-    x_stride: u32,
-    w_stride: u32,
-    parts: u32,
-    activation: u32,
-    epilogue: u32,
-    reserved: u32,
-}
+use params::GemmParams;
 
 const ADD: u32 = 1;
 const GATE: u32 = 2;
@@ -120,7 +104,7 @@ impl Case {
         let out = |i: usize| {
             if i < self.outs() { upload(&card, old(i), self.dtype, self.shift) } else { 0 }
         };
-        let params = Params {
+        let params = GemmParams {
             x: upload(&card, x, self.dtype, self.shift),
             weights: [0, 1, 2].map(|i| up(i).unwrap_or(0)),
             biases: [0, 1, 2].map(|i| if self.bias { bias(i).unwrap_or(0) } else { 0 }),
@@ -137,7 +121,7 @@ impl Case {
             parts: split.parts as u32,
             activation: self.activation,
             epilogue: self.epilogue,
-            reserved: 0,
+            ..Default::default()
         };
         card.run(&launches.product, (&raw const params).cast());
         if let Some(sum) = &launches.sum {

@@ -7,6 +7,8 @@ mod card;
 mod emulator;
 #[path = "support/numbers.rs"]
 mod numbers;
+#[path = "support/params.rs"]
+mod params;
 
 use card::{Card, ORDERS};
 use emulator::{Build, Emulator};
@@ -16,26 +18,7 @@ use hired::ops::cuda::launch::Launch;
 use hired::ops::cuda::matmul::choose::Kernels;
 use hired::ops::cuda::matmul::gemv::{Form, Gemv};
 use numbers::{Numbers, download, upload};
-
-#[repr(C)]
-#[derive(Clone, Copy, Default)]
-struct Params {
-    x: u64,
-    norm: u64,
-    weights: [u64; 3],
-    biases: [u64; 3],
-    outs: [u64; 3],
-    cols: [u32; 3],
-    rows: u32,
-    inner: u32,
-    x_stride: u32,
-    w_stride: u32,
-    activation: u32,
-    epilogue: u32,
-    inverse_inner: f32,
-    eps: f32,
-    reserved: u32,
-}
+use params::GemvParams;
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
@@ -117,7 +100,7 @@ impl Case {
         let mut x = vec![f32::NAN; self.shift];
         x.extend(&data.x[from * x_stride..to * x_stride]);
         let at = |i: usize| data.old[i][from * self.cols[i]..to * self.cols[i]].to_vec();
-        let mut params = Params {
+        let mut params = GemvParams {
             x: upload(&card, &x, self.dtype, 0) + (self.shift * self.dtype.size()) as u64,
             norm: if self.norm { card.upload(&data.norm) } else { 0 },
             cols: self.cols.map(|cols| cols as u32),
@@ -129,7 +112,7 @@ impl Case {
             epilogue: self.add.into(),
             inverse_inner: 1.0 / self.inner as f32,
             eps: 1e-5,
-            ..Params::default()
+            ..GemvParams::default()
         };
         for i in (0..3).filter(|&i| self.cols[i] > 0) {
             params.weights[i] = upload(&card, &data.weights[i], self.dtype, 0);

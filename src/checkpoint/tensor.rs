@@ -135,6 +135,8 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     range: Range<usize>,
     shard: Arc<Shard>,
+    /// Which row of the stored tensor is the first of this one.
+    first: usize,
     /// How the elements are made when they are taken, if they do not lie there.
     made: Option<Made>,
 }
@@ -178,7 +180,7 @@ impl Tensor {
         range: Range<usize>,
         shard: Arc<Shard>,
     ) -> Self {
-        Self { name, format, shape, range, shard, made: None }
+        Self { name, format, shape, range, shard, first: 0, made: None }
     }
 
     /// Integers with their scales, and zero points where there are some.
@@ -191,7 +193,7 @@ impl Tensor {
     ) -> Self {
         let Raw { range, shard, .. } = codes.clone();
         let made = Some(Made::Joined(Box::new(parts)));
-        Self { name: name.to_owned(), format, shape, range, shard, made }
+        Self { name: name.to_owned(), format, shape, range, shard, first: 0, made }
     }
 
     /// A tensor of numbers that are in no file.
@@ -199,7 +201,7 @@ impl Tensor {
         debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let range = 0..size_of_val(&numbers[..]);
         let shard = Arc::new(Shard { path: PathBuf::from(&name), data: Data::Made(numbers) });
-        Self { name, format: Format::F16, shape, range, shard, made: None }
+        Self { name, format: Format::F16, shape, range, shard, first: 0, made: None }
     }
 
     /// The same weight in integers, which are made when it is taken.
@@ -228,11 +230,16 @@ impl Tensor {
     /// [`Error::Model`] if numbers to be quantised are not finite.
     pub fn to_words(&self) -> Result<Vec<u32>> {
         match &self.made {
-            Some(Made::Quantized(_, scheme)) => quant::matrix(self, *scheme),
+            Some(Made::Quantized(_, scheme)) => quant::matrix(self, *scheme, self.first),
             Some(Made::Joined(parts)) => integers::words(self, parts),
             Some(Made::Rows(whole, rows)) => Ok(integers::rows(whole, &whole.to_words()?, rows)),
             None => Ok(bytemuck::pod_collect_to_vec(self.bytes())),
         }
+    }
+
+    /// Whether some of its rows are taken at the cost of these alone.
+    pub(crate) fn is_row_by_row(&self) -> bool {
+        !matches!(self.made, Some(Made::Joined(_) | Made::Rows(..)))
     }
 
     /// Format of [`Tensor::bytes`].
@@ -272,6 +279,7 @@ impl Tensor {
         let stride = self.range.len() / self.shape[0].max(1);
         self.range = self.range.start + rows.start * stride..self.range.start + rows.end * stride;
         self.shape[0] = rows.len();
+        self.first += rows.start;
         self
     }
 

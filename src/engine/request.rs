@@ -7,7 +7,7 @@ use crate::image::Resample;
 use crate::ops::cuda::Gemm;
 use crate::ops::footprint::Footprint;
 use crate::ops::sample::Sampling;
-use crate::quant::{Packing, Quantization};
+use crate::quant::Quantization;
 use crate::select::{Budget, Selection};
 use crate::setters::setters;
 use crate::{Error, Result};
@@ -81,7 +81,7 @@ impl EngineOptions {
         }
     }
 
-    /// Fails for what there are no kernels for yet: some kinds of integer weights, vision towers without a class token.
+    /// Fails for what there are no kernels for yet: vision towers without a class token.
     pub(super) fn check_on_cuda(&self, config: &ModelConfig) -> Result<()> {
         if config.vision.layer_scale() {
             let what = "InternVL is computed on the CPU only so far: choose the device cpu";
@@ -92,15 +92,7 @@ impl EngineOptions {
                 "SigLIP's vision tower is computed on the CPU only so far: choose the device cpu";
             return Err(Error::Request(what.into()));
         }
-        match config.quantization {
-            Some(stored @ (Packing::Awq { .. } | Packing::Packed { bits: 8, .. })) => {
-                Err(Error::Request(format!(
-                    "weights in {stored} are computed on the CPU only so far: choose the device cpu, or take the folder \
-                     that they were made from, with --dtype q8 or q4"
-                )))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// The format of the cache on the CPU.

@@ -9,25 +9,29 @@ use crate::checkpoint::Tensor;
 use crate::format::Format;
 use crate::{Error, Result};
 
-/// The matrix as [`Format::Q8`] or [`Format::Q4`] has it, in words, so that its scales are aligned.
+/// The matrix as [`Format::Q8`] or [`Format::Q4`] has it, in words, so that its scales are aligned. `first` is which row of the
+/// stored tensor its first one is. Beside the result this takes two bytes a row and a row for each thread.
 ///
 /// # Errors
 /// As [`rows`].
-pub(crate) fn matrix(tensor: &Tensor, scheme: Scheme) -> Result<Vec<u32>> {
+pub(crate) fn matrix(tensor: &Tensor, scheme: Scheme, first: usize) -> Result<Vec<u32>> {
     let (count, columns) = (tensor.shape[0], tensor.shape[1]);
     let format = scheme.format();
     let mut words = vec![0u32; format.bytes(count, columns).div_ceil(size_of::<u32>())];
     let bytes =
         &mut bytemuck::cast_slice_mut::<u32, u8>(&mut words)[..format.bytes(count, columns)];
     let (place, codes) = bytes.split_at_mut(format.scales(count, columns) * format.align());
-    let mut scales = vec![f16::ZERO; format.scales(count, columns)];
-    rows(tensor, scheme, 0, tensor.bytes(), &mut scales, codes)?;
     match scheme {
         Scheme::Q8 => {
+            let mut scales = vec![f16::ZERO; count];
+            rows(tensor, scheme, first, tensor.bytes(), &mut scales, codes)?;
             let place: &mut [f32] = bytemuck::cast_slice_mut(place);
             place.iter_mut().zip(&scales).for_each(|(to, scale)| *to = scale.to_f32());
         }
-        Scheme::Q4 { .. } => place.copy_from_slice(bytemuck::cast_slice(&scales)),
+        Scheme::Q4 { .. } => {
+            let place = bytemuck::cast_slice_mut(place);
+            rows(tensor, scheme, first, tensor.bytes(), place, codes)?;
+        }
     }
     Ok(words)
 }

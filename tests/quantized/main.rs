@@ -1,8 +1,11 @@
 //! Requests with integer weights on the CPU: int4 against the same numbers in f32, int8 against what rounding costs, both
 //! alone and in batches, with the memory that was predicted.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod others;
 
+use common::integers::Stored;
 use half::f16;
 use hired::quant::{Quantization, Scheme, Scope, quantize};
 use hired::{
@@ -263,8 +266,6 @@ fn a_quantised_folder_answers_as_the_dense_one_quantised_while_it_loads() {
         }
     }
 }
-
-type Stored = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
 /// The quantised demo model with its tensors changed.
 fn changed(dir: &Path, scheme: Scheme, change: impl FnOnce(&mut Stored)) -> PathBuf {

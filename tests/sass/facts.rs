@@ -76,6 +76,36 @@ const GEMV_Q8: [&str; 8] = [
     "gemv_gate_rows8_q8_f16",
 ];
 
+/// Of a format whose codes share scales in groups: its products by FMA.
+const fn fma_groups(file: &'static str, kernels: &'static [&'static str]) -> Fact {
+    Fact {
+        file,
+        kernels,
+        architectures: &[61, 70],
+        work: "FFMA",
+        what: "four of five instructions multiply, and a third of them stand behind the first global load",
+        holds: |body| {
+            let products = count(body, "FFMA");
+            let overlap = before_loads(body, "FFMA").is_some_and(|n| 3 * n <= 2 * products);
+            5 * products >= 4 * body.len() && overlap && products >= 8 * count(body, "LDS")
+        },
+    }
+}
+
+/// The same on tensor cores.
+const fn mma_groups(file: &'static str, kernels: &'static [&'static str]) -> Fact {
+    Fact {
+        file,
+        kernels,
+        architectures: &[75, 80, 86, 89, 90],
+        work: "HMMA",
+        what: "all products stand behind the first global load, and are more than the reads of shared memory",
+        holds: |body| {
+            before_loads(body, "HMMA") == Some(0) && count(body, "HMMA") > count(body, "LDS")
+        },
+    }
+}
+
 /// Every load of global memory takes 16 bytes, and there is one; copies to shared memory (LDGSTS) count too.
 pub fn loads_are_wide(body: &[Instruction]) -> bool {
     let loads =
@@ -89,7 +119,7 @@ pub fn before_loads(body: &[Instruction], work: &str) -> Option<usize> {
     Some(count(&body[..first], work))
 }
 
-pub const FACTS: [Fact; 20] = [
+pub const FACTS: [Fact; 26] = [
     Fact {
         file: "gemm_fma",
         kernels: &FMA,
@@ -253,4 +283,10 @@ pub const FACTS: [Fact; 20] = [
         what: "the next weights are on their way before these are multiplied",
         holds: |body| before_loads(body, "IDP") == Some(0),
     },
+    fma_groups("gemm_fma_q4", &["gemm_fma_128x128_q4_f16", "gemm_fma_128x128_q4_f32"]),
+    fma_groups("gemm_fma_awq", &["gemm_fma_128x128_awq_f16", "gemm_fma_128x128_awq_f32"]),
+    fma_groups("gemm_fma_w8a16", &["gemm_fma_128x128_w8a16_f16", "gemm_fma_128x128_w8a16_f32"]),
+    mma_groups("gemm_mma_q4", &["gemm_mma_128x128_q4_f16", "gemm_mma_64x64_q4_f16"]),
+    mma_groups("gemm_mma_awq", &["gemm_mma_128x128_awq_f16", "gemm_mma_64x64_awq_f16"]),
+    mma_groups("gemm_mma_w8a16", &["gemm_mma_128x128_w8a16_f16", "gemm_mma_64x64_w8a16_f16"]),
 ];

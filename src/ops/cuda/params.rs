@@ -161,19 +161,19 @@ kernels! {
         "whole accesses of 8 numbers": !l.is_vector() || (p.cols.is_multiple_of(8) && p.x_stride.is_multiple_of(8)),
         "a thread keeps 32 numbers": !l.is_vector() || p.stride <= l.block * 32,
     }
-    ScaledGemmParams: ["gemm_dp4a", "gemm_mma8_q8", "gemm_mma16_q8", "gemm_fma_q4", "gemm_mma_q4"] ["gemm_"] |p, l| {
+    ScaledGemmParams: ["gemm_dp4a", "gemm_mma8_q8", "gemm_mma16_q8", "gemm_fma_q4", "gemm_mma_q4", "gemm_fma_awq", "gemm_mma_awq", "gemm_fma_w8a16", "gemm_mma_w8a16"] ["gemm_"] |p, l| {
         "as without scales": !l.is_vector() || p.product.broken(l).is_none(),
         "at least one row, column and number": p.product.rows > 0 && p.product.cols[0] > 0 && p.product.inner > 0,
         "scales for each weight": (0..3).all(|i| p.product.cols[i] == 0 || !p.scales.weights[i].is_null()),
-        "scales for the rows of codes": l.file.ends_with("q4") || !p.scales.rows.is_null(),
+        "scales for the rows of codes": !l.file.ends_with("q8") && l.file != "gemm_dp4a" || !p.scales.rows.is_null(),
         "weights and scales at multiples of 16": (p.product.weights.iter().chain(&p.scales.weights)).all(|at| at.addr().is_multiple_of(16)),
         "whole words": [p.product.inner, p.product.x_stride, p.product.w_stride].iter().all(|n| n.is_multiple_of(16)),
-        "codes in one part": l.file.ends_with("q4") || p.product.parts == 1,
+        "codes in one part": !l.file.ends_with("q8") && l.file != "gemm_dp4a" || p.product.parts == 1,
     }
-    ScaledGemvParams: ["gemv_q8", "gemv_q4"] ["gemv_"] |p, l| {
+    ScaledGemvParams: ["gemv_q8", "gemv_q4", "gemv_awq", "gemv_w8a16"] ["gemv_"] |p, l| {
         "as without scales": p.product.broken(l).is_none(),
         "scales for each weight": (0..3).all(|i| p.product.cols[i] == 0 || !p.scales.weights[i].is_null()),
-        "codes have scales and no norm": l.file == "gemv_q4" || (!p.scales.rows.is_null() && p.product.norm.is_null()),
+        "codes have scales and no norm": l.file != "gemv_q8" || (!p.scales.rows.is_null() && p.product.norm.is_null()),
         "whole vectors": [p.product.inner, p.product.x_stride, p.product.w_stride].iter().all(|n| n.is_multiple_of(16)),
     }
     VisionAttentionParams: ["attention_vision"] ["attention_vision_"] |p, l| {

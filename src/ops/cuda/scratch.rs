@@ -18,10 +18,18 @@ pub fn held(dense: Format, stored: Format) -> Format {
     if stored.is_integer() { stored } else { dense }
 }
 
+/// Bytes of what the numbers of a group share: a scale, with its zero point a word for both (`Awq` in kernels/groups.cuh).
+pub fn shared(format: Format) -> usize {
+    match format {
+        Format::Awq { .. } => WORD,
+        _ => format.align(),
+    }
+}
+
 /// A matrix of weights: its scales, then its numbers, row by row with padding.
 pub fn matrix(format: Format, rows: usize, cols: usize) -> Parts<2> {
     let stride = format.stride(cols);
-    let scales = format.scales(rows, cols) * format.align();
+    let scales = format.scales(rows, cols) * shared(format);
     Parts::of([scales, format.code_bytes(rows, stride)])
 }
 

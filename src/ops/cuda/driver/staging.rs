@@ -7,6 +7,7 @@ use crate::checkpoint::Tensor;
 use crate::format::Format;
 use crate::ops::cuda::driver::error::refused;
 use crate::ops::cuda::driver::queue::Queue;
+use crate::ops::cuda::scratch;
 use cudarc::driver::CudaContext;
 use cudarc::driver::result::{self, event};
 use cudarc::driver::sys::{CUevent, CUevent_flags};
@@ -99,11 +100,31 @@ impl Staging {
         }
     }
 
-    /// The same of integers: their scales, and their codes in padded rows.
+    /// The same of integers. Where rows are made one by one, the host holds a buffer's worth of them at a time.
     unsafe fn copy_integers(&mut self, queue: &Queue, tensor: &Tensor, place: Place) -> Result<()> {
+        let Place { rows, cols, stride, format, .. } = place;
+        let row = format.code_bytes(1, stride);
+        let panel = if tensor.is_row_by_row() { (SLOT / row.max(1)).max(1) } else { rows.max(1) };
+        for first in (0..rows).step_by(panel) {
+            let now = first..rows.min(first + panel);
+            let scales = format.scales(first, cols) * scratch::shared(format);
+            let place = Place {
+                address: place.address + (first * row) as u64,
+                scales: place.scales + scales as u64,
+                rows: now.len(),
+                ..place
+            };
+            let words = tensor.clone().rows(now).to_words()?;
+            // SAFETY: upheld by this function's own contract: the place is a part of that one.
+            unsafe { self.copy_panel(queue, &words, place)? };
+        }
+        Ok(())
+    }
+
+    /// Rows of integers in their format: what groups share, and the codes in padded rows.
+    unsafe fn copy_panel(&mut self, queue: &Queue, words: &[u32], place: Place) -> Result<()> {
         let Place { address, scales, rows, cols, stride, format } = place;
-        let words = tensor.to_words()?;
-        let bytes = &bytemuck::cast_slice::<u32, u8>(&words)[..format.bytes(rows, cols)];
+        let bytes = &bytemuck::cast_slice::<u32, u8>(words)[..format.bytes(rows, cols)];
         let (numbers, codes) = bytes.split_at(bytes.len() - format.code_bytes(rows, cols));
         let [row, padded] = [cols, stride].map(|count| format.code_bytes(1, count));
         let fill = |at: usize, out: &mut [u8]| {
@@ -119,11 +140,19 @@ impl Staging {
                 out = rest;
             }
         };
+        let zeros = format.zeros(rows, cols);
+        let (of_groups, zeros) = numbers.split_at(numbers.len() - zeros);
         // SAFETY: upheld by this function's own contract.
         unsafe {
-            self.send(queue, scales, numbers.len(), |at, out| {
-                out.copy_from_slice(&numbers[at..][..out.len()]);
-            })?;
+            if zeros.is_empty() {
+                self.send(queue, scales, of_groups.len(), |at, out| {
+                    out.copy_from_slice(&of_groups[at..][..out.len()]);
+                })?;
+            } else {
+                self.send(queue, scales, zeros.len() * size_of::<u32>(), |at, out| {
+                    zero_points(at / size_of::<u32>(), of_groups, zeros, out);
+                })?;
+            }
             self.send(queue, address, rows * padded, fill)
         }
     }
@@ -182,6 +211,16 @@ impl Drop for Staging {
                 let _ = result::free_host(slot.memory);
             }
         }
+    }
+}
+
+/// Writes scales and zero points of groups from `first` on as kernels/groups.cuh has them: a word each, the scale below, above it
+/// the upper half of 1 + zero / 16 in f32.
+fn zero_points(first: usize, scales: &[u8], zeros: &[u8], out: &mut [u8]) {
+    for (i, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let zero = bf16::from_f32(1.0 + f32::from(zeros[first + i]) / 16.0).to_le_bytes();
+        let scale = &scales[2 * (first + i)..][..2];
+        *out = [scale[0], scale[1], zero[0], zero[1]];
     }
 }
 

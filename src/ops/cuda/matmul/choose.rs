@@ -1,8 +1,8 @@
 //! Which kernels multiply: by code path and by the formats of the two factors, as rows of one table. Tile and variant
 //! follow from the shape, see [`super::gemm`] and [`super::gemv`].
 //!
-//! A new format of weights gets a row for each format of activations that it is multiplied with, a reader in
-//! `kernels/weights.cuh`, and a vector or a stage for `kernels/gemm_*.cuh`.
+//! A new format of weights gets a row for each format of activations that it is multiplied with, and, where its numbers
+//! share scales in groups, a kind of codes in `kernels/groups.cuh` with the three files that make its kernels.
 
 use super::Factors;
 use super::gemm::{self, Family, Launches, Product};
@@ -37,9 +37,11 @@ const fn row(
 
 /// Of any group.
 const Q4: Format = Format::Q4 { group: 0 };
+const AWQ: Format = Format::Awq { group: 0 };
+const W8A16: Format = Format::W8A16 { group: 0 };
 
 /// Of rows with the same formats the first one counts whose code path is not newer than the GPU's.
-const KERNELS: [Kernels; 13] = [
+const KERNELS: [Kernels; 19] = [
     row(Format::F16, Dtype::F16, 80, &gemm::MMA16, Way::Mma),
     row(Format::F16, Dtype::F16, 75, &gemm::MMA8, Way::Mma),
     // fp16 is storage here: numbers are widened and multiplied in fp32.
@@ -51,9 +53,15 @@ const KERNELS: [Kernels; 13] = [
     row(Format::Q8, Dtype::F32, 80, &gemm::MMA16_Q8, Way::Dp4a),
     row(Format::Q8, Dtype::F32, 75, &gemm::MMA8_Q8, Way::Dp4a),
     row(Format::Q8, Dtype::F32, 0, &gemm::DP4A, Way::Dp4a),
-    row(Q4, Dtype::F16, 75, &gemm::MMA_Q4, Way::FmaQ4),
-    row(Q4, Dtype::F16, 0, &gemm::FMA_Q4, Way::FmaQ4),
-    row(Q4, Dtype::F32, 0, &gemm::FMA_Q4, Way::FmaQ4),
+    row(Q4, Dtype::F16, 75, &gemm::MMA_Q4, Way::Groups("gemv_q4")),
+    row(Q4, Dtype::F16, 0, &gemm::FMA_Q4, Way::Groups("gemv_q4")),
+    row(Q4, Dtype::F32, 0, &gemm::FMA_Q4, Way::Groups("gemv_q4")),
+    row(AWQ, Dtype::F16, 75, &gemm::MMA_AWQ, Way::Groups("gemv_awq")),
+    row(AWQ, Dtype::F16, 0, &gemm::FMA_AWQ, Way::Groups("gemv_awq")),
+    row(AWQ, Dtype::F32, 0, &gemm::FMA_AWQ, Way::Groups("gemv_awq")),
+    row(W8A16, Dtype::F16, 75, &gemm::MMA_W8A16, Way::Groups("gemv_w8a16")),
+    row(W8A16, Dtype::F16, 0, &gemm::FMA_W8A16, Way::Groups("gemv_w8a16")),
+    row(W8A16, Dtype::F32, 0, &gemm::FMA_W8A16, Way::Groups("gemv_w8a16")),
 ];
 
 impl Kernels {
@@ -145,7 +153,14 @@ mod tests {
     fn integers_are_multiplied_on_every_code_path() {
         for path in [61, 70, 75, 80, 90] {
             for activations in [Dtype::F16, Dtype::F32] {
-                for weights in [Format::Q8, Format::Q4 { group: 32 }, Format::Q4 { group: 128 }] {
+                let group = 32;
+                for weights in [
+                    Format::Q8,
+                    Format::Q4 { group },
+                    Format::Q4 { group: 128 },
+                    Format::Awq { group },
+                    Format::W8A16 { group },
+                ] {
                     assert!(Kernels::of(path, Factors { weights, activations }).is_some());
                 }
             }

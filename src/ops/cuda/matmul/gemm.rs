@@ -6,9 +6,10 @@
 //! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
 
 use super::Factors;
-use crate::format::{Dtype, Format};
+pub use super::split::Split;
+use crate::format::Dtype;
 use crate::ops::cost::Cost;
-use crate::ops::cuda::abi::{HIRED_GEMM_PARTS, HIRED_ROW_THREADS};
+use crate::ops::cuda::abi::HIRED_ROW_THREADS;
 use crate::ops::cuda::launch::{Launch, WARP, variant};
 
 /// The shape of products with up to three weights: outs `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
@@ -50,55 +51,6 @@ impl Product {
             true => (2 * self.cols[0]).div_ceil(tile),
             false => self.cols.iter().map(|cols| cols.div_ceil(tile)).sum(),
         }
-    }
-}
-
-/// How the rows of x and of the weights are divided among blocks whose sums are added afterwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Split {
-    /// Equal ones.
-    pub parts: usize,
-}
-
-/// Parts are multiples of so many numbers: no format pads such rows, every access of 16 bytes fits, and groups are whole.
-fn unit(weights: Format) -> usize {
-    match weights {
-        Format::Q4 { group } | Format::Awq { group } | Format::W8A16 { group } => group,
-        Format::F16 | Format::Bf16 | Format::F32 | Format::Q8 => 16,
-    }
-}
-
-impl Split {
-    /// All at once.
-    pub const ONE: Self = Self { parts: 1 };
-
-    /// How products of so many rows are made, `widest` the most columns that one of their weights makes.
-    ///
-    /// It depends on nothing else but the size of groups of integers, neither on the GPU nor on the other products of the launch: a product has the same bits on
-    /// every run, on all GPUs of a code path, with a weight alone and beside others of at most its width. It has other
-    /// bits with another number of rows where that makes another split. Of a request whose number of rows is known only
-    /// after selection all is made in one part: its plan must have room for any fewer rows.
-    ///
-    /// Parts pay where one tile after another would leave most of a large card idle. Each costs a pass of its sums
-    /// through memory, a share of the product that goes with 1 / its length: so few tiles are divided into short parts, a
-    /// few more only into long ones. Predicted gains: 60 rows of 4096 from 4096 columns 1.4 (P40), 0.9 (T4), 1.9 (H200);
-    /// 636 rows of 4096 from 11008 1.06, 0.9, 1.3.
-    pub fn of(rows: usize, widest: usize, inner: usize, weights: Format) -> Self {
-        const EDGE: usize = 128;
-        let least = match rows.div_ceil(EDGE) * widest.div_ceil(EDGE) {
-            0..=48 => 1024,
-            49..=160 => 2560,
-            _ => return Self::ONE,
-        };
-        let fits =
-            |parts: &usize| inner.is_multiple_of(parts * unit(weights)) && inner / parts >= least;
-        let parts = (2..=HIRED_GEMM_PARTS as usize).rev().find(fits);
-        parts.map_or(Self::ONE, |parts| Self { parts })
-    }
-
-    /// Bytes of the sums of all parts, of so many columns together; nothing where there is one part.
-    pub fn bytes(&self, rows: usize, cols: usize) -> Option<usize> {
-        (self.parts > 1).then(|| self.parts * rows * cols * size_of::<f32>())
     }
 }
 
@@ -147,26 +99,15 @@ const THREADS_TILES: [Tile; 2] =
 
 const THREADS_GUARDED: Tile = tile("guarded", [64, 64], 128, 0.5, 0.5);
 
-pub(super) static FMA: Family = Family {
-    file: "gemm_fma",
-    kernel: "gemm_fma",
-    tiles: &THREADS_TILES,
-    guarded: THREADS_GUARDED,
-};
+const fn by_threads(file: &'static str, kernel: &'static str) -> Family {
+    Family { file, kernel, tiles: &THREADS_TILES, guarded: THREADS_GUARDED }
+}
 
-pub(super) static FMA_Q4: Family = Family {
-    file: "gemm_fma_q4",
-    kernel: "gemm_fma",
-    tiles: &THREADS_TILES,
-    guarded: THREADS_GUARDED,
-};
-
-pub(super) static DP4A: Family = Family {
-    file: "gemm_dp4a",
-    kernel: "gemm_dp4a",
-    tiles: &THREADS_TILES,
-    guarded: THREADS_GUARDED,
-};
+pub(super) static FMA: Family = by_threads("gemm_fma", "gemm_fma");
+pub(super) static FMA_Q4: Family = by_threads("gemm_fma_q4", "gemm_fma");
+pub(super) static FMA_AWQ: Family = by_threads("gemm_fma_awq", "gemm_fma");
+pub(super) static FMA_W8A16: Family = by_threads("gemm_fma_w8a16", "gemm_fma");
+pub(super) static DP4A: Family = by_threads("gemm_dp4a", "gemm_dp4a");
 
 const MMA_TILES: [Tile; 3] = [
     tile("128x128", [128, 128], 128, 1.0, 0.7),
@@ -176,20 +117,17 @@ const MMA_TILES: [Tile; 3] = [
 
 const MMA_GUARDED: Tile = tile("guarded", [64, 64], 128, 0.1, 0.1);
 
-pub(super) static MMA8: Family =
-    Family { file: "gemm_mma8", kernel: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+const fn on_tensor_cores(file: &'static str, kernel: &'static str) -> Family {
+    Family { file, kernel, tiles: &MMA_TILES, guarded: MMA_GUARDED }
+}
 
-pub(super) static MMA16: Family =
-    Family { file: "gemm_mma16", kernel: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
-
-pub(super) static MMA8_Q8: Family =
-    Family { file: "gemm_mma8_q8", kernel: "gemm_mma8", tiles: &MMA_TILES, guarded: MMA_GUARDED };
-
-pub(super) static MMA16_Q8: Family =
-    Family { file: "gemm_mma16_q8", kernel: "gemm_mma16", tiles: &MMA_TILES, guarded: MMA_GUARDED };
-
-pub(super) static MMA_Q4: Family =
-    Family { file: "gemm_mma_q4", kernel: "gemm_mma", tiles: &MMA_TILES, guarded: MMA_GUARDED };
+pub(super) static MMA8: Family = on_tensor_cores("gemm_mma8", "gemm_mma8");
+pub(super) static MMA16: Family = on_tensor_cores("gemm_mma16", "gemm_mma16");
+pub(super) static MMA8_Q8: Family = on_tensor_cores("gemm_mma8_q8", "gemm_mma8");
+pub(super) static MMA16_Q8: Family = on_tensor_cores("gemm_mma16_q8", "gemm_mma16");
+pub(super) static MMA_Q4: Family = on_tensor_cores("gemm_mma_q4", "gemm_mma");
+pub(super) static MMA_AWQ: Family = on_tensor_cores("gemm_mma_awq", "gemm_mma");
+pub(super) static MMA_W8A16: Family = on_tensor_cores("gemm_mma_w8a16", "gemm_mma");
 
 impl Tile {
     /// Relative time of a product: that of the multiprocessor with most tiles.
@@ -276,6 +214,7 @@ fn sum(dtype: Dtype, product: &Product, guarded: bool) -> Launch {
 mod tests {
     use super::super::choose::Kernels;
     use super::*;
+    use crate::format::Format;
 
     fn product(rows: usize, cols: usize, inner: usize) -> Product {
         let (x_stride, w_stride, cols) = (inner, inner, [cols, 0, 0]);
@@ -360,39 +299,6 @@ mod tests {
         // The last tile of gate and up has half of its columns.
         let both = Product { gated: true, cols: [11040, 11040, 0], ..three };
         assert_eq!(gemm(80, Dtype::F16, &both, 132).product.grid[1], 173);
-    }
-
-    #[test]
-    fn few_tiles_are_divided_by_their_shape_alone() {
-        let parts = |rows, widest, inner| Split::of(rows, widest, inner, Format::F16).parts;
-        // Prompts of text: all weights of a 7B model.
-        assert_eq!((parts(60, 4096, 4096), parts(60, 4096, 11008)), (4, 4));
-        assert_eq!((parts(60, 11008, 4096), parts(9, 1024, 4096)), (1, 4));
-        // Of an image: only the product with long rows.
-        assert_eq!((parts(636, 4096, 4096), parts(636, 4096, 11008)), (1, 4));
-        assert_eq!((parts(2988, 4096, 4096), parts(2988, 4096, 11008)), (1, 1));
-        // The vision tower: the second half of the MLP of one tile.
-        assert_eq!(
-            (parts(577, 1024, 1024), parts(577, 1024, 4096), parts(2885, 1024, 4096)),
-            (1, 4, 1)
-        );
-        assert_eq!((parts(60, 24, 2112), parts(60, 24, 2104), parts(60, 24, 2047)), (2, 1, 1));
-        // Groups stay whole.
-        let q4 = |inner, group| Split::of(60, 4096, inner, Format::Q4 { group }).parts;
-        assert_eq!((q4(11008, 128), q4(11008, 64), q4(4096, 128)), (2, 4, 4));
-        assert_eq!(Split::of(60, 4096, 4096, Format::F16).bytes(60, 4096), Some(4 * 60 * 4096 * 4));
-        assert_eq!(Split::of(60, 4096, 1024, Format::F16).bytes(60, 4096), None);
-    }
-
-    #[test]
-    fn parts_are_equal_and_whole() {
-        for inner in 1..20000 {
-            for (rows, widest) in [(9, 8), (200, 4096), (636, 4096), (3000, 4096)] {
-                let Split { parts } = Split::of(rows, widest, inner, Format::F16);
-                assert!((1..=HIRED_GEMM_PARTS as usize).contains(&parts));
-                assert!(parts == 1 || inner.is_multiple_of(parts * 16), "{inner}");
-            }
-        }
     }
 
     #[test]

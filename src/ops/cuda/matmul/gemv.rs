@@ -49,8 +49,8 @@ pub enum Way {
     Mma,
     /// Codes by dp4a.
     Dp4a,
-    /// As [`Way::Fma`], with int4 weights.
-    FmaQ4,
+    /// As [`Way::Fma`], with weights whose codes share scales in groups: by the kernels of this file.
+    Groups(&'static str),
 }
 
 /// What becomes of the sums.
@@ -113,7 +113,7 @@ pub(super) fn launch(way: Way, factors: Factors, product: &Gemv) -> Launch {
     let vector = product.is_vector(factors);
     let (file, variant, blocks, block) = match way {
         Way::Dp4a => by_threads("gemv_q8", format!("rows{rows}")),
-        Way::FmaQ4 => by_threads("gemv_q4", format!("rows{rows}")),
+        Way::Groups(file) => by_threads(file, format!("rows{rows}")),
         Way::Fma | Way::Mma if !vector => by_threads("gemv", "guarded".to_owned()),
         Way::Fma => by_threads("gemv", format!("vector_rows{rows}")),
         Way::Mma => ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS),

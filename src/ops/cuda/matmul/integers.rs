@@ -50,7 +50,7 @@ pub(super) fn scales(x: &Factor, layers: &[&Linear<Weight>]) -> FactorScales {
     let mut weights = [null(); 3];
     layers.iter().zip(&mut weights).for_each(|(l, to)| *to = l.weight.scales as *const _);
     let group_bits = match layers[0].weight.format {
-        Format::Q4 { group } => group.ilog2(),
+        Format::Q4 { group } | Format::Awq { group } | Format::W8A16 { group } => group.ilog2(),
         _ => 0,
     };
     FactorScales { weights, rows: x.scales as *const f32, group_bits, reserved: 0 }

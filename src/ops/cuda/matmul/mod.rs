@@ -12,6 +12,7 @@ mod elements;
 mod integers;
 #[cfg(feature = "cuda")]
 mod ops;
+mod split;
 
 use crate::format::{Dtype, Format, Formats};
 use crate::ops::DECODE_ROWS;

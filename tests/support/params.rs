@@ -1,4 +1,5 @@
-//! Parameters of the kernels, as kernels/abi.h has them.
+//! Parameters of products' kernels, as kernels/abi.h has them; those of kernels without scales end before these.
+#![allow(dead_code)] // each test file uses a part
 
 #[repr(C)]
 #[derive(Clone, Copy, Default)]

@@ -1,0 +1,29 @@
+// Matrix products by fp32 multiply-add, see gemm_fma.cu, with weights of codes in groups: each is the number that its code
+// stands for, exactly.
+#pragma once
+
+#include "gemm_groups.cuh"
+#include "gemm_threads.cuh"
+
+// PRECOND: as for GEMM_FMA; x, weights, scales, biases, outs and sums multiples of 16; inner (of each part) and the weights'
+// stride multiples of the group, x's stride whole vectors. guarded: cols and strides of out any.
+#define GEMM_FMA_GROUP(name, Codes, T, OUTS, ROWS, COLS, HIGH, WIDE, THREADS, BLOCKS)              \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) gemm_fma_##name(ScaledGemmParams p) \
+    {                                                                                              \
+        if constexpr (IS_BY_THREADS<T>) {                                                          \
+            typedef FloatVector<T, false> X;                                                       \
+            typedef GroupVector<Codes, LANES<T>> W;                                                \
+            gemm_by_threads<X, W, T, OUTS, ROWS, COLS, HIGH, WIDE>(p, FloatSums{});                \
+        } else {                                                                                   \
+            __trap();                                                                              \
+        }                                                                                          \
+    }
+
+// All kernels of a format.
+#define GEMM_FMA_GROUPS(format, Codes)                                                             \
+    GEMM_FMA_GROUP(128x128_##format##_f32, Codes, float, LANES<float>, 128, 128, 8, 8, 256, 2)     \
+    GEMM_FMA_GROUP(64x64_##format##_f32, Codes, float, LANES<float>, 64, 64, 4, 8, 128, 4)         \
+    GEMM_FMA_GROUP(guarded_##format##_f32, Codes, float, 1, 64, 64, 4, 8, 128, 4)                  \
+    GEMM_FMA_GROUP(128x128_##format##_f16, Codes, Half, LANES<Half>, 128, 128, 8, 8, 256, 2)       \
+    GEMM_FMA_GROUP(64x64_##format##_f16, Codes, Half, LANES<Half>, 64, 64, 4, 8, 128, 4)           \
+    GEMM_FMA_GROUP(guarded_##format##_f16, Codes, Half, 1, 64, 64, 4, 8, 128, 4)
