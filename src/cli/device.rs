@@ -27,6 +27,10 @@ pub struct DeviceArgs {
     /// q8, vision tower [default: llm]
     #[arg(hide_short_help = true, long, value_name = "WHAT", value_parser = values::one_of(&values::SCOPES))]
     quantize: Option<Scope>,
+    /// Format of the KV cache and, on CUDA, of activations beside integer weights, f32: the parity mode [default: f16 on
+    /// CUDA, f32 on the CPU]
+    #[arg(hide_short_help = true, long, value_name = "T", value_parser = values::one_of(&values::ACTIVATIONS))]
+    activations: Option<Dtype>,
     /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer [default: pillow; torchvision where
     /// an InternVL names a Fast image processor]
     #[arg(hide_short_help = true, long, value_name = "NAME", value_parser = values::one_of(&RESAMPLE))]
@@ -66,7 +70,7 @@ impl DeviceArgs {
             Some(NumberFormat::Q8) => "q8",
             Some(NumberFormat::Q4) => "q4",
             Some(NumberFormat::Float(dtype)) => dtype.name(),
-            None => if gpu { Dtype::F16 } else { Dtype::F32 }.name(),
+            None => self.activations.unwrap_or(if gpu { Dtype::F16 } else { Dtype::F32 }).name(),
         }
     }
 
@@ -77,7 +81,12 @@ impl DeviceArgs {
             Some(NumberFormat::Q8) => {
                 given.these(&["group"], "--dtype q8 has one scale for each row")
             }
-            _ => given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
+            Some(NumberFormat::Float(_)) => [
+                given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
+                given.these(&["activations"], "--dtype f16 and f32 say it of all numbers"),
+            ]
+            .concat(),
+            None => given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
         }
     }
 
@@ -87,7 +96,7 @@ impl DeviceArgs {
             .with_device(self.device)
             .with_dtype(match self.dtype {
                 Some(NumberFormat::Float(dtype)) => Some(dtype),
-                _ => None,
+                _ => self.activations,
             })
             .with_quantization(self.dtype.and_then(|dtype| {
                 let scheme = dtype.scheme(self.group)?;

@@ -125,6 +125,9 @@ pub const FORMATS: [(&str, NumberFormat); 4] = [
     ("q4", NumberFormat::Q4),
 ];
 
+/// Values of `--activations`.
+pub const ACTIVATIONS: [(&str, Dtype); 2] = [("f16", Dtype::F16), ("f32", Dtype::F32)];
+
 /// Those of `hired quantize`.
 pub const INTEGERS: [(&str, NumberFormat); 2] =
     [("q8", NumberFormat::Q8), ("q4", NumberFormat::Q4)];

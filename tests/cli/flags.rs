@@ -29,6 +29,7 @@ fn every_wrong_value_is_refused_with_its_option() {
         ("--seed", "0x1 1.0 seed 18446744073709551616"),
         ("--device", "gpu CUDA cuda: cuda:x cuda:-1 cpu:0 cuda:99999999999999999999999"),
         ("--dtype", "f64 half q9"),
+        ("--activations", "f64 half q8"),
         ("--resample", "bilinear pillow-11 PIL"),
         ("--gemm", "mkl"),
         ("--max-memory", "0 -1 lots 0.5 15gib 15G GiB nan inf 1e9 99999999999999999999999"),
