@@ -238,6 +238,7 @@ impl Tensor {
     }
 
     /// Whether some of its rows are taken at the cost of these alone.
+    #[cfg(feature = "cuda")]
     pub(crate) fn is_row_by_row(&self) -> bool {
         !matches!(self.made, Some(Made::Joined(_) | Made::Rows(..)))
     }
