@@ -385,21 +385,21 @@ typedef struct QuantizeParams {
 
 /* Scales of integer factors. */
 typedef struct FactorScales {
-    const void* weights[3]; /* int8: f32 [cols[i]]; int4: f16 [cols[i], all of inner / group] */
+    const void* weights[3]; /* q8: f32 [cols[i]]; groups: [cols[i], all of inner / group] as groups.cuh has them */
     const float* rows;      /* of x's rows where they are int8, else null */
-    uint32_t group_bits;    /* int4: 5, 6 or 7, 2 to which power numbers share a scale */
+    uint32_t group_bits;    /* groups: 5, 6 or 7, 2 to which power numbers share a scale */
     uint32_t reserved;
 } FactorScales;
 
-/* gemm_dp4a.cu, gemm_mma*_q8.cu, gemm_fma_q4.cu, gemm_mma_q4.cu: products with integer weights. int8: x is codes, too; rows of x and of the weights are
- * padded with zeros to multiples of 16, which `inner` counts. int4: two codes, each plus 8, in a byte, the first in its
- * lower half; strides are counted in numbers. */
+/* gemm_dp4a.cu, gemm_mma*_q8.cu, gemm_fma_*.cu and gemm_mma_*.cu of groups.cuh's formats: products with integer weights. q8: x is
+ * codes, too; rows of x and of the weights are padded with zeros to multiples of 16, which `inner` counts. int4: two codes in a
+ * byte, the first in its lower half; strides are counted in numbers. */
 typedef struct ScaledGemmParams {
     GemmParams product;
     FactorScales scales;
 } ScaledGemmParams;
 
-/* gemv_q8.cu, gemv_q4.cu: the same of a few rows. */
+/* gemv_q8.cu, gemv_q4.cu, gemv_awq.cu, gemv_w8a16.cu: the same of a few rows. */
 typedef struct ScaledGemvParams {
     GemvParams product;
     FactorScales scales;
