@@ -118,9 +118,9 @@ impl Case {
     }
 
     fn compare(&self, data: &Data, kernel: &str, card: &Card, at: [u64; 3]) {
-        for which in 0..self.outs() {
+        for (which, &at) in at.iter().enumerate().take(self.outs()) {
             let width = self.cols[which];
-            let out = download(card, at[which], self.rows * width, self.dtype);
+            let out = download(card, at, self.rows * width, self.dtype);
             for (i, &y) in out.iter().enumerate() {
                 let (row, col) = (i / width, i % width);
                 let place = format!("{self:?} {kernel}: out {which} row {row} column {col}: {y}");
