@@ -11,6 +11,7 @@ mod ties;
 use common::golden::{Case, Golden, cases, fixture};
 use emulator::{Build, Emulator};
 use hired::engine::{Answer, Device, Dtype, Engine, EngineOptions, Gemm, Image, Request, Stages};
+use hired::image::Resample;
 use hired::ops::cuda::Driver;
 use hired::select::{Rule, Selection};
 use std::ops::ControlFlow;
@@ -28,6 +29,7 @@ fn load(model: &str, dtype: Dtype, no_graph: bool) -> Engine {
         .with_device(Device::Cuda(None))
         .with_dtype(dtype)
         .with_no_graph(no_graph)
+        .with_resample(Resample::Pillow)
         .with_gemm(Gemm::Own);
     Engine::load(fixture("models").join(model), options).unwrap()
 }
@@ -131,7 +133,7 @@ fn on_emulator(build: Build, name: &str, environment: &[(&str, &str)]) {
     println!("{build:?} {name} {environment:?}: {:.1} s", start.elapsed().as_secs_f32());
 }
 
-const TINY: [&str; 11] = [
+const TINY: [&str; 13] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -142,6 +144,8 @@ const TINY: [&str; 11] = [
     "next-qwen2",
     "llava-qwen2",
     "next-qwen3",
+    "internvl-qwen2",
+    "internvl-qwen3",
     "llava-phi3",
 ];
 

@@ -35,7 +35,11 @@ struct Asked {
 }
 
 fn engine(case: &Case, device: Device, dtype: Dtype, gemm: Gemm) -> Engine {
-    let options = EngineOptions::default().with_device(device).with_dtype(dtype).with_gemm(gemm);
+    let options = EngineOptions::default()
+        .with_device(device)
+        .with_dtype(dtype)
+        .with_resample(Resample::Pillow)
+        .with_gemm(gemm);
     Engine::load(fixture("models").join(&case.model), options).unwrap()
 }
 

@@ -83,10 +83,6 @@ impl EngineOptions {
 
     /// Fails for what there are no kernels for yet: vision towers without a class token.
     pub(super) fn check_on_cuda(&self, config: &ModelConfig) -> Result<()> {
-        if config.vision.layer_scale() {
-            let what = "InternVL is computed on the CPU only so far: choose the device cpu";
-            return Err(Error::Request(what.into()));
-        }
         if !config.vision.class_token() {
             let what =
                 "SigLIP's vision tower is computed on the CPU only so far: choose the device cpu";
