@@ -30,13 +30,18 @@ struct CodeVector {
     }
 };
 
+// Cards with tensor cores take gemm_mma8_q8.cu and gemm_mma16_q8.cu.
 // PRECOND: as for GEMM_FMA; x, weights, scales, biases, outs and sums multiples of 16; inner and the strides of x and of
 // the weights multiples of 16. guarded: cols and strides of out any.
 #define GEMM_DP4A(tile, dtype, T, OUTS, GUARDED, ROWS, COLS, HIGH, WIDE, THREADS, BLOCKS)          \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)                                  \
         gemm_dp4a_##tile##_q8_##dtype(ScaledGemmParams p)                                          \
     {                                                                                              \
-        gemm_by_threads<CodeVector, CodeVector, T, OUTS, ROWS, COLS, HIGH, WIDE>(p, Int8Sums{p.scales}); \
+        if constexpr (!ptx::HAS_MMA_S8_K16) {                                                      \
+            gemm_by_threads<CodeVector, CodeVector, T, OUTS, ROWS, COLS, HIGH, WIDE>(p, Int8Sums{p.scales}); \
+        } else {                                                                                   \
+            __trap();                                                                              \
+        }                                                                                          \
     }
 
 GEMM_TILES_BY_THREADS(GEMM_DP4A, f32, float)
