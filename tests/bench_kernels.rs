@@ -14,14 +14,27 @@ mod run;
 
 use emulator::{Build, Emulator};
 use hired::format::Dtype;
+use hired::quant::Scheme;
 
 #[test]
 #[ignore = "child"]
 fn child_small() {
-    for dtype in [Dtype::F16, Dtype::F32] {
-        run::run(run::Asked { dtype, small: true }).unwrap();
+    for asked in ALL {
+        run::run(asked).unwrap();
     }
 }
+
+const fn asked(dtype: Dtype, scheme: Option<Scheme>) -> run::Asked {
+    run::Asked { dtype, scheme, small: true }
+}
+
+/// What has a table.
+const ALL: [run::Asked; 4] = [
+    asked(Dtype::F16, None),
+    asked(Dtype::F32, None),
+    asked(Dtype::F16, Some(Scheme::Q8)),
+    asked(Dtype::F16, Some(Scheme::Q4 { group: 32 })),
+];
 
 #[test]
 fn every_operation_has_a_line() {
@@ -31,15 +44,25 @@ fn every_operation_has_a_line() {
         let told = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "on {sm}\n{told}\n{errors}");
-        for (name, shape) in run::names_of(cases::SMALL) {
-            let line = format!("| {name} | {shape} | `");
-            let lines = told
-                .lines()
-                .filter(|l| l.starts_with(&line) || l.replace("3 × `", "`").starts_with(&line));
-            assert!(
-                lines.count() >= 2,
-                "no line of {name} {shape} in both formats on {sm}\n{told}"
-            );
+        // Each begins with a line that names the GPU and the formats.
+        let tables: Vec<&str> = told.split(", weights in ").skip(1).collect();
+        assert_eq!(tables.len(), ALL.len(), "{told}");
+        for (asked, table) in ALL.iter().zip(tables) {
+            let names = asked.names(cases::SMALL);
+            assert!(names.len() >= 20, "{names:?}");
+            for (name, shape) in names {
+                let line = format!("| {name} | {shape} | ");
+                let found = table.lines().filter(|l| l.starts_with(&line) && l.contains('`'));
+                assert!(found.count() >= 1, "no line of {name} {shape} on {sm}\n{table}");
+            }
+            // Integers are multiplied as such.
+            if let Some(scheme) = asked.scheme {
+                let format = if scheme == Scheme::Q8 { "_q8_f16`" } else { "_q4_f16`" };
+                let lines = table
+                    .lines()
+                    .filter(|line| line.starts_with("| ") && !line.contains("kernels"));
+                lines.for_each(|line| assert!(line.contains(format), "{line}"));
+            }
         }
     }
 }

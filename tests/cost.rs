@@ -16,6 +16,7 @@ use hired::ops::count::Counter;
 use hired::ops::footprint::Footprint;
 use hired::ops::memory::Purpose;
 use hired::ops::{BatchOps, Executor, MemoryOps, Span, Storage};
+use hired::quant::{Quantization, Scheme, Scope};
 use hired::select::{Geometry, Method, Rule, Selection, Tuning, plan};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -34,10 +35,20 @@ fn count_on(
     selection: &Selection,
     most: usize,
 ) -> (Counter, usize, usize) {
+    let dense = Imagined { format: Format::F16, quantization: None };
+    count_of(footprint, config, selection, most, &dense)
+}
+
+/// The same of these weights.
+fn count_of(
+    footprint: Footprint,
+    config: &ModelConfig,
+    selection: &Selection,
+    most: usize,
+    source: &Imagined,
+) -> (Counter, usize, usize) {
     let mut ops = Counter::new(footprint);
-    let mut model =
-        Llava::load(config, &mut ops, &Imagined { format: Format::F16, quantization: None })
-            .unwrap();
+    let mut model = Llava::load(config, &mut ops, source).unwrap();
     let layout = Layout::new(672, 672, &config.image).unwrap();
     let geometry = Geometry::new(&layout, config.vision.patch_size).unwrap();
     let mut plan = plan(&geometry, selection).unwrap();
@@ -45,9 +56,7 @@ fn count_on(
     let tiles = Tiles { layout, pixels: Vec::new() };
     let norm = Normalization::new(&config.image, Resample::Pillow);
     let layers = Layers::of(&plan.needs, config).unwrap();
-    model
-        .require(layers.blocks(), &mut ops, &Imagined { format: Format::F16, quantization: None })
-        .unwrap();
+    model.require(layers.blocks(), &mut ops, source).unwrap();
     let mut quiet = hired::model::quiet::<Counter>;
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
     let texts = [vec![0; TEXT], Vec::new()];
@@ -170,6 +179,37 @@ fn dropping_on_the_way() {
         assert_eq!(flops(Stage::Vision, Kind::Scores), 0);
         let d = config.vision.hidden;
         assert_eq!(flops(Stage::Project, Kind::Linear), linear(320, h, d) + linear(320, h, h));
+    }
+}
+
+/// Products with integers are counted by what they are multiplied as, and read with the bytes of their format.
+#[test]
+fn integers_are_counted_apart() {
+    let config = Preset::Next7b.config().unwrap();
+    let selection = Selection::default().with_budget("20%".parse().unwrap());
+    let cuda = Footprint::Cuda { formats: Dtype::F16.into(), library: false };
+    // Bytes of a row of 4096 and of 11008 codes with their scales.
+    let q4 = Scheme::Q4 { group: 128 };
+    for (scheme, kind, [narrow, wide]) in [
+        (Scheme::Q8, Kind::Integers, [4096 + 4, 11008 + 4]),
+        (q4, Kind::Widened, [2048 + 32 * 2, 5504 + 86 * 2]),
+    ] {
+        let quantization = Some(Quantization { scheme, scope: Scope::Llm });
+        let source = Imagined { format: Format::F16, quantization };
+        let (counter, _, n) = count_of(cuda, &config, &selection, usize::MAX, &source);
+        let (h, mlp) = (4096, 11008);
+        let block = |n, last| 3 * linear(n, h, h) + linear(last, h, h) + 3 * linear(last, mlp, h);
+        let prefill = counter.cost(Stage::Prefill, kind);
+        assert_eq!(prefill.flops, 31 * block(n, n) + block(n, 1), "{scheme}");
+        // The head stays as it is, and so do tower and projector.
+        assert_eq!(counter.cost(Stage::Prefill, Kind::Linear).flops, linear(1, 32064, h));
+        assert_eq!(counter.cost(Stage::Vision, kind).flops, 0);
+        let step = counter.cost(Stage::Decode, kind);
+        assert_eq!(step.flops, 32 * block(1, 1));
+        let weights = 32 * ((4 * h + 2 * mlp) * narrow + h * wide) as u64;
+        // Beside them the activations, in f16: of four products of 4096 from 4096 columns and three of the MLP.
+        let activations = 32 * 2 * (4 * 2 * h + 3 * (h + mlp) + 2 * h) as u64;
+        assert_eq!(step.bytes, weights + activations, "{scheme}");
     }
 }
 

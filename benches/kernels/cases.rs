@@ -252,6 +252,12 @@ impl Case {
         Self { name, shape, multiplies: true, model: SEVEN, kind }
     }
 
+    /// A product whose weights `--dtype q8` and `q4` make integers of.
+    pub fn is_of_decoder(&self) -> bool {
+        self.multiplies
+            && ["prompt: ", "text: ", "step: "].iter().any(|at| self.name.starts_with(at))
+    }
+
     /// Rows of a matrix product.
     pub fn rows(&self) -> usize {
         match self.kind {

@@ -3,6 +3,7 @@
 use half::f16;
 use hired::Result;
 use hired::checkpoint::{Checkpoint, Tensor};
+use hired::quant::Scheme;
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,14 +13,25 @@ const ROWS: usize = 512;
 
 /// Tensors by shape, in files that go with it.
 pub struct Data {
+    /// What weights of the decoder's linear layers are rounded to.
+    scheme: Option<Scheme>,
     folder: tempfile::TempDir,
     made: RefCell<BTreeMap<Vec<usize>, Tensor>>,
 }
 
 impl Data {
     /// None yet.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self { folder: tempfile::tempdir()?, made: RefCell::default() })
+    pub fn new(scheme: Option<Scheme>) -> std::io::Result<Self> {
+        Ok(Self { scheme, folder: tempfile::tempdir()?, made: RefCell::default() })
+    }
+
+    /// A weight of a linear layer.
+    pub fn weight(&self, shape: &[usize]) -> Result<Tensor> {
+        let tensor = self.tensor(shape)?;
+        match self.scheme {
+            Some(scheme) => tensor.quantized(scheme),
+            None => Ok(tensor),
+        }
     }
 
     /// A tensor in fp16, its numbers such that a row times a row of ones is about one.

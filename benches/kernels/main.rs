@@ -1,7 +1,10 @@
 //! Every operation of the CUDA executor at the shapes of LLaVA-v1.6-vicuna-7b: time, GB/s, TFLOP/s, and the share of what
 //! this device was measured to be able to.
 //!
-//!     cargo bench --bench kernels -- [--dtype f16|f32] [--small]
+//!     cargo bench --bench kernels -- [--dtype f16|f32|q8|q4] [--small]
+//!
+//! `--dtype q8` and `q4` (in groups of 128) are the decoder's products alone, with activations in f16. "floor µs" is the least
+//! time by the data sheet of a GPU that `hired plan` knows, "share" is of what was measured.
 //!
 //! `--small` takes small shapes, to see that everything runs: on the emulator its times mean nothing.
 
@@ -17,15 +20,20 @@ mod run;
 #[cfg(feature = "cuda")]
 fn main() -> std::process::ExitCode {
     use hired::format::Dtype;
+    use hired::quant::Scheme;
 
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|a| a == name);
     let dtype = arguments.iter().position(|a| a == "--dtype").and_then(|i| arguments.get(i + 1));
-    let dtype = match dtype.map(String::as_str) {
-        Some("f32") => Dtype::F32,
-        Some("f16") | None => Dtype::F16,
+    // `cargo test --benches` only wants to know that it runs.
+    let small = has("--small") || has("--test");
+    let (dtype, scheme) = match dtype.map(String::as_str) {
+        Some("f32") => (Dtype::F32, None),
+        Some("f16") | None => (Dtype::F16, None),
+        Some("q8") => (Dtype::F16, Some(Scheme::Q8)),
+        Some("q4") => (Dtype::F16, Some(Scheme::Q4 { group: if small { 32 } else { 128 } })),
         Some(other) => {
-            eprintln!("--dtype {other}: f16 or f32");
+            eprintln!("--dtype {other}: f16, f32, q8 or q4");
             return 2.into();
         }
     };
@@ -35,8 +43,7 @@ fn main() -> std::process::ExitCode {
         eprintln!("skipped: no CUDA device ({error})");
         return u8::from(required).into();
     }
-    // `cargo test --benches` only wants to know that it runs.
-    match run::run(run::Asked { dtype, small: has("--small") || has("--test") }) {
+    match run::run(run::Asked { dtype, scheme, small }) {
         Ok(()) => 0.into(),
         Err(error) => {
             eprintln!("{error}");

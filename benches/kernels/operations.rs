@@ -51,7 +51,7 @@ impl<O: Ops> Maker<'_, O> {
     }
 
     fn linear(&mut self, from: usize, to: usize, bias: bool) -> Result<Linear<O::Weight>> {
-        let weight = self.matrix(to, from)?;
+        let weight = self.ops.upload(&self.data.weight(&[to, from])?, Storage::Matrix)?;
         let bias = bias.then(|| self.vector(to)).transpose()?;
         Ok(Linear { weight, bias })
     }

@@ -5,18 +5,23 @@ use super::data::Data;
 use hired::format::Dtype;
 use hired::ops::MemoryOps;
 use hired::ops::clock::Stage;
-use hired::ops::cost::{Cost, Kind, Roof};
+use hired::ops::cost::{Cost, Kind, Roof, Roofs};
 use hired::ops::count::Counter;
 use hired::ops::cuda::Gemm;
 use hired::ops::cuda::{Cuda, Options, Timing};
+use hired::ops::gpu::Gpu;
 use hired::ops::memory::Purpose;
+use hired::quant::Scheme;
 use hired::{Error, Result};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub dtype: Dtype,
+    /// Only products, with weights rounded to these integers.
+    pub scheme: Option<Scheme>,
     /// Everything small: whether it runs, not how fast.
     pub small: bool,
 }
@@ -28,8 +33,16 @@ const LARGE: usize = 8192;
 
 /// What was measured of a case.
 struct Measured {
-    cost: Cost,
+    costs: BTreeMap<Kind, Cost>,
     timing: Timing,
+}
+
+impl Measured {
+    fn cost(&self) -> Cost {
+        let mut all = Cost::default();
+        self.costs.values().for_each(|cost| all += *cost);
+        all
+    }
 }
 
 /// A device and how it is used.
@@ -44,12 +57,16 @@ impl Bench<'_> {
     fn measure(&mut self, case: &Case) -> Result<Measured> {
         let mut counter = Counter::new(self.cuda.footprint());
         let mut held = case.prepare(&mut counter, self.data)?;
-        let before = cost(&counter);
+        let before = costs(&counter);
         case.work(&mut counter, &mut held)?;
-        let after = cost(&counter);
+        let mut costs = costs(&counter);
+        for (kind, cost) in before {
+            let of_work = costs.entry(kind).or_default();
+            of_work.flops -= cost.flops;
+            of_work.bytes -= cost.bytes;
+        }
         let meter = counter.meter();
         let (weights, workspace) = (meter.most(Purpose::Weights), meter.most(Purpose::Workspace));
-        let cost = Cost { flops: after.flops - before.flops, bytes: after.bytes - before.bytes };
 
         let cuda = &mut self.cuda;
         cuda.reserve(Purpose::Workspace, 0)?;
@@ -58,16 +75,13 @@ impl Bench<'_> {
         let mut held = case.prepare(cuda, self.data)?;
         let timing =
             cuda.time(self.repetitions, self.flushed, |cuda| case.work(cuda, &mut held))?;
-        Ok(Measured { cost, timing })
+        Ok(Measured { costs, timing })
     }
 }
 
-fn cost(counter: &Counter) -> Cost {
-    let mut all = Cost::default();
-    for kind in [Kind::Linear, Kind::Attention, Kind::Scores, Kind::Other] {
-        all += counter.cost(Stage::Idle, kind);
-    }
-    all
+fn costs(counter: &Counter) -> BTreeMap<Kind, Cost> {
+    let idle = counter.costs().filter(|(stage, ..)| *stage == Stage::Idle);
+    idle.map(|(_, kind, cost)| (kind, cost)).collect()
 }
 
 /// Measures and prints.
@@ -75,31 +89,40 @@ fn cost(counter: &Counter) -> Cost {
 /// # Errors
 /// When there is no device, or it refuses.
 pub fn run(asked: Asked) -> Result<()> {
-    let Asked { dtype, small } = asked;
+    let Asked { dtype, scheme, small } = asked;
     let open =
         |gemm| Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: false, gemm });
-    let data = Data::new().map_err(|e| Error::Device(format!("a folder for tensors: {e}")))?;
+    let data =
+        Data::new(scheme).map_err(|e| Error::Device(format!("a folder for tensors: {e}")))?;
     let model = if small { SMALL } else { SEVEN };
     let (repetitions, flushed) = if small { (2, 1 << 12) } else { (REPETITIONS, 512 << 20) };
     let bench = |cuda| Bench { cuda, data: &data, repetitions, flushed };
     let mut own = bench(open(Gemm::Own)?);
     let mut library = match dtype {
+        _ if scheme.is_some() => Err("integers are multiplied by own kernels only".into()),
         Dtype::F16 => open(Gemm::Cublas).map(bench).map_err(|e| e.to_string()),
         _ => Err("f32 is made by own kernels only".into()),
     };
 
     let card = own.cuda.description();
-    println!("{}, {}, {}", card.name, card.code, dtype.name());
+    let weights = scheme.map_or(dtype.name().into(), |scheme| scheme.to_string());
+    println!("{}, {}, weights in {weights}, activations in {}", card.name, card.code, dtype.name());
+    // By the data sheet, where the card is one of those that plans are made for.
+    let known = Gpu::named(&card.name);
+    let roofs = known.map(|gpu| gpu.roofs(dtype, false));
     let ceilings = ceilings(&mut own, library.as_mut().ok(), small)?;
     match &library {
         Ok(_) => {}
         Err(why) => println!("no cuBLAS: {why}"),
     }
     println!();
-    println!("| operation | shape | kernels | µs | GB/s | TFLOP/s | share | cuBLAS µs |");
-    println!("|---|---|---|---:|---:|---:|---:|---:|");
-    for case in cases(model) {
-        let Measured { cost, timing } = own.measure(&case)?;
+    println!(
+        "| operation | shape | kernels | µs | floor µs | GB/s | TFLOP/s | share | cuBLAS µs |"
+    );
+    println!("|---|---|---|---:|---:|---:|---:|---:|---:|");
+    for case in asked.cases(model) {
+        let measured = own.measure(&case)?;
+        let (cost, timing) = (measured.cost(), &measured.timing);
         let time = timing.median();
         let other = match &mut library {
             Ok(library) if case.multiplies && case.rows() > hired::ops::DECODE_ROWS => {
@@ -108,11 +131,12 @@ pub fn run(asked: Asked) -> Result<()> {
             _ => None,
         };
         println!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             case.name,
             case.shape,
             names(&timing.kernels),
             micros(time),
+            roofs.map(|roofs| micros(floor(&roofs, &measured.costs))).unwrap_or_default(),
             rate(cost.bytes, time, 1e9, 0),
             rate(cost.flops, time, 1e12, 2),
             share(&ceilings, cost, time),
@@ -122,10 +146,15 @@ pub fn run(asked: Asked) -> Result<()> {
     println!();
     println!(
         "Medians of {repetitions} by the device's events, after writing {flushed} bytes each time, so that caches are \
-         cold. GB/s and TFLOP/s: what must be read and written once, and computed. Share: of the time that the measured \
+         cold. Floor: by the data sheet. GB/s and TFLOP/s: what must be read and written once, and computed. Share: of the time that the measured \
          ceilings allow for it, the longer of the two."
     );
     Ok(())
+}
+
+/// The least time that the data sheet allows, kind by kind: one kernel runs after the other.
+fn floor(roofs: &Roofs, costs: &BTreeMap<Kind, Cost>) -> Duration {
+    Duration::from_secs_f64(costs.iter().map(|(kind, cost)| roofs.kind(*kind).time(*cost)).sum())
 }
 
 /// How near the measured ceilings a piece of work comes.
@@ -146,8 +175,8 @@ fn ceilings<'a>(own: &mut Bench<'a>, library: Option<&mut Bench<'a>>, small: boo
     let mut best = 0.0f64;
     let benches = [Some(("own kernels", own)), library.map(|l| ("cuBLAS", l))];
     for (name, bench) in benches.into_iter().flatten() {
-        let Measured { cost, timing } = bench.measure(&product)?;
-        let rate = cost.flops as f64 / timing.median().as_secs_f64().max(1e-9);
+        let measured = bench.measure(&product)?;
+        let rate = measured.cost().flops as f64 / measured.timing.median().as_secs_f64().max(1e-9);
         println!("{edge} × {edge} → {edge} by {name}: {:.1} TFLOP/s", rate / 1e12);
         best = best.max(rate);
     }
@@ -182,8 +211,38 @@ fn rate(amount: u64, time: Duration, unit: f64, digits: usize) -> String {
     }
 }
 
-/// The names of all operations, in the order of the table.
-#[allow(dead_code)] // for the test that looks for their lines
-pub fn names_of(model: Model) -> Vec<(String, String)> {
-    cases(model).into_iter().map(|case| (case.name, case.shape)).collect()
+impl Asked {
+    /// What is measured, in the order of the table.
+    fn cases(&self, model: Model) -> impl Iterator<Item = Case> + use<> {
+        let integers = self.scheme.is_some();
+        cases(model).into_iter().filter(move |case| !integers || case.is_of_decoder())
+    }
+
+    /// Names and shapes of the lines.
+    #[allow(dead_code)] // for the test that looks for them
+    pub fn names(&self, model: Model) -> Vec<(String, String)> {
+        self.cases(model).map(|case| (case.name, case.shape)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 636 rows of 4096 from 4096 columns, by hand: 21.3 GFLOP and 27.2 MB in int8, made of 5.2 MB that are read and 2.6 that
+    /// are written first.
+    #[test]
+    fn a_floor_is_the_data_sheets() {
+        let costs = BTreeMap::from([
+            (Kind::Integers, Cost { flops: 21_340_618_752, bytes: 27_213_824 }),
+            (Kind::Other, Cost::bytes(7_817_712)),
+        ]);
+        let micros = |name: &str| {
+            let roofs = Gpu::named(name).unwrap().roofs(Dtype::F16, false);
+            floor(&roofs, &costs).as_secs_f64() * 1e6
+        };
+        // 454 µs of dp4a and 22.6 µs of memory; 164 µs of tensor cores and 24.4 µs.
+        assert!((micros("p40") - 476.6).abs() < 0.5, "{}", micros("p40"));
+        assert!((micros("t4") - 188.6).abs() < 0.5, "{}", micros("t4"));
+    }
 }

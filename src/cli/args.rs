@@ -15,10 +15,9 @@ use super::selection::SelectionArgs;
 #[cfg(feature = "serve")]
 use super::serve::ServeArgs;
 use super::synth::SynthArgs;
-use super::values::{self, BudgetArg, GpuArg, PromptArg, TypedBudget};
+use super::values::{self, BudgetArg, GpuArg, NumberFormat, PresetArg, PromptArg, TypedBudget};
 use super::version;
 use clap::{Args, Parser, Subcommand};
-use hired::checkpoint::synth::Preset;
 use hired::ops::sample::Sampling;
 use hired::select::Budget;
 use std::path::PathBuf;
@@ -324,11 +323,14 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Name of the GPU, such as t4 or "RTX 4090", or all for a table of every known GPU
-    #[arg(short, long, value_name = "NAME", value_parser = values::GpuParser, help_heading = heading::INPUT)]
-    pub gpu: GpuArg,
+    /// Name of the GPU, such as t4 or "RTX 4090", several for a table (p40,t4), or all for every known GPU
+    #[arg(short, long, value_name = "NAME", value_delimiter = ',', required = true, value_parser = values::GpuParser, help_heading = heading::INPUT)]
+    pub gpu: Vec<GpuArg>,
     #[command(flatten)]
     pub subject: SubjectArgs,
+    /// Number formats to compare in a table, each as --dtype takes it
+    #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = values::one_of(&values::FORMATS), conflicts_with_all = ["dtype", "max_memory", "max_ttft"], help_heading = heading::DEVICE)]
+    pub formats: Vec<NumberFormat>,
     /// Budgets to plan for, each as --budget of run takes it but auto
     #[arg(short, long, visible_alias = "budget", value_name = "B,…", value_delimiter = ',', default_value = "full,40%,30%,20%,10%", help_heading = heading::TOKENS)]
     pub budgets: Vec<TypedBudget>,
@@ -364,9 +366,9 @@ pub struct SubjectArgs {
     pub model: Option<PathBuf>,
     /// A known architecture, of which no files are needed: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b,
     /// llava-v1.6-mistral-7b, llama3-llava-next-8b, pangea-7b, llava-v1.6-34b, tiny-llava-v1, llava-1.5-7b or
-    /// llava-1.5-13b
+    /// llava-1.5-13b; or all for a table of them
     #[arg(long, value_name = "NAME")]
-    pub preset: Option<Preset>,
+    pub preset: Option<PresetArg>,
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub struct DeviceArgs {
     /// cache alone [default: f32]. q8 (int8 weights and activations) and q4 (int4 weights): of weights, which are
     /// quantised while they load; the rest has the default
     #[arg(long, value_name = "T", value_parser = values::one_of(&values::FORMATS))]
-    dtype: Option<NumberFormat>,
+    pub dtype: Option<NumberFormat>,
     /// Numbers that share a scale with --dtype q4 [default: 128]
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
     group: Option<usize>,
@@ -67,9 +67,7 @@ impl DeviceArgs {
     /// Name of the number format, once it is known whether a GPU computes.
     pub fn dtype_name(&self, gpu: bool) -> &'static str {
         match self.dtype {
-            Some(NumberFormat::Q8) => "q8",
-            Some(NumberFormat::Q4) => "q4",
-            Some(NumberFormat::Float(dtype)) => dtype.name(),
+            Some(dtype) => dtype.name(),
             None => self.activations.unwrap_or(if gpu { Dtype::F16 } else { Dtype::F32 }).name(),
         }
     }
@@ -92,13 +90,18 @@ impl DeviceArgs {
 
     /// The engine that was asked for.
     pub fn options(&self) -> EngineOptions {
+        self.options_in(self.dtype)
+    }
+
+    /// The same in another number format.
+    pub fn options_in(&self, dtype: Option<NumberFormat>) -> EngineOptions {
         EngineOptions::default()
             .with_device(self.device)
-            .with_dtype(match self.dtype {
+            .with_dtype(match dtype {
                 Some(NumberFormat::Float(dtype)) => Some(dtype),
                 _ => self.activations,
             })
-            .with_quantization(self.dtype.and_then(|dtype| {
+            .with_quantization(dtype.and_then(|dtype| {
                 let scheme = dtype.scheme(self.group)?;
                 Some(Quantization { scheme, scope: self.quantize.unwrap_or(Scope::Llm) })
             }))

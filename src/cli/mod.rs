@@ -26,6 +26,7 @@ mod output;
 pub mod overlay;
 mod plan;
 mod plan_all;
+mod plan_models;
 mod progress;
 mod prompt;
 mod quantize;

@@ -4,13 +4,15 @@ use super::Stop;
 use super::args::PlanArgs;
 use super::idle::Given;
 use super::output::{note, print, print_json};
-use super::plan_all;
 use super::table::{Size, Table, Time};
-use super::values::GpuArg;
+use super::values::{GpuArg, NumberFormat, PresetArg};
+use super::{plan_all, plan_models};
+use hired::Preset;
 use hired::engine::{Bound, BudgetPlan, Dtype, Gemm, Pace, Planner, Subject, typical_request};
-use hired::ops::cost::Roof;
-use hired::ops::gpu::{CONTEXT, Gpu, SYSTEM};
+use hired::ops::cost::Kind;
+use hired::ops::gpu::{CONTEXT, GPUS, Gpu, SYSTEM};
 use hired::ops::shares::Shares;
+use hired::quant::Scope;
 use hired::select::Budget;
 use serde::Serialize;
 use std::fmt::{self, Display};
@@ -19,37 +21,82 @@ use std::fmt::{self, Display};
 #[derive(Debug, Serialize)]
 pub struct Row<'a> {
     pub gpu: &'static str,
+    pub preset: Option<&'static str>,
+    pub dtype: &'static str,
     #[serde(flatten)]
     pub plan: &'a BudgetPlan,
 }
 
+/// What one plan is about.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    pub gpu: &'static Gpu,
+    /// `None`: the folder.
+    pub preset: Option<Preset>,
+    pub dtype: Option<NumberFormat>,
+}
+
 pub fn plan(args: &PlanArgs, given: &Given<'_>) -> Result<(), Stop> {
-    match args.gpu {
-        GpuArg::All => plan_all::plan(args, given),
-        GpuArg::One(gpu) => one(args, given, gpu),
+    let formats = match args.formats.as_slice() {
+        [] => vec![args.device.dtype],
+        formats => formats.iter().copied().map(Some).collect(),
+    };
+    let gpus: Vec<&'static Gpu> = match args.gpu.as_slice() {
+        some if some.iter().any(|gpu| matches!(gpu, GpuArg::All)) => GPUS.iter().collect(),
+        some => some
+            .iter()
+            .filter_map(|gpu| match gpu {
+                GpuArg::One(gpu) => Some(*gpu),
+                GpuArg::All => None,
+            })
+            .collect(),
+    };
+    let preset = match args.subject.preset {
+        Some(PresetArg::All) => {
+            plan_models::plan(args, &gpus, &formats)?;
+            tell_idle(args, given);
+            return Ok(());
+        }
+        Some(PresetArg::One(preset)) => Some(preset),
+        None => None,
+    };
+    match (gpus.as_slice(), formats.as_slice()) {
+        (&[gpu], &[dtype]) => one(args, given, Asked { gpu, preset, dtype }),
+        _ => {
+            plan_all::plan(args, preset, &gpus, &formats)?;
+            tell_idle(args, given);
+            Ok(())
+        }
     }
 }
 
-fn one(args: &PlanArgs, given: &Given<'_>, gpu: &'static Gpu) -> Result<(), Stop> {
-    let mut planner = planner(args, gpu)?;
+fn one(args: &PlanArgs, given: &Given<'_>, asked: Asked) -> Result<(), Stop> {
+    let mut planner = planner(args, asked)?;
     let rows = rows(args, &mut planner)?;
     tell_idle(args, given);
     if args.json {
-        let rows: Vec<Row<'_>> = rows.iter().map(|plan| Row { gpu: gpu.name, plan }).collect();
-        return print_json(&rows);
+        let of = |plan| asked.row(planner.weights(), plan);
+        return print_json(&rows.iter().map(of).collect::<Vec<_>>());
     }
-    print(&Text { args, gpu, planner: &planner, rows: &rows }.to_string())
+    print(&Text { args, asked, planner: &planner, rows: &rows }.to_string())
+}
+
+impl Asked {
+    /// A row of `--json`, of weights in this format.
+    pub fn row<'a>(&self, dtype: &'static str, plan: &'a BudgetPlan) -> Row<'a> {
+        Row { gpu: self.gpu.name, preset: self.preset.map(Preset::name), dtype, plan }
+    }
 }
 
 /// What plans for a GPU.
-pub fn planner(args: &PlanArgs, gpu: &'static Gpu) -> Result<Planner, hired::Error> {
-    let subject = match (&args.subject.model, args.subject.preset) {
+pub fn planner(args: &PlanArgs, asked: Asked) -> Result<Planner, hired::Error> {
+    let subject = match (&args.subject.model, asked.preset) {
         (Some(folder), _) => Subject::Folder(folder),
         (None, Some(preset)) => Subject::Preset(preset),
         (None, None) => unreachable!("clap demands one of them"),
     };
     let selection = args.selection.with(Budget::Full);
-    Planner::new(subject, gpu, &args.device.options(), &selection)
+    Planner::new(subject, asked.gpu, &args.device.options_in(asked.dtype), &selection)
 }
 
 /// A row for each budget, or the one that keeps the limits.
@@ -75,14 +122,14 @@ pub fn tell_idle(args: &PlanArgs, given: &Given<'_>) {
 /// A plan for people.
 struct Text<'a> {
     args: &'a PlanArgs,
-    gpu: &'static Gpu,
+    asked: Asked,
     planner: &'a Planner,
     rows: &'a [BudgetPlan],
 }
 
 impl Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { args, gpu, planner, rows } = self;
+        let Self { args, asked: Asked { gpu, dtype, .. }, planner, rows } = self;
         let (major, minor) = (gpu.capability / 10, gpu.capability % 10);
         let (memory, bandwidth) = (Size(gpu.memory as u64), gpu.bandwidth / 1e9);
         writeln!(
@@ -103,10 +150,10 @@ impl Display for Text<'_> {
                 writeln!(f, "\nOne token more would break {}.", name(bound))?;
             }
         }
-        writeln!(f, "\n{}", formats(args))?;
-        let Pace { roof: Roof { flops, bandwidth }, shares, host } = *planner.pace();
-        let is_half = args.device.options().dtype != Some(Dtype::F32);
-        if is_half && gpu.fp16.is_some_and(|fp16| flops < fp16) {
+        writeln!(f, "\n{}", formats(args, &[*dtype]))?;
+        let Pace { roofs, shares, host } = *planner.pace();
+        let is_half = *dtype != Some(NumberFormat::Float(Dtype::F32));
+        if is_half && gpu.fp16.is_some_and(|fp16| roofs.linear < fp16) {
             writeln!(
                 f,
                 "These kernels do not use this GPU's tensor cores: fp16 is multiplied at the rate of fp32. --gemm cublas \
@@ -118,15 +165,27 @@ impl Display for Text<'_> {
         if gpu.is_shared {
             write!(f, " and {} for the system in the same memory", Size(SYSTEM as u64))?;
         }
-        let Shares { linear, attention, traffic } = shares;
+        let (mut rates, mut parts) = (Vec::new(), Vec::new());
+        for (kind, unit, of) in [
+            (Kind::Linear, "TFLOP/s", "products"),
+            (Kind::Widened, "TFLOP/s", "products with int4 weights"),
+            (Kind::Integers, "TOP/s", "products of int8"),
+        ] {
+            if planner.has(kind) {
+                rates.push(format!("{} {unit} in {of}", tera(roofs.kind(kind).flops)));
+                let [many, few] = [false, true].map(|few| 100.0 * shares.kind(kind, few));
+                parts.push(format!("{many:.0}% in {of} ({few:.0}% in a decode step)"));
+            }
+        }
+        let Shares { attention, traffic, .. } = shares;
         writeln!(
             f,
-            ".\nLower bounds (≥, ≤) assume {} TFLOP/s and {:.0} GB/s at every moment. Expected times assume {:.0}% of that in \
-             matrix products, {:.0}% in attention and {:.0}% in the rest, and {} on the host.\n\
+            ".\nLower bounds (≥, ≤) assume {} and {:.0} GB/s at every moment. Expected times assume {} of that, {:.0}% in \
+             attention and {:.0}% in the rest, and {} on the host before the first token.\n\
              All times are predicted from the data sheet and the machine code: none was measured on a GPU.",
-            tera(flops),
-            bandwidth / 1e9,
-            100.0 * linear,
+            rates.join(", "),
+            roofs.bandwidth / 1e9,
+            parts.join(", "),
             100.0 * attention,
             100.0 * traffic,
             Time(host)
@@ -134,15 +193,41 @@ impl Display for Text<'_> {
     }
 }
 
-/// What a plan computes in and with.
-pub fn formats(args: &PlanArgs) -> String {
-    let options = args.device.options();
-    let dtype = options.dtype.unwrap_or(Dtype::F16).name();
-    let gemm = match options.gemm {
+/// What plans in these formats compute in and with.
+pub fn formats(args: &PlanArgs, formats: &[Option<NumberFormat>]) -> String {
+    let mut whole = Vec::new();
+    let mut integers = Vec::new();
+    let mut scope = Scope::Llm;
+    for &dtype in formats {
+        match args.device.options_in(dtype).quantization {
+            Some(quantization) => {
+                integers.push(quantization.scheme.to_string());
+                scope = quantization.scope;
+            }
+            None => whole.push(args.device.options_in(dtype).dtype.unwrap_or(Dtype::F16).name()),
+        }
+    }
+    let mut words = String::new();
+    if !whole.is_empty() {
+        words += &format!(
+            "Weights, KV cache and activations in {}, unless a folder has integers",
+            whole.join(" or ")
+        );
+    }
+    if !integers.is_empty() {
+        let layers = match scope {
+            Scope::Llm => "linear layers of the decoder",
+            Scope::All => "all linear layers",
+        };
+        let start = if words.is_empty() { "W" } else { "; w" };
+        words +=
+            &format!("{start}eights of {layers} in {}, all else in f16", integers.join(" or "));
+    }
+    let gemm = match args.device.options().gemm {
         Gemm::Cublas => "cuBLAS",
         _ => "hired's own kernels",
     };
-    format!("Weights, KV cache and activations in {dtype}, matrix products by {gemm}.")
+    format!("{words}. Matrix products by {gemm}.")
 }
 
 fn table(rows: &[BudgetPlan]) -> Vec<Vec<String>> {
@@ -157,6 +242,7 @@ fn table(rows: &[BudgetPlan]) -> Vec<Vec<String>> {
         "first token ≥",
         "expected",
         "tokens/s ≤",
+        "expected",
         "batch ≤",
     ];
     let mut table = vec![head.map(String::from).to_vec()];
@@ -174,6 +260,7 @@ fn table(rows: &[BudgetPlan]) -> Vec<Vec<String>> {
             Time(row.ttft_floor).to_string(),
             Time(row.ttft_expected).to_string(),
             format!("{:.1}", 1.0 / row.decode_floor),
+            format!("{:.1}", 1.0 / row.decode_expected),
             row.largest_batch.to_string(),
         ]);
     }

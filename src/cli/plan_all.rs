@@ -1,73 +1,83 @@
-//! `hired plan --gpu all`: every known GPU in one table.
+//! `hired plan` with several GPUs or formats: all of them in one table.
 
 use super::Stop;
 use super::args::PlanArgs;
-use super::idle::Given;
 use super::output::{print, print_json};
-use super::plan::{Row, formats, name, planner, rows, tell_idle};
+use super::plan::{Asked, Row, formats, name, planner, rows};
 use super::table::{Size, Table, Time};
-use hired::Error;
+use super::values::NumberFormat;
 use hired::engine::{BudgetPlan, typical_request};
-use hired::ops::gpu::{GPUS, Gpu};
+use hired::ops::gpu::Gpu;
+use hired::{Error, Preset};
 use serde::Serialize;
 
-/// A GPU and what it can do; the message where no budget keeps the limits.
-type Planned = (&'static Gpu, Result<Vec<BudgetPlan>, String>);
+/// What was asked, the format of its weights, and its rows; the message where no budget keeps the limits.
+pub type Planned = (Asked, &'static str, Result<Vec<BudgetPlan>, String>);
 
-/// A GPU that keeps the limits with no budget.
+/// A GPU that keeps the limits with no budget, or a model that it cannot compute.
 #[derive(Debug, Serialize)]
-struct Refused<'a> {
+pub struct Refused<'a> {
     gpu: &'static str,
+    preset: Option<&'static str>,
     fits: bool,
     refused: &'a str,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Listed<'a> {
+pub enum Listed<'a> {
     Row(Row<'a>),
     Refused(Refused<'a>),
 }
 
-pub fn plan(args: &PlanArgs, given: &Given<'_>) -> Result<(), Stop> {
+pub fn plan(
+    args: &PlanArgs,
+    preset: Option<Preset>,
+    gpus: &[&'static Gpu],
+    dtypes: &[Option<NumberFormat>],
+) -> Result<(), Stop> {
     let mut all: Vec<Planned> = Vec::new();
-    for gpu in &GPUS {
-        let planned = match rows(args, &mut planner(args, gpu)?) {
-            Ok(rows) => Ok(rows),
-            // With a limit this is a finding, not a failure.
-            Err(Error::Capacity(why)) if args.is_limited() => Err(why),
-            Err(error) => return Err(error.into()),
-        };
-        all.push((gpu, planned));
+    for &gpu in gpus {
+        for &dtype in dtypes {
+            let asked = Asked { gpu, preset, dtype };
+            let mut planner = planner(args, asked)?;
+            let planned = match rows(args, &mut planner) {
+                Ok(rows) => Ok(rows),
+                // With a limit this is a finding, not a failure.
+                Err(Error::Capacity(why)) if args.is_limited() => Err(why),
+                Err(error) => return Err(error.into()),
+            };
+            all.push((asked, planner.weights(), planned));
+        }
     }
-    tell_idle(args, given);
     if args.json {
         return print_json(&listed(&all));
     }
-    let table = if args.is_limited() { limits(&all) } else { budgets(&all) };
+    let table = if args.is_limited() { limits(&all) } else { budgets(&all, dtypes.len()) };
     let what = match args.is_limited() {
         true => "The largest budget that keeps the limit",
-        false => "Expected time to the first token, and most tokens/s after it",
+        false => "Expected time to the first token, and tokens/s after it",
     };
     print(&format!(
         "{what}, for {}:\n{}\n-: does not fit. {}\nAll times are predicted from the data sheet and the machine code: none \
          was measured on a GPU. `hired plan --gpu NAME` has the details of one.\n",
         typical_request(),
         Table(table),
-        formats(args)
+        formats(args, dtypes)
     ))
 }
 
-fn listed(all: &[Planned]) -> Vec<Listed<'_>> {
+pub fn listed(all: &[Planned]) -> Vec<Listed<'_>> {
     let mut listed = Vec::new();
-    for (gpu, planned) in all {
+    for (asked, dtype, planned) in all {
         match planned {
-            Ok(rows) => {
-                listed.extend(rows.iter().map(|plan| Listed::Row(Row { gpu: gpu.name, plan })));
-            }
-            Err(why) => {
-                listed.push(Listed::Refused(Refused { gpu: gpu.name, fits: false, refused: why }));
-            }
+            Ok(rows) => listed.extend(rows.iter().map(|plan| Listed::Row(asked.row(dtype, plan)))),
+            Err(refused) => listed.push(Listed::Refused(Refused {
+                gpu: asked.gpu.name,
+                preset: asked.preset.map(Preset::name),
+                fits: false,
+                refused,
+            })),
         }
     }
     listed
@@ -77,19 +87,26 @@ fn memory(gpu: &Gpu) -> String {
     Size(gpu.memory as u64).to_string()
 }
 
-/// A column for each budget.
-fn budgets(all: &[Planned]) -> Vec<Vec<String>> {
+/// A column for each budget and format; so many plans in a row are one GPU's.
+fn budgets(all: &[Planned], formats: usize) -> Vec<Vec<String>> {
     let mut table = Vec::new();
-    for (gpu, planned) in all {
-        let Ok(rows) = planned else { continue };
+    for of_gpu in all.chunks(formats) {
+        let cells = of_gpu
+            .iter()
+            .flat_map(|(_, dtype, planned)| planned.iter().flatten().map(move |row| (dtype, row)));
         if table.is_empty() {
-            let budgets = rows.iter().map(|row| row.need.budget.clone());
-            table.push(["GPU".into(), "memory".into()].into_iter().chain(budgets).collect());
+            let head = |(dtype, row): (&&str, &BudgetPlan)| match formats {
+                1 => row.need.budget.clone(),
+                _ => format!("{dtype}, {}", row.need.budget),
+            };
+            let heads = ["GPU".into(), "memory".into()].into_iter().chain(cells.clone().map(head));
+            table.push(heads.collect());
         }
-        let cells = rows.iter().map(|row| match row.fits {
-            true => format!("{}, {:.1}/s", Time(row.ttft_expected), 1.0 / row.decode_floor),
+        let cells = cells.map(|(_, row)| match row.fits {
+            true => format!("{}, {:.1}/s", Time(row.ttft_expected), 1.0 / row.decode_expected),
             false => "-".into(),
         });
+        let gpu = of_gpu[0].0.gpu;
         table.push([gpu.name.into(), memory(gpu)].into_iter().chain(cells).collect());
     }
     table
@@ -99,7 +116,7 @@ fn budgets(all: &[Planned]) -> Vec<Vec<String>> {
 fn limits(all: &[Planned]) -> Vec<Vec<String>> {
     let head = ["GPU", "memory", "budget", "peak", "first token", "tokens/s ≤", "bound by"];
     let mut table = vec![head.map(String::from).to_vec()];
-    for (gpu, planned) in all {
+    for (Asked { gpu, .. }, _, planned) in all {
         let rest = match planned.as_deref() {
             Ok([row, ..]) => [
                 row.need.budget.clone(),

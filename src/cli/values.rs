@@ -1,6 +1,7 @@
 //! Values as typed to values as meant. Each parser's error completes "invalid value '…' for '--option'".
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use hired::Preset;
 use hired::engine::{Device, Dtype};
 use hired::ops::gpu::{GPUS, Gpu};
 use hired::quant::{Scheme, Scope};
@@ -107,6 +108,15 @@ pub enum NumberFormat {
 }
 
 impl NumberFormat {
+    /// As typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Float(dtype) => dtype.name(),
+            Self::Q8 => "q8",
+            Self::Q4 => "q4",
+        }
+    }
+
     /// The scheme of integers, in groups of 128 unless others are asked for.
     pub fn scheme(self, group: Option<usize>) -> Option<Scheme> {
         match self {
@@ -137,6 +147,26 @@ pub const GROUPS: [(&str, usize); 3] = [("32", 32), ("64", 64), ("128", 128)];
 
 /// Values of `--quantize`.
 pub const SCOPES: [(&str, Scope); 2] = [("llm", Scope::Llm), ("all", Scope::All)];
+
+/// Architectures that `plan` is about.
+#[derive(Debug, Clone, Copy)]
+pub enum PresetArg {
+    /// Every one that has a name here.
+    All,
+    /// This one.
+    One(Preset),
+}
+
+impl FromStr for PresetArg {
+    type Err = hired::Error;
+
+    fn from_str(text: &str) -> hired::Result<Self> {
+        match text {
+            "all" => Ok(Self::All),
+            text => text.parse().map(Self::One),
+        }
+    }
+}
 
 /// `auto`, `cpu`, `cuda` or `cuda:N`.
 pub fn device(text: &str) -> Result<Device, &'static str> {

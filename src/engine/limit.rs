@@ -6,7 +6,7 @@ use super::runner::room_for;
 use super::session::Session;
 use crate::ops::Ops;
 use crate::ops::clock::Stage;
-use crate::ops::cost::Roof;
+use crate::ops::cost::{Roof, Roofs};
 use crate::ops::count::Counter;
 use crate::ops::memory::{Purpose, Size};
 use crate::ops::shares::Shares;
@@ -62,7 +62,7 @@ impl Limit {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
     /// What bounds the device.
-    pub roof: Roof,
+    pub roofs: Roofs,
     /// The parts of that speed that its kernels are expected to reach.
     pub shares: Shares,
     /// Seconds beside the device's work: the host's own.
@@ -79,9 +79,20 @@ const LONG_ENOUGH: f64 = 3e-3;
 impl Pace {
     /// Seconds from the requests to the first token of the last one, of what was counted.
     pub(super) fn first_token(&self, counter: &Counter) -> f64 {
-        let counted = counter.costs().filter(|(stage, ..)| *stage != Stage::Decode);
-        let expected = counted.map(|(_, kind, cost)| self.roof.time(cost) / self.shares.kind(kind));
-        self.host + expected.sum::<f64>()
+        self.host + self.expected(counter, false)
+    }
+
+    /// Seconds of a decode step, of what was counted, without the host's part.
+    pub(super) fn step(&self, counter: &Counter) -> f64 {
+        self.expected(counter, true)
+    }
+
+    /// Seconds of the device's work: of the decode steps, or of all before them.
+    fn expected(&self, counter: &Counter, steps: bool) -> f64 {
+        let counted = counter.costs().filter(|(stage, ..)| (*stage == Stage::Decode) == steps);
+        let time =
+            |(_, kind, cost)| self.roofs.kind(kind).time(cost) / self.shares.kind(kind, steps);
+        counted.map(time).sum()
     }
 }
 
@@ -90,9 +101,9 @@ impl Pace {
 /// A device runs one kernel after the other, so kinds of work add up: the traffic of norms does not hide behind the
 /// arithmetic of products. Inside a kind the counter knows sums only, and small products that are bound by memory do
 /// hide behind large ones: what is left out makes the floor lower, never higher.
-pub fn floor(counter: &Counter, roof: &Roof, stages: impl Fn(Stage) -> bool) -> f64 {
+pub fn floor(counter: &Counter, roofs: &Roofs, stages: impl Fn(Stage) -> bool) -> f64 {
     let counted = counter.costs().filter(|(stage, ..)| stages(*stage));
-    counted.map(|(.., cost)| roof.time(cost)).sum()
+    counted.map(|(_, kind, cost)| roofs.kind(kind).time(cost)).sum()
 }
 
 /// The largest count from 1 to `most` that nothing speaks against, and what speaks against one more (`None` when
@@ -190,7 +201,7 @@ impl<O: Ops> Session<O> {
         let pace = match limit {
             Limit::Memory(_) => None,
             Limit::Ttft(_) => Some(Pace {
-                roof: self.measured_roof()?,
+                roofs: Roofs::all(self.measured_roof()?),
                 shares: Shares::all(MEASURED_SHARE),
                 host,
             }),

@@ -5,6 +5,7 @@
 //! computed: full for the vision tower, the causal half for the decoder.
 
 use super::Span;
+use crate::format::Format;
 use crate::kv;
 use std::ops::AddAssign;
 
@@ -33,6 +34,39 @@ pub struct Roof {
     pub bandwidth: f64,
 }
 
+/// The most that a device does in a second, by kind of work.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Roofs {
+    /// Bytes read from its memory or written to it.
+    pub bandwidth: f64,
+    /// Operations of products with weights in floating point, a multiply-add being two.
+    pub linear: f64,
+    /// The same of [`Kind::Widened`].
+    pub widened: f64,
+    /// The same of [`Kind::Integers`].
+    pub integers: f64,
+    /// The same of everything else.
+    pub rest: f64,
+}
+
+impl Roofs {
+    /// One for all kinds of work.
+    pub const fn all(Roof { flops, bandwidth }: Roof) -> Self {
+        Self { bandwidth, linear: flops, widened: flops, integers: flops, rest: flops }
+    }
+
+    /// Of one kind of work.
+    pub fn kind(&self, kind: Kind) -> Roof {
+        let flops = match kind {
+            Kind::Linear => self.linear,
+            Kind::Widened => self.widened,
+            Kind::Integers => self.integers,
+            Kind::Attention | Kind::Scores | Kind::Other => self.rest,
+        };
+        Roof { flops, bandwidth: self.bandwidth }
+    }
+}
+
 impl Roof {
     /// Seconds that work takes at least: as long as its arithmetic or its traffic, whichever is longer, for a device
     /// does both at the same time (Williams et al. 2009).
@@ -41,17 +75,37 @@ impl Roof {
     }
 }
 
-/// Kinds of operations that are counted apart.
+/// Kinds of operations that are counted apart, since a device does them at different rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
-    /// Matrix products with weights.
+    /// Matrix products with weights in floating point.
     Linear,
+    /// Matrix products with integer weights that become floating-point numbers on their way to the product.
+    Widened,
+    /// Matrix products of int8 weights and int8 activations.
+    Integers,
     /// Q·Kᵀ and P·V.
     Attention,
     /// Scores that decide what is kept: of the class token, or of a prompt's last row.
     Scores,
     /// Everything else: norms, copies, selection.
     Other,
+}
+
+impl Kind {
+    /// Of a product with weights of this format.
+    pub fn of(weights: Format) -> Self {
+        match weights {
+            Format::Q8 => Self::Integers,
+            _ if weights.is_integer() => Self::Widened,
+            _ => Self::Linear,
+        }
+    }
+
+    /// Whether it is a product with weights.
+    pub fn is_product(self) -> bool {
+        matches!(self, Self::Linear | Self::Widened | Self::Integers)
+    }
 }
 
 impl Cost {

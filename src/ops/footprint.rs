@@ -118,6 +118,11 @@ impl Footprint {
         }
     }
 
+    /// Activations become integers in a pass before products with weights of this format.
+    pub(super) fn quantizes(self, weights: Format) -> bool {
+        matches!(self, Self::Cuda { .. }) && cuda::matmul::quantizes(weights)
+    }
+
     pub(super) fn patches_scratch(self, pixels: usize) -> Option<usize> {
         matches!(self, Self::Cuda { .. }).then(|| scratch::patches(pixels).bytes())
     }

@@ -4,9 +4,10 @@
 //! in single precision, which is how this crate's kernels add; GeForce cards do that at half the rate on their tensor
 //! cores, and the figure on their boxes is the other one.
 
-use super::cost::Roof;
-use super::cuda::matmul::choose::is_on_tensor_cores;
-use crate::format::{Dtype, Formats};
+use super::cost::Roofs;
+use super::cuda::matmul::Factors;
+use super::cuda::matmul::choose::Kernels;
+use crate::format::{Dtype, Format};
 
 /// A card.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -52,18 +53,26 @@ impl Gpu {
         self.memory - CONTEXT - if self.is_shared { SYSTEM } else { 0 }
     }
 
-    /// Whether products in these formats are made on tensor cores. `library`: by cuBLAS, which has kernels for Volta's.
-    pub fn multiplies_on_tensor_cores(&self, formats: Formats, library: bool) -> bool {
-        let kernels = is_on_tensor_cores(self.capability, formats);
-        self.fp16.is_some() && (kernels || (library && formats.activations == Dtype::F16))
+    /// Whether the kernels of this crate multiply activations with weights of this format on tensor cores.
+    pub fn multiplies_on_tensor_cores(&self, weights: Format, activations: Dtype) -> bool {
+        let kernels = Kernels::of(self.capability, Factors { weights, activations });
+        self.fp16.is_some() && kernels.is_some_and(Kernels::multiply_on_tensor_cores)
     }
 
-    /// What bounds work on numbers of these formats. Where fp16 is not multiplied on tensor cores it is storage: it is
-    /// widened and multiplied in single precision.
-    pub fn roof(&self, formats: Formats, library: bool) -> Roof {
-        let tensor = self.multiplies_on_tensor_cores(formats, library);
-        let flops = self.fp16.filter(|_| tensor).unwrap_or(self.fp32);
-        Roof { flops, bandwidth: self.bandwidth }
+    /// What bounds work on activations of this format. Where fp16 is not multiplied on tensor cores it is storage: it is
+    /// widened and multiplied in single precision. `library`: cuBLAS makes products of fp16, also on Volta's tensor cores.
+    pub fn roofs(&self, activations: Dtype, library: bool) -> Roofs {
+        let flops = |tensor| self.fp16.filter(|_| tensor).unwrap_or(self.fp32);
+        let own = |weights| self.multiplies_on_tensor_cores(weights, activations);
+        let dense = own(activations.into());
+        Roofs {
+            bandwidth: self.bandwidth,
+            linear: flops(dense || (library && activations == Dtype::F16)),
+            widened: flops(own(Format::Q4 { group: 128 })),
+            // By dp4a or tensor cores, whatever the format of activations.
+            integers: self.int8,
+            rest: flops(dense),
+        }
     }
 }
 
@@ -135,8 +144,28 @@ mod tests {
     use super::*;
     use Dtype::{F16, F32};
 
+    fn roofs(name: &str, dtype: Dtype, library: bool) -> Roofs {
+        Gpu::named(name).unwrap().roofs(dtype, library)
+    }
+
     fn flops(name: &str, dtype: Dtype, library: bool) -> f64 {
-        Gpu::named(name).unwrap().roof(dtype.into(), library).flops / 1e12
+        roofs(name, dtype, library).linear / 1e12
+    }
+
+    #[test]
+    fn integers_have_rates_of_their_own() {
+        // int4 is widened: multiplied as fp16 is. int8 by dp4a, four times fp32, or on tensor cores.
+        let rates = |name, dtype| {
+            let Roofs { widened, integers, .. } = roofs(name, dtype, false);
+            [widened / 1e12, integers / 1e12]
+        };
+        assert_eq!(rates("p40", F16), [11.76, 47.0]);
+        assert_eq!(rates("v100-16", F16), [15.7, 62.8]);
+        assert_eq!((rates("t4", F16), rates("t4", F32)), ([65.0, 130.0], [8.1, 130.0]));
+        assert_eq!(rates("h200", F16), [989.0, 1979.0]);
+        // A library has no part in them, nor in attention.
+        let (own, library) = (roofs("v100-16", F16, false), roofs("v100-16", F16, true));
+        assert_eq!(Roofs { linear: own.linear, ..library }, own);
     }
 
     #[test]
@@ -183,7 +212,7 @@ mod tests {
                 Some(fp16) => assert!(near(int8, 2.0 * fp16), "{name}"),
                 None => unreachable!("all cards from 7.0 on have tensor cores"),
             }
-            let ridge = gpu.roof(F16.into(), false).flops / bandwidth;
+            let ridge = gpu.roofs(F16, false).linear / bandwidth;
             assert!((10.0..450.0).contains(&ridge), "{name}: {ridge}");
             assert!(gpu.usable() > 4 << 30 && gpu.usable() < gpu.memory, "{name}");
         }

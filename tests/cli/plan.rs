@@ -65,9 +65,17 @@ fn every_name_of_the_table_is_known() {
 /// What a preset needs is known before it is written, and is what its files then need.
 #[test]
 fn a_preset_needs_what_its_checkpoint_needs() {
-    for rest in ["", "--dtype f32", "--gemm cublas", "--final-layer -1 --newlines all"] {
+    for rest in [
+        "",
+        "--dtype f32",
+        "--dtype q8 --quantize all",
+        "--dtype q4 --group 32",
+        "--gemm cublas",
+        "--final-layer -1 --newlines all",
+    ] {
         let rest = format!("--gpu t4 {rest}");
-        let rows = plan("tiny", &rest);
+        let mut rows = plan("tiny", &rest);
+        rows.iter_mut().for_each(|row| row["preset"] = Value::Null);
         assert_eq!(json(&on_model("plan", &format!("--json {rest}"))), Value::from(rows), "{rest}");
     }
     // As inspect has it for a device, whatever --device says to plan.
@@ -100,6 +108,76 @@ fn all_of_them_make_one_table() {
     let row = |gpu: &str| limited.iter().find(|row| row["gpu"] == gpu).unwrap();
     assert_eq!((&row("p4")["fits"], row("p4")["refused"].is_string()), (&Value::from(false), true));
     assert_eq!(row("h200")["budget"], plan(SEVEN, "--gpu h200 --max-ttft 0.5")[0]["budget"]);
+}
+
+/// Which GPU takes which format at which budget, of one model and of all.
+#[test]
+fn formats_and_models_make_tables() {
+    let thirteen = "llava-v1.6-vicuna-13b";
+    let formats = "--formats f16,q8,q4 --budgets full,20%";
+    let all = plan(thirteen, &format!("--gpu p40,t4 {formats}"));
+    let fits: Vec<(&str, &str, &str, bool)> = all
+        .iter()
+        .map(|row| {
+            let text = |key: &str| row[key].as_str().unwrap();
+            (text("gpu"), text("dtype"), text("budget"), row["fits"].as_bool().unwrap())
+        })
+        .collect();
+    // 26.7, 14.0 and 7.8 GB of weights and 2.5 or 0.5 GB of cache: a T4 takes int8 where tokens are dropped.
+    let gpus = [
+        ("p40", [false, false, true, true, true, true]),
+        ("t4", [false, false, false, true, true, true]),
+    ];
+    let expected: Vec<_> = gpus
+        .into_iter()
+        .flat_map(|(gpu, fits)| {
+            let cells =
+                ["f16", "q8", "q4"].into_iter().flat_map(|t| ["full", "20%"].map(|b| (t, b)));
+            cells
+                .zip(fits)
+                .map(move |((dtype, budget), fits)| (gpu, dtype, budget, fits))
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(fits, expected);
+    // Each row is what the plan of its own has.
+    for dtype in ["q8", "q4"] {
+        let own = plan(thirteen, &format!("--gpu t4 --dtype {dtype} --budgets full,20%"));
+        let of: Vec<_> = all.iter().filter(|r| r["gpu"] == "t4" && r["dtype"] == dtype).collect();
+        assert_eq!(of, own.iter().collect::<Vec<_>>());
+    }
+    let text = printed(&words(&format!("plan --gpu p40,t4 --preset {thirteen} {formats}")));
+    let heads: Vec<&str> = text
+        .lines()
+        .find(|l| l.starts_with("GPU"))
+        .unwrap()
+        .split("  ")
+        .map(str::trim)
+        .filter(|h| !h.is_empty())
+        .collect();
+    assert_eq!(
+        heads,
+        ["GPU", "memory", "f16, full", "f16, 20%", "q8, full", "q8, 20%", "q4, full", "q4, 20%"]
+    );
+
+    let every = plan("all", &format!("--gpu t4 {formats}"));
+    let of = |row: &Value| row["preset"].as_str().unwrap().to_owned();
+    let names: std::collections::BTreeSet<String> = every.iter().map(of).collect();
+    assert!(names.len() >= 9 && names.contains(thirteen) && !names.contains("tiny"), "{names:?}");
+    let own = plan(thirteen, &format!("--gpu t4 {formats}"));
+    assert_eq!(every.iter().filter(|row| of(row) == thirteen).cloned().collect::<Vec<_>>(), own);
+    let text = printed(&words(&format!("plan --gpu p40,t4 --preset all {formats}")));
+    let line = text.lines().filter(|line| line.starts_with(thirteen)).nth(1).unwrap();
+    assert!(
+        line.contains(" q8 ") && line.contains("2928 → 576") && line.ends_with("→ t4"),
+        "{line}"
+    );
+    assert!(
+        text.contains("q8 or q4, groups of 128") && text.contains("none was measured"),
+        "{text}"
+    );
+    let refused = failure(&words("plan --gpu t4 --preset all --max-ttft 1"), 1);
+    assert!(refused.contains("name one preset"), "{refused}");
 }
 
 #[test]
@@ -270,6 +348,9 @@ fn the_command_line_is_checked() {
         ("--gpu t4 --preset tiny --max-memory lots", "lots"),
         ("--gpu t4 --preset tiny --max-ttft 0", "--max-ttft"),
         ("--gpu t4 --preset tiny --alpha 2", "--alpha"),
+        ("--gpu t4 --preset tiny --formats f16,int8", "int8"),
+        ("--gpu t4 --preset tiny --formats q8 --dtype q4", "cannot be used with"),
+        ("--gpu t4 --preset tiny --formats q8 --max-ttft 1", "cannot be used with"),
     ] {
         let message = failure(&words(&format!("plan {line}")), 2);
         assert!(message.contains(told), "{line}: {message}");

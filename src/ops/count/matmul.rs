@@ -3,7 +3,7 @@
 use super::{Counter, Shape, Size};
 use crate::Result;
 use crate::config::Activation;
-use crate::ops::cost::{self, Kind};
+use crate::ops::cost::{self, Cost, Kind};
 use crate::ops::{Linear, MatmulOps, Norm};
 
 impl MatmulOps for Counter {
@@ -81,9 +81,13 @@ impl Counter {
         let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
         drop(scratch.map(|bytes| self.hold(bytes)));
         let activation = self.footprint.activations().size();
+        if self.footprint.quantizes(*format) {
+            let row = k * (activation + size_of::<i8>()) + size_of::<f32>();
+            self.count(Kind::Other, Cost::bytes(x.rows * row));
+        }
         for Linear { weight: w, .. } in layers {
             let bytes = w.format.bytes(w.rows, w.cols);
-            self.count(Kind::Linear, of(x.rows, w.rows, w.cols, activation, bytes));
+            self.count(Kind::of(w.format), of(x.rows, w.rows, w.cols, activation, bytes));
         }
     }
 

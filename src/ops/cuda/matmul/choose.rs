@@ -35,6 +35,9 @@ const fn row(
     Kernels { factors: Factors { weights, activations }, from, gemm, gemv }
 }
 
+/// The first code path whose tensor cores the kernels of this crate use.
+const TENSOR_CORES: u32 = 75;
+
 /// Of any group.
 const Q4: Format = Format::Q4 { group: 0 };
 const AWQ: Format = Format::Awq { group: 0 };
@@ -70,7 +73,12 @@ impl Kernels {
         KERNELS.iter().find(|kernels| kernels.factors.are_alike(factors) && kernels.from <= path)
     }
 
-    /// Whether they multiply on tensor cores.
+    /// Whether they multiply more than a few rows on tensor cores: the kernels that begin with a later code path do.
+    pub fn multiply_on_tensor_cores(&self) -> bool {
+        self.from >= TENSOR_CORES
+    }
+
+    /// Whether they multiply a few rows on tensor cores.
     pub fn use_tensor_cores(&self) -> bool {
         self.gemv == Way::Mma
     }
