@@ -233,6 +233,9 @@ fn the_plan_goes_by_the_card() {
     };
     let order = ["facts", "modules", "whole", "half", "corpus", "real-sizes", "kernels", "7b-own"];
     order.windows(2).for_each(|pair| before(pair[0], pair[1]));
+    // Integers are compared before they are timed, and timed like all others.
+    let order = ["real-sizes", "integers", "kernels", "kernels-q8", "kernels-q4", "7b-q8", "7b-q4"];
+    order.windows(2).for_each(|pair| before(pair[0], pair[1]));
     let order = ["7b-own", "7b-cublas", "transformers", "corpus-61", "corpus-75", "memcheck"];
     order.windows(2).for_each(|pair| before(pair[0], pair[1]));
     let pascal = pack.steps(&["--card", "p40"], "61");
@@ -251,6 +254,26 @@ fn the_plan_goes_by_the_card() {
         });
         assert!(call.is_some(), "no call forced to {forced:?}\n{calls}");
     }
+
+    let ran =
+        pack.run(&["--only", "integers,integers-61,kernels-q8,kernels-q4-75,7b-q8,7b-q4"], &[]);
+    assert_eq!(ran.code, Some(0), "{}", ran.errors);
+    let calls = fs::read_to_string(pack.at("calls")).unwrap();
+    let exact = "ops --exact the_card_multiplies_integers_at_real_sizes --nocapture forced=";
+    for call in [
+        &format!("{exact} "),
+        &format!("{exact}61 "),
+        "kernels --small --dtype q8 forced= ",
+        "kernels --small --dtype q4 forced=75 ",
+    ] {
+        assert!(calls.lines().any(|line| line.starts_with(call)), "no {call} in\n{calls}");
+    }
+    for dtype in ["q8", "q4"] {
+        let told = calls.lines().filter(|line| line.starts_with("hired bench"));
+        let of = format!(" --dtype {dtype} ");
+        assert_eq!(told.filter(|line| line.contains(&of)).count(), 1, "{dtype}\n{calls}");
+    }
+    assert!(pack.report().contains("## integers-61"), "its roundings are told");
 
     // A Pascal has no sanitizer and no end of its time.
     let ran = pack.run(&["--only", "memcheck,facts"], &[("CAPABILITY", "61")]);

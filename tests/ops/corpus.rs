@@ -11,6 +11,7 @@ use hired::ops::cuda::matmul::choose::is_on_tensor_cores;
 use hired::ops::cuda::{Cuda, Options};
 use hired::ops::memory::Purpose;
 use hired::ops::{Linear, MemoryOps, Norm, Ops, Storage};
+use hired::quant::Scheme;
 use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
 
@@ -28,6 +29,8 @@ pub trait Case {
 /// Tensors by name, in a checkpoint of their own.
 pub struct Data {
     checkpoint: Checkpoint,
+    /// What weights of linear layers are rounded to.
+    scheme: Option<Scheme>,
     _folder: tempfile::TempDir,
 }
 
@@ -87,11 +90,17 @@ impl Tensors {
         });
         let file = folder.path().join("model.safetensors");
         std::fs::write(&file, safetensors::serialize(views, None).unwrap()).unwrap();
-        Data { checkpoint: Checkpoint::open(folder.path()).unwrap(), _folder: folder }
+        let checkpoint = Checkpoint::open(folder.path()).unwrap();
+        Data { checkpoint, scheme: None, _folder: folder }
     }
 }
 
 impl Data {
+    /// The same with integers as the weights of linear layers.
+    pub fn rounded(self, scheme: Scheme) -> Self {
+        Self { scheme: Some(scheme), ..self }
+    }
+
     /// A tensor's dimensions.
     pub fn shape(&self, name: &str) -> Vec<usize> {
         self.checkpoint.get(name).unwrap().shape.clone()
@@ -113,7 +122,11 @@ impl Data {
 
     /// `NAME` as weight and, if it is there, `NAME.bias`.
     pub fn linear<O: Ops>(&self, ops: &mut O, name: &str) -> hired::Result<Linear<O::Weight>> {
-        let weight = self.matrix(ops, name)?;
+        let tensor = self.checkpoint.get(name)?;
+        let weight = match self.scheme {
+            Some(scheme) => ops.upload(&tensor.quantized(scheme)?, Storage::Matrix)?,
+            None => ops.upload(&tensor, Storage::Matrix)?,
+        };
         let bias = self.optional(ops, &format!("{name}.bias"))?;
         Ok(Linear { weight, bias })
     }
@@ -197,12 +210,17 @@ impl Corpus {
         }
     }
 
-    /// Holds the device's results against the CPU's: the largest difference, beside the largest number, may be
-    /// `slack` times what the format loses.
-    pub fn check(&mut self, op: &str, what: &str, slack: f32, case: &impl Case, data: &Data) {
+    /// The device's results and the CPU's; `None` for a case that is left out.
+    fn both(
+        &mut self,
+        op: &str,
+        what: &str,
+        case: &impl Case,
+        data: &Data,
+    ) -> Option<(Results, Results)> {
         self.met += 1;
         if !(self.met - 1).is_multiple_of(self.every) {
-            return;
+            return None;
         }
         let cuda = &mut self.cuda;
         let mut counter = Counter::new(cuda.footprint());
@@ -221,6 +239,34 @@ impl Corpus {
         assert_eq!(got.len(), wanted.len());
         for ((name, got), (_, wanted)) in got.iter().zip(&wanted) {
             assert_eq!(got.len(), wanted.len(), "{op} {what}: {name}");
+        }
+        Some((got, wanted))
+    }
+
+    /// Holds the device's results to the CPU's bits, rounded to the format in which the device stores them.
+    pub fn check_bits(&mut self, op: &str, what: &str, case: &impl Case, data: &Data) {
+        let Some((got, wanted)) = self.both(op, what, case, data) else { return };
+        for ((name, got), (_, wanted)) in got.iter().zip(&wanted) {
+            for (i, (g, w)) in got.iter().zip(wanted).enumerate() {
+                let stored = match self.dtype {
+                    Dtype::F16 => f16::from_f32(*w).to_f32(),
+                    _ => *w,
+                };
+                assert_eq!(
+                    g.to_bits(),
+                    stored.to_bits(),
+                    "{op} {what}: {name}[{i}]: {g}, the CPU has {w}"
+                );
+            }
+            self.used.entry((op.to_owned(), name)).or_default().cases += 1;
+        }
+    }
+
+    /// Holds the device's results against the CPU's: the largest difference, beside the largest number, may be
+    /// `slack` times what the format loses.
+    pub fn check(&mut self, op: &str, what: &str, slack: f32, case: &impl Case, data: &Data) {
+        let Some((got, wanted)) = self.both(op, what, case, data) else { return };
+        for ((name, got), (_, wanted)) in got.iter().zip(&wanted) {
             let largest = wanted.iter().fold(f32::MIN_POSITIVE, |m, x| m.max(x.abs()));
             let mut worst = 0.0f32;
             for (i, (g, w)) in got.iter().zip(wanted).enumerate() {

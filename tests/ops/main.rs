@@ -9,6 +9,7 @@ mod attention;
 mod choice;
 mod corpus;
 mod decode;
+mod integers;
 mod products;
 mod real_sizes;
 mod retain;
@@ -34,6 +35,9 @@ fn cases(corpus: &mut Corpus) {
     retain::cases(corpus);
     choice::cases(corpus);
     products::cases(corpus);
+    if !corpus.has_library() {
+        integers::cases(corpus);
+    }
     corpus.report();
     // A card's square roots, quotients and exponentials are up to two units off: three to six roundings on top.
     if corpus.dtype() == Dtype::F32 && std::env::var_os("HIRED_EMULATOR_SM").is_some() {
@@ -141,7 +145,9 @@ fn emulated_real_sizes() {
 #[ignore = "child"]
 fn child_real_sizes() {
     for dtype in [Dtype::F32, Dtype::F16] {
-        real_sizes::cases(&mut Corpus::open(dtype, Gemm::Own).unwrap(), &real_sizes::SMALL);
+        let mut corpus = Corpus::open(dtype, Gemm::Own).unwrap();
+        real_sizes::cases(&mut corpus, &real_sizes::SMALL);
+        real_sizes::integer_cases(&mut corpus, &real_sizes::SMALL);
     }
 }
 
@@ -196,5 +202,15 @@ fn the_card_agrees_at_real_sizes() {
             real_sizes::products(corpus, &real_sizes::REAL);
             corpus.report();
         });
+    }
+}
+
+#[test]
+fn the_card_multiplies_integers_at_real_sizes() {
+    if has_card() {
+        for dtype in [Dtype::F32, Dtype::F16] {
+            let mut corpus = Corpus::open(dtype, Gemm::Own).unwrap();
+            real_sizes::integer_cases(&mut corpus, &real_sizes::REAL);
+        }
     }
 }

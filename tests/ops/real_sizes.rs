@@ -5,9 +5,10 @@
 
 use super::attention::{self, Decoder, Vision};
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
-use super::decode;
 use super::products::{self, Add, Apply, Normed, Swiglu};
+use super::{decode, integers};
 use hired::ops::Ops;
+use hired::quant::Scheme;
 
 /// How large everything is.
 pub struct Sizes {
@@ -15,6 +16,8 @@ pub struct Sizes {
     products: &'static [[usize; 3]],
     /// Columns and inner of products of a few rows.
     few: &'static [[usize; 2]],
+    /// Numbers that share a scale of int4.
+    group: usize,
     /// Partitions, their patches on a side, heads of 64.
     vision: [usize; 3],
     /// Heads of 128 of queries, of keys and values; rows of prompts, each of which a decode step follows.
@@ -26,13 +29,15 @@ pub struct Sizes {
 pub const REAL: Sizes = Sizes {
     products: &[[2100, 384, 4096], [2100, 384, 11008], [636, 4096, 4096]],
     few: &[[384, 4096], [384, 11008]],
+    group: 128,
     vision: [5, 24, 16],
     decoder: &[([32, 32], &[1500]), ([32, 8], &[3000, 1025, 17])],
 };
 
 pub const SMALL: Sizes = Sizes {
-    products: &[[140, 24, 72], [20, 136, 64]],
-    few: &[[24, 72]],
+    products: &[[140, 24, 96], [20, 136, 64]],
+    few: &[[24, 96]],
+    group: 32,
     vision: [2, 3, 2],
     decoder: &[([2, 2], &[70]), ([4, 2], &[150, 33, 17])],
 };
@@ -69,6 +74,17 @@ pub fn cases(corpus: &mut Corpus, sizes: &Sizes) {
         let sums = products::slack(corpus, 0.0, 2.0 * (keys as f32).sqrt());
         let slack = slack + sums;
         corpus.check("attention", &format!("{prompts:?}, {heads:?} heads"), slack, &case, &data);
+    }
+    corpus.report();
+}
+
+/// Products with int8 and int4 weights of few and many rows.
+pub fn integer_cases(corpus: &mut Corpus, sizes: &Sizes) {
+    let few = sizes.few.iter().flat_map(|&[cols, inner]| [1, 3, 8].map(|rows| [rows, cols, inner]));
+    for shape in sizes.products.iter().copied().chain(few) {
+        for scheme in [Scheme::Q8, Scheme::Q4 { group: sizes.group }] {
+            integers::of(corpus, shape, scheme, false);
+        }
     }
     corpus.report();
 }

@@ -61,7 +61,7 @@ report() {
             ok)
                 case $name in
                 7b-trial) ;;
-                corpus* | real-sizes | *-sample) lines "$name" 'roundings$|cuBLAS' ;;
+                corpus* | real-sizes | integers* | *-sample) lines "$name" 'roundings$|cuBLAS' ;;
                 whole* | half*) lines "$name" '^(test [a-z_]* \.\.\. )?(f16|near tie|whole requests|not checked)' ;;
                 memcheck | racecheck | initcheck | synccheck) lines "$name" '^=+ ' ;;
                 7b-files) lines "$name" '^\{' ;;

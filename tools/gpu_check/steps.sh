@@ -13,15 +13,21 @@ make_plan() {
     plan half 25 90 make_test half a_card_in_half_is_near_the_cpu
     plan corpus 30 120 make_test ops the_card_agrees_with_the_cpu
     plan real-sizes 40 120 make_test ops the_card_agrees_at_real_sizes
+    plan integers 20 120 make_test ops the_card_multiplies_integers_at_real_sizes
     plan kernels 40 120 make_kernels
+    plan kernels-q8 15 90 make_kernels --dtype q8
+    plan kernels-q4 25 120 make_kernels --dtype q4
     plan 7b-trial 10 60 make_trial
     plan 7b-own 30 120 make_seven --gemm own --kernels
+    plan 7b-q8 40 150 make_integers q8
+    plan 7b-q4 60 200 make_integers q4
     plan 7b-cublas 30 120 make_cublas
     plan transformers 60 150 make_peers
     # The first process of a path waits for the driver's compiler.
     for path in "${paths[@]}"; do
         plan "corpus-$path" 45 120 make_forced "$path" make_test ops the_card_agrees_with_the_cpu
         plan "whole-$path" 15 90 make_forced "$path" make_whole
+        plan "integers-$path" 30 120 make_forced "$path" make_test ops the_card_multiplies_integers_at_real_sizes
     done
     for tool in memcheck racecheck initcheck synccheck; do
         plan "$tool" 30 90 make_sanitizer "$tool" one
@@ -29,6 +35,8 @@ make_plan() {
     for path in "${paths[@]}"; do
         plan "half-$path" 25 90 make_forced "$path" make_test half a_card_in_half_is_near_the_cpu
         plan "kernels-$path" 50 120 make_forced "$path" make_kernels
+        plan "kernels-q8-$path" 20 90 make_forced "$path" make_kernels --dtype q8
+        plan "kernels-q4-$path" 30 120 make_forced "$path" make_kernels --dtype q4
         plan "7b-own-$path" 40 120 make_forced "$path" make_seven --gemm own
     done
     plan 7b-drawing 40 120 make_drawing
@@ -60,12 +68,14 @@ make_forced() { # PATH MAKER...
     [ ${#command[@]} = 0 ] || command=(env "HIRED_FORCE_ARCH=$path" "${command[@]}")
 }
 
-make_bench() { # OPTION...: LLaVA-v1.6-vicuna-7b with random weights, made on the card
+# OPTION...: LLaVA-v1.6-vicuna-7b with random weights, made on the card, in f16 or what `dtype` of the caller says
+make_bench() {
     command=("$bin/hired" bench --device cuda --reps "$reps")
     if [ -n "$small" ]; then
         command+=(--synthetic tiny --new-tokens 3 --prompt-tokens 8 --image "$dir/tests/fixtures/images/plain-26x51.bmp")
+        [ -z "${dtype:-}" ] || command+=(--dtype "$dtype")
     else
-        command+=(--synthetic llava-v1.6-vicuna-7b --dtype f16)
+        command+=(--synthetic llava-v1.6-vicuna-7b --dtype "${dtype:-f16}")
     fi
     command+=("$@")
 }
@@ -94,6 +104,13 @@ make_seven() { # OPTION...
         # A card of 24 GB or less has no room for some; `bench` says which, and measures the rest.
         make_bench --budgets full,20% --batch "$batches" "$@"
     fi
+}
+
+make_integers() { # q8 | q4
+    local dtype=$1
+    make_seven --gemm own --kernels
+    # Groups of 128 do not divide the rows of the smallest model.
+    if [ -n "$small" ] && [ "$dtype" = q4 ]; then command+=(--group 32); fi
 }
 
 make_cublas() {
