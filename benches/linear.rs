@@ -1,5 +1,6 @@
-//! Matrix products of the CPU executor, weights in f16, beside `gemm` itself on f32 at the same shapes. An item is a
-//! floating-point operation; of a single row the bytes of its weights are counted.
+//! Matrix products of the CPU executor, weights in f16, q8 and q4, beside `gemm` itself on f32 at the same shapes. An item
+//! is a floating-point operation; of a single row the bytes of its weights are counted. Each time a row meets
+//! several matrices, so that no cache holds them.
 //!
 //!     cargo bench --bench linear
 
@@ -9,9 +10,10 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use half::f16;
 use hired::checkpoint::Checkpoint;
-use hired::format::Dtype;
+use hired::format::{Dtype, Format};
 use hired::ops::cpu::Cpu;
 use hired::ops::{Executor, Linear, MatmulOps, MemoryOps, RowOps, Storage};
+use hired::quant::Scheme;
 use safetensors::tensor::{Dtype as Stored, TensorView, serialize_to_file};
 
 fn main() {
@@ -33,10 +35,32 @@ const SHAPES: [Shape; 6] = [
 ];
 const ROW: Shape = Shape(1, 4096, 11008, "a decode step's MLP");
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Who {
     Gemm,
-    Ours,
+    F16,
+    Q8,
+    Q4,
+}
+
+const OURS: [Who; 3] = [Who::F16, Who::Q8, Who::Q4];
+
+impl Who {
+    fn scheme(self, k: usize) -> Option<Scheme> {
+        match self {
+            Self::Gemm | Self::F16 => None,
+            Self::Q8 => Some(Scheme::Q8),
+            Self::Q4 => Some(Scheme::Q4 { group: if k.is_multiple_of(128) { 128 } else { 32 } }),
+        }
+    }
+
+    fn format(self, k: usize) -> Format {
+        match self.scheme(k) {
+            None => Format::F16,
+            Some(Scheme::Q8) => Format::Q8,
+            Some(Scheme::Q4 { group }) => Format::Q4 { group },
+        }
+    }
 }
 
 /// Both sides of a shape have neighbouring names and so are measured one after the other, under the same other load.
@@ -48,43 +72,55 @@ impl fmt::Display for Case {
         let Self(Shape(m, k, n, place), who) = self;
         let who = match who {
             Who::Gemm => "gemm f32",
-            Who::Ours => "ours f16",
+            Who::F16 => "ours f16",
+            Who::Q8 => "ours q8",
+            Who::Q4 => "ours q4",
         };
         write!(f, "{m}×{k}×{n} {place}: {who}")
     }
 }
 
-/// The shapes, or a trial where `cargo test --benches` only wants to know that it runs.
-fn cases(all: &[Shape]) -> impl Iterator<Item = Case> {
-    let whole = std::env::args().any(|arg| arg == "--bench");
-    let shapes = if whole { all.to_vec() } else { vec![Shape(9, 64, 130, "a trial")] };
-    shapes.into_iter().flat_map(|shape| [Who::Gemm, Who::Ours].map(|who| Case(shape, who)))
+/// Whether it is more than `cargo test --benches`, which only wants to know that it runs.
+fn is_whole() -> bool {
+    std::env::args().any(|arg| arg == "--bench")
 }
 
-#[divan::bench(args = cases(&SHAPES), sample_count = 15, sample_size = 1)]
+fn cases(all: &[Shape], who: &'static [Who]) -> impl Iterator<Item = Case> {
+    let shapes = if is_whole() { all.to_vec() } else { vec![Shape(9, 64, 130, "a trial")] };
+    shapes.into_iter().flat_map(move |shape| who.iter().map(move |&who| Case(shape, who)))
+}
+
+#[divan::bench(args = cases(&SHAPES, &[Who::Gemm, Who::F16, Who::Q8, Who::Q4]), sample_count = 15, sample_size = 1)]
 fn product(bencher: Bencher, case: Case) {
     let Shape(m, k, n, _) = case.0;
-    measure(bencher.counter(ItemsCount::new(2 * m * k * n)), case);
+    measure(bencher.counter(ItemsCount::new(2 * m * k * n)), case, 1);
 }
 
-#[divan::bench(args = cases(&[ROW]).filter(|case| matches!(case.1, Who::Ours)))]
+#[divan::bench(args = cases(&[ROW], &OURS), sample_count = 15, sample_size = 1)]
 fn one_row(bencher: Bencher, case: Case) {
-    let Shape(_, k, n, _) = case.0;
-    measure(bencher.counter(BytesCount::new(2 * k * n)), case);
+    let Case(Shape(_, k, n, _), who) = case;
+    // Of the smallest format 23 MB each.
+    let count = if is_whole() { 6 } else { 2 };
+    measure(bencher.counter(BytesCount::new(count * who.format(k).bytes(n, k))), case, count);
 }
 
-fn measure(bencher: Bencher, Case(Shape(m, k, n, _), who): Case) {
+/// A product with each of `count` weights.
+fn measure(bencher: Bencher, Case(Shape(m, k, n, _), who): Case, count: usize) {
     let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
     match who {
         Who::Gemm => {
             let mut y = vec![0.0f32; m * n];
             bencher.bench_local(|| gemm_f32(&x, &w, black_box(&mut y), (m, k, n)));
         }
-        Who::Ours => {
+        who => {
             let mut ops = Cpu::new(Dtype::F32);
-            let layer = Linear { weight: f16_weight(&mut ops, &w, n, k), bias: None };
+            let layers: Vec<_> = (0..count)
+                .map(|_| Linear { weight: weight(&mut ops, &w, n, k, who.scheme(k)), bias: None })
+                .collect();
             let rows = as_rows(&mut ops, &x, m, k);
-            bencher.bench_local(|| ops.linear(&rows, &layer, None).unwrap());
+            bencher.bench_local(|| {
+                layers.iter().for_each(|layer| drop(ops.linear(&rows, layer, None).unwrap()));
+            });
         }
     }
 }
@@ -122,15 +158,26 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed) % 1999) as f32 / 999.5 - 1.0).collect()
 }
 
-/// A weight in a mapped file, as a checkpoint's are.
-fn f16_weight(ops: &mut Cpu, w: &[f32], n: usize, k: usize) -> <Cpu as Executor>::Weight {
+/// A weight in a mapped file, as a checkpoint's are, or integers made of it.
+fn weight(
+    ops: &mut Cpu,
+    w: &[f32],
+    n: usize,
+    k: usize,
+    scheme: Option<Scheme>,
+) -> <Cpu as Executor>::Weight {
     let halves: Vec<f16> = w.iter().map(|&x| f16::from_f32(x)).collect();
     let view = TensorView::new(Stored::F16, vec![n, k], bytemuck::cast_slice(&halves)).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("model.safetensors");
     serialize_to_file([("lm_head.weight", view)], None, &file).unwrap();
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    ops.upload(&checkpoint.get("lm_head.weight").unwrap(), Storage::Matrix).unwrap()
+    let tensor = checkpoint.get("lm_head.weight").unwrap();
+    let tensor = match scheme {
+        Some(scheme) => tensor.quantized(scheme).unwrap(),
+        None => tensor,
+    };
+    ops.upload(&tensor, Storage::Matrix).unwrap()
 }
 
 /// Activations can only be made by operations: rows of an f32 embedding table.

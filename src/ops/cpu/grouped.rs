@@ -1,6 +1,7 @@
 //! Weights whose numbers share a scale in groups, read as f32: int4, int4 with zero points, int8. Each number is its code,
 //! less what stands for 0, times the scale of its group, exactly.
 
+use super::simd::{Isa, Nibbles};
 use crate::format::Format;
 use half::f16;
 use std::ops::Range;
@@ -23,6 +24,21 @@ impl<'a> Grouped<'a> {
         let (scales, rest) = bytes.split_at(format.scales(rows, cols) * size_of::<f16>());
         let (zeros, codes) = rest.split_at(format.zeros(rows, cols));
         Self { format, scales: bytemuck::cast_slice(scales), zeros, codes, cols, group }
+    }
+
+    /// sums[i] = Σ x[i·stride + j] · row[j], read as it lies; `false` where there are no loops for that.
+    pub fn dots(&self, isa: Isa, row: usize, x: &[f32], stride: usize, sums: &mut [f32]) -> bool {
+        if let Format::W8A16 { .. } = self.format {
+            return false;
+        }
+        let groups = row * self.cols / self.group..(row + 1) * self.cols / self.group;
+        let w = Nibbles {
+            scales: &self.scales[groups.clone()],
+            zeros: self.zeros.get(groups).unwrap_or_default(),
+            codes: &self.codes[row * self.cols / 2..(row + 1) * self.cols / 2],
+            group: self.group,
+        };
+        isa.nibble_dots(w, x, stride, sums)
     }
 
     /// Rows as f32.

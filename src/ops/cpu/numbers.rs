@@ -98,6 +98,11 @@ impl<'a> Matrix<'a> {
         if let Self::Dense(numbers, cols) = self {
             return isa.dots(numbers.part(row * cols..(row + 1) * cols), x, stride, sums);
         }
+        if let Self::Grouped(matrix) = self
+            && matrix.dots(isa, row, x, stride, sums)
+        {
+            return;
+        }
         wide.resize(stride, 0.0);
         self.widen(isa, row..row + 1, wide);
         isa.dots(Numbers::F32(wide), x, stride, sums);

@@ -82,6 +82,7 @@ fn portable(w: &[i8], x: &[i8], k: usize, out: &mut [i32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
+    use super::super::ask_ahead;
     use super::TILE;
     use std::arch::x86_64::*;
 
@@ -103,6 +104,9 @@ mod x86 {
             // The instruction multiplies bytes without a sign by bytes with one: weights are moved up by 128, and 128
             // times the sum of the activations is taken off in the end.
             let ws: [__m512i; WS] = std::array::from_fn(|j| {
+                if WS == 1 {
+                    ask_ahead(w.wrapping_add(at));
+                }
                 // SAFETY: lanes outside the mask, which lie behind the row, are not read.
                 let w = unsafe { _mm512_maskz_loadu_epi8(mask, w.add(j * k + at)) };
                 _mm512_xor_si512(w, flip)
@@ -175,14 +179,18 @@ mod x86 {
     }
 
     macro_rules! matrix {
-        ($name:ident, $tile:ident, $features:literal, $xs:literal) => {
+        ($name:ident, $tile:ident, $features:literal, $xs:literal, $alone:expr) => {
             /// See [`super::Int8::products`], which checks the lengths.
             #[target_feature(enable = $features)]
             pub fn $name(w: &[i8], x: &[i8], k: usize, out: &mut [i32]) {
                 let (n, m) = (w.len() / k, x.len() / k);
                 let mut j = 0;
                 while j < n {
-                    let ws = if n - j >= TILE { TILE } else { 1 };
+                    let ws = match n - j {
+                        TILE.. if m > 1 => TILE,
+                        $alone.. if m == 1 => $alone,
+                        _ => 1,
+                    };
                     let mut i = 0;
                     while i < m {
                         let xs = if m - i >= $xs { $xs } else { 1 };
@@ -206,8 +214,10 @@ mod x86 {
         };
     }
 
-    matrix!(products_vnni, vnni, "avx512f,avx512bw,avx512vnni", 4);
-    matrix!(products_avx2, avx2, "avx2", 2);
+    // Beside one row of activations memory is the limit, and weights are best read as they lie, one row after another.
+    matrix!(products_vnni, vnni, "avx512f,avx512bw,avx512vnni", 4, 1);
+    // Widening the activations costs as much as widening a row of weights.
+    matrix!(products_avx2, avx2, "avx2", 2, TILE);
 
     fn put<const WS: usize, const XS: usize>(out: &mut [i32], n: usize, sums: [[i32; WS]; XS]) {
         for (i, sums) in sums.iter().enumerate() {

@@ -8,6 +8,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod exp;
+mod int4;
 mod int8;
 mod portable;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod tests;
 
 use super::numbers::Numbers;
 
+pub use int4::Nibbles;
 pub use int8::Int8;
 
 /// Partial sums of a dot product: number i goes to sum i % LANES. Four registers of AVX-512, so that the additions
