@@ -10,7 +10,7 @@ use serde_json::Value;
 const KINDS: [(&str, &str); 4] =
     [("awq", "awq"), ("int4-channel", "q4"), ("int8-group", "w8a16"), ("int8-channel", "w8a16")];
 
-fn cpu() -> EngineOptions {
+pub fn cpu() -> EngineOptions {
     EngineOptions::default().with_device(Device::Cpu)
 }
 

@@ -91,14 +91,14 @@ pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
             Packing::Awq { .. } => group * rows + row,
         }];
         let place = &mut scales[i * format.align()..][..format.align()];
-        let finite = match format {
+        let held = match format {
             Format::Q8 => {
                 place.copy_from_slice(&number.to_le_bytes());
-                number.is_finite()
+                number
             }
             _ => {
                 place.copy_from_slice(&f16::from_f32(number).to_le_bytes());
-                f16::from_f32(number).is_finite()
+                f16::from_f32(number).to_f32()
             }
         };
         // What stands for 0, in each nibble or in the byte.
@@ -107,9 +107,15 @@ pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
             Format::Awq { .. } => zeros[i] * 0x11,
             _ => 0,
         };
-        if !finite || number == 0.0 && codes.iter().any(|&code| code != zero) {
+        if !held.is_finite() || held == 0.0 && codes.iter().any(|&code| code != zero) {
+            let why = match number.is_finite() && number != 0.0 {
+                true => {
+                    "which f16 does not hold: take the folder that it was made from, with --dtype"
+                }
+                false => "the file is damaged, download it again",
+            };
             let what = format!(
-                "row {row} of tensor {} has the scale {number}: the file is damaged, download it again",
+                "row {row} of tensor {} has the scale {number:e}: {why}",
                 parts.scales.name
             );
             return Err(Error::model(parts.scales.path(), what));
