@@ -195,7 +195,7 @@ mod x86 {
     #[target_feature(enable = "avx512f,avx512vbmi")]
     fn index_vbmi(word: u64) -> __m512i {
         // Bit 8i for the first byte of lane 2i, bit 8i + 4 for that of lane 2i + 1.
-        let bits = |i: i64| (8 * i + 4) << 32 | 8 * i;
+        let bits = |i: i64| ((8 * i + 4) << 32) | (8 * i);
         let from = _mm512_set_epi64(
             bits(7),
             bits(6),
