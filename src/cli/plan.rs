@@ -217,7 +217,7 @@ pub fn formats(args: &PlanArgs, formats: &[Option<NumberFormat>]) -> String {
     if !integers.is_empty() {
         let layers = match scope {
             Scope::Llm => "linear layers of the decoder",
-            Scope::All => "all linear layers",
+            Scope::All => "the linear layers that --quantize all names",
         };
         let start = if words.is_empty() { "W" } else { "; w" };
         words +=

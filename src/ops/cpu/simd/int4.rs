@@ -27,15 +27,11 @@ impl Nibbles<'_> {
         2 * self.codes.len()
     }
 
-    /// Scale and zero of the group that unit `unit` begins; `None` inside of a group.
+    /// Scale and zero of a group.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
-    fn group_at(&self, unit: usize) -> Option<(f16, u8)> {
-        let at = unit * UNIT;
-        at.is_multiple_of(self.group).then(|| {
-            let group = at / self.group;
-            (self.scales[group], self.zeros.get(group).copied().unwrap_or(8))
-        })
+    fn group_at(&self, group: usize) -> (f16, u8) {
+        (self.scales[group], self.zeros.get(group).copied().unwrap_or(8))
     }
 }
 
@@ -103,11 +99,10 @@ mod x86 {
         _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))
     }
 
-    /// The codes of 8 numbers, from the `index`-th four bytes of a row on.
+    /// Codes of 32 numbers, as two words.
     #[inline(always)]
-    fn word(codes: &[u8], index: usize) -> i32 {
-        let bytes = &codes[4 * index..][..4];
-        i32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    fn units(codes: &[u8]) -> &[[[u8; 8]; 2]] {
+        codes.as_chunks().0.as_chunks().0
     }
 
     /// The loops in AVX-512 with one way to bring the codes of 16 numbers, eight bytes, into the lowest bits of 16 lanes.
@@ -141,21 +136,21 @@ mod x86 {
                 // The number that each code of the group stands for.
                 let mut table = _mm512_setzero_ps();
                 let mut lanes = [[_mm512_setzero_ps(); LANES / WIDTH]; M];
-                for round in 0..len.div_ceil(LANES) {
-                    ask_ahead(w.codes.as_ptr().wrapping_add(round * LANES / 2));
-                    for half in 0..LANES / UNIT {
-                        let unit = round * (LANES / UNIT) + half;
-                        if unit * UNIT >= len {
-                            break;
-                        }
-                        if let Some((scale, zero)) = w.group_at(unit) {
+                let (mut group, mut left) = (0, 0);
+                for (round, units) in units(w.codes).chunks(LANES / UNIT).enumerate() {
+                    ask_ahead(units.as_ptr().cast::<u8>());
+                    for (half, unit) in units.iter().enumerate() {
+                        if left == 0 {
+                            let (scale, zero) = w.group_at(group);
+                            (group, left) = (group + 1, w.group / UNIT);
                             let scale = _mm512_broadcastss_ps(single(scale));
                             let zero = _mm512_set1_ps(f32::from(zero));
                             table = _mm512_mul_ps(_mm512_sub_ps(codes, zero), scale);
                         }
-                        for part in 0..UNIT / WIDTH {
-                            let at = unit * UNIT + part * WIDTH;
-                            let index = $index(eight(w.codes, at / 2));
+                        left -= 1;
+                        for (part, word) in unit.iter().enumerate() {
+                            let at = round * LANES + half * UNIT + part * WIDTH;
+                            let index = $index(u64::from_le_bytes(*word));
                             let number = _mm512_permutexvar_ps(index, table);
                             let chain = half * (UNIT / WIDTH) + part;
                             for (row, lanes) in lanes.iter_mut().enumerate() {
@@ -209,13 +204,6 @@ mod x86 {
         _mm512_multishift_epi64_epi8(from, _mm512_set1_epi64(word as i64))
     }
 
-    /// Eight bytes of codes, from the `at`-th on.
-    #[inline(always)]
-    fn eight(codes: &[u8], at: usize) -> u64 {
-        let (bytes, _) = codes[at..].split_first_chunk::<8>().expect("whole units");
-        u64::from_le_bytes(*bytes)
-    }
-
     #[target_feature(enable = "avx2,fma,f16c")]
     pub fn dots_avx2(w: Nibbles<'_>, x: &[f32], stride: usize, sums: &mut [f32]) {
         // One row at a time: the partial sums of two would take all registers.
@@ -233,20 +221,20 @@ mod x86 {
         let (shifts, low) = (_mm256_set_epi32(28, 24, 20, 16, 12, 8, 4, 0), _mm256_set1_epi32(15));
         let (mut scale, mut offset) = (_mm256_setzero_ps(), _mm256_setzero_ps());
         let mut lanes = [_mm256_setzero_ps(); LANES / WIDTH];
-        for round in 0..len.div_ceil(LANES) {
-            ask_ahead(w.codes.as_ptr().wrapping_add(round * LANES / 2));
-            for half in 0..LANES / UNIT {
-                let unit = round * (LANES / UNIT) + half;
-                if unit * UNIT >= len {
-                    break;
-                }
-                if let Some((of_group, zero)) = w.group_at(unit) {
+        let (mut group, mut left) = (0, 0);
+        for (round, units) in units(w.codes).chunks(LANES / UNIT).enumerate() {
+            ask_ahead(units.as_ptr().cast::<u8>());
+            for (half, unit) in units.iter().enumerate() {
+                if left == 0 {
+                    let (of_group, zero) = w.group_at(group);
+                    (group, left) = (group + 1, w.group / UNIT);
                     scale = _mm256_broadcastss_ps(single(of_group));
                     offset = _mm256_mul_ps(_mm256_set1_ps(f32::from(zero)), scale);
                 }
-                for part in 0..UNIT / WIDTH {
-                    let at = unit * UNIT + part * WIDTH;
-                    let all = _mm256_set1_epi32(word(w.codes, at / 8));
+                left -= 1;
+                for (part, word) in unit.as_flattened().as_chunks::<4>().0.iter().enumerate() {
+                    let at = round * LANES + half * UNIT + part * WIDTH;
+                    let all = _mm256_set1_epi32(i32::from_le_bytes(*word));
                     let codes = _mm256_and_si256(_mm256_srlv_epi32(all, shifts), low);
                     // Both products and their difference are exact.
                     let number = _mm256_fmsub_ps(_mm256_cvtepi32_ps(codes), scale, offset);
