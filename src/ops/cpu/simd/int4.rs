@@ -154,9 +154,9 @@ mod x86 {
                             let number = _mm512_permutexvar_ps(index, table);
                             let chain = half * (UNIT / WIDTH) + part;
                             for (row, lanes) in lanes.iter_mut().enumerate() {
+                                let from = row * stride + at;
                                 // SAFETY: `at` and the fifteen numbers behind it are, by the assertion, in every row.
-                                let x =
-                                    unsafe { _mm512_loadu_ps(x.as_ptr().add(row * stride + at)) };
+                                let x = unsafe { _mm512_loadu_ps(x.as_ptr().add(from)) };
                                 lanes[chain] = _mm512_fmadd_ps(number, x, lanes[chain]);
                             }
                         }
