@@ -63,6 +63,7 @@
 #define HIRED_QUICK_GELU 1
 #define HIRED_GELU 2
 #define HIRED_SILU 3
+#define HIRED_GELU_TANH 4
 
 /* What a matrix product does with its sums. */
 #define HIRED_STORE 0 /* out = f(sum + bias) */
@@ -96,15 +97,15 @@ typedef struct PatchesParams {
     void* out;             /* [partitions * (side / patch)^2, stride] */
     uint32_t partitions;
     uint32_t side;
-    uint32_t patch;  /* divides side */
+    uint32_t patch;  /* at most side; pixels that make no whole patch are left out */
     uint32_t stride; /* >= 3 * patch^2; the columns beyond are zeroed */
 } PatchesParams;
 
 typedef struct TokensParams {
     const void* patches;   /* [partitions * patch_count, cols] */
-    const float* class_token; /* [cols] */
-    const float* position; /* [patch_count + 1, cols] */
-    void* out;             /* [partitions * (patch_count + 1), cols] */
+    const float* class_token; /* [cols], or null: no token before the patches */
+    const float* position; /* [patch_count + 1, cols], without a class token [patch_count, cols] */
+    void* out;             /* [partitions, rows of position, cols] */
     uint32_t partitions;
     uint32_t patch_count;
     uint32_t cols;
@@ -161,7 +162,7 @@ typedef struct ActivationParams {
     const float* bias; /* [cols], or null */
     uint32_t rows;
     uint32_t cols;
-    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU */
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_GELU_TANH */
     uint32_t reserved;
 } ActivationParams;
 
@@ -194,7 +195,7 @@ typedef struct GemmParams {
     uint32_t x_stride; /* numbers from row to row */
     uint32_t w_stride; /* the same for each weight */
     uint32_t parts;    /* of the rows of x and of the weights, at most HIRED_GEMM_PARTS */
-    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_GELU_TANH, of HIRED_STORE */
     uint32_t epilogue;   /* HIRED_STORE … HIRED_GATE */
     uint32_t reserved;
 } GemmParams;
@@ -218,17 +219,36 @@ typedef struct VisionAttentionParams {
 
 /* attention_cls.cu */
 typedef struct ClsScoresParams {
-    const void* q;  /* class queries of the partitions, [heads * head_dim] each, q_stride numbers apart */
-    const void* k;  /* [partitions * (patches + 1), heads * head_dim] */
-    float* weights; /* [partitions, heads, patches + 1]: softmax before it is divided by its sum */
+    const void* q;  /* a query of each partition, [heads * head_dim] each, q_stride numbers apart; 0: one for all */
+    const void* k;  /* [partitions * keys, heads * head_dim] */
+    float* weights; /* [partitions, heads, patches + 1]: softmax before it is divided by its sum; the first is the class token's, if there is one */
     float* sums;    /* [partitions, heads]: of the weights */
+    uint32_t keys;  /* patches, or patches + 1 */
     uint32_t patches;
     uint32_t heads;
     uint32_t head_dim;
     uint32_t q_stride;
     uint32_t k_stride; /* numbers from row to row */
     float scale;
+    uint32_t reserved;
 } ClsScoresParams;
+
+/* attention_received.cu: two kernels take it, that of queries and that of keys. */
+typedef struct ReceivedParams {
+    const void* q;  /* [partitions * tokens, heads * head_dim] */
+    const void* k;  /* as q */
+    float* stats;   /* [partitions, heads, tokens, 2]: a query's greatest score, 1 over the sum of its weights */
+    float* weights; /* [partitions, heads, patches + 1]: what keys receive; the first is the class token's, if there is one */
+    float* sums;    /* [partitions, heads]: the number of queries, by which they are not yet divided */
+    uint32_t tokens;
+    uint32_t patches; /* tokens, or one less */
+    uint32_t heads;
+    uint32_t head_dim;
+    uint32_t q_stride; /* numbers from row to row */
+    uint32_t k_stride;
+    float scale;
+    uint32_t reserved;
+} ReceivedParams;
 
 /* attention_prefill.cu */
 typedef struct PrefillParams {
@@ -362,7 +382,7 @@ typedef struct GemvParams {
     uint32_t inner;
     uint32_t x_stride;   /* numbers from row to row */
     uint32_t w_stride;   /* the same for each weight */
-    uint32_t activation; /* HIRED_IDENTITY … HIRED_SILU, of HIRED_STORE */
+    uint32_t activation; /* HIRED_IDENTITY … HIRED_GELU_TANH, of HIRED_STORE */
     uint32_t epilogue;   /* HIRED_STORE or HIRED_ADD; gate and logits only store */
     float inverse_inner; /* 1 / inner */
     float eps;           /* of the norm */

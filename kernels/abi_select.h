@@ -19,7 +19,7 @@ typedef struct SelectArea {
     uint32_t tiled; /* sub-images are read one after the other, the full image behind them */
 } SelectArea;
 
-/* scores.cuh: CLS attention as attention_cls.cu leaves it, and the scores that its reader makes of it. */
+/* scores.cuh: attention as attention_cls.cu and attention_received.cu leave it, and the scores that its reader makes of it. */
 typedef struct SelectScores {
     const float* weights; /* [partitions, heads, patch_count * cell^2 + 1] */
     const float* sums;    /* [partitions, heads] */
@@ -82,10 +82,10 @@ typedef struct SelectRowsParams {
     const uint32_t* counts; /* [partitions] */
     uint32_t* offsets;      /* [partitions + 1]: first kept row of each partition, then their number */
     uint32_t* patches;      /* [kept]: patch in its partition, ascending in each */
-    uint32_t* rows;         /* [kept]: row of [partitions * (patch_count + 1)] that the patch has, or see projected */
+    uint32_t* rows;         /* [kept]: row of [partitions * (prefix + patch_count)] that the patch has, or see projected */
     SelectArea area;
     uint32_t projected; /* 1: its row among the valid patches of all partitions */
-    uint32_t reserved;
+    uint32_t prefix;    /* rows before the patches of a partition: 1 with a class token, else 0 */
 } SelectRowsParams;
 
 typedef struct SelectOrderParams {
@@ -220,7 +220,7 @@ typedef struct CoverParams {
     uint32_t* flags;        /* [1]: only ever set */
     double exponent;
     uint32_t patch_count;
-    uint32_t reserved;
+    uint32_t prefix; /* as in SelectRowsParams */
 } CoverParams;
 
 typedef struct SelectMarkedParams {
@@ -230,7 +230,7 @@ typedef struct SelectMarkedParams {
     uint32_t* ranks;         /* [partitions, patch_count]: place among the partition's kept, or HIRED_DROPPED */
     uint32_t* counts;        /* [partitions]: kept */
     uint32_t patch_count;
-    uint32_t reserved;
+    uint32_t prefix; /* as in SelectRowsParams */
 } SelectMarkedParams;
 
 #endif

@@ -15,7 +15,7 @@ __device__ inline float silu(float x)
     return over(x, 1.0f + expf(-x));
 }
 
-// x = f(x) for f of `activation`, one of HIRED_IDENTITY … HIRED_SILU: the same for all threads, so no warp is
+// x = f(x) for f of `activation`, one of HIRED_IDENTITY … HIRED_GELU_TANH: the same for all threads, so no warp is
 // divided.
 template <int N>
 __device__ inline void activate(uint32_t activation, float (&x)[N])
@@ -32,6 +32,14 @@ __device__ inline void activate(uint32_t activation, float (&x)[N])
     case HIRED_SILU:
 #pragma unroll
         for (int i = 0; i < N; i++) x[i] = silu(x[i]);
+        break;
+    case HIRED_GELU_TANH:
+        // 1 + tanh(u) = 2 / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3): without what cancels where tanh is near -1.
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const float twice = -1.59576912160573f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);
+            x[i] = over(x[i], 1.0f + expf(twice));
+        }
         break;
     }
 }

@@ -1,5 +1,5 @@
-// What each patch means to the class token: its attention, softmax over all keys of the partition, head by head. The
-// kernels that read scores sum them (scores.cuh).
+// What each patch means to the class token, or to another query that stands for a partition: its attention, softmax over
+// all keys of the partition, head by head. The kernels that read scores sum them (scores.cuh).
 #include "query.cuh"
 
 // One head of one partition.
@@ -7,12 +7,12 @@ template <typename T, int N>
 __device__ void cls_weights(const ClsScoresParams& p)
 {
     const uint32_t head = blockIdx.x, partition = blockIdx.y, column = head * p.head_dim;
-    const uint32_t keys = p.patches + 1;
+    const uint32_t keys = p.keys, prefix = keys - p.patches;
     const size_t row = static_cast<size_t>(partition) * p.heads + head;
     const T* k = static_cast<const T*>(p.k) + static_cast<size_t>(partition) * keys * p.k_stride + column;
     const auto key = [&](uint32_t i) { return k + static_cast<size_t>(i) * p.k_stride; };
     query_weights<N>(static_cast<const T*>(p.q) + static_cast<size_t>(partition) * p.q_stride + column, p.head_dim, keys,
-        p.scale, key, p.weights + row * keys, p.sums + row);
+        p.scale, key, p.weights + row * (p.patches + 1) + 1 - prefix, p.sums + row);
 }
 
 // PRECOND: grid of (heads, partitions); 1-D block of at least 128 threads, whole warps, at most 256; head_dim even,

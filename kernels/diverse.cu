@@ -70,7 +70,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS) cover_pick(Co
     DYN_SHARED(float, covered); // [count]
     const uint32_t partition = blockIdx.x, lane = threadIdx.x % WARP;
     const SelectPart part = p.parts[partition];
-    const uint32_t first_row = partition * (p.patch_count + 1) + 1;
+    const uint32_t first_row = partition * (p.prefix + p.patch_count) + p.prefix;
     const float* scores = score(p.scores, partition, p.patch_count);
     bool wrong = false;
     for (uint32_t t = threadIdx.x; t < p.patch_count; t += blockDim.x) wrong |= !is_attention(scores[t]);
@@ -120,7 +120,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_marked
 {
     const uint32_t partition = blockIdx.x;
     const SelectPart part = p.parts[partition];
-    const uint32_t first_row = partition * (p.patch_count + 1) + 1;
+    const uint32_t first_row = partition * (p.prefix + p.patch_count) + p.prefix;
     uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * p.patch_count;
     for (uint32_t t = threadIdx.x; t < p.patch_count; t += blockDim.x) ranks[t] = HIRED_DROPPED;
     __syncthreads();

@@ -315,7 +315,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(S
         const uint32_t cell = p.area.cell, each = cell * cell, line = p.area.side * cell;
         const uint32_t top = t / p.area.side * cell * line + t % p.area.side * cell;
         for (uint32_t i = 0; i < each; i++)
-            p.rows[row * each + i] = partition * (patches * each + 1) + 1 + top + i / cell * line + i % cell;
+            p.rows[row * each + i] = partition * (patches * each + p.prefix) + p.prefix + top + i / cell * line + i % cell;
     }
 }
 

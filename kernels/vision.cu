@@ -31,11 +31,12 @@ __device__ void patches(const PatchesParams& p)
     }
 }
 
-// The class token or a patch, plus its position; N columns at a time.
+// The class token, if there is one, or a patch, plus its position; N columns at a time.
 template <typename T, int N>
 __device__ void vision_tokens(const TokensParams& p)
 {
-    const uint32_t tokens = p.patch_count + 1;
+    const uint32_t prefix = p.class_token != nullptr ? 1 : 0;
+    const uint32_t tokens = p.patch_count + prefix;
     const uint32_t partition = blockIdx.x / tokens;
     const uint32_t token = blockIdx.x % tokens;
     const size_t cols = p.cols;
@@ -43,10 +44,10 @@ __device__ void vision_tokens(const TokensParams& p)
     T* out = static_cast<T*>(p.out) + blockIdx.x * cols;
     for (uint32_t i = threadIdx.x * N; i < p.cols; i += blockDim.x * N) {
         float x[N], add[N];
-        if (token == 0) {
+        if (token < prefix) {
             load(p.class_token + i, x);
         } else {
-            const size_t row = static_cast<size_t>(partition) * p.patch_count + token - 1;
+            const size_t row = static_cast<size_t>(partition) * p.patch_count + token - prefix;
             load(static_cast<const T*>(p.patches) + row * cols + i, x);
         }
         load(position + i, add);
@@ -56,7 +57,7 @@ __device__ void vision_tokens(const TokensParams& p)
     }
 }
 
-// PRECOND: grid of partitions * (side / patch)^2; 1-D block of at most 256 threads; patch divides side.
+// PRECOND: grid of partitions * (side / patch)^2; 1-D block of at most 256 threads; patch at most side.
 // vector: out a multiple of 16 bytes; stride a multiple of 4 numbers.
 #define PATCHES(dtype, T)                                                                          \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) patches_vector_##dtype(PatchesParams p) \
@@ -71,7 +72,7 @@ __device__ void vision_tokens(const TokensParams& p)
 PATCHES(f32, float)
 PATCHES(f16, Half)
 
-// PRECOND: grid of partitions * (patch_count + 1); 1-D block of at most 256 threads.
+// PRECOND: grid of partitions * (patch_count + 1, or without a class token patch_count); 1-D block of at most 256 threads.
 // vector: all pointers multiples of 16; cols a multiple of 16 bytes.
 #define TOKENS(dtype, T)                                                                           \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) vision_tokens_vector_##dtype(TokensParams p) \

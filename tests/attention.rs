@@ -142,6 +142,25 @@ mod program {
     use serde_json::Value;
     use std::process::Command;
 
+    /// Towers without a class token, and a canvas that is shrunk: what patches receive stands for it.
+    #[test]
+    fn a_tower_without_a_class_token_has_a_heatmap() {
+        let dir = tempfile::tempdir().unwrap();
+        for model in ["next-siglip", "onevision"] {
+            let png = dir.path().join(format!("{model}.png"));
+            let mut command = Command::new(env!("CARGO_BIN_EXE_hired"));
+            command.args(["attention", "--device", "cpu", "--json", "--max-new-tokens", "2"]);
+            command.arg("--model").arg(fixture(format!("models/{model}"))).arg("--image");
+            command.arg(fixture("images/street-640x427.png")).args(["--prompt", "What is it?"]);
+            let output = command.args(["--vision-layers", "0,1", "--heatmap"]).arg(&png).output();
+            let output = output.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert!(told["tokens"]["visual"].as_u64().unwrap() > 1, "{model}");
+            assert!(image::open(png).unwrap().height() > 100);
+        }
+    }
+
     #[test]
     fn figures_are_sums_of_the_weights() {
         let dir = tempfile::tempdir().unwrap();

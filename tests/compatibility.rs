@@ -316,6 +316,7 @@ fn no_setting_is_passed_over_in_silence() {
             "preprocessor_config.json of siglip" => {
                 ("llava-siglip", "preprocessor_config.json", "")
             }
+            "config.json of onevision" => ("onevision", "config.json", ""),
             "config.json, text_config" => ("next-hub", "config.json", "/text_config"),
             "config.json, text_config of qwen2" => ("next-qwen2", "config.json", "/text_config"),
             "config.json, text_config of phi3" => ("llava-phi3", "config.json", "/text_config"),

@@ -133,7 +133,7 @@ fn on_emulator(build: Build, name: &str, environment: &[(&str, &str)]) {
     println!("{build:?} {name} {environment:?}: {:.1} s", start.elapsed().as_secs_f32());
 }
 
-const TINY: [&str; 13] = [
+const TINY: [&str; 16] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -147,6 +147,9 @@ const TINY: [&str; 13] = [
     "internvl-qwen2",
     "internvl-qwen3",
     "llava-phi3",
+    "next-siglip",
+    "llava-siglip",
+    "onevision",
 ];
 
 /// Every tiny fixture at full and 20%, one request at a time, decode as a graph.

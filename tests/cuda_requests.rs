@@ -24,7 +24,11 @@ fn options(device: Device) -> EngineOptions {
 }
 
 fn engine(device: Device) -> Engine {
-    Engine::load(fixture("models").join(MODEL), options(device)).unwrap()
+    engine_of(MODEL, device)
+}
+
+fn engine_of(model: &str, device: Device) -> Engine {
+    Engine::load(fixture("models").join(model), options(device)).unwrap()
 }
 
 fn picture(name: &str) -> Image {
@@ -125,6 +129,56 @@ fn every_kind_of_request_gives_what_the_cpu_gives() {
             .child("child_requests", &[("HIRED_EMULATOR_SM", sm)]);
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+/// Rows without a class token before them, and scores that are what patches receive.
+#[test]
+fn a_tower_without_a_class_token_gives_what_the_cpu_gives() {
+    for sm in ["61", "80"] {
+        let output = Emulator::build(Build::Plain, &[])
+            .child("child_without_class_token", &[("HIRED_EMULATOR_SM", sm)]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+#[ignore = "child"]
+fn child_without_class_token() {
+    let engines = [Device::Cpu, Device::Cuda(None)].map(|d| engine_of("next-siglip", d));
+    let [mut cpu, mut cuda] = engines;
+    let case = cases().into_iter().find(|c| c.model == "next-siglip" && c.grid.is_some()).unwrap();
+    // The model has two layers, of which the first drops.
+    let early = Tuning::default().with_fastv_layer(1);
+    let with = |method| {
+        let selection = at("20%").with_method(method).with_tuning(early.clone());
+        selection.with_newlines(Newlines::All)
+    };
+    let mut selections = vec![
+        at("30%").with_rule(Rule::Paper),
+        at("30%").with_rule(Rule::Repo).with_heads(Heads::Max),
+        at("20%").with_final_layer(-1),
+        at("20%").with_init_layer(1),
+    ];
+    let methods = [Method::Hired, Method::FasterVlm, Method::Scope, Method::DivPrune];
+    selections.extend(methods.into_iter().chain([Method::FastV, Method::Random]).map(with));
+    for selection in selections {
+        let request = about(&case.image, selection.clone()).with_keep_stages(true);
+        let wanted = cpu.generate(&request, go).unwrap();
+        let got = cuda.generate(&request, go).unwrap();
+        let [of_cpu, of_cuda] = [&wanted, &got].map(|answer| answer.stages.as_ref().unwrap());
+        for scores in [
+            [&of_cpu.cls_attention_init, &of_cuda.cls_attention_init],
+            [&of_cpu.cls_attention_final, &of_cuda.cls_attention_final],
+        ] {
+            let [wanted, got] = scores.map(|scores| scores.as_ref().unwrap());
+            let far = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-6 && !(a.is_nan() && b.is_nan());
+            assert!(!wanted.iter().zip(got).any(far), "{selection:?}");
+        }
+        let memory = got.memory;
+        assert_eq!(memory.peak, memory.predicted_peak, "{selection:?}: {memory:?}");
+        assert_eq!((&got.text, &got.visual), (&wanted.text, &wanted.visual), "{selection:?}");
     }
 }
 

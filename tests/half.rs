@@ -76,7 +76,7 @@ impl Asked {
         let model = Llava::load(&config, ops, &checkpoint)?;
         let bytes = std::fs::read(fixture("images").join(&self.case.image)).unwrap();
         let tiles = tiles(&decode(&bytes, "")?, &config.image, Resample::Pillow)?;
-        let geometry = Geometry::new(&tiles.layout, config.token_size())?.with_cells(config.cell);
+        let geometry = Geometry::of(&tiles.layout, &config)?;
         let plan = plan(&geometry, &self.selection)?;
         let norm = Normalization::new(&config.image, Resample::Pillow);
         let layers = Layers::of(&plan.needs, &config)?;
@@ -143,7 +143,7 @@ const MOST: f32 = 1e-2;
 /// What a card may differ by, whose library sums in its own order.
 const MOST_ON_A_CARD: f32 = 3e-2;
 
-const TINY: [&str; 11] = [
+const TINY: [&str; 14] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -155,6 +155,9 @@ const TINY: [&str; 11] = [
     "llava-qwen2",
     "next-qwen3",
     "llava-phi3",
+    "next-siglip",
+    "llava-siglip",
+    "onevision",
 ];
 
 /// Requests of these models, whose logits may be off by so much of the largest.

@@ -244,6 +244,7 @@ models! {
     siglip_squashed = "llava-siglip",
     internvl_on_qwen2 = "internvl-qwen2",
     internvl_on_qwen3_with_norms_of_queries = "internvl-qwen3",
+    onevision_with_canvases_that_are_shrunk = "onevision",
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Weight {
 /// [tied](crate::config::TextConfig::tied) embeddings there is no `lm_head.weight`.
 pub fn layout(config: &ModelConfig) -> Vec<Weight> {
     let mut list = List { part: Part::Projector, optional: false, weights: Vec::new() };
-    if config.architecture == Architecture::LlavaNext {
+    if matches!(config.architecture, Architecture::LlavaNext | Architecture::OneVision) {
         list.push("image_newline", &[config.text.hidden]);
     }
     list.part = Part::Vision;

@@ -6,7 +6,7 @@ use clap::parser::ValueSource;
 use hired::select::{Method, Selection};
 
 /// Options that say what is kept; all but the first two and the last by one way of choosing only.
-const SELECTION: [&str; 18] = [
+const SELECTION: [&str; 19] = [
     "budget",
     "method",
     "rule",
@@ -14,6 +14,7 @@ const SELECTION: [&str; 18] = [
     "init_layer",
     "final_layer",
     "heads",
+    "score",
     "drop_seed",
     "spatial",
     "prumerge_count",
@@ -68,8 +69,8 @@ impl Given<'_> {
         let method = selection.method;
         if selection.keeps_everything() {
             let (options, why) = match method {
-                Method::Full => ([&SELECTION[..1], &SELECTION[2..17]].concat(), "--method full"),
-                _ => (SELECTION[1..17].to_vec(), "--budget full"),
+                Method::Full => ([&SELECTION[..1], &SELECTION[2..18]].concat(), "--method full"),
+                _ => (SELECTION[1..18].to_vec(), "--budget full"),
             };
             return self.these(&options, &format!("{why} keeps every token"));
         }
@@ -81,6 +82,7 @@ impl Given<'_> {
             ("init_layer", parts.shares),
             ("final_layer", parts.ranks),
             ("heads", parts.heads),
+            ("score", parts.heads),
             ("drop_seed", method == Method::Random),
             ("spatial", method == Method::Spatial),
             ("prumerge_count", prumerge),
@@ -137,6 +139,7 @@ mod tests {
         for line in [
             "",
             "--budget 10% --rule paper --alpha 0.1 --init-layer 1 --final-layer 1 --heads max",
+            "--score received",
             "--method random --drop-seed 3",
             "--method prumerge --neighbours 3 --outliers 2 --key-layer 0 --prumerge-count budget",
             "--method visionzip --contextual 0.5 --key-layer 0",
@@ -151,6 +154,7 @@ mod tests {
         for (line, options) in [
             ("--method full --budget 20% --rule paper", "--budget and --rule have"),
             ("--method full --heads max", "--heads has"),
+            ("--method divprune --score received", "--score has"),
             ("--budget full --method scope --saliency 2", "--method and --saliency have"),
             ("--method spatial --alpha 0.9 --neighbours 3", "--alpha and --neighbours have"),
             ("--rule equal --alpha 0.9", "--alpha has"),

@@ -135,13 +135,16 @@ fn difference(before: &Settings, now: &Settings) -> Option<String> {
 
 /// The settings of a selection beside its method and budget, which each result names.
 pub fn of_selection(selection: &Selection) -> Settings {
-    let Selection { rule, alpha, init_layer, final_layer, heads, newlines, .. } = selection;
+    let Selection { rule, alpha, init_layer, final_layer, heads, score, newlines, .. } = selection;
     let mut all = Settings::new();
     all.insert("rule".into(), rule.to_string().into());
     all.insert("alpha".into(), alpha.value().into());
     all.insert("init_layer".into(), (*init_layer).into());
     all.insert("final_layer".into(), json!(final_layer));
     all.insert("heads".into(), heads.to_string().into());
+    if let Some(score) = score {
+        all.insert("score".into(), score.to_string().into());
+    }
     all.insert("newlines".into(), json!(newlines.map(|newlines| newlines.to_string())));
     all.insert("lazy_tiles".into(), selection.lazy_tiles.into());
     all.extend(of_tuning(selection));

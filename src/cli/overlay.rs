@@ -61,7 +61,14 @@ pub fn overlay(tiles: &[u8], geometry: &Geometry, visual: &Visual, title: &str) 
     let head = MARGIN + TITLE_HEIGHT + LEGEND_HEIGHT;
     let panels_width = full_width + gw * (GAP + cell_width);
     let panels_height = (gh * (cell_height + GAP) - GAP).max(CAPTION_HEIGHT + pixels * full_scale);
-    let states: Vec<_> = (0..captions.len()).map(|i| states(geometry, visual, i)).collect();
+    let of_tokens: Vec<_> = (0..captions.len()).map(|i| states(geometry, visual, i)).collect();
+    let shown = |i: usize, patch: usize| match geometry.shown(i, patch) {
+        Some((partition, token)) => of_tokens[partition][token],
+        None => State::Padding,
+    };
+    let states: Vec<Vec<State>> = (0..captions.len())
+        .map(|i| (0..geometry.patches()).map(|patch| shown(i, patch)).collect())
+        .collect();
     let shown = |state: State| states.iter().flatten().any(|&s| s == state);
     let mut legend = legend(visual);
     legend.retain(|&(state, _)| shown(state) || state == State::Merged && visual.merged > 0);

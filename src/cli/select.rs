@@ -72,7 +72,7 @@ fn draw(
     let config = engine.config();
     let resample = Resample::of(&config.image, args.device.resample);
     let tiles = tiles(pixels, &config.image, resample)?;
-    let geometry = Geometry::new(&tiles.layout, config.token_size())?;
+    let geometry = Geometry::of(&tiles.layout, config)?;
     let Visual { valid, budget, .. } = visual;
     let selection = args.selection.with(args.budget);
     let how = match selection.method {

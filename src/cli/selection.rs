@@ -4,7 +4,8 @@ use super::args::heading;
 use super::values;
 use clap::Args;
 use hired::select::{
-    Alpha, Budget, Counting, Factor, Heads, Method, Newlines, Rule, Selection, Spacing, Tuning,
+    Alpha, Budget, Counting, Factor, Heads, Method, Newlines, Rule, Score, Selection, Spacing,
+    Tuning,
 };
 
 /// Options that say how image tokens are chosen, whatever their number.
@@ -48,6 +49,10 @@ pub struct SelectionArgs {
     /// exact; InternVL). What is kept differs from encoding all
     #[arg(hide_short_help = true, long)]
     lazy_tiles: bool,
+    /// What a patch's score is made of: cls (the class token's attention) or received (the attention that the patch
+    /// receives, as the mean over all patches) [default: cls where the vision tower has a class token, else received]
+    #[arg(hide_short_help = true, long, value_name = "NAME")]
+    score: Option<Score>,
     /// Row separators (image_newline tokens): all or none. Only the budget of fastv counts them
     /// [default: all with the budget full and with fastv, else none]
     #[arg(hide_short_help = true, long, value_name = "W")]
@@ -118,6 +123,7 @@ impl SelectionArgs {
             .with_init_layer(self.init_layer)
             .with_final_layer(self.final_layer)
             .with_heads(self.heads)
+            .with_score(self.score)
             .with_seed(self.drop_seed)
             .with_tuning(self.tuning.tuning())
             .with_lazy_tiles(self.lazy_tiles)

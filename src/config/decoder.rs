@@ -119,7 +119,10 @@ pub(super) fn facts(family: Family) -> &'static Facts {
 pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
     let section = &root.section("text_config")?;
     let known = DECODERS.each_ref().map(|facts| (facts.model_type, facts));
-    let default = if architecture == Architecture::InternVl { "qwen2" } else { "llama" };
+    let default = match architecture {
+        Architecture::InternVl | Architecture::OneVision => "qwen2",
+        Architecture::LlavaNext | Architecture::Llava => "llama",
+    };
     let facts = section.choice("model_type", default, &known)?;
     section.choice("hidden_act", "silu", &[("silu", ()), ("swish", ())])?;
     for bias in ["attention_bias", "mlp_bias"] {

@@ -34,6 +34,8 @@ pub enum Architecture {
     /// `InternVLForConditionalGeneration` (InternVL 2.5 to 3.5): sub-images without padding and a thumbnail, four patches
     /// to a token.
     InternVl,
+    /// `LlavaOnevisionForConditionalGeneration`: as LLaVA-NeXT, with larger grids that are shrunk behind the projector.
+    OneVision,
 }
 
 impl Architecture {
@@ -43,6 +45,7 @@ impl Architecture {
             Self::LlavaNext => "LlavaNextForConditionalGeneration",
             Self::Llava => "LlavaForConditionalGeneration",
             Self::InternVl => "InternVLForConditionalGeneration",
+            Self::OneVision => "LlavaOnevisionForConditionalGeneration",
         }
     }
 }
@@ -226,6 +229,9 @@ pub struct ModelConfig {
     pub feature_blocks: usize,
     /// Patches along the side of a token, 1 or 2: InternVL makes a token of the four patches of a cell.
     pub cell: usize,
+    /// Patches of sub-images beyond which, by more than a tenth of the sides, their projected rows are resized to so many
+    /// (LLaVA-OneVision's `anyres_max_9`: those of nine partitions).
+    pub most_patches: Option<usize>,
     /// Activation between the projector's two layers.
     pub projector_activation: Activation,
     /// The projector's layers have biases.

@@ -41,15 +41,27 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let root = Section::root(&path, &map);
     let architecture = architecture(&root)?;
     let quantization = quantization(&path, &map)?;
+    let one_vision = architecture == Architecture::OneVision;
     let vision = vision(&root.section("vision_config")?, architecture)?;
-    strategy(&root, &vision)?;
+    strategy(&root, &vision, one_vision)?;
     let cell = cell(&root, architecture, &vision)?;
     let text = decoder::text(&root, architecture)?;
     let pinpoints = match architecture {
-        Architecture::LlavaNext => Some(pinpoints(&root, &vision)?),
+        Architecture::LlavaNext => Some(pinpoints(&root, &vision, PINPOINTS.to_vec())?),
+        Architecture::OneVision => {
+            let sides = (1..=6).map(|strips| strips * 384);
+            let all =
+                sides.clone().flat_map(|height| sides.clone().map(move |width| (height, width)));
+            Some(pinpoints(&root, &vision, all.collect())?)
+        }
         Architecture::Llava | Architecture::InternVl => None,
     };
-    let last = if architecture == Architecture::InternVl { -1 } else { -2 };
+    let most_patches = one_vision.then(|| most_patches(&root, &vision)).transpose()?;
+    let (last, default_image) = match architecture {
+        Architecture::InternVl => (-1, 151_667),
+        Architecture::OneVision => (-1, 151_646),
+        Architecture::LlavaNext | Architecture::Llava => (-2, 32000),
+    };
     let feature_blocks = feature_blocks(&root, vision.layers, last)?;
     let activations = [
         ("gelu", Activation::Gelu),
@@ -58,7 +70,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     ];
     let image_token = {
         let key = root.spelling("image_token_id", "image_token_index");
-        let default = if architecture == Architecture::InternVl { 151_667 } else { 32000 };
+        let default = default_image;
         root.whole(key, default, 0..=text.vocab - 1)? as u32
     };
     let generation = Generation::read(dir, files)?;
@@ -69,6 +81,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
         architecture,
         feature_blocks,
         cell,
+        most_patches,
         projector_activation: root.choice("projector_hidden_act", "gelu", &activations)?,
         projector_bias: root.flag("multimodal_projector_bias", true)?,
         image_token,
@@ -81,9 +94,10 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
 }
 
 /// Fails unless the features are those of all patches and nothing else.
-fn strategy(root: &Section, vision: &VisionConfig) -> Result<()> {
+fn strategy(root: &Section, vision: &VisionConfig, one_vision: bool) -> Result<()> {
     const KEY: &str = "vision_feature_select_strategy";
-    let is_default = root.choice(KEY, "default", &[("default", true), ("full", false)])?;
+    let absent = if one_vision { "full" } else { "default" };
+    let is_default = root.choice(KEY, absent, &[("default", true), ("full", false)])?;
     if is_default == vision.class_token() {
         return Ok(());
     }
@@ -104,6 +118,7 @@ fn architecture(root: &Section) -> Result<Architecture> {
     let names = [
         ("llava_next", Architecture::LlavaNext),
         ("llava", Architecture::Llava),
+        ("llava_onevision", Architecture::OneVision),
         ("internvl", Architecture::InternVl),
     ];
     if root.text("model_type")? == Some("internvl_chat") {
@@ -116,7 +131,7 @@ fn architecture(root: &Section) -> Result<Architecture> {
     if root.get(key).is_some() && root.get("vision_config").is_none()
         || root
             .text("model_type")?
-            .is_some_and(|name| name.starts_with("llava_") && name != "llava_next")
+            .is_some_and(|name| name.starts_with("llava_") && names.iter().all(|(n, _)| *n != name))
     {
         let what = "is that of LLaVA's original code: this is an original checkpoint, which is not read; \
                     take the converted one, named llava-hf/… on the Hugging Face hub, or convert it with \
@@ -131,29 +146,34 @@ fn architecture(root: &Section) -> Result<Architecture> {
         Some("LlavaNextForConditionalGeneration") => Ok(Architecture::LlavaNext),
         Some("LlavaForConditionalGeneration") => Ok(Architecture::Llava),
         Some("InternVLForConditionalGeneration") => Ok(Architecture::InternVl),
+        Some("LlavaOnevisionForConditionalGeneration") => Ok(Architecture::OneVision),
         _ => {
-            let what = "is missing; it must be \"llava_next\", \"llava\" or \"internvl\"";
+            let what = "is missing; it must be \"llava_next\", \"llava\", \"llava_onevision\" or \"internvl\"";
             Err(root.error("model_type", what))
         }
     }
 }
 
 fn vision(section: &Section, architecture: Architecture) -> Result<VisionConfig> {
+    let one_vision = architecture == Architecture::OneVision;
     let tower = match architecture {
         Architecture::InternVl => {
             let towers = [("internvl_vision", Tower::InternVit)];
             section.choice("model_type", "internvl_vision", &towers)?
         }
-        Architecture::LlavaNext | Architecture::Llava => {
+        Architecture::LlavaNext | Architecture::Llava | Architecture::OneVision => {
             let towers =
                 [("clip_vision_model", Tower::Clip), ("siglip_vision_model", Tower::Siglip)];
-            section.choice("model_type", "clip_vision_model", &towers)?
+            let default = if one_vision { "siglip_vision_model" } else { "clip_vision_model" };
+            section.choice("model_type", default, &towers)?
         }
     };
-    // An absent tower is ViT-L/14 at 336 pixels; one that is there defaults as its class in transformers.
+    // An absent tower is ViT-L/14 at 336 pixels, LLaVA-OneVision's SigLIP at 384; one that is there defaults as its class
+    // in transformers.
     let [hidden, intermediate, layers, heads, image_size, patch_size] =
         match (section.exists(), tower) {
             (_, Tower::InternVit) => [1024, 4096, 24, 16, 448, 14],
+            (false, _) if one_vision => [1152, 4304, 26, 16, 384, 14],
             (false, _) => [1024, 4096, 24, 16, 336, 14],
             (true, Tower::Clip) => [768, 3072, 12, 12, 224, 32],
             (true, Tower::Siglip) => [768, 3072, 12, 12, 224, 16],
@@ -240,9 +260,27 @@ fn cell(root: &Section, architecture: Architecture, vision: &VisionConfig) -> Re
     Err(root.error("vision_config.image_size / patch_size", what))
 }
 
-fn pinpoints(root: &Section, vision: &VisionConfig) -> Result<Vec<(usize, usize)>> {
+/// `vision_aspect_ratio`: how many partitions' patches sub-images may have.
+fn most_patches(root: &Section, vision: &VisionConfig) -> Result<usize> {
+    const KEY: &str = "vision_aspect_ratio";
+    let name = root.text(KEY)?.unwrap_or("anyres_max_9");
+    let most = name.strip_prefix("anyres_max_").and_then(|n| n.parse::<usize>().ok());
+    match most.filter(|most| (1..=MAX_SUB_IMAGES).contains(most)) {
+        Some(most) => Ok(most * vision.patches()),
+        None => {
+            let wanted = format!("anyres_max_1 to anyres_max_{MAX_SUB_IMAGES}");
+            Err(root.wrong(KEY, &Value::from(name), wanted))
+        }
+    }
+}
+
+fn pinpoints(
+    root: &Section,
+    vision: &VisionConfig,
+    absent: Vec<(usize, usize)>,
+) -> Result<Vec<(usize, usize)>> {
     const KEY: &str = "image_grid_pinpoints";
-    let canvases = pinpoint_list(root)?.unwrap_or_else(|| PINPOINTS.to_vec());
+    let canvases = pinpoint_list(root)?.unwrap_or(absent);
     let side = vision.image_size;
     for &(height, width) in &canvases {
         let (rows, cols) = (height / side, width / side);
@@ -256,20 +294,6 @@ fn pinpoints(root: &Section, vision: &VisionConfig) -> Result<Vec<(usize, usize)
             let what = format!(
                 "holds [{height}, {width}], a grid of {rows} x {cols} sub-images; \
                  at most {MAX_SUB_IMAGES} can be run"
-            );
-            return Err(root.error(KEY, what));
-        }
-        // The largest number in the division of a budget among sub-images, whose scores are whole
-        // numbers of 2⁻²⁴; no budget exceeds the patches there are.
-        let tokens = (1 + rows * cols) * vision.patches();
-        let largest = [vision.heads, 1 << 24, height, width, tokens]
-            .into_iter()
-            .try_fold(1u64, |product, factor| product.checked_mul(factor as u64));
-        if largest.is_none_or(|product| product >= 1 << 63) {
-            let what = format!(
-                "holds [{height}, {width}], on which {tokens} patches scored by {} heads \
-                 cannot be shared out in 64-bit numbers",
-                vision.heads
             );
             return Err(root.error(KEY, what));
         }

@@ -29,7 +29,9 @@ pub(super) fn image(
 ) -> Result<ImageConfig> {
     let read = |path: &Path, section: &Section, pinpoints| match architecture {
         Architecture::InternVl => cut(section, vision),
-        Architecture::LlavaNext | Architecture::Llava => read(path, section, vision, pinpoints),
+        Architecture::LlavaNext | Architecture::Llava | Architecture::OneVision => {
+            read(path, section, vision, architecture, pinpoints)
+        }
     };
     // Saves by transformers 5 have all in one file, which it prefers.
     if let Some(bytes) = files.processor {
@@ -54,10 +56,14 @@ fn read(
     path: &Path,
     section: &Section,
     vision: &VisionConfig,
+    architecture: Architecture,
     pinpoints: Option<Vec<(usize, usize)>>,
 ) -> Result<ImageConfig> {
     let tiled = pinpoints.is_some();
-    let known = if tiled {
+    let one_vision = architecture == Architecture::OneVision;
+    let known = if one_vision {
+        &["LlavaOnevisionImageProcessor"][..]
+    } else if tiled {
         &["LlavaNextImageProcessor"][..]
     } else {
         match vision.tower {
@@ -79,8 +85,10 @@ fn read(
     let pads = section.text("image_processor_type")?.is_some_and(|name| name.starts_with("Llava"));
     let pad = !tiled && pads && section.flag("do_pad", false)?;
     section.whole("resample", BICUBIC, BICUBIC..=BICUBIC)?;
-    side(section, "size", vision.image_size, !tiled && !squash)?;
-    if !squash {
+    if !one_vision || section.get("size").is_some() || vision.image_size != 384 {
+        side(section, "size", vision.image_size, !tiled && !squash)?;
+    }
+    if !squash && !one_vision {
         side(section, "crop_size", vision.image_size, false)?;
     }
     if let Some(own) = model::pinpoint_list(section)?

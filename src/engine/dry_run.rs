@@ -96,9 +96,6 @@ impl DryRun {
         options: &EngineOptions,
     ) -> Result<Self> {
         let footprint = options.footprint()?;
-        if let Footprint::Cuda { .. } = footprint {
-            options.check_on_cuda(&config)?;
-        }
         let predictor = Predictor::new(&config, footprint, &*source)?;
         // Numbers of the picture play no part.
         let norm = Normalization::new(&config.image, Resample::default());

@@ -129,18 +129,9 @@ impl Engine {
         let mut notes = origin.config.ignored.clone();
         let (session, card) = match options.device {
             Device::Cpu => on_cpu(origin, options, progress)?,
-            Device::Cuda(ordinal) => {
-                options.check_on_cuda(&origin.config)?;
-                on_cuda(origin, options, ordinal, progress)?
-            }
+            Device::Cuda(ordinal) => on_cuda(origin, options, ordinal, progress)?,
             Device::Auto => match usable_cuda() {
-                Ok(true) => match options.check_on_cuda(&origin.config) {
-                    Ok(()) => on_cuda(origin, options, None, progress)?,
-                    Err(why) => {
-                        notes.push(format!("running on the CPU: {why}"));
-                        on_cpu(origin, options, progress)?
-                    }
-                },
+                Ok(true) => on_cuda(origin, options, None, progress)?,
                 Ok(false) => on_cpu(origin, options, progress)?,
                 Err(why) => {
                     notes.push(format!("running on the CPU: {why}"));

@@ -3,7 +3,7 @@
 use super::placeholder::Placeholder;
 use super::request::{EngineOptions, Image, Prompt, Request};
 use crate::checkpoint::synth::Preset;
-use crate::config::ModelConfig;
+use crate::config::{Architecture, ModelConfig};
 use crate::image::{self, Layout, MAX_PIXELS, Normalization, Resample, RgbImage, Tiles};
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
@@ -192,6 +192,13 @@ impl Preparer {
         if tiles.is_empty() {
             check_layers(&self.config, &request.selection)?;
         }
+        if self.config.architecture == Architecture::OneVision && tiles.len() > 1 {
+            return Err(Error::Request(format!(
+                "LLaVA-OneVision cuts one image into sub-images and sees several only whole, which is not computed; the \
+                 request has {}: ask about one image at a time",
+                tiles.len()
+            )));
+        }
         let ids = self.ids(request, tiles.len())?;
         let is_whole = matches!(request.prompt, Prompt::Raw(_) | Prompt::Ids(_));
         let texts = self.split(ids, tiles.len(), is_whole)?;
@@ -257,8 +264,7 @@ impl Preparer {
 
 /// The tokens of an image of this layout.
 pub fn geometry(config: &ModelConfig, layout: &Layout) -> Result<Geometry> {
-    let geometry = Geometry::new(layout, config.token_size())?;
-    Ok(geometry.with_class_token(config.vision.class_token()).with_cells(config.cell))
+    Geometry::of(layout, config)
 }
 
 /// What a selection comes to on an image of this layout.
@@ -274,6 +280,13 @@ pub fn plan(
         return Err(Error::Request(format!(
             "{} looks at the keys of single patches, of which InternVL makes one token of four: take hired, fastervlm, \
              divprune, scope, fastv, spatial or random",
+            selection.method
+        )));
+    }
+    if plan.geometry.is_scaled() && (plan.needs.features || plan.needs.keys.is_some()) {
+        return Err(Error::Request(format!(
+            "{} looks at patches in front of the projector, and this image's tokens are mixes of several, made behind it: \
+             take hired, fastervlm, divprune, fastv, spatial or random, or a smaller image",
             selection.method
         )));
     }

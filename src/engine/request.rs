@@ -1,7 +1,7 @@
 //! What is asked of the engine.
 
 use super::messages::Message;
-use crate::config::ModelConfig;
+use crate::Result;
 use crate::format::{Dtype, Formats};
 use crate::image::Resample;
 use crate::ops::cuda::Gemm;
@@ -10,7 +10,6 @@ use crate::ops::sample::Sampling;
 use crate::quant::Quantization;
 use crate::select::{Budget, Selection};
 use crate::setters::setters;
-use crate::{Error, Result};
 
 /// Where the engine computes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -79,16 +78,6 @@ impl EngineOptions {
             }
             Device::Cpu | Device::Auto => Ok(Footprint::Cpu { cache: self.cpu_cache() }),
         }
-    }
-
-    /// Fails for what there are no kernels for yet: vision towers without a class token.
-    pub(super) fn check_on_cuda(&self, config: &ModelConfig) -> Result<()> {
-        if !config.vision.class_token() {
-            let what =
-                "SigLIP's vision tower is computed on the CPU only so far: choose the device cpu";
-            return Err(Error::Request(what.into()));
-        }
-        Ok(())
     }
 
     /// The format of the cache on the CPU.

@@ -30,7 +30,9 @@ impl<W> Llava<W> {
     ) -> Result<Self> {
         let mut from = Loader::new(ops, source, config);
         let newline = match config.architecture {
-            Architecture::LlavaNext => Some(from.vector("image_newline")?),
+            Architecture::LlavaNext | Architecture::OneVision => {
+                Some(from.vector("image_newline")?)
+            }
             Architecture::Llava | Architecture::InternVl => None,
         };
         Ok(Self {
@@ -69,7 +71,7 @@ impl<W> Llava<W> {
         if plan.lazy.is_some() {
             return self.encode_some(ops, tiles, norm, plan, layers, progress);
         }
-        if plan.needs.rows() {
+        if plan.needs.rows() || plan.from_projected() {
             return self
                 .survey(ops, tiles, norm, &[(plan, layers)], progress)?
                 .select(ops, plan, layers);
@@ -123,11 +125,21 @@ impl<W> Llava<W> {
             let cells = ops.gather(&survey.features, &plan.geometry.all_rows())?;
             survey.cells = Some(ops.join(cells, plan.geometry.cell().pow(2)));
         }
-        if let Some((plan, _)) = selections.iter().find(|(plan, _)| plan.needs.projected) {
+        if let Some((plan, _)) = selections.iter().find(|(plan, _)| plan.from_projected()) {
             ops.enter(Stage::Project)?;
-            let valid = ops.gather(&survey.features, &plan.tower_rows())?;
+            let shrinking = plan.geometry.shrinking();
+            let rows = match shrinking {
+                Some(_) => plan.geometry.projected_rows(),
+                None => plan.tower_rows(),
+            };
+            let valid = ops.gather(&survey.features, &rows)?;
             let valid = ops.join(valid, plan.geometry.cell().pow(2));
-            survey.projected = Some(self.projector.forward(ops, &valid)?);
+            let projected = self.projector.forward(ops, &valid)?;
+            drop(valid);
+            survey.projected = Some(match shrinking {
+                Some(mix) => ops.mix(&projected, &mix)?,
+                None => projected,
+            });
         }
         Ok(survey)
     }

@@ -26,7 +26,7 @@ impl<W> Projector<W> {
     ) -> Result<Self> {
         let norm = match config.architecture {
             Architecture::InternVl => Some(from.norm("multi_modal_projector.layer_norm", EPS)?),
-            Architecture::LlavaNext | Architecture::Llava => None,
+            Architecture::LlavaNext | Architecture::Llava | Architecture::OneVision => None,
         };
         Ok(Self {
             norm,

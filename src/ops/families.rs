@@ -122,14 +122,16 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         patches: usize,
     ) -> Result<Self::Scores>;
-    /// Attention that each patch receives, the mean over all queries of its partition, head by head; for towers without a
-    /// class token. `q` is `[partitions·T, D]`, `k` `[≥ partitions·T, D]`.
+    /// Attention that each patch receives, the mean over all queries of its partition, head by head. `q` has the rows of
+    /// these partitions, `[partitions·T, D]` or with a class token `[partitions·(T+1), D]`, `k` at least as many; the class
+    /// token asks like the others, what it receives is left out.
     fn received_scores(
         &mut self,
         q: &Self::Buffer,
         k: &Self::Buffer,
         heads: usize,
         partitions: usize,
+        patches: usize,
     ) -> Result<Self::Scores>;
     /// Bidirectional attention inside each partition; `q` has all rows `[P·(T+1), D]`, or the kept ones `[kept, D]`.
     fn vision_attention(
@@ -233,6 +235,8 @@ pub trait SelectionOps: Executor {
     /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges. Of a
     /// cell they are the rows of its patches, one after the other.
     fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
+    /// Combinations of rows of `x`.
+    fn mix(&mut self, x: &Self::Buffer, mix: &select::Mix) -> Result<Self::Buffer>;
     /// The kept patches, for the host.
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
     /// The scores that the selection used, reduced over the heads, for the host.

@@ -163,6 +163,26 @@ impl Footprint {
         }
     }
 
+    /// How often the scores of all queries are made for what patches receive.
+    pub(super) fn received_passes(self) -> usize {
+        match self {
+            Self::Cpu { .. } => 1,
+            Self::Cuda { .. } => 2,
+        }
+    }
+
+    pub(super) fn received_scratch(self, tasks: usize, keys: usize, width: usize) -> usize {
+        match self {
+            Self::Cpu { .. } => cpu::vision_scratch(tasks, keys, width),
+            Self::Cuda { .. } => scratch::received(tasks, keys),
+        }
+    }
+
+    /// Bytes beside combinations of rows: what each is made of.
+    pub(super) fn mix_scratch(self, rows: usize, sources: usize) -> Option<usize> {
+        matches!(self, Self::Cuda { .. }).then(|| scratch::mix(rows, sources).bytes())
+    }
+
     pub(super) fn attention_scratch(
         self,
         shape: kv::Shape,

@@ -54,7 +54,7 @@ impl Budget {
     /// # Errors
     /// As [`Budget::tokens`]; [`Error::Request`] for fewer tokens than images.
     pub fn shared(self, images: &[Geometry]) -> Result<Vec<Budget>> {
-        let all: usize = images.iter().map(|image| image.partitions() * image.patches()).sum();
+        let all: usize = images.iter().map(Geometry::all).sum();
         let valid: usize = images.iter().map(Geometry::valid).sum();
         if self == Budget::Full || images.is_empty() {
             return Ok(vec![self; images.len()]);

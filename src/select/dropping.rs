@@ -6,6 +6,7 @@ use std::fmt::Debug;
 use super::geometry::Geometry;
 use super::heads::Heads;
 use super::program::Program;
+use super::score::Score;
 use super::{Kept, Plan};
 use crate::{Error, Result};
 
@@ -102,6 +103,8 @@ pub struct Needs {
     pub last: Option<Layer>,
     /// How the heads of both become one score.
     pub heads: Heads,
+    /// What both are made of; the model's vision tower and the request decide, not the method.
+    pub score: Score,
     /// Keys of this block, and its class tokens' queries.
     pub keys: Option<Layer>,
     /// Features of every patch.

@@ -32,14 +32,14 @@ pub(super) fn split(geometry: &Geometry, alpha: Alpha, tokens: usize) -> (usize,
 /// s[a·gw + b] = Σ_j Σ_k r[a][j] · I[j·n + k] · c[b][k]
 /// ```
 /// The sub-images share out exactly the mass of the full map: Σ s = nh · nw · Σ I. Padding shows nothing.
-pub(super) fn contents(geometry: &Geometry, init: &[f32]) -> Result<Vec<u64>> {
+pub(super) fn contents(geometry: &Geometry, init: &[f32]) -> Result<Vec<u128>> {
     let mass: Vec<u64> = init.iter().map(|&score| fixed_point(score)).collect();
-    fits_64_bits(geometry, &mass)?;
+    check(geometry, &mass)?;
     let mut contents = Vec::with_capacity(geometry.partitions() - 1);
     for r in geometry.row_shares() {
         for c in geometry.col_shares() {
             let rows = r.iter().zip(mass.chunks_exact(geometry.side()));
-            contents.push(rows.map(|(r, row)| r * dot(row, c)).sum());
+            contents.push(rows.map(|(r, row)| u128::from(*r) * dot(row, c)).sum());
         }
     }
     Ok(contents)
@@ -50,26 +50,42 @@ fn fixed_point(score: f32) -> u64 {
     (f64::from(score) * f64::from(1 << 24)).round_ties_even() as u64
 }
 
-fn dot(a: &[u64], b: &[u64]) -> u64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+fn dot(a: &[u64], b: &[u64]) -> u128 {
+    a.iter().zip(b).map(|(&a, &b)| u128::from(a) * u128::from(b)).sum()
 }
 
-/// Every product of this rule is at most Σ I · nh · nw · V, so one check covers them all. A CLS row of a softmax
-/// sums to at most 1 a head, which leaves room to spare; only scores of another origin can fail.
-fn fits_64_bits(geometry: &Geometry, mass: &[u64]) -> Result<()> {
+/// Most of Σ I that attention comes to: 1 a head, of more heads than a configuration may name.
+const MOST_MASS: u128 = 1 << (24 + 15);
+
+/// Heads whose content fits into 64 bits on every image that a device shares by itself.
+const DEVICE_HEADS: u64 = 64;
+
+/// Every product of this rule is at most Σ I · nh · nw · V, so one check covers them all: attention always passes, for sides
+/// are below 2²⁰ and V below 2⁴⁰, and so does whatever fits into 64 bits, in which a device computes. Only scores of
+/// another origin can fail.
+fn check(geometry: &Geometry, mass: &[u64]) -> Result<()> {
+    let sum: u128 = mass.iter().map(|&mass| u128::from(mass)).sum();
+    let fits = u64::try_from(sum).is_ok_and(|sum| sum <= mass_limit(geometry));
+    (fits || sum <= MOST_MASS).then_some(()).ok_or_else(|| {
+        Error::Numeric(
+            "the content scores of the full image are too large to be CLS attention, \
+             which sums to at most 1 for each head: check the checkpoint's weights"
+                .into(),
+        )
+    })
+}
+
+/// The largest Σ I of which every product fits into 64 bits. (Floors of floors are the floor of the whole quotient.)
+pub(crate) fn mass_limit(geometry: &Geometry) -> u64 {
     let (nh, nw) = geometry.fit();
-    let factors = [nh, nw, geometry.valid()];
-    mass.iter()
-        .try_fold(0u64, |sum, &m| sum.checked_add(m))
-        .and_then(|sum| factors.iter().try_fold(sum, |product, &f| product.checked_mul(f as u64)))
-        .map(|_| ())
-        .ok_or_else(|| {
-            Error::Numeric(
-                "the content scores of the full image are too large to be CLS attention, \
-                 which sums to at most 1 for each head: check the checkpoint's weights"
-                    .into(),
-            )
-        })
+    let factors = [nh, nw, geometry.valid()].into_iter();
+    factors.fold(u64::MAX, |limit, factor| limit / factor.max(1) as u64)
+}
+
+/// Whether 64 bits hold the products of any tower's attention on such an image. LLaVA-OneVision's canvases of 4 × 4
+/// sub-images and more of 27² patches are too large.
+pub(crate) fn fits_64_bits(geometry: &Geometry) -> bool {
+    mass_limit(geometry) >= DEVICE_HEADS << 24
 }
 
 /// Shares `tokens` = N_sub ≤ Σ `valid` among the sub-images: quotas proportional to `contents`, capped by `valid`,
@@ -83,16 +99,16 @@ fn fits_64_bits(geometry: &Geometry, mass: &[u64]) -> Result<()> {
 ///
 /// When all open sub-images are without content, their valid patches stand in for it. Nothing here is about
 /// sub-images alone: any partitions share so.
-pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u64]) -> Vec<usize> {
+pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u128]) -> Vec<usize> {
     let mut allocation = vec![0; valid.len()];
-    let mut left = tokens as u64;
+    let mut left = tokens as u128;
     let mut open: Vec<usize> = (0..valid.len()).filter(|&i| valid[i] > 0).collect();
     loop {
         let no_content = open.iter().all(|&i| contents[i] == 0);
-        let weight = |i: usize| if no_content { valid[i] as u64 } else { contents[i] };
-        let total: u64 = open.iter().map(|&i| weight(i)).sum();
+        let weight = |i: usize| if no_content { valid[i] as u128 } else { contents[i] };
+        let total: u128 = open.iter().map(|&i| weight(i)).sum();
         let (full, rest): (Vec<usize>, Vec<usize>) =
-            open.iter().partition(|&&i| left * weight(i) >= valid[i] as u64 * total);
+            open.iter().partition(|&&i| left * weight(i) >= valid[i] as u128 * total);
         if full.is_empty() {
             for &i in &open {
                 allocation[i] = (left * weight(i) / total) as usize;
@@ -107,7 +123,7 @@ pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u64]) -> Vec<usi
         }
         for &i in &full {
             allocation[i] = valid[i];
-            left -= valid[i] as u64;
+            left -= valid[i] as u128;
         }
         open = rest;
         if left == 0 {

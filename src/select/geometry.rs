@@ -2,6 +2,9 @@
 
 use std::ops::Range;
 
+use super::mix::Mix;
+use super::scaled::Scaled;
+use crate::config::ModelConfig;
 use crate::image::{Layout, Packing};
 use crate::{Error, Result};
 
@@ -17,6 +20,10 @@ const MAX_CANVAS: usize = 1 << 20;
 ///
 /// Where the model makes one token of the 2 × 2 patches of a cell (InternVL), *patch* means such a token here: what is
 /// kept or not. [`Geometry::cell`] says so, and [`Geometry::rows_of`] which rows of the tower it is made of.
+///
+/// Of a canvas that is shrunk behind the projector (LLaVA-OneVision, [`Geometry::with_most`]) *patch* means a token of the
+/// shrunk one here: what is kept or not. A sub-image has those whose centres it shows, fewer than T; the square of n × n holds
+/// them from its first row and column on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
     pixels: usize,
@@ -33,9 +40,20 @@ pub struct Geometry {
     fit: (usize, usize),
     row_shares: Vec<Vec<u64>>,
     col_shares: Vec<Vec<u64>>,
+    scaled: Option<Scaled>,
 }
 
 impl Geometry {
+    /// The geometry of an image for a model.
+    ///
+    /// # Errors
+    /// As [`Geometry::new`].
+    pub fn of(layout: &Layout, config: &ModelConfig) -> Result<Self> {
+        let geometry = Self::new(layout, config.token_size())?;
+        let geometry = geometry.with_class_token(config.vision.class_token());
+        Ok(geometry.with_cells(config.cell).with_most(config.most_patches))
+    }
+
     /// Derives the geometry for square patches of `patch_size` pixels, with a class token before those of each
     /// partition. Pixels of a partition that make no whole patch are left out, at the right and at the bottom.
     ///
@@ -79,6 +97,7 @@ impl Geometry {
                 fit,
                 row_shares,
                 col_shares,
+                scaled: None,
             });
         }
         let (nh, nw) = fit;
@@ -104,6 +123,7 @@ impl Geometry {
             fit,
             row_shares: strip_shares(gh, pixels, side, nh),
             col_shares: strip_shares(gw, pixels, side, nw),
+            scaled: None,
         })
     }
 
@@ -128,6 +148,83 @@ impl Geometry {
             Layout { width: fit.1, height: fit.0, side, grid, fit, packing: Packing::Tiles };
         let geometry = Self::new(&layout, self.patch_size)?;
         Ok(geometry.with_class_token(self.class_token()).with_cells(self.cell))
+    }
+
+    /// The same for a model that shrinks what shows more than `most` patches of the canvas, by more than a tenth of its sides.
+    pub fn with_most(mut self, most: Option<usize>) -> Self {
+        let (Some(grid), Some(most)) = (self.grid, most) else { return self };
+        let (rows, cols) = (self.rows.clone(), self.cols.clone());
+        if let Some(scaled) = Scaled::new(rows, cols, grid, self.side, most) {
+            let (rows, cols) = scaled.size();
+            (self.rows, self.cols) = (0..rows, 0..cols);
+            self.scaled = Some(scaled);
+        }
+        self
+    }
+
+    /// Tokens that a share of all counts: those of whole partitions, padding among them, or of a shrunk canvas what is left.
+    pub fn all(&self) -> usize {
+        if self.is_scaled() { self.valid() } else { self.partitions() * self.patches() }
+    }
+
+    /// Whether the canvas is shrunk behind the projector, so that tokens are mixes of projected patches.
+    pub fn is_scaled(&self) -> bool {
+        self.scaled.is_some()
+    }
+
+    /// Rows in a matrix of all rows of the tower that are projected where the canvas is shrunk: the full image's, then those
+    /// of the canvas row by row.
+    pub fn projected_rows(&self) -> Vec<usize> {
+        let full = (0..self.patches()).map(|patch| self.row(0, patch));
+        let canvas = self.scaled.iter().flat_map(Scaled::patches).map(|(row, col)| {
+            let (i, patch) = self.on_canvas(row, col);
+            self.row(i, patch)
+        });
+        full.chain(canvas).collect()
+    }
+
+    /// What the valid tokens are made of, partition after partition, where the canvas is shrunk: of
+    /// [`Geometry::projected_rows`].
+    pub fn shrinking(&self) -> Option<Mix> {
+        let scaled = self.scaled.as_ref()?;
+        let (gh, gw) = self.grid?;
+        let tokens = (0..gh * gw).flat_map(|i| {
+            let (rows, cols) = scaled.tokens_of(i / gw, i % gw);
+            rows.flat_map(move |row| cols.clone().map(move |col| (row, col)))
+        });
+        Some(scaled.mix(self.patches(), tokens))
+    }
+
+    /// Scores \[P, T\] of tokens, from those of patches: mixed as the tokens are, 0 where there is no token.
+    pub(super) fn shrunk(&self, scores: &[f32]) -> Option<Vec<f32>> {
+        let scaled = self.scaled.as_ref()?;
+        let patches = self.patches();
+        let mut shrunk = vec![0.0; scores.len()];
+        shrunk[..patches].copy_from_slice(&scores[..patches]);
+        for (row, col) in (self.rows.clone()).flat_map(|r| self.cols.clone().map(move |c| (r, c))) {
+            let (i, token) = self.locate(row, col);
+            let of = |(row, col)| {
+                let (i, patch) = self.on_canvas(row, col);
+                scores[i * patches + patch]
+            };
+            let mixed = scaled.sources(row, col).fold(0.0, |sum, (at, w)| sum + w * of(at));
+            shrunk[i * patches + token] = mixed;
+        }
+        Some(shrunk)
+    }
+
+    /// What stands for patch `patch` of partition `i` as the tower sees it, as partition and patch: itself, or of a shrunk
+    /// canvas the token over its middle. `None` for padding.
+    pub fn shown(&self, i: usize, patch: usize) -> Option<(usize, usize)> {
+        match (&self.scaled, self.grid, i) {
+            (Some(scaled), Some((_, gw)), 1..) => {
+                let n = self.side;
+                let row = (i - 1) / gw * n + patch / n;
+                let (row, col) = scaled.over(row, (i - 1) % gw * n + patch % n)?;
+                Some(self.locate(row, col))
+            }
+            _ => self.is_valid(i, patch).then_some((i, patch)),
+        }
     }
 
     /// Whether a class token stands before the patches of each partition.
@@ -246,6 +343,10 @@ impl Geometry {
         let n = self.side;
         match (self.grid, i) {
             (Some((_, gw)), 1..) => {
+                if let Some(scaled) = &self.scaled {
+                    let (rows, cols) = scaled.tokens_of((i - 1) / gw, (i - 1) % gw);
+                    return (0..rows.len(), 0..cols.len());
+                }
                 let local = |range: &Range<usize>, strip: usize| {
                     let clamp = |at: usize| at.clamp(strip * n, (strip + 1) * n) - strip * n;
                     clamp(range.start)..clamp(range.end)
@@ -315,6 +416,17 @@ impl Geometry {
 
     /// Partition and patch that canvas patch (`row`, `col`) is. Needs a grid.
     pub(super) fn locate(&self, row: usize, col: usize) -> (usize, usize) {
+        match (&self.scaled, self.grid) {
+            (Some(scaled), Some((_, gw))) => {
+                let ((a, b), (row, col)) = scaled.locate(row, col);
+                (1 + a * gw + b, row * self.side + col)
+            }
+            _ => self.on_canvas(row, col),
+        }
+    }
+
+    /// The same of a canvas as the sub-images show it.
+    fn on_canvas(&self, row: usize, col: usize) -> (usize, usize) {
         let n = self.side;
         let gw = self.grid.map_or(1, |(_, gw)| gw);
         (1 + (row / n) * gw + col / n, (row % n) * n + col % n)

@@ -50,12 +50,12 @@ impl Dropping for GlobalCom2 {
         let geometry = &plan.geometry;
         let full = logits(geometry, evidence, 0);
         let valid: Vec<usize> = (0..geometry.partitions()).map(|i| geometry.valid_in(i)).collect();
-        let mut weights = vec![(valid[0] as f64 * UNIT) as u64];
+        let mut weights = vec![(valid[0] as f64 * UNIT) as u128];
         weights.extend(
             shares(geometry, &full)
                 .iter()
                 .zip(&valid[1..])
-                .map(|(s, &v)| (v as f64 * s * UNIT) as u64),
+                .map(|(s, &v)| (v as f64 * s * UNIT) as u128),
         );
         let allocation = exact::share(plan.rows, &valid, &weights);
         let indices = allocation.into_iter().enumerate().map(|(i, count)| {

@@ -132,6 +132,8 @@ impl Dropping for Hired {
         let allocation = self.allocate(geometry, plan.budget, evidence.init)?;
         let ranked = evidence.last.chunks_exact(patches).zip(&allocation).enumerate();
         let indices = ranked.map(|(i, (scores, &count))| match self.rule {
+            // A shrunk canvas has no padding that could take part.
+            _ if geometry.is_scaled() => topk::highest(scores, geometry.valid_patches(i), count),
             Rule::Exact | Rule::Equal => topk::highest(scores, geometry.valid_patches(i), count),
             Rule::Paper | Rule::Repo => {
                 let mut arriving = topk::highest(scores, 0..patches, count);

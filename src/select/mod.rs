@@ -27,7 +27,9 @@ mod order;
 mod program;
 mod prumerge;
 mod published;
+mod scaled;
 mod scope;
+mod score;
 mod selection;
 mod topk;
 mod uniform;
@@ -42,8 +44,10 @@ pub use method::Method;
 pub use mix::Mix;
 pub use order::{Slot, order};
 pub use program::{Contextual, Program};
+pub use score::Score;
 pub use selection::{Counting, Newlines, Rule, Selection, Spacing, Tuning};
 
+pub(crate) use exact::{fits_64_bits, mass_limit};
 pub(crate) use topk::highest;
 
 use crate::Result;
@@ -81,6 +85,7 @@ impl PartialEq for Plan {
         let numbers = |plan: &Self| (plan.budget, plan.rows, plan.newlines);
         let theirs: &dyn Any = &*other.dropping;
         numbers(self) == numbers(other)
+            && self.needs.score == other.needs.score
             && self.geometry == other.geometry
             && self.dropping.same(theirs)
     }
@@ -148,9 +153,14 @@ impl Plan {
         self.dropping.scratch(self, width)
     }
 
+    /// Whether kept rows are taken from projected ones: those of all valid patches.
+    pub fn from_projected(&self) -> bool {
+        self.needs.projected || self.geometry.is_scaled()
+    }
+
     /// Rows that a kept patch is made of in the matrix that it is taken from: those of its cell, where it is a cell.
     pub fn rows_each(&self) -> usize {
-        if self.needs.projected { 1 } else { self.geometry.cell().pow(2) }
+        if self.from_projected() { 1 } else { self.geometry.cell().pow(2) }
     }
 
     /// Rows of the kept patches in the matrix that they are taken from, partition after partition: among all rows of the
@@ -160,7 +170,7 @@ impl Plan {
         let mut rows = Vec::new();
         let mut before = 0;
         for (i, indices) in indices.iter().enumerate() {
-            if self.needs.projected {
+            if self.from_projected() {
                 let valid: Vec<usize> = geometry.valid_patches(i).collect();
                 let place = |&patch: &u32| valid.binary_search(&(patch as usize));
                 rows.extend(
@@ -264,7 +274,10 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
         false => (selection.method, selection.budget),
     };
     let valid = geometry.valid();
-    let budget = wanted.tokens(geometry.partitions(), geometry.patches(), valid)?;
+    let budget = match geometry.is_scaled() {
+        true => wanted.tokens(1, geometry.all(), valid)?,
+        false => wanted.tokens(geometry.partitions(), geometry.patches(), valid)?,
+    };
     let newlines = match selection.newlines() {
         Newlines::All => geometry.newlines(),
         Newlines::None => 0,
@@ -273,7 +286,18 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
         true if !everything => Arc::new(lazy::Lazy::new(selection)),
         _ => method.with(selection),
     };
-    Ok(Plan::of(geometry, dropping, budget, newlines))
+    let mut plan = Plan::of(geometry, dropping, budget, newlines);
+    let needs = &mut plan.needs;
+    // What no method looks at may be anything.
+    let asked = selection.score.filter(|_| needs.init.is_some() || needs.last.is_some());
+    needs.score = Score::of(asked, geometry.class_token())?;
+    if selection.lazy_tiles && needs.score != Score::Cls {
+        return Err(crate::Error::Request(format!(
+            "score {}: lazy tiles are chosen by the class token's attention: take cls, or encode all tiles",
+            needs.score
+        )));
+    }
+    Ok(plan)
 }
 
 /// Chooses what to keep. Evidence that the plan does not need ([`Plan::needs`]) is not looked at and may be left empty.
@@ -283,5 +307,8 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
 /// [`crate::Error::Request`] for a wrong number of either.
 pub fn choose(plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
     evidence.check(plan)?;
-    plan.dropping.choose(plan, evidence)
+    match plan.needs.last.and_then(|_| plan.geometry.shrunk(evidence.last)) {
+        Some(last) => plan.dropping.choose(plan, &Evidence { last: &last, ..*evidence }),
+        None => plan.dropping.choose(plan, evidence),
+    }
 }

@@ -135,7 +135,7 @@ impl PruMerge {
                 if rows.iter().sum::<usize>() <= plan.rows {
                     return Ok(shares);
                 }
-                let weights: Vec<u64> = rows.iter().map(|&rows| rows as u64).collect();
+                let weights: Vec<u128> = rows.iter().map(|&rows| rows as u128).collect();
                 exact::share(plan.rows, &rows, &weights)
             }
         };

@@ -7,6 +7,7 @@ use super::budget::{Alpha, Budget, Factor};
 use super::dropping::Parts;
 use super::heads::Heads;
 use super::method::Method;
+use super::score::Score;
 use crate::setters::setters;
 use crate::{Error, Result};
 
@@ -127,6 +128,8 @@ pub struct Selection {
     pub final_layer: Option<i32>,
     /// How the heads of these blocks become one score.
     pub heads: Heads,
+    /// What scores are made of. `None`: the class token's attention where there is one, else what patches receive.
+    pub score: Option<Score>,
     /// Of the method [`Method::Random`]: same seed, same patches.
     pub seed: u64,
     /// Of single methods.
@@ -147,6 +150,7 @@ setters! {
         with_init_layer(init_layer: i32);
         with_final_layer(final_layer: impl Into<Option<i32>>);
         with_heads(heads: Heads);
+        with_score(score: impl Into<Option<Score>>);
         with_seed(seed: u64);
         with_tuning(tuning: Tuning);
         with_lazy_tiles(lazy_tiles: bool);
@@ -164,6 +168,7 @@ impl Default for Selection {
             init_layer: 0,
             final_layer: None,
             heads: Heads::default(),
+            score: None,
             seed: 0,
             tuning: Tuning::default(),
             lazy_tiles: false,

@@ -20,7 +20,7 @@ pub fn draw(server: &Server, image: &Image, visual: &Visual) -> Result<Option<St
     let config = &loaded.config;
     let resample = Resample::of(&config.image, server.settings.resample);
     let tiles = tiles(&pixels, &config.image, resample)?;
-    let geometry = Geometry::new(&tiles.layout, config.token_size())?;
+    let geometry = Geometry::of(&tiles.layout, config)?;
     let title = format!("{} of {} image tokens kept", counted(visual), visual.valid);
     let mut png = Cursor::new(Vec::new());
     let drawn = overlay(&tiles.pixels, &geometry, visual, &title);

@@ -213,6 +213,34 @@ fn siglip_has_no_class_token() {
     }
 }
 
+/// What is absent is as transformers' LlavaOnevisionConfig and its image processor have it.
+#[test]
+fn onevision_has_six_by_six_canvases() {
+    let processor = json!({ "image_processor_type": "LlavaOnevisionImageProcessor" });
+    let files = [json!({ "model_type": "llava_onevision" }), processor];
+    let model = read(&files).unwrap();
+    assert_eq!(model.architecture, Architecture::OneVision);
+    let vision = &model.vision;
+    assert_eq!((vision.hidden, vision.intermediate, vision.layers), (1152, 4304, 26));
+    assert_eq!((vision.heads, vision.patches(), model.feature_blocks), (16, 729, 26));
+    assert_eq!((model.text.family, model.image_token), (Family::Qwen2, 151_646));
+    assert_eq!(model.most_patches, Some(9 * 729));
+    let pinpoints = model.image.pinpoints.clone().unwrap();
+    assert_eq!((pinpoints.len(), pinpoints[1], pinpoints[35]), (36, (384, 768), (2304, 2304)));
+    assert!(model.image.mean[0] < 0.49 && !model.image.squash);
+    let other = with(files.clone(), "/vision_aspect_ratio", json!("anyres_max_4"));
+    assert_eq!(other.unwrap().most_patches, Some(4 * 729));
+    for (key, value, parts) in [
+        ("/vision_aspect_ratio", json!("pad"), &["vision_aspect_ratio", "pad", "anyres_max_"][..]),
+        ("/vision_aspect_ratio", json!("anyres_max_0"), &["vision_aspect_ratio"]),
+        ("/vision_feature_select_strategy", json!("default"), &["first patch", "full"]),
+        ("@/image_processor_type", json!("LlavaNextImageProcessor"), &["LlavaOnevisionImage"]),
+        ("@/size", json!({ "height": 336, "width": 336 }), &["size", "384"]),
+    ] {
+        assert_message(with(files.clone(), key, value), parts);
+    }
+}
+
 #[test]
 fn published_llava15() {
     let model = read(&llava15()).unwrap();

@@ -89,7 +89,6 @@ fn refused_values() {
         ("/image_grid_pinpoints", json!([[336, 500]]), &["[336, 500]", "multiple", "336"]),
         ("/image_grid_pinpoints", json!([[336, 336 * 65]]), &["sub-images", "64"]),
         ("/image_grid_pinpoints", json!([[336u64 << 50, 336u64 << 50]]), &["sub-images"]),
-        ("/image_grid_pinpoints", json!([[336 * 8, 336 * 8]]), &["64-bit"]),
         ("/image_grid_pinpoints", json!(vec![[336, 336]; 2000]), &["2000"]),
         (
             "/image_grid_pinpoints",

@@ -17,7 +17,7 @@ use hired::engine::{
     Device, Engine, EngineOptions, Event, FinishReason, Image, Limit, Prompt, Request,
 };
 use hired::ops::sample::Sampling;
-use hired::select::{Counting, Heads, Method, Selection, Tuning};
+use hired::select::{Counting, Heads, Method, Score, Selection, Tuning};
 use std::ops::ControlFlow;
 
 fn go(_: Event<'_>) -> ControlFlow<()> {
@@ -343,7 +343,7 @@ fn cuda_is_refused_with_a_way_out() {
     assert!(matches!(error, Error::Device(_)) && error.to_string().contains("cpu"), "{error}");
 }
 
-/// Methods that look at the class token are refused by name, and so is the GPU, whether there is one or not.
+/// Methods that look at the class token are refused by name.
 #[test]
 fn a_tower_without_a_class_token_has_methods_of_its_own() {
     let mut engine = load("next-siglip");
@@ -355,9 +355,38 @@ fn a_tower_without_a_class_token_has_methods_of_its_own() {
         assert!(told.starts_with(&method.to_string()) && told.contains("class token"), "{told}");
         assert!(told.contains("hired, fastervlm"), "{told}");
     }
-    let options = EngineOptions::default().with_device(Device::Cuda(None));
-    let error = Engine::load(fixture("models/next-siglip"), options).err().unwrap();
-    assert!(error.to_string().contains("choose the device cpu"), "{error}");
+}
+
+/// What patches receive can score them in every tower, the class token's attention only where there is one.
+#[test]
+fn scores_can_be_what_patches_receive() {
+    let received = |method| Selection::default().with_method(method).with_score(Score::Received);
+    let mut engine = load("next-hub");
+    let (heads, patches) = (engine.config().vision.heads, engine.config().vision.patches());
+    for method in [Method::Hired, Method::FasterVlm, Method::Scope, Method::VisionZip] {
+        let by = |engine: &mut Engine, selection: Selection| {
+            let request = question().with_selection(selection).with_keep_stages(true);
+            let answer = engine.generate(&request, go).unwrap();
+            assert_eq!(answer.memory.peak, answer.memory.predicted_peak, "{method}");
+            (answer.visual.unwrap(), answer.stages.unwrap().cls_attention_final.unwrap())
+        };
+        let (by_class, class) = by(&mut engine, Selection::default().with_method(method));
+        let (by_all, all) = by(&mut engine, received(method));
+        assert_eq!(by_class.kept, by_all.kept, "{method}");
+        assert_ne!(class, all, "{method}");
+        // The rest of what is given goes to the class token.
+        for scores in all.chunks_exact(patches) {
+            let sum: f32 = scores.iter().sum();
+            assert!(sum > 0.0 && sum < heads as f32, "{method}: {sum} of {heads}");
+        }
+    }
+    let mut siglip = load("next-siglip");
+    let default = siglip.generate(&question(), go).unwrap();
+    let named = question().with_selection(received(Method::Hired));
+    assert_eq!(siglip.generate(&named, go).unwrap().visual, default.visual);
+    let cls = Selection::default().with_score(Score::Cls);
+    let error = siglip.generate(&question().with_selection(cls), go).unwrap_err().to_string();
+    assert!(error.contains("score cls") && error.contains("take received"), "{error}");
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub fn cases(corpus: &mut Corpus) {
             corpus.check("vision_attention", &what, slack, &vision, &data);
         }
     }
+    received(corpus);
     for (heads, kv_heads, width) in
         [(4, 4, 64), (4, 2, 128), (7, 1, 24), (4, 4, 6), (9, 1, 64), (2, 1, 2), (6, 3, 34)]
     {
@@ -74,6 +75,61 @@ pub fn cases(corpus: &mut Corpus) {
         let vision = Vision { heads, partitions: 1, side: 14 };
         let what = format!("14x14, {heads} heads of {width}");
         corpus.check("vision_attention", &what, slack, &vision, &data);
+    }
+}
+
+/// What patches receive, with a class token and without one: around the tiles of 64, heads of SigLIP and odd ones.
+fn received(corpus: &mut Corpus) {
+    for (heads, width) in [(2, 72), (1, 128), (3, 24), (2, 34), (1, 2)] {
+        for (partitions, side) in [(1, 1), (3, 2), (2, 8), (1, 12), (5, 4)] {
+            for class_token in [false, true] {
+                let rows = partitions * (side * side + usize::from(class_token));
+                let data = Tensors::default()
+                    .random("q", &[rows, heads * width], 1.5)
+                    .random("k", &[rows, heads * width], 1.5)
+                    .stored(corpus.stored());
+                let what = format!(
+                    "{partitions} of {side}x{side}, {heads} heads of {width}, class token: {class_token}"
+                );
+                let case = Received { heads, partitions, side, class_token };
+                // In fp32 from the queries on, whatever they are stored as.
+                corpus.check("received_scores", &what, 64.0, &case, &data);
+            }
+        }
+    }
+}
+
+struct Received {
+    heads: usize,
+    partitions: usize,
+    side: usize,
+    class_token: bool,
+}
+
+impl Case for Received {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let Self { heads, partitions, side, class_token } = *self;
+        let patches = side * side;
+        let (q, k) = (data.rows(ops, "q")?, data.rows(ops, "k")?);
+        let geometry = Geometry::new(&layout(side, grid(partitions)), 1)?;
+        let geometry = geometry.with_class_token(class_token);
+        let full: Vec<usize> = (0..geometry.stride()).collect();
+        let first = ops.gather(&q, &full)?;
+        let init = ops.received_scores(&first, &k, heads, 1, patches)?;
+        drop(first);
+        let last = ops.received_scores(&q, &k, heads, partitions, patches)?;
+        let seen = Evidence { init: Some(&init), last: Some(&last), ..Evidence::default() };
+        let selection = Selection::default().with_budget("1".parse()?);
+        let kept = ops.select(&plan(&geometry, &selection)?, seen)?;
+        let scores = ops.scores(&kept)?;
+        // All that is given is received, by a class token too if there is one.
+        if !class_token {
+            for of_partition in scores.last.chunks_exact(patches) {
+                let sum: f32 = of_partition.iter().sum();
+                assert!((sum - heads as f32).abs() < 1e-4 * heads as f32, "{sum} of {heads} heads");
+            }
+        }
+        Ok(vec![("init", scores.init), ("last", scores.last)])
     }
 }
 

@@ -48,8 +48,13 @@ pub fn products(corpus: &mut Corpus, turn: usize, inner: usize, cols: usize) {
         Dtype::F16 if corpus.rounds_normed_rows() => [1.05, 2.1, 4.0, 2.0],
         _ => [1.05, 1.05, 1.6, 0.05],
     };
-    let functions =
-        [None, Some(Activation::QuickGelu), Some(Activation::Gelu), Some(Activation::Silu)];
+    let functions = [
+        None,
+        Some(Activation::QuickGelu),
+        Some(Activation::Gelu),
+        Some(Activation::Silu),
+        Some(Activation::GeluTanh),
+    ];
     for rows in [1, 2, 3, 5, 8] {
         let mut check = |op, slack, product| {
             let what = format!("{rows}x{inner} by {cols}");

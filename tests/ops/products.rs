@@ -66,7 +66,8 @@ pub fn cases(corpus: &mut Corpus) {
             .random("w.bias", &[cols], 1.0)
             .random("second.bias", &[cols], 1.0)
             .stored(corpus.stored());
-        let activations = [Activation::QuickGelu, Activation::Gelu, Activation::Silu];
+        let activations =
+            [Activation::QuickGelu, Activation::Gelu, Activation::GeluTanh, Activation::Silu];
         for activation in activations {
             let what = format!("{what} {activation:?}");
             corpus.check("linear with bias", &what, stored, &Apply(Some(activation)), &data);

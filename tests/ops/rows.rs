@@ -38,9 +38,17 @@ pub fn cases(corpus: &mut Corpus) {
         corpus.check("head_norm", &format!("7x{heads}x{width}"), 6.0, &HeadNorm, &data);
     }
 
-    for (side, patch, partitions) in [(4, 2, 1), (42, 14, 3), (12, 3, 5), (5, 5, 2)] {
-        let case = Patches { side, patch, partitions };
-        let tokens = (side / patch).pow(2) + 1;
+    // The last two leave pixels over, as SigLIP does, and have no class token.
+    for (side, patch, partitions, class_token) in [
+        (4, 2, 1, true),
+        (42, 14, 3, true),
+        (12, 3, 5, true),
+        (5, 5, 2, true),
+        (30, 7, 3, false),
+        (5, 3, 1, false),
+    ] {
+        let case = Patches { side, patch, partitions, class_token };
+        let tokens = (side / patch).pow(2) + usize::from(class_token);
         for cols in [1, 24, 33] {
             let data = Tensors::default()
                 .random("class", &[cols], 1.0)
@@ -120,11 +128,12 @@ struct Patches {
     side: usize,
     patch: usize,
     partitions: usize,
+    class_token: bool,
 }
 
 impl Case for Patches {
     fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
-        let Self { side, patch, partitions } = *self;
+        let Self { side, patch, partitions, class_token } = *self;
         let grid = partitions.checked_sub(1).filter(|n| *n > 0).map(|n| (1, n));
         let count = partitions * 3 * side * side;
         let pixels = (0..count).map(|i| (i * 37 % 251) as u8).collect();
@@ -140,7 +149,8 @@ impl Case for Patches {
         let weight = data.linear(ops, "w")?;
         let embedded = ops.linear(&patches, &weight, None)?;
         let (class, position) = (data.vector(ops, "class")?, data.vector(ops, "position")?);
-        let tokens = ops.vision_tokens(&embedded, Some(&class), &position, partitions)?;
+        let class = class_token.then_some(&class);
+        let tokens = ops.vision_tokens(&embedded, class, &position, partitions)?;
         Ok(vec![("patches", ops.download(&patches)?), ("tokens", ops.download(&tokens)?)])
     }
 }

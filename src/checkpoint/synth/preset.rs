@@ -30,6 +30,14 @@ pub enum Preset {
     NextQwen7b,
     /// LLaVA-v1.6 on Yi 34B.
     Next34b,
+    /// LLaVA-OneVision on Qwen2 0.5B.
+    OneVision05b,
+    /// LLaVA-OneVision on Qwen2 7B.
+    OneVision7b,
+    /// LLaVA-Interleave on Qwen1.5 0.5B, with SigLIP.
+    Interleave05b,
+    /// JoyCaption on LLaMA-3.1 8B, with SigLIP.
+    JoyCaption,
     /// LLaVA-1.5 on TinyLlama 1.1B.
     LlavaTinyLlama,
     /// LLaVA-1.5 on Vicuna 7B.
@@ -51,14 +59,14 @@ pub enum Preset {
 }
 
 use Preset::{
-    InternVl3x1b, InternVl3x2b, InternVl3x8b, InternVl35x2b, InternVl35x4b, InternVl35x8b, Llava7b,
-    Llava13b, LlavaTinyLlama, Next7b, Next13b, Next34b, NextLlama8b, NextMistral7b, NextQwen7b,
-    Tiny,
+    Interleave05b, InternVl3x1b, InternVl3x2b, InternVl3x8b, InternVl35x2b, InternVl35x4b,
+    InternVl35x8b, JoyCaption, Llava7b, Llava13b, LlavaTinyLlama, Next7b, Next13b, Next34b,
+    NextLlama8b, NextMistral7b, NextQwen7b, OneVision05b, OneVision7b, Tiny,
 };
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 20] = [
         Tiny,
         Next7b,
         Next13b,
@@ -66,6 +74,10 @@ impl Preset {
         NextLlama8b,
         NextQwen7b,
         Next34b,
+        OneVision05b,
+        OneVision7b,
+        Interleave05b,
+        JoyCaption,
         LlavaTinyLlama,
         Llava7b,
         Llava13b,
@@ -87,6 +99,10 @@ impl Preset {
             NextLlama8b => "llama3-llava-next-8b",
             NextQwen7b => "pangea-7b",
             Next34b => "llava-v1.6-34b",
+            OneVision05b => "onevision-0.5b",
+            OneVision7b => "onevision-7b",
+            Interleave05b => "llava-interleave-qwen-0.5b",
+            JoyCaption => "joycaption",
             LlavaTinyLlama => "tiny-llava-v1",
             Llava7b => "llava-1.5-7b",
             Llava13b => "llava-1.5-13b",
@@ -123,7 +139,9 @@ impl Preset {
     pub fn vocab(self) -> usize {
         match self {
             NextLlama8b => 128_320,
-            NextQwen7b => 152_128,
+            NextQwen7b | OneVision7b => 152_128,
+            OneVision05b | Interleave05b => 152_000,
+            JoyCaption => 128_256,
             Next34b => 64064,
             InternVl3x1b | InternVl3x2b | InternVl3x8b => 151_674,
             InternVl35x2b | InternVl35x4b | InternVl35x8b => 151_936,
@@ -137,7 +155,8 @@ impl Preset {
     pub fn image_token(self) -> u32 {
         match self {
             NextLlama8b => 128_256,
-            NextQwen7b => 151_646,
+            NextQwen7b | OneVision05b | OneVision7b | Interleave05b => 151_646,
+            JoyCaption => 128_077,
             Next34b => 64000,
             InternVl3x1b | InternVl3x2b | InternVl3x8b => 151_667,
             InternVl35x2b | InternVl35x4b | InternVl35x8b => 151_671,
@@ -169,7 +188,17 @@ impl Preset {
     }
 
     fn tiled(self) -> bool {
-        !self.is_internvl() && !matches!(self, LlavaTinyLlama | Llava7b | Llava13b)
+        !self.is_internvl()
+            && !matches!(self, LlavaTinyLlama | Llava7b | Llava13b | Interleave05b | JoyCaption)
+    }
+
+    fn one_vision(self) -> bool {
+        matches!(self, OneVision05b | OneVision7b)
+    }
+
+    /// With SigLIP's tower instead of CLIP's.
+    fn siglip(self) -> bool {
+        self.one_vision() || matches!(self, Interleave05b | JoyCaption)
     }
 
     /// Side of a partition in pixels.
@@ -177,12 +206,17 @@ impl Preset {
         match self {
             Tiny => 112,
             _ if self.is_internvl() => 448,
+            _ if self.siglip() => 384,
             _ => 336,
         }
     }
 
     fn pinpoints(self) -> Value {
         let side = self.side();
+        if self.one_vision() {
+            let grids = (0..36).map(|i| [i / 6 + 1, i % 6 + 1]);
+            return grids.map(|[rows, cols]| json!([rows * side, cols * side])).collect();
+        }
         let grids = [[1, 2], [2, 1], [2, 2], [3, 1], [1, 3]];
         json!(grids.map(|[rows, cols]| [rows * side, cols * side]))
     }
@@ -239,7 +273,38 @@ impl Preset {
                     "num_key_value_heads": 8, "rope_theta": 500_000.0
                 }),
             ),
-            NextQwen7b => set(&mut text, internvl::qwen2([3584, 18944, 28, 28, 4])),
+            OneVision05b => set(
+                &mut text,
+                json!({
+                    "architectures": ["Qwen2ForCausalLM"], "hidden_size": 896,
+                    "intermediate_size": 4864, "max_position_embeddings": 32768,
+                    "model_type": "qwen2", "num_attention_heads": 14, "num_hidden_layers": 24,
+                    "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+                    "tie_word_embeddings": true
+                }),
+            ),
+            Interleave05b => set(
+                &mut text,
+                json!({
+                    "architectures": ["Qwen2ForCausalLM"], "hidden_size": 1024,
+                    "intermediate_size": 2816, "max_position_embeddings": 32768,
+                    "model_type": "qwen2", "num_attention_heads": 16, "num_hidden_layers": 24,
+                    "num_key_value_heads": 16, "rms_norm_eps": 1e-6, "rope_theta": 1e6,
+                    "tie_word_embeddings": true
+                }),
+            ),
+            JoyCaption => set(
+                &mut text,
+                json!({
+                    "intermediate_size": 14336, "max_position_embeddings": 131_072,
+                    "num_key_value_heads": 8, "rope_theta": 500_000.0,
+                    "rope_scaling": {
+                        "factor": 8.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                        "original_max_position_embeddings": 8192, "rope_type": "llama3"
+                    }
+                }),
+            ),
+            NextQwen7b | OneVision7b => set(&mut text, internvl::qwen2([3584, 18944, 28, 28, 4])),
             Next34b => set(
                 &mut text,
                 json!({
@@ -280,7 +345,16 @@ impl Preset {
         if self.is_internvl() {
             return internvl::config(self.image_token(), self.side(), text);
         }
+        if self.siglip() {
+            vision = json!({
+                "hidden_size": 1152, "image_size": 384, "intermediate_size": 4304,
+                "model_type": "siglip_vision_model", "num_attention_heads": 16,
+                "num_hidden_layers": if self == JoyCaption { 27 } else { 26 }, "patch_size": 14,
+                "vision_use_head": self == JoyCaption
+            });
+        }
         let (architecture, model_type) = match self.tiled() {
+            _ if self.one_vision() => ("LlavaOnevisionForConditionalGeneration", "llava_onevision"),
             true => ("LlavaNextForConditionalGeneration", "llava_next"),
             false => ("LlavaForConditionalGeneration", "llava"),
         };
@@ -300,6 +374,23 @@ impl Preset {
             );
         } else {
             set(&mut config, json!({ "pad_token_id": self.pad_token() }));
+        }
+        if self.siglip() {
+            let tied = matches!(self, OneVision05b | Interleave05b);
+            set(
+                &mut config,
+                json!({
+                    "tie_word_embeddings": tied,
+                    "vision_feature_layer": if self == JoyCaption { -2 } else { -1 },
+                    "vision_feature_select_strategy": "full"
+                }),
+            );
+        }
+        if self.one_vision() {
+            set(
+                &mut config,
+                json!({ "video_token_index": 151_647, "vision_aspect_ratio": "anyres_max_9" }),
+            );
         }
         config
     }
@@ -328,11 +419,30 @@ impl Preset {
                 }),
             );
         }
+        if self.siglip() {
+            value = json!({
+                "do_convert_rgb": true, "do_normalize": true, "do_rescale": true,
+                "do_resize": true, "image_mean": [0.5, 0.5, 0.5],
+                "image_processor_type": "SiglipImageProcessor", "image_std": [0.5, 0.5, 0.5],
+                "processor_class": self.processor_class(), "resample": 3,
+                "rescale_factor": 0.00392156862745098, "size": { "height": side, "width": side }
+            });
+        }
+        if self.one_vision() {
+            set(
+                &mut value,
+                json!({
+                    "do_pad": true, "image_grid_pinpoints": self.pinpoints(),
+                    "image_processor_type": "LlavaOnevisionImageProcessor"
+                }),
+            );
+        }
         value
     }
 
     fn processor_class(self) -> &'static str {
         match self.tiled() {
+            _ if self.one_vision() => "LlavaOnevisionProcessor",
             true => "LlavaNextProcessor",
             false if self.is_internvl() => "InternVLProcessor",
             false => "LlavaProcessor",
@@ -343,9 +453,16 @@ impl Preset {
         if self.is_internvl() {
             return json!({ "image_seq_length": 256, "processor_class": self.processor_class() });
         }
+        if self.one_vision() {
+            return json!({
+                "num_image_tokens": 729, "processor_class": self.processor_class(),
+                "vision_aspect_ratio": "anyres_max_9", "vision_feature_select_strategy": "full"
+            });
+        }
         json!({
-            "image_token": "<image>", "num_additional_image_tokens": 1, "patch_size": 14,
-            "processor_class": self.processor_class(), "vision_feature_select_strategy": "default"
+            "image_token": "<image>", "num_additional_image_tokens": u8::from(!self.siglip()),
+            "patch_size": 14, "processor_class": self.processor_class(),
+            "vision_feature_select_strategy": if self.siglip() { "full" } else { "default" }
         })
     }
 

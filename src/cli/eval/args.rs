@@ -6,7 +6,7 @@ use crate::cli::selection::TuningArgs;
 use crate::cli::table::Format;
 use crate::cli::values::{self, TypedBudget};
 use clap::Args;
-use hired::select::{Alpha, Heads, Method, Newlines, Rule, Selection};
+use hired::select::{Alpha, Heads, Method, Newlines, Rule, Score, Selection};
 use std::path::PathBuf;
 
 #[derive(Debug, Args)]
@@ -100,6 +100,10 @@ pub struct ComparedArgs {
     /// How the attention heads of these layers become one score: sum, mean, max or the number of one head
     #[arg(long, value_name = "HOW,…", value_delimiter = ',', default_value = "sum")]
     heads: Vec<Heads>,
+    /// What a patch's score is made of: cls (the class token's attention), received (the attention that the patch
+    /// receives, as the mean over all patches) [default: cls where the vision tower has a class token, else received]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    score: Vec<Score>,
     /// Row separators (image_newline tokens): all, none [default: all with the budget full and with fastv, else none]
     #[arg(long, value_name = "W,…", value_delimiter = ',')]
     newlines: Vec<Newlines>,
@@ -141,6 +145,7 @@ impl ComparedArgs {
         spread(&mut all, &self.init_layer, |c, &layer| c.selection.init_layer = layer);
         spread(&mut all, &self.final_layer, |c, &layer| c.selection.final_layer = Some(layer));
         spread(&mut all, &self.heads, |c, &heads| c.selection.heads = heads);
+        spread(&mut all, &self.score, |c, &score| c.selection.score = Some(score));
         spread(&mut all, &self.newlines, |c, &newlines| c.selection.newlines = Some(newlines));
         all
     }

@@ -19,11 +19,14 @@ pub struct Key {
     init_layer: Option<i32>,
     final_layer: Option<i32>,
     heads: Option<String>,
+    /// `None` also where it was not asked for. Rows of answers have a `score` of their own.
+    #[serde(default)]
+    scored_by: Option<String>,
     newlines: String,
 }
 
 /// Options that tell rows apart, beside the budget.
-const COLUMNS: usize = 7;
+const COLUMNS: usize = 8;
 
 impl Key {
     pub fn new(compared: &Compared, config: &ModelConfig) -> Self {
@@ -42,6 +45,7 @@ impl Key {
             init_layer: parts.shares.then_some(selection.init_layer),
             final_layer: parts.ranks.then_some(selection.final_layer.unwrap_or(last)),
             heads: parts.heads.then(|| selection.heads.to_string()),
+            scored_by: selection.score.filter(|_| parts.heads).map(|score| score.to_string()),
             newlines: selection.newlines().to_string(),
         }
     }
@@ -63,6 +67,7 @@ impl Key {
             ("init layer", told(self.init_layer)),
             ("final layer", told(self.final_layer)),
             ("heads", told(self.heads.as_ref())),
+            ("scored by", told(self.scored_by.as_ref())),
             ("newlines", self.newlines.clone()),
         ]
     }

@@ -1,18 +1,20 @@
 //! Which blocks a selection looks into.
 
 use crate::config::ModelConfig;
-use crate::select::{Layer, Needs};
+use crate::select::{Layer, Needs, Score};
 use crate::{Error, Result};
 
 /// The blocks that a plan looks into, as far as it does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Layers {
-    /// The block whose class attention in the full image scores content.
+    /// The block whose attention in the full image scores content.
     pub init: Option<usize>,
-    /// The block whose class attention ranks patches.
+    /// The block whose attention ranks patches.
     pub last: Option<usize>,
     /// The block whose keys are looked at.
     pub keys: Option<usize>,
+    /// What the first two are made of.
+    pub score: Score,
 }
 
 impl Layers {
@@ -26,6 +28,7 @@ impl Layers {
             init: find(needs.init, "init layer")?,
             last: find(needs.last, "final layer")?,
             keys: find(needs.keys, "key layer")?,
+            score: needs.score,
         })
     }
 

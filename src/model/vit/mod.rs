@@ -21,7 +21,7 @@ use crate::config::{ModelConfig, VisionConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
 use crate::ops::{Evidence, Extent, Linear, Norm, Ops};
-use crate::select::Plan;
+use crate::select::{Plan, Score};
 use survey::Seen;
 
 /// Of norms of queries and keys, which no configuration names.
@@ -221,7 +221,11 @@ impl<W> Vit<W> {
         drop(x);
         let k = self.keys(ops, &self.blocks[block], &n)?;
         self.look(ops, block, &n, &k, 1, &mut seen)?;
-        Ok(seen.last.remove(&block).flatten().expect("the block has just been looked at"))
+        Ok(seen
+            .last
+            .remove(&(block, Score::Cls))
+            .flatten()
+            .expect("the block has just been looked at"))
     }
 
     /// A copy of the features, when `x` is them and further blocks follow.
@@ -276,15 +280,14 @@ impl<W> Vit<W> {
         partitions: usize,
         seen: &mut Seen<O>,
     ) -> Result<()> {
-        if self.class.is_none() {
-            return self.look_at_received(ops, layer, n, k, partitions, seen);
-        }
+        self.look_at_received(ops, layer, n, k, partitions, seen)?;
         let (heads, patches) = (self.config.heads, self.config.patches());
-        if let Some(init) = seen.init.get_mut(&layer) {
+        let by_class = (layer, Score::Cls);
+        if let Some(init) = seen.init.get_mut(&by_class) {
             let q = self.class_queries(ops, layer, n, 1)?;
             *init = Some(ops.cls_scores(&q, 1, k, heads, 1, patches)?);
         }
-        let (last, keys) = (seen.last.get_mut(&layer), seen.keys.get_mut(&layer));
+        let (last, keys) = (seen.last.get_mut(&by_class), seen.keys.get_mut(&layer));
         if last.is_none() && keys.is_none() {
             return Ok(());
         }
@@ -298,9 +301,9 @@ impl<W> Vit<W> {
         Ok(())
     }
 
-    /// The same where there is no class token: a patch's score is the attention that it receives, the mean over all
-    /// queries of its partition (VisionZip's rule for such towers). All of them add up to the number of heads, as a class
-    /// token's attention does.
+    /// The same where a patch's score is the attention that it receives, the mean over all queries of its partition
+    /// (VisionZip's rule for towers without a class token). All of them, a class token's among them, add up to the number of
+    /// heads, as a class token's attention does.
     fn look_at_received<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -311,16 +314,18 @@ impl<W> Vit<W> {
         seen: &mut Seen<O>,
     ) -> Result<()> {
         let (heads, patches) = (self.config.heads, self.config.patches());
-        let query = &self.blocks[layer].q;
-        if let Some(init) = seen.init.get_mut(&layer) {
-            let first: Vec<usize> = (0..patches).collect();
+        let block = &self.blocks[layer];
+        let by_all = (layer, Score::Received);
+        if let Some(init) = seen.init.get_mut(&by_all) {
+            let stride = patches + usize::from(self.class.is_some());
+            let first: Vec<usize> = (0..stride).collect();
             let q = ops.gather(n, &first)?;
-            let q = ops.linear(&q, query, None)?;
-            *init = Some(ops.received_scores(&q, k, heads, 1)?);
+            let q = self.queries(ops, block, &q)?;
+            *init = Some(ops.received_scores(&q, k, heads, 1, patches)?);
         }
-        if let Some(last) = seen.last.get_mut(&layer) {
-            let q = ops.linear(n, query, None)?;
-            *last = Some(ops.received_scores(&q, k, heads, partitions)?);
+        if let Some(last) = seen.last.get_mut(&by_all) {
+            let q = self.queries(ops, block, n)?;
+            *last = Some(ops.received_scores(&q, k, heads, partitions, patches)?);
         }
         Ok(())
     }

@@ -6,15 +6,15 @@ use crate::image::{Normalization, Tiles};
 use crate::model::{Progress, report};
 use crate::ops::clock::Stage;
 use crate::ops::{Evidence, Ops};
-use crate::select::Plan;
+use crate::select::{Plan, Score};
 use std::collections::BTreeMap;
 
-/// What is looked at, by block: there once the block has run.
+/// What is looked at, by block and what scores are made of: there once the block has run.
 pub(super) struct Seen<O: Ops> {
     /// Scores of the full image.
-    pub init: BTreeMap<usize, Option<O::Scores>>,
+    pub init: BTreeMap<(usize, Score), Option<O::Scores>>,
     /// Scores of all partitions.
-    pub last: BTreeMap<usize, Option<O::Scores>>,
+    pub last: BTreeMap<(usize, Score), Option<O::Scores>>,
     pub keys: BTreeMap<usize, Keys<O>>,
 }
 
@@ -31,8 +31,9 @@ impl<O: Ops> Seen<O> {
     pub fn of(selections: impl IntoIterator<Item = Layers>) -> Self {
         let (mut init, mut last, mut keys) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for layers in selections {
-            init.extend(layers.init.map(|layer| (layer, None)));
-            last.extend(layers.last.map(|layer| (layer, None)));
+            let by = layers.score;
+            init.extend(layers.init.map(|layer| ((layer, by), None)));
+            last.extend(layers.last.map(|layer| ((layer, by), None)));
             keys.extend(layers.keys.map(|layer| (layer, Keys { queries: None, keys: None })));
         }
         Self { init, last, keys }
@@ -47,13 +48,14 @@ impl<O: Ops> Seen<O> {
 
     /// What a selection looks at in the blocks.
     pub fn scores(&self, layers: Layers) -> Evidence<'_, O> {
-        fn find<T>(seen: &BTreeMap<usize, Option<T>>, layer: Option<usize>) -> Option<&T> {
-            seen.get(&layer?)?.as_ref()
+        fn find<K: Ord, T>(seen: &BTreeMap<K, Option<T>>, at: Option<K>) -> Option<&T> {
+            seen.get(&at?)?.as_ref()
         }
+        let by = |layer: Option<usize>| layer.map(|layer| (layer, layers.score));
         let keys = layers.keys.and_then(|layer| self.keys.get(&layer));
         Evidence {
-            init: find(&self.init, layers.init),
-            last: find(&self.last, layers.last),
+            init: find(&self.init, by(layers.init)),
+            last: find(&self.last, by(layers.last)),
             queries: keys.and_then(|keys| keys.queries.as_ref()),
             keys: keys.and_then(|keys| keys.keys.as_ref()),
             ..Evidence::default()
@@ -67,7 +69,7 @@ pub struct Survey<O: Ops> {
     pub features: O::Buffer,
     /// `[P·T, 4·D]`: the features of each token's patches side by side, where four make one and a selection looks at them.
     pub cells: Option<O::Buffer>,
-    /// `[V, H]`: the valid patches through the projector, if a selection looks at them.
+    /// `[V, H]`: the valid patches through the projector, if a selection looks at them or takes its rows from them.
     pub projected: Option<O::Buffer>,
     seen: Seen<O>,
     heads: usize,
@@ -115,11 +117,11 @@ impl<O: Ops> Survey<O> {
     pub fn select(&self, ops: &mut O, plan: &Plan, layers: Layers) -> Result<Encoded<O>> {
         ops.enter(Stage::Select)?;
         let needs = &plan.needs;
-        let projected = self.projected.as_ref().filter(|_| needs.projected);
+        let projected = self.projected.as_ref().filter(|_| plan.from_projected());
         let evidence = Evidence {
             heads: self.heads,
             features: needs.features.then_some(self.cells.as_ref().unwrap_or(&self.features)),
-            projected,
+            projected: projected.filter(|_| needs.projected),
             ..self.seen.scores(layers)
         };
         let kept = ops.select(plan, evidence)?;

@@ -28,12 +28,14 @@ impl AttentionOps for Counter {
         k: &Size,
         heads: usize,
         partitions: usize,
+        patches: usize,
     ) -> Result<Scores> {
-        let (patches, activation) = (q.rows / partitions, self.footprint.activations().size());
-        self.count(Kind::Scores, cost::received(q.rows, patches, k.cols, activation));
+        let (tokens, activation) = (q.rows / partitions, self.footprint.activations().size());
+        let cost = cost::received(q.rows, tokens, k.cols, activation);
+        (0..self.footprint.received_passes()).for_each(|_| self.count(Kind::Scores, cost));
         let hold = self.hold(self.footprint.scores(partitions, heads, patches));
-        let scratch = self.footprint.vision_scratch(partitions * heads, patches, k.cols / heads);
-        drop(scratch.map(|bytes| self.hold(bytes)));
+        let scratch = self.footprint.received_scratch(partitions * heads, tokens, k.cols / heads);
+        drop(self.hold(scratch));
         Ok(Scores { _hold: hold })
     }
 

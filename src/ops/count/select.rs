@@ -29,6 +29,14 @@ impl SelectionOps for Counter {
         Ok(self.buffer(rows, x.cols))
     }
 
+    fn mix(&mut self, x: &Size, mix: &select::Mix) -> Result<Size> {
+        let number = self.footprint.activations().size();
+        self.count(Kind::Other, cost::mix(mix.rows(), mix.sources(), x.cols, number));
+        let out = self.buffer(mix.rows(), x.cols);
+        drop(self.footprint.mix_scratch(mix.rows(), mix.sources()).map(|bytes| self.hold(bytes)));
+        Ok(out)
+    }
+
     fn kept(&mut self, _: &Planned) -> Result<select::Kept> {
         Ok(select::Kept::of(Vec::new()))
     }

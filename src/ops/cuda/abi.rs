@@ -27,6 +27,7 @@ pub const HIRED_IDENTITY: u32 = 0;
 pub const HIRED_QUICK_GELU: u32 = 1;
 pub const HIRED_GELU: u32 = 2;
 pub const HIRED_SILU: u32 = 3;
+pub const HIRED_GELU_TANH: u32 = 4;
 pub const HIRED_STORE: u32 = 0;
 pub const HIRED_ADD: u32 = 1;
 pub const HIRED_GATE: u32 = 2;
@@ -547,16 +548,18 @@ pub struct ClsScoresParams {
     pub k: *const ::core::ffi::c_void,
     pub weights: *mut f32,
     pub sums: *mut f32,
+    pub keys: u32,
     pub patches: u32,
     pub heads: u32,
     pub head_dim: u32,
     pub q_stride: u32,
     pub k_stride: u32,
     pub scale: f32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of ClsScoresParams"][::core::mem::size_of::<ClsScoresParams>() - 56usize];
+    ["Size of ClsScoresParams"][::core::mem::size_of::<ClsScoresParams>() - 64usize];
     [
         "Alignment of ClsScoresParams",
     ][::core::mem::align_of::<ClsScoresParams>() - 8usize];
@@ -573,23 +576,90 @@ const _: () = {
         "Offset of field: ClsScoresParams::sums",
     ][::core::mem::offset_of!(ClsScoresParams, sums) - 24usize];
     [
+        "Offset of field: ClsScoresParams::keys",
+    ][::core::mem::offset_of!(ClsScoresParams, keys) - 32usize];
+    [
         "Offset of field: ClsScoresParams::patches",
-    ][::core::mem::offset_of!(ClsScoresParams, patches) - 32usize];
+    ][::core::mem::offset_of!(ClsScoresParams, patches) - 36usize];
     [
         "Offset of field: ClsScoresParams::heads",
-    ][::core::mem::offset_of!(ClsScoresParams, heads) - 36usize];
+    ][::core::mem::offset_of!(ClsScoresParams, heads) - 40usize];
     [
         "Offset of field: ClsScoresParams::head_dim",
-    ][::core::mem::offset_of!(ClsScoresParams, head_dim) - 40usize];
+    ][::core::mem::offset_of!(ClsScoresParams, head_dim) - 44usize];
     [
         "Offset of field: ClsScoresParams::q_stride",
-    ][::core::mem::offset_of!(ClsScoresParams, q_stride) - 44usize];
+    ][::core::mem::offset_of!(ClsScoresParams, q_stride) - 48usize];
     [
         "Offset of field: ClsScoresParams::k_stride",
-    ][::core::mem::offset_of!(ClsScoresParams, k_stride) - 48usize];
+    ][::core::mem::offset_of!(ClsScoresParams, k_stride) - 52usize];
     [
         "Offset of field: ClsScoresParams::scale",
-    ][::core::mem::offset_of!(ClsScoresParams, scale) - 52usize];
+    ][::core::mem::offset_of!(ClsScoresParams, scale) - 56usize];
+    [
+        "Offset of field: ClsScoresParams::reserved",
+    ][::core::mem::offset_of!(ClsScoresParams, reserved) - 60usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct ReceivedParams {
+    pub q: *const ::core::ffi::c_void,
+    pub k: *const ::core::ffi::c_void,
+    pub stats: *mut f32,
+    pub weights: *mut f32,
+    pub sums: *mut f32,
+    pub tokens: u32,
+    pub patches: u32,
+    pub heads: u32,
+    pub head_dim: u32,
+    pub q_stride: u32,
+    pub k_stride: u32,
+    pub scale: f32,
+    pub reserved: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ReceivedParams"][::core::mem::size_of::<ReceivedParams>() - 72usize];
+    ["Alignment of ReceivedParams"][::core::mem::align_of::<ReceivedParams>() - 8usize];
+    [
+        "Offset of field: ReceivedParams::q",
+    ][::core::mem::offset_of!(ReceivedParams, q) - 0usize];
+    [
+        "Offset of field: ReceivedParams::k",
+    ][::core::mem::offset_of!(ReceivedParams, k) - 8usize];
+    [
+        "Offset of field: ReceivedParams::stats",
+    ][::core::mem::offset_of!(ReceivedParams, stats) - 16usize];
+    [
+        "Offset of field: ReceivedParams::weights",
+    ][::core::mem::offset_of!(ReceivedParams, weights) - 24usize];
+    [
+        "Offset of field: ReceivedParams::sums",
+    ][::core::mem::offset_of!(ReceivedParams, sums) - 32usize];
+    [
+        "Offset of field: ReceivedParams::tokens",
+    ][::core::mem::offset_of!(ReceivedParams, tokens) - 40usize];
+    [
+        "Offset of field: ReceivedParams::patches",
+    ][::core::mem::offset_of!(ReceivedParams, patches) - 44usize];
+    [
+        "Offset of field: ReceivedParams::heads",
+    ][::core::mem::offset_of!(ReceivedParams, heads) - 48usize];
+    [
+        "Offset of field: ReceivedParams::head_dim",
+    ][::core::mem::offset_of!(ReceivedParams, head_dim) - 52usize];
+    [
+        "Offset of field: ReceivedParams::q_stride",
+    ][::core::mem::offset_of!(ReceivedParams, q_stride) - 56usize];
+    [
+        "Offset of field: ReceivedParams::k_stride",
+    ][::core::mem::offset_of!(ReceivedParams, k_stride) - 60usize];
+    [
+        "Offset of field: ReceivedParams::scale",
+    ][::core::mem::offset_of!(ReceivedParams, scale) - 64usize];
+    [
+        "Offset of field: ReceivedParams::reserved",
+    ][::core::mem::offset_of!(ReceivedParams, reserved) - 68usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1127,7 +1197,7 @@ pub struct SelectRowsParams {
     pub rows: *mut u32,
     pub area: SelectArea,
     pub projected: u32,
-    pub reserved: u32,
+    pub prefix: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1157,8 +1227,8 @@ const _: () = {
         "Offset of field: SelectRowsParams::projected",
     ][::core::mem::offset_of!(SelectRowsParams, projected) - 80usize];
     [
-        "Offset of field: SelectRowsParams::reserved",
-    ][::core::mem::offset_of!(SelectRowsParams, reserved) - 84usize];
+        "Offset of field: SelectRowsParams::prefix",
+    ][::core::mem::offset_of!(SelectRowsParams, prefix) - 84usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1614,7 +1684,7 @@ pub struct CoverParams {
     pub flags: *mut u32,
     pub exponent: f64,
     pub patch_count: u32,
-    pub reserved: u32,
+    pub prefix: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1651,8 +1721,8 @@ const _: () = {
         "Offset of field: CoverParams::patch_count",
     ][::core::mem::offset_of!(CoverParams, patch_count) - 104usize];
     [
-        "Offset of field: CoverParams::reserved",
-    ][::core::mem::offset_of!(CoverParams, reserved) - 108usize];
+        "Offset of field: CoverParams::prefix",
+    ][::core::mem::offset_of!(CoverParams, prefix) - 108usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -1663,7 +1733,7 @@ pub struct SelectMarkedParams {
     pub ranks: *mut u32,
     pub counts: *mut u32,
     pub patch_count: u32,
-    pub reserved: u32,
+    pub prefix: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -1692,8 +1762,8 @@ const _: () = {
         "Offset of field: SelectMarkedParams::patch_count",
     ][::core::mem::offset_of!(SelectMarkedParams, patch_count) - 40usize];
     [
-        "Offset of field: SelectMarkedParams::reserved",
-    ][::core::mem::offset_of!(SelectMarkedParams, reserved) - 44usize];
+        "Offset of field: SelectMarkedParams::prefix",
+    ][::core::mem::offset_of!(SelectMarkedParams, prefix) - 44usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

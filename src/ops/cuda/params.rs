@@ -84,14 +84,14 @@ kernels! {
         "a thread keeps HIRED_NORM_KEPT numbers": !l.is_vector() || p.cols <= l.block * HIRED_NORM_KEPT,
     }
     PatchesParams: ["vision"] ["patches_"] |p, l| {
-        "patches divide a side": p.patch > 0 && p.side.is_multiple_of(p.patch),
+        "a side holds a patch": (1..=p.side).contains(&p.patch),
         "a block for each patch": l.grid[0] == p.partitions * (p.side / p.patch).pow(2),
         "rows hold a patch": p.stride >= 3 * p.patch * p.patch,
         "rows at multiples of 16": l.reaches([p.out.cast_const().cast()]),
         "four numbers at a time": !l.is_vector() || p.stride.is_multiple_of(4),
     }
     TokensParams: ["vision"] ["vision_tokens_"] |p, l| {
-        "a block for each token": l.grid[0] == p.partitions * (p.patch_count + 1),
+        "a block for each token": l.grid[0] == p.partitions * (p.patch_count + u32::from(!p.class_token.is_null())),
         "at most HIRED_ROW_THREADS threads": l.block <= HIRED_ROW_THREADS,
         "rows at multiples of 16": l.reaches([p.patches.cast(), p.class_token.cast(), p.position.cast(), p.out.cast_const().cast()]),
         "whole vectors": l.fits(&[p.cols]),
@@ -203,8 +203,16 @@ kernels! {
         "a head of at most HIRED_HEAD_DIM numbers": is_head(p.head_dim),
         "a thread for each number of a head": l.whole_warps(HIRED_ROW_THREADS) && l.block >= HIRED_HEAD_DIM,
         "a block for each head": l.grid[0] == p.heads,
+        "a patch for each key, but for the class token": p.patches == p.keys || p.patches + 1 == p.keys,
         "keys at multiples of 16": l.reaches([p.k.cast()]),
         "whole vectors": l.fits(&[p.head_dim, p.k_stride]),
+    }
+    ReceivedParams: ["attention_received"] ["attention_received_rows_", "attention_received_columns_"] |p, l| {
+        "a head of at most HIRED_HEAD_DIM numbers": is_head(p.head_dim),
+        "a patch for each token, but for the class token": p.patches == p.tokens || p.patches + 1 == p.tokens,
+        "blocks for all tokens": l.grid[..2] == [p.tokens.div_ceil(64), p.heads] && l.block == HIRED_ROW_THREADS,
+        "queries and keys at multiples of 16": l.reaches([p.q.cast(), p.k.cast()]),
+        "whole vectors": l.fits(&[p.head_dim, p.q_stride, p.k_stride]),
     }
     LastRowParams: ["attention_last"] ["attention_last_"] |p, l| {
         "a head of at most HIRED_HEAD_DIM numbers": is_head(p.head_dim),
@@ -380,6 +388,7 @@ mod tests {
             of(None::<PrefillParams>),
             of(None::<DecodeParams>),
             of(None::<ClsScoresParams>),
+            of(None::<ReceivedParams>),
             of(None::<LastRowParams>),
             of(None::<RetainParams>),
             of(None::<UnitRowsParams>),

@@ -75,9 +75,19 @@ pub fn patches(pixels: usize) -> Parts<2> {
     Parts::of([3 * 256 * size_of::<f32>(), pixels])
 }
 
-/// Weights of the class token's attention in each head, and their sums.
+/// Weights of the patches in each head, and their sums.
 pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
     Parts::of(attention::cls_bytes(heads, partitions, patches))
+}
+
+/// Of so many heads in all partitions: each query's greatest score and the sum of its weights.
+pub fn received(heads: usize, tokens: usize) -> usize {
+    heads * tokens * size_of::<[f32; 2]>()
+}
+
+/// Where the sources of so many combined rows begin and end; the sources, and what each is multiplied by.
+pub fn mix(rows: usize, sources: usize) -> Parts<3> {
+    Parts::of([2 * rows * WORD, sources * WORD, sources * size_of::<f32>()])
 }
 
 /// Splits of the attention of a decode step laid out for so many slots: mixed values, greatest scores with sums.

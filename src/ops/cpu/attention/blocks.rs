@@ -200,15 +200,17 @@ pub(in crate::ops::cpu) fn cls_scores(
     }
 }
 
-/// Mean over the queries of a partition of their softmax over its keys: `[partitions · heads, T]`.
+/// Mean over the queries of a partition of their softmax over its `keys`, of which the last are patches:
+/// `[partitions · heads, T]`.
 pub(in crate::ops::cpu) fn received_scores(
     meter: &Arc<Meter>,
     q: &Buffer,
     k: &Buffer,
     heads: usize,
+    keys: usize,
     out: &mut Buffer,
 ) {
-    let (tasks, keys) = (out.rows(), out.cols());
+    let (tasks, patches) = (out.rows(), out.cols());
     let width = k.cols() / heads;
     let scale = 1.0 / (width as f32).sqrt();
     let isa = Isa::best();
@@ -222,7 +224,8 @@ pub(in crate::ops::cpu) fn received_scores(
             transpose(head_of(k, first, keys, head, width), turned, keys);
             let turned = View::new(turned, width, keys, keys);
             // SAFETY: this row is this task's alone.
-            let sums = unsafe { std::slice::from_raw_parts_mut(base.get().add(task * keys), keys) };
+            let sums =
+                unsafe { std::slice::from_raw_parts_mut(base.get().add(task * patches), patches) };
             sums.fill(0.0);
             for block in (0..keys).step_by(BLOCK) {
                 let rows = BLOCK.min(keys - block);
@@ -232,7 +235,8 @@ pub(in crate::ops::cpu) fn received_scores(
                 unsafe { mix(q, turned, scale, scores.as_mut_ptr(), keys) };
                 for row in scores.chunks_exact_mut(keys) {
                     softmax(isa, row);
-                    sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x);
+                    let of_patches = &row[keys - patches..];
+                    sums.iter_mut().zip(of_patches).for_each(|(sum, x)| *sum += *x);
                 }
             }
             scale_down(sums, keys as f32);

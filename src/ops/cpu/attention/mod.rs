@@ -38,12 +38,13 @@ impl AttentionOps for Cpu {
         k: &Buffer,
         heads: usize,
         partitions: usize,
+        patches: usize,
     ) -> Result<Scores> {
-        let patches = q.rows() / partitions;
-        let cost = || cost::received(q.rows(), patches, k.cols(), NUMBER);
+        let tokens = q.rows() / partitions;
+        let cost = || cost::received(q.rows(), tokens, k.cols(), NUMBER);
         self.timed("received_scores", cost, |cpu| {
             let mut out = cpu.buffer(partitions * heads, patches);
-            blocks::received_scores(&cpu.meter, q, k, heads, &mut out);
+            blocks::received_scores(&cpu.meter, q, k, heads, tokens, &mut out);
             Ok(Scores { rows: out, heads })
         })
     }

@@ -53,18 +53,7 @@ impl SelectionOps for Cpu {
         }
     }
 
-    fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
-        Ok(kept.kept.clone())
-    }
-
-    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
-        Ok(kept.scores.clone())
-    }
-}
-
-impl Cpu {
-    /// Combines rows of `x` as a method that merges wants them.
-    pub(super) fn mix(&mut self, x: &Buffer, mix: &select::Mix) -> Result<Buffer> {
+    fn mix(&mut self, x: &Buffer, mix: &select::Mix) -> Result<Buffer> {
         let cols = x.cols();
         self.timed(
             "mix",
@@ -75,6 +64,14 @@ impl Cpu {
                 Ok(out)
             },
         )
+    }
+
+    fn kept(&mut self, kept: &Kept) -> Result<select::Kept> {
+        Ok(kept.kept.clone())
+    }
+
+    fn scores(&mut self, kept: &Kept) -> Result<select::Scores> {
+        Ok(kept.scores.clone())
     }
 }
 

@@ -167,6 +167,22 @@ pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
     }
 }
 
+/// What patches receive, head by head: of the queries, then of the keys. `out_stride` of `heads` plays no part.
+pub fn received(heads: &Heads, tokens: usize, partitions: usize) -> [Launch; 2] {
+    const SIDE: usize = 64;
+    assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
+    let variant = variant(Heads { out_stride: 0, ..*heads }.is_vector());
+    let file = "attention_received";
+    ["rows", "columns"].map(|pass| Launch {
+        file,
+        kernel: format!("{file}_{pass}_{variant}_{}", heads.dtype.name()),
+        grid: [tokens.div_ceil(SIDE), heads.heads, partitions].map(|blocks| blocks as u32),
+        block: HIRED_ROW_THREADS,
+        shared: 0,
+        cost: Cost::default(),
+    })
+}
+
 /// Attention of a prompt's last row, head by head.
 pub fn last_row(dtype: Dtype, heads: usize, head_dim: usize) -> Launch {
     assert!(head_dim <= HIRED_HEAD_DIM as usize, "heads of {head_dim} numbers");

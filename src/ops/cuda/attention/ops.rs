@@ -3,7 +3,8 @@
 use crate::config::Rope;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    ClsScoresParams, DecodeParams, PrefillParams, RopeAppendParams, VisionAttentionParams,
+    ClsScoresParams, DecodeParams, PrefillParams, ReceivedParams, RopeAppendParams,
+    VisionAttentionParams,
 };
 use crate::ops::cuda::attention::choose::{self as attention, Heads};
 use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Scores, part};
@@ -56,12 +57,14 @@ impl AttentionOps for Cuda {
             k: k.pointer(),
             weights: out.weights as *mut f32,
             sums: out.sums as *mut f32,
+            keys: patches as u32 + 1,
             patches: patches as u32,
             heads: heads as u32,
             head_dim: head_dim as u32,
             q_stride: shape.q_stride as u32,
             k_stride: k.stride as u32,
             scale: scale(head_dim),
+            reserved: 0,
         };
         let keys = partitions * (patches + 1);
         let launch = attention::cls_scores(&shape, partitions).costing(cost::scores(
@@ -74,8 +77,51 @@ impl AttentionOps for Cuda {
         Ok(Scores { _place: place, heads: out })
     }
 
-    fn received_scores(&mut self, _: &Buffer, _: &Buffer, _: usize, _: usize) -> Result<Scores> {
-        Err(Self::without_class_token())
+    fn received_scores(
+        &mut self,
+        q: &Buffer,
+        k: &Buffer,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Scores> {
+        let (head_dim, tokens) = (k.cols / heads, q.rows / partitions);
+        let parts = scratch::scores(partitions, heads, patches);
+        let (place, address) = self.region(parts.bytes())?;
+        let out =
+            ClsHeads { weights: part(address, &parts, 0), sums: part(address, &parts, 1), heads };
+        let (_stats, stats) = self.region(scratch::received(partitions * heads, tokens))?;
+        let shape = Heads {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            dtype: k.dtype,
+            q_stride: q.stride,
+            kv_stride: k.stride,
+            out_stride: 0,
+            aligned: true,
+        };
+        let params = ReceivedParams {
+            q: q.pointer(),
+            k: k.pointer(),
+            stats: stats as *mut f32,
+            weights: out.weights as *mut f32,
+            sums: out.sums as *mut f32,
+            tokens: tokens as u32,
+            patches: patches as u32,
+            heads: heads as u32,
+            head_dim: head_dim as u32,
+            q_stride: q.stride as u32,
+            k_stride: k.stride as u32,
+            scale: scale(head_dim),
+            reserved: 0,
+        };
+        let cost = cost::received(q.rows, tokens, k.cols, k.dtype.size());
+        for launch in attention::received(&shape, tokens, partitions) {
+            // SAFETY: q and k have all rows of the partitions; the scratch has a place for each query of each head.
+            unsafe { self.queue.launch(&launch.costing(cost), &params)? };
+        }
+        Ok(Scores { _place: place, heads: out })
     }
 
     fn vision_attention(

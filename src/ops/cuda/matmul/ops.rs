@@ -54,7 +54,7 @@ impl MatmulOps for Cuda {
         activation: Option<Activation>,
     ) -> Result<Buffer> {
         let out = self.buffer(x.rows, layer.weight.rows)?;
-        let epilogue = Epilogue { activation: number_of(activation)?, ..STORE };
+        let epilogue = Epilogue { activation: number_of(activation), ..STORE };
         self.products(x, None, &[layer], &[&out], epilogue)?;
         Ok(out)
     }
@@ -382,16 +382,13 @@ fn cost_of(x: &Factor, weight: &Weight, epilogue: Epilogue) -> Cost {
     of(x.rows, n, k, x.dtype.size(), weight.format.bytes(n, k))
 }
 
-fn number_of(activation: Option<Activation>) -> Result<u32> {
-    use crate::ops::cuda::abi::{HIRED_GELU, HIRED_QUICK_GELU, HIRED_SILU};
-    Ok(match activation {
+fn number_of(activation: Option<Activation>) -> u32 {
+    use crate::ops::cuda::abi::{HIRED_GELU, HIRED_GELU_TANH, HIRED_QUICK_GELU, HIRED_SILU};
+    match activation {
         None => HIRED_IDENTITY,
         Some(Activation::QuickGelu) => HIRED_QUICK_GELU,
         Some(Activation::Gelu) => HIRED_GELU,
         Some(Activation::Silu) => HIRED_SILU,
-        // Of SigLIP, whose tower is refused before it is loaded.
-        Some(Activation::GeluTanh) => {
-            return Err(Error::Device("no kernel has GELU by tanh: use the CPU".into()));
-        }
-    })
+        Some(Activation::GeluTanh) => HIRED_GELU_TANH,
+    }
 }

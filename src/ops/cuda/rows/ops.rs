@@ -42,7 +42,7 @@ impl RowOps for Cuda {
         };
         let stage = self.watch.stage();
         self.enter(Stage::Upload)?;
-        // SAFETY: the region holds the table and the bytes; `patch` divides `side` as the configuration says.
+        // SAFETY: the region holds the table and the bytes; a side holds a patch as the configuration says.
         unsafe {
             self.queue.upload(lut, norm.lut.as_flattened())?;
             self.queue.upload(pixels, &tiles.pixels)?;
@@ -60,15 +60,15 @@ impl RowOps for Cuda {
         partitions: usize,
     ) -> Result<Buffer> {
         let cols = patches.cols;
-        let class = class.ok_or_else(Cuda::without_class_token)?;
-        let out = self.buffer(patches.rows + partitions, cols)?;
+        let prefix = usize::from(class.is_some());
+        let out = self.buffer(patches.rows + partitions * prefix, cols)?;
         let vector = is_vector(out.dtype, cols, cols);
         let kernel = format!("vision_tokens_{}_{}", variant(vector), out.dtype.name());
         let launch = Launch::rows("vision", kernel, out.rows, cols, self.lanes(vector))
             .costing(cost::pass(out.rows * cols, out.dtype.size()));
         let params = TokensParams {
             patches: patches.pointer(),
-            class_token: class.vector(),
+            class_token: class.map_or(std::ptr::null(), Weight::vector),
             position: position.vector(),
             out: out.pointer(),
             partitions: partitions as u32,
@@ -185,11 +185,6 @@ impl RowOps for Cuda {
 }
 
 impl Cuda {
-    /// Models with such a tower are refused before they are loaded.
-    pub(in crate::ops::cuda) fn without_class_token() -> Error {
-        Error::Device("a vision tower without a class token has no kernels: use the CPU".into())
-    }
-
     /// Numbers of a 16-byte access, or one.
     pub(in crate::ops::cuda) fn lanes(&self, vector: bool) -> usize {
         if vector { self.options.formats.activations.lanes() } else { 1 }

@@ -7,7 +7,7 @@ use crate::image::Packing;
 use crate::ops::cost;
 use crate::ops::cuda::abi;
 use crate::ops::cuda::launch::Launch;
-use crate::select::{Program, Ranking, Rule};
+use crate::select::{self, Program, Ranking, Rule};
 
 impl Selecting {
     /// The launches, one after another, for a block at address `block` whose flags are zero and whose allocation is there
@@ -93,8 +93,8 @@ impl Selecting {
             patches: at.word(&at.layout.patches),
             rows: at.word(&at.layout.rows),
             area,
-            projected: self.plan.needs.projected.into(),
-            reserved: 0,
+            projected: self.plan.from_projected().into(),
+            prefix: self.plan.geometry.class_token().into(),
         };
         (launch("select", "select_rows", area.partitions as usize), Params::Rows(params))
     }
@@ -143,10 +143,7 @@ impl Selecting {
             // Equal shares are known.
             Rule::Exact | Rule::Equal => {
                 let (fit_rows, fit_cols) = geometry.fit();
-                // Floors of floors are the floor of the whole quotient.
-                let mass_limit = [fit_rows, fit_cols, geometry.valid()]
-                    .into_iter()
-                    .fold(u64::MAX, |limit, factor| limit / factor.max(1) as u64);
+                let mass_limit = select::mass_limit(geometry);
                 let params = abi::SelectExactParams {
                     init,
                     allocation,
@@ -155,7 +152,8 @@ impl Selecting {
                     area,
                     full_image,
                     sub_images: ranking.sub_images as u32,
-                    pixels: (geometry.side() * geometry.patch_size()) as u32,
+                    // With what patches leave over.
+                    pixels: geometry.pixels() as u32,
                     fit_rows: fit_rows as u32,
                     fit_cols: fit_cols as u32,
                     reserved: 0,

@@ -27,7 +27,7 @@ pub use scratch::Scratch;
 
 use super::abi;
 use crate::ops::Widths;
-use crate::select::{Kept, Mix, Plan, Program, Scores, Slot, order};
+use crate::select::{self, Kept, Mix, Plan, Program, Scores, Slot, order};
 use crate::{Error, Result};
 use layout::Block;
 use std::ops::Range;
@@ -73,7 +73,11 @@ impl Selecting {
         let cosines = scratch::cosines(&scratch::compared(&self.plan));
         let fits = cosines[cosines.len() - 1] <= abi::HIRED_COSINES as usize
             && geometry.partitions() - 1 <= abi::HIRED_SUB_IMAGES as usize
-            && geometry.patches() <= abi::HIRED_PATCHES as usize;
+            && geometry.patches() <= abi::HIRED_PATCHES as usize
+            // Their areas are those of patches.
+            && !geometry.is_scaled()
+            // Shares are made in 64 bits, on the host in more.
+            && (self.plan.needs.init.is_none() || select::fits_64_bits(geometry));
         self.plan.program.as_ref().filter(|_| fits)
     }
 

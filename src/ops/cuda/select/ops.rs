@@ -1,8 +1,10 @@
 //! Selection on the device.
 
 use crate::Result;
-use crate::ops::cuda::buffer::{Buffer, Home, Scores};
+use crate::ops::cuda::abi::SelectMix;
+use crate::ops::cuda::buffer::{Buffer, Home, Scores, part};
 use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::scratch;
 use crate::ops::cuda::select::{ClsHeads, Rows, Scratch, Seen, Selecting};
 use crate::ops::{Chosen, Evidence, MemoryOps, SelectionOps};
 use crate::select::{self, Plan};
@@ -137,6 +139,32 @@ impl SelectionOps for Cuda {
             None => self.gather_rows(x, kept.rows, &out)?,
             Some(mix) => self.mix_rows(x, mix, kept.selecting.plan().sources, &out)?,
         }
+        Ok(out)
+    }
+
+    fn mix(&mut self, x: &Buffer, mix: &select::Mix) -> Result<Buffer> {
+        let out = self.strided(mix.rows(), x.cols, x.stride, x.dtype)?;
+        let parts = scratch::mix(mix.rows(), mix.sources());
+        let (_region, address) = self.region(parts.bytes())?;
+        let [spans, sources, weights] = [0, 1, 2].map(|index| part(address, &parts, index));
+        let ends = (0..mix.rows()).map(|row| mix.span(row));
+        let ends: Vec<u32> = ends.flat_map(|span| [span.start as u32, span.end as u32]).collect();
+        let (of, by): (Vec<u32>, Vec<f32>) = (0..mix.rows())
+            .flat_map(|row| mix.row(row))
+            .map(|(source, weight)| (source as u32, weight))
+            .unzip();
+        // SAFETY: the region holds them; every source is a row of x.
+        unsafe {
+            self.queue.upload(spans, &ends)?;
+            self.queue.upload(sources, &of)?;
+            self.queue.upload(weights, &by)?;
+        }
+        let made = SelectMix {
+            spans: spans as *mut u32,
+            sources: sources as *mut u32,
+            weights: weights as *mut f32,
+        };
+        self.mix_rows(x, made, mix.sources(), &out)?;
         Ok(out)
     }
 

@@ -47,6 +47,11 @@ impl Similarity<'_> {
         self.selecting.plan.geometry.patches() as u32
     }
 
+    /// Rows before the patches of a partition.
+    fn prefix(&self) -> u32 {
+        self.selecting.plan.geometry.class_token().into()
+    }
+
     fn flags(&self) -> *mut u32 {
         self.at.word(&self.at.layout.flags)
     }
@@ -190,7 +195,7 @@ impl Similarity<'_> {
             flags: self.flags(),
             exponent,
             patch_count: self.patches(),
-            reserved: 0,
+            prefix: self.prefix(),
         };
         let geometry = &self.selecting.plan.geometry;
         let mut cost = cost::Cost::default();
@@ -214,7 +219,7 @@ impl Similarity<'_> {
             ranks: self.ranks(),
             counts: self.at.word(&layout.counts),
             patch_count: self.patches(),
-            reserved: 0,
+            prefix: self.prefix(),
         };
         let launch = launch("diverse", "select_marked", self.partitions())
             .costing(cost::pass(layout.ranks.len(), size_of::<u32>()));

@@ -1,0 +1,38 @@
+//! What a patch's score is made of.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::selection::named;
+use crate::{Error, Result};
+
+/// Attention in a block of the vision tower.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Score {
+    /// The class token's attention to the patch, as HiRED has it.
+    #[default]
+    Cls,
+    /// What the patch receives: the mean over all queries of its partition, the class token's among them where there is one.
+    Received,
+}
+
+named!(Score, "score", Cls = "cls", Received = "received");
+
+impl Score {
+    /// What is asked for, or what the tower has: the class token's where there is one.
+    ///
+    /// # Errors
+    /// [`Error::Request`] for a class token's that is not there.
+    pub(super) fn of(asked: Option<Self>, class_token: bool) -> Result<Self> {
+        match asked {
+            None if class_token => Ok(Self::Cls),
+            None => Ok(Self::Received),
+            Some(Self::Cls) if !class_token => Err(Error::Request(
+                "score cls: this model's vision tower has no class token (SigLIP): take received, which is the default there"
+                    .into(),
+            )),
+            Some(score) => Ok(score),
+        }
+    }
+}
