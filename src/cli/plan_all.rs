@@ -35,7 +35,9 @@ pub fn plan(args: &PlanArgs, given: &Given<'_>) -> Result<(), Stop> {
         let planned = match rows(args, &mut planner(args, gpu)?) {
             Ok(rows) => Ok(rows),
             // With a limit this is a finding, not a failure.
-            Err(Error::Capacity(why)) if args.is_limited() => Err(why),
+            Err(why @ (Error::Capacity(_) | Error::Context { .. })) if args.is_limited() => {
+                Err(why.to_string())
+            }
             Err(error) => return Err(error.into()),
         };
         all.push((gpu, planned));
