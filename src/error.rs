@@ -39,9 +39,25 @@ pub enum Error {
     /// The request asks for something this model cannot do.
     #[error("{0}")]
     Request(String),
-    /// The request does not fit into memory or into the model's context.
+    /// The request does not fit into memory.
     #[error("{0}")]
     Capacity(String),
+    /// The prompt and the answer are longer than the model's context.
+    #[error(
+        "the prompt has {prompt} tokens and up to {new} new ones are asked for, the model has {limit} positions: use a \
+         smaller budget or fewer new tokens"
+    )]
+    Context {
+        /// Tokens of the prompt, those of images included.
+        prompt: usize,
+        /// New tokens that were asked for.
+        new: usize,
+        /// Positions that the model has.
+        limit: usize,
+    },
+    /// The request would fit, but the memory that it needs is taken by something else now: it may be tried again.
+    #[error("{0}")]
+    Busy(String),
     /// The wanted device is missing or failed.
     #[error("{0}")]
     Device(String),
@@ -61,6 +77,8 @@ impl Error {
             Self::Image { name, what } => Self::Image { name: name.clone(), what: what.clone() },
             Self::Request(what) => Self::Request(what.clone()),
             Self::Capacity(what) => Self::Capacity(what.clone()),
+            &Self::Context { prompt, new, limit } => Self::Context { prompt, new, limit },
+            Self::Busy(what) => Self::Busy(what.clone()),
             Self::Device(what) => Self::Device(what.clone()),
             Self::Numeric(what) => Self::Numeric(what.clone()),
             Self::Cancelled => Self::Cancelled,

@@ -30,6 +30,52 @@ fn quick(more: &[&str]) -> Vec<Value> {
     lines(&text(&[&QUICK[..], &["--format", "json"], more].concat()))
 }
 
+/// Many clients: every one is answered, and pictures that were asked about before are known.
+#[test]
+fn clients_of_one_engine() {
+    let few =
+        ["--synthetic", "tiny", "--device", "cpu", "--new-tokens", "3", "--prompt-tokens", "9"];
+    let load = ["--serve", "--budgets", "20%", "--clients", "1,3", "--requests", "8"];
+    let repeated = ["--repeated", "0%,50%"];
+    let run = |more: &[&str]| text(&[&few[..], &load, &repeated, more].concat());
+    let rows = lines(&run(&["--format", "json"])).split_off(1);
+    let kinds: Vec<_> = rows.iter().map(|row| (&row["repeated"], &row["clients"])).collect();
+    assert_eq!(
+        format!("{kinds:?}"),
+        format!(
+            "{:?}",
+            [
+                (Value::from(0.0), Value::from(1)),
+                (Value::from(0.0), Value::from(3)),
+                (Value::from(0.5), Value::from(1)),
+                (Value::from(0.5), Value::from(3)),
+            ]
+            .iter()
+            .map(|(a, b)| (a, b))
+            .collect::<Vec<_>>()
+        )
+    );
+    for row in &rows {
+        let number = |key: &str| row[key].as_f64().unwrap_or_else(|| panic!("{key} of {row}"));
+        let (seconds, requests) = (number("seconds"), number("requests"));
+        assert_eq!(requests, 8.0);
+        assert!((number("requests_per_second") - requests / seconds).abs() < 1e-9);
+        assert!((number("tokens_per_second") - 3.0 * requests / seconds).abs() < 1e-9);
+        for what in ["ttft", "gap"] {
+            let [half, most] = ["p50", "p99"].map(|share| number(&format!("{what}_{share}")));
+            assert!(0.0 < half && half <= most && most < seconds, "{what} of {row}");
+        }
+        assert_eq!(row["images_known"], row["repeated"], "{row}");
+        assert_eq!(number("tokens_known") > 0.0, number("repeated") > 0.0, "{row}");
+    }
+    let off = lines(&run(&["--cache-memory", "0", "--format", "json"])).split_off(1);
+    assert!(off.iter().all(|row| row["images_known"] == 0.0), "{off:?}");
+    let table = run(&["--format", "md"]);
+    assert_eq!(table.lines().filter(|line| line.starts_with("| 20%")).count(), 4, "{table}");
+    let refused = bench(&["--synthetic", "tiny", "--clients", "2"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--serve"));
+}
+
 /// The contract's keys.
 const KEYS: [&str; 13] = [
     "method",

@@ -41,13 +41,14 @@ fn requests_that_come_at_random_get_the_tokens_that_they_get_alone() {
 #[ignore = "child"]
 fn child_load() {
     let cuda = || Device::Cuda(None);
-    // Alone on the same device, and on the CPU.
-    for (seed, device, kv_tokens, stall) in
-        [(5, cuda(), Some(900), 16), (6, Device::Cpu, Some(4000), 1)]
+    // Alone on the same device, and on the CPU; the second with what is kept of those before.
+    for (seed, device, kv_tokens, stall, memory) in
+        [(5, cuda(), Some(900), 16, 0), (6, Device::Cpu, Some(4000), 1, 16 << 20)]
     {
-        let options = SchedulerOptions::default().with_max_stall(stall);
+        let options = SchedulerOptions::default().with_max_stall(stall).with_cache_memory(memory);
         let mut alone = engine(device, None);
-        many_at_once(&mut alone, engine(cuda(), kv_tokens), options, 64, seed);
+        let now = many_at_once(&mut alone, engine(cuda(), kv_tokens), options, 64, seed);
+        assert_eq!((now.images_known > 0, now.rows_known > 0), (memory > 0, memory > 0), "{now:?}");
     }
     assert_eq!(stats().device_bytes, 0, "memory is lost");
 }
@@ -71,7 +72,7 @@ fn child_faults() {
     let mut ask =
         |request| alone.generate(request, |_| ControlFlow::Continue(())).unwrap().token_ids;
     let wanted: Vec<Vec<u32>> = requests.iter().map(&mut ask).collect();
-    let options = SchedulerOptions::default().with_max_stall(8);
+    let options = SchedulerOptions::default().with_max_stall(8).with_cache_memory(16 << 20);
     let scheduler = Scheduler::start(engine(Device::Cuda(None), Some(1200)), options);
     let submit = || -> Vec<Client> {
         requests.iter().map(|r| Client::submit(&scheduler, r.clone()).unwrap()).collect()

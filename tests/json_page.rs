@@ -221,6 +221,16 @@ fn measurements() {
     assert!(written[0].as_object().unwrap().keys().all(|key| head.contains_key(key)));
 }
 
+#[test]
+fn measurements_of_many_clients() {
+    let words = "bench --synthetic tiny --device cpu --new-tokens 2 --serve --clients 2 --requests 4 \
+                 --budgets 10% --prompt-tokens 8 --format json";
+    let printed = lines(&printed(&words.split_whitespace().collect::<Vec<_>>()));
+    let build = &tables("hired bench --format json")[0];
+    compare("bench's build", build, &printed[..1], &[]);
+    compare("rows", &table("hired bench --serve --format json"), &printed[1..], &[]);
+}
+
 #[cfg(feature = "serve")]
 #[test]
 fn answers_over_http() {

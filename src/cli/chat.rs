@@ -27,6 +27,9 @@ use std::time::Duration;
 /// How often Ctrl-C is looked for while nothing else happens.
 const TICK: Duration = Duration::from_millis(50);
 
+/// Bytes of what is kept of a turn for the next.
+const CACHE: usize = 512 << 20;
+
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct ChatArgs {
@@ -81,7 +84,8 @@ pub fn chat(args: &ChatArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result
     let engine = load(&args.model.model, &args.device, interrupt)?;
     let idle = [given.selection(&args.selection.with(args.budget)), given.sampling(&args.sampling)];
     idle.concat().iter().for_each(|what| note(what));
-    let scheduler = Scheduler::start(engine, SchedulerOptions::default());
+    let scheduler = SchedulerOptions::default().with_cache_memory(CACHE);
+    let scheduler = Scheduler::start(engine, scheduler);
     let mut lines = Lines::open()?;
     while let Some(line) = lines.next()? {
         interrupt.heed();

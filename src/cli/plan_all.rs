@@ -44,7 +44,9 @@ pub fn plan(
             let planned = match rows(args, &mut planner) {
                 Ok(rows) => Ok(rows),
                 // With a limit this is a finding, not a failure.
-                Err(Error::Capacity(why)) if args.is_limited() => Err(why),
+                Err(why @ (Error::Capacity(_) | Error::Context { .. })) if args.is_limited() => {
+                    Err(why.to_string())
+                }
                 Err(error) => return Err(error.into()),
             };
             all.push((asked, planner.weights(), planned));

@@ -51,6 +51,14 @@ pub struct ServeArgs {
     /// Requests that may wait for their turn; one more is refused with status 429
     #[arg(long, value_name = "N", default_value = "64", value_parser = values::count, help_heading = heading::SERVER)]
     pub max_waiting: usize,
+    /// Rows of other prompts and images that may be computed between two tokens of an answer; 0: all, which answers most
+    /// in the long run
+    #[arg(hide_short_help = true, long, value_name = "N", default_value = "128", help_heading = heading::SERVER)]
+    pub max_stall: usize,
+    /// Memory for the rows of images that may be asked about again, and as much of the key/value cache for beginnings of
+    /// prompts; 0: every request is computed from its start
+    #[arg(long, value_name = "SIZE", default_value = values::CACHE, value_parser = values::size_or_none, help_heading = heading::SERVER)]
+    pub cache_memory: usize,
     /// Most bytes of a request's body, images as base64 included
     #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = BODY, value_parser = values::size, help_heading = heading::SERVER)]
     pub max_body: usize,
@@ -66,6 +74,9 @@ pub struct ServeArgs {
     /// Seconds in which the body of a request must arrive
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub body_timeout: f64,
+    /// Seconds in which a client may take nothing of its answer before the connection is closed
+    #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
+    pub send_timeout: f64,
     /// Seconds after which a silent stream sends a comment, so that nobody on the way closes it
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub keep_alive: f64,
@@ -158,10 +169,13 @@ fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
         keys,
         terms,
         max_waiting: args.max_waiting,
+        max_stall: (args.max_stall > 0).then_some(args.max_stall),
+        cache_memory: args.cache_memory,
         max_body: args.max_body,
         max_connections: args.max_connections,
         header_timeout: seconds(args.header_timeout),
         body_timeout: seconds(args.body_timeout),
+        send_timeout: seconds(args.send_timeout),
         keep_alive: seconds(args.keep_alive),
         drain_delay: args.drain_delay.map_or(Duration::ZERO, seconds),
         drain_timeout: seconds(args.drain_timeout),

@@ -298,6 +298,22 @@ pub fn size(text: &str) -> Result<usize, &'static str> {
     }
 }
 
+/// What is kept of requests for later ones: some hundred images at a fifth of their tokens, for a model of 7 billion
+/// weights.
+pub const CACHE: &str = "512MiB";
+
+/// A share in per cent.
+pub fn share(text: &str) -> Result<f64, &'static str> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let share = number.filter(|number| (0.0..=100.0).contains(number));
+    share.map(|number| number / 100.0).ok_or("give a share from 0% to 100%")
+}
+
+/// A size, or 0 for none.
+pub fn size_or_none(text: &str) -> Result<usize, &'static str> {
+    if text == "0" { Ok(0) } else { size(text) }
+}
+
 /// The text if it is one or more decimal digits; `parse` would take a sign too.
 fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)

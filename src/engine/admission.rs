@@ -1,5 +1,6 @@
 //! What requests that come one by one will take, and whether there is room for one more.
 
+use super::cache::{Beginnings, Caches, Found, Pictures, Sight, sights};
 use super::company::Company;
 use super::origin::Weights;
 use super::predict::{Held, Need, Predictor, check_memory};
@@ -20,6 +21,10 @@ pub(super) struct Forecast {
     /// Its pages when its answer is as long as it may get.
     pub room: Room,
     pub workspace: usize,
+    /// It is computed so that later requests can use what it leaves.
+    pub keeps: bool,
+    /// What its images are known by; `None` where it neither takes from the caches nor gives to them.
+    pub sights: Option<Vec<Sight>>,
 }
 
 /// Prepares requests on any thread, and refuses those for which there is never room.
@@ -31,6 +36,8 @@ pub(super) struct Gate {
     tokens: usize,
     /// Workspace that there may be at most, beside that of a step.
     workspace: Option<usize>,
+    /// Something is kept for later requests.
+    keeps: bool,
 }
 
 impl Gate {
@@ -57,7 +64,10 @@ impl Gate {
         }
         let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
         let batch = std::slice::from_ref(&prepared);
-        let need = predictor.need(config, norm, batch, &room, Held::default())?;
+        let need = match self.keeps {
+            true => predictor.need_with(config, norm, &prepared, &room, &Found::default())?,
+            false => predictor.need(config, norm, batch, &room, Held::default())?,
+        };
         drop(predictor);
         if let Some(most) = self.workspace.filter(|&most| need.workspace > most) {
             return Err(Error::Capacity(format!(
@@ -67,15 +77,20 @@ impl Gate {
                 Size(most as u64)
             )));
         }
-        Ok((prepared, Forecast { room, workspace: need.workspace }))
+        // Intermediate results are those of the whole work; what lazy tiles keep is known by other numbers.
+        let is_lazy = prepared.images.iter().any(|image| image.plan.lazy.is_some());
+        let looks = self.keeps && request.cache && !request.keep_stages && !is_lazy;
+        let sights = looks.then(|| sights(&prepared));
+        let (workspace, keeps) = (need.workspace, self.keeps);
+        Ok((prepared, Forecast { room, workspace, keeps, sights }))
     }
 }
 
 impl<O: Ops> Session<O> {
     /// Takes a cache for requests that come one by one, of which up to `running` are answered at a time: as large as the
     /// engine was told, else for `running` of the longest prompts that the model has positions for, within half of the
-    /// memory that is free.
-    pub(super) fn open_gate(&mut self, running: usize) -> Result<Gate> {
+    /// memory that is free. `keeps`: bytes of images, and of pages that hold beginnings of prompts, that are kept.
+    pub(super) fn open_gate(&mut self, running: usize, keeps: usize) -> Result<Gate> {
         let config = &self.preparer.config;
         let page: usize =
             Room::whole(1).shapes(&config.text).iter().map(Shape::elements).sum::<usize>()
@@ -94,6 +109,8 @@ impl<O: Ops> Session<O> {
                 pages * kv::PAGE
             }
         };
+        self.caches = Caches { pictures: Pictures::new(keeps), beginnings: Beginnings::default() };
+        self.runner.keep_pages(keeps / page.max(1));
         let config = &self.preparer.config;
         let mut predictor = Predictor::new(config, self.footprint, &*self.weights)?;
         let rows = running.clamp(1, DECODE_ROWS);
@@ -106,6 +123,7 @@ impl<O: Ops> Session<O> {
             predictor: Mutex::new(predictor),
             tokens,
             workspace: free.map(|free| free.saturating_sub(self.step)),
+            keeps: keeps > 0,
         })
     }
 
@@ -123,8 +141,23 @@ impl<O: Ops> Session<O> {
     }
 
     /// Takes what a request needs that is not there yet; the pages of each group that it may come to hold.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where something else has taken the memory since the request passed the gate.
     pub(super) fn make_room(&mut self, job: &Job<'_>, company: &mut Company) -> Result<Vec<usize>> {
         let Some(forecast) = &job.forecast else { return Ok(Vec::new()) };
+        self.take_for_job(job, forecast, company).map_err(|error| match error {
+            Error::Capacity(what) => Error::Busy(what),
+            error => error,
+        })
+    }
+
+    fn take_for_job(
+        &mut self,
+        job: &Job<'_>,
+        forecast: &Forecast,
+        company: &mut Company,
+    ) -> Result<Vec<usize>> {
         self.weights.check_unchanged()?;
         self.require_all([&*job.prepared])?;
         let room = self.granted(forecast.room.clone())?;

@@ -239,6 +239,10 @@ pub struct Answer {
     pub finish_reason: FinishReason,
     /// Rows of the prompt as prefilled, visual ones included.
     pub prompt_tokens: usize,
+    /// Those of them that a [`Scheduler`](super::Scheduler) had computed for an earlier request.
+    pub cached_tokens: usize,
+    /// Images that it had encoded for an earlier request.
+    pub cached_images: usize,
     /// What became of the image; of the first one, where there are several.
     pub visual: Option<Visual>,
     /// What became of each image, in their order in the prompt.

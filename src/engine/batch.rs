@@ -27,7 +27,11 @@ impl Fate {
     fn spares_others(self, error: &Error) -> bool {
         let is_its_own = matches!(
             error,
-            Error::Cancelled | Error::Numeric(_) | Error::Request(_) | Error::Image { .. }
+            Error::Cancelled
+                | Error::Numeric(_)
+                | Error::Request(_)
+                | Error::Context { .. }
+                | Error::Image { .. }
         );
         self == Self::Own && is_its_own
     }

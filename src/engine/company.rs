@@ -127,8 +127,7 @@ impl Company {
             }
             let mut member = self.members.remove(index);
             lent.pools.release(std::mem::take(&mut member.begun.sequence.tables));
-            let (free, all) = lent.pools.count();
-            desk.pages(free, all);
+            desk.pages(lent.pools.count());
             let outcome = match member.failed {
                 Some(error) => Err(error),
                 None => Ok(told(member.begun, memory(lent.ops.meter(), self.predicted_peak))),
@@ -168,7 +167,8 @@ pub(super) fn memory(meter: &Meter, predicted_peak: usize) -> Memory {
 
 /// A request that has come to its end.
 fn told(begun: Begun, memory: Memory) -> Answer {
-    let Begun { sequence, prompt_tokens, visuals, host_round_trip, mut timings, stages } = begun;
+    let Begun { sequence, prompt_tokens, visuals, host_round_trip, mut timings, stages, reused } =
+        begun;
     timings.decode = sequence.decode_time().as_secs_f64();
     let more = sequence.tokens.len() - 1;
     timings.decode_tokens_per_second =
@@ -178,6 +178,8 @@ fn told(begun: Begun, memory: Memory) -> Answer {
         finish_reason: sequence.finished.unwrap_or(FinishReason::Cancelled),
         token_ids: sequence.tokens,
         prompt_tokens,
+        cached_tokens: reused.rows,
+        cached_images: reused.known_images,
         visual: visuals.first().cloned(),
         visuals,
         host_round_trip,

@@ -136,8 +136,8 @@ pub enum TooMuch {
 /// with the budget, but for some KiB of scratch at the first tokens.
 ///
 /// # Errors
-/// [`Error::Capacity`] when even one token is too much; those of `cost`, where [`Error::Capacity`] means that the budget
-/// is too large.
+/// [`Error::Capacity`] when even one token is too much; those of `cost`, where [`Error::Capacity`] and
+/// [`Error::Context`] mean that the budget is too large.
 pub fn largest_budget(
     most: usize,
     limits: &[Limit],
@@ -148,7 +148,9 @@ pub fn largest_budget(
             let broken = limits.iter().find(|limit| !limit.keeps(&estimate));
             Ok(broken.map(|&limit| TooMuch::For(limit, estimate)))
         }
-        Err(error @ Error::Capacity(_)) => Ok(Some(TooMuch::Refused(error))),
+        Err(error @ (Error::Capacity(_) | Error::Context { .. })) => {
+            Ok(Some(TooMuch::Refused(error)))
+        }
         Err(error) => Err(error),
     })?;
     match found {

@@ -4,6 +4,7 @@ mod admission;
 mod answer;
 mod attention;
 mod batch;
+mod cache;
 mod company;
 mod drawing;
 mod dry_run;

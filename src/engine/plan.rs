@@ -112,7 +112,7 @@ impl Planner {
     /// What a budget, as typed, comes to.
     ///
     /// # Errors
-    /// [`Error::Request`] for what is no budget or comes to no token, [`Error::Capacity`] when the model has too few
+    /// [`Error::Request`] for what is no budget or comes to no token, [`Error::Context`] when the model has too few
     /// positions.
     pub fn at(&mut self, budget: &str) -> Result<BudgetPlan> {
         let selection = Selection { budget: budget.parse()?, ..self.selection.clone() };

@@ -1,5 +1,6 @@
 //! What a batch will need, found by running the model on the executor that only counts.
 
+use super::cache::{Found, cuts};
 use super::drawing::Turn;
 use super::prepare::{Prepared, PreparedImage};
 use super::runner::{Runner, images, quiet};
@@ -74,7 +75,23 @@ impl Predictor {
         held: Held,
     ) -> Result<Need> {
         self.restart(config, room, held)?;
-        self.serve(norm, batch, None)?;
+        self.serve(norm, batch, None, None)?;
+        Ok(self.spent())
+    }
+
+    /// What a request needs that keeps what it computes for later ones, and finds so much of it.
+    ///
+    /// As [`Predictor::need`], beside what others hold.
+    pub fn need_with(
+        &mut self,
+        config: &ModelConfig,
+        norm: &Normalization,
+        prepared: &Prepared,
+        room: &Room,
+        found: &Found,
+    ) -> Result<Need> {
+        self.restart(config, room, Held::default())?;
+        self.serve(norm, std::slice::from_ref(prepared), None, Some(found))?;
         Ok(self.spent())
     }
 
@@ -91,7 +108,7 @@ impl Predictor {
     ) -> Result<Need> {
         self.restart(config, room, held)?;
         let survey = self.runner.survey(&images(batches), norm, &mut quiet)?;
-        batches.iter().try_for_each(|batch| self.serve(norm, batch, Some(&survey)))?;
+        batches.iter().try_for_each(|batch| self.serve(norm, batch, Some(&survey), None))?;
         Ok(self.spent())
     }
 
@@ -108,15 +125,21 @@ impl Predictor {
         norm: &Normalization,
         batch: &[Prepared],
         survey: Option<&Survey<Counter>>,
+        found: Option<&Found>,
     ) -> Result<()> {
         let runner = &mut self.runner;
         let mut tables = Vec::new();
         for prepared in batch {
-            let images = prepared.images.iter();
-            let encoded = images.map(|i| runner.encode(i, norm, survey, &mut quiet));
+            let images = prepared.images.iter().enumerate();
+            let encoded = images.map(|(index, image)| match found {
+                Some(found) => runner.encode_to_keep(image, norm, found.picture(index), &mut quiet),
+                None => runner.encode(image, norm, survey, &mut quiet),
+            });
             let encoded = encoded.collect::<Result<Vec<_>>>()?;
             let mut own = runner.pools.tables();
-            let prefilled = runner.prefill(prepared, &encoded, &mut own, &mut quiet)?;
+            runner.pools.append(&mut own, |_| found.map_or(0, Found::rows))?;
+            let cuts = found.map_or(Vec::new(), |_| cuts(prepared));
+            let prefilled = runner.prefill(prepared, &encoded, &mut own, &cuts, &mut quiet)?;
             runner.lend().draw(&prefilled.logits, &[turn(prepared)])?;
             tables.push((prepared, own));
         }

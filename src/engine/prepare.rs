@@ -117,17 +117,14 @@ impl Prepared {
     /// Refuses what the model has no positions for.
     ///
     /// # Errors
-    /// [`Error::Capacity`] with the numbers.
+    /// [`Error::Context`].
     pub fn check_positions(&self, config: &ModelConfig) -> Result<()> {
         let (prompt, new) = (self.prompt_tokens(), self.max_new_tokens);
         let limit = config.text.max_positions;
         if prompt.checked_add(new).is_some_and(|all| all <= limit) {
             return Ok(());
         }
-        Err(Error::Capacity(format!(
-            "the prompt has {prompt} tokens and up to {new} new ones are asked for, \
-             the model has {limit} positions: use a smaller budget or fewer new tokens"
-        )))
+        Err(Error::Context { prompt, new, limit })
     }
 }
 

@@ -191,6 +191,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// Go on after the model ended its answer, up to `max_new_tokens`: for measurements.
     pub ignore_eos: bool,
+    /// Take from what a [`Scheduler`](super::Scheduler) keeps of earlier requests, and leave something for later ones.
+    pub cache: bool,
     /// Keep the intermediate results in [`crate::engine::Answer::stages`].
     pub keep_stages: bool,
 }
@@ -208,6 +210,7 @@ impl Request {
             sampling: Sampling::default(),
             stop: Vec::new(),
             ignore_eos: false,
+            cache: true,
             keep_stages: false,
         }
     }
@@ -235,6 +238,7 @@ setters! {
         with_sampling(sampling: Sampling);
         with_stop(stop: impl Into<Vec<String>>);
         with_ignore_eos(ignore_eos: bool);
+        with_cache(cache: bool);
         with_keep_stages(keep_stages: bool);
     }
 }

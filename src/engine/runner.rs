@@ -1,5 +1,6 @@
 //! A model on an executor, with its caches.
 
+use super::cache::Picture;
 use super::prepare::{Prepared, PreparedImage};
 use crate::config::ModelConfig;
 use crate::image::Normalization;
@@ -9,7 +10,7 @@ use crate::model::decoder::{Forwarded, Thinning};
 use crate::model::llava::Llava;
 use crate::model::vit::{Encoded, Survey};
 use crate::ops::clock::Stage;
-use crate::ops::{Chosen, Ops, Span};
+use crate::ops::{Chosen, Extent, Ops, Span};
 use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -22,6 +23,8 @@ pub struct Runner<O: Ops> {
     room: Room,
     /// One for each group of layers; none when nothing is taken.
     caches: Vec<O::Cache>,
+    /// Pages that beginnings of prompts may be kept in.
+    kept_pages: usize,
 }
 
 /// A runner in the hands of who works between two blocks of somebody's prompt: its sequences can go on meanwhile.
@@ -56,7 +59,7 @@ impl<O: Ops> Runner<O> {
     pub fn load(config: &ModelConfig, mut ops: O, source: &dyn Source<O>) -> Result<Self> {
         let model = Llava::load(config, &mut ops, source)?;
         let (pools, room) = (Pools::default(), Room::default());
-        Ok(Self { ops, model, pools, room, caches: Vec::new() })
+        Ok(Self { ops, model, pools, room, caches: Vec::new(), kept_pages: 0 })
     }
 
     /// The caches that there are.
@@ -87,6 +90,13 @@ impl<O: Ops> Runner<O> {
     /// All pages are free, whoever held them.
     pub fn forget_sequences(&mut self) {
         self.pools = Pools::new(&self.room);
+        self.pools.keep_at_most(self.kept_pages);
+    }
+
+    /// How many pages may hold beginnings of prompts for those that come later.
+    pub fn keep_pages(&mut self, pages: usize) {
+        self.kept_pages = pages;
+        self.pools.keep_at_most(pages);
     }
 
     /// What a batch about one picture looks at, whatever each request keeps of it. There is at least one image.
@@ -123,12 +133,32 @@ impl<O: Ops> Runner<O> {
         })
     }
 
-    /// Runs the decoder over a prompt.
+    /// An image's rows as a cache keeps them, those that it has or new ones.
+    pub fn encode_to_keep(
+        &mut self,
+        image: &PreparedImage,
+        norm: &Normalization,
+        known: Option<&Picture>,
+        between: &mut Between<'_, O>,
+    ) -> Result<Encoded<O>> {
+        if let Some(picture) = known {
+            self.ops.enter(Stage::Upload)?;
+            let kept = self.ops.recall(&image.plan, &picture.kept)?;
+            let features = self.ops.restore(&picture.rows)?;
+            let (partitions, init) = (None, Vec::new());
+            return Ok(Encoded { features, projected: true, kept, partitions, init });
+        }
+        let encoded = self.encode(image, norm, None, between)?;
+        self.model.project(&mut self.ops, encoded)
+    }
+
+    /// Runs the decoder over a prompt, part after part between these `cuts`. Rows that the tables have already are done.
     pub fn prefill(
         &mut self,
         prepared: &Prepared,
         images: &[Encoded<O>],
         tables: &mut Tables,
+        cuts: &[usize],
         between: &mut Between<'_, O>,
     ) -> Result<Prefilled<O>> {
         let slots: usize = images.iter().map(|image| image.kept.slots()).sum();
@@ -139,25 +169,64 @@ impl<O: Ops> Runner<O> {
                     .into(),
             ));
         }
-        let firsts: Vec<usize> = self.room.firsts().collect();
-        self.pools.append(tables, |group| tokens - prepared.dropped(firsts[group]))?;
-        let rows = self.model.embed(&mut self.ops, &prepared.texts, images)?;
+        let known = tables.positions();
+        self.pools.append(tables, |group| {
+            let first = self.room.firsts().nth(group).unwrap_or(0);
+            tokens - prepared.dropped(first) - known
+        })?;
+        let mut rows = Some(self.model.embed(&mut self.ops, &prepared.texts, images)?);
         let visual_rows = (prepared.keep_stages && !images.is_empty())
             .then(|| {
                 let places = prepared.image_rows(images.iter().map(|image| image.kept.slots()));
                 let visual: Vec<usize> = places.into_iter().flatten().collect();
-                self.ops.gather(&rows, &visual)
+                self.ops.gather(rows.as_ref().expect("embedded above"), &visual)
             })
             .transpose()?;
+        let ends = cuts.iter().copied().filter(|&cut| cut > known).chain([tokens]);
+        let ends: Vec<usize> = ends.collect();
+        let mut first = known;
+        let mut outcome = None;
+        for (part, &end) in ends.iter().enumerate() {
+            let taken = match rows.take_if(|rows| first == 0 && end == rows.rows()) {
+                Some(all) => all,
+                None => {
+                    let all = rows.as_ref().expect("there until all are taken");
+                    self.ops.gather(all, &(first..end).collect::<Vec<_>>())?
+                }
+            };
+            if end == tokens {
+                rows = None;
+            }
+            let mut told = |lent: Lent<'_, O>, stage, done, all: usize| {
+                between(lent, stage, part * all + done, ends.len() * all)
+            };
+            outcome = Some(self.part(prepared, slots, taken, first, tables, &mut told)?);
+            first = end;
+        }
+        let Forwarded { logits, retained } = outcome.expect("a prompt has rows");
+        Ok(Prefilled { logits, visual_rows, tokens, retained })
+    }
+
+    /// Runs the decoder over `rows` of a prompt, of which the first is its row `first`.
+    fn part(
+        &mut self,
+        prepared: &Prepared,
+        slots: usize,
+        rows: O::Buffer,
+        first: usize,
+        tables: &Tables,
+        between: &mut Between<'_, O>,
+    ) -> Result<Forwarded<O>> {
         let mut batches = Vec::new();
         let mut later = Vec::new();
-        for ((table, cache), first) in tables.iter().zip(&self.caches).zip(firsts) {
-            let pages = table.pages().to_vec();
-            if prepared.dropped(first) > 0 {
-                later.push(pages);
+        for ((table, cache), group) in tables.iter().zip(&self.caches).zip(self.room.firsts()) {
+            if prepared.dropped(group) > 0 {
+                later.push(table.pages().to_vec());
                 continue;
             }
-            let span = Span { row: 0, rows: tokens, slot: 0, position: 0, pages };
+            let end = first + rows.rows();
+            let pages = table.pages()[..kv::pages_for(end)].to_vec();
+            let span = Span { row: 0, rows: rows.rows(), slot: first, position: first, pages };
             batches.push(self.ops.batch(cache, Vec::new(), vec![span])?);
         }
         let thinned = prepared.thinned(slots);
@@ -167,10 +236,7 @@ impl<O: Ops> Runner<O> {
         let mut progress = |ops: &mut O, caches: &mut [O::Cache], stage, done, all| {
             between(Lent { ops, pools, model, caches }, stage, done, all)
         };
-        let thinning = thinning.as_ref();
-        let Forwarded { logits, retained } =
-            model.prefill(ops, rows, caches, &batches, thinning, &mut progress)?;
-        Ok(Prefilled { logits, visual_rows, tokens, retained })
+        model.prefill(ops, rows, caches, &batches, thinning.as_ref(), &mut progress)
     }
 
     /// All of it that its sequences need to go on.

@@ -2,6 +2,7 @@
 
 use super::admission::Forecast;
 use super::answer::{Answer, Event, Stages, Timings, Visual};
+use super::cache::{Reused, cuts};
 use super::company::{Company, Member};
 use super::drawing::Turn;
 use super::prepare::Prepared;
@@ -9,7 +10,7 @@ use super::runner::{Lent, Prefilled};
 use super::sequence::Sequence;
 use super::session::{Begun, Session};
 use crate::Result;
-use crate::kv::Tables;
+use crate::kv::{Count, Tables};
 use crate::model::vit::{Encoded, Survey};
 use crate::ops::clock::Stage;
 use crate::ops::memory::Purpose;
@@ -58,8 +59,10 @@ pub(super) trait Desk<'p> {
     fn ended(&mut self, number: usize, outcome: Result<Answer>) -> Result<()>;
     /// Rows of prompts and images that may be computed between two tokens of those who have begun; `None`: all there are.
     fn stall(&self) -> Option<usize>;
-    /// Hears of pages that nobody holds, and of all.
-    fn pages(&mut self, _free: usize, _all: usize) {}
+    /// Hears of the pages of the cache.
+    fn pages(&mut self, _: Count) {}
+    /// Hears how much of a request was there already.
+    fn reused(&mut self, _: Reused) {}
 }
 
 impl<O: Ops> Session<O> {
@@ -106,6 +109,7 @@ impl<O: Ops> Session<O> {
         };
         let mut tables = self.runner.pools.tables();
         let begun = self.begin(job, survey, &mut tables, company, desk);
+        desk.pages(self.runner.pools.count());
         match begun {
             Ok(begun) => {
                 company.join(Member {
@@ -124,8 +128,7 @@ impl<O: Ops> Session<O> {
                 if let Ok(clock) = self.runner.ops.clock() {
                     clock.restart();
                 }
-                let (free, all) = self.runner.pools.count();
-                desk.pages(free, all);
+                desk.pages(self.runner.pools.count());
                 desk.ended(job.number, Err(error))
             }
         }
@@ -142,6 +145,13 @@ impl<O: Ops> Session<O> {
         desk: &mut dyn Desk<'p>,
     ) -> Result<Begun> {
         let Job { number, prepared, start, .. } = job;
+        let (mut found, mut reused) = self.look_up(job)?;
+        if let Some((name, _)) = found.beginning
+            && !self.runner.pools.reuse(name, tables)
+        {
+            found.beginning = None;
+        }
+        let keeps = job.forecast.as_ref().is_some_and(|forecast| forecast.keeps);
         let (runner, norm) = (&mut self.runner, &self.preparer.normalization);
         // The executor learns that a request begins.
         let workspace = runner.ops.meter().held(Purpose::Workspace);
@@ -159,7 +169,7 @@ impl<O: Ops> Session<O> {
                 return flow;
             }
             let rows = match stage {
-                Stage::Prefill => prepared.prompt_tokens(),
+                Stage::Prefill => prepared.prompt_tokens() - found.rows(),
                 _ => image_rows.get(),
             };
             let gone_on = company.between(&mut lent, desk, rows as f64 / all as f64, stall);
@@ -173,12 +183,19 @@ impl<O: Ops> Session<O> {
         };
         let mut outcome = (|| {
             let mut encoded = Vec::with_capacity(prepared.images.len());
-            for image in &prepared.images {
+            for (index, image) in prepared.images.iter().enumerate() {
                 let geometry = &image.plan.geometry;
                 image_rows.set(geometry.partitions() * geometry.tower_stride());
-                encoded.push(runner.encode(image, norm, survey, &mut between)?);
+                encoded.push(match keeps {
+                    true => {
+                        let known = found.picture(index);
+                        runner.encode_to_keep(image, norm, known, &mut between)?
+                    }
+                    false => runner.encode(image, norm, survey, &mut between)?,
+                });
             }
-            let prefilled = runner.prefill(prepared, &encoded, tables, &mut between)?;
+            let cuts = if keeps { cuts(prepared) } else { Vec::new() };
+            let prefilled = runner.prefill(prepared, &encoded, tables, &cuts, &mut between)?;
             Ok((encoded, prefilled))
         })();
         if let Some(error) = broken {
@@ -190,9 +207,12 @@ impl<O: Ops> Session<O> {
         let first = runner.lend().draw(&prefilled.logits, &[turn])?[0];
         runner.ops.enter(Stage::Idle)?;
         // Before the token is told: this is where scores that are none come to light.
-        let mut visuals = Vec::with_capacity(encoded.len());
+        let (mut visuals, mut chosen) = (Vec::new(), Vec::new());
         for (image, encoded) in prepared.images.iter().zip(&encoded) {
             let kept = runner.ops.kept(&encoded.kept)?;
+            if keeps {
+                chosen.push(kept.clone());
+            }
             let retained = prefilled.retained.as_ref();
             let rows = retained.map(|rows| runner.ops.retained(rows)).transpose()?;
             visuals.push(match rows {
@@ -210,7 +230,9 @@ impl<O: Ops> Session<O> {
             if prepared.ignore_eos { Vec::new() } else { self.preparer.config.eos.clone() },
         );
         let pushed = sequence.push(first, *start, &mut |event| desk.hear(event));
-        let begun = pushed.and_then(|_| self.accounts(prepared, &encoded, &prefilled));
+        let begun = pushed
+            .and_then(|_| self.remember(job, &found, &encoded, chosen, &sequence.tables))
+            .and_then(|()| self.accounts(prepared, &encoded, &prefilled));
         let (timings, stages) = match begun {
             Ok((timings, stages)) => {
                 (Timings { ttft: sequence.ttft.as_secs_f64(), ..timings }, stages)
@@ -221,9 +243,11 @@ impl<O: Ops> Session<O> {
                 return Err(error);
             }
         };
+        reused.bytes = self.caches.pictures.bytes();
+        desk.reused(reused);
         let prompt_tokens = prefilled.tokens;
         let host_round_trip = encoded.iter().any(|encoded| encoded.kept.synchronized());
-        Ok(Begun { sequence, prompt_tokens, visuals, host_round_trip, timings, stages })
+        Ok(Begun { sequence, prompt_tokens, visuals, host_round_trip, timings, stages, reused })
     }
 
     /// Where the time up to the first token went, and the intermediate results if they are asked for.

@@ -4,6 +4,7 @@ use super::admission::Gate;
 use super::answer::{Answer, Event, Stages, Timings, Visual};
 use super::attention::{Attention, Watched};
 use super::batch::Fate;
+use super::cache::{Caches, Reused};
 use super::limit::Limit;
 use super::origin::{Origin, Weights};
 use super::predict::{Held, Need, Predictor, check_cache, check_memory, check_weights};
@@ -40,8 +41,9 @@ pub trait Serve: Send {
         fate: Fate,
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Result<Answer>>>;
-    /// Readies the session for [`Serve::answer`] of so many requests at a time.
-    fn gate(&mut self, running: usize) -> Result<Gate>;
+    /// Readies the session for [`Serve::answer`] of so many requests at a time, with so many bytes of what they have in
+    /// common.
+    fn gate(&mut self, running: usize, keeps: usize) -> Result<Gate>;
     /// Answers the requests that come to the desk, which have been at the gate.
     fn answer(&mut self, desk: &mut dyn Desk<'static>) -> Result<()>;
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
@@ -70,6 +72,7 @@ pub struct Session<O: Ops> {
     pub(super) footprint: Footprint,
     /// Workspace of the largest step, where requests come one by one.
     pub(super) step: usize,
+    pub(super) caches: Caches,
 }
 
 /// What one request has come to before its first token.
@@ -80,6 +83,7 @@ pub(super) struct Begun {
     pub host_round_trip: bool,
     pub timings: Timings,
     pub stages: Option<Stages>,
+    pub reused: Reused,
 }
 
 impl<O: Ops + Send> Serve for Session<O>
@@ -122,8 +126,8 @@ where
         Ok(answers)
     }
 
-    fn gate(&mut self, running: usize) -> Result<Gate> {
-        self.open_gate(running)
+    fn gate(&mut self, running: usize, keeps: usize) -> Result<Gate> {
+        self.open_gate(running, keeps)
     }
 
     fn answer(&mut self, desk: &mut dyn Desk<'static>) -> Result<()> {
@@ -232,7 +236,17 @@ impl<O: Ops> Session<O> {
         let (preparer, weights) = origin.into_parts(options)?;
         let (preparer, weights) = (Arc::new(preparer), Arc::new(weights));
         let load = start.elapsed();
-        Ok(Self { preparer, weights, predictor, runner, kv_tokens, load, footprint, step: 0 })
+        Ok(Self {
+            preparer,
+            weights,
+            predictor,
+            runner,
+            kv_tokens,
+            load,
+            footprint,
+            step: 0,
+            caches: Caches::default(),
+        })
     }
 
     /// Answers a prepared batch, in its order.

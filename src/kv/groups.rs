@@ -3,7 +3,7 @@
 //! Where a prompt loses rows on its way, the later layers have keys and values of fewer rows than the earlier ones, and
 //! take memory for no more. As long as nothing is dropped in the decoder, all layers are one group.
 
-use super::{BlockTable, Pool, Shape};
+use super::{Beginning, BlockTable, Pool, Shape};
 use crate::Result;
 use crate::config::TextConfig;
 
@@ -66,6 +66,17 @@ impl Room {
 #[derive(Debug, Default)]
 pub struct Pools(Vec<Pool>);
 
+/// How pages are used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Those that no sequence holds.
+    pub free: usize,
+    /// Those of them that are kept for sequences that begin like an earlier one.
+    pub kept: usize,
+    /// All.
+    pub all: usize,
+}
+
 /// The pages of one sequence in each group.
 ///
 /// Must go back to its pools by [`Pools::release`]; dropped tables lose their pages.
@@ -97,12 +108,44 @@ impl Pools {
         self.0.iter_mut().zip(tables.0).for_each(|(pool, table)| pool.release(table));
     }
 
-    /// Pages of the first group that nobody holds, and all of them.
-    pub fn count(&self) -> (usize, usize) {
-        self.0.first().map_or((0, 0), |pool| (pool.free(), pool.pages()))
+    /// Pages of the first group.
+    pub fn count(&self) -> Count {
+        self.0.first().map_or(Count::default(), |pool| Count {
+            free: pool.free(),
+            kept: pool.idle(),
+            all: pool.pages(),
+        })
     }
 
-    /// Nobody holds a page.
+    /// How many pages of beginnings may be kept. None are where layers have seen different rows.
+    pub fn keep_at_most(&mut self, pages: usize) {
+        if let [pool] = &mut self.0[..] {
+            pool.keep_at_most(pages);
+        }
+    }
+
+    /// As [`Pool::keep`].
+    pub fn keep(&mut self, tables: &Tables, rows: usize) -> Option<Beginning> {
+        match (&mut self.0[..], &tables.0[..]) {
+            ([pool], [table]) => pool.keep(table, rows),
+            _ => None,
+        }
+    }
+
+    /// As [`Pool::keeps`].
+    pub fn keeps(&self, name: Beginning) -> bool {
+        self.0.iter().any(|pool| pool.keeps(name))
+    }
+
+    /// As [`Pool::reuse`].
+    pub fn reuse(&mut self, name: Beginning, tables: &mut Tables) -> bool {
+        match (&mut self.0[..], &mut tables.0[..]) {
+            ([pool], [table]) => pool.reuse(name, table),
+            _ => false,
+        }
+    }
+
+    /// No sequence holds a page.
     pub fn is_whole(&self) -> bool {
         self.0.iter().all(|pool| pool.free() == pool.pages())
     }

@@ -5,11 +5,12 @@
 //! lies in slot `t % PAGE` of page `table[t / PAGE]`, in every layer of the cache.
 
 mod groups;
+mod pool;
 
-pub use groups::{Pools, Room, Tables};
+pub use groups::{Count, Pools, Room, Tables};
+pub use pool::{Beginning, BlockTable, Pool};
 
 use crate::config::TextConfig;
-use crate::{Error, Result};
 
 /// Positions in a page.
 pub const PAGE: usize = 16;
@@ -58,80 +59,6 @@ impl Shape {
     }
 }
 
-/// The free pages of a cache.
-#[derive(Debug)]
-pub struct Pool {
-    free: Vec<u32>,
-    pages: usize,
-}
-
-/// The pages of one sequence in order, and how many of their slots are in use.
-///
-/// Must go back to its pool by [`Pool::release`]; a dropped table loses its pages.
-#[derive(Debug, Default)]
-pub struct BlockTable {
-    pages: Vec<u32>,
-    len: usize,
-}
-
-impl Pool {
-    /// A pool in which all `pages` are free.
-    pub fn new(pages: usize) -> Self {
-        Self { free: (0..pages as u32).rev().collect(), pages }
-    }
-
-    /// Pages in all.
-    pub fn pages(&self) -> usize {
-        self.pages
-    }
-
-    /// Pages that nobody holds.
-    pub fn free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// Makes room for `tokens` more positions of `table`, which then count as used.
-    ///
-    /// # Errors
-    /// [`Error::Capacity`] when too few pages are free; the table is then unchanged.
-    pub fn append(&mut self, table: &mut BlockTable, tokens: usize) -> Result<()> {
-        let wanted = pages_for(table.len + tokens) - table.pages.len();
-        if wanted > self.free.len() {
-            return Err(Error::Capacity(format!(
-                "the cache has {} of {} pages of {PAGE} tokens free, {wanted} are needed: \
-                 use a smaller budget, a shorter prompt or fewer images at a time",
-                self.free.len(),
-                self.pages,
-            )));
-        }
-        table.pages.extend(self.free.drain(self.free.len() - wanted..).rev());
-        table.len += tokens;
-        Ok(())
-    }
-
-    /// Takes all pages of a sequence back.
-    pub fn release(&mut self, table: BlockTable) {
-        self.free.extend(table.pages.into_iter().rev());
-    }
-}
-
-impl BlockTable {
-    /// Page numbers in order.
-    pub fn pages(&self) -> &[u32] {
-        &self.pages
-    }
-
-    /// Slots in use.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// No slot is in use.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,20 +78,5 @@ mod tests {
             }
         }
         assert_eq!(next, shape.elements());
-    }
-
-    #[test]
-    fn append_takes_a_page_only_when_the_last_is_full() {
-        let mut pool = Pool::new(3);
-        let mut table = BlockTable::default();
-        pool.append(&mut table, PAGE).unwrap();
-        assert_eq!((table.pages().len(), pool.free()), (1, 2));
-        pool.append(&mut table, 1).unwrap();
-        assert_eq!((table.pages().len(), table.len()), (2, PAGE + 1));
-        let error = pool.append(&mut table, 2 * PAGE).unwrap_err().to_string();
-        assert!(error.contains("1 of 3 pages"), "{error}");
-        assert_eq!(table.len(), PAGE + 1);
-        pool.release(table);
-        assert_eq!(pool.free(), 3);
     }
 }

@@ -144,6 +144,19 @@ impl<W> Llava<W> {
         Ok(survey)
     }
 
+    /// The same image with its features through the projector.
+    pub fn project<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        encoded: Encoded<O>,
+    ) -> Result<Encoded<O>> {
+        if encoded.projected {
+            return Ok(encoded);
+        }
+        let features = self.projector.forward(ops, &encoded.features)?;
+        Ok(Encoded { features, projected: true, ..encoded })
+    }
+
     /// Rows of a prompt, `[tokens, width]`, with the images' in their places: between `texts`, of which there is one more.
     pub fn embed<O: Ops<Weight = W>>(
         &self,

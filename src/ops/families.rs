@@ -6,7 +6,7 @@ use super::clock::{Clock, Stage};
 use super::memory::{Meter, Purpose};
 use super::profile::Entry;
 use super::sample::Sampling;
-use super::{Chosen, Evidence, Extent, Layered, Linear, Norm, Span, Storage, Visual};
+use super::{Chosen, Evidence, Extent, Layered, Linear, Norm, Saved, Span, Storage, Visual};
 use crate::Result;
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
@@ -54,6 +54,10 @@ pub trait MemoryOps: Executor {
     fn cache(&mut self, shape: kv::Shape) -> Result<Self::Cache>;
     /// A copy for the host, row-major.
     fn download(&mut self, x: &Self::Buffer) -> Result<Vec<f32>>;
+    /// A copy for the host to keep.
+    fn save(&mut self, x: &Self::Buffer) -> Result<Saved>;
+    /// The buffer that was saved, bit for bit.
+    fn restore(&mut self, saved: &Saved) -> Result<Self::Buffer>;
     /// Memory in use, and the most so far.
     fn meter(&self) -> &Arc<Meter>;
     /// Bytes that are free, where that is known.
@@ -231,6 +235,8 @@ pub trait RowOps: Executor {
 pub trait SelectionOps: Executor {
     /// Chooses what to keep, by the scores and rows that the plan needs.
     fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Self::Kept>;
+    /// What was chosen by this plan before. Scores are not there any more, and the rows are not gathered again.
+    fn recall(&mut self, plan: &select::Plan, kept: &select::Kept) -> Result<Self::Kept>;
     /// The kept rows of `x` `[P·(T+1), D]` (of `[V, D]` where the plan uses projected rows): `[rows, D]`, patches
     /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges. Of a
     /// cell they are the rows of its patches, one after the other.

@@ -18,6 +18,7 @@ pub mod gpu;
 pub mod memory;
 pub mod profile;
 pub mod sample;
+mod saved;
 pub mod shares;
 
 pub use evidence::{Chosen, Evidence, Visual, Widths};
@@ -25,6 +26,7 @@ pub use families::{
     AttentionOps, BatchOps, Executor, FastvOps, MatmulOps, MeasureOps, MemoryOps, Ops, RowOps,
     SampleOps, SelectionOps, Work,
 };
+pub use saved::Saved;
 
 /// Sequences decoded together: up to this many rows an executor gives every row of a matrix product
 /// the bits it has alone.

@@ -124,10 +124,14 @@ impl Running {
                 Some(Update::Finished { text, answer, .. }) => match answer.finish_reason {
                     // Not by its client, who would not be here.
                     FinishReason::Cancelled => return Next::Failed(hired::Error::Cancelled.into()),
-                    _ => return Next::End { text, answer },
+                    _ => {
+                        self.server.device.answered();
+                        return Next::End { text, answer };
+                    }
                 },
                 Some(Update::Failed(error)) => {
-                    if matches!(error, hired::Error::Device(_)) {
+                    let failed = matches!(error, hired::Error::Device(_));
+                    if failed && self.server.device.failed(self.submitted) {
                         self.server.go(Phase::Broken);
                     }
                     return Next::Failed(error.into());

@@ -16,11 +16,14 @@ pub struct ApiError {
     code: Option<&'static str>,
     /// Seconds after which it is worth trying again.
     retry_after: Option<u64>,
+    /// Tokens of a prompt that is too long, and what the model takes.
+    context: Option<[usize; 2]>,
 }
 
 impl ApiError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), param: None, code: None, retry_after: None }
+        let message = message.into();
+        Self { status, message, param: None, code: None, retry_after: None, context: None }
     }
 
     fn code(mut self, code: &'static str) -> Self {
@@ -115,7 +118,13 @@ impl ApiError {
             _ => "invalid_request_error",
         };
         let Self { message, param, code, .. } = self;
-        json!({"error": {"message": message, "type": kind, "param": param, "code": code}})
+        let mut error = json!({"message": message, "type": kind, "param": param, "code": code});
+        if let Some([prompt, limit]) = self.context {
+            // By which clients cut their conversations.
+            error["n_prompt_tokens"] = json!(prompt);
+            error["n_ctx"] = json!(limit);
+        }
+        json!({"error": error})
     }
 }
 
@@ -131,8 +140,13 @@ impl From<hired::Error> for ApiError {
                 status: StatusCode::UNPROCESSABLE_ENTITY,
                 ..Self::field("", message).code("insufficient_memory")
             },
+            Error::Context { prompt, limit, .. } => Self {
+                context: Some([prompt, limit]),
+                ..Self::field("messages", message).code("context_length_exceeded")
+            },
+            Error::Busy(_) => Self::unavailable(&message, "memory_taken", 5),
             Error::Cancelled => Self::unavailable("the server is stopping", "stopping", 5),
-            Error::Device(_) => Self::unavailable(&message, "device_failed", 30),
+            Error::Device(_) => Self::server(message).code("device_failed"),
             _ => Self::server(message),
         }
     }
@@ -145,7 +159,7 @@ impl IntoResponse for ApiError {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR && self.code.is_none() {
             // The same request fails again; clients repeat it twice unless told so.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }

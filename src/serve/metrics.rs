@@ -42,6 +42,11 @@ struct EngineGauges {
     cache_use: [Gauge; 2],
     pages: IntGauge,
     pages_free: IntGauge,
+    pages_kept: IntGauge,
+    image_bytes: IntGauge,
+    /// Looked for and found: images, and tokens of prompts.
+    images: [IntCounter; 2],
+    tokens: [IntCounter; 2],
 }
 
 impl Metrics {
@@ -95,6 +100,19 @@ impl Metrics {
             ],
             pages: gauge("hired_kv_pages", "Pages of the key/value cache")?,
             pages_free: gauge("hired_kv_pages_free", "Pages of the key/value cache that are free")?,
+            pages_kept: gauge(
+                "hired_kv_pages_kept",
+                "Free pages that hold beginnings of prompts until they are needed",
+            )?,
+            image_bytes: gauge("hired_image_cache_bytes", "Bytes of images that are kept")?,
+            images: [
+                counter("hired_image_cache_queries_total", "Images that were looked for")?,
+                counter("hired_image_cache_hits_total", "Images that were not encoded again")?,
+            ],
+            tokens: [
+                counter("hired_prefix_cache_queries_total", "Prompt tokens that were looked for")?,
+                counter("hired_prefix_cache_hits_total", "Prompt tokens not computed again")?,
+            ],
         };
         Ok(Self {
             responses: counters("hired_http_responses_total", "Responses by status", "status")?,
@@ -188,6 +206,15 @@ impl Metrics {
             engine.cache_use.iter().for_each(|gauge| gauge.set(share));
             engine.pages.set(now.pages as i64);
             engine.pages_free.set(now.pages_free as i64);
+            engine.pages_kept.set(now.pages_kept as i64);
+            engine.image_bytes.set(now.image_bytes as i64);
+            let reach = |counter: &IntCounter, now: u64| {
+                counter.inc_by(now.saturating_sub(counter.get()));
+            };
+            reach(&engine.images[0], now.images);
+            reach(&engine.images[1], now.images_known);
+            reach(&engine.tokens[0], now.rows);
+            reach(&engine.tokens[1], now.rows_known);
         }
         drop(engine);
         let mut text = Vec::new();

@@ -12,10 +12,12 @@ mod images;
 mod listen;
 mod messages;
 mod metrics;
+mod own;
 mod page;
 mod picture;
 mod reply;
 mod routes;
+mod sampling;
 mod server;
 
 pub use ask::Terms;
@@ -35,11 +37,17 @@ pub struct Settings {
     pub terms: Terms,
     /// Requests that may wait for their turn.
     pub max_waiting: usize,
+    /// Rows of others' prompts and images between two tokens of an answer.
+    pub max_stall: Option<usize>,
+    /// Bytes of what is kept of requests for later ones.
+    pub cache_memory: usize,
     /// Bytes of a body.
     pub max_body: usize,
     pub max_connections: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it.
+    pub send_timeout: Duration,
     /// How long a stream may be silent before a comment is sent.
     pub keep_alive: Duration,
     /// How long new requests are still answered after the first signal.

@@ -32,10 +32,20 @@ pub struct Own<'a> {
     /// Seconds in the queue.
     queued: f64,
     timings: &'a Timings,
+    cache: Cache,
     #[serde(skip_serializing_if = "Option::is_none")]
     overlay: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     overlays: Vec<String>,
+}
+
+/// What was there of earlier requests.
+#[derive(Debug, Serialize)]
+struct Cache {
+    /// Images that were not encoded again.
+    images: usize,
+    /// Tokens of the prompt that were not computed again.
+    tokens: usize,
 }
 
 /// The list if it has several items: of one alone it would say the same twice.
@@ -62,6 +72,7 @@ impl<'a> Own<'a> {
             seed,
             queued,
             timings: &answer.timings,
+            cache: Cache { images: answer.cached_images, tokens: answer.cached_tokens },
             overlay: overlays.first().cloned(),
             overlays: several(overlays),
         }
@@ -94,7 +105,7 @@ pub fn usage(answer: &Answer) -> Value {
         "completion_tokens": new,
         "total_tokens": prompt + new,
         "prompt_tokens_details": {
-            "cached_tokens": 0,
+            "cached_tokens": answer.cached_tokens,
             "image_tokens": image,
             "text_tokens": prompt.saturating_sub(image),
         },

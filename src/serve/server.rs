@@ -7,7 +7,8 @@ use hired::config::ModelConfig;
 use hired::{Engine, Scheduler, SchedulerOptions};
 use sha2::{Digest, Sha256};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
@@ -40,6 +41,7 @@ pub struct Server {
     reading: Semaphore,
     phase: AtomicU8,
     engine: OnceLock<Loaded>,
+    pub device: Device,
     keys: Vec<[u8; 32]>,
 }
 
@@ -50,6 +52,31 @@ pub struct Loaded {
     pub config: ModelConfig,
     /// Answers are equal to the bit as long as this is: build, device, formats.
     pub fingerprint: String,
+}
+
+/// What is known of the device: a call may fail by itself, but one after the other means that it is lost.
+#[derive(Debug, Default)]
+pub struct Device(Mutex<(usize, Option<Instant>)>);
+
+/// Requests that fail, each begun after the one before has failed, before the device is given up.
+const FAILURES: usize = 3;
+
+impl Device {
+    /// Somebody got an answer.
+    pub fn answered(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (0, None);
+    }
+
+    /// The device failed a request that came at that time; whether it is lost. Those who were under way together fail
+    /// together, which counts once.
+    pub fn failed(&self, came: Instant) -> bool {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (failures, last) = &mut *state;
+        if last.is_none_or(|last| came > last) {
+            (*failures, *last) = (*failures + 1, Some(Instant::now()));
+        }
+        *failures >= FAILURES
+    }
 }
 
 /// Requests whose bodies are read at the same time.
@@ -68,6 +95,7 @@ impl Server {
             reading: Semaphore::new(READERS),
             phase: AtomicU8::new(Phase::Loading as u8),
             engine: OnceLock::new(),
+            device: Device::default(),
             keys,
             settings,
         })
@@ -77,10 +105,16 @@ impl Server {
     pub fn take(&self, engine: Engine) {
         let config = engine.config().clone();
         let device = engine.card().map_or("cpu".into(), |card| format!("{card:?}"));
-        let build = format!("{} {device} {}", env!("CARGO_PKG_VERSION"), self.settings.formats);
+        // Where something is kept, prompts are computed in parts.
+        let parts = if self.settings.cache_memory > 0 { " parts" } else { "" };
+        let formats = &self.settings.formats;
+        let build = format!("{} {device} {formats}{parts}", env!("CARGO_PKG_VERSION"));
         let digits = hash(build.as_bytes()).into_iter().take(6).map(|byte| format!("{byte:02x}"));
         let fingerprint = format!("hired_{}", digits.collect::<String>());
-        let options = SchedulerOptions::default().with_max_waiting(self.settings.max_waiting);
+        let options = SchedulerOptions::default()
+            .with_max_waiting(self.settings.max_waiting)
+            .with_max_stall(self.settings.max_stall)
+            .with_cache_memory(self.settings.cache_memory);
         let scheduler = Scheduler::start(engine, options);
         let _ = self.engine.set(Loaded { scheduler, config, fingerprint });
         self.go(Phase::Ready);
@@ -176,4 +210,20 @@ impl Server {
 
 fn hash(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_lost_when_one_request_after_the_other_fails() {
+        let device = Device::default();
+        let came = Instant::now();
+        assert!((0..9).all(|_| !device.failed(came)), "all of one step");
+        let next = || Instant::now() + std::time::Duration::from_nanos(1);
+        assert!(!device.failed(next()));
+        device.answered();
+        assert!(!device.failed(next()) && !device.failed(next()) && device.failed(next()));
+    }
 }

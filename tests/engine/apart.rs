@@ -36,7 +36,7 @@ fn requests_that_are_kept_apart_fail_and_stop_alone() {
         .unwrap();
     assert!(matches!(&answers[0], Err(Error::Image { name, .. }) if name == "broken.png"));
     assert!(matches!(&answers[2], Err(Error::Cancelled)));
-    assert!(matches!(&answers[3], Err(Error::Capacity(_))));
+    assert!(matches!(&answers[3], Err(Error::Context { .. })));
     assert_eq!(answers[1].as_ref().unwrap().token_ids, alone.token_ids);
     let stopped = answers[4].as_ref().unwrap();
     assert_eq!(stopped.token_ids, alone.token_ids[..2]);

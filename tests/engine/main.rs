@@ -1,6 +1,7 @@
 //! The library as an embedder uses it: refusals before any work, stopping, sampling, memory.
 
 mod apart;
+mod cache;
 #[path = "../common/mod.rs"]
 mod common;
 mod folder;
@@ -140,7 +141,9 @@ fn what_cannot_fit_is_refused_before_any_work() {
             ControlFlow::Continue(())
         })
         .unwrap_err();
-    assert!(matches!(error, Error::Capacity(_)));
+    assert!(
+        matches!(error, Error::Context { new, limit: all, .. } if new == limit && all == limit)
+    );
     let message = error.to_string();
     assert!(message.contains(&limit.to_string()) && !message.contains('\n'), "{message}");
     assert!(!worked);

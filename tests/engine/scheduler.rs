@@ -52,7 +52,7 @@ fn what_can_never_be_answered_is_refused_when_it_is_submitted() {
         SubmitError::Refused(Error::Image { name, .. }) if name == "broken.png"
     ));
     let long = question().with_max_new_tokens(1 << 40);
-    assert!(matches!(submit(long), SubmitError::Refused(Error::Capacity(_))));
+    assert!(matches!(submit(long), SubmitError::Refused(Error::Context { .. })));
     assert_eq!(scheduler.statistics().refused, 2);
 }
 

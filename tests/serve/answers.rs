@@ -104,7 +104,8 @@ fn the_engines_own_fields_reach_it_by_three_ways() {
 #[test]
 fn a_stream_has_the_pieces_of_the_whole() {
     let server = Server::start(&demo(), "");
-    let body = about(&picture("grid-2x2.png"), SIGN);
+    // The same usage again.
+    let body = with(about(&picture("grid-2x2.png"), SIGN), json!({"cache": false}));
     let whole = server.chat(&body).json();
     for usage in [false, true] {
         let fields = json!({"stream": true, "stream_options": {"include_usage": usage}});
@@ -281,6 +282,44 @@ fn models_the_page_and_metrics() {
     assert!(text.header("content-type").unwrap().starts_with("text/plain; version=0.0.4"));
     let families = text.body.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert!(families > 20, "{families}");
+}
+
+/// The same picture again, another question about it, and a request that wants nothing of it.
+#[test]
+fn what_was_seen_before_is_not_computed_again() {
+    let server = Server::start(&demo(), "--max-stall 0");
+    let apart = Server::start(&demo(), "--cache-memory 0");
+    let url = picture("grid-2x2.png");
+    let other = "Which colour has number 38?";
+    let aside = json!({"hired": {"cache": false}});
+    for (words, fields, images, is_cut) in [
+        (SIGN, json!({}), 0, false),
+        (SIGN, json!({}), 1, true),
+        (other, json!({}), 1, true),
+        (other, aside, 0, false),
+        (other, json!({"budget": "10%"}), 0, false),
+        (other, json!({"rule": "paper"}), 0, false),
+        (SIGN, json!({"rule": "paper"}), 1, false),
+    ] {
+        let body = with(about(&url, words), fields);
+        let reply = server.chat(&body).json();
+        let wanted = apart.chat(&body).json();
+        assert_eq!(reply["choices"], wanted["choices"], "{body}");
+        assert_eq!(reply["hired"]["visual"], wanted["hired"]["visual"], "{body}");
+        assert_eq!(wanted["hired"]["cache"], json!({"images": 0, "tokens": 0}));
+        let cache = &reply["hired"]["cache"];
+        assert_eq!((&cache["images"], cache["tokens"] != 0), (&json!(images), is_cut), "{body}");
+        assert_eq!(reply["usage"]["prompt_tokens_details"]["cached_tokens"], cache["tokens"]);
+        assert_ne!(reply["system_fingerprint"], wanted["system_fingerprint"]);
+    }
+    let numbers = ["hired_image_cache_queries_total", "hired_image_cache_hits_total"];
+    assert_eq!(numbers.map(|name| server.metric(name)), [6.0, 3.0]);
+    assert_eq!(numbers.map(|name| apart.metric(name)), [0.0, 0.0]);
+    assert!(server.metric("hired_prefix_cache_hits_total") > 0.0);
+    assert!(server.metric("hired_image_cache_bytes") > 0.0);
+    let [free, all, kept] = ["hired_kv_pages_free", "hired_kv_pages", "hired_kv_pages_kept"]
+        .map(|name| server.metric(name));
+    assert!(free == all && kept > 0.0, "{free} {all} {kept}");
 }
 
 /// Turns, a system message and several images are what the program makes of the same messages.

@@ -258,6 +258,44 @@ fn bounds_of_a_request() {
     assert_eq!(error["param"], "max_tokens");
 }
 
+/// What clients cut their conversations by.
+#[test]
+fn a_prompt_beyond_the_context_is_told_with_the_numbers() {
+    let server = Server::start(&demo(), "");
+    let limit = server.get("/v1/models").json()["data"][0]["max_model_len"].as_u64().unwrap();
+    let long = words(&"why ".repeat(limit as usize), 4);
+    for stream in [false, true] {
+        let reply = server.chat(&with(long.clone(), json!({"stream": stream})));
+        assert_eq!(reply.status, 400, "{}", reply.body);
+        let error = &reply.json()["error"];
+        assert_eq!(error["code"], "context_length_exceeded");
+        assert_eq!(
+            (&error["type"], &error["param"]),
+            (&json!("invalid_request_error"), &json!("messages"))
+        );
+        assert_eq!(error["n_ctx"], limit);
+        assert!(error["n_prompt_tokens"].as_u64().unwrap() > limit, "{error}");
+    }
+}
+
+/// Whoever takes nothing of what it asked for is let go.
+#[test]
+fn a_client_that_reads_nothing_is_closed() {
+    let server = Server::start(&demo(), "--send-timeout 0.5");
+    let idle = server.metric("hired_connections");
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    stream.set_write_timeout(Some(std::time::Duration::from_millis(200))).unwrap();
+    // Answers to these are more than all buffers on the way hold.
+    let many = "GET /metrics HTTP/1.1\r\nHost: t\r\n\r\n".repeat(1000);
+    for _ in 0..20 {
+        if stream.write_all(many.as_bytes()).is_err() {
+            break;
+        }
+    }
+    within(30, || server.metric("hired_connections") == idle);
+    assert_eq!(server.chat(&words("why", 2)).status, 200);
+}
+
 #[test]
 fn a_full_queue_is_told_with_a_time() {
     let server = Server::start(endless(), "--max-waiting 1");

@@ -1,7 +1,7 @@
 //! Clients of a scheduler: one that hears what becomes of its request, and many at once.
 
 use hired::engine::{
-    Answer, Engine, FinishReason, Image, Message, Request, Scheduler, SchedulerOptions,
+    Answer, Engine, FinishReason, Image, Message, Request, Scheduler, SchedulerOptions, Statistics,
     SubmitError, Ticket, Update,
 };
 use hired::select::{Method, Rule, Selection};
@@ -125,7 +125,7 @@ pub fn many_at_once(
     options: SchedulerOptions,
     count: usize,
     seed: u64,
-) {
+) -> Statistics {
     let mut random = Random(seed);
     let scheduler = Scheduler::start(shared, options.with_max_waiting(count));
     let mut clients = Vec::new();
@@ -162,4 +162,5 @@ pub fn many_at_once(
     assert_eq!((now.waiting, now.running, now.failed), (0, 0, 0), "{now:?}");
     assert_eq!(now.finished + now.cancelled, count as u64, "{now:?}");
     assert!(now.pages > 0 && now.pages_free == now.pages, "{now:?}");
+    now
 }

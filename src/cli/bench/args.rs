@@ -48,6 +48,22 @@ pub struct BenchArgs {
     /// Measurements of each row, after a warm-up that is not counted
     #[arg(long, value_name = "N", default_value = "5", allow_hyphen_values = true, value_parser = values::count)]
     pub reps: usize,
+    /// Measure many clients on one engine, as `hired serve` has them: throughput, time to the first token, and time from one
+    /// token to the next
+    #[arg(long, conflicts_with_all = ["batch", "reps", "out", "kernels", "plot", "timeline", "peers"])]
+    pub serve: bool,
+    /// With --serve: clients that ask at the same time
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,4,16,64", allow_hyphen_values = true, value_parser = values::count, requires = "serve")]
+    pub clients: Vec<usize>,
+    /// With --serve: share of requests about a picture that was asked about before
+    #[arg(long, value_name = "P,…", value_delimiter = ',', default_value = "0%,50%", allow_hyphen_values = true, value_parser = values::share, requires = "serve")]
+    pub repeated: Vec<f64>,
+    /// With --serve: requests of each row, at least one for each client
+    #[arg(long, value_name = "N", default_value = "64", allow_hyphen_values = true, value_parser = values::count, requires = "serve")]
+    pub requests: usize,
+    /// With --serve: memory as of `hired serve`'s option of this name
+    #[arg(long, value_name = "SIZE", default_value = crate::cli::values::CACHE, value_parser = values::size_or_none, requires = "serve")]
+    pub cache_memory: usize,
     /// How to print: json is one object a line, the first of which describes build and device [default: table in a
     /// terminal, md elsewhere]
     #[arg(long, value_enum)]

@@ -4,6 +4,7 @@ mod args;
 mod build;
 mod chart;
 mod kernels;
+mod load;
 mod measure;
 mod methods;
 mod peers;
@@ -47,6 +48,9 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     // Before anything else is there, so that the copy that measures the bandwidth has room.
     let ceiling = engine.ceiling()?;
     let build = Build::new(&engine, args, ceiling);
+    if args.serve {
+        return load::bench(args, engine, &build, &image, interrupt);
+    }
     let (mut journal, before) = match &args.out {
         Some(path) => {
             let (journal, before) = Journal::open(path, "bench", &build.settings(args))?;

@@ -1,6 +1,8 @@
 //! The picture that is measured when none is given.
 
+use crate::cli::Stop;
 use hired::engine::Image;
+use hired::image::{MAX_PIXELS, decode_within};
 
 /// Side in pixels: a grid of two by two with the usual sub-images.
 const SIDE: usize = 672;
@@ -29,9 +31,57 @@ pub fn fixed() -> Image {
     Image::Rgb8 { width: SIDE, height: SIDE, pixels }
 }
 
+/// A picture of which there are many, alike but for a corner.
+pub struct Variants {
+    width: usize,
+    height: usize,
+    pixels: Vec<u8>,
+}
+
+impl Variants {
+    /// Of a picture with at most so many pixels.
+    pub fn of(image: &Image, most: Option<usize>) -> Result<Self, Stop> {
+        match image {
+            Image::Rgb8 { width, height, pixels } => {
+                Ok(Self { width: *width, height: *height, pixels: pixels.clone() })
+            }
+            Image::Encoded { name, bytes } => {
+                let image = decode_within(bytes, name, most.unwrap_or(MAX_PIXELS))?;
+                Ok(Self { width: image.width, height: image.height, pixels: image.pixels })
+            }
+            _ => Err(Stop::Failed("there are no pixels to change in this image".into())),
+        }
+    }
+
+    /// One of them. A sixteenth of it has other colours than in any other.
+    pub fn at(&self, number: u64) -> Image {
+        let mut pixels = self.pixels.clone();
+        // Fibonacci hashing: neighbours are far apart, and no two of 2²⁴ are equal.
+        let colour = (number.wrapping_mul(0x9e_3779) & 0xff_ffff).to_le_bytes();
+        for row in pixels.chunks_mut(3 * self.width).take(self.height.div_ceil(4)) {
+            for pixel in row.chunks_mut(3).take(self.width.div_ceil(4)) {
+                pixel.iter_mut().zip(colour).for_each(|(value, colour)| *value ^= colour);
+            }
+        }
+        Image::rgb8(self.width, self.height, pixels)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variants_differ() {
+        let Ok(variants) = Variants::of(&fixed(), None) else { panic!() };
+        let all: std::collections::BTreeSet<Vec<u8>> = (0..50)
+            .map(|number| match variants.at(number) {
+                Image::Rgb8 { pixels, .. } => pixels[..3 * SIDE].to_vec(),
+                _ => panic!(),
+            })
+            .collect();
+        assert_eq!(all.len(), 50);
+    }
 
     #[test]
     fn the_picture_never_changes() {

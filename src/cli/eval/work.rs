@@ -290,7 +290,12 @@ impl Work<'_> {
             Ok(answers) => answers,
             Err(error @ hired::Error::Image { .. }) => return Ok(Err(error.to_string())),
             // It names no question, and there are many.
-            Err(hired::Error::Request(what) | hired::Error::Capacity(what)) => {
+            Err(
+                error @ (hired::Error::Request(_)
+                | hired::Error::Capacity(_)
+                | hired::Error::Context { .. }),
+            ) => {
+                let what = error.to_string();
                 let about = |&&question: &&usize| {
                     let prompt = &item.questions[question].prompt;
                     !what.contains("`<image>`") || prompt.contains("<image>")

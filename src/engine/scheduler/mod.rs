@@ -34,11 +34,23 @@ pub struct SchedulerOptions {
     /// stalls when others come. `None`: prompts are computed as a whole, which answers most in the long run. What keeps a
     /// number of rows that only shows on the way (the rules `paper` and `repo`, PruMerge) is not interrupted.
     pub max_stall: Option<usize>,
+    /// Bytes of the rows of images that are kept, so that an image that comes again is not encoded again, and bytes of
+    /// pages of the key/value cache that are kept, so that a prompt that begins as an earlier one is computed from there
+    /// on. Pages are given back before a request has to wait for them. The least recently used go first.
+    ///
+    /// An answer is the same whether anything was found or not. But with anything but 0 prompts are computed in parts,
+    /// which end with their images: an answer may then differ in the last bits of its logits from that of an [`Engine`].
+    pub cache_memory: usize,
 }
 
 impl Default for SchedulerOptions {
     fn default() -> Self {
-        Self { max_waiting: 64, max_running: crate::ops::DECODE_ROWS, max_stall: Some(128) }
+        Self {
+            max_waiting: 64,
+            max_running: crate::ops::DECODE_ROWS,
+            max_stall: Some(128),
+            cache_memory: 0,
+        }
     }
 }
 
@@ -47,6 +59,7 @@ setters! {
         with_max_waiting(max_waiting: usize);
         with_max_running(max_running: usize);
         with_max_stall(max_stall: impl Into<Option<usize>>);
+        with_cache_memory(cache_memory: usize);
     }
 }
 
@@ -114,7 +127,7 @@ impl Scheduler {
     /// When the system cannot start a thread.
     pub fn start(engine: Engine, options: SchedulerOptions) -> Self {
         let mut engine = engine;
-        let gate = engine.session.gate(options.max_running.max(1));
+        let gate = engine.session.gate(options.max_running.max(1), options.cache_memory);
         let config = engine.config().clone();
         let (card, notes) = (engine.card.clone(), engine.notes.clone());
         let queue = Arc::new(Queue::new(options));

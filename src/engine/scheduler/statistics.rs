@@ -22,8 +22,20 @@ pub struct Statistics {
     pub prompt_tokens: u64,
     /// Tokens that were drawn.
     pub new_tokens: u64,
-    /// Pages of the key/value cache that nobody holds now.
+    /// Images of requests that looked for them among those of earlier ones.
+    pub images: u64,
+    /// Those of them that were there, and were not encoded again.
+    pub images_known: u64,
+    /// Rows of prompts of requests that looked for a beginning of an earlier one, images' rows included.
+    pub rows: u64,
+    /// Those of them that were there, and were not computed again.
+    pub rows_known: u64,
+    /// Bytes of images that are kept for later requests now.
+    pub image_bytes: usize,
+    /// Pages of the key/value cache that are free for requests now.
     pub pages_free: usize,
+    /// Those of them that hold beginnings of prompts until somebody needs the pages.
+    pub pages_kept: usize,
     /// Pages of the key/value cache now.
     pub pages: usize,
 }

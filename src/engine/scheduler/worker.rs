@@ -5,7 +5,9 @@ use super::update::Update;
 use crate::engine::Engine;
 use crate::engine::admission::Forecast;
 use crate::engine::answer::{Answer, Event, FinishReason};
+use crate::engine::cache::Reused;
 use crate::engine::serving::{Desk, Job, Next};
+use crate::kv::Count;
 use crate::{Error, Result};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -129,7 +131,23 @@ impl Desk<'static> for Counter<'_> {
         self.queue.options.max_stall
     }
 
-    fn pages(&mut self, free: usize, all: usize) {
-        self.queue.count(|statistics| (statistics.pages_free, statistics.pages) = (free, all));
+    fn pages(&mut self, now: Count) {
+        self.queue.count(|statistics| {
+            statistics.pages_free = now.free;
+            statistics.pages_kept = now.kept;
+            statistics.pages = now.all;
+        });
+    }
+
+    fn reused(&mut self, found: Reused) {
+        self.queue.count(|statistics| {
+            statistics.image_bytes = found.bytes;
+            if found.looked {
+                statistics.images += found.images as u64;
+                statistics.images_known += found.known_images as u64;
+                statistics.rows += found.all_rows as u64;
+                statistics.rows_known += found.rows as u64;
+            }
+        });
     }
 }

@@ -17,6 +17,14 @@ impl SelectionOps for Counter {
         Ok(Planned { rows, each: plan.rows_each(), newlines, sources, _hold: hold })
     }
 
+    fn recall(&mut self, plan: &Plan, kept: &select::Kept) -> Result<Planned> {
+        self.whole = !plan.is_exact();
+        let hold = self.hold(self.footprint.selection(plan)?);
+        let rows = kept.count() + kept.merged();
+        let Plan { newlines, sources, .. } = *plan;
+        Ok(Planned { rows, each: plan.rows_each(), newlines, sources, _hold: hold })
+    }
+
     fn gather_kept(&mut self, x: &Size, kept: &Planned) -> Result<Size> {
         let rows = kept.rows * kept.each;
         match kept.sources {

@@ -6,7 +6,8 @@ use super::select::Retained;
 use super::{Cpu, system};
 use crate::checkpoint::Tensor;
 use crate::ops::memory::{Meter, Purpose};
-use crate::ops::{Batch, Executor, MemoryOps, Storage};
+use crate::ops::saved::Numbers;
+use crate::ops::{Batch, Executor, Extent, MemoryOps, Saved, Storage};
 use crate::{Result, kv};
 use std::sync::Arc;
 
@@ -36,6 +37,22 @@ impl MemoryOps for Cpu {
 
     fn download(&mut self, x: &Buffer) -> Result<Vec<f32>> {
         Ok(x.data.clone())
+    }
+
+    fn save(&mut self, x: &Buffer) -> Result<Saved> {
+        Ok(Saved::new(x.rows(), x.cols(), Numbers::F32(x.data.clone())))
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<Buffer> {
+        let mut out = Buffer::new(&self.meter, saved.rows(), saved.cols());
+        match &saved.numbers {
+            Numbers::F32(numbers) => out.data.copy_from_slice(numbers),
+            #[cfg(feature = "cuda")]
+            Numbers::F16(numbers) => {
+                half::slice::HalfFloatSliceExt::convert_to_f32_slice(&numbers[..], &mut out.data);
+            }
+        }
+        Ok(out)
     }
 
     fn meter(&self) -> &Arc<Meter> {

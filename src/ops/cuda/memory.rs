@@ -15,7 +15,8 @@ use crate::ops::cuda::scratch::{self, DONE};
 use crate::ops::cuda::select::fastv::Retained;
 use crate::ops::cuda::select::ops::Kept;
 use crate::ops::memory::{Meter, Purpose, Size};
-use crate::ops::{Executor, Extent, MemoryOps, Storage, extent};
+use crate::ops::saved::Numbers;
+use crate::ops::{Executor, Extent, MemoryOps, Saved, Storage, extent};
 use crate::{Error, Result, kv};
 use std::sync::Arc;
 
@@ -155,6 +156,38 @@ impl MemoryOps for Cuda {
         }
         let rows = all.chunks_exact(x.stride.max(1)).flat_map(|row| &row[..x.cols]);
         Ok(rows.copied().collect())
+    }
+
+    fn save(&mut self, x: &Buffer) -> Result<Saved> {
+        if x.stride != x.cols {
+            return Err(Error::Device("rows with gaps between them are not saved".into()));
+        }
+        let count = x.rows() * x.cols();
+        // SAFETY: the buffer has so many numbers.
+        let numbers = unsafe {
+            match x.dtype {
+                Dtype::F32 => Numbers::F32(self.queue.download(x.address, count)?),
+                Dtype::F16 => Numbers::F16(self.queue.download(x.address, count)?),
+            }
+        };
+        Ok(Saved::new(x.rows(), x.cols(), numbers))
+    }
+
+    fn restore(&mut self, saved: &Saved) -> Result<Buffer> {
+        let (rows, cols) = (saved.rows(), saved.cols());
+        let dtype = match &saved.numbers {
+            Numbers::F32(_) => Dtype::F32,
+            Numbers::F16(_) => Dtype::F16,
+        };
+        let out = self.strided(rows, cols, cols, dtype)?;
+        // SAFETY: the buffer has a place for each of the numbers.
+        unsafe {
+            match &saved.numbers {
+                Numbers::F32(numbers) => self.queue.upload(out.address, numbers)?,
+                Numbers::F16(numbers) => self.queue.upload(out.address, numbers)?,
+            }
+        }
+        Ok(out)
     }
 
     fn meter(&self) -> &Arc<Meter> {

@@ -46,6 +46,10 @@ impl SelectionOps for Cpu {
         )
     }
 
+    fn recall(&mut self, plan: &select::Plan, kept: &select::Kept) -> Result<Kept> {
+        Ok(Kept::new(&self.meter, plan, kept.clone(), select::Scores::default()))
+    }
+
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {
         match &kept.kept.mix {
             None => self.gather(x, &kept.rows),

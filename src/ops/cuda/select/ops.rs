@@ -33,6 +33,25 @@ impl Kept {
     pub(in crate::ops::cuda) fn each(&self) -> usize {
         self.selecting.plan().rows_each()
     }
+
+    /// A selection of `count` rows whose arrays lie at the address of a block.
+    fn at(block: u64, place: Home, selecting: Selecting, count: usize, synchronized: bool) -> Self {
+        let layout = selecting.layout();
+        let [offsets, rows, slots] =
+            [&layout.offsets, &layout.rows, &layout.slots].map(|range| word(block, range.start));
+        let slot_count = count + selecting.plan().newlines;
+        Self {
+            offsets,
+            rows,
+            slots,
+            count,
+            slot_count,
+            synchronized,
+            block,
+            selecting,
+            _place: place,
+        }
+    }
 }
 
 impl Chosen for Kept {
@@ -120,17 +139,17 @@ impl SelectionOps for Cuda {
                 selecting.delivered(&unsafe { self.queue.download(at(&head), head.len())? })?
             }
         };
-        Ok(Kept {
-            offsets: at(&layout.offsets),
-            rows: at(&layout.rows),
-            slots: at(&layout.slots),
-            count,
-            slot_count: count + plan.newlines,
-            synchronized,
-            block,
-            selecting,
-            _place: place,
-        })
+        Ok(Kept::at(block, place, selecting, count, synchronized))
+    }
+
+    fn recall(&mut self, plan: &Plan, kept: &select::Kept) -> Result<Kept> {
+        self.whole |= !plan.is_exact();
+        let selecting = Selecting::new(plan)?;
+        let (place, block) = self.region(selecting.layout().words() * WORD)?;
+        let words = selecting.block(kept, &select::Scores::default());
+        // SAFETY: the region holds the words.
+        unsafe { self.queue.upload(block, &words)? };
+        Ok(Kept::at(block, place, selecting, kept.count() + kept.merged(), false))
     }
 
     fn gather_kept(&mut self, x: &Buffer, kept: &Kept) -> Result<Buffer> {

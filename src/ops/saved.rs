@@ -1,0 +1,47 @@
+//! Rows of activations that were brought to the host, to be put back.
+
+use super::Extent;
+#[cfg(feature = "cuda")]
+use half::f16;
+
+/// A copy of a buffer of activations, in its own format.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Saved {
+    rows: usize,
+    cols: usize,
+    pub(super) numbers: Numbers,
+}
+
+/// Row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Numbers {
+    F32(Vec<f32>),
+    /// As a GPU may have them.
+    #[cfg(feature = "cuda")]
+    F16(Vec<f16>),
+}
+
+impl Saved {
+    pub(super) fn new(rows: usize, cols: usize, numbers: Numbers) -> Self {
+        Self { rows, cols, numbers }
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::F32(numbers) => size_of_val(&numbers[..]),
+            #[cfg(feature = "cuda")]
+            Numbers::F16(numbers) => size_of_val(&numbers[..]),
+        }
+    }
+}
+
+impl Extent for Saved {
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn cols(&self) -> usize {
+        self.cols
+    }
+}
