@@ -5,6 +5,14 @@
 #include "gemm_groups.cuh"
 #include "gemm_threads.cuh"
 
+// Two blocks of the largest tile in fp16 fit a multiprocessor, but on sm_70: there ptxas wants one register more than that
+// leaves, and would keep it in memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 700
+#define GROUP_TILES_IN_FP16 1
+#else
+#define GROUP_TILES_IN_FP16 2
+#endif
+
 // PRECOND: as for GEMM_FMA; x, weights, scales, biases, outs and sums multiples of 16; inner (of each part) and the weights'
 // stride multiples of the group, x's stride whole vectors. guarded: cols and strides of out any.
 #define GEMM_FMA_GROUP(name, Codes, T, OUTS, ROWS, COLS, HIGH, WIDE, THREADS, BLOCKS)              \
@@ -24,6 +32,7 @@
     GEMM_FMA_GROUP(128x128_##format##_f32, Codes, float, LANES<float>, 128, 128, 8, 8, 256, 2)     \
     GEMM_FMA_GROUP(64x64_##format##_f32, Codes, float, LANES<float>, 64, 64, 4, 8, 128, 4)         \
     GEMM_FMA_GROUP(guarded_##format##_f32, Codes, float, 1, 64, 64, 4, 8, 128, 4)                  \
-    GEMM_FMA_GROUP(128x128_##format##_f16, Codes, Half, LANES<Half>, 128, 128, 8, 8, 256, 2)       \
+    GEMM_FMA_GROUP(128x128_##format##_f16, Codes, Half, LANES<Half>, 128, 128, 8, 8, 256,          \
+                   GROUP_TILES_IN_FP16)                                                            \
     GEMM_FMA_GROUP(64x64_##format##_f16, Codes, Half, LANES<Half>, 64, 64, 4, 8, 128, 4)           \
     GEMM_FMA_GROUP(guarded_##format##_f16, Codes, Half, 1, 64, 64, 4, 8, 128, 4)

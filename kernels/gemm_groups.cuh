@@ -36,7 +36,7 @@ struct GroupVector {
         for (int i = 0; i < WORDS; i++) held[i] = 0;
         shared = Shared{0};
         if (k >= inner) return;
-        const uint8_t* from = row + k * Codes::BITS / 8;
+        const uint8_t* from = row + k / (8 / Codes::BITS);
         if constexpr (BYTES == 8) {
             const uint2 words = __ldg(reinterpret_cast<const uint2*>(from));
             held[0] = words.x, held[WORDS - 1] = words.y;
