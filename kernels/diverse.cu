@@ -65,7 +65,7 @@ __device__ inline double power(double x, double exponent)
 //
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 1024 threads; 4 * the most valid patches of a partition
 // bytes of dynamic shared memory; picks <= count of each.
-extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS) cover_pick(CoverParams p)
+extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS, 1) cover_pick(CoverParams p)
 {
     DYN_SHARED(float, covered); // [count]
     const uint32_t partition = blockIdx.x, lane = threadIdx.x % WARP;

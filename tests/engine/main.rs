@@ -350,7 +350,8 @@ fn cuda_is_refused_with_a_way_out() {
 #[test]
 fn a_tower_without_a_class_token_has_methods_of_its_own() {
     let mut engine = load("next-siglip");
-    for method in [Method::VisionZip, Method::PruMerge, Method::PruMergePlus] {
+    let by_class = [Method::VisionZip, Method::GlobalCom2, Method::PruMerge, Method::PruMergePlus];
+    for method in by_class {
         let selection = Selection::default().with_method(method);
         let error = engine.generate(&question().with_selection(selection), go).unwrap_err();
         assert!(matches!(error, Error::Request(_)), "{error}");
@@ -398,7 +399,7 @@ fn every_method_answers_within_its_budget_and_its_memory() {
         let mut engine = load(model);
         for &method in Method::ALL {
             let merges = ["prumerge", "prumerge+", "visionzip"].contains(&&*method.to_string());
-            if merges && model == "next-siglip" {
+            if (merges || *method == Method::GlobalCom2) && model == "next-siglip" {
                 continue;
             }
             for count in [Counting::Adaptive, Counting::Budget] {
