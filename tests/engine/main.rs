@@ -399,7 +399,7 @@ fn every_method_answers_within_its_budget_and_its_memory() {
         let mut engine = load(model);
         for &method in Method::ALL {
             let merges = ["prumerge", "prumerge+", "visionzip"].contains(&&*method.to_string());
-            if (merges || *method == Method::GlobalCom2) && model == "next-siglip" {
+            if (merges || method == Method::GlobalCom2) && model == "next-siglip" {
                 continue;
             }
             for count in [Counting::Adaptive, Counting::Budget] {
