@@ -197,8 +197,9 @@ fn child_requests() {
         }
         for (request, got) in batch.iter().zip(&got) {
             let Selection { method, rule, tuning, .. } = &request.selection;
-            // Where the number of rows is what the picture says.
+            // Where the number of rows is what the picture says, or the host chooses.
             let waits = match method {
+                Method::GlobalCom2 => true,
                 Method::Hired => matches!(rule, Rule::Paper | Rule::Repo),
                 Method::PruMerge | Method::PruMergePlus => tuning.prumerge == Counting::Adaptive,
                 _ => false,

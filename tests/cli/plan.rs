@@ -209,10 +209,10 @@ fn options_that_change_the_work_change_the_plan() {
     // Matrices twice as wide on eight times slower arithmetic.
     assert!(bytes(&double, "weights") > 19 * bytes(&base, "weights") / 10);
     assert!(seconds(&double, "ttft_floor") > 7.0 * seconds(&base, "ttft_floor"));
-    // Weights stay integers, the cache is twice as wide.
+    // Weights stay integers, the cache is twice as wide; its tables of pages are as they were.
     let half = one("--gpu t4 --dtype q8");
     let parity = one("--gpu t4 --dtype q8 --activations f32");
-    assert_eq!(bytes(&parity, "kv"), 2 * bytes(&half, "kv"));
+    assert!((199..=200).contains(&(100 * bytes(&parity, "kv") / bytes(&half, "kv"))));
     assert!(bytes(&parity, "weights") < 2 * bytes(&half, "weights"));
     // cuBLAS takes a buffer for the gate but none for products in parts, and knows Volta's tensor cores.
     let [own, cublas] = ["own", "cublas"].map(|gemm| one(&format!("--gpu v100-16 --gemm {gemm}")));

@@ -47,7 +47,7 @@ pub fn cases(corpus: &mut Corpus) {
     let tiles = |layout: &Layout| Layout { packing: Packing::Tiles, ..*layout };
     let cells = [
         (tiles(&layouts[1]), 2),
-        (tiles(&layouts[0]), 2),
+        (Layout { side: 8, fit: (8, 8), ..tiles(&layouts[0]) }, 2),
         (layouts[3], 2),
         (tiles(&layouts[3]), 1),
     ];
