@@ -77,7 +77,11 @@ fn each_table_is_made_of_what_hired_prints() {
         ["next-hub-attention.svg", "next-hub-class_attention.png", "next-hub-token_counts.svg"]
     {
         assert!(text.contains(&format!("(paper/{drawing})")), "{text}");
-        assert!(page.with_extension("").join(drawing).is_file(), "{drawing}");
+        let drawn = std::fs::read(page.with_extension("").join(drawing)).unwrap();
+        assert!(
+            !String::from_utf8_lossy(&drawn).contains(env!("CARGO_MANIFEST_DIR")),
+            "{drawing} names a folder"
+        );
     }
     // All is kept: nothing is asked again, and the page is the same.
     let again = study().unwrap();

@@ -52,7 +52,10 @@ class Program:
         self.version = ", ".join(" ".join(line.split()) for line in self._output(["--version"]).splitlines()[:2])
 
     def _output(self, words):
-        run = subprocess.run([self.path, *map(str, words)], stdout=subprocess.PIPE, text=True)
+        # Seen from the root: drawings name their model, and are published.
+        inside = lambda word: isinstance(word, Path) and word.is_relative_to(ROOT)
+        seen = [word.relative_to(ROOT) if inside(word) else word for word in words]
+        run = subprocess.run([self.path, *map(str, seen)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
         if run.returncode:
             raise Failed(f"`{written(words)}` ended with status {run.returncode}")
         return run.stdout
