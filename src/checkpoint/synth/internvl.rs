@@ -1,6 +1,6 @@
 //! What the files of InternVL presets have of their own, and the Qwen decoders.
 
-use super::preset::set;
+use super::files::set;
 use serde_json::{Value, json};
 
 /// Messages with images where they are in them.

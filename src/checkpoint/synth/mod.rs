@@ -1,6 +1,7 @@
 //! Checkpoints with random weights and the architecture, files and tensor names of published ones:
 //! for demonstrations, benchmarks and tests where the real weights are not at hand.
 
+mod files;
 mod internvl;
 mod preset;
 mod weights;
