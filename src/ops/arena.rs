@@ -1,15 +1,15 @@
-//! One block of memory, shared out: which bytes are free, not the bytes themselves.
+//! Allocator for one block of memory. It manages offsets and sizes only, not the bytes themselves.
 //!
-//! The planner and the executor of a device ask the same arena for the same sizes in the same order, so the high-water
-//! mark of the plan is the size of the block that the executor takes.
+//! The planner and a device's executor request the same sizes in the same order from the same kind of arena, so the
+//! high-water mark of the plan is the size of the block that the executor allocates.
 
 use super::memory::{Charge, Meter, Purpose};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Regions begin at multiples of this many bytes: what wide loads and the driver's own blocks are aligned to.
+/// Regions begin at multiples of this many bytes: the alignment that vector loads and the driver's own blocks have.
 pub const ALIGNMENT: usize = 256;
 
-/// Bytes that a region of `bytes` takes in its arena.
+/// Bytes that a region of `bytes` takes in its arena, rounded up to the alignment.
 pub fn rounded(bytes: usize) -> usize {
     bytes.max(1).next_multiple_of(ALIGNMENT)
 }
@@ -24,11 +24,11 @@ struct State {
     taken: Vec<(usize, usize)>,
     capacity: usize,
     most: usize,
-    /// A plan's high-water mark, counted where it grows.
+    /// The meter that a planning arena charges its high-water mark to, and the charge so far.
     planned: Option<(Arc<Meter>, Option<Charge>)>,
 }
 
-/// Bytes of an arena; free again when dropped.
+/// A region of an arena; its bytes are free again when it is dropped.
 #[derive(Debug)]
 pub struct Region {
     arena: Arena,
@@ -37,12 +37,12 @@ pub struct Region {
 }
 
 impl Arena {
-    /// An arena of so many bytes.
+    /// An arena of `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         Self::of(State { taken: Vec::new(), capacity, most: 0, planned: None })
     }
 
-    /// An arena without end, whose high-water mark is charged as workspace.
+    /// An arena of unlimited size, whose high-water mark is charged as workspace.
     pub fn planning(meter: &Arc<Meter>) -> Self {
         let planned = Some((meter.clone(), None));
         Self::of(State { taken: Vec::new(), capacity: usize::MAX, most: 0, planned })
@@ -53,11 +53,11 @@ impl Arena {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // The lists are whole whatever panicked while they were held.
+        // Every update under the lock leaves the lists consistent, so a panic elsewhere does no harm.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lowest free place for `bytes`; `None` when there is none.
+    /// Takes the lowest free place for `bytes`; `None` when there is none.
     pub fn take(&self, bytes: usize) -> Option<Region> {
         let bytes = rounded(bytes);
         let mut state = self.state();
@@ -73,7 +73,8 @@ impl Arena {
         self.insert(&mut state, index, offset, bytes)
     }
 
-    /// The bytes from `offset` on, as [`Region::offset`] gave it earlier; `None` when they are not free.
+    /// Takes the bytes from `offset` on, where [`Region::offset`] placed an earlier region; `None` when they are not
+    /// free.
     pub fn claim(&self, offset: usize, bytes: usize) -> Option<Region> {
         let bytes = rounded(bytes);
         let mut state = self.state();
@@ -97,17 +98,17 @@ impl Arena {
         Some(Region { arena: self.clone(), offset, bytes })
     }
 
-    /// Nothing is taken.
+    /// Whether no region is taken.
     pub fn is_empty(&self) -> bool {
         self.state().taken.is_empty()
     }
 
-    /// The highest end of a region ever taken.
+    /// The high-water mark: the highest end of a region ever taken.
     pub fn most(&self) -> usize {
         self.state().most
     }
 
-    /// Forgets the high-water mark of an arena in which nothing is taken, down to `floor`.
+    /// Resets the high-water mark of an empty arena to `floor`.
     pub fn restart(&self, floor: usize) {
         let mut state = self.state();
         debug_assert!(state.taken.is_empty());
@@ -126,7 +127,7 @@ impl State {
         }
         self.most = end;
         if let Some((meter, charge)) = &mut self.planned {
-            // The old one goes first: both together were never there.
+            // The old charge is released first, so that the peak does not count both.
             *charge = None;
             *charge = Some(meter.charge(Purpose::Workspace, end));
         }
@@ -134,12 +135,12 @@ impl State {
 }
 
 impl Region {
-    /// Bytes from the start of the block.
+    /// Offset of its first byte from the start of the block.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// Its size.
+    /// Its size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

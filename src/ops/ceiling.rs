@@ -1,29 +1,29 @@
-//! What a device can do at most, which is what its work is measured against.
+//! The highest throughput of a device: what measured work is compared with.
 
 use super::cost::{Cost, Roof};
 use serde::Serialize;
 use std::time::Duration;
 
-/// The ceilings of a device for one format of numbers.
+/// The ceilings of a device for one number format.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ceiling {
-    /// Bytes per second: read and written by a large copy on a card, read by the processors on the CPU.
+    /// Bytes per second: of a large copy (read and written) on a GPU, of reading by all threads on a CPU.
     pub bytes_per_second: f64,
-    /// Operations per second, a multiply-add being two; `None` where nobody knows.
+    /// Operations per second, a multiply-add counting as two; `None` where unknown.
     pub flops_per_second: Option<f64>,
-    /// Whether the operations were measured; else they are cores times clock, the datasheet's way.
+    /// Whether the operations were measured; otherwise they are computed from cores and clock, as data sheets do.
     pub flops_measured: bool,
 }
 
 impl Ceiling {
-    /// The least time for a cost, see [`Roof::time`].
+    /// The lower bound of the time that a cost takes, see [`Roof::time`].
     pub fn time(&self, cost: Cost) -> Duration {
         let flops = self.flops_per_second.unwrap_or(f64::INFINITY);
         let roof = Roof { flops, bandwidth: self.bytes_per_second };
         Duration::try_from_secs_f64(roof.time(cost)).unwrap_or_default()
     }
 
-    /// How much of what the ceilings allow was reached, 0 to 1; `None` for what costs nothing.
+    /// The fraction of the ceiling that was reached, 0 to 1; `None` for a cost of zero.
     pub fn share(&self, cost: Cost, took: Duration) -> Option<f64> {
         let least = self.time(cost);
         (!least.is_zero() && !took.is_zero()).then(|| least.as_secs_f64() / took.as_secs_f64())

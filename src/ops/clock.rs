@@ -1,4 +1,4 @@
-//! Where the time of a request goes.
+//! Time of a request by stage.
 
 use std::time::{Duration, Instant};
 
@@ -6,24 +6,24 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// Nothing of the below.
+    /// None of the stages below.
     Idle,
-    /// Pixels on their way to a card.
+    /// Copying pixels to a GPU.
     Upload,
     /// The vision tower.
     Vision,
-    /// Scores to kept patches.
+    /// Selection: from scores to kept patches.
     Select,
     /// The projector.
     Project,
-    /// The decoder over the prompt, to the first logits.
+    /// Prefill: the decoder over the prompt, up to the first logits.
     Prefill,
-    /// The decoder, token by token.
+    /// Decoding, token by token.
     Decode,
 }
 
 impl Stage {
-    /// Its name, as timings and profilers have it.
+    /// Its name in timings and profilers.
     pub fn name(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -39,7 +39,7 @@ impl Stage {
 
 const STAGES: usize = Stage::Decode as usize + 1;
 
-/// A stop-watch with one reading per stage.
+/// A stopwatch with one reading per stage.
 #[derive(Debug)]
 pub struct Clock {
     spent: [Duration; STAGES],
@@ -71,7 +71,7 @@ impl Clock {
         self.spent = [Duration::ZERO; STAGES];
     }
 
-    /// The stage that runs.
+    /// The current stage.
     pub fn stage(&self) -> Stage {
         self.stage
     }

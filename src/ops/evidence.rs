@@ -6,27 +6,27 @@ use super::{Executor, Extent};
 pub struct Visual<'a, O: Executor + ?Sized> {
     /// `[rows, hidden]`, projected, as [`super::SelectionOps::gather_kept`] has them.
     pub rows: &'a O::Buffer,
-    /// Where each of them goes.
+    /// Where each of the rows goes in the prompt.
     pub kept: &'a O::Kept,
-    /// `[hidden]`, put wherever the order has a newline.
+    /// `[hidden]`, inserted wherever the order has a newline.
     pub newline: Option<&'a O::Weight>,
 }
 
 /// The scores and rows that a selection needs: see [`crate::select::Evidence`].
 pub struct Evidence<'a, O: Executor + ?Sized> {
-    /// Attention of the full image's class token.
+    /// Class-token attention in the full image.
     pub init: Option<&'a O::Scores>,
-    /// Attention of every partition's class token.
+    /// Class-token attention in every partition.
     pub last: Option<&'a O::Scores>,
     /// `[P, D]`: queries of the class tokens.
     pub queries: Option<&'a O::Buffer>,
     /// `[P·(T+1), D]`: keys of the same block.
     pub keys: Option<&'a O::Buffer>,
-    /// Heads that a row of keys is cut into.
+    /// Heads into which a row of keys is divided.
     pub heads: usize,
-    /// `[P·(T+1), D]`.
+    /// `[P·(T+1), D]`: output rows of the vision tower.
     pub features: Option<&'a O::Buffer>,
-    /// `[V, H]`: the valid patches, partition after partition.
+    /// `[V, H]`: projected rows of the valid patches, partition after partition.
     pub projected: Option<&'a O::Buffer>,
 }
 
@@ -45,7 +45,7 @@ impl<O: Executor + ?Sized> Default for Evidence<'_, O> {
 }
 
 impl<O: Executor + ?Sized> Evidence<'_, O> {
-    /// Numbers in its rows.
+    /// The row lengths of the evidence.
     pub fn widths(&self) -> Widths {
         let cols = |x: Option<&O::Buffer>| x.map_or(0, Extent::cols);
         Widths {
@@ -57,16 +57,16 @@ impl<O: Executor + ?Sized> Evidence<'_, O> {
     }
 }
 
-/// Numbers in the rows of [`Evidence`]; 0 where it has none.
+/// Row lengths of [`Evidence`] in numbers; 0 where there is none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Widths {
-    /// Heads that a row of keys is cut into.
+    /// Heads into which a row of keys is divided.
     pub heads: usize,
-    /// Of keys and queries.
+    /// Row length of keys and queries.
     pub keys: usize,
-    /// Of features.
+    /// Row length of features.
     pub features: usize,
-    /// Of projected features.
+    /// Row length of projected features.
     pub projected: usize,
 }
 
@@ -77,12 +77,12 @@ impl Widths {
     }
 }
 
-/// The outcome of a selection, wherever it lives.
+/// The outcome of a selection, on the host or on a device.
 pub trait Chosen {
-    /// Rows kept, over all partitions: patches, and rows beside them.
+    /// Rows kept over all partitions: patches, and the rows that a method adds.
     fn rows(&self) -> usize;
-    /// Rows they and their newlines take in the decoder's prompt.
+    /// Length in the decoder's prompt: the rows and their newlines.
     fn slots(&self) -> usize;
-    /// Whether a device had to wait for the host, to choose or to learn how many rows there are.
+    /// Whether the device had to synchronize with the host, to choose or to learn the number of rows.
     fn synchronized(&self) -> bool;
 }

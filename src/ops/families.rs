@@ -1,5 +1,5 @@
-//! What an executor computes, one trait for each family of operations. The implementations are arranged alike: an
-//! executor has a file or a folder for each family, and an operation has one name from here down to its kernel.
+//! The operations of an executor, one trait for each family. Every executor implements a family in a file or folder of
+//! its own, and an operation keeps one name from its trait down to its kernel.
 
 use super::ceiling::Ceiling;
 use super::clock::{Clock, Stage};
@@ -17,63 +17,63 @@ use crate::select;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What an executor works on.
+/// The types that an executor computes with.
 pub trait Executor {
     /// A matrix of activations.
     type Buffer: Extent;
-    /// A weight, ready for use.
+    /// A weight, stored where the executor can multiply with it.
     type Weight;
     /// Keys and values of consecutive layers.
     type Cache: Layered;
     /// Attention of class tokens to patches, for [`SelectionOps::select`].
     type Scores;
-    /// Which patches are kept and where they go, and the scores that decided it.
+    /// Which patches are kept, where they go in the prompt, and the scores that decided it.
     type Kept: Chosen;
-    /// Rows of sequences that go through the decoder together.
+    /// Rows of one or more sequences that go through the decoder together.
     type Batch;
-    /// Rows of a prompt that go on where others are dropped.
+    /// The rows of a prompt that remain when FastV drops the others.
     type Retained;
 }
 
-/// A decode step in terms of an executor: from its caches to logits.
+/// A decode step on an executor: computes logits from its caches.
 pub type Work<'a, O> =
     dyn FnMut(&mut O, &mut [<O as Executor>::Cache]) -> Result<<O as Executor>::Buffer> + 'a;
 
 /// Weights, caches and memory.
 pub trait MemoryOps: Executor {
-    /// Makes a weight of a tensor of the checkpoint.
+    /// Makes a weight from a tensor of the checkpoint.
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Self::Weight>;
-    /// Makes a weight that is in no file.
+    /// Makes a synthetic weight, which is in no file.
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Self::Weight> {
         self.upload(&recipe.tensor()?, storage)
     }
-    /// Allocates memory that was predicted to be needed: `bytes` more for weights, or a workspace of at least `bytes` in
-    /// all (0 frees it). So an executor can allocate once.
+    /// Allocates memory that was predicted to be needed, so that an executor can allocate once: `bytes` more for
+    /// weights, or a workspace of at least `bytes` in all (0 frees it).
     fn reserve(&mut self, purpose: Purpose, bytes: usize) -> Result<()>;
     /// Allocates a cache.
     fn cache(&mut self, shape: kv::Shape) -> Result<Self::Cache>;
-    /// A copy for the host, row-major.
+    /// Copies a buffer to the host, row-major, as f32.
     fn download(&mut self, x: &Self::Buffer) -> Result<Vec<f32>>;
-    /// A copy for the host to keep.
+    /// Copies a buffer to the host in its own format, for [`MemoryOps::restore`].
     fn save(&mut self, x: &Self::Buffer) -> Result<Saved>;
-    /// The buffer that was saved, bit for bit.
+    /// Makes a buffer from a saved one, bit for bit.
     fn restore(&mut self, saved: &Saved) -> Result<Self::Buffer>;
-    /// Memory in use, and the most so far.
+    /// Memory in use, and its maximum so far.
     fn meter(&self) -> &Arc<Meter>;
-    /// Bytes that are free, where that is known.
+    /// Bytes of free memory, where known.
     fn available(&self) -> Option<usize>;
 }
 
 /// Matrix products with weights.
 pub trait MatmulOps: Executor {
-    /// f(x·Wᵀ + b).
+    /// f(x·Wᵀ + b), f being the activation if there is one.
     fn linear(
         &mut self,
         x: &Self::Buffer,
         layer: &Linear<Self::Weight>,
         activation: Option<Activation>,
     ) -> Result<Self::Buffer>;
-    /// x·Wᵀ + b of each layer, with the bits that [`MatmulOps::linear`] gives to layers of one width.
+    /// x·Wᵀ + b of each layer. Layers of one width get the bits that [`MatmulOps::linear`] gives.
     fn linears<const N: usize>(
         &mut self,
         x: &Self::Buffer,
@@ -111,10 +111,10 @@ pub trait MatmulOps: Executor {
     ) -> Result<Self::Buffer>;
 }
 
-/// Attention, and the cache that it reads.
+/// Attention and the cache that it reads.
 pub trait AttentionOps: Executor {
-    /// Attention of the class token to the patches, softmax over all T+1 keys, head by head: the heads are reduced later,
-    /// by the selection.
+    /// Softmax of the class token's query over all T+1 keys of its partition, head by head. The heads are reduced
+    /// later, by the selection.
     ///
     /// `q` has the class query of partition p in row `p · q_stride`; `k` is `[≥ partitions·(T+1), D]`.
     fn cls_scores(
@@ -126,9 +126,9 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         patches: usize,
     ) -> Result<Self::Scores>;
-    /// Attention that each patch receives, the mean over all queries of its partition, head by head. `q` has the rows of
-    /// these partitions, `[partitions·T, D]` or with a class token `[partitions·(T+1), D]`, `k` at least as many; the class
-    /// token asks like the others, what it receives is left out.
+    /// Attention that each patch receives: the mean over all queries of its partition, head by head. `q` has the rows
+    /// of these partitions, `[partitions·T, D]` or with a class token `[partitions·(T+1), D]`, `k` at least as many.
+    /// The class token counts as a query; the attention that it receives itself is left out.
     fn received_scores(
         &mut self,
         q: &Self::Buffer,
@@ -137,7 +137,8 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         patches: usize,
     ) -> Result<Self::Scores>;
-    /// Bidirectional attention inside each partition; `q` has all rows `[P·(T+1), D]`, or the kept ones `[kept, D]`.
+    /// Bidirectional attention inside each partition; `q` has all rows `[P·(T+1), D]`, or only the kept ones `[kept,
+    /// D]`.
     fn vision_attention(
         &mut self,
         q: &Self::Buffer,
@@ -168,8 +169,8 @@ pub trait AttentionOps: Executor {
         layer: usize,
         batch: &Self::Batch,
     ) -> Result<Self::Buffer>;
-    /// [`AttentionOps::rope_append`] and [`AttentionOps::attention`] of a decode step: of one new row of each sequence. `q` and `k` are
-    /// undefined afterwards.
+    /// [`AttentionOps::rope_append`] and [`AttentionOps::attention`] of a decode step, which has one new row of each
+    /// sequence. `q` and `k` are undefined afterwards.
     #[allow(clippy::too_many_arguments)]
     fn step_attention(
         &mut self,
@@ -206,18 +207,18 @@ pub trait RowOps: Executor {
     ) -> Result<Self::Buffer>;
     /// (x − mean) / √(variance + ε) · w + b, row by row.
     fn layer_norm(&mut self, x: &Self::Buffer, norm: &Norm<Self::Weight>) -> Result<Self::Buffer>;
-    /// x / √(mean of squares + ε) · w of each head in a row of heads as wide as w, in place.
+    /// RMSNorm of each head, in place: x / √(mean of squares + ε) · w, where a head is as wide as w.
     fn head_norm(&mut self, x: &mut Self::Buffer, norm: &Norm<Self::Weight>) -> Result<()>;
-    /// sum += factors ⊙ x, where the factors are one for each column.
+    /// sum += factors ⊙ x, with one factor for each column.
     fn scaled_add(
         &mut self,
         sum: &mut Self::Buffer,
         x: &Self::Buffer,
         factors: &Self::Weight,
     ) -> Result<()>;
-    /// Each `each` rows of `x` as one, where they lie.
+    /// Views each `each` consecutive rows of `x` as one row, without moving them.
     fn join(&mut self, x: Self::Buffer, each: usize) -> Self::Buffer;
-    /// The given rows of `x`.
+    /// Copies the given rows of `x`.
     fn gather(&mut self, x: &Self::Buffer, rows: &[usize]) -> Result<Self::Buffer>;
     /// Rows of the prompt: for each image the embeddings of the ids before it and its visual rows in decoder order, then
     /// the embeddings of `after`.
@@ -233,28 +234,28 @@ pub trait RowOps: Executor {
 
 /// The choice of visual rows before the decoder.
 pub trait SelectionOps: Executor {
-    /// Chooses what to keep, by the scores and rows that the plan needs.
+    /// Chooses the rows to keep, by the scores and rows that the plan needs.
     fn select(&mut self, plan: &select::Plan, evidence: Evidence<'_, Self>) -> Result<Self::Kept>;
-    /// What was chosen by this plan before. Scores are not there any more, and the rows are not gathered again.
+    /// Restores a choice that was made by this plan before, without its scores. Its rows are not gathered again.
     fn recall(&mut self, plan: &select::Plan, kept: &select::Kept) -> Result<Self::Kept>;
     /// The kept rows of `x` `[P·(T+1), D]` (of `[V, D]` where the plan uses projected rows): `[rows, D]`, patches
-    /// partition after partition, then rows beside them. Each is a copy, or a combination where the method merges. Of a
-    /// cell they are the rows of its patches, one after the other.
+    /// partition after partition, then rows that the method adds. Each is a copy, or a weighted sum where the method
+    /// merges. A cell of several patches gives their rows one after the other.
     fn gather_kept(&mut self, x: &Self::Buffer, kept: &Self::Kept) -> Result<Self::Buffer>;
-    /// Combinations of rows of `x`.
+    /// Weighted sums of rows of `x`.
     fn mix(&mut self, x: &Self::Buffer, mix: &select::Mix) -> Result<Self::Buffer>;
-    /// The kept patches, for the host.
+    /// Copies the choice to the host.
     fn kept(&mut self, kept: &Self::Kept) -> Result<select::Kept>;
-    /// The scores that the selection used, reduced over the heads, for the host.
+    /// Copies the scores that the selection used, reduced over the heads, to the host.
     fn scores(&mut self, kept: &Self::Kept) -> Result<select::Scores>;
 }
 
-/// The choice of visual rows behind a layer of the decoder (FastV).
+/// The choice of visual rows after a layer of the decoder (FastV).
 pub trait FastvOps: Executor {
-    /// Rows of a prompt that go on behind a layer: of the rows `among` the `keep` that its last row attends to most,
-    /// by the sum over heads (which ranks as their mean does) of the softmax over all keys, ties to the lower row; and
-    /// all others. The prompt is the one span of `batch` and begins its sequence; `q` is rotated, its keys are in the
-    /// cache. `keep` ≤ rows `among`.
+    /// Chooses the rows of a prompt that remain after a layer: the `keep` rows of `among` that its last row attends to
+    /// most, and all rows outside `among`. A row's score is its softmax weight over all keys, summed over the heads
+    /// (which ranks as their mean does); ties go to the lower row. The prompt is the only span of `batch` and starts
+    /// its sequence; `q` is rotated and its keys are in the cache. `keep` ≤ length of `among`.
     fn retain(
         &mut self,
         q: &Self::Buffer,
@@ -270,28 +271,28 @@ pub trait FastvOps: Executor {
         x: &Self::Buffer,
         retained: &Self::Retained,
     ) -> Result<Self::Buffer>;
-    /// Readies retained rows for the layers of a cache that has these `pages` for the sequence: in slots from 0 on, at
-    /// the positions that they have had all along. They must stay as long as the batch is used.
+    /// The batch of retained rows for the layers of a cache in which the sequence has these `pages`: in slots from 0
+    /// on, at their original positions. `retained` must live as long as the batch is used.
     fn retained_batch(&mut self, retained: &Self::Retained, pages: Vec<u32>)
     -> Result<Self::Batch>;
-    /// The retained rows' numbers in the prompt, ascending, for the host.
+    /// Copies the retained rows' numbers in the prompt, ascending, to the host.
     fn retained(&mut self, retained: &Self::Retained) -> Result<Vec<u32>>;
 }
 
-/// Rows of sequences that go through the decoder together.
+/// Batches of rows, and decode steps.
 pub trait BatchOps: Executor {
-    /// Readies rows that go through the layers of a cache together. `tokens` are their ids in a decode step, of which
-    /// every span has one row: one for each span. Without them every span is at its slots' own positions.
+    /// Prepares a batch of rows for the layers of a cache. In a decode step every span has one row, and `tokens` holds
+    /// the id of each. Otherwise `tokens` is empty, and each span's positions are its slots.
     fn batch(
         &mut self,
         cache: &Self::Cache,
         tokens: Vec<u32>,
         spans: Vec<Span>,
     ) -> Result<Self::Batch>;
-    /// Runs a decode step: logits `[spans, vocabulary]`. There is a batch for each cache, of the same tokens.
+    /// Runs a decode step: logits `[spans, vocabulary]`. There is one batch for each cache, all with the same tokens.
     ///
-    /// `work` does the same with all batches of as many tokens, so an executor may record it once and repeat what it
-    /// recorded. It waits for nothing and uploads nothing.
+    /// `work` must do the same for all batches with as many tokens, wait for nothing and upload nothing, so that an
+    /// executor may record it once and replay the recording.
     fn step(
         &mut self,
         batches: &[Self::Batch],
@@ -302,34 +303,34 @@ pub trait BatchOps: Executor {
 
 /// The choice of the next token.
 pub trait SampleOps: Executor {
-    /// One token for each row of logits; the pair holds the settings and the token's index in its answer.
+    /// Draws one token for each row of logits; each pair holds the settings and the token's index in its answer.
     fn sample(&mut self, logits: &Self::Buffer, how: &[(Sampling, usize)]) -> Result<Vec<u32>>;
 }
 
-/// Time: by stage, piece by piece, and at most.
+/// Time by stage, profiles of single operations, and ceilings.
 pub trait MeasureOps: Executor {
-    /// What follows belongs to `stage`.
+    /// Attributes the work that follows to `stage`.
     fn enter(&mut self, stage: Stage) -> Result<()>;
-    /// What follows belongs to this layer of the stage, until the next layer or stage: for a profiler.
+    /// Attributes the work that follows to this layer, until the next layer or stage: for a profiler.
     fn layer(&mut self, _: Option<usize>) {}
-    /// Records every piece of work from now on, timed one by one: for tables and timelines. Decode steps are not replayed
-    /// meanwhile.
+    /// Starts recording every kernel, copy or operation with its time, for tables and timelines. Decode steps are not
+    /// replayed meanwhile.
     fn profile(&mut self) -> Result<()>;
-    /// The recorded pieces, in order; ends the recording.
+    /// Ends the recording and returns what was recorded, in order.
     fn profiled(&mut self) -> Result<Vec<Entry>>;
-    /// Keeps, from now on, what the last row of the first sequence attends to in every layer of the decoder: for studies.
-    /// That takes memory which no plan counts; decode steps are not replayed meanwhile.
+    /// Starts recording the attention of the first sequence's last row in every layer of the decoder, for studies. This
+    /// takes memory that no plan counts; decode steps are not replayed meanwhile.
     fn record_attention(&mut self);
-    /// What was kept, layer after layer and pass after pass: of every key the softmax's weight, as the mean over heads.
-    /// Ends the recording.
+    /// Ends the recording of attention and returns it, layer after layer and pass after pass: the softmax weight of
+    /// every key, as the mean over heads.
     fn recorded_attention(&mut self) -> Vec<Vec<f32>>;
-    /// What the device can do at most, measured now.
+    /// Measures the highest throughput of the device.
     fn ceiling(&mut self) -> Result<Ceiling>;
-    /// Time spent by stage, as far as a stage has ended and all its work is done.
+    /// Time spent by stage, for stages that have ended and whose work is done.
     fn clock(&mut self) -> Result<&mut Clock>;
 }
 
-/// All of it: what [`crate::model`] runs on.
+/// All families: what [`crate::model`] runs on.
 pub trait Ops:
     MemoryOps
     + MatmulOps

@@ -1,4 +1,4 @@
-//! What memory an executor takes for an operation, as pure functions: the prediction and the executor ask the same.
+//! How much memory an executor takes for an operation, as pure functions that prediction and executor share.
 
 use super::arena::{Arena, Region, rounded};
 use super::cuda::{self, scratch};
@@ -9,29 +9,29 @@ use crate::format::{Dtype, Format, Formats};
 use crate::{Result, kv, select};
 use std::sync::Arc;
 
-/// How an executor takes memory.
+/// The memory model of an executor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Footprint {
-    /// Weights used where they are mapped, activations in f32, memory allocated piece by piece.
+    /// Weights used in the mapped files, activations in f32, each buffer allocated separately.
     Cpu {
         /// Format of keys and values.
         cache: Dtype,
     },
     /// Weights copied to the device, one block for all activations.
     Cuda {
-        /// The formats there.
+        /// The formats on the device.
         formats: Formats,
-        /// A library multiplies, which takes no epilogues.
+        /// Whether cuBLAS makes large products. It supports no epilogues.
         library: bool,
     },
 }
 
-/// Memory taken for a while.
+/// Memory in use, released when dropped.
 #[derive(Debug)]
 pub enum Hold {
-    /// By itself.
+    /// A separate allocation.
     Alone(Charge),
-    /// A part of the workspace.
+    /// A region of the workspace.
     Part(Region),
 }
 
@@ -52,7 +52,7 @@ impl Footprint {
         }
     }
 
-    /// Format of a matrix of weights that is stored in another.
+    /// Format on the device of a matrix of weights that is stored as `stored`.
     pub(super) fn weights(self, stored: Format) -> Format {
         match self {
             Self::Cpu { .. } => stored,
@@ -60,7 +60,7 @@ impl Footprint {
         }
     }
 
-    /// Takes `bytes`.
+    /// Takes `bytes` of memory.
     pub(super) fn hold(self, meter: &Arc<Meter>, arena: &Arena, bytes: usize) -> Hold {
         match self {
             Self::Cpu { .. } => Hold::Alone(meter.charge(Purpose::Workspace, bytes)),
@@ -68,7 +68,7 @@ impl Footprint {
         }
     }
 
-    /// Bytes taken for a weight; 0 when it is used where it is mapped.
+    /// Bytes taken for a weight; 0 when it is used in the mapped file.
     pub(super) fn weight(
         self,
         rows: usize,
@@ -85,7 +85,7 @@ impl Footprint {
         }
     }
 
-    /// Bytes of a cache and of what lies beside it.
+    /// Bytes of a cache and of the arrays allocated with it.
     pub(super) fn cache(self, shape: kv::Shape) -> usize {
         let pages = shape.elements() * self.cache_format().size();
         match self {
@@ -94,7 +94,7 @@ impl Footprint {
         }
     }
 
-    /// Numbers in a row of patches.
+    /// Numbers in a row of patches, with padding.
     pub(super) fn padded(self, cols: usize) -> usize {
         match self {
             Self::Cpu { .. } => cols,
@@ -102,7 +102,7 @@ impl Footprint {
         }
     }
 
-    /// The RMSNorm of `rows` is part of the products after it, with weights of these formats.
+    /// Whether the RMSNorm of `rows` rows is fused into the products after it, with weights of these formats.
     pub(super) fn fuses_norm(self, rows: usize, weights: &[Format]) -> bool {
         match self {
             Self::Cpu { .. } => false,
@@ -110,7 +110,8 @@ impl Footprint {
         }
     }
 
-    /// The gated product of `rows` with weights of these formats needs no buffer for its second factor.
+    /// Whether gate and up of `rows` rows, with weights of these formats, are multiplied in one kernel, without a
+    /// buffer for the second factor.
     pub(super) fn fuses_gate(self, rows: usize, weights: &[Format]) -> bool {
         match self {
             Self::Cpu { .. } => false,
@@ -118,7 +119,7 @@ impl Footprint {
         }
     }
 
-    /// Activations become integers in a pass before products with weights of this format.
+    /// Whether activations are quantized in a pass before products with weights of this format.
     pub(super) fn quantizes(self, weights: Format) -> bool {
         matches!(self, Self::Cuda { .. }) && cuda::matmul::quantizes(weights)
     }
@@ -127,7 +128,8 @@ impl Footprint {
         matches!(self, Self::Cuda { .. }).then(|| scratch::patches(pixels).bytes())
     }
 
-    /// Bytes beside products of `m` rows with weights of `cols` rows, made at the same time; `whole`: in one part.
+    /// Bytes of scratch for products of `m` rows with weights of `cols` rows, made in one launch; `whole`: without
+    /// split-K.
     pub(super) fn products_scratch(
         self,
         m: usize,
@@ -148,7 +150,7 @@ impl Footprint {
         }
     }
 
-    /// Bytes of scores on their way to a selection, head by head.
+    /// Bytes of scores for a selection, head by head.
     pub(super) fn scores(self, partitions: usize, heads: usize, patches: usize) -> usize {
         match self {
             Self::Cpu { .. } => partitions * heads * patches * size_of::<f32>(),
@@ -163,7 +165,7 @@ impl Footprint {
         }
     }
 
-    /// How often the scores of all queries are made for what patches receive.
+    /// How many times the scores of all queries are computed for [`super::AttentionOps::received_scores`].
     pub(super) fn received_passes(self) -> usize {
         match self {
             Self::Cpu { .. } => 1,
@@ -178,7 +180,7 @@ impl Footprint {
         }
     }
 
-    /// Bytes beside combinations of rows: what each is made of.
+    /// Bytes of scratch for weighted sums of rows: their sources and weights.
     pub(super) fn mix_scratch(self, rows: usize, sources: usize) -> Option<usize> {
         matches!(self, Self::Cuda { .. }).then(|| scratch::mix(rows, sources).bytes())
     }
@@ -195,7 +197,7 @@ impl Footprint {
         }
     }
 
-    /// The same of a decode step.
+    /// Bytes of scratch for attention in a decode step.
     pub(super) fn step_scratch(
         self,
         shape: kv::Shape,
@@ -211,7 +213,7 @@ impl Footprint {
         }
     }
 
-    /// Bytes that the scores of a prompt's rows take while `among` of them are ranked.
+    /// Bytes of scratch for ranking `among` rows of a prompt by attention.
     pub(super) fn retain_scratch(self, heads: usize, rows: usize, among: usize) -> usize {
         match self {
             Self::Cpu { .. } => cpu::last_row_scratch(rows),
@@ -227,7 +229,8 @@ impl Footprint {
         }
     }
 
-    /// Bytes beside these while it is made, of evidence so wide; what a host holds for a device is not the device's.
+    /// Bytes of scratch for making a selection from evidence of these widths; memory on the host does not count for a
+    /// device.
     pub(super) fn choosing(self, plan: &select::Plan, widths: Widths) -> Option<usize> {
         match self {
             Self::Cpu { .. } => Some(plan.scratch(widths.widest())),
@@ -235,7 +238,7 @@ impl Footprint {
         }
     }
 
-    /// Bytes of indices that go along with an operation.
+    /// Bytes of indices that an operation uploads.
     pub(super) fn indices(self, count: usize) -> Option<usize> {
         matches!(self, Self::Cuda { .. }).then_some(count * size_of::<u32>())
     }

@@ -1,48 +1,49 @@
-//! Cards by name: what their data sheets say, for plans without the card.
+//! GPUs by name, with the figures of their data sheets, for planning without the GPU.
 //!
-//! Rates are those of dense arithmetic at the boost clock, so no card keeps above them. Half precision counts with sums
-//! in single precision, which is how this crate's kernels add; GeForce cards do that at half the rate on their tensor
-//! cores, and the figure on their boxes is the other one.
+//! Rates are those of dense arithmetic at the boost clock: upper bounds. Half precision means sums in single precision,
+//! which is how this crate's kernels add; GeForce GPUs do that at half the rate that their data sheets advertise for
+//! tensor cores.
 
 use super::cost::Roofs;
 use super::cuda::matmul::Factors;
 use super::cuda::matmul::choose::Kernels;
 use crate::format::{Dtype, Format};
 
-/// A card.
+/// A GPU's data sheet.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gpu {
-    /// As typed.
+    /// The name by which it is listed.
     pub name: &'static str,
-    /// Compute capability: 61 is 6.1.
+    /// Compute capability: 61 means 6.1.
     pub capability: u32,
-    /// Bytes that a program sees in all (`cuDeviceTotalMem`), with ECC where the card comes with it: the smallest
-    /// of what drivers are known to tell, rounded down. Less than on the box.
+    /// Bytes of memory that a program sees (`cuDeviceTotalMem`), with ECC where it is on by default: the smallest
+    /// figure that drivers are known to report, rounded down. Less than the data sheet says.
     pub memory: usize,
-    /// The system lives in the same memory.
+    /// Whether the operating system uses the same memory.
     pub is_shared: bool,
-    /// Bytes a second.
+    /// Bytes per second.
     pub bandwidth: f64,
-    /// Operations a second in single precision, a multiply-add being two.
+    /// Operations per second in single precision, a multiply-add counting as two.
     pub fp32: f64,
-    /// The same on tensor cores in half precision, sums in single precision; `None`: the card has none.
+    /// Operations per second of tensor cores in half precision with sums in single precision; `None` where there are no
+    /// tensor cores.
     pub fp16: Option<f64>,
-    /// The same on 8-bit integers: `dp4a`, or tensor cores.
+    /// Operations per second on 8-bit integers, by `dp4a` or tensor cores.
     pub int8: f64,
-    /// Where arithmetic and bandwidth come from.
+    /// How the figures for arithmetic and bandwidth were derived.
     pub source: &'static str,
 }
 
-/// What the driver's context, the kernels, recorded graphs and libraries take beside what the planner counts: between
-/// 100 MB on Pascal and 500 MB on Hopper. One figure, so that what is said to fit does.
+/// Memory for the driver's context, kernels, recorded graphs and libraries, which the planner does not count: between
+/// 100 MB on Pascal and 500 MB on Hopper. One figure for all, on the safe side.
 pub const CONTEXT: usize = 512 << 20;
 
-/// What the system takes of a memory that it shares with the device, and a desktop on it.
+/// Memory that the operating system and a desktop take where they share it with the GPU.
 pub const SYSTEM: usize = 2 << 30;
 
 impl Gpu {
-    /// The GPU of that name, however it is written: `rtx-4090`, `RTX 4090`, `NVIDIA GeForce RTX 4090`. Where there are
-    /// several sizes of its memory, also those that are not listed here, the name says which.
+    /// Finds a GPU by name, however it is written: `rtx-4090`, `RTX 4090`, `NVIDIA GeForce RTX 4090`. Where a GPU was
+    /// sold with several sizes of memory, including sizes that are not listed here, the name must say which.
     pub fn named(name: &str) -> Option<&'static Self> {
         let typed = plain(name);
         GPUS.iter().find(|gpu| plain(gpu.name) == typed)
@@ -53,14 +54,15 @@ impl Gpu {
         self.memory - CONTEXT - if self.is_shared { SYSTEM } else { 0 }
     }
 
-    /// Whether the kernels of this crate multiply activations with weights of this format on tensor cores.
+    /// Whether this crate's kernels multiply activations with weights of this format on tensor cores.
     pub fn multiplies_on_tensor_cores(&self, weights: Format, activations: Dtype) -> bool {
         let kernels = Kernels::of(self.capability, Factors { weights, activations });
         self.fp16.is_some() && kernels.is_some_and(Kernels::multiply_on_tensor_cores)
     }
 
-    /// What bounds work on activations of this format. Where fp16 is not multiplied on tensor cores it is storage: it is
-    /// widened and multiplied in single precision. `library`: cuBLAS makes products of fp16, also on Volta's tensor cores.
+    /// Upper bounds for work on activations of this format. Where this crate's kernels have no tensor cores to use,
+    /// fp16 is only a storage format: numbers are widened and multiplied in single precision. `library`: cuBLAS makes
+    /// the fp16 products, on Volta's tensor cores too.
     pub fn roofs(&self, activations: Dtype, library: bool) -> Roofs {
         let flops = |tensor| self.fp16.filter(|_| tensor).unwrap_or(self.fp32);
         let own = |weights| self.multiplies_on_tensor_cores(weights, activations);
@@ -76,7 +78,7 @@ impl Gpu {
     }
 }
 
-/// A name without what is written in several ways: case, blanks, hyphens, the maker, the product line, a unit.
+/// Normalises a name: without case, blanks, hyphens, vendor, product line and unit.
 fn plain(name: &str) -> String {
     let words = name.to_lowercase();
     let words = words.split(|c: char| !c.is_ascii_alphanumeric()).map(|word| {
@@ -88,7 +90,8 @@ fn plain(name: &str) -> String {
     words.filter(|word| !known.contains(word)).collect()
 }
 
-/// GiB; GB/s; 10¹² operations a second in single precision, on tensor cores, on 8-bit integers.
+/// Arguments: name, compute capability, GiB, GB/s; 10¹² operations per second in single precision, on tensor cores, on
+/// 8-bit integers; source.
 const fn gpu(
     name: &'static str,
     capability: u32,
@@ -101,7 +104,7 @@ const fn gpu(
         name,
         capability,
         memory: (gib * (1u64 << 30) as f64) as usize,
-        // Tegra, of which this one generation is listed.
+        // Tegra: Orin is the only listed generation with shared memory.
         is_shared: capability == 87,
         bandwidth: bandwidth * 1e9,
         fp32: fp32 * 1e12,
@@ -111,7 +114,7 @@ const fn gpu(
     }
 }
 
-/// Every card that has a name here, from the oldest architecture to the newest.
+/// All listed GPUs, from the oldest architecture to the newest.
 #[rustfmt::skip]
 pub const GPUS: [Gpu; 22] = [
     gpu("p4",             61,   7.4,  192.0, [ 5.5,   0.0,   22.0], "data sheet"),
@@ -126,7 +129,7 @@ pub const GPUS: [Gpu; 22] = [
     gpu("a10",            86,  21.9,  600.0, [31.2, 125.0,  250.0], "data sheet"),
     gpu("rtx-3060",       86,  11.7,  360.0, [12.7,  25.5,  101.9], "28 multiprocessors at 1777 MHz"),
     gpu("rtx-3090",       86,  23.6,  936.0, [35.6,  71.0,  284.0], "GA102 white paper"),
-    // The Super modes of JetPack 6.2, the fastest there are.
+    // The Super modes of JetPack 6.2, the fastest that there are.
     gpu("orin-nano-8",    87,   7.4,  102.0, [ 2.1,  16.7,   33.4], "8 multiprocessors at 1020 MHz"),
     gpu("orin-nx-16",     87,  15.2,  102.4, [ 2.4,  19.2,   38.4], "8 multiprocessors at 1173 MHz"),
     gpu("agx-orin-64",    87,  61.3,  204.8, [ 5.3,  42.6,   85.2], "16 multiprocessors at 1300 MHz"),
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn integers_have_rates_of_their_own() {
-        // int4 is widened: multiplied as fp16 is. int8 by dp4a, four times fp32, or on tensor cores.
+        // int4 is widened and multiplied like fp16. int8 runs by dp4a at four times fp32, or on tensor cores.
         let rates = |name, dtype| {
             let Roofs { widened, integers, .. } = roofs(name, dtype, false);
             [widened / 1e12, integers / 1e12]
@@ -163,18 +166,18 @@ mod tests {
         assert_eq!(rates("v100-16", F16), [15.7, 62.8]);
         assert_eq!((rates("t4", F16), rates("t4", F32)), ([65.0, 130.0], [8.1, 130.0]));
         assert_eq!(rates("h200", F16), [989.0, 1979.0]);
-        // A library has no part in them, nor in attention.
+        // cuBLAS affects neither integer products nor attention.
         let (own, library) = (roofs("v100-16", F16, false), roofs("v100-16", F16, true));
         assert_eq!(Roofs { linear: own.linear, ..library }, own);
     }
 
     #[test]
     fn the_format_chooses_the_arithmetic() {
-        // fp16 is storage on Pascal, whoever multiplies.
+        // fp16 is only a storage format on Pascal, with cuBLAS too.
         assert_eq!([flops("p40", F16, false), flops("p40", F16, true)], [11.76, 11.76]);
         assert_eq!([flops("t4", F16, false), flops("t4", F32, false)], [65.0, 8.1]);
         assert_eq!([flops("h200", F16, false), flops("h200", F32, false)], [989.0, 67.0]);
-        // Kernels of this crate have no path for Volta's tensor cores, cuBLAS has.
+        // This crate has no kernels for Volta's tensor cores; cuBLAS has.
         assert_eq!([flops("v100-16", F16, false), flops("v100-16", F16, true)], [15.7, 125.0]);
         assert_eq!(flops("v100-16", F32, true), 15.7);
     }
@@ -195,19 +198,20 @@ mod tests {
         }
     }
 
-    /// Slips of the pen in the table: rates stand in the ratios that their generation has.
+    /// Guards against typing errors in the table: the rates must have the ratios of their generation.
     #[test]
     fn rates_agree_with_each_other() {
         for gpu in &GPUS {
             let Gpu { name, capability, bandwidth, fp32, fp16, int8, .. } = *gpu;
-            // The oldest that there is code for.
+            // The oldest architecture that has kernels.
             assert!(capability >= 61, "{name}");
             assert_eq!(fp16.is_some(), capability >= 70, "{name}");
             let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.03;
             match fp16 {
-                // Four products in the place of one.
+                // dp4a does four products in the time of one fp32 multiply-add.
                 _ if capability < 75 => assert!(near(int8, 4.0 * fp32), "{name}"),
-                // Twice as fast with 8 bits, four times where sums in single precision halve the rate.
+                // Tensor cores are twice as fast with 8 bits as with fp16, and four times where fp32 sums halve the
+                // rate.
                 Some(fp16) if name.starts_with("rtx") => assert!(near(int8, 4.0 * fp16), "{name}"),
                 Some(fp16) => assert!(near(int8, 2.0 * fp16), "{name}"),
                 None => unreachable!("all cards from 7.0 on have tensor cores"),

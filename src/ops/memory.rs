@@ -1,4 +1,4 @@
-//! Counting memory where it is taken.
+//! Memory accounting: a meter that counts allocations by purpose.
 
 use std::fmt::{self, Display};
 use std::sync::Arc;
@@ -11,11 +11,11 @@ pub enum Purpose {
     Weights = 0,
     /// Pages of keys and values.
     Kv = 1,
-    /// Activations and scratch.
+    /// Activations and scratch memory.
     Workspace = 2,
 }
 
-/// Bytes held at this moment and the most held at any moment, by purpose and together.
+/// Bytes in use now and the maximum so far, by purpose and in total.
 #[derive(Debug, Default)]
 pub struct Meter {
     held: [AtomicUsize; 3],
@@ -24,7 +24,7 @@ pub struct Meter {
     mapped: AtomicUsize,
 }
 
-/// Bytes taken; given back when dropped.
+/// Counted bytes; the count goes down again when this is dropped.
 #[derive(Debug)]
 pub struct Charge {
     meter: Arc<Meter>,
@@ -43,32 +43,32 @@ impl Meter {
         Charge { meter: self.clone(), purpose, bytes }
     }
 
-    /// Counts weight bytes that are used where the file is mapped.
+    /// Counts weight bytes that are used in the mapped file, without a copy.
     pub fn map(&self, bytes: usize) {
         self.mapped.fetch_add(bytes, Relaxed);
     }
 
-    /// Bytes held now for `purpose`.
+    /// Bytes in use now for `purpose`.
     pub fn held(&self, purpose: Purpose) -> usize {
         self.held[purpose as usize].load(Relaxed)
     }
 
-    /// The most bytes ever held for `purpose` since the last [`Meter::restart`].
+    /// The maximum of bytes in use for `purpose` since the last [`Meter::restart`].
     pub fn most(&self, purpose: Purpose) -> usize {
         self.most[purpose as usize].load(Relaxed)
     }
 
-    /// The most bytes held at one moment for all purposes since the last [`Meter::restart`].
+    /// The maximum of the total of bytes in use since the last [`Meter::restart`].
     pub fn peak(&self) -> usize {
         self.peak.load(Relaxed)
     }
 
-    /// Weight bytes used in place.
+    /// Weight bytes used in the mapped file.
     pub fn mapped(&self) -> usize {
         self.mapped.load(Relaxed)
     }
 
-    /// Forgets earlier maxima: what is held now is the new floor.
+    /// Resets the maxima to what is in use now.
     pub fn restart(&self) {
         let mut all = 0;
         for (most, held) in self.most.iter().zip(&self.held) {
@@ -86,7 +86,7 @@ impl Drop for Charge {
     }
 }
 
-/// Bytes as people read them, in a unit that suits their number.
+/// Displays a number of bytes in a unit that suits its size.
 #[derive(Debug, Clone, Copy)]
 pub struct Size(pub u64);
 
@@ -98,7 +98,7 @@ impl Display for Size {
         }
         let mut value = self.0 as f64 / 1024.0;
         let mut unit = 0;
-        // 1023.95 would be printed as 1024.0.
+        // 1023.95 would be rounded to 1024.0.
         while value >= 1023.95 && unit + 1 < UNITS.len() {
             value /= 1024.0;
             unit += 1;

@@ -1,8 +1,8 @@
-//! What an executor can compute: the only interface that [`crate::model`] uses.
+//! The operations that executors implement: the only interface that [`crate::model`] uses.
 //!
-//! Two executors compute ([`cpu::Cpu`] and `cuda::Cuda`), one only counts ([`count::Counter`]).
-//! Buffers are matrices of activations, row-major; weights are as the checkpoint stores them,
-//! `[out, in]`. Every operation allocates its result, so that counting allocations is counting memory.
+//! Two executors compute ([`cpu::Cpu`] and `cuda::Cuda`); one only counts work and memory ([`count::Counter`]). Buffers
+//! are row-major matrices of activations; weights are as the checkpoint stores them, `[out, in]`. Every operation
+//! allocates its result, so that counting allocations counts the memory.
 
 pub mod arena;
 pub mod ceiling;
@@ -28,16 +28,16 @@ pub use families::{
 };
 pub use saved::Saved;
 
-/// Sequences decoded together: up to this many rows an executor gives every row of a matrix product
-/// the bits it has alone.
+/// The most sequences decoded together. Up to this number of rows, an executor computes every row of a matrix product
+/// with the same bits as the row alone.
 pub const DECODE_ROWS: usize = 8;
 
-/// How a weight is used.
+/// How a weight is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Storage {
-    /// Factor of a matrix product or table of rows: stays as stored.
+    /// Factor of a matrix product, or table of rows: stays in its format.
     Matrix,
-    /// Bias, norm, position or newline: small, widened to f32 once.
+    /// Bias, norm, position or newline: small, so widened to f32 once.
     Vector,
 }
 
@@ -64,28 +64,28 @@ pub struct Norm<W> {
 /// Consecutive rows of one sequence inside a batch of rows.
 #[derive(Debug, Clone)]
 pub struct Span {
-    /// First row of the batch that belongs to the sequence.
+    /// Number of the span's first row in the batch.
     pub row: usize,
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Place of the first row in the sequence's cache, where the others follow it.
+    /// Slot of the first row in the sequence's cache; the others follow it.
     pub slot: usize,
-    /// Position of the first row in its sequence, by which it is rotated. It is beyond `slot` by the rows of the sequence
-    /// that this cache has never seen. The others follow it, but in the batch of [`FastvOps::retained_batch`], whose rows
-    /// keep the positions they had.
+    /// Position of the first row in its sequence, for the rotary embedding. It exceeds `slot` by the number of the
+    /// sequence's rows that are not in this cache. The other rows have the positions after it, except in a batch of
+    /// [`FastvOps::retained_batch`], whose rows keep their original positions.
     pub position: usize,
-    /// The sequence's pages, long enough for `slot + rows`.
+    /// The sequence's pages, enough for `slot + rows` slots.
     pub pages: Vec<u32>,
 }
 
 impl Span {
-    /// Keys that the last row of the span may see, its own included.
+    /// Number of keys that the last row of the span attends to, its own included.
     pub fn context(&self) -> usize {
         self.slot + self.rows
     }
 }
 
-/// A tensor as a matrix: the first dimension by all others; a vector is one row.
+/// Rows and columns of a tensor as a matrix: its first dimension, and the product of the others; a vector is one row.
 fn extent(shape: &[usize]) -> (usize, usize) {
     match shape {
         [rows, rest @ ..] if !rest.is_empty() => (*rows, rest.iter().product()),
@@ -95,31 +95,31 @@ fn extent(shape: &[usize]) -> (usize, usize) {
 
 /// Size of a buffer.
 pub trait Extent {
-    /// Rows.
+    /// Number of rows.
     fn rows(&self) -> usize;
     /// Numbers in a row.
     fn cols(&self) -> usize;
 }
 
-/// Layers of a cache.
+/// The number of layers in a cache.
 pub trait Layered {
-    /// Their number.
+    /// Number of layers.
     fn layers(&self) -> usize;
 }
 
-/// Rows of sequences on the host.
+/// A batch of rows, on the host.
 #[derive(Debug)]
 pub struct Batch {
-    /// Ids to embed, one for each span; or none.
+    /// One id for each span, for embedding; or none.
     pub tokens: Vec<u32>,
-    /// The sequences' rows.
+    /// The sequences' spans.
     pub spans: Vec<Span>,
-    /// Of each row: the position that it is rotated by.
+    /// Rotary position of each row.
     pub positions: Vec<usize>,
 }
 
 impl Batch {
-    /// Rows at the positions that the spans name.
+    /// A batch whose rows have the positions of their spans.
     pub fn new(tokens: Vec<u32>, spans: Vec<Span>) -> Self {
         let positions = spans.iter().flat_map(|s| s.position..s.position + s.rows).collect();
         Self { tokens, spans, positions }

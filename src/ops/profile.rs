@@ -1,39 +1,39 @@
-//! What an executor did, piece by piece: for tables of kernels and for timelines.
+//! Profiles: what an executor ran, one entry for each kernel, copy or operation.
 
 use super::clock::Stage;
 use super::cost::Cost;
 use std::borrow::Cow;
 use std::time::Duration;
 
-/// One piece of work: a kernel or a copy on a card, an operation on the CPU.
+/// A recorded kernel or copy on a GPU, or an operation on the CPU.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The kernel's name, or the operation's.
+    /// Name of the kernel or operation.
     pub name: Cow<'static, str>,
-    /// Where in a request it belongs.
+    /// The stage that it belongs to.
     pub stage: Stage,
-    /// Block of the stage's model, if it is part of one.
+    /// The layer that it belongs to, if any.
     pub layer: Option<usize>,
-    /// What it costs at least.
+    /// Lower bound of its work.
     pub cost: Cost,
-    /// When it began, from the start of the profile: by the device's clock on a card.
+    /// When it began, from the start of the profile; on a GPU by the device's clock.
     pub begin: Duration,
     /// How long it took, by the same clock.
     pub took: Duration,
 }
 
 impl Entry {
-    /// Whether it moves bytes and is no kernel or operation.
+    /// Whether it is a copy or clearing of memory, not a kernel or operation.
     pub fn is_copy(&self) -> bool {
         COPIES.contains(&&*self.name)
     }
 }
 
-/// Names of what a card's copy engines do.
+/// Entry name of a copy from the host to the device.
 pub const UPLOAD: &str = "copy to the device";
-/// The way back.
+/// Entry name of a copy from the device to the host.
 pub const DOWNLOAD: &str = "copy from the device";
-/// Bytes set to zero.
+/// Entry name of setting memory to zero.
 pub const CLEAR: &str = "clear";
 
 const COPIES: [&str; 3] = [UPLOAD, DOWNLOAD, CLEAR];

@@ -1,4 +1,4 @@
-//! From logits to a token, as a pure function that a device can repeat bit for bit in its choices.
+//! Sampling: from logits to a token, as a pure function whose choices a device can reproduce exactly.
 
 use crate::setters::setters;
 use crate::{Error, Result};
@@ -7,18 +7,19 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Sampling {
-    /// Logits are divided by it; 0 takes the most likely token and ignores the rest.
+    /// Divisor of the logits; 0 takes the most likely token and ignores the other settings except the penalty.
     pub temperature: f32,
-    /// Only the `top_k` most likely tokens may be drawn; 0 allows all.
+    /// Only the `top_k` most likely tokens may be drawn; 0 disables the filter.
     pub top_k: usize,
-    /// Only the most likely tokens that together reach this probability may be drawn; 1 allows all.
+    /// Only the most likely tokens that together reach this probability may be drawn; 1 disables the filter.
     pub top_p: f32,
-    /// Only tokens at least this many times as likely as the most likely one may be drawn; 0 allows all.
+    /// Only tokens at least this many times as likely as the most likely one may be drawn; 0 disables the filter.
     pub min_p: f32,
-    /// Before anything else, logits of tokens that the prompt or the answer has are divided by it, negative ones
-    /// multiplied; 1 changes nothing. Also where the most likely token is taken.
+    /// Applied before everything else, to the logits of tokens that occur in the prompt or the answer: positive ones
+    /// are divided by it, negative ones multiplied. 1 changes nothing. It also applies where the most likely token is
+    /// taken.
     pub repetition_penalty: f32,
-    /// Same seed, same draws.
+    /// The same seed gives the same draws.
     pub seed: u64,
 }
 
@@ -34,10 +35,10 @@ setters! {
 }
 
 impl Sampling {
-    /// Fails for values that are no sampling.
+    /// Checks that the values are in range.
     ///
     /// # Errors
-    /// [`Error::Request`] with the value.
+    /// [`Error::Request`] that names the value.
     pub fn check(&self) -> Result<()> {
         if !(self.temperature.is_finite() && self.temperature >= 0.0) {
             let t = self.temperature;
@@ -57,12 +58,12 @@ impl Sampling {
         Ok(())
     }
 
-    /// Whether tokens that came before are drawn less or more often.
+    /// Whether the repetition penalty changes anything.
     pub fn penalizes(&self) -> bool {
         self.repetition_penalty != 1.0
     }
 
-    /// Whether the kernels have all of it; else the host draws, from the same logits.
+    /// Whether the device kernels implement all of it; otherwise the host samples from the same logits.
     pub fn is_on_devices(&self) -> bool {
         !self.penalizes() && (self.min_p == 0.0 || self.temperature == 0.0)
     }
@@ -81,7 +82,7 @@ impl Default for Sampling {
     }
 }
 
-/// Index of the largest logit, the lowest one of equals; `None` when a logit is not finite.
+/// Index of the largest logit, the lowest index among equals; `None` when a logit is not finite.
 pub fn greedy(logits: &[f32]) -> Option<u32> {
     let mut best = 0;
     for (i, &x) in logits.iter().enumerate() {
@@ -95,8 +96,7 @@ pub fn greedy(logits: &[f32]) -> Option<u32> {
     (!logits.is_empty()).then_some(best as u32)
 }
 
-/// Makes the logits of tokens that were there before less likely, or more for a penalty below 1. `before` has no token
-/// twice.
+/// Applies the repetition penalty to the logits of tokens that occurred `before`, which must be distinct.
 pub fn penalize(logits: &mut [f32], penalty: f32, before: impl IntoIterator<Item = u32>) {
     for token in before {
         if let Some(logit) = logits.get_mut(token as usize) {
@@ -105,7 +105,7 @@ pub fn penalize(logits: &mut [f32], penalty: f32, before: impl IntoIterator<Item
     }
 }
 
-/// Draws token number `step` of an answer; `None` when a logit is not finite. The penalty is for [`penalize`], before.
+/// Draws token number `step` of an answer; `None` when a logit is not finite. [`penalize`] is to be applied before.
 ///
 /// Order of the filters as in transformers: temperature, top-k, top-p, min-p. The draw walks the
 /// remaining tokens from the most likely one (the lower index first among equals).
@@ -123,12 +123,12 @@ pub fn draw(logits: &[f32], sampling: &Sampling, step: usize) -> Option<u32> {
             return Some(index);
         }
     }
-    // Rounding can leave a crumb after the last token.
+    // Rounding can leave a remainder of 0 or more after the last token.
     Some(order[weights.len() - 1])
 }
 
-/// The tokens that may be drawn, the most likely first, and their weights, the first one's being 1; more tokens than
-/// weights may be given back. All logits are finite, `best` is the index of the largest.
+/// The tokens that may be drawn, the most likely first, and their weights relative to the first one's. There may be
+/// more tokens than weights. All logits must be finite; `best` is the index of the largest.
 fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> (Vec<u32>, Vec<f64>) {
     let mut order: Vec<u32> = (0..logits.len() as u32).collect();
     let rank =
@@ -142,7 +142,7 @@ fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> (Vec<u32>, Vec<
     let weigh =
         |&i: &u32| ((f64::from(logits[i as usize]) - top) / f64::from(sampling.temperature)).exp();
     let least = f64::from(sampling.min_p);
-    // What min-p leaves out need not be sorted, where top-p does not count it.
+    // Without top-p, tokens below the min-p limit need not be sorted.
     if least > 0.0 && sampling.top_p >= 1.0 {
         order.retain(|i| weigh(i) >= least);
     }
@@ -163,7 +163,7 @@ fn candidates(logits: &[f32], best: u32, sampling: &Sampling) -> (Vec<u32>, Vec<
     (order, weights)
 }
 
-/// A number in [0, 1) that depends on `seed` and `counter` alone, with 53 random bits.
+/// A number in [0, 1) with 53 random bits that depends on `seed` and `counter` alone.
 fn uniform(seed: u64, counter: u64) -> f64 {
     let [low, high, ..] = philox([counter as u32, (counter >> 32) as u32, 0, 0], seed);
     let bits = (u64::from(high) << 32 | u64::from(low)) >> 11;
@@ -240,8 +240,7 @@ mod tests {
         assert_eq!(draw(&[1.0, 2.0], &cold, 3), Some(1));
     }
 
-    /// Which tokens transformers' logits processors leave of drawn logits, and their probabilities
-    /// (tools/fixtures/sampling.py).
+    /// Which tokens transformers' logits processors leave, and their probabilities (tools/fixtures/sampling.py).
     #[test]
     fn what_may_be_drawn_is_what_transformers_draws_from() {
         let text = include_str!("../../tests/fixtures/sampling/processors.json");

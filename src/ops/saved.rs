@@ -1,10 +1,10 @@
-//! Rows of activations that were brought to the host, to be put back.
+//! Activations that were copied to the host, to be restored later.
 
 use super::Extent;
 #[cfg(feature = "cuda")]
 use half::f16;
 
-/// A copy of a buffer of activations, in its own format.
+/// A host copy of a buffer of activations, in the buffer's format.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Saved {
     rows: usize,
@@ -12,11 +12,11 @@ pub struct Saved {
     pub(super) numbers: Numbers,
 }
 
-/// Row-major.
+/// The numbers, row-major.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Numbers {
     F32(Vec<f32>),
-    /// As a GPU may have them.
+    /// The format of a GPU's activations.
     #[cfg(feature = "cuda")]
     F16(Vec<f16>),
 }
@@ -26,7 +26,7 @@ impl Saved {
         Self { rows, cols, numbers }
     }
 
-    /// Bytes that it takes.
+    /// Bytes of the copy.
     pub fn bytes(&self) -> usize {
         match &self.numbers {
             Numbers::F32(numbers) => size_of_val(&numbers[..]),

@@ -1,4 +1,4 @@
-//! Attention.
+//! Attention on the counting executor.
 
 use super::{Cache, Counter, Planned, Rows, Scores, Size};
 use crate::Result;
@@ -96,7 +96,7 @@ impl AttentionOps for Counter {
 }
 
 impl Counter {
-    /// Causal attention that takes so much beside its result.
+    /// Counts causal attention that needs `scratch` bytes beside its result.
     fn attend(&mut self, q: &Size, cache: &Cache, batch: &Rows, scratch: Option<usize>) -> Size {
         let (shape, spans) = (cache.shape, &batch.batch.spans);
         let out = self.buffer(q.rows, q.cols);

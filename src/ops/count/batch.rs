@@ -1,4 +1,4 @@
-//! Batches of rows, decode steps, and the next token.
+//! Batches of rows, decode steps and sampling on the counting executor.
 
 use super::{Cache, Counter, Rows, Size};
 use crate::Result;

@@ -1,4 +1,4 @@
-//! Matrix products with weights.
+//! Matrix products with weights on the counting executor.
 
 use super::{Counter, Shape, Size};
 use crate::Result;
@@ -69,7 +69,8 @@ impl Counter {
         self.products(x, &[layer], cost::linear);
     }
 
-    /// Products of the same rows: at the same time, or one after another with the same memory.
+    /// Counts products of the same rows. Whether they run in one launch or one after another, they need the same
+    /// memory.
     fn products(&mut self, x: &Size, layers: &[&Linear<Shape>], of: cost::Product) {
         let Some(Linear { weight: Shape { cols: k, format, .. }, .. }) = layers.first() else {
             return;
@@ -91,7 +92,7 @@ impl Counter {
         }
     }
 
-    /// The norm before products: a pass of its own, unless these take it along.
+    /// Counts the norm before products as a pass of its own, unless the products fuse it.
     fn norm(&mut self, x: &Size, layers: &[&Linear<Shape>]) -> Option<Size> {
         let formats: Vec<_> = layers.iter().map(|layer| layer.weight.format).collect();
         let fused = self.footprint.fuses_norm(x.rows, &formats);

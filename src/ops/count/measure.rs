@@ -1,4 +1,4 @@
-//! Time, which nothing takes here.
+//! Time on the counting executor: there is none.
 
 use super::Counter;
 use crate::ops::MeasureOps;

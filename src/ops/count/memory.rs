@@ -1,4 +1,4 @@
-//! Weights, caches and memory.
+//! Weights, caches and memory on the counting executor.
 
 use super::{Cache, Counter, Planned, Retained, Rows, Scores, Shape, Size};
 use crate::checkpoint::Tensor;
@@ -60,7 +60,7 @@ impl MemoryOps for Counter {
 }
 
 impl Counter {
-    /// A weight of a checkpoint that does not exist.
+    /// Counts a weight without a checkpoint.
     pub fn imagine(
         &mut self,
         shape: &[usize],

@@ -1,4 +1,5 @@
-//! The executor that computes nothing: it adds up operations, bytes and memory of what would run.
+//! The counting executor. It computes nothing: it adds up the operations, traffic and memory of the work that would
+//! run.
 //!
 //! Model code runs on it unchanged, so that the prediction cannot drift from the work.
 
@@ -22,7 +23,7 @@ use crate::format::Dtype;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Counts for an executor.
+/// Counts the work of another executor.
 #[derive(Debug)]
 pub struct Counter {
     meter: Arc<Meter>,
@@ -30,12 +31,13 @@ pub struct Counter {
     costs: BTreeMap<(Stage, Kind), Cost>,
     footprint: Footprint,
     arena: Arena,
-    /// Products are made in one part: since a selection that may keep fewer rows than planned, until the first token.
+    /// Products are made without split-K: from a selection that may keep fewer rows than planned, until the first
+    /// token.
     whole: bool,
 }
 
 impl Counter {
-    /// A counter for an executor that takes memory like this.
+    /// A counter for an executor with this memory model.
     pub fn new(footprint: Footprint) -> Self {
         let meter = Arc::default();
         let arena = Arena::planning(&meter);
@@ -49,18 +51,17 @@ impl Counter {
         }
     }
 
-    /// What was counted of one kind in one stage.
+    /// The cost counted for one kind of work in one stage.
     pub fn cost(&self, stage: Stage, kind: Kind) -> Cost {
         self.costs.get(&(stage, kind)).copied().unwrap_or_default()
     }
 
-    /// Everything that was counted, by stage and kind.
+    /// All counted costs, by stage and kind.
     pub fn costs(&self) -> impl Iterator<Item = (Stage, Kind, Cost)> + '_ {
         self.costs.iter().map(|(&(stage, kind), &cost)| (stage, kind, cost))
     }
 
-    /// Forgets what was counted and earlier maxima of memory. `workspace`: what the executor has taken already and
-    /// keeps.
+    /// Resets costs and memory maxima. `workspace`: the size that the executor has allocated already and keeps.
     pub fn restart(&mut self, workspace: usize) {
         self.costs.clear();
         self.whole = false;
@@ -76,7 +77,7 @@ impl Counter {
         self.sized(rows, cols, self.footprint.activations())
     }
 
-    /// Logits are f32 everywhere.
+    /// A result in f32, whatever the format of activations: logits.
     fn wide(&self, rows: usize, cols: usize) -> Size {
         self.sized(rows, cols, Dtype::F32)
     }

@@ -1,4 +1,4 @@
-//! Operations on rows.
+//! Operations on rows on the counting executor.
 
 use super::{Counter, Rows, Shape, Size};
 use crate::Result;

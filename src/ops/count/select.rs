@@ -1,4 +1,4 @@
-//! The choice of visual rows, before the decoder and inside it.
+//! Selection, before the decoder and inside it, on the counting executor.
 
 use super::{Cache, Counter, Planned, Retained, Rows, Size};
 use crate::Result;

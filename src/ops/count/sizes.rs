@@ -1,4 +1,4 @@
-//! What is counted instead of being there.
+//! The counting executor's buffers, weights and caches: sizes without content.
 
 use crate::format::Format;
 use crate::kv;
@@ -6,7 +6,7 @@ use crate::ops::footprint::Hold;
 use crate::ops::memory::Charge;
 use crate::ops::{Batch, Chosen, Extent, Layered};
 
-/// A buffer that is not there.
+/// Size of a buffer.
 #[derive(Debug)]
 pub struct Size {
     pub(super) rows: usize,
@@ -24,7 +24,7 @@ impl Extent for Size {
     }
 }
 
-/// A weight that is not there.
+/// Size of a weight.
 #[derive(Debug)]
 pub struct Shape {
     pub(super) rows: usize,
@@ -33,7 +33,7 @@ pub struct Shape {
     pub(super) _charge: Option<Charge>,
 }
 
-/// A cache that is not there.
+/// Size of a cache.
 #[derive(Debug)]
 pub struct Cache {
     pub(super) shape: kv::Shape,
@@ -46,20 +46,20 @@ impl Layered for Cache {
     }
 }
 
-/// Scores that are not there.
+/// Size of scores.
 #[derive(Debug)]
 pub struct Scores {
     pub(super) _hold: Hold,
 }
 
-/// A selection before its scores: sizes as planned.
+/// Sizes of a planned selection.
 #[derive(Debug)]
 pub struct Planned {
     pub(super) rows: usize,
-    /// Rows that each is taken from.
+    /// Source rows of each kept row.
     pub(super) each: usize,
     pub(super) newlines: usize,
-    /// Of combinations at most.
+    /// The most source rows of weighted sums.
     pub(super) sources: usize,
     pub(super) _hold: Hold,
 }
@@ -78,14 +78,14 @@ impl Chosen for Planned {
     }
 }
 
-/// A batch that is not there.
+/// Size of a batch.
 #[derive(Debug)]
 pub struct Rows {
     pub(super) batch: Batch,
     pub(super) _hold: Option<Hold>,
 }
 
-/// Retained rows: their number, as planned.
+/// Number of retained rows, as planned.
 #[derive(Debug)]
 pub struct Retained {
     pub(super) rows: usize,
