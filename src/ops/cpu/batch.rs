@@ -1,4 +1,4 @@
-//! Batches of rows and decode steps.
+//! Batches of rows and decode steps on the CPU.
 
 use super::Cpu;
 use super::buffer::Buffer;

@@ -29,7 +29,7 @@ impl Extent for Buffer {
 }
 
 impl Buffer {
-    /// Each `each` rows as one.
+    /// Views each `each` consecutive rows as one row.
     pub(super) fn joined(self, each: usize) -> Self {
         Self { rows: self.rows / each, cols: self.cols * each, ..self }
     }
@@ -48,7 +48,7 @@ impl Buffer {
     }
 }
 
-/// Bytes taken for a weight; 0 when it is used where it is mapped.
+/// Bytes allocated for a weight; 0 when it is used in the mapped file.
 pub(crate) fn weight_bytes(
     rows: usize,
     cols: usize,
@@ -63,7 +63,7 @@ pub(crate) fn weight_bytes(
     }
 }
 
-/// A weight: in the mapped file, or copied because it is small or lies unaligned in the file.
+/// A weight: used in the mapped file, or copied because it is small or unaligned in the file.
 #[derive(Debug)]
 pub struct Weight {
     data: Data,
@@ -77,7 +77,7 @@ pub struct Weight {
 #[derive(Debug)]
 enum Data {
     Mapped(Tensor),
-    /// Words, so that numbers of every format are aligned.
+    /// 32-bit words, so that numbers of every format are aligned.
     Copied(Vec<u32>),
     Vector(Vec<f32>),
 }
@@ -110,7 +110,7 @@ impl Weight {
         })
     }
 
-    /// Its rows as they are stored.
+    /// The rows in their stored format.
     pub(super) fn matrix(&self) -> Matrix<'_> {
         let bytes = match &self.data {
             Data::Mapped(tensor) => tensor.bytes(),
@@ -120,12 +120,12 @@ impl Weight {
         Matrix::new(self.format, bytes, self.rows, self.cols)
     }
 
-    /// Its format.
+    /// The stored format.
     pub(super) fn format(&self) -> Format {
         self.format
     }
 
-    /// Bytes of all numbers.
+    /// Size in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.format.bytes(self.rows, self.cols)
     }
@@ -133,7 +133,7 @@ impl Weight {
     /// The numbers of a vector.
     ///
     /// # Errors
-    /// When the weight was taken as a matrix.
+    /// When the weight was loaded as a matrix.
     pub(super) fn vector(&self) -> Result<&[f32]> {
         match &self.data {
             Data::Vector(numbers) => Ok(numbers),
@@ -142,7 +142,7 @@ impl Weight {
     }
 }
 
-/// Attention of class tokens, head by head.
+/// Attention of class tokens to patches, head by head.
 #[derive(Debug)]
 pub struct Scores {
     /// `[partitions · heads, T]`.
@@ -151,7 +151,7 @@ pub struct Scores {
 }
 
 impl Scores {
-    /// `[partitions, T]`, the heads become one as a plan has it.
+    /// `[partitions, T]`, reduced over the heads as the plan says.
     pub(super) fn of(&self, plan: &select::Plan) -> Vec<f32> {
         let scores = plan.needs.heads.scores(&self.rows.data, self.heads, self.rows.cols);
         plan.geometry.pooled(scores)
@@ -162,25 +162,25 @@ impl Scores {
 #[derive(Debug)]
 pub struct Kept {
     pub(super) kept: select::Kept,
-    /// First kept row of each partition, and their number at the end.
+    /// First kept row of each partition, then the number of all kept rows.
     pub(super) offsets: Vec<usize>,
-    /// Rows of the kept patches where they are taken from, partition after partition.
+    /// The source rows of the kept patches, partition after partition.
     pub(super) rows: Vec<usize>,
-    /// How many of them a kept patch is made of.
+    /// Number of source rows of each kept patch.
     pub(super) each: usize,
-    /// For each row of the prompt the kept row that goes there; `None` is a newline.
+    /// For each visual row of the prompt the kept row that goes there; `None` is a newline.
     pub(super) slots: Vec<Option<usize>>,
     pub(super) scores: select::Scores,
     _charge: Charge,
 }
 
-/// Bytes of a selection: its scores, and what its rows are made of.
+/// Bytes of a selection: its scores, and its weighted sums.
 pub(crate) fn kept_bytes(plan: &select::Plan) -> usize {
     plan.scores().iter().sum::<usize>() * size_of::<f32>() + plan.mix_bytes()
 }
 
 impl Kept {
-    /// What the plan made of these scores and whatever else it looked at.
+    /// A selection that was made from these scores.
     pub(super) fn new(
         meter: &Arc<Meter>,
         plan: &select::Plan,

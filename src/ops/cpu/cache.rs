@@ -1,4 +1,4 @@
-//! Keys and values in pages of f32 or f16.
+//! The paged KV cache in f32 or f16.
 
 use super::buffer::Buffer;
 use super::numbers::Numbers;
@@ -15,7 +15,7 @@ use half::slice::HalfFloatSliceExt;
 use std::collections::TryReserveError;
 use std::sync::Arc;
 
-/// The cache of all layers.
+/// The cache of all its layers.
 #[derive(Debug)]
 pub struct Cache {
     pub(super) shape: Shape,
@@ -29,7 +29,7 @@ enum Data {
     F16(Vec<f16>),
 }
 
-/// So many zeros, or the refusal of a system that has no memory for them.
+/// A vector of `count` zeros; fails without a panic when the system has no memory for them.
 fn zeros<T: Clone>(count: usize, zero: T) -> std::result::Result<Vec<T>, TryReserveError> {
     let mut all = Vec::new();
     all.try_reserve_exact(count)?;
@@ -63,7 +63,7 @@ impl Cache {
         }
     }
 
-    /// Puts row `i` of `x` into slot `span.slot + i` of the span's sequence, head by head.
+    /// Writes row `i` of `x` to slot `span.slot + i` of the span's sequence, head by head.
     pub(super) fn write(&mut self, layer: usize, span: &Span, values: bool, x: &Buffer) {
         let (shape, width) = (self.shape, self.shape.head_dim);
         for i in 0..span.rows {
@@ -81,7 +81,7 @@ impl Cache {
         }
     }
 
-    /// One head's keys or values in the first `slots` of a page, where they lie.
+    /// One head's keys or values in the first `slots` of a page, without a copy.
     pub(super) fn block(
         &self,
         layer: usize,
@@ -98,7 +98,7 @@ impl Cache {
         }
     }
 
-    /// One head's values in the first slots of a sequence, as many as `out` holds.
+    /// Copies one head's values of the first slots of a sequence, as many as `out` holds.
     pub(super) fn values(
         &self,
         isa: Isa,
@@ -113,8 +113,8 @@ impl Cache {
         }
     }
 
-    /// One head's keys in the first slots of a sequence, a column each, as many as a row of `out` holds; `block` has
-    /// place for those of a page.
+    /// Copies one head's keys of the first slots of a sequence, transposed: a column for each key, as many as a row of
+    /// `out` holds. `block` is scratch for the keys of a page.
     pub(super) fn keys_transposed(
         &self,
         isa: Isa,

@@ -1,4 +1,4 @@
-//! What this machine's processors can do at most, measured.
+//! Measures the highest throughput of this machine's processors.
 
 use super::simd::Isa;
 use crate::ops::ceiling::Ceiling;
@@ -7,12 +7,12 @@ use std::time::Instant;
 
 /// Numbers read to measure the bandwidth, 256 MiB: more than any cache holds.
 const READ: usize = 32 << 20;
-/// Multiply-adds of a thread that measure the arithmetic: some ten milliseconds.
+/// Multiply-adds per thread to measure the arithmetic: some ten milliseconds.
 const MULTIPLY_ADDS: usize = 1 << 29;
 const TIMES: usize = 5;
 
-/// The best of several readings of memory by all threads, and of multiply-adds in their registers by each instruction
-/// set that the machine has.
+/// The best of several measurements: reading memory with all threads, and multiply-adds in registers with each
+/// instruction set of the machine.
 pub(super) fn measure() -> Ceiling {
     let arithmetic = Isa::all().into_iter().map(flops_per_second);
     Ceiling {
@@ -32,7 +32,7 @@ fn fastest(mut work: impl FnMut()) -> f64 {
 }
 
 fn bytes_per_second() -> f64 {
-    // Written, so that every page is there.
+    // Initialised with values, so that every page is present.
     let numbers: Vec<u64> = (0..READ as u64).collect();
     let share = READ.div_ceil(rayon::current_num_threads());
     let seconds = fastest(|| {

@@ -1,14 +1,14 @@
-//! Writing columns of one buffer from several threads.
+//! Lets several threads write different columns of one buffer.
 
 use super::buffer::Buffer;
 
-/// The base address of a buffer of which each thread writes columns of its own.
+/// The base address of a buffer in which each thread writes its own columns.
 #[derive(Clone, Copy)]
 pub(super) struct Columns(*mut f32);
 
-// SAFETY: an address alone does nothing; each write through it shows at its place that no other thread writes there.
+// SAFETY: holding the address does nothing; every write through it states why no other thread writes there.
 unsafe impl Sync for Columns {}
-// SAFETY: as above.
+// SAFETY: as for `Sync`.
 unsafe impl Send for Columns {}
 
 impl Columns {

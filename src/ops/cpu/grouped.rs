@@ -1,17 +1,17 @@
-//! Weights whose numbers share a scale in groups, read as f32: int4, int4 with zero points, int8. Each number is its code,
-//! less what stands for 0, times the scale of its group, exactly.
+//! Weights whose numbers share a scale in groups, read as f32: int4, int4 with zero points, int8. A number is its code,
+//! less the group's zero point, times the group's scale; f32 holds that exactly.
 
 use super::simd::{Isa, Nibbles};
 use crate::format::Format;
 use half::f16;
 use std::ops::Range;
 
-/// A matrix of integers in groups.
+/// A matrix of integers with a scale for each group.
 #[derive(Debug, Clone, Copy)]
 pub struct Grouped<'a> {
     format: Format,
     scales: &'a [f16],
-    /// Zero points, or nothing where the format has one of its own.
+    /// Zero points; empty where the format has a fixed one.
     zeros: &'a [u8],
     codes: &'a [u8],
     cols: usize,
@@ -19,14 +19,16 @@ pub struct Grouped<'a> {
 }
 
 impl<'a> Grouped<'a> {
-    /// From scales, zero points and codes, one after the other, as `format` has them.
+    /// A matrix from `bytes` that hold scales, zero points and codes, one array after the other, in the order of
+    /// `format`.
     pub fn new(format: Format, bytes: &'a [u8], rows: usize, cols: usize, group: usize) -> Self {
         let (scales, rest) = bytes.split_at(format.scales(rows, cols) * size_of::<f16>());
         let (zeros, codes) = rest.split_at(format.zeros(rows, cols));
         Self { format, scales: bytemuck::cast_slice(scales), zeros, codes, cols, group }
     }
 
-    /// sums[i] = Σ x[i·stride + j] · row[j], read as it lies; `false` where there are no loops for that.
+    /// sums[i] = Σ x[i·stride + j] · row[j], widened in registers. Returns `false`, without a result, where this format
+    /// has no such loops.
     pub fn dots(&self, isa: Isa, row: usize, x: &[f32], stride: usize, sums: &mut [f32]) -> bool {
         if let Format::W8A16 { .. } = self.format {
             return false;
@@ -41,7 +43,7 @@ impl<'a> Grouped<'a> {
         isa.nibble_dots(w, x, stride, sums)
     }
 
-    /// Rows as f32.
+    /// Widens rows to f32.
     pub fn widen(&self, rows: Range<usize>, out: &mut [f32]) {
         let groups = rows.start * self.cols / self.group..rows.end * self.cols / self.group;
         let bytes = self.format.code_bytes(1, self.cols);
@@ -50,7 +52,7 @@ impl<'a> Grouped<'a> {
         let part = Part { scales: &self.scales[groups], zeros, codes, group: self.group };
         #[cfg(target_arch = "x86_64")]
         if std::is_x86_feature_detected!("avx2") {
-            // SAFETY: the instructions are there.
+            // SAFETY: the instruction set was detected.
             unsafe { part.widen_avx2(self.format, out) };
             return;
         }
@@ -58,7 +60,7 @@ impl<'a> Grouped<'a> {
     }
 }
 
-/// Whole rows.
+/// Consecutive rows.
 struct Part<'a> {
     scales: &'a [f16],
     zeros: &'a [u8],
@@ -67,7 +69,7 @@ struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// The loops below, compiled for wider registers.
+    /// [`Part::widen`], compiled for AVX2.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2")]
     fn widen_avx2(&self, format: Format, out: &mut [f32]) {
@@ -97,7 +99,7 @@ impl Part<'_> {
     }
 }
 
-/// Two codes in a byte, the first in its lower half; a group is a multiple of 32.
+/// Two codes in a byte, the first in its lower half. A group is a multiple of 32 numbers.
 #[inline(always)]
 fn nibbles(codes: &[u8], scale: f32, zero: i8, out: &mut [f32]) {
     for (codes, out) in codes.as_chunks::<16>().0.iter().zip(out.as_chunks_mut::<32>().0) {
@@ -128,7 +130,7 @@ mod tests {
                 bytes.extend((0..rows * cols / 2).map(|i| code(2 * i) | code(2 * i + 1) << 4));
             }
             assert_eq!(bytes.len(), format.bytes(rows, cols));
-            // Aligned, as weights are kept.
+            // Aligned like the weights of a model.
             let mut words = vec![0u32; bytes.len().div_ceil(4)];
             bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(&bytes);
             let matrix = Grouped::new(

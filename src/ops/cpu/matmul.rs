@@ -1,4 +1,4 @@
-//! Matrix products with weights that stay as the checkpoint stores them.
+//! Matrix products with weights in their stored format.
 
 use super::buffer::{Buffer, Weight};
 use super::columns::Columns;
@@ -17,10 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Rows of weights widened at a time for a matrix product.
+/// Rows of weights that a thread widens at a time.
 const PANEL: usize = 128;
 
-/// Bytes of scratch that a product of `[m, k]` with `[n, k]ᵀ` takes.
+/// Bytes of scratch for a product of `[m, k]` with `[n, k]ᵀ`.
 pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, weights: Format) -> usize {
     let threads = rayon::current_num_threads();
     let numbers = match weights {
@@ -33,10 +33,10 @@ pub(crate) fn scratch_bytes(m: usize, n: usize, k: usize, weights: Format) -> us
     numbers * size_of::<f32>()
 }
 
-/// The factor of the quick GELU's exponent.
+/// The factor in the sigmoid of the quick GELU, x · sigmoid(1.702 · x).
 const QUICK: f32 = 1.702;
 
-/// What happens to a product before it is stored.
+/// How a product is stored.
 #[derive(Clone, Copy)]
 pub(super) enum Epilogue {
     /// out = f(product + bias).
@@ -134,7 +134,7 @@ impl Cpu {
     }
 }
 
-/// out ⟵ x·Wᵀ + b by the epilogue; `out` is `[m, n]`.
+/// Stores x·Wᵀ in `out` `[m, n]` as the epilogue says.
 pub(super) fn linear(
     meter: &Arc<Meter>,
     x: &Buffer,
@@ -163,7 +163,7 @@ fn finish(value: f32, old: f32, bias: f32, epilogue: Epilogue) -> f32 {
     }
 }
 
-/// One stored row at a time, widened in registers, against all rows of `x`.
+/// Multiplies one stored row at a time, widened in registers, with all rows of `x`.
 fn by_dots(x: &Buffer, w: Matrix<'_>, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
     let (m, n, k) = (x.rows(), out.cols(), x.cols());
     let isa = Isa::best();
@@ -182,7 +182,7 @@ fn by_dots(x: &Buffer, w: Matrix<'_>, bias: Option<&[f32]>, out: &mut Buffer, ep
     }
 }
 
-/// Panels of stored rows, each widened into its thread's buffer and multiplied by `gemm`.
+/// Widens panels of stored rows into a buffer for each thread, and multiplies them with `gemm`.
 fn by_panels(
     x: &Buffer,
     w: Matrix<'_>,
@@ -195,7 +195,7 @@ fn by_panels(
     let base = Columns::of(out);
     let isa = Isa::best();
     let panels = n.div_ceil(PANEL);
-    // As many takers as threads, so that there is one buffer per thread and no more.
+    // One task for each thread, so that there is one buffer for each thread.
     let next = AtomicUsize::new(0);
     let threads = rayon::current_num_threads().min(panels);
     (0..threads).into_par_iter().for_each(|_| {
@@ -266,7 +266,7 @@ fn by_panels(
     });
 }
 
-/// x ⟵ f(x) for all of them.
+/// x ⟵ f(x), number by number.
 pub(super) fn activate(isa: Isa, activation: Option<Activation>, x: &mut [f32]) {
     match activation {
         None => {}

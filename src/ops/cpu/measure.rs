@@ -1,4 +1,4 @@
-//! Time: by stage and operation by operation.
+//! Time on the CPU, by stage and by operation.
 
 use super::{Cpu, ceiling};
 use crate::Result;
@@ -9,7 +9,7 @@ use crate::ops::cost::Cost;
 use crate::ops::profile::Entry;
 use std::time::Instant;
 
-/// The operations since the recording began.
+/// A recording of operations.
 #[derive(Debug)]
 pub struct Profile {
     start: Instant,
@@ -54,7 +54,7 @@ impl MeasureOps for Cpu {
 }
 
 impl Cpu {
-    /// Does some work, and records it if a recording runs.
+    /// Runs an operation, and records it while a recording runs.
     pub(super) fn timed<T>(
         &mut self,
         name: &'static str,

@@ -1,4 +1,4 @@
-//! Weights, caches and memory.
+//! Weights, caches and memory on the CPU.
 
 use super::buffer::{Buffer, Kept, Scores, Weight};
 use super::cache::Cache;
@@ -26,7 +26,7 @@ impl MemoryOps for Cpu {
         Weight::new(&self.meter, tensor, storage)
     }
 
-    /// The system gives memory piece by piece.
+    /// Nothing to reserve: every buffer is allocated when it is needed.
     fn reserve(&mut self, _: Purpose, _: usize) -> Result<()> {
         Ok(())
     }

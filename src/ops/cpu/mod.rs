@@ -1,6 +1,6 @@
-//! The executor that every machine has: f32 arithmetic on weights that stay where the file is mapped.
+//! The CPU executor: f32 arithmetic on weights that stay in the mapped files.
 //!
-//! Written to be read: it is the truth every kernel is held against.
+//! It is written for clarity, because it is the reference that every kernel is tested against.
 
 mod attention;
 mod batch;
@@ -41,12 +41,12 @@ use std::sync::Arc;
 pub struct Cpu {
     meter: Arc<Meter>,
     clock: Clock,
-    /// The block that runs.
+    /// The current layer.
     layer: Option<usize>,
     profile: Option<Profile>,
-    /// What the decoder attends to, while that is recorded.
+    /// The attention of the decoder, while it is recorded.
     attended: Option<Vec<Vec<f32>>>,
-    /// Format of keys and values.
+    /// Format of the KV cache.
     cache: Dtype,
 }
 
@@ -54,7 +54,7 @@ pub struct Cpu {
 const NUMBER: usize = size_of::<f32>();
 
 impl Cpu {
-    /// An executor with a cache of this format.
+    /// An executor with a KV cache of this format.
     pub fn new(cache: Dtype) -> Self {
         let (meter, clock) = (Arc::default(), Clock::default());
         Self { meter, clock, layer: None, profile: None, attended: None, cache }
@@ -64,7 +64,7 @@ impl Cpu {
         Buffer::new(&self.meter, rows, cols)
     }
 
-    /// A new buffer, filled in one pass.
+    /// A new buffer, filled by `fill`, counted as one pass over memory.
     fn pass(
         &mut self,
         name: &'static str,

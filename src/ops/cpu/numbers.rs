@@ -1,5 +1,5 @@
-//! Numbers as a checkpoint or the cache stores them, and how weights are read: the one place of the CPU executor that
-//! tells formats of weights apart.
+//! Numbers in the formats of checkpoint and cache, and the rows of weights. This is the only place of the CPU executor
+//! that distinguishes the formats of weights.
 
 use super::grouped::Grouped;
 use super::q8::Q8;
@@ -15,12 +15,12 @@ pub enum Numbers<'a> {
     F32(&'a [f32]),
     /// IEEE half precision.
     F16(&'a [f16]),
-    /// The upper half of single precision.
+    /// bfloat16: the upper half of single precision.
     Bf16(&'a [bf16]),
 }
 
 impl<'a> Numbers<'a> {
-    /// Bytes as numbers of a format, `None` if its numbers share scales. They must start at a multiple of
+    /// Views bytes as numbers of a format; `None` if its numbers share scales. The bytes must start at a multiple of
     /// [`Format::align`].
     pub fn of(format: Format, bytes: &'a [u8]) -> Option<Self> {
         match format {
@@ -31,7 +31,7 @@ impl<'a> Numbers<'a> {
         }
     }
 
-    /// Some of the numbers.
+    /// A part of the numbers.
     pub fn part(self, range: Range<usize>) -> Numbers<'a> {
         match self {
             Self::F32(x) => Numbers::F32(&x[range]),
@@ -41,10 +41,10 @@ impl<'a> Numbers<'a> {
     }
 }
 
-/// A weight as it is stored, row by row.
+/// A weight in its stored format, row by row.
 #[derive(Debug, Clone, Copy)]
 pub enum Matrix<'a> {
-    /// Floating-point numbers, so many in a row.
+    /// Floating-point numbers, and how many make a row.
     Dense(Numbers<'a>, usize),
     /// int8 with a scale for each row.
     Q8(Q8<'a>),
@@ -66,7 +66,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Rows that can be used where they lie, because they are f32 already.
+    /// The rows without a copy, if they are stored as f32.
     pub fn in_place(&self, rows: Range<usize>) -> Option<&'a [f32]> {
         match self {
             Self::Dense(Numbers::F32(x), cols) => Some(&x[rows.start * cols..rows.end * cols]),
@@ -74,7 +74,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Rows as f32.
+    /// Widens rows to f32.
     pub fn widen(&self, isa: Isa, rows: Range<usize>, out: &mut [f32]) {
         match self {
             Self::Dense(numbers, cols) => {
@@ -85,7 +85,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// sums[i] = Σ x[i·stride + j] · row[j]. `wide` is scratch for a row that is not read as it lies.
+    /// sums[i] = Σ x[i·stride + j] · row[j]. `wide` is scratch for a row that must be widened first.
     pub fn dots(
         &self,
         isa: Isa,

@@ -1,6 +1,6 @@
-//! Products with int8 weights: activations become int8 too, a row at a time, and the sums are integers.
+//! Products with int8 weights. Each row of activations is quantized to int8 too, and the sums are integers.
 //!
-//! A sum is exact, so a row has the same bits alone, in a batch and in a prompt.
+//! The sums are exact, so a row has the same bits alone, in a batch and in a prompt.
 
 use super::buffer::Buffer;
 use super::columns::Columns;
@@ -11,10 +11,10 @@ use crate::quant::q8_token;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Rows of weights, and rows of activations, that are multiplied at a time: both fit into a level-2 cache.
+/// Rows of weights, and rows of activations, multiplied at a time: both fit into a level-2 cache.
 const BLOCK: usize = 64;
 
-/// An int8 matrix.
+/// An int8 matrix with a scale for each row.
 #[derive(Debug, Clone, Copy)]
 pub struct Q8<'a> {
     scales: &'a [f32],
@@ -22,20 +22,20 @@ pub struct Q8<'a> {
     cols: usize,
 }
 
-/// Bytes of scratch that a product of `[m, k]` with `[n, k]ᵀ` takes.
+/// Bytes of scratch for a product of `[m, k]` with `[n, k]ᵀ`.
 pub(super) fn scratch_bytes(m: usize, n: usize, k: usize) -> usize {
     let threads = rayon::current_num_threads().min(n.div_ceil(BLOCK));
     m * k + m * size_of::<f32>() + threads * BLOCK * BLOCK * size_of::<i32>()
 }
 
 impl<'a> Q8<'a> {
-    /// From scales and codes, one after the other.
+    /// A matrix from `bytes` that hold the scales, then the codes.
     pub fn new(bytes: &'a [u8], rows: usize, cols: usize) -> Self {
         let (scales, codes) = bytes.split_at(rows * size_of::<f32>());
         Self { scales: bytemuck::cast_slice(scales), codes: bytemuck::cast_slice(codes), cols }
     }
 
-    /// Rows as f32.
+    /// Widens rows to f32.
     pub fn widen(&self, rows: Range<usize>, out: &mut [f32]) {
         for (row, out) in rows.zip(out.chunks_exact_mut(self.cols)) {
             let scale = self.scales[row];
@@ -44,7 +44,7 @@ impl<'a> Q8<'a> {
         }
     }
 
-    /// out ⟵ x·Wᵀ + b by the epilogue; `out` is `[m, n]`. A row of `x` that is not finite makes its row of `out` NaN.
+    /// Stores x·Wᵀ in `out` `[m, n]` as the epilogue says. A row of `x` that is not finite makes its row of `out` NaN.
     pub fn linear(&self, x: &Buffer, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
         let (m, n, k) = (x.rows(), out.cols(), x.cols());
         if m == 0 || n == 0 {
@@ -119,7 +119,7 @@ mod tests {
         buffer
     }
 
-    /// The rule of a product, number by number.
+    /// The definition of a product, number by number.
     fn by_the_rule(x: &[f32], codes: &[i8], scale: f32, bias: f32) -> f32 {
         let largest = x.iter().fold(0f32, |a, x| a.max(x.abs()));
         let factor = 127.0 / largest;
@@ -180,7 +180,7 @@ mod tests {
         w.linear(&buffer(3, k, x), None, &mut out, Epilogue::Store(None));
         assert!(out.data[2..4].iter().all(|v| v.is_nan()));
         assert!(out.data[..2].iter().chain(&out.data[4..]).all(|v| v.is_finite()));
-        // A row of zeros is a row of zeros.
+        // A row of zeros has scale 0 and gives zeros.
         let mut out = buffer(1, 2, vec![9.0; 2]);
         w.linear(&buffer(1, k, vec![0.0; k]), None, &mut out, Epilogue::Store(None));
         assert_eq!(out.data, [0.0, 0.0]);

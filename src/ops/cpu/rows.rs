@@ -1,4 +1,4 @@
-//! Operations on rows: norms, pixels, copies.
+//! Operations on rows on the CPU: norms, pixels, copies.
 
 use super::buffer::{Buffer, Kept, Weight};
 use super::simd::Isa;
@@ -83,7 +83,7 @@ impl RowOps for Cpu {
     }
 }
 
-/// LayerNorm with a bias, statistics in f64.
+/// LayerNorm with a bias; mean and variance in f64.
 pub(super) fn layer_norm(x: &Buffer, norm: &Norm<Weight>, out: &mut Buffer) -> Result<()> {
     let cols = x.cols();
     let weight = norm.weight.vector()?;
@@ -139,7 +139,7 @@ fn rms_scale(x: &[f32], eps: f32) -> f32 {
     (1.0 / (square + f64::from(eps)).sqrt()) as f32
 }
 
-/// Pixels of each patch through the normalisation table: channel first, then row, then column.
+/// The pixels of each patch, normalised by table: channel first, then row, then column.
 pub(super) fn patches(tiles: &Tiles, norm: &Normalization, patch: usize, out: &mut Buffer) {
     let side = tiles.layout.side;
     let grid = side / patch;
@@ -158,7 +158,7 @@ pub(super) fn patches(tiles: &Tiles, norm: &Normalization, patch: usize, out: &m
     });
 }
 
-/// Class token and patches of each partition, plus positions.
+/// The class token, if any, and the patches of each partition, plus position embeddings.
 pub(super) fn vision_tokens(
     patches: &Buffer,
     class: Option<&Weight>,
@@ -194,7 +194,7 @@ pub(super) fn gather(x: &Buffer, rows: &[usize], out: &mut Buffer) {
     }
 }
 
-/// Embeddings of `ids` from row `first` of `out` on.
+/// Writes the embeddings of `ids` to `out` from row `first` on.
 pub(super) fn embed(table: &Weight, ids: &[u32], first: usize, out: &mut Buffer) {
     let isa = Isa::best();
     for (i, &id) in ids.iter().enumerate() {
@@ -203,7 +203,7 @@ pub(super) fn embed(table: &Weight, ids: &[u32], first: usize, out: &mut Buffer)
     }
 }
 
-/// Visual rows and newlines in decoder order from row `first` of `out` on.
+/// Writes visual rows and newlines to `out` in decoder order, from row `first` on.
 pub(super) fn arrange(
     rows: &Buffer,
     kept: &Kept,

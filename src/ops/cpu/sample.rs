@@ -1,4 +1,4 @@
-//! The choice of the next token.
+//! Sampling on the CPU.
 
 use super::buffer::Buffer;
 use super::{Cpu, NUMBER};

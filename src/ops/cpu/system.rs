@@ -1,7 +1,7 @@
-//! What the system says of its memory.
+//! Free memory as the operating system reports it.
 
-/// Memory that this process can still take, as Linux tells it: the machine's, or what its control group leaves.
-/// `None` elsewhere.
+/// Memory that this process can still take, on Linux: the machine's available memory, or what the limit of its control
+/// group leaves. `None` elsewhere.
 pub(crate) fn available() -> Option<usize> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let kib: usize = field(&text, "MemAvailable:")?.strip_suffix("kB")?.trim().parse().ok()?;
@@ -9,8 +9,8 @@ pub(crate) fn available() -> Option<usize> {
     Some(group_available().map_or(machine, |group| machine.min(group)))
 }
 
-/// What a control group (version 2) with a limit leaves; pages of files count as free, since the system takes them
-/// back.
+/// What the limit of a control group (version 2) leaves, if there is one. Pages of files count as free, since the
+/// system can reclaim them.
 fn group_available() -> Option<usize> {
     let read = |name| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
     let limit: usize = read("memory.max")?.trim().parse().ok()?;
@@ -18,7 +18,7 @@ fn group_available() -> Option<usize> {
     Some(limit.saturating_sub(taken))
 }
 
-/// What follows a name at the start of a line.
+/// The rest of the line that starts with a name.
 fn field<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
 }

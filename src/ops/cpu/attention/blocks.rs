@@ -1,4 +1,4 @@
-//! Attention of the vision tower and of the decoder: blocks of queries against all their keys.
+//! Attention of the vision tower and of the decoder, by blocks of queries against all their keys.
 
 use super::super::buffer::{Buffer, Kept};
 use super::super::cache::Cache;
@@ -13,14 +13,14 @@ use rayon::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Queries whose scores a thread holds at a time: with thousands of keys they stay in a level-2 cache, and products with
-/// transposed keys are as fast as with more.
+/// Queries whose scores a thread holds at a time. With thousands of keys the scores stay in a level-2 cache, and
+/// products with transposed keys are as fast as with larger blocks.
 const BLOCK: usize = 32;
 
-/// Heads of queries that look at a key while it is in registers.
+/// Query heads that are multiplied with a key while it is in registers.
 const HEADS: usize = 8;
 
-/// Bytes of scratch of [`vision`]: per thread the keys of one head and a block of scores.
+/// Bytes of scratch of [`vision`]: for each thread the keys of one head and a block of scores.
 pub(crate) fn vision_scratch(tasks: usize, keys: usize, width: usize) -> usize {
     rayon::current_num_threads().min(tasks) * keys * (width + BLOCK) * size_of::<f32>()
 }
@@ -32,19 +32,19 @@ pub(crate) fn decoder_scratch(cache: kv::Shape, heads: usize, spans: &[Span]) ->
     threads * numbers * size_of::<f32>()
 }
 
-/// What a thread of [`decoder`] works in.
+/// Scratch memory of a thread of [`decoder`].
 struct Scratch {
-    /// Keys of a head, a column each, and its values.
+    /// Keys of a head, transposed, and its values.
     keys: Vec<f32>,
     values: Vec<f32>,
     /// The keys of a page.
     page: Vec<f32>,
-    /// Scores of a block of queries, or of a group of heads at a decode step.
+    /// Scores of a block of queries, or of a group of heads in a decode step.
     scores: Vec<f32>,
 }
 
 impl Scratch {
-    /// How many numbers of each: a span of one row looks at the cache where it lies.
+    /// The size of each array. A span of one row reads the cache without a copy, and needs scores only.
     fn numbers(cache: kv::Shape, group: usize, spans: &[Span]) -> [usize; 4] {
         let (steps, prompts): (Vec<_>, Vec<_>) = spans.iter().partition(|span| span.rows == 1);
         let longest = |spans: &[&Span]| spans.iter().map(|s| s.context()).max().unwrap_or(0);
@@ -61,7 +61,7 @@ impl Scratch {
     }
 }
 
-/// Columns `head·width..` of some rows of a buffer.
+/// Columns `head·width..(head + 1)·width` of some rows of a buffer.
 fn head_of(x: &Buffer, first: usize, rows: usize, head: usize, width: usize) -> View<'_> {
     let data = if rows == 0 { &[][..] } else { &x.data[first * x.cols() + head * width..] };
     View::new(data, rows, width, x.cols())
@@ -118,7 +118,7 @@ fn scale_down(x: &mut [f32], sum: f32) {
     x.iter_mut().for_each(|x| *x *= factor);
 }
 
-/// Runs `tasks` over the threads; each thread makes its scratch once.
+/// Runs the tasks on all threads; each thread allocates its scratch once.
 fn each_task<S>(tasks: usize, scratch: impl Fn() -> S + Sync, run: impl Fn(&mut S, usize) + Sync) {
     let next = AtomicUsize::new(0);
     (0..rayon::current_num_threads().min(tasks)).into_par_iter().for_each(|_| {
@@ -177,7 +177,8 @@ pub(in crate::ops::cpu) fn vision(
     );
 }
 
-/// Softmax of the class query over all keys of its partition, class column dropped: `[partitions · heads, T]`.
+/// Softmax of the class token's query over all keys of its partition, without the class token's own column:
+/// `[partitions · heads, T]`.
 pub(in crate::ops::cpu) fn cls_scores(
     q: &Buffer,
     q_stride: usize,
@@ -200,8 +201,8 @@ pub(in crate::ops::cpu) fn cls_scores(
     }
 }
 
-/// Mean over the queries of a partition of their softmax over its `keys`, of which the last are patches:
-/// `[partitions · heads, T]`.
+/// Attention that each patch receives: the softmax over the `keys` of a partition (the patches are the last of them),
+/// averaged over its queries: `[partitions · heads, T]`.
 pub(in crate::ops::cpu) fn received_scores(
     meter: &Arc<Meter>,
     q: &Buffer,
@@ -244,7 +245,7 @@ pub(in crate::ops::cpu) fn received_scores(
     );
 }
 
-/// Causal attention of each span's rows to its sequence's pages, grouped queries sharing a key head.
+/// Causal attention of each span's rows to the cache of its sequence; grouped query heads share a key head.
 pub(in crate::ops::cpu) fn decoder(
     meter: &Arc<Meter>,
     q: &Buffer,
@@ -282,7 +283,7 @@ pub(in crate::ops::cpu) fn decoder(
     );
 }
 
-/// A head of keys and values of one sequence.
+/// A key/value head of one sequence.
 struct Head<'a> {
     isa: Isa,
     cache: &'a Cache,
@@ -296,7 +297,7 @@ impl<'a> Head<'a> {
         1.0 / (self.cache.shape.head_dim as f32).sqrt()
     }
 
-    /// Keys or values, page after page, with the number of the first.
+    /// Keys or values page by page, each with the number of its first slot.
     fn blocks(&self, context: usize, values: bool) -> impl Iterator<Item = (usize, Numbers<'a>)> {
         let Self { cache, layer, pages, kv_head, .. } = *self;
         pages.iter().zip((0..context).step_by(PAGE)).map(move |(&page, first)| {
@@ -304,7 +305,7 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// Scores of some heads' queries, one behind the other: a row of all keys for each.
+    /// Scores of the queries of some heads, stored one after the other: a row of all keys for each.
     fn scores(&self, queries: &[f32], context: usize, scores: &mut [f32]) {
         let (width, scale) = (self.cache.shape.head_dim, self.scale());
         for (first, keys) in self.blocks(context, false) {
@@ -322,7 +323,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// One row of a sequence: its queries against the cache where it lies.
+    /// Attention of one row of a sequence, reading the cache without a copy.
     fn step(&self, queries: &[f32], context: usize, scores: &mut [f32], out: &mut [f32]) {
         let width = self.cache.shape.head_dim;
         let scores = &mut scores[..queries.len() / width * context];
@@ -341,7 +342,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Many rows: keys and values widened, the keys turned as a product takes them, once for all heads of the group.
+    /// Attention of many rows: keys and values are widened, and keys transposed, once for all heads of the group.
     ///
     /// # Safety
     /// `out` must be valid for the group's columns of the span's rows, `stride` apart, written by nobody else.
@@ -363,7 +364,7 @@ impl<'a> Head<'a> {
         for head in 0..group {
             for first in (0..span.rows).step_by(BLOCK) {
                 let rows = BLOCK.min(span.rows - first);
-                // Keys that the last query of the block may see; earlier ones see fewer.
+                // The last query of the block sees this many keys; the others see fewer.
                 let seen = span.slot + first + rows;
                 let q = head_of(q, span.row + first, rows, self.kv_head * group + head, width);
                 let keys = View::new(keys, width, seen, context);
@@ -384,7 +385,7 @@ pub(crate) fn last_row_scratch(keys: usize) -> usize {
     keys * 2 * size_of::<f32>()
 }
 
-/// Softmax of the last row's query over all keys of its sequence, summed over heads: one number for each key.
+/// Softmax of the last row's query over all keys of its sequence, summed over the heads: one number for each key.
 pub(in crate::ops::cpu) fn last_row(
     meter: &Arc<Meter>,
     q: &Buffer,

@@ -1,4 +1,4 @@
-//! Attention, and the cache that it reads.
+//! Attention and the KV cache on the CPU.
 
 mod blocks;
 

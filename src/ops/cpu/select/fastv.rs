@@ -1,4 +1,4 @@
-//! The choice of visual rows behind a layer of the decoder (FastV).
+//! The choice of visual rows after a layer of the decoder (FastV), on the CPU.
 
 use crate::ops::cpu::Cpu;
 use crate::ops::cpu::attention::last_row;
@@ -11,12 +11,12 @@ use std::ops::Range;
 /// Retained rows on the host.
 #[derive(Debug)]
 pub struct Retained {
-    /// Rows of the prompt, ascending.
+    /// Their numbers in the prompt, ascending.
     rows: Vec<usize>,
 }
 
 impl Retained {
-    /// The `keep` rows `among` with the highest scores, of which there is one for each row, and all others.
+    /// Keeps the `keep` rows of `among` with the highest scores, and all other rows. `scores` has one for each row.
     pub(super) fn new(scores: &[f32], among: Range<usize>, keep: usize) -> Self {
         let rows = scores.len();
         let mut retained: Vec<usize> = (0..among.start).collect();
@@ -26,7 +26,7 @@ impl Retained {
         Self { rows: retained }
     }
 
-    /// The rows in slots from 0 on, at the positions that are their numbers.
+    /// The retained rows as a batch: slots from 0 on, original positions.
     pub(super) fn batch(&self, pages: Vec<u32>) -> Batch {
         let span = Span { row: 0, rows: self.rows.len(), slot: 0, position: 0, pages };
         Batch { tokens: Vec::new(), spans: vec![span], positions: self.rows.clone() }

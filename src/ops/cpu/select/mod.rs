@@ -79,7 +79,7 @@ impl SelectionOps for Cpu {
     }
 }
 
-/// A buffer as methods see it; empty where there is none.
+/// A buffer as the matrix type of the methods; empty where there is none.
 fn matrix(x: Option<&Buffer>) -> select::Matrix<'_> {
     x.map_or_else(Default::default, |x| select::Matrix { numbers: &x.data, cols: x.cols() })
 }

@@ -9,17 +9,17 @@ use std::arch::x86_64::*;
 const WIDTH: usize = 8;
 /// Registers of partial sums.
 const CHAINS: usize = LANES / WIDTH;
-/// Accumulators that [`multiply_adds`] keeps busy: more than latency times throughput of any processor so far.
+/// Independent accumulators of [`multiply_adds`], at least latency times throughput of any processor so far.
 const BUSY: usize = 12;
 
-/// Numbers that a register takes as f32.
+/// Numbers that a register can load as f32.
 pub trait Number: Copy {
     const ZERO: Self;
 
-    /// Eight of them.
+    /// Loads eight of them.
     ///
     /// # Safety
-    /// Takes AVX2, FMA and F16C, and eight numbers at `from`.
+    /// Needs AVX2, FMA and F16C, and eight numbers at `from`.
     unsafe fn load(from: *const Self) -> __m256;
 }
 
@@ -68,7 +68,7 @@ fn numbers(x: __m256) -> [f32; WIDTH] {
 
 #[target_feature(enable = "avx2,fma,f16c")]
 pub fn dots<T: Number>(w: &[T], x: &[f32], stride: usize, sums: &mut [f32]) {
-    // One row at a time: the partial sums of two would take all registers.
+    // One row at a time: the partial sums of two rows would need all registers.
     for (row, sum) in sums.iter_mut().enumerate() {
         *sum = dot(w, &x[row * stride..]);
     }
@@ -134,7 +134,7 @@ pub fn add_rows<T: Number>(p: &[f32], rows: &[T], out: &mut [f32]) {
     }
 }
 
-/// Registers of neighbouring columns from `at` on.
+/// Accumulates registers of neighbouring columns, from `at` on.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn add_columns<T: Number, const N: usize>(p: &[f32], rows: &[T], at: usize, out: &mut [f32]) {
@@ -178,7 +178,7 @@ pub fn widen<T: Number>(x: &[T], out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn exp(x: __m256) -> __m256 {
-    // Of a NaN and a number these give the second, which is x.
+    // If an operand is NaN these return the second one: a NaN in x stays.
     let x = _mm256_max_ps(_mm256_set1_ps(LEAST), x);
     let x = _mm256_min_ps(_mm256_set1_ps(MOST), x);
     let n = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(_mm256_mul_ps(
@@ -192,7 +192,7 @@ fn exp(x: __m256) -> __m256 {
         sum = _mm256_fmadd_ps(sum, r, _mm256_set1_ps(*power));
     }
     let sum = _mm256_fmadd_ps(sum, _mm256_mul_ps(r, r), r);
-    // In two steps, since 2ⁿ itself need not be a number: the first is exact, the second rounds.
+    // 2ⁿ may be outside of f32's range, so it is applied in two factors: the first product is exact, the second rounds.
     let n = _mm256_cvtps_epi32(n);
     let first = _mm256_srai_epi32::<1>(n);
     let sum = _mm256_mul_ps(_mm256_add_ps(sum, _mm256_set1_ps(1.0)), power_of_two(first));

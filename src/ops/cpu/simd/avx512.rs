@@ -1,5 +1,5 @@
 //! The loops in AVX-512: sixteen numbers a register.
-// Indices run over several arrays of registers at once.
+// The loops index several arrays of registers at once.
 #![allow(clippy::needless_range_loop)]
 
 use super::exp::{LEAST, LN2, LN2_REST, LOG2_E, MOST, POWERS};
@@ -11,17 +11,17 @@ use std::arch::x86_64::*;
 const WIDTH: usize = 16;
 /// Registers of partial sums.
 const CHAINS: usize = LANES / WIDTH;
-/// Accumulators that [`multiply_adds`] keeps busy: more than latency times throughput of any processor so far.
+/// Independent accumulators of [`multiply_adds`], at least latency times throughput of any processor so far.
 const BUSY: usize = 12;
 
-/// Numbers that a register takes as f32.
+/// Numbers that a register can load as f32.
 pub trait Number: Copy {
     const ZERO: Self;
 
-    /// Sixteen of them.
+    /// Loads sixteen of them.
     ///
     /// # Safety
-    /// Takes AVX-512F, and sixteen numbers at `from`.
+    /// Needs AVX-512F, and sixteen numbers at `from`.
     unsafe fn load(from: *const Self) -> __m512;
 }
 
@@ -149,7 +149,7 @@ pub fn add_rows<T: Number>(p: &[f32], rows: &[T], out: &mut [f32]) {
     }
 }
 
-/// Registers of neighbouring columns from `at` on.
+/// Accumulates registers of neighbouring columns, from `at` on.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn add_columns<T: Number, const N: usize>(p: &[f32], rows: &[T], at: usize, out: &mut [f32]) {
@@ -193,7 +193,7 @@ pub fn widen<T: Number>(x: &[T], out: &mut [f32]) {
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn exp(x: __m512) -> __m512 {
-    // Of a NaN and a number these give the second, which is x.
+    // If an operand is NaN these return the second one: a NaN in x stays.
     let x = _mm512_max_ps(_mm512_set1_ps(LEAST), x);
     let x = _mm512_min_ps(_mm512_set1_ps(MOST), x);
     let n = _mm512_roundscale_ps::<0>(_mm512_mul_ps(x, _mm512_set1_ps(LOG2_E)));

@@ -1,5 +1,6 @@
-//! Dot products of rows of int4 in groups with rows of f32, widened in registers. A number is (code − zero) · scale, which
-//! f32 holds exactly, and goes to the same partial sum as in [`Isa::dots`]: the bits are those of the widened row.
+//! Dot products of rows of int4 weights with rows of f32, widened in registers. A number is (code − zero) · scale,
+//! which f32 holds exactly, and is added to the same partial sum as in [`Isa::dots`]: the result has the bits of the
+//! product with the widened row.
 
 use super::{Isa, Kind};
 use half::f16;
@@ -7,17 +8,17 @@ use half::f16;
 /// A row of codes, two in a byte, the first in its lower half.
 #[derive(Debug, Clone, Copy)]
 pub struct Nibbles<'a> {
-    /// One for each group.
+    /// The scale of each group.
     pub scales: &'a [f16],
-    /// The code that stands for 0 in each group; empty: 8 in all.
+    /// The zero point of each group; empty if it is 8 in all.
     pub zeros: &'a [u8],
-    /// Half as many as numbers.
+    /// The codes: half as many bytes as numbers.
     pub codes: &'a [u8],
     /// Numbers of a group: a multiple of 32.
     pub group: usize,
 }
 
-/// Numbers of 16 bytes of codes, which have one scale.
+/// Numbers in 16 bytes of codes; a group is a multiple of it.
 #[cfg(target_arch = "x86_64")]
 const UNIT: usize = 32;
 
@@ -27,7 +28,7 @@ impl Nibbles<'_> {
         2 * self.codes.len()
     }
 
-    /// Scale and zero of a group.
+    /// Scale and zero point of a group.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     fn group_at(&self, group: usize) -> (f16, u8) {
@@ -36,12 +37,13 @@ impl Nibbles<'_> {
 }
 
 impl Isa {
-    /// sums[i] = Σ x[i·stride + j] · w[j]; `false` where it is left to who widens the row first.
+    /// sums[i] = Σ x[i·stride + j] · w[j]. Returns `false`, without a result, where the caller has to widen the row
+    /// first.
     pub fn nibble_dots(self, w: Nibbles<'_>, x: &[f32], stride: usize, sums: &mut [f32]) -> bool {
         self.nibble_dots_with(w, x, stride, sums, vbmi())
     }
 
-    /// The same with or without AVX-512 VBMI, which must be there if `vbmi`.
+    /// [`Isa::nibble_dots`], with or without AVX-512 VBMI, which must be present if `vbmi`.
     fn nibble_dots_with(
         self,
         w: Nibbles<'_>,
@@ -62,9 +64,9 @@ impl Isa {
                     "groups that do not fill a row, or rows that leave their buffer"
                 );
                 match self.0 {
-                    // SAFETY: there is no such value on a machine without AVX-512F, and VBMI was detected.
+                    // SAFETY: this value exists only on machines with AVX-512F, and VBMI was detected.
                     Kind::Avx512 if vbmi => unsafe { x86::dots_vbmi(w, x, stride, sums) },
-                    // SAFETY: there is no such value on a machine without these instructions.
+                    // SAFETY: this value exists only on machines with these instructions.
                     Kind::Avx512 => unsafe { x86::dots_avx512(w, x, stride, sums) },
                     // SAFETY: as above.
                     _ => unsafe { x86::dots_avx2(w, x, stride, sums) },
@@ -99,13 +101,13 @@ mod x86 {
         _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(x.to_bits())))
     }
 
-    /// Codes of 32 numbers, as two words.
+    /// Codes of 32 numbers as two words.
     #[inline(always)]
     fn units(codes: &[u8]) -> &[[[u8; 8]; 2]] {
         codes.as_chunks().0.as_chunks().0
     }
 
-    /// The loops in AVX-512 with one way to bring the codes of 16 numbers, eight bytes, into the lowest bits of 16 lanes.
+    /// The AVX-512 loops, given a way to move the codes of 16 numbers (eight bytes) into the lowest bits of 16 lanes.
     macro_rules! avx512 {
         ($name:ident, $some:ident, $features:literal, $index:ident) => {
             #[target_feature(enable = $features)]
@@ -133,7 +135,7 @@ mod x86 {
                     15.0, 14.0, 13.0, 12.0, 11.0, 10.0, 9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0,
                     1.0, 0.0,
                 );
-                // The number that each code of the group stands for.
+                // Lookup table: the number of each code in the group.
                 let mut table = _mm512_setzero_ps();
                 let mut lanes = [[_mm512_setzero_ps(); LANES / WIDTH]; M];
                 let (mut group, mut left) = (0, 0);
@@ -176,7 +178,7 @@ mod x86 {
     avx512!(dots_vbmi, some_vbmi, "avx512f,avx512vbmi,avx2,fma,f16c", index_vbmi);
     avx512!(dots_avx512, some_avx512, "avx512f,avx2,fma,f16c", index_avx512);
 
-    /// Of a lane only the lowest four bits count as an index: a shift for each lane, of one half of the word or the other.
+    /// Uses shifts: each lane shifts its half of the word. Only a lane's lowest four bits index the table.
     #[inline]
     #[target_feature(enable = "avx512f")]
     fn index_avx512(word: u64) -> __m512i {
@@ -185,7 +187,7 @@ mod x86 {
         _mm512_srlv_epi32(_mm512_mask_set1_epi32(low, 0xff00, (word >> 32) as i32), shifts)
     }
 
-    /// The same by one instruction, which takes any eight bits of a word of 64 for each byte.
+    /// Uses one VBMI instruction, which selects any eight bits of a 64-bit word for each byte.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vbmi")]
     fn index_vbmi(word: u64) -> __m512i {
@@ -206,7 +208,7 @@ mod x86 {
 
     #[target_feature(enable = "avx2,fma,f16c")]
     pub fn dots_avx2(w: Nibbles<'_>, x: &[f32], stride: usize, sums: &mut [f32]) {
-        // One row at a time: the partial sums of two would take all registers.
+        // One row at a time: the partial sums of two rows would need all registers.
         for (row, sum) in sums.iter_mut().enumerate() {
             *sum = dot_avx2(w, &x[row * stride..]);
         }

@@ -1,13 +1,13 @@
-//! Products of int8 matrices, summed in 32-bit integers: exact, so every instruction set gives the same numbers.
+//! Products of int8 matrices. The sums are 32-bit integers and exact, so every instruction set gives the same numbers.
 
-/// Rows of weights that a tile holds in registers.
+/// Rows of weights in a tile of registers.
 #[cfg(target_arch = "x86_64")]
 const TILE: usize = 4;
 
-/// The longest rows whose sums stay inside 32 bits, whatever the codes: 255 · 127 · k < 2³¹.
+/// The length of the longest rows whose sums fit into 32 bits, whatever the codes: 255 · 127 · k < 2³¹.
 pub const LONGEST: usize = 66_311;
 
-/// An instruction set for int8 products that this machine has. A value of it is the proof that it was detected.
+/// An instruction set for int8 products. Values of this type exist only for instruction sets that were detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Int8(Kind);
 
@@ -21,7 +21,7 @@ enum Kind {
 }
 
 impl Int8 {
-    /// The fastest that this machine has.
+    /// The fastest of this machine.
     pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -35,7 +35,7 @@ impl Int8 {
         Self(Kind::Portable)
     }
 
-    /// All that this machine has, the fastest first.
+    /// All of this machine, the fastest first.
     #[cfg(test)]
     fn all() -> Vec<Self> {
         let mut all = Vec::new();
@@ -48,12 +48,12 @@ impl Int8 {
         all
     }
 
-    /// out[i, j] = Σ x[i, l] · w[j, l] for the rows of `w` and of `x`, all `k` long and at most [`LONGEST`].
+    /// out[i, j] = Σ x[i, l] · w[j, l] for all rows of `w` and `x`, which have k ≤ [`LONGEST`] numbers.
     pub fn products(self, w: &[i8], x: &[i8], k: usize, out: &mut [i32]) {
         let (n, m) = (w.len() / k, x.len() / k);
         assert!(w.len() == n * k && x.len() == m * k && out.len() == m * n && k <= LONGEST);
         match self.0 {
-            // SAFETY: there is no such value on a machine without these instructions.
+            // SAFETY: this value exists only on machines with these instructions.
             #[cfg(target_arch = "x86_64")]
             Kind::Vnni => unsafe { x86::products_vnni(w, x, k, out) },
             // SAFETY: as above.
@@ -86,7 +86,7 @@ mod x86 {
     use super::TILE;
     use std::arch::x86_64::*;
 
-    /// The sums of one tile: `WS` rows of weights by `XS` rows of activations, `k` long.
+    /// The sums of one tile: `WS` rows of weights by `XS` rows of activations.
     ///
     /// # Safety
     /// The machine has AVX-512 F, BW and VNNI; the rows are `k` long.
@@ -101,18 +101,18 @@ mod x86 {
         let flip = _mm512_set1_epi8(-128);
         let ones = _mm512_set1_epi8(1);
         let mut step = |at: usize, mask: __mmask64| {
-            // The instruction multiplies bytes without a sign by bytes with one: weights are moved up by 128, and 128
-            // times the sum of the activations is taken off in the end.
+            // The instruction multiplies unsigned bytes by signed ones. So 128 is added to the weights, and 128 times
+            // the sum of the activations is subtracted at the end.
             let ws: [__m512i; WS] = std::array::from_fn(|j| {
                 if WS == 1 {
                     ask_ahead(w.wrapping_add(at));
                 }
-                // SAFETY: lanes outside the mask, which lie behind the row, are not read.
+                // SAFETY: the mask excludes lanes behind the row's end, which are not read.
                 let w = unsafe { _mm512_maskz_loadu_epi8(mask, w.add(j * k + at)) };
                 _mm512_xor_si512(w, flip)
             });
             for (i, (sums, total)) in sums.iter_mut().zip(&mut totals).enumerate() {
-                // SAFETY: as above. Activations of 0 make what the weights have there of no account.
+                // SAFETY: as above. The activations are 0 in those lanes, so the weights there do not matter.
                 let x = unsafe { _mm512_maskz_loadu_epi8(mask, x.add(i * k + at)) };
                 *total = _mm512_dpbusd_epi32(*total, ones, x);
                 for (sum, &w) in sums.iter_mut().zip(&ws) {
@@ -137,7 +137,7 @@ mod x86 {
         })
     }
 
-    /// The same without VNNI: bytes widened to 16 bits, which products of two fit in 32.
+    /// The sums of one tile without VNNI: bytes are widened to 16 bits, and pairs of products are added in 32 bits.
     ///
     /// # Safety
     /// The machine has AVX2; the rows are `k` long.
@@ -180,7 +180,7 @@ mod x86 {
 
     macro_rules! matrix {
         ($name:ident, $tile:ident, $features:literal, $xs:literal, $alone:expr) => {
-            /// See [`super::Int8::products`], which checks the lengths.
+            /// Implements [`super::Int8::products`], which checks the lengths.
             #[target_feature(enable = $features)]
             pub fn $name(w: &[i8], x: &[i8], k: usize, out: &mut [i32]) {
                 let (n, m) = (w.len() / k, x.len() / k);
@@ -214,7 +214,7 @@ mod x86 {
         };
     }
 
-    // Beside one row of activations memory is the limit, and weights are best read as they lie, one row after another.
+    // With one row of activations memory is the limit, and weights are best read one whole row after another.
     matrix!(products_vnni, vnni, "avx512f,avx512bw,avx512vnni", 4, 1);
     // Widening the activations costs as much as widening a row of weights.
     matrix!(products_avx2, avx2, "avx2", 2, TILE);
@@ -230,7 +230,7 @@ mod x86 {
 mod tests {
     use super::*;
 
-    /// Rows of codes: drawn, or all alike.
+    /// Rows of codes: random, or all equal.
     fn codes(count: usize, seed: u64, fixed: Option<i8>) -> Vec<i8> {
         let mut state = seed;
         let mut next = || {
@@ -245,7 +245,7 @@ mod tests {
         let mut cases = 0;
         for (n, m) in [(1, 1), (4, 4), (5, 3), (9, 5), (8, 2)] {
             for k in [1, 15, 16, 17, 63, 64, 65, 129, 200] {
-                // Weights of other makers go down to −128, activations do not.
+                // Weights of other quantizers go down to −128, activations do not.
                 for (weight, activation) in
                     [(None, None), (Some(-128), Some(-127)), (Some(127), Some(-127))]
                 {

@@ -1,6 +1,6 @@
-//! The inner loops, each for every instruction set that the machine may have; the choice is made when it runs.
+//! The inner loops for each instruction set; the choice is made at run time.
 //!
-//! A sum keeps its terms in the same lanes whatever the width of the registers, so that AVX-512 and AVX2 give the same
+//! A sum adds its terms to the same partial sums whatever the width of the registers, so AVX-512 and AVX2 give the same
 //! bits. Without fused multiply-add the last bits differ.
 
 #[cfg(target_arch = "x86_64")]
@@ -19,8 +19,8 @@ use super::numbers::Numbers;
 pub use int4::Nibbles;
 pub use int8::Int8;
 
-/// Partial sums of a dot product: number i goes to sum i % LANES. Four registers of AVX-512, so that the additions
-/// need not wait for each other.
+/// Partial sums of a dot product: number i is added to sum i % LANES. They fill four registers of AVX-512, so that
+/// additions need not wait for each other.
 const LANES: usize = 64;
 
 /// Partial sums of a softmax's denominator.
@@ -30,12 +30,12 @@ const SUMS: usize = 16;
 #[cfg(target_arch = "x86_64")]
 const ROWS: usize = 4;
 
-/// Bytes that a dot product asks for ahead of its reading. The hardware's own prefetcher stops at the end of a page, and
-/// asking for much more was slower than not asking at all.
+/// Bytes ahead that a dot product prefetches, since the hardware's prefetcher stops at the end of a page. Prefetching
+/// much more was measured to be slower than none.
 #[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 512;
 
-/// An instruction set that this machine has. A value of it is the proof that it was detected.
+/// An instruction set. Values of this type exist only for instruction sets that were detected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Isa(Kind);
 
@@ -52,7 +52,7 @@ enum Kind {
 macro_rules! on {
     ($isa:expr, $function:ident($($argument:expr),*)) => {
         match $isa.0 {
-            // SAFETY: there is no such value on a machine without these instructions.
+            // SAFETY: this value exists only on machines with these instructions.
             #[cfg(target_arch = "x86_64")]
             Kind::Avx512 => unsafe { avx512::$function($($argument),*) },
             // SAFETY: as above.
@@ -63,7 +63,7 @@ macro_rules! on {
     };
 }
 
-/// Calls it with the numbers in their own type.
+/// As `on`, with the numbers in their own type.
 macro_rules! on_stored {
     ($isa:expr, $stored:expr, |$numbers:ident| $function:ident($($argument:expr),*)) => {
         match $stored {
@@ -75,7 +75,7 @@ macro_rules! on_stored {
 }
 
 impl Isa {
-    /// The widest that this machine has.
+    /// The widest of this machine.
     pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -89,7 +89,7 @@ impl Isa {
         Self(Kind::Portable)
     }
 
-    /// All that this machine has, the widest first.
+    /// All of this machine, the widest first.
     pub fn all() -> Vec<Self> {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -106,12 +106,12 @@ impl Isa {
         on_stored!(self, w, |w| dots(w, x, stride, sums));
     }
 
-    /// out[j] += Σ p[i] · rows[i, j], the rows as long as `out`, added one after another.
+    /// out[j] += Σ p[i] · rows[i, j] for rows as long as `out`, added one after another.
     pub fn add_rows(self, p: &[f32], rows: Numbers<'_>, out: &mut [f32]) {
         on_stored!(self, rows, |rows| add_rows(p, rows, out));
     }
 
-    /// Numbers numbers as f32, exactly.
+    /// Converts stored numbers to f32, exactly.
     pub fn widen(self, x: Numbers<'_>, out: &mut [f32]) {
         match x {
             Numbers::F32(x) => out.copy_from_slice(x),
@@ -120,19 +120,19 @@ impl Isa {
         }
     }
 
-    /// x ⟵ exp(x − max x), and the sum of that.
+    /// x ⟵ exp(x − max x); returns their sum.
     ///
-    /// An exponential is within 1.1 units in the last place, a NaN or +∞ anywhere makes the sum NaN.
+    /// Each exponential is within 1.1 units in the last place. A NaN or +∞ in x makes the sum NaN.
     pub fn exps(self, x: &mut [f32]) -> f32 {
         on!(self, exps(x))
     }
 
-    /// x ⟵ x / (1 + exp(−factor · x)): SiLU where the factor is 1.
+    /// x ⟵ x / (1 + exp(−factor · x)); SiLU if the factor is 1.
     pub fn gate(self, x: &mut [f32], factor: f32) {
         on!(self, gate(x, factor));
     }
 
-    /// Multiply-adds in registers alone: does so many of them at least, tells how many it did.
+    /// Runs at least `at_least` multiply-adds in registers, and returns how many it ran.
     pub fn multiply_adds(self, at_least: usize) -> usize {
         on!(self, multiply_adds(at_least))
     }
@@ -149,7 +149,7 @@ fn avx2() -> bool {
     has!("avx2") && has!("fma") && has!("f16c")
 }
 
-/// Asks for the numbers of a round of a dot product that comes [`AHEAD`].
+/// Prefetches the numbers that a dot product reads [`AHEAD`] bytes later.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn ask_ahead<T>(numbers: *const T) {
@@ -161,7 +161,7 @@ fn ask_ahead<T>(numbers: *const T) {
     }
 }
 
-/// Halves are added until one sum is left.
+/// Adds the upper half to the lower half until one sum is left.
 #[inline(always)]
 fn fold<const N: usize>(mut sums: [f32; N]) -> f32 {
     let mut width = N / 2;
@@ -174,7 +174,7 @@ fn fold<const N: usize>(mut sums: [f32; N]) -> f32 {
     sums[0]
 }
 
-/// The numbers that are left when whole registers are done, and nothing (or what stands for it) behind them.
+/// Copies the numbers behind the last whole register to an array, padded.
 #[inline(always)]
 fn padded<T: Copy, const N: usize>(rest: &[T], nothing: T) -> [T; N] {
     let mut padded = [nothing; N];

@@ -1,4 +1,4 @@
-//! The loops for any machine, left to the compiler to vectorise.
+//! The loops in portable code, which the compiler may vectorise.
 
 use super::{LANES, fold};
 use half::slice::HalfFloatSliceExt;
@@ -6,7 +6,7 @@ use half::{bf16, f16};
 
 /// Numbers that widen to f32.
 pub trait Number: Copy {
-    /// All of them.
+    /// Widens a slice.
     fn widen(from: &[Self], out: &mut [f32]);
 }
 
@@ -30,7 +30,7 @@ impl Number for bf16 {
     }
 }
 
-/// Fused where the instruction is part of every machine of the kind; elsewhere a call would take its place.
+/// Fused only where every machine of the target has the instruction; elsewhere it would be a slow library call.
 #[inline(always)]
 fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }

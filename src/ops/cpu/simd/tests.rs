@@ -3,7 +3,7 @@
 use super::*;
 use half::{bf16, f16};
 
-/// Around the widths of registers and of the partial sums, and rows of real models.
+/// Lengths around the widths of registers and of the partial sums, and rows of real models.
 const LENGTHS: [usize; 18] =
     [0, 1, 2, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 127, 160, 577, 2048];
 
@@ -11,7 +11,7 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed * 104_729) % 1999) as f32 / 999.5 - 1.0).collect()
 }
 
-/// The same numbers in each format, as far as it holds them.
+/// Runs a check with the same numbers in each format, rounded to it.
 fn formats(x: &[f32], then: impl Fn(Numbers<'_>)) {
     let halves: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
     let brains: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
@@ -28,7 +28,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
 
-/// What vector registers compute is one and the same; portable code is only close.
+/// The instruction sets with fused multiply-add, which all give the same bits; portable code is only close.
 fn fused() -> impl Iterator<Item = Isa> {
     Isa::all().into_iter().filter(|isa| isa.0 != Kind::Portable)
 }
@@ -145,7 +145,7 @@ fn widening_is_exact_for_every_half() {
     }
 }
 
-/// Units in the last place of `want` that `got` is away from it.
+/// Distance of `got` from `want` in units in the last place.
 fn ulps(got: f32, want: f64) -> f64 {
     let unit = 2f64.powi((want.log2().floor() as i32).max(-126) - 23);
     (f64::from(got) - want).abs() / unit
@@ -155,7 +155,7 @@ fn ulps(got: f32, want: f64) -> f64 {
 fn exponentials_are_within_their_bound() {
     for isa in Isa::all() {
         let mut worst = (0.0, 0.0);
-        // Every 509th number from −0 to −104; the first of a row is its maximum, 0.
+        // Every 509th number from −0 to −104; the maximum of each row is its first number, 0.
         let numbers: Vec<u32> = (0x8000_0000..(-104.0f32).to_bits()).step_by(509).collect();
         for part in numbers.chunks(4096) {
             let x: Vec<f32> = part.iter().map(|&bits| f32::from_bits(bits)).collect();
@@ -182,7 +182,7 @@ fn a_softmax_has_its_maximum_and_its_sum_wherever_they_are() {
                 x[place] = 100.0;
                 let sum = isa.exps(&mut x);
                 assert_eq!((x[place], sum), (1.0, 1.0), "{isa:?}: {len}, {place}");
-                // One that is no number spoils all.
+                // A NaN or +∞ anywhere makes the sum NaN.
                 for bad in [f32::NAN, f32::INFINITY] {
                     let mut x = vec![-3.0f32; len];
                     x[place] = bad;
@@ -208,7 +208,7 @@ fn gates_are_close_at_every_size() {
             isa.gate(&mut got, factor);
             for (x, got) in x.iter().zip(&got) {
                 let want = f64::from(*x) / (1.0 + (-f64::from(factor) * f64::from(*x)).exp());
-                // What the rounding of the argument makes of the exponential; beyond f32's range it is infinite.
+                // The error of the exponential from rounding its argument; beyond f32's range it is infinite.
                 let slack = 1e-6 + 1e-7 * f64::from(x.abs().min(110.0));
                 assert!(
                     (f64::from(*got) - want).abs() <= slack * want.abs() + 3e-37,
