@@ -7,7 +7,7 @@ use crate::ops::cuda::scratch;
 use crate::ops::{BatchOps, DECODE_ROWS, Span, Work};
 use crate::{Error, Result, kv};
 
-/// Parts of a step's memory, see [`scratch::step`].
+/// Parts of the memory of decode steps, see [`scratch::step`].
 const FREQUENCIES: usize = 0;
 const POSITIONS: usize = 1;
 const SEQUENCES: usize = 2;
@@ -38,7 +38,7 @@ impl BatchOps for Cuda {
 }
 
 impl Cuda {
-    /// A prompt's rows, in the workspace. Its positions are its slots: the batch of a prompt that has lost rows is
+    /// The batch of a prompt, in the workspace; every position is the row's slot. The batch of a prompt after FastV is
     /// [`crate::ops::FastvOps::retained_batch`].
     pub(super) fn prompt_batch(&mut self, spans: Vec<Span>) -> Result<Batch> {
         if spans.iter().any(|s| s.position != s.slot) {
@@ -69,7 +69,7 @@ impl Cuda {
         })
     }
 
-    /// A decode step's rows, where every step has them.
+    /// The batch of a decode step, at the same addresses in every step.
     pub(super) fn step_batch(
         &mut self,
         cache: &Cache,
@@ -86,7 +86,7 @@ impl Cuda {
             return Err(wrong("takes one row of a sequence in the cache"));
         }
         let at = |index| part(cache.step, &cache.parts, index);
-        // One copy for all: the arrays lie side by side.
+        // One copy for all arrays, which are contiguous.
         let first = cache.parts.offset(POSITIONS);
         let mut words = vec![0u32; (cache.parts.offset(TABLES) - first) / WORD];
         let Arrays { positions, slots, sequences } = Arrays::of(&spans);
@@ -101,7 +101,7 @@ impl Cuda {
         }
         let stride = scratch::reach(&spans) / kv::PAGE;
         words.extend(tables(&spans, stride));
-        // SAFETY: the cache's block has space for the arrays behind its pages.
+        // SAFETY: the cache's block has space for the arrays after its pages.
         unsafe { self.queue.upload(at(POSITIONS), &words)? };
         Ok(Batch {
             tokens: Some(at(TOKENS)),
@@ -116,12 +116,12 @@ impl Cuda {
         })
     }
 
-    /// Rotation frequencies in device memory, computed on the host as the CPU computes them.
+    /// The rotation frequencies in device memory, computed on the host with the CPU executor's code.
     pub(super) fn frequencies(&self, cache: &mut Cache, rope: &Rope) -> Result<*const f32> {
         let address = part(cache.step, &cache.parts, FREQUENCIES);
         if cache.rope != Some(*rope) {
             let frequencies = rope.frequencies(cache.shape.head_dim);
-            // SAFETY: the part is made for them.
+            // SAFETY: the part has the size of the frequencies.
             unsafe { self.queue.upload(address, &frequencies)? };
             cache.rope = Some(*rope);
         }
@@ -129,7 +129,7 @@ impl Cuda {
     }
 }
 
-/// Of every row: position, slot and sequence.
+/// Position, slot and sequence of every row.
 #[derive(Default)]
 struct Arrays {
     positions: Vec<u32>,
@@ -150,7 +150,7 @@ impl Arrays {
     }
 }
 
-/// Block tables, `stride` apart, as much of each as there is place for. What lies behind a table's end decides nothing.
+/// Block tables, `stride` entries each. Longer tables are cut; entries behind the end of a shorter one are not read.
 fn tables(spans: &[Span], stride: usize) -> Vec<u32> {
     let mut tables = vec![0; spans.len() * stride];
     for (span, table) in spans.iter().zip(tables.chunks_mut(stride.max(1))) {

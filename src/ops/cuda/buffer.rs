@@ -10,24 +10,24 @@ use crate::ops::arena::Region;
 use crate::ops::{Extent, Layered, Span};
 use std::sync::Arc;
 
-/// Device memory for a while.
+/// An allocation in device memory, freed when dropped.
 #[derive(Debug)]
-#[allow(dead_code)] // Held for what dropping it does.
+#[allow(dead_code)] // Never read: it exists to free the memory when dropped.
 pub enum Home {
-    /// A part of the workspace.
+    /// A region of the workspace.
     Part(Region),
-    /// A block of its own.
+    /// A separate block.
     Alone(Block),
 }
 
-/// A matrix of activations, row-major, in the workspace.
+/// A row-major matrix of activations in the workspace.
 #[derive(Debug)]
 pub struct Buffer {
     pub(super) _place: Home,
     pub(super) address: u64,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Numbers from one row to the next.
+    /// Distance between rows, in numbers.
     pub(super) stride: usize,
     pub(super) dtype: Dtype,
 }
@@ -42,37 +42,37 @@ impl Extent for Buffer {
     }
 }
 
-/// Attention of class tokens, whose heads the selection sums.
+/// Attention of class tokens to patches by head; the selection reduces the heads.
 #[derive(Debug)]
 pub struct Scores {
     pub(super) _place: Home,
     pub(super) heads: ClsHeads,
 }
 
-/// A weight in a block that it keeps alive.
+/// A weight, and the block that it keeps allocated.
 #[derive(Debug)]
 pub struct Weight {
     pub(super) _block: Arc<Block>,
     pub(super) address: u64,
-    /// Where the scales of integers are, else 0.
+    /// Address of the scales of integer weights, else 0.
     pub(super) scales: u64,
     pub(super) rows: usize,
     pub(super) cols: usize,
-    /// Numbers from one row to the next.
+    /// Distance between rows, in numbers.
     pub(super) stride: usize,
     pub(super) format: Format,
 }
 
-/// Keys and values, and what a decode step reads.
+/// Keys and values, and the arrays that a decode step reads.
 #[derive(Debug)]
 pub struct Cache {
     pub(super) block: Arc<Block>,
     pub(super) shape: kv::Shape,
     pub(super) dtype: Dtype,
-    /// Where in the block that lies, see [`super::scratch::step`].
+    /// Offset of those arrays in the block, see [`super::scratch::step`].
     pub(super) step: u64,
     pub(super) parts: Parts<6>,
-    /// Whose frequencies are there.
+    /// The rotary embedding whose frequencies were uploaded.
     pub(super) rope: Option<Rope>,
 }
 
@@ -82,47 +82,47 @@ impl Layered for Cache {
     }
 }
 
-/// A batch of rows: arrays in device memory and what the host knows of them.
+/// A batch of rows: arrays in device memory, and what the host knows of them.
 #[derive(Debug)]
 pub struct Batch {
     pub(super) spans: Vec<Span>,
-    /// A decode step: one row for each span, `tokens` on the device.
+    /// In a decode step, which has one row for each span: address of the tokens.
     pub(super) tokens: Option<u64>,
-    /// By which rows are rotated.
+    /// Address of the rows' rotary positions.
     pub(super) positions: u64,
-    /// Where their keys and values go.
+    /// Address of the slots of the rows' keys and values.
     pub(super) slots: u64,
     pub(super) sequences: u64,
     pub(super) tables: u64,
-    /// Pages from one table to the next.
+    /// Entries of each block table.
     pub(super) stride: usize,
     pub(super) _place: Option<Home>,
     pub(super) _block: Option<Arc<Block>>,
 }
 
 impl Buffer {
-    /// As parameters take it.
+    /// The address as a pointer, for kernel parameters.
     pub(super) fn pointer<T>(&self) -> *mut T {
         self.address as *mut T
     }
 }
 
 impl Weight {
-    /// A vector of f32, as parameters take it.
+    /// The address of an f32 vector as a pointer, for kernel parameters.
     pub(super) fn vector(&self) -> *const f32 {
         self.address as *const f32
     }
 }
 
 impl Cache {
-    /// The pages of one layer.
+    /// Address of the pages of one layer.
     pub(super) fn layer<T>(&self, layer: usize) -> *mut T {
         let offset = layer * self.shape.pages * self.shape.page_elements() * self.dtype.size();
         (self.block.address() + offset as u64) as *mut T
     }
 }
 
-/// A part of a region, by its address.
+/// Address of a part of a region.
 pub(super) fn part<const N: usize>(address: u64, parts: &Parts<N>, part: usize) -> u64 {
     address + parts.offset(part) as u64
 }

@@ -7,7 +7,7 @@ use crate::ops::cuda::driver::graph::Graph;
 use crate::ops::cuda::executor::Cuda;
 use crate::{Error, Result};
 
-/// A recorded decode step and where it leaves its logits.
+/// A recorded decode step, and the buffer that receives its logits.
 #[derive(Debug)]
 pub(super) struct Recorded {
     pub graph: Graph,
@@ -17,16 +17,16 @@ pub(super) struct Recorded {
 }
 
 impl Cuda {
-    /// Replays a step of this kind. The first one of as many rows runs as it is, for a driver may load a kernel at its
-    /// first launch and must not have to while it records; what comes after is recorded. Without graphs every step just
-    /// runs.
+    /// Runs a decode step of this layout, replaying a recording where possible. The first step with its number of rows
+    /// runs directly, because a driver may load a kernel at its first launch and must not do that while it records;
+    /// later steps are recorded when their layout is new. Without graphs every step runs directly.
     pub(super) fn replay(
         &mut self,
         batches: &[Batch],
         caches: &mut [Cache],
         work: &mut Work<'_, Self>,
     ) -> Result<Buffer> {
-        // A graph goes by addresses: they are the same again only if the workspace was empty both times.
+        // A graph contains addresses. They are the same in every step only if the workspace is empty before it.
         if !self.records() {
             return work(self, caches);
         }
@@ -49,7 +49,7 @@ impl Cuda {
         let (place, address) = self
             .claim(offset, rows * cols * size_of::<f32>())
             .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
-        // SAFETY: weights, cache and workspace are where they were: whoever moves one forgets the graphs.
+        // SAFETY: weights, cache and workspace have not moved: whatever moves one of them clears the graphs.
         unsafe { recorded.graph.launch(&self.queue)? };
         Ok(Buffer { _place: place, address, rows, cols, stride: cols, dtype: Dtype::F32 })
     }
@@ -71,12 +71,12 @@ impl Cuda {
     }
 }
 
-/// What decides the launches of a step: two of one layout run the same kernels on the same grids.
+/// What determines the launches of a step: steps of one layout run the same kernels on the same grids.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Layout {
-    /// One of each sequence.
+    /// One row of each sequence.
     rows: usize,
-    /// Pages from one table to the next, of each cache.
+    /// Entries of a block table, for each cache.
     strides: Vec<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The CUDA executor: what it holds, and how it is opened.
+//! The CUDA executor: its fields, and how it is opened.
 
 use crate::Result;
 use crate::format::Formats;
@@ -17,37 +17,37 @@ use std::collections::HashMap;
 /// How the executor is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
-    /// The device, or the first that works.
+    /// Ordinal of the device; `None` takes the first that works.
     pub ordinal: Option<usize>,
-    /// Formats of weights, activations and cache.
+    /// Formats of weights, activations and KV cache.
     pub formats: Formats,
-    /// Decode steps are recorded once and replayed.
+    /// Whether decode steps are recorded once as a CUDA graph and replayed.
     pub graphs: bool,
     /// The backend for large matrix products.
     pub gemm: Gemm,
 }
 
-/// The first code path on which cuBLAS is used by default. Newer versions have no code for GPUs before it, and how fast
-/// older ones add in fp32 there is not known.
+/// The first code path on which cuBLAS is used by default. Newer cuBLAS versions have no code for older GPUs, and the
+/// fp32 speed of older versions on them has not been measured.
 const AUTOMATIC: u32 = 75;
 
 /// The CUDA executor.
 #[derive(Debug)]
 pub struct Cuda {
-    /// Decode steps by their layout; `None` after the first of as many rows, which runs as it is.
+    /// Recorded decode steps by layout; `None` for the first one with its number of rows, which runs directly.
     pub(super) graphs: HashMap<Layout, Option<Recorded>>,
     pub(super) watch: Watch,
-    /// What the decoder attends to, while that is recorded.
+    /// The attention of the decoder, while it is recorded.
     pub(super) attended: Option<Vec<Vec<f32>>>,
     pub(super) blas: Option<Blas>,
     pub(super) memory: Memory,
     pub(super) queue: Queue,
     pub(super) options: Options,
-    /// Multiprocessors of the device.
+    /// Number of the device's multiprocessors.
     pub(super) processors: usize,
     description: CardInfo,
-    /// Products are made in one part: since a selection that may keep fewer rows than were planned, until the first
-    /// token. What was planned has space for fewer rows only where they are made in no more parts.
+    /// Products are made without split-K: from a selection that may keep fewer rows than planned, until the first
+    /// token. Fewer rows could mean more parts, for whose sums the plan has no memory.
     pub(super) whole: bool,
 }
 
@@ -97,18 +97,18 @@ impl Cuda {
         })
     }
 
-    /// The device.
+    /// The device that it runs on.
     pub fn description(&self) -> &CardInfo {
         &self.description
     }
 
-    /// How it takes memory.
+    /// Its memory model.
     pub fn footprint(&self) -> Footprint {
         Footprint::Cuda { formats: self.options.formats, library: self.blas.is_some() }
     }
 }
 
-/// The library if it is to make large products, else why it is not, where that is news.
+/// Opens cuBLAS if it is to make large products; otherwise returns the reason why not, where the user should know it.
 fn open_blas(queue: &Queue, options: Options) -> Result<(Option<Blas>, Option<String>)> {
     let demanded = options.gemm.library(options.formats)?;
     if !demanded.unwrap_or(queue.path() >= AUTOMATIC) {
@@ -119,7 +119,7 @@ fn open_blas(queue: &Queue, options: Options) -> Result<(Option<Blas>, Option<St
         Err(unusable) if demanded == Some(true) => Err(unusable.error()),
         Err(Unusable::Absent) => Ok((None, None)),
         Err(Unusable::Failed(error)) => {
-            // Where the trial has lost the device, own kernels are of no use either.
+            // If the trial has broken the device, this crate's kernels cannot run either.
             queue.wait()?;
             Ok((None, Some(format!("hired's own kernels make all products: {error}"))))
         }
@@ -128,7 +128,7 @@ fn open_blas(queue: &Queue, options: Options) -> Result<(Option<Blas>, Option<St
 
 impl Drop for Cuda {
     fn drop(&mut self) {
-        // What follows gives handles back: it needs the context, and nothing may run any more.
+        // The fields' destructors need the context, and nothing may run any more.
         let _ = self.queue.wait();
     }
 }

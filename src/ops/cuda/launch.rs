@@ -1,4 +1,4 @@
-//! What a launch is: decided by pure functions, carried out by the queue.
+//! Kernel launches as data: computed by pure functions, executed by the queue.
 
 use crate::format::Dtype;
 use crate::ops::cost::Cost;
@@ -7,31 +7,31 @@ use crate::ops::cuda::abi::HIRED_ROW_THREADS;
 /// Threads of a warp.
 pub const WARP: u32 = 32;
 
-/// A kernel and how many threads run it.
+/// A kernel, its grid, its shared memory and its cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launch {
-    /// The source file in `kernels/`, without its ending.
+    /// The source file in `kernels/`, without extension.
     pub file: &'static str,
-    /// Its name there.
+    /// The kernel's name.
     pub kernel: String,
-    /// Blocks.
+    /// Blocks in each dimension.
     pub grid: [u32; 3],
-    /// Threads of a block.
+    /// Threads per block.
     pub block: u32,
-    /// Bytes of dynamic shared memory of a block.
+    /// Bytes of dynamic shared memory per block.
     pub shared: u32,
-    /// What it costs at least, see [`crate::ops::cost`].
+    /// Lower bound of its work, see [`crate::ops::cost`].
     pub cost: Cost,
 }
 
-/// Whether whole 16-byte accesses reach every number: of rows `stride` numbers apart, at addresses that are multiples
-/// of 16.
+/// Whether every number can be accessed in units of 16 bytes, in rows that are `stride` numbers apart and start at
+/// multiples of 16 bytes.
 pub fn is_vector(dtype: Dtype, cols: usize, stride: usize) -> bool {
     let lanes = dtype.lanes();
     cols.is_multiple_of(lanes) && stride.is_multiple_of(lanes)
 }
 
-/// The name's part for the kind of access.
+/// The part of a kernel's name for vector access or single numbers.
 pub fn variant(vector: bool) -> &'static str {
     if vector { "vector" } else { "guarded" }
 }
@@ -42,7 +42,8 @@ impl Launch {
         Self { cost, ..self }
     }
 
-    /// A block for each row, each thread `lanes` of `cols` numbers at a time: kernels of vision, rows and activation.
+    /// A block for each row, whose threads each take `lanes` of `cols` numbers at a time: for the kernels of vision,
+    /// rows and activation.
     pub fn rows(
         file: &'static str,
         kernel: String,

@@ -1,6 +1,7 @@
-//! Which attention kernel runs, on how many blocks, and what scratch it needs.
+//! Chooses the attention kernel, its grid and its scratch memory.
 //!
-//! Prompts and the vision tower: tiles of queries, by `mma` where the GPU has it. Decode steps: keys in splits.
+//! Prompts and the vision tower use tiles of queries, with `mma` where the GPU has it. Decode steps divide the keys
+//! into splits.
 
 use crate::format::Dtype;
 use crate::ops::cost::Cost;
@@ -9,29 +10,29 @@ use crate::ops::cuda::abi::{
 };
 use crate::ops::cuda::launch::{Launch, is_vector, variant};
 
-/// Heads and how their rows lie. Strides count numbers.
+/// Heads, and the layout of their rows. Strides are in numbers.
 #[derive(Debug, Clone, Copy)]
 pub struct Heads {
-    /// Of queries.
+    /// Number of query heads.
     pub heads: usize,
-    /// Of keys and values; divides `heads`.
+    /// Number of key/value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Numbers of a head, even.
+    /// Numbers in a head; even.
     pub head_dim: usize,
     /// Format of queries, keys, values and results.
     pub dtype: Dtype,
-    /// From one row of queries to the next.
+    /// Distance between rows of queries.
     pub q_stride: usize,
-    /// From one key to the next; of the cache, whose keys lie side by side, `head_dim`.
+    /// Distance between keys. The keys of the cache are contiguous: `head_dim`.
     pub kv_stride: usize,
-    /// From one row of results to the next.
+    /// Distance between rows of results.
     pub out_stride: usize,
-    /// Queries, keys, values and results start at multiples of 16 bytes.
+    /// Whether queries, keys, values and results start at multiples of 16 bytes.
     pub aligned: bool,
 }
 
 impl Heads {
-    /// Whole accesses of 16 bytes reach every number of a head.
+    /// Whether every number of a head can be read in accesses of 16 bytes.
     fn is_vector(&self) -> bool {
         let lanes = 16 / self.dtype.size();
         let sizes = [self.head_dim, self.q_stride, self.kv_stride, self.out_stride];
@@ -39,21 +40,21 @@ impl Heads {
     }
 }
 
-/// A kernel that takes a block of queries.
+/// An attention kernel that computes a tile of queries per block.
 #[derive(Debug)]
 struct Tile {
     name: &'static str,
     /// Queries of a block.
     rows: usize,
-    /// Widest head.
+    /// The widest head that it supports.
     head_dim: usize,
-    /// Only f16, and only from this code path on.
+    /// The first code path that it runs on, if it uses `mma`; it then takes f16 only.
     mma: Option<u32>,
-    /// Only whole vectors.
+    /// Whether it needs accesses of 16 bytes.
     vector: bool,
 }
 
-/// In the order in which they are tried.
+/// The tiles in the order of preference.
 const TILES: [Tile; 5] = [
     Tile { name: "mma64", rows: 128, head_dim: 64, mma: Some(75), vector: true },
     Tile { name: "mma128", rows: 64, head_dim: 128, mma: Some(75), vector: true },
@@ -84,41 +85,42 @@ fn tiles(file: &'static str, path: u32, heads: &Heads, rows: usize, partitions: 
     }
 }
 
-/// Attention inside each of `partitions`, none of which has more than `rows` queries.
+/// Attention of the vision tower inside each of `partitions`, none of which has more than `rows` queries.
 pub fn vision(path: u32, heads: &Heads, rows: usize, partitions: usize) -> Launch {
     tiles("attention_vision", path, heads, rows, partitions)
 }
 
-/// Causal attention of a span of `rows` rows to the cache.
+/// Causal attention of a span of `rows` rows to the cache (prefill).
 pub fn prefill(path: u32, heads: &Heads, rows: usize) -> Launch {
     tiles("attention_prefill", path, heads, rows, 1)
 }
 
-/// Heads that share the keys that a block of `attention_decode` loads: the kernels there are.
+/// Query heads that share the keys loaded by a block of `attention_decode`: one kernel for each number.
 const SHARING: [usize; 3] = [1, 4, 8];
 
-/// Slots for which a decode step is laid out whose longest context is so long: its grid, tables and scratch. A power of
-/// two times the largest split, so that a few recorded steps serve all lengths, and no more than a growing answer needs soon,
-/// however large the cache is.
+/// Slots that the grid, tables and scratch of a decode step are laid out for, when the longest context has `context`
+/// slots. It is a power of two times the largest split, so that a few recorded steps serve all lengths, and follows the
+/// context, not the size of the cache.
 pub fn reach(context: usize) -> usize {
     let split = HIRED_SPLIT as usize;
     context.div_ceil(split).next_power_of_two() * split
 }
 
-/// Slots that a block of a decode step sees, on a GPU with this many multiprocessors. The sums of a row are made in this
-/// order, so it depends on nothing that changes between rows or steps: large splits, which have less to merge, where one
-/// sequence of some 1000 positions still gives each multiprocessor four blocks.
+/// Slots of a split, which one block of a decode step reads, on a GPU with this many multiprocessors. The sums of a row
+/// are added split by split, so the split must not change between rows or steps. It is large, because larger splits
+/// need less merging, unless one sequence of some 1000 positions would then have fewer than four blocks per
+/// multiprocessor.
 pub fn split(heads: &Heads, processors: usize) -> usize {
     let (least, most) = (HIRED_LEAST_SPLIT as usize, HIRED_SPLIT as usize);
     if blocks(heads) * (1024 / most) >= 4 * processors { most } else { least }
 }
 
-/// Blocks that share a split of one sequence's keys.
+/// Blocks for each split of one sequence's keys.
 fn blocks(heads: &Heads) -> usize {
     heads.kv_heads * (heads.heads / heads.kv_heads).div_ceil(sharing(heads).1)
 }
 
-/// The decode kernel for such heads, and how many of them share the keys that it loads.
+/// The decode kernel for these heads, and how many of them share the keys that a block loads.
 fn sharing(heads: &Heads) -> (String, usize) {
     let group = heads.heads / heads.kv_heads;
     if heads.is_vector() {
@@ -130,7 +132,7 @@ fn sharing(heads: &Heads) -> (String, usize) {
     }
 }
 
-/// Attention of one row of each of `sequences` to so many splits at most of the cache.
+/// Attention of one row of each of `sequences` to at most `splits` splits of the cache.
 pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> Launch {
     assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
     let file = "attention_decode";
@@ -144,14 +146,14 @@ pub fn decode(heads: &Heads, sequences: usize, splits: usize) -> Launch {
     }
 }
 
-/// Bytes of scratch of [`decode`] over so many slots: mixed values, and greatest scores with sums. For the smallest
-/// splits: what is planned does not know the GPU's number of multiprocessors.
+/// Bytes of scratch of [`decode`] over `slots` slots: weighted values, then maxima and sums. Computed for the smallest
+/// split, since the planner does not know the GPU's number of multiprocessors.
 pub fn decode_scratch(heads: usize, head_dim: usize, sequences: usize, slots: usize) -> [usize; 2] {
     let parts = sequences * heads * slots.div_ceil(HIRED_LEAST_SPLIT as usize);
     [parts * head_dim * size_of::<f32>(), parts * size_of::<[f32; 2]>()]
 }
 
-/// Attention of the class token, head by head. `q_stride` and `out_stride` of `heads` play no part.
+/// Softmax of the class token's query, head by head. Ignores `q_stride` and `out_stride` of `heads`.
 pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
     assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
     let is_vector = Heads { q_stride: 0, out_stride: 0, ..*heads }.is_vector();
@@ -167,7 +169,8 @@ pub fn cls_scores(heads: &Heads, partitions: usize) -> Launch {
     }
 }
 
-/// What patches receive, head by head: of the queries, then of the keys. `out_stride` of `heads` plays no part.
+/// Attention that patches receive, head by head: a launch over queries, then one over keys. Ignores `out_stride` of
+/// `heads`.
 pub fn received(heads: &Heads, tokens: usize, partitions: usize) -> [Launch; 2] {
     const SIDE: usize = 64;
     assert!(heads.head_dim <= HIRED_HEAD_DIM as usize, "heads of {} numbers", heads.head_dim);
@@ -183,7 +186,7 @@ pub fn received(heads: &Heads, tokens: usize, partitions: usize) -> [Launch; 2] 
     })
 }
 
-/// Attention of a prompt's last row, head by head.
+/// Softmax of the query of a prompt's last row, head by head.
 pub fn last_row(dtype: Dtype, heads: usize, head_dim: usize) -> Launch {
     assert!(head_dim <= HIRED_HEAD_DIM as usize, "heads of {head_dim} numbers");
     let file = "attention_last";
@@ -198,7 +201,7 @@ pub fn last_row(dtype: Dtype, heads: usize, head_dim: usize) -> Launch {
     }
 }
 
-/// Bytes of what [`cls_scores`] writes: weights, and their sums.
+/// Bytes that [`cls_scores`] writes: weights, and their sums.
 pub fn cls_bytes(heads: usize, partitions: usize, patches: usize) -> [usize; 2] {
     let rows = partitions * heads;
     [rows * (patches + 1) * size_of::<f32>(), rows * size_of::<f32>()]
@@ -277,7 +280,7 @@ mod tests {
     #[test]
     fn large_cards_and_few_heads_have_small_splits() {
         let of = |kv, processors| split(&heads(Dtype::F16, 32, kv, 128), processors);
-        // 7B on a P40, a T4 and an H200; eight heads of keys on a P40.
+        // A 7B model on a P40, a T4 and an H200; a model with eight key/value heads on a P40.
         assert_eq!([of(32, 30), of(32, 40), of(32, 132), of(8, 30)], [128, 128, 64, 64]);
         assert_eq!([HIRED_SPLIT % HIRED_LEAST_SPLIT, HIRED_LEAST_SPLIT % HIRED_PAGE], [0, 0]);
     }

@@ -16,12 +16,12 @@ use crate::ops::cuda::select::ops::Kept;
 use crate::ops::{AttentionOps, Span};
 use crate::{Result, kv};
 
-/// 1/√head_dim, what scores are multiplied by.
+/// 1/√head_dim, the factor of the scores.
 pub(in crate::ops::cuda) fn scale(head_dim: usize) -> f32 {
     1.0 / (head_dim as f32).sqrt()
 }
 
-/// What causal attention of spans costs.
+/// Cost of causal attention of spans.
 fn decoder_cost(q: &Buffer, cache: &Cache, spans: &[Span]) -> Cost {
     let size = q.dtype.size();
     cost::decoder(spans, q.cols, size, cache.shape, size)
@@ -72,7 +72,7 @@ impl AttentionOps for Cuda {
             k.cols,
             k.dtype.size(),
         ));
-        // SAFETY: q has a class query in every q_stride-th row, k the keys of all partitions.
+        // SAFETY: q has a class query in every q_stride-th row; k has the keys of all partitions.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(Scores { _place: place, heads: out })
     }
@@ -118,7 +118,7 @@ impl AttentionOps for Cuda {
         };
         let cost = cost::received(q.rows, tokens, k.cols, k.dtype.size());
         for launch in attention::received(&shape, tokens, partitions) {
-            // SAFETY: q and k have all rows of the partitions; the scratch has a place for each query of each head.
+            // SAFETY: q and k have all rows of the partitions; the scratch has space for every query of every head.
             unsafe { self.queue.launch(&launch.costing(cost), &params)? };
         }
         Ok(Scores { _place: place, heads: out })
@@ -165,7 +165,7 @@ impl AttentionOps for Cuda {
         let bytes = 2 * (q.rows + k.rows) * q.cols * q.dtype.size();
         let launch = attention::vision(self.queue.path(), &shape, most, partitions)
             .costing(cost::attention(q.rows * tokens, q.cols, bytes));
-        // SAFETY: the offsets end with the rows of q; k and v have all rows of all partitions.
+        // SAFETY: the offsets end with the number of rows of q; k and v have all rows of all partitions.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }
@@ -200,7 +200,7 @@ impl AttentionOps for Cuda {
             table_stride: batch.stride as u32,
             reserved: 0,
         };
-        // SAFETY: the batch's tables hold the pages of all its slots, which are distinct.
+        // SAFETY: the batch's tables name the pages of all its slots, which are distinct.
         unsafe { self.queue.launch(&launch, &params) }
     }
 
@@ -213,7 +213,7 @@ impl AttentionOps for Cuda {
     ) -> Result<Buffer> {
         let out = self.buffer(q.rows, q.cols)?;
         for (sequence, span) in batch.spans.iter().enumerate() {
-            // Rows of a span begin at a multiple of 16 bytes when a row is one.
+            // Rows of a span start at a multiple of 16 bytes if every row does.
             let heads = Self::decoder_heads(q, &out, cache);
             let first = |buffer: &Buffer| {
                 buffer.address + (span.row * buffer.stride * buffer.dtype.size()) as u64
@@ -259,7 +259,7 @@ impl AttentionOps for Cuda {
         rotary: &Rope,
     ) -> Result<Buffer> {
         if self.attended.is_some() {
-            // The kernel below rotates queries for itself alone.
+            // The fused kernel keeps its rotated queries to itself, and the recording needs them.
             self.rope_append(q, k, v, cache, layer, batch, rotary)?;
             return self.attention(q, cache, layer, batch);
         }
@@ -298,8 +298,8 @@ impl AttentionOps for Cuda {
         let mut cost = decoder_cost(q, cache, &batch.spans);
         cost += cost::pass(2 * k.rows * k.cols, k.dtype.size());
         let launch = attention::decode(&heads, q.rows, splits).costing(cost);
-        // SAFETY: the tables name the pages of all slots, which are distinct; the scratch has a place for every split, and
-        // there is a counter for every head of keys of every row.
+        // SAFETY: the tables name the pages of all slots, which are distinct; the scratch has space for every split,
+        // and every key/value head of every row has a counter.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }

@@ -20,7 +20,7 @@ impl Block {
     /// Allocates `bytes`, charged for `purpose`; the context must be current.
     ///
     /// # Errors
-    /// When the driver has not so much.
+    /// When the driver has too little free memory.
     pub fn new(
         context: Arc<CudaContext>,
         meter: &Arc<Meter>,
@@ -32,18 +32,18 @@ impl Block {
             Purpose::Kv => "keys and values",
             Purpose::Workspace => "the workspace",
         };
-        // SAFETY: a plain allocation of at least a byte; nobody reads it before writing.
+        // SAFETY: a plain allocation of at least a byte; nothing reads it before it is written.
         let address = unsafe { result::malloc_sync(bytes.max(1)) }
             .map_err(|e| refused(&format!("{} for {what}", Size(bytes as u64)), e))?;
         Ok(Self { context, address, bytes, _charge: meter.charge(purpose, bytes) })
     }
 
-    /// Its first byte.
+    /// Address of its first byte.
     pub fn address(&self) -> u64 {
         self.address
     }
 
-    /// Its size.
+    /// Size in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

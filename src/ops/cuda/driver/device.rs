@@ -1,4 +1,4 @@
-//! The driver and its devices. Nothing that is missing becomes a panic.
+//! The driver and its devices. Missing libraries and functions become errors, not panics.
 
 use crate::ops::cuda::driver::error::refused;
 use crate::ops::cuda::driver::modules::{Code, Embedded, forced};
@@ -9,11 +9,11 @@ use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use std::ffi::c_int;
 use std::sync::Arc;
 
-/// The oldest CUDA whose driver has all functions used here, and that driver's number.
+/// The oldest CUDA version whose driver has all functions used here, and that driver's number.
 const MINIMUM: (Version, &str) = (Version(12000), "525");
 
-/// Functions of the driver that the executor uses. A library that lacks one is refused by name: the
-/// bindings would panic at the first call.
+/// Functions of the driver that the executor calls. A library that lacks one is refused by name, because the bindings
+/// would panic at the first call.
 const FUNCTIONS: [&str; 54] = [
     "cuCtxGetCurrent",
     "cuCtxGetStreamPriorityRange",
@@ -71,7 +71,7 @@ const FUNCTIONS: [&str; 54] = [
     "cuStreamWaitEvent",
 ];
 
-/// A CUDA version as the driver writes it: 12040 is 12.4.
+/// A CUDA version in the driver's encoding: 12040 is 12.4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub i32);
 
@@ -81,30 +81,30 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// A driver that is there, new enough and initialised.
+/// A driver that is installed, new enough and initialised.
 #[derive(Debug, Clone, Copy)]
 pub struct Driver {
-    /// The newest CUDA that it serves.
+    /// The newest CUDA version that it supports.
     pub version: Version,
 }
 
 /// A device as the driver describes it.
 #[derive(Debug)]
 pub struct Device {
-    /// The driver's number for it.
+    /// The driver's ordinal of it.
     pub ordinal: usize,
-    /// The driver's name for it.
+    /// The driver's name of it.
     pub name: String,
-    /// Compute capability: 61 is 6.1.
+    /// Compute capability: 61 means 6.1.
     pub capability: u32,
-    /// Bytes of its memory.
+    /// Bytes of memory.
     pub memory: usize,
-    /// The code it would run, or why it cannot.
+    /// The code that it would run, or why it cannot run any.
     pub code: Result<Code>,
 }
 
 impl Driver {
-    /// Whether a driver's library is installed, whatever it is worth.
+    /// Whether a driver library is installed, even one that cannot be used.
     pub fn is_installed() -> bool {
         // SAFETY: opens and closes the library by its well-known names.
         unsafe { sys::is_culib_present() }
@@ -124,17 +124,17 @@ impl Driver {
         }
         let version = version()?;
         check(version, |function| {
-            // SAFETY: only asked whether it exists; never called by this type.
+            // SAFETY: the symbol is looked up, and never called by this type.
             unsafe { sys::culib().get::<unsafe extern "C" fn()>(function.as_bytes()) }.is_ok()
         })?;
         result::init().map_err(|e| refused("to start", e))?;
         Ok(Self { version })
     }
 
-    /// All devices, also those that this build cannot serve.
+    /// All devices, including those that this build has no code for.
     ///
     /// # Errors
-    /// When the driver refuses an answer, or `HIRED_FORCE_ARCH` is none of the code paths.
+    /// When the driver refuses a query, or `HIRED_FORCE_ARCH` is not a code path.
     pub fn devices(&self) -> Result<Vec<Device>> {
         let failed = |e| refused("to describe its devices", e);
         let embedded = Embedded::here();
@@ -164,10 +164,10 @@ impl Driver {
             .collect()
     }
 
-    /// The wanted device, or the first that can run the kernels.
+    /// The device with this ordinal, or the first that can run the kernels.
     ///
     /// # Errors
-    /// When there is no such device, or it cannot.
+    /// When there is no such device, or it cannot run the kernels.
     pub fn device(&self, ordinal: Option<usize>) -> Result<Device> {
         let mut devices = self.devices()?;
         let count = devices.len();
@@ -192,10 +192,10 @@ impl Driver {
 }
 
 impl Device {
-    /// A context on the device.
+    /// Creates a context on the device.
     ///
     /// # Errors
-    /// When the device cannot run the kernels, or the driver refuses.
+    /// When the device cannot run the kernels, or the driver refuses the context.
     pub fn context(self) -> Result<(Arc<CudaContext>, Code)> {
         let code = self.code?;
         let context = CudaContext::new(self.ordinal)
@@ -222,7 +222,7 @@ fn version() -> Result<Version> {
     }
 }
 
-/// New enough, and complete.
+/// Fails for a driver that is too old or lacks a function.
 fn check(version: Version, has: impl Fn(&str) -> bool) -> Result<()> {
     let (minimum, driver) = MINIMUM;
     if version < minimum {

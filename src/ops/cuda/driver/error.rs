@@ -1,10 +1,10 @@
-//! The driver's errors in the crate's terms.
+//! Converts the driver's errors.
 
 use crate::Error;
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::CUresult;
 
-/// The driver's refusal of something, as an error.
+/// The error for a driver that refused `what`.
 pub fn refused(what: &str, error: DriverError) -> Error {
     let hint = match error.0 {
         CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
@@ -27,7 +27,7 @@ pub fn refused(what: &str, error: DriverError) -> Error {
     Error::Device(format!("the CUDA driver refused {what}: {} ({hint})", name(error)))
 }
 
-/// `CUDA_ERROR_…` in the driver's own spelling, or its number.
+/// The driver's name of an error, `CUDA_ERROR_…`, or its number.
 fn name(error: DriverError) -> String {
     match error.error_name() {
         Ok(name) => name.to_string_lossy().into_owned(),

@@ -1,4 +1,4 @@
-//! Points in the work of a stream, and the time between them by the device's clock.
+//! Events on a stream, and the time between them by the device's clock.
 
 use crate::Result;
 use crate::ops::cuda::driver::error::refused;
@@ -8,7 +8,7 @@ use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A point in the work of a queue.
+/// An event: a point in the work of a queue.
 #[derive(Debug)]
 pub struct Event {
     context: Arc<CudaContext>,
@@ -19,7 +19,7 @@ pub struct Event {
 unsafe impl Send for Event {}
 
 impl Event {
-    /// The point behind everything enqueued on a stream of the context, which is current.
+    /// Records an event after everything enqueued on a stream of the context, which must be current.
     ///
     /// # Errors
     /// When the driver refuses an event.
@@ -33,7 +33,7 @@ impl Event {
         Ok(event)
     }
 
-    /// Time from `earlier` to this point; the queue must have been waited for.
+    /// Time from `earlier` to this event, once the queue has been synchronized.
     ///
     /// # Errors
     /// When one of them has not been reached.
@@ -49,7 +49,7 @@ impl Drop for Event {
     fn drop(&mut self) {
         // A context that cannot be bound is lost, and its events with it.
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: created by `record`; the driver keeps an event that is under way until it is done.
+            // SAFETY: created by `record`; the driver keeps an event in use until it has completed.
             let _ = unsafe { event::destroy(self.event) };
         }
     }

@@ -1,4 +1,4 @@
-//! A decode step as the driver recorded it.
+//! CUDA graphs: work that was recorded once and is replayed.
 
 use crate::Result;
 use crate::ops::cuda::driver::error::refused;
@@ -8,7 +8,7 @@ use cudarc::driver::result::{self, graph};
 use cudarc::driver::sys::{CUgraphExec, CUgraphInstantiate_flags, CUstreamCaptureMode};
 use std::sync::Arc;
 
-/// Work that was recorded once and can be repeated: the same kernels at the same addresses.
+/// An executable graph: the same kernels with the same parameters at every launch.
 #[derive(Debug)]
 pub struct Graph {
     context: Arc<CudaContext>,
@@ -18,18 +18,18 @@ pub struct Graph {
 // SAFETY: the handle belongs to the context, not to a thread.
 unsafe impl Send for Graph {}
 
-/// A recording that has begun; it must be ended.
+/// A recording in progress; it must be ended.
 #[must_use]
 pub struct Recording(());
 
 impl Graph {
-    /// Records what is enqueued from now on, which does not run yet.
+    /// Starts to record what is enqueued, instead of running it.
     ///
     /// # Errors
     /// When the driver refuses the recording.
     pub fn begin(queue: &Queue) -> Result<Recording> {
         let stream = queue.stream()?;
-        // Relaxed: the first use of a kernel may load it meanwhile.
+        // Relaxed mode, since the first use of a kernel may load it while the driver records.
         let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED;
         // SAFETY: the stream lives as long as the queue.
         unsafe { result::stream::begin_capture(stream, mode) }
@@ -40,10 +40,10 @@ impl Graph {
     /// Enqueues the recorded work.
     ///
     /// # Safety
-    /// The memory that the kernels were recorded with must still be there and free for them.
+    /// The memory that the recorded kernels use must still be allocated, and free for their use.
     ///
     /// # Errors
-    /// When the driver refuses.
+    /// When the driver refuses the launch.
     pub unsafe fn launch(&self, queue: &Queue) -> Result<()> {
         let stream = queue.stream()?;
         // SAFETY: upheld by this function's own contract.
@@ -52,10 +52,10 @@ impl Graph {
 }
 
 impl Recording {
-    /// Ends the recording, whatever came of the work: the stream is of no use before.
+    /// Ends the recording, also after failed work: the stream cannot be used before.
     ///
     /// # Errors
-    /// The work's own, or when the driver refuses the graph.
+    /// The error of `outcome`, or when the driver refuses the graph.
     pub fn end<T>(self, queue: &Queue, outcome: Result<T>) -> Result<(Graph, T)> {
         // SAFETY: the capture was begun on this stream.
         let recorded = unsafe { result::stream::end_capture(queue.stream()?) };
@@ -63,14 +63,14 @@ impl Recording {
             Ok(outcome) => outcome,
             Err(error) => {
                 if let Ok(recorded) = recorded {
-                    // SAFETY: recorded above and used by nobody.
+                    // SAFETY: recorded above and not used by anyone.
                     let _ = unsafe { graph::destroy(recorded) };
                 }
                 return Err(error);
             }
         };
         let recorded = recorded.map_err(|e| refused("to record a graph", e))?;
-        // SAFETY: the graph was recorded above; its executable copy lives by itself.
+        // SAFETY: the graph was recorded above; its executable copy is independent of it.
         let exec = unsafe {
             let exec = graph::instantiate(recorded, CUgraphInstantiate_flags(0));
             let _ = graph::destroy(recorded);
@@ -85,7 +85,7 @@ impl Drop for Graph {
     fn drop(&mut self) {
         // A context that cannot be bound is lost, and its graphs with it.
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: instantiated by `record`; destroying waits for a launch that runs.
+            // SAFETY: instantiated by `end`; destroying it waits for a running launch.
             let _ = unsafe { graph::exec_destroy(self.exec) };
         }
     }

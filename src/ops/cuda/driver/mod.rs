@@ -1,4 +1,4 @@
-//! The CUDA driver: devices, embedded kernels, and a queue of work with its memory. It knows nothing of models.
+//! The CUDA driver: devices, embedded kernels, and a queue of work with its memory. Nothing here depends on the model.
 
 pub(super) mod block;
 pub mod device;

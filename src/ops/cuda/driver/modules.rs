@@ -1,4 +1,4 @@
-//! The embedded kernels: which code a GPU gets, and loading it.
+//! The embedded kernels: choosing the code for a GPU, and loading it.
 
 use crate::ops::cuda::driver::error::refused;
 use crate::{Error, Result};
@@ -10,23 +10,23 @@ use std::ffi::CString;
 use std::fmt;
 use std::sync::Arc;
 
-/// What the compiler made.
+/// Kind of compiled code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// Machine code of one architecture.
     Cubin,
-    /// Code that the driver compiles for its GPU. Ends in NUL.
+    /// Code that the driver compiles for its GPU. Terminated by NUL.
     Ptx,
 }
 
-/// One source file for one architecture.
+/// One source file, compiled for one architecture.
 struct Image {
     file: &'static str,
     architecture: u32,
     form: Form,
-    /// Bytes of what the compiler made.
+    /// Bytes of the compiled code.
     size: usize,
-    /// The same as a zlib stream: a program has code for many cards and runs on one.
+    /// The compiled code as a zlib stream, since a program embeds code for many GPUs and runs on one.
     packed: &'static [u8],
 }
 
@@ -35,7 +35,7 @@ include!(concat!(env!("OUT_DIR"), "/images.rs"));
 /// The first architecture of each code path: fp32 FMA; `mma.m16n8k8`; `mma.m16n8k16` and `cp.async`.
 pub const CODE_PATHS: [u32; 3] = [61, 75, 80];
 
-/// Which code a device runs. Displayed as `sm_61` or `compute_61`.
+/// The code that a device runs. Displayed as `sm_61` or `compute_61`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     /// Machine code of this architecture.
@@ -45,14 +45,14 @@ pub enum Code {
 }
 
 impl Code {
-    /// The architecture that the code was compiled for: the one that dispatch goes by, whatever the GPU is.
+    /// The architecture that the code was compiled for. Kernels are chosen by it, not by the GPU.
     pub fn architecture(self) -> u32 {
         match self {
             Self::Cubin(architecture) | Self::Ptx(architecture) => architecture,
         }
     }
 
-    /// The code path, one of [`CODE_PATHS`].
+    /// The code path of the code, one of [`CODE_PATHS`].
     pub fn path(self) -> u32 {
         code_path(self.architecture())
     }
@@ -67,22 +67,22 @@ impl fmt::Display for Code {
     }
 }
 
-/// The newest code path that an architecture has; 0 below the oldest.
+/// The newest code path that an architecture supports; 0 below the oldest.
 fn code_path(architecture: u32) -> u32 {
     CODE_PATHS.into_iter().rfind(|path| *path <= architecture).unwrap_or(0)
 }
 
-/// Architectures that this build has code for, ascending.
+/// Architectures that this build embeds code for, ascending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Embedded {
-    /// With machine code.
+    /// Those with machine code.
     pub cubins: Vec<u32>,
-    /// With PTX.
+    /// Those with PTX.
     pub ptx: Vec<u32>,
 }
 
 impl Embedded {
-    /// What the build script could compile: nothing where it found no nvcc.
+    /// What the build script compiled: nothing where it found no nvcc.
     pub fn here() -> Self {
         let of = |form| {
             let images = IMAGES.iter().filter(|image| image.form == form);
@@ -94,12 +94,11 @@ impl Embedded {
         Self { cubins: of(Form::Cubin), ptx: of(Form::Ptx) }
     }
 
-    /// The code for a GPU of this compute capability (61 is 6.1), on a given code path if `forced`.
-    ///
-    /// Its own machine code, else the newest PTX that it can run.
+    /// The code for a GPU of this compute capability (61 means 6.1): its own machine code, else the newest PTX that it
+    /// can run. With `forced`, only code of that code path.
     ///
     /// # Errors
-    /// When there is none, or when the GPU has not what the forced path needs.
+    /// When there is none, or when the GPU lacks what the forced code path needs.
     pub fn choose(&self, capability: u32, forced: Option<u32>) -> Result<Code> {
         let (major, minor) = (capability / 10, capability % 10);
         if self.cubins.is_empty() && self.ptx.is_empty() {
@@ -148,7 +147,7 @@ impl fmt::Display for Embedded {
     }
 }
 
-/// The code path that a value of `HIRED_FORCE_ARCH` asks for.
+/// Parses the value of `HIRED_FORCE_ARCH`, a code path.
 ///
 /// # Errors
 /// When it is none of [`CODE_PATHS`].
@@ -162,31 +161,32 @@ pub fn forced(value: Option<&str>) -> Result<Option<u32>> {
     }
 }
 
-/// The kernels of one code, loaded into a context.
+/// The kernels of one architecture, loaded into a context.
 #[derive(Debug)]
 pub struct Modules {
     context: Arc<CudaContext>,
     code: Code,
-    /// By source file.
+    /// The modules by source file.
     modules: Vec<(&'static str, CUmodule)>,
 }
 
-// SAFETY: module handles belong to the context, not to a thread; those who use them bind the context first.
+// SAFETY: module handles belong to the context, not to a thread; their users bind the context first.
 unsafe impl Send for Modules {}
-// SAFETY: as above; nothing changes after loading.
+// SAFETY: as for `Send`; nothing changes after loading.
 unsafe impl Sync for Modules {}
 
 impl Modules {
     /// Loads every embedded file.
     ///
     /// # Errors
-    /// When the driver refuses one.
+    /// When the driver refuses one of them.
     pub fn load(context: &Arc<CudaContext>, code: Code) -> Result<Self> {
         context.bind_to_thread().map_err(|e| refused("to bind the context", e))?;
         let mut loaded = Self { context: context.clone(), code, modules: Vec::new() };
         for image in IMAGES.iter().filter(|image| image.code() == code) {
             let unpacked = image.unpack()?;
-            // SAFETY: the image is a whole cubin, or PTX that ends in NUL; the driver reads it in this call only.
+            // SAFETY: the image is a complete cubin, or PTX terminated by NUL; the driver reads it during this call
+            // only.
             let module = unsafe { module::load_data(unpacked.as_ptr().cast()) }
                 .map_err(|e| refused(&format!("the kernels of {} for {code}", image.file), e))?;
             loaded.modules.push((image.file, module));
@@ -194,15 +194,15 @@ impl Modules {
         Ok(loaded)
     }
 
-    /// Which code was loaded.
+    /// The code that was loaded.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// A kernel of `kernels/FILE.cu`; valid as long as `self`.
+    /// The kernel `name` of `kernels/FILE.cu`; valid as long as `self`.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// When there is no such kernel.
     pub fn function(&self, file: &str, name: &str) -> Result<CUfunction> {
         let missing = || Error::Device(format!("the kernels of {file} have no {name}"));
         let (_, module) = self.modules.iter().find(|(f, _)| *f == file).ok_or_else(missing)?;
@@ -219,7 +219,7 @@ impl Drop for Modules {
         // A context that cannot be bound is lost, and its modules with it.
         if self.context.bind_to_thread().is_ok() {
             for (_, module) in &self.modules {
-                // SAFETY: loaded by `load`, and no function of it is used after `self`.
+                // SAFETY: loaded by `load`; no function of the module is used after `self`.
                 let _ = unsafe { module::unload(*module) };
             }
         }
@@ -227,10 +227,10 @@ impl Drop for Modules {
 }
 
 impl Image {
-    /// What the compiler made, at a multiple of 16, as a reader of ELF headers may expect.
+    /// Decompresses the code, to an address that is a multiple of 16, as a reader of ELF headers may expect.
     ///
     /// # Errors
-    /// When the program file is damaged.
+    /// When the embedded data is damaged.
     fn unpack(&self) -> Result<Vec<u128>> {
         let mut words = vec![0u128; self.size.div_ceil(size_of::<u128>())];
         let bytes = &mut bytemuck::cast_slice_mut(&mut words)[..self.size];
@@ -281,7 +281,7 @@ mod tests {
         let paths = [61, 70, 75, 80, 86, 89, 90].map(|c| full().choose(c, None).unwrap().path());
         assert_eq!(paths, [61, 61, 75, 80, 80, 80, 80]);
         assert_eq!(Code::Ptx(75).path(), 75);
-        // Volta's machine code is already on the path that is asked for; Ampere's is not.
+        // Volta runs code of path 61 only, so forcing 61 changes nothing; Ampere's own code is of path 80.
         assert_eq!(full().choose(70, Some(61)).unwrap(), Code::Cubin(70));
         assert_eq!(full().choose(86, Some(61)).unwrap(), Code::Ptx(61));
         assert_eq!(full().choose(90, Some(75)).unwrap(), Code::Ptx(75));
@@ -292,7 +292,7 @@ mod tests {
     fn a_card_without_code_is_refused_with_what_there_is() {
         let error = full().choose(61, Some(75)).unwrap_err().to_string();
         assert!(error.contains("HIRED_FORCE_ARCH=75") && error.contains("6.1"), "{error}");
-        // As CUDA 13 makes it.
+        // The architectures that CUDA 13 compiles for.
         let newer = Embedded { cubins: vec![75, 80, 86, 89, 90], ptx: vec![75, 80] };
         let error = newer.choose(61, None).unwrap_err().to_string();
         assert!(error.contains("6.1") && error.contains("sm_75") && error.contains("compute_75"));

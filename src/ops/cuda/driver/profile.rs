@@ -1,6 +1,7 @@
-//! What a queue has run, piece by piece, timed by the device.
+//! A profile of a queue: what it ran, timed by the device.
 //!
-//! Two events lie around each piece, so a piece's time holds what the device takes to begin it, a microsecond or two.
+//! Two events enclose each kernel or copy, so its time includes the microsecond or two that the device takes to start
+//! it.
 
 use super::event::Event;
 use crate::Result;
@@ -9,14 +10,14 @@ use crate::ops::cost::Cost;
 use crate::ops::profile::Entry;
 use std::borrow::Cow;
 
-/// A recording of pieces of work.
+/// A recording of kernels and copies.
 #[derive(Debug)]
 pub struct Profile {
     start: Event,
     pieces: Vec<Piece>,
 }
 
-/// A piece of work between two points of the queue.
+/// A kernel or copy between two events.
 #[derive(Debug)]
 pub struct Piece {
     pub name: Cow<'static, str>,
@@ -28,17 +29,17 @@ pub struct Piece {
 }
 
 impl Profile {
-    /// A recording that begins there.
+    /// A recording that starts at this event.
     pub fn new(start: Event) -> Self {
         Self { start, pieces: Vec::new() }
     }
 
-    /// Adds a piece.
+    /// Adds a kernel or copy.
     pub fn push(&mut self, piece: Piece) {
         self.pieces.push(piece);
     }
 
-    /// The pieces with their times; all must have run.
+    /// The recorded work with its times; all of it must have run.
     ///
     /// # Errors
     /// When one of them has failed.

@@ -1,4 +1,4 @@
-//! Work for one device, in order: launches, copies, blocks of memory.
+//! A queue of work on one device: launches, copies and allocations, in order.
 
 use crate::ops::clock::Stage;
 use crate::ops::cost::Cost;
@@ -23,10 +23,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Dynamic shared memory that every kernel may have without asking.
+/// Dynamic shared memory that a kernel may use without an attribute set for it.
 const PLAIN_SHARED: u32 = 48 << 10;
 
-/// A stream of a device with the kernels that run on it.
+/// A stream on a device, and the kernels that run on it.
 #[derive(Debug)]
 pub struct Queue {
     context: Arc<CudaContext>,
@@ -34,18 +34,18 @@ pub struct Queue {
     modules: Modules,
     ring: Mutex<Ring>,
     known: Mutex<Known>,
-    /// What is enqueued is recorded: read at each launch, without the lock.
+    /// Whether a profile is recorded: read at each launch, without taking the lock.
     is_profiled: AtomicBool,
 }
 
-/// Kernels that have been launched.
+/// Kernels that have been launched, and the current profile.
 #[derive(Debug)]
 struct Known {
-    /// By file, then by name, so that a launch finds its own without a copy of the name.
+    /// By file, then by name, so that a lookup does not copy the name.
     functions: HashMap<&'static str, HashMap<String, Function>>,
-    /// What was enqueued since the recording began.
+    /// The profile that is being recorded, if any.
     profile: Option<Profile>,
-    /// The stage and layer that work belongs to.
+    /// The stage and layer that work is attributed to.
     place: (Stage, Option<usize>),
 }
 
@@ -55,7 +55,7 @@ impl Default for Known {
     }
 }
 
-/// A kernel's handle and the dynamic shared memory that it is allowed.
+/// A kernel's handle, and the dynamic shared memory that was allowed for it.
 #[derive(Debug, Clone, Copy)]
 struct Function {
     handle: CUfunction,
@@ -83,7 +83,7 @@ impl Queue {
         self.modules.code().path()
     }
 
-    /// The stream's handle, its context current on this thread.
+    /// The stream's handle, with the context current on this thread.
     ///
     /// # Errors
     /// When the context is lost.
@@ -92,7 +92,7 @@ impl Queue {
         Ok(self.stream.cu_stream())
     }
 
-    /// What its handles belong to.
+    /// The context.
     pub fn context(&self) -> &Arc<CudaContext> {
         &self.context
     }
@@ -144,10 +144,11 @@ impl Queue {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enqueues a kernel; nothing when the grid is empty.
+    /// Enqueues a kernel, unless the grid is empty.
     ///
     /// # Safety
-    /// The kernel's preconditions must hold, and the memory that the parameters' pointers name must stay until it has run.
+    /// The kernel's preconditions must hold, and the memory behind the parameters' pointers must stay allocated until
+    /// it has run.
     ///
     /// # Errors
     /// When there is no such kernel or the driver refuses the launch.
@@ -164,7 +165,8 @@ impl Queue {
             || launch.kernel.clone().into(),
             launch.cost,
             || {
-                // SAFETY: the driver copies the parameters during the call; the rest is upheld by this function's own contract.
+                // SAFETY: the driver copies the parameters during the call; the rest is upheld by this function's own
+                // contract.
                 unsafe {
                     result::launch_kernel(
                         function,
@@ -180,10 +182,10 @@ impl Queue {
         )
     }
 
-    /// Enqueues a copy to the device; the values may go when this returns.
+    /// Enqueues a copy to the device. The values may be dropped when this returns.
     ///
     /// # Safety
-    /// `to` must have room for the values on the device.
+    /// `to` must have space for the values on the device.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -203,13 +205,13 @@ impl Queue {
         )
     }
 
-    /// Copies from the device when everything before has run.
+    /// Copies from the device, after everything that was enqueued before.
     ///
     /// # Safety
-    /// `from` must name as many values on the device.
+    /// `from` must be the address of `count` values on the device.
     ///
     /// # Errors
-    /// When the driver refuses, or a kernel before has failed.
+    /// When the driver refuses, or work that was enqueued before has failed.
     pub unsafe fn download<T: bytemuck::Pod>(&self, from: u64, count: usize) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); count];
         if count > 0 {
@@ -219,7 +221,8 @@ impl Queue {
                 || DOWNLOAD.into(),
                 bytes,
                 || {
-                    // SAFETY: upheld by this function's own contract; the values stay until the stream has been waited for.
+                    // SAFETY: upheld by this function's own contract; the values live until the stream has been
+                    // synchronized.
                     unsafe { result::memcpy_dtoh_async(&mut values, from, self.stream.cu_stream()) }
                         .map_err(|e| refused("a copy from the device", e))
                 },
@@ -234,7 +237,7 @@ impl Queue {
     /// Enqueues a copy inside the device.
     ///
     /// # Safety
-    /// Both must name as many bytes on the device.
+    /// Both must be addresses of `bytes` bytes on the device.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -245,10 +248,10 @@ impl Queue {
             .map_err(|e| refused("a copy on the device", e))
     }
 
-    /// Sets bytes to zero.
+    /// Enqueues setting bytes to zero.
     ///
     /// # Safety
-    /// `at` must name as many bytes on the device.
+    /// `at` must be the address of `bytes` bytes on the device.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -265,7 +268,7 @@ impl Queue {
         )
     }
 
-    /// The point behind everything enqueued so far.
+    /// Records an event after everything enqueued so far.
     ///
     /// # Errors
     /// When the driver refuses an event.
@@ -273,7 +276,7 @@ impl Queue {
         Event::record(&self.context, self.stream()?)
     }
 
-    /// Records every piece of work from now on.
+    /// Starts to record a profile of all work.
     ///
     /// # Errors
     /// When the driver refuses an event.
@@ -283,15 +286,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Whether pieces are recorded.
+    /// Whether a profile is recorded.
     pub fn is_profiled(&self) -> bool {
         self.is_profiled.load(Relaxed)
     }
 
-    /// The recorded pieces, in order; ends the recording.
+    /// Ends the profile and returns its entries, in order.
     ///
     /// # Errors
-    /// When one of them has failed.
+    /// When some of the work has failed.
     pub fn profiled(&self) -> Result<Vec<Entry>> {
         self.is_profiled.store(false, Relaxed);
         let Some(profile) = self.known().profile.take() else { return Ok(Vec::new()) };
@@ -299,7 +302,7 @@ impl Queue {
         profile.entries()
     }
 
-    /// Enqueues a piece of work, and records it if a recording runs.
+    /// Enqueues a kernel or copy, and records it while a profile is recorded.
     ///
     /// # Errors
     /// Those of `enqueue`, or when the driver refuses an event.
@@ -323,18 +326,18 @@ impl Queue {
         Ok(())
     }
 
-    /// What is enqueued from now on belongs there.
+    /// Attributes the work that follows to a stage and layer.
     pub fn place(&self, stage: Stage, layer: Option<usize>) {
         self.known().place = (stage, layer);
     }
 
-    /// Waits until everything enqueued has run.
+    /// Synchronizes: waits until everything enqueued has run.
     ///
     /// # Errors
-    /// When something of it has failed.
+    /// When some of it has failed.
     pub fn wait(&self) -> Result<()> {
         self.bind()?;
-        // Held until the end: a copy that is enqueued after the wait is not one that was waited for.
+        // The lock is held throughout, so that a copy enqueued meanwhile does not count as complete.
         let mut ring = self.ring();
         // SAFETY: the stream lives as long as `self`.
         unsafe { result::stream::synchronize(self.stream.cu_stream()) }.map_err(faulted)?;
@@ -342,10 +345,10 @@ impl Queue {
         Ok(())
     }
 
-    /// A block of device memory, charged for `purpose`.
+    /// Allocates a block of device memory, charged for `purpose`.
     ///
     /// # Errors
-    /// When the driver has not so much.
+    /// When the driver has too little free memory.
     pub fn block(&self, meter: &Arc<Meter>, purpose: Purpose, bytes: usize) -> Result<Block> {
         self.bind()?;
         Block::new(self.context.clone(), meter, purpose, bytes)
@@ -358,7 +361,7 @@ impl Queue {
     }
 }
 
-/// What waiting brought to light.
+/// The error for work that failed on the device.
 fn faulted(error: DriverError) -> Error {
     match refused("to finish the work", error) {
         Error::Device(message) => {
@@ -370,7 +373,7 @@ fn faulted(error: DriverError) -> Error {
 
 impl Drop for Queue {
     fn drop(&mut self) {
-        // Nothing may run when memory and modules go; an error here was one before.
+        // Nothing may run when memory and modules are freed. An error here was reported before.
         let _ = self.wait();
     }
 }

@@ -1,9 +1,9 @@
-//! Pinned memory from which copies to the device leave.
+//! Pinned host memory for copies to the device.
 //!
-//! A copy from a program's own memory may read it after the call has returned, where the driver need not copy it first;
-//! whoever enqueued it would have to keep it until then. So every copy leaves from here. The two halves take turns: one
-//! is filled again when the device has fetched what was in it, or as soon as the queue has been waited for, which each
-//! decode step does anyway: its copies cost no event.
+//! An asynchronous copy from ordinary memory may still read it after the call has returned, so its source would have to
+//! be kept until the copy is done. Therefore every copy goes through a pinned buffer with two halves. A half is filled
+//! again when the device has fetched its content, or when the queue has been synchronized. Each decode step does the
+//! latter anyway, so its copies need no event.
 
 use crate::Result;
 use crate::ops::cuda::driver::error::refused;
@@ -13,10 +13,10 @@ use cudarc::driver::sys::{CUevent, CUevent_flags, CUstream};
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// Bytes of a half: more than a decode step or a prompt uploads; pictures go in pieces.
+/// Bytes of a half: more than a decode step or a prompt uploads; images are copied in pieces.
 const HALF: usize = 512 << 10;
 
-/// Pieces begin at multiples of this, whatever they hold.
+/// Alignment of each copied piece.
 const ALIGN: usize = 64;
 
 /// The two halves.
@@ -24,7 +24,7 @@ const ALIGN: usize = 64;
 pub struct Ring {
     context: Arc<CudaContext>,
     halves: Vec<Half>,
-    /// The one that is being filled, and how far.
+    /// The half that is being filled, and how far.
     current: usize,
     filled: usize,
 }
@@ -32,7 +32,7 @@ pub struct Ring {
 #[derive(Debug)]
 struct Half {
     memory: *mut c_void,
-    /// When the device has fetched all of it.
+    /// Event after the last copy from it.
     fetched: CUevent,
     waiting: bool,
 }
@@ -41,7 +41,7 @@ struct Half {
 unsafe impl Send for Ring {}
 
 impl Ring {
-    /// Takes the pinned memory; the context must be current.
+    /// Allocates the pinned memory; the context must be current.
     ///
     /// # Errors
     /// When the driver refuses it.
@@ -54,7 +54,7 @@ impl Ring {
             let fetched = match event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING) {
                 Ok(fetched) => fetched,
                 Err(error) => {
-                    // SAFETY: allocated above, used by nobody.
+                    // SAFETY: allocated above, not used by anyone.
                     let _ = unsafe { result::free_host(memory) };
                     return Err(refused("an event", error));
                 }
@@ -64,17 +64,19 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Enqueues a copy of bytes to the device, which the caller may then change or drop.
+    /// Enqueues a copy of bytes to the device. The caller may then change or drop them.
     ///
     /// # Safety
-    /// `to` must have room for them on the device; all copies must be of one stream of the context, which is current.
+    /// `to` must have space for them on the device; all copies must go to one stream of the context, which must be
+    /// current.
     ///
     /// # Errors
     /// When the driver refuses.
     pub unsafe fn copy(&mut self, mut to: u64, bytes: &[u8], stream: CUstream) -> Result<()> {
         for piece in bytes.chunks(HALF) {
             let place = self.place(piece, stream)?;
-            // SAFETY: `to` is upheld by this function's own contract; the place stays as it is until the device has fetched it.
+            // SAFETY: `to` is upheld by this function's own contract; the place is not reused before the device has
+            // fetched it.
             unsafe { result::memcpy_htod_async(to, place, stream) }
                 .map_err(|e| refused("a copy to the device", e))?;
             to += piece.len() as u64;
@@ -82,7 +84,7 @@ impl Ring {
         Ok(())
     }
 
-    /// A copy of a piece that stays until the device has fetched it.
+    /// Copies a piece to the ring, where it stays until the device has fetched it.
     fn place(&mut self, piece: &[u8], stream: CUstream) -> Result<&[u8]> {
         if self.filled + piece.len() > HALF {
             self.turn(stream)?;
@@ -90,17 +92,18 @@ impl Ring {
         let start = self.filled;
         self.filled = (start + piece.len()).next_multiple_of(ALIGN);
         let memory = self.halves[self.current].memory;
-        // SAFETY: the half has HALF bytes, of which the device fetches none from `start` on; it lives as long as `self`.
+        // SAFETY: the half has HALF bytes, of which the device fetches none from `start` on; it lives as long as
+        // `self`.
         let place =
             unsafe { std::slice::from_raw_parts_mut(memory.cast::<u8>().add(start), piece.len()) };
         place.copy_from_slice(piece);
         Ok(place)
     }
 
-    /// To the other half, when the device has fetched what was in it.
+    /// Changes to the other half, once the device has fetched its content.
     fn turn(&mut self, stream: CUstream) -> Result<()> {
         let full = &mut self.halves[self.current];
-        // Also where a turn before has recorded it and then failed: more may have been put in since.
+        // Also after a change that recorded the event and then failed: more may have been copied since.
         // SAFETY: both handles are alive.
         unsafe { event::record(full.fetched, stream) }
             .map_err(|e| refused("to record an event", e))?;
@@ -117,7 +120,7 @@ impl Ring {
         Ok(())
     }
 
-    /// The stream has been waited for: nothing is fetched any more.
+    /// Marks both halves as fetched, after the stream has been synchronized.
     pub fn fetched(&mut self) {
         self.halves.iter_mut().for_each(|half| half.waiting = false);
         self.filled = 0;
@@ -131,7 +134,8 @@ impl Drop for Ring {
             return;
         }
         for half in &self.halves {
-            // SAFETY: made by `new`; freeing waits until the device has done with it. An error here was one before.
+            // SAFETY: allocated by `new`; freeing waits until the device is done with it. An error here was reported
+            // before.
             unsafe {
                 let _ = event::destroy(half.fetched);
                 let _ = result::free_host(half.memory);

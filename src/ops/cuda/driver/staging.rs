@@ -1,6 +1,6 @@
-//! Weights from the mapped file through pinned memory to the device, converted and padded on the way.
+//! Uploads weights from the mapped files through pinned memory, converting and padding them on the way.
 //!
-//! Two pinned buffers take turns: while the device fetches one, the processor fills the other.
+//! There are two pinned buffers: while the device fetches one, the CPU fills the other.
 
 use crate::Result;
 use crate::checkpoint::Tensor;
@@ -17,13 +17,13 @@ use rayon::prelude::*;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-/// Bytes of a pinned buffer: long enough that the copy and not its start takes the time.
+/// Bytes of a pinned buffer: large enough that the start of a copy takes little of its time.
 const SLOT: usize = 8 << 20;
 
 /// Numbers that a thread converts at a time.
 const PIECE: usize = 1 << 14;
 
-/// The two buffers.
+/// The two pinned buffers.
 #[derive(Debug)]
 pub struct Staging {
     context: Arc<CudaContext>,
@@ -34,7 +34,7 @@ pub struct Staging {
 #[derive(Debug)]
 struct Slot {
     memory: *mut c_void,
-    /// When the device has fetched the last content.
+    /// Event after the last copy from it.
     fetched: CUevent,
     waiting: bool,
 }
@@ -42,12 +42,12 @@ struct Slot {
 // SAFETY: pinned memory and events belong to the context, not to a thread.
 unsafe impl Send for Staging {}
 
-/// How a tensor lies on the device: `rows` of `stride` numbers, of which the first `cols` are the tensor's, the others
-/// zero.
+/// Layout of a tensor on the device: `rows` of `stride` numbers, of which the first `cols` are the tensor's and the
+/// others are zero.
 #[derive(Debug, Clone, Copy)]
 pub struct Place {
     pub address: u64,
-    /// Where the scales of integers go.
+    /// Address of the scales of integer weights.
     pub scales: u64,
     pub rows: usize,
     pub cols: usize,
@@ -56,7 +56,7 @@ pub struct Place {
 }
 
 impl Staging {
-    /// Takes the pinned memory.
+    /// Allocates the pinned memory.
     ///
     /// # Errors
     /// When the driver refuses it.
@@ -70,7 +70,7 @@ impl Staging {
             let fetched = match event::create(CUevent_flags::CU_EVENT_DISABLE_TIMING) {
                 Ok(fetched) => fetched,
                 Err(error) => {
-                    // SAFETY: allocated above, used by nobody.
+                    // SAFETY: allocated above, not used by anyone.
                     let _ = unsafe { result::free_host(memory) };
                     return Err(refused("an event", error));
                 }
@@ -80,10 +80,10 @@ impl Staging {
         Ok(staging)
     }
 
-    /// Enqueues a tensor's copy to its place.
+    /// Enqueues the copy of a tensor.
     ///
     /// # Safety
-    /// The place must be device memory of that size, kept until the copy is done.
+    /// The place must be device memory of that size, allocated until the copy is done.
     ///
     /// # Errors
     /// When the driver refuses.
@@ -100,7 +100,8 @@ impl Staging {
         }
     }
 
-    /// The same of integers. Where rows are made one by one, the host holds a buffer's worth of them at a time.
+    /// [`Staging::copy`] for integer weights. Where they are quantized on the way, the host holds one buffer of rows at
+    /// a time.
     unsafe fn copy_integers(&mut self, queue: &Queue, tensor: &Tensor, place: Place) -> Result<()> {
         let Place { rows, cols, stride, format, .. } = place;
         let row = format.code_bytes(1, stride);
@@ -115,13 +116,13 @@ impl Staging {
                 ..place
             };
             let words = tensor.clone().rows(now).to_words()?;
-            // SAFETY: upheld by this function's own contract: the place is a part of that one.
+            // SAFETY: upheld by this function's own contract: the place is a part of `place`.
             unsafe { self.copy_panel(queue, &words, place)? };
         }
         Ok(())
     }
 
-    /// Rows of integers in their format: what groups share, and the codes in padded rows.
+    /// Copies rows of integers in their format: the scales and zero points of groups, then the codes in padded rows.
     unsafe fn copy_panel(&mut self, queue: &Queue, words: &[u32], place: Place) -> Result<()> {
         let Place { address, scales, rows, cols, stride, format } = place;
         let bytes = &bytemuck::cast_slice::<u32, u8>(words)[..format.bytes(rows, cols)];
@@ -157,7 +158,7 @@ impl Staging {
         }
     }
 
-    /// Enqueues a copy of `all` bytes to there, which `fill` writes piece by piece from a byte on.
+    /// Enqueues a copy of `all` bytes to `to`, which `fill` writes piece by piece, given the offset of each.
     unsafe fn send(
         &mut self,
         queue: &Queue,
@@ -176,11 +177,11 @@ impl Staging {
                     .map_err(|e| refused("to wait for a copy", e))?;
                 slot.waiting = false;
             }
-            // SAFETY: the buffer has SLOT bytes, and the device has fetched what was in it.
+            // SAFETY: the buffer has SLOT bytes, and the device has fetched its last content.
             let bytes = unsafe { std::slice::from_raw_parts_mut(slot.memory.cast::<u8>(), count) };
             fill(first, bytes);
-            // SAFETY: the place is upheld by this function's own contract; the buffer stays until the event shows that it was
-            // fetched.
+            // SAFETY: the destination is upheld by this function's own contract; the buffer is not reused before the
+            // event shows that it was fetched.
             unsafe {
                 result::memcpy_htod_async(address + first as u64, bytes, stream)
                     .map_err(|e| refused("a copy to the device", e))?;
@@ -201,8 +202,7 @@ impl Drop for Staging {
             return;
         }
         for slot in &self.slots {
-            // SAFETY: made by `new`; the device may still be fetching, so that is waited for. An error here was one
-            // before.
+            // SAFETY: created by `new`; freeing waits for copies in progress. An error here was reported before.
             unsafe {
                 if slot.waiting {
                     let _ = event::synchronize(slot.fetched);
@@ -214,8 +214,8 @@ impl Drop for Staging {
     }
 }
 
-/// Writes scales and zero points of groups from `first` on as kernels/groups.cuh has them: a word each, the scale below, above it
-/// the upper half of 1 + zero / 16 in f32.
+/// Writes scales and zero points of groups, from group `first` on, in the layout of kernels/groups.cuh: one word for
+/// each group, with the scale in the lower half and the upper half of 1 + zero / 16 as f32 in the upper half.
 fn zero_points(first: usize, scales: &[u8], zeros: &[u8], out: &mut [u8]) {
     for (i, out) in out.as_chunks_mut::<4>().0.iter_mut().enumerate() {
         let zero = bf16::from_f32(1.0 + f32::from(zeros[first + i]) / 16.0).to_le_bytes();
@@ -224,7 +224,7 @@ fn zero_points(first: usize, scales: &[u8], zeros: &[u8], out: &mut [u8]) {
     }
 }
 
-/// Writes the numbers from `first` on of the padded matrix, as many as `out` holds.
+/// Writes numbers of the padded matrix, from number `first` on, as many as `out` holds.
 fn fill(tensor: &Tensor, place: Place, first: usize, out: &mut [u8]) {
     let size = place.format.bytes(1, 1);
     out.par_chunks_mut(PIECE * size).enumerate().for_each(|(piece, out)| {
@@ -247,9 +247,9 @@ fn fill(tensor: &Tensor, place: Place, first: usize, out: &mut [u8]) {
     });
 }
 
-/// Numbers from `first` on of a tensor, in another format.
+/// Converts numbers of a tensor, from number `first` on, to another format.
 fn convert(tensor: &Tensor, first: usize, format: Format, out: &mut [u8]) {
-    /// Numbers converted at a time, in registers and the nearest cache.
+    /// Numbers converted at a time, in registers and the level-1 cache.
     const LANES: usize = 512;
     let [stored, made] = [tensor.format, format].map(|format| format.bytes(1, 1));
     let count = out.len() / made;
@@ -258,7 +258,7 @@ fn convert(tensor: &Tensor, first: usize, format: Format, out: &mut [u8]) {
         out.copy_from_slice(bytes);
         return;
     }
-    // The file may put numbers at odd addresses, so they go through arrays that are aligned.
+    // Numbers in the file may be unaligned, so they are copied to aligned arrays.
     let (mut half, mut brain, mut wide) =
         ([f16::ZERO; LANES], [bf16::ZERO; LANES], [0.0f32; LANES]);
     let out = out.chunks_mut(LANES * made);

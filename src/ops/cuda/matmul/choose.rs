@@ -1,8 +1,9 @@
-//! Which kernels multiply: by code path and by the formats of the two factors, as rows of one table. Tile and variant
-//! follow from the shape, see [`super::gemm`] and [`super::gemv`].
+//! Chooses the kernels of a matrix product by code path and by the formats of the two factors, from one table. Tile and
+//! variant follow from the shape, see [`super::gemm`] and [`super::gemv`].
 //!
-//! A new format of weights gets a row for each format of activations that it is multiplied with, and, where its numbers
-//! share scales in groups, a kind of codes in `kernels/groups.cuh` with the three files that make its kernels.
+//! A new format of weights needs a row for each format of activations that it is multiplied with. If its numbers share
+//! scales in groups, it also needs a type of codes in `kernels/groups.cuh` and the three files that instantiate its
+//! kernels.
 
 use super::Factors;
 use super::gemm::{self, Family, Launches, Product};
@@ -13,15 +14,15 @@ use crate::ops::cuda::abi::HIRED_NORM_THREADS;
 use crate::ops::cuda::launch::{Launch, WARP, variant};
 use crate::{Error, Result};
 
-/// The kernels for two formats.
+/// The kernels for two formats, from a code path on.
 #[derive(Debug)]
 pub struct Kernels {
     factors: Factors,
-    /// The first code path of the row.
+    /// The first code path that they run on.
     from: u32,
-    /// For more than a few rows.
+    /// Kernels for more than [`gemv::ROWS`] rows.
     gemm: &'static Family,
-    /// For a few.
+    /// Kernels for at most [`gemv::ROWS`] rows.
     gemv: Way,
 }
 
@@ -38,16 +39,16 @@ const fn row(
 /// The first code path whose tensor cores the kernels of this crate use.
 const TENSOR_CORES: u32 = 75;
 
-/// Of any group.
+/// int4 with groups of any size.
 const Q4: Format = Format::Q4 { group: 0 };
 const AWQ: Format = Format::Awq { group: 0 };
 const W8A16: Format = Format::W8A16 { group: 0 };
 
-/// Of rows with the same formats the first one counts whose code path is not newer than the GPU's.
+/// Of the rows with the same formats, the first whose code path the GPU supports is used.
 const KERNELS: [Kernels; 19] = [
     row(Format::F16, Dtype::F16, 80, &gemm::MMA16, Way::Mma),
     row(Format::F16, Dtype::F16, 75, &gemm::MMA8, Way::Mma),
-    // fp16 is storage here: numbers are widened and multiplied in fp32.
+    // fp16 is only a storage format here: numbers are widened and multiplied in fp32.
     row(Format::F16, Dtype::F16, 0, &gemm::FMA, Way::Fma),
     row(Format::F32, Dtype::F32, 0, &gemm::FMA, Way::Fma),
     row(Format::Q8, Dtype::F16, 80, &gemm::MMA16_Q8, Way::Dp4a),
@@ -68,36 +69,36 @@ const KERNELS: [Kernels; 19] = [
 ];
 
 impl Kernels {
-    /// The kernels for these factors on a code path or a compute capability; `None` where there are none.
+    /// The kernels for these factors on a code path or compute capability; `None` where there are none.
     pub fn of(path: u32, factors: Factors) -> Option<&'static Self> {
         KERNELS.iter().find(|kernels| kernels.factors.are_alike(factors) && kernels.from <= path)
     }
 
-    /// Whether they multiply more than a few rows on tensor cores: the kernels that begin with a later code path do.
+    /// Whether products of many rows run on tensor cores: so do all kernels that start with a later code path.
     pub fn multiply_on_tensor_cores(&self) -> bool {
         self.from >= TENSOR_CORES
     }
 
-    /// Whether they multiply a few rows on tensor cores.
+    /// Whether products of few rows run on tensor cores.
     pub fn use_tensor_cores(&self) -> bool {
         self.gemv == Way::Mma
     }
 
-    /// The launches of a product of more than a few rows, on a GPU with this many multiprocessors.
+    /// The launches of a product of more than [`gemv::ROWS`] rows on a GPU with this many multiprocessors.
     ///
-    /// The family depends on path and formats alone and each sum has one order in it, whatever the tile: a row's bits
-    /// depend on the other rows only by their number, where that makes another [`gemm::Split`].
+    /// The kernel family depends on path and formats alone, and every tile adds a sum in the same order. A row's bits
+    /// therefore depend on the other rows only through their number, where that changes the [`gemm::Split`].
     pub fn gemm(&self, product: &Product, processors: usize) -> Launches {
         gemm::fastest(self.gemm, self.factors, product, processors)
     }
 
-    /// Every way to make the product, for tests and measurements. All give the same bits.
+    /// The launches with each tile, for tests and benchmarks. All give the same bits.
     pub fn every_gemm(&self, product: &Product, processors: usize) -> Vec<Launches> {
         gemm::every(self.gemm, self.factors, product, processors)
     }
 
-    /// The launch of a product of a few rows. Path, formats and what vectors reach decide how sums are added up: a row's
-    /// bits do not depend on how many there are.
+    /// The launch of a product of at most [`gemv::ROWS`] rows. Path, formats and vector access decide the order of a
+    /// sum: a row's bits do not depend on the number of rows.
     ///
     /// # Panics
     /// For more rows than [`gemv::ROWS`], or none.
@@ -106,19 +107,19 @@ impl Kernels {
     }
 }
 
-/// Whether products in these formats are made on tensor cores on a code path or a compute capability.
+/// Whether products in these formats run on tensor cores on a code path or compute capability.
 pub fn is_on_tensor_cores(path: u32, formats: Formats) -> bool {
     Kernels::of(path, formats.into()).is_some_and(Kernels::use_tensor_cores)
 }
 
-/// The launch that makes int8 of `rows` rows of activations.
+/// The launch that quantizes `rows` rows of activations to int8.
 pub fn quantize(dtype: Dtype, rows: usize, cols: usize, stride: usize) -> Launch {
-    /// Numbers of an access and of a thread.
+    /// Numbers of an access, and of a thread's turn.
     const LANES: usize = 8;
     const KEPT: usize = 32;
     let fits = cols.is_multiple_of(LANES) && stride.is_multiple_of(LANES);
     let vector = fits && cols <= KEPT * HIRED_NORM_THREADS as usize;
-    // Few numbers a thread where rows are short: a block is then done sooner.
+    // A thread for each access where rows are short, so that a block is done sooner.
     let threads = cols.div_ceil(LANES) as u32;
     Launch {
         file: "quantize",
@@ -130,7 +131,7 @@ pub fn quantize(dtype: Dtype, rows: usize, cols: usize, stride: usize) -> Launch
     }
 }
 
-/// Whether there are kernels for these formats on a code path.
+/// Checks that there are kernels for these formats on a code path.
 ///
 /// # Errors
 /// [`Error::Request`] that names the formats where there are none.

@@ -1,4 +1,4 @@
-//! cuBLAS, where it is installed: another backend for large products. Opened on demand, never required.
+//! cuBLAS, an optional backend for large matrix products. It is loaded at run time, where it is installed.
 
 use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::driver::queue::Queue;
@@ -16,10 +16,10 @@ use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, OnceLock};
 
-/// What the library's functions return; 0 is success. A number, for a newer one may know more of them.
+/// Return value of cuBLAS functions; 0 is success. A number and not an enum, since newer versions may return others.
 type Status = c_int;
 
-/// The library's functions that are used, as its header has them.
+/// The cuBLAS functions that are used, with the types of its header.
 #[derive(Debug, Clone, Copy)]
 struct Functions {
     create: unsafe extern "C" fn(*mut cublasHandle_t) -> Status,
@@ -51,7 +51,7 @@ type Gemm = unsafe extern "C" fn(
     cublasGemmAlgo_t,
 ) -> Status;
 
-/// The library on one queue.
+/// cuBLAS on one queue.
 #[derive(Debug)]
 pub struct Blas {
     context: Arc<CudaContext>,
@@ -59,15 +59,15 @@ pub struct Blas {
     handle: cublasHandle_t,
 }
 
-// SAFETY: the handle may be used from any thread, by one at a time.
+// SAFETY: the handle may be used from any thread, one at a time.
 unsafe impl Send for Blas {}
 
-/// Why the library cannot be used.
+/// Why cuBLAS cannot be used.
 #[derive(Debug)]
 pub enum Unusable {
     /// It is not installed.
     Absent,
-    /// It is, and does not do what it should.
+    /// It is installed, but does not work.
     Failed(Error),
 }
 
@@ -78,7 +78,7 @@ impl From<Error> for Unusable {
 }
 
 impl Unusable {
-    /// As an error for those who demand the library.
+    /// The error for users who demand cuBLAS.
     pub fn error(self) -> Error {
         match self {
             Self::Absent => Error::Device(
@@ -89,10 +89,10 @@ impl Unusable {
     }
 }
 
-/// Opened once and never closed: it registers what runs when the process ends.
+/// The library, loaded once and never unloaded, because it registers exit handlers of the process.
 fn library() -> Option<&'static Library> {
     static LIBRARY: OnceLock<Option<Library>> = OnceLock::new();
-    // The bindings' own list ends with CUDA 12.
+    // The bindings' list of names ends with CUDA 12.
     let newer = [format!("{DLL_PREFIX}cublas{DLL_SUFFIX}.13"), "cublas64_13.dll".to_owned()];
     let open = || {
         let names = cudarc::get_lib_name_candidates("cublas");
@@ -145,7 +145,7 @@ fn check(what: &str, status: Status) -> Result<()> {
     Err(Error::Device(format!("cuBLAS refused {what}: {name}, {status} (use --gemm own)")))
 }
 
-/// Operands of out = x·Wᵀ in fp16: addresses on the device, sizes, and the numbers from one row to the next.
+/// Operands of out = x·Wᵀ in fp16: addresses on the device, sizes, and the distances between rows.
 struct Operands {
     x: *const c_void,
     w: *const c_void,
@@ -159,18 +159,18 @@ struct Operands {
 }
 
 impl Blas {
-    /// Opens the library for a queue, and tries it.
+    /// Opens cuBLAS for a queue, and tries it.
     ///
     /// # Errors
-    /// When it is not installed, lacks a function, does not start, or fails at a product whose result is known.
+    /// When it is not installed, lacks a function, does not start, or computes a known product wrongly.
     pub fn open(queue: &Queue) -> Result<Self, Unusable> {
         let functions = Functions::of(library().ok_or(Unusable::Absent)?)?;
         let stream = queue.stream()?;
         let mut handle = std::ptr::null_mut();
-        // SAFETY: the handle's place is alive.
+        // SAFETY: the pointer to the handle is valid.
         check("to start", unsafe { (functions.create)(&raw mut handle) })?;
         let blas = Self { context: queue.context().clone(), functions, handle };
-        // By itself the library may add parts of a long sum in the format of the result, which is fp16.
+        // By default cuBLAS may add parts of a long sum in the format of the result, which is fp16.
         let mode = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
         // SAFETY: both handles are alive.
         unsafe {
@@ -183,15 +183,15 @@ impl Blas {
 
     /// out = x·Wᵀ, or out += x·Wᵀ, in fp16 with sums in fp32.
     ///
-    /// A sum beyond 65504 becomes infinite: the library stores it, and only a pass through fp32 scratch, a tenth of a
-    /// product's time, could prevent that. Residuals stay far below (some thousands in LLaMA-2 7B and 13B). Gate times up,
-    /// which does get there, is a kernel of this crate, and saturates.
+    /// A sum beyond 65504 becomes infinite when cuBLAS stores it. Only a pass through fp32 scratch, a tenth of a
+    /// product's time, could prevent that. Residuals stay far below it (some thousands in LLaMA-2 7B and 13B). Gate
+    /// times up does reach it; that is a kernel of this crate, which saturates.
     ///
     /// # Safety
     /// x `[rows, inner]`, W `[n, cols]` and out `[rows, n]` must be fp16 and alive until it has run.
     ///
     /// # Errors
-    /// When the library refuses.
+    /// When cuBLAS refuses the call.
     pub unsafe fn product(
         &self,
         x: &Factor,
@@ -215,10 +215,10 @@ impl Blas {
     }
 
     /// # Safety
-    /// The addresses must be of so many fp16 numbers, alive until the product has run.
+    /// The addresses must be of fp16 matrices of these sizes, allocated until the product has run.
     unsafe fn multiply(&self, operands: &Operands, add: bool) -> Result<()> {
         let (alpha, beta) = (1.0f32, if add { 1.0f32 } else { 0.0 });
-        // Columns are its rows: outᵀ = W·xᵀ, where W is stored transposed.
+        // cuBLAS is column-major, so its columns are our rows: outᵀ = W·xᵀ, where W is stored transposed.
         // SAFETY: upheld by this function's own contract; the factors are read during the call.
         let status = unsafe {
             (self.functions.gemm)(
@@ -246,11 +246,11 @@ impl Blas {
         check("a product", status)
     }
 
-    /// A product whose result is known: a library that opens need not have code for this card.
+    /// Computes a product with a known result, because a library that opens need not have code for this GPU.
     fn attempt(&self, queue: &Queue) -> Result<()> {
         let (x, w, exact) = trial();
         let bytes = size_of_val(&x[..]);
-        // Freed before memory is counted.
+        // Freed before free memory is measured.
         let block = || queue.block(&Arc::default(), Purpose::Workspace, bytes);
         let (x_block, w_block, out_block) = (block()?, block()?, block()?);
         let operands = Operands {
@@ -264,7 +264,7 @@ impl Blas {
             w_stride: TRIAL,
             out_stride: TRIAL,
         };
-        // SAFETY: each block has space for a matrix, and stays until the result has been read.
+        // SAFETY: each block has space for a matrix, and is freed after the result has been read.
         let got = unsafe {
             queue.upload(x_block.address(), &x)?;
             queue.upload(w_block.address(), &w)?;
@@ -280,11 +280,11 @@ impl Blas {
     }
 }
 
-/// Rows, columns and depth of the product that is tried.
+/// Rows, columns and depth of the trial product.
 const TRIAL: usize = 64;
 
-/// Operands of whole numbers, and the result. The second half of each sum takes away what the first has added but for
-/// some hundreds: exact in fp32 in any order and as a result in fp16, not where parts are added in fp16.
+/// Integer operands and their product. The second half of each sum subtracts all but some hundreds of the first half.
+/// It is exact when added in fp32 in any order, and its result is exact in fp16; partial sums in fp16 would not be.
 fn trial() -> (Vec<f16>, Vec<f16>, Vec<f32>) {
     let half = TRIAL / 2;
     let large = |row: usize, k: usize| ((row * 7 + k * 5) % 31 + 1) as i32;
@@ -304,9 +304,9 @@ fn trial() -> (Vec<f16>, Vec<f16>, Vec<f32>) {
 
 impl Drop for Blas {
     fn drop(&mut self) {
-        // A context that cannot be bound is lost, and what the library has there with it.
+        // A context that cannot be bound is lost, with everything that cuBLAS allocated there.
         if self.context.bind_to_thread().is_ok() {
-            // SAFETY: made by `open`; an error here was one before.
+            // SAFETY: created by `open`. An error here was reported before.
             let _ = unsafe { (self.functions.destroy)(self.handle) };
         }
     }

@@ -1,4 +1,4 @@
-//! What is done number by number beside a product: biases and activations where a library multiplies, the SwiGLU product.
+//! Element-wise kernels beside products: bias and activation after cuBLAS, and the SwiGLU product.
 
 use crate::Result;
 use crate::ops::cost::{self, Cost};
@@ -9,7 +9,7 @@ use crate::ops::cuda::launch::{Launch, is_vector, variant};
 use std::ptr::null;
 
 impl Cuda {
-    /// out = f(out + b), what the library leaves to do.
+    /// out = f(out + b): the epilogue after cuBLAS.
     pub(super) fn bias_activation(
         &self,
         out: &Buffer,
@@ -32,7 +32,7 @@ impl Cuda {
             activation,
             reserved: 0,
         };
-        // SAFETY: out is dense, the bias has its width.
+        // SAFETY: out is dense, and the bias has its width.
         unsafe { self.queue.launch(&launch, &params) }
     }
 

@@ -1,9 +1,10 @@
-//! Which kernel and which tile make a matrix product of more than a few rows.
+//! Chooses kernel and tile of a GEMM, a matrix product of more than [`super::gemv::ROWS`] rows.
 //!
-//! The floor of a product is 2 · rows · cols · inner FLOP over the GPU's rate: 24.2 GFLOP for the 2885 vision rows of
-//! an MLP's first half, 2.1 ms of a P40's 11.8 TFLOP/s. By the instructions of their main loops the kernels can reach
-//! 87% of the fp32 rate (FMA, sm_61), and of the tensor cores' about 75% (A100, T4 while it holds its clock) and 55%
-//! (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next limit).
+//! The lower bound of a product's time is 2 · rows · cols · inner FLOP over the GPU's rate: 24.2 GFLOP for the 2885
+//! vision rows of an MLP's first half, 2.1 ms at a P40's 11.8 TFLOP/s. By the instructions of their main loops, the
+//! kernels can reach 87% of the fp32 rate (FMA, sm_61). Of the rate of tensor cores they can reach about 75% (A100; T4
+//! while it holds its clock) and 55% (Hopper, where `mma.sync` has two thirds of the rate and shared memory is the next
+//! limit).
 
 use super::Factors;
 pub use super::split::Split;
@@ -12,31 +13,32 @@ use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::HIRED_ROW_THREADS;
 use crate::ops::cuda::launch::{Launch, WARP, variant};
 
-/// The shape of products with up to three weights: outs `[rows, cols]` from x `[rows, inner]` and w `[cols, inner]`.
+/// The shape of products with up to three weights: each out `[rows, cols]` from x `[rows, inner]` and w `[cols,
+/// inner]`.
 #[derive(Debug, Clone, Copy)]
 pub struct Product {
-    /// Rows of x and of out.
+    /// Rows of x and of each out.
     pub rows: usize,
-    /// Rows of each weight, columns of each out; 0 for none.
+    /// Rows of each weight, which are the columns of its out; 0 for no weight.
     pub cols: [usize; 3],
-    /// The first two are gate and up: one out of both.
+    /// Whether the first two weights are gate and up, with one out for both.
     pub gated: bool,
     /// Columns of x and of w.
     pub inner: usize,
-    /// Numbers between the starts of two rows of x.
+    /// Distance between rows of x, in numbers.
     pub x_stride: usize,
-    /// The same of w.
+    /// Distance between rows of each w.
     pub w_stride: usize,
-    /// The same of each out.
+    /// Distance between rows of each out.
     pub out_strides: [usize; 3],
-    /// x, w, biases, outs and scratch start at multiples of 16 bytes.
+    /// Whether x, w, biases, outs and scratch start at multiples of 16 bytes.
     pub aligned: bool,
-    /// In how many parts it is made.
+    /// The split of the sums.
     pub split: Split,
 }
 
 impl Product {
-    /// Whether accesses of 16 bytes reach all numbers and no others.
+    /// Whether the rows can be accessed in units of 16 bytes, without a rest.
     fn is_vector(&self, factors: Factors) -> bool {
         let inner = self.inner / self.split.parts;
         let results = self.cols.into_iter().chain(self.out_strides);
@@ -45,7 +47,7 @@ impl Product {
                 .fit([inner, self.w_stride], [inner, self.x_stride].into_iter().chain(results))
     }
 
-    /// Tiles so wide beside each other.
+    /// Tiles of width `tile` that cover the columns of all outs.
     fn wide(&self, tile: usize) -> usize {
         match self.gated {
             true => (2 * self.cols[0]).div_ceil(tile),
@@ -57,24 +59,24 @@ impl Product {
 /// The launches of a product.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Launches {
-    /// Makes out, or the sums of the parts.
+    /// The kernel that computes out, or the partial sums.
     pub product: Launch,
-    /// Adds the parts, with the same parameters.
+    /// The kernel that adds the partial sums; it takes the same parameters.
     pub sum: Option<Launch>,
 }
 
-/// The part of a product that one block computes.
+/// A tile: the part of a product that one block computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Tile {
-    /// In the kernel's name.
+    /// Its name in the kernel's name.
     name: &'static str,
     rows: usize,
     cols: usize,
     threads: u32,
-    /// Speed beside the family's largest tile when the GPU is full: what a smaller tile loses to the shared memory
-    /// that it reads more often for each product.
+    /// Speed relative to the family's largest tile when the GPU is full. Smaller tiles read shared memory more often
+    /// for each product.
     rate: f64,
-    /// Speed of the last block that is alone on a multiprocessor beside two.
+    /// Speed of a block that is alone on a multiprocessor, relative to two blocks.
     alone: f64,
 }
 
@@ -82,15 +84,15 @@ const fn tile(name: &'static str, size: [usize; 2], threads: u32, rate: f64, alo
     Tile { name, rows: size[0], cols: size[1], threads, rate, alone }
 }
 
-/// Kernels of one way to multiply.
+/// The kernels of one way to multiply.
 #[derive(Debug)]
 pub struct Family {
     file: &'static str,
-    /// How the kernels' names begin.
+    /// The prefix of the kernels' names.
     kernel: &'static str,
-    /// From the largest to the smallest.
+    /// Tiles from the largest to the smallest.
     tiles: &'static [Tile],
-    /// For what no vector access reaches.
+    /// The tile for shapes that vector accesses do not fit.
     guarded: Tile,
 }
 
@@ -130,7 +132,7 @@ pub(super) static MMA_AWQ: Family = on_tensor_cores("gemm_mma_awq", "gemm_mma");
 pub(super) static MMA_W8A16: Family = on_tensor_cores("gemm_mma_w8a16", "gemm_mma");
 
 impl Tile {
-    /// Relative time of a product: that of the multiprocessor with most tiles.
+    /// Relative time of a product: that of the multiprocessor with the most tiles.
     fn time(&self, product: &Product, processors: usize) -> f64 {
         let tiles =
             product.rows.div_ceil(self.rows) * product.wide(self.cols) * product.split.parts;
@@ -155,7 +157,7 @@ pub(super) fn fastest(
     launches(family, tile, factors, product, processors)
 }
 
-/// The launches with each tile.
+/// The launches with each tile of the family.
 pub(super) fn every(
     family: &Family,
     factors: Factors,
@@ -175,7 +177,7 @@ fn launches(
     processors: usize,
 ) -> Launches {
     let high = product.rows.div_ceil(tile.rows);
-    // Two blocks on each multiprocessor at the same time: about a square of out, which reads least.
+    // Two blocks run on each multiprocessor at the same time; a square of tiles reads least.
     let side = ((2 * processors.max(1) * tile.cols / tile.rows) as f64).sqrt() as usize;
     let groups = high.div_ceil(side.max(1));
     let grid = [high.div_ceil(groups), product.wide(tile.cols), groups * product.split.parts];
@@ -193,7 +195,7 @@ fn launches(
     }
 }
 
-/// Adds the parts of a product.
+/// The launch that adds the partial sums of a product.
 fn sum(dtype: Dtype, product: &Product, guarded: bool) -> Launch {
     let made = if product.gated { product.cols[0] } else { product.cols.iter().sum() };
     let threads = made.div_ceil(if guarded { 1 } else { dtype.lanes() });
@@ -257,7 +259,7 @@ mod tests {
         ] {
             assert_eq!(name(wrong, Dtype::F16), "gemm_mma16_guarded_f16", "{wrong:?}");
         }
-        // Four numbers are a vector of f32.
+        // A vector of f32 has four numbers.
         assert_ne!(name(Product { inner: 1020, ..whole }, Dtype::F32), "gemm_fma_guarded_f32");
         assert_ne!(name(Product { rows: 2887, ..whole }, Dtype::F16), "gemm_mma16_guarded_f16");
     }
@@ -296,7 +298,7 @@ mod tests {
         let launch = gemm(80, Dtype::F16, &three, 132).product;
         assert_eq!(launch.kernel, "gemm_mma16_128x128_f16");
         assert_eq!(launch.grid[1], 32 + 8 + 1);
-        // The last tile of gate and up has half of its columns.
+        // The last tile of gate and up has only half of its columns.
         let both = Product { gated: true, cols: [11040, 11040, 0], ..three };
         assert_eq!(gemm(80, Dtype::F16, &both, 132).product.grid[1], 173);
     }

@@ -1,21 +1,23 @@
-//! Products of 1 to 8 rows with weights: decoding, and the last row of a prompt.
+//! Chooses kernel and grid of a GEMV: a product of 1 to 8 rows with weights, in decode steps and for the last row of a
+//! prompt.
 //!
-//! The floor is the bytes of the weights over the GPU's bandwidth: 4096 by 4096 in fp16, 33.6 MB, take 97 µs on a P40
-//! (346 GB/s), 105 µs on a T4 (320) and 7.0 µs on an H200 (4800). By Little's law bandwidth · latency must be under way
-//! at any time. Of each warp 2 to 4 KB are, by the kernels' code. 12 to 16 warps of the FMA kernels fit on a
-//! multiprocessor and 24 of those on tensor cores, of which an H200 has 16 for 4096 columns:
+//! The lower bound of its time is the bytes of the weights over the GPU's bandwidth: 4096 by 4096 in fp16, 33.6 MB,
+//! take 97 µs on a P40 (346 GB/s), 105 µs on a T4 (320) and 7.0 µs on an H200 (4800). By Little's law, bandwidth ·
+//! latency bytes must be in flight at any time. By the kernels' code a warp has 2 to 4 KB in flight. 12 to 16 warps of
+//! the FMA kernels fit on a multiprocessor, and 24 of those on tensor cores, of which an H200 has 16 for 4096 columns:
 //!
-//! | | multiprocessors | latency | needed on each | under way: 1, 2 rows | 3 to 8 rows |
+//! | GPU, kernels | multiprocessors | latency | needed on each | in flight: 1, 2 rows | 3 to 8 rows |
 //! |---|---|---|---|---|---|
 //! | P40, FMA | 30 | 500 ns | 5.8 KB | 64 KB | 24 KB |
 //! | T4, tensor cores | 40 | 500 ns | 4.0 KB | 48 to 96 KB | the same |
 //! | H200, tensor cores | 132 | 700 ns | 25 KB | 32 to 96 KB | the same |
 //!
-//! Instructions are no limit either. For each 2 KB of weights a warp of FMA takes 660 with the norm and 490 without for
-//! 8 rows: 166 clocks of a P40's four schedulers and, for the conversions from fp16, 190 of the memory's 270. On tensor
-//! cores they are as many for any rows: 155 and 45 on an H200, 39 and 12 clocks of 97; 176 and 51 on a T4, 44 and 13 of
-//! 380. So all should come near the floor for any number of rows, the more so the longer a product takes: of the 7 µs of
-//! 4096 columns on an H200 the first bytes' latency is a tenth.
+//! Issue slots are no limit either. For each 2 KB of weights and 8 rows, a warp of the FMA kernels executes 660
+//! instructions with the norm and 490 without. On a P40's four schedulers that is 166 clocks, and the conversions from
+//! fp16 take 190, where its memory needs 270. On tensor cores the number of rows does not matter: 155 and 45
+//! instructions on an H200, 39 and 12 clocks of 97; 176 and 51 on a T4, 44 and 13 clocks of 380. So all kernels should
+//! come near the lower bound for any number of rows, the more so the longer a product takes: of the 7 µs for 4096
+//! columns on an H200, the latency of the first bytes is a tenth.
 
 use super::Factors;
 use crate::format::Dtype;
@@ -24,39 +26,39 @@ use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::HIRED_GEMV_ROWS;
 use crate::ops::cuda::launch::Launch;
 
-/// Most rows that these kernels take.
+/// The largest number of rows of these kernels.
 pub const ROWS: usize = DECODE_ROWS;
 const _: () = assert!(ROWS == HIRED_GEMV_ROWS as usize);
 
-/// Threads of a block of the FMA kernels, four warps: small blocks share the columns out evenly.
+/// Threads of a block of the FMA kernels, four warps: small blocks distribute the columns evenly.
 const THREADS: u32 = 128;
 
-/// Columns of a warp of them.
+/// Columns of a warp of the FMA kernels.
 const COLS: usize = 4;
 
-/// Threads of a block on tensor cores.
+/// Threads of a block of the tensor-core kernels.
 const MMA_THREADS: u32 = 256;
 
-/// Columns of such a block.
+/// Columns of a block of the tensor-core kernels.
 const MMA_COLS: usize = 16;
 
-/// How products of a few rows are made.
+/// How a GEMV multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// By fp32 multiply-add.
     Fma,
-    /// By tensor cores, but for those that accesses of 16 bytes do not reach.
+    /// By tensor cores, except where accesses of 16 bytes do not fit.
     Mma,
-    /// Codes by dp4a.
+    /// int8 by dp4a.
     Dp4a,
-    /// As [`Way::Fma`], with weights whose codes share scales in groups: by the kernels of this file.
+    /// As [`Way::Fma`], with weights whose codes share scales in groups, by the kernels of this file.
     Groups(&'static str),
 }
 
-/// What becomes of the sums.
+/// The epilogue of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// f(x·Wᵀ + b), or added to what is there; up to three weights.
+    /// f(x·Wᵀ + b), or out += x·Wᵀ + b; up to three weights.
     Linear,
     /// silu(x·Gᵀ) · (x·Uᵀ).
     Gate,
@@ -67,29 +69,29 @@ pub enum Form {
 /// The shape of products that share their rows.
 #[derive(Debug, Clone, Copy)]
 pub struct Gemv {
-    /// What becomes of the sums.
+    /// The epilogue.
     pub form: Form,
     /// Rows of x, 1 to [`ROWS`].
     pub rows: usize,
     /// Columns of x and of the weights.
     pub inner: usize,
-    /// Rows of each weight; 0 where there is none.
+    /// Rows of each weight; 0 for no weight.
     pub cols: [usize; 3],
-    /// Numbers between the starts of two rows of x.
+    /// Distance between rows of x, in numbers.
     pub x_stride: usize,
-    /// The same of the weights.
+    /// Distance between rows of each weight.
     pub w_stride: usize,
-    /// x, the weights and the norm's weight start at multiples of 16 bytes.
+    /// Whether x, the weights and the norm's weight start at multiples of 16 bytes.
     pub aligned: bool,
 }
 
 impl Gemv {
-    /// Whether accesses of 16 bytes reach all numbers and no others.
+    /// Whether the rows can be accessed in units of 16 bytes, without a rest.
     fn is_vector(&self, factors: Factors) -> bool {
         self.aligned && factors.fit([self.inner, self.w_stride], [self.inner, self.x_stride])
     }
 
-    /// Tiles of so many columns of one weight; of gate and up together.
+    /// Tiles of a warp or block for `cols` columns of one weight, or of gate and up together.
     fn tiles(&self, cols: usize) -> usize {
         match self.form {
             Form::Gate => self.cols[0].div_ceil(cols / 2),
@@ -119,7 +121,7 @@ pub(super) fn launch(way: Way, factors: Factors, product: &Gemv) -> Launch {
         Way::Mma => ("gemv_mma", "mma".to_owned(), product.tiles(MMA_COLS), MMA_THREADS),
     };
     let (form, factors) = match (way, product.form) {
-        // Codes have no format but that of the result.
+        // The names of these kernels contain the format of the result only.
         (Way::Dp4a, Form::Logits) => ("", Factors { activations: Dtype::F32, ..factors }),
         _ => (form, factors),
     };
@@ -201,7 +203,7 @@ mod tests {
                 assert_eq!(name(path, wrong, Dtype::F16), "gemv_guarded_f16", "{wrong:?}");
             }
         }
-        // Four numbers are a vector of f32.
+        // A vector of f32 has four numbers.
         let odd = Gemv { inner: 4100, ..QKV };
         assert_eq!(name(61, odd, Dtype::F32), "gemv_vector_rows1_f32");
     }

@@ -1,4 +1,4 @@
-//! Rows of activations as int8, and the scales that integer products take.
+//! Quantizes rows of activations to int8, and collects the scales of integer products.
 
 use super::choose::quantize;
 use super::ops::Factor;
@@ -11,14 +11,14 @@ use crate::ops::cuda::scratch;
 use crate::ops::{Linear, Norm};
 use std::ptr::null;
 
-/// Rows as codes.
+/// Rows of activations as int8 codes with scales.
 pub(super) struct Tokens {
     pub factor: Factor,
     _place: Home,
 }
 
 impl Cuda {
-    /// Rows of activations, or what an RMSNorm makes of them, as int8.
+    /// Quantizes rows of activations, or the result of an RMSNorm on them, to int8.
     pub(super) fn tokens(&self, x: &Buffer, norm: Option<&Norm<Weight>>) -> Result<Tokens> {
         let stride = Format::Q8.stride(x.cols);
         let parts = scratch::tokens(x.rows, x.cols);
@@ -37,7 +37,7 @@ impl Cuda {
             eps: norm.map_or(0.0, |n| n.eps),
         };
         let launch = quantize(x.dtype, x.rows, x.cols, x.stride);
-        // SAFETY: the region has room for codes and scales.
+        // SAFETY: the region has space for codes and scales.
         unsafe { self.queue.launch(&launch, &params)? };
         let (rows, cols, dtype) = (x.rows, x.cols, x.dtype);
         let factor = Factor { address, scales, rows, cols, inner: stride, stride, dtype };
@@ -45,7 +45,7 @@ impl Cuda {
     }
 }
 
-/// The scales of integer factors.
+/// Addresses of the scales of integer factors.
 pub(super) fn scales(x: &Factor, layers: &[&Linear<Weight>]) -> FactorScales {
     let mut weights = [null(); 3];
     layers.iter().zip(&mut weights).for_each(|(l, to)| *to = l.weight.scales as *const _);

@@ -1,4 +1,4 @@
-//! Matrix products.
+//! Matrix products on CUDA.
 
 pub mod choose;
 pub mod gemm;
@@ -22,14 +22,14 @@ use std::borrow::Cow;
 /// The formats of the two factors of a product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factors {
-    /// Of the weights.
+    /// Format of the weights.
     pub weights: Format,
-    /// Of the activations, and of the result.
+    /// Format of the activations and of the result.
     pub activations: Dtype,
 }
 
 impl Factors {
-    /// The end of the kernels' names.
+    /// The suffix of the kernels' names.
     fn name(self) -> Cow<'static, str> {
         let Self { weights, activations } = self;
         match weights == activations.into() {
@@ -38,13 +38,13 @@ impl Factors {
         }
     }
 
-    /// Whether the same kernels multiply both.
+    /// Whether the same kernels multiply both pairs.
     fn are_alike(self, other: Self) -> bool {
         self.activations == other.activations && self.weights.is_alike(other.weights)
     }
 
-    /// Whether accesses of 16 bytes reach all numbers of the weights' rows and no others, and all of the activations'
-    /// and the result's: of these lengths and strides, in numbers.
+    /// Whether rows of these lengths and strides (in numbers) of weights, activations and result can be accessed in
+    /// units of 16 bytes, without a rest.
     fn fit(
         self,
         weights: impl IntoIterator<Item = usize>,
@@ -67,27 +67,28 @@ impl From<Dtype> for Factors {
     }
 }
 
-/// Whether activations become int8 for products with weights of this format.
+/// Whether activations are quantized to int8 for products with weights of this format.
 pub fn quantizes(weights: Format) -> bool {
     weights == Format::Q8
 }
 
-/// Whether a library that multiplies floating-point numbers makes large products with weights of this format.
+/// Whether cuBLAS makes large products with weights of this format, if it is used (`library`).
 pub fn is_by_library(weights: Format, library: bool) -> bool {
     library && !weights.is_integer()
 }
 
-/// Whether products with weights of these formats are made together.
+/// Whether one launch can make products with weights of these formats.
 fn are_alike(weights: &[Format]) -> bool {
     weights.windows(2).all(|two| two[0] == two[1])
 }
 
-/// Whether products of `rows` take the RMSNorm before them along: few rows, or where activations become int8.
+/// Whether products of `rows` rows fuse the RMSNorm before them: GEMV does, and so does the quantization of
+/// activations.
 pub fn fuses_norm(rows: usize, weights: &[Format]) -> bool {
     are_alike(weights) && (rows <= DECODE_ROWS || weights.iter().copied().all(quantizes))
 }
 
-/// Whether gate and up, of these formats, are multiplied where they are made.
+/// Whether gate and up, of these formats, are multiplied inside the kernel that computes them.
 pub fn fuses_gate(rows: usize, weights: &[Format], library: bool) -> bool {
     let by_library = rows > DECODE_ROWS && weights.iter().any(|&w| is_by_library(w, library));
     are_alike(weights) && !by_library
@@ -97,8 +98,8 @@ pub fn fuses_gate(rows: usize, weights: &[Format], library: bool) -> bool {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gemm {
-    /// cuBLAS for f16 on GPUs with tensor cores that mma reaches (code path 75 and newer) where it is installed and
-    /// passes a trial, else the kernels of this crate.
+    /// cuBLAS for f16 on GPUs with tensor cores that `mma` supports (code path 75 and newer), where it is installed and
+    /// passes a trial; else the kernels of this crate.
     #[default]
     Auto,
     /// The kernels of this crate.
@@ -108,10 +109,10 @@ pub enum Gemm {
 }
 
 impl Gemm {
-    /// Whether the library multiplies in these formats; `None`: on some GPUs, where it is installed and works.
+    /// Whether cuBLAS multiplies in these formats; `None` if that depends on the GPU and on the installation.
     ///
     /// # Errors
-    /// [`Error::Request`] when it is asked for what it is not used for.
+    /// [`Error::Request`] when cuBLAS is demanded for formats that it is not used for.
     #[doc(hidden)]
     pub fn library(self, formats: Formats) -> Result<Option<bool>> {
         let serves = (formats.weights, formats.activations) == (Format::F16, Dtype::F16);

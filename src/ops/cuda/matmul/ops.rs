@@ -1,4 +1,4 @@
-//! Matrix products on the device: of few rows by GEMV, which reads each weight once; of more by GEMM.
+//! Matrix products on the device: few rows by GEMV, which reads each weight once, and more by GEMM.
 
 use super::choose::Kernels;
 use super::integers::scales;
@@ -19,7 +19,7 @@ use crate::ops::{DECODE_ROWS, Linear, MatmulOps, Norm};
 use crate::{Error, Result};
 use std::ptr::{null, null_mut};
 
-/// What becomes of the sums.
+/// What is done with the sums.
 #[derive(Debug, Clone, Copy)]
 struct Epilogue {
     kind: u32,
@@ -30,19 +30,19 @@ const STORE: Epilogue = Epilogue { kind: HIRED_STORE, activation: HIRED_IDENTITY
 const ADD: Epilogue = Epilogue { kind: HIRED_ADD, activation: HIRED_IDENTITY };
 const GATE: Epilogue = Epilogue { kind: HIRED_GATE, activation: HIRED_IDENTITY };
 
-/// The rows of a product as its kernels take them.
+/// The activations of a product, as the kernels read them: as they are, or quantized.
 #[derive(Debug, Clone, Copy)]
 pub struct Factor {
     pub(super) address: u64,
-    /// Where the rows' scales are, if they are codes.
+    /// Address of the rows' scales, if they are quantized.
     pub(super) scales: u64,
     pub(super) rows: usize,
-    /// Numbers of a row, and those to multiply: with the padding where both sides have it.
+    /// Numbers of a row, and the numbers to multiply: with the padding where both factors have it.
     pub(super) cols: usize,
     pub(super) inner: usize,
-    /// Numbers from one row to the next.
+    /// Distance between rows, in numbers.
     pub(super) stride: usize,
-    /// Of the activations that they are or that they were made of.
+    /// Format of the activations, before they were quantized.
     pub(super) dtype: Dtype,
 }
 
@@ -151,8 +151,8 @@ impl Cuda {
         })
     }
 
-    /// Products of the same rows, up to three, behind an RMSNorm where they take it along: of few rows by GEMV, of more
-    /// by GEMM; together, or one after another where their formats differ.
+    /// Up to three products of the same rows, with an RMSNorm before them where it is fused: by GEMV or GEMM, in one
+    /// launch or one after another if the formats differ.
     fn products(
         &self,
         x: &Buffer,
@@ -186,7 +186,7 @@ impl Cuda {
         self.products_of(&factor, norm, layers, outs, epilogue)
     }
 
-    /// The same of a factor as the kernels take it.
+    /// [`Cuda::products`] with the activations as the kernels read them.
     fn products_of(
         &self,
         x: &Factor,
@@ -207,7 +207,7 @@ impl Cuda {
         }
     }
 
-    /// Up to three layers, of one width of x; gate and up have one out.
+    /// GEMM with up to three weights of one row length; gate and up have one out.
     fn gemm(
         &self,
         x: &Factor,
@@ -230,7 +230,7 @@ impl Cuda {
             w_stride: weight.stride,
             out_strides,
             aligned: true,
-            // As the plan of the memory has it, which knows of no padding: what is split has none.
+            // As planned, without padding: the formats that are split have none.
             split: match self.whole || quantizes(weight.format) {
                 true => Split::ONE,
                 false => Split::of(x.rows, widest, weight.cols, weight.format),
@@ -265,8 +265,8 @@ impl Cuda {
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
         let launches = self.kernels(x, weight)?.gemm(&product, self.processors);
-        // SAFETY: shapes as the model has checked them; all operands are alive, and what takes the scratch next runs
-        // after both.
+        // SAFETY: the model has checked the shapes; all operands are allocated, and later users of the scratch run
+        // after both kernels.
         unsafe {
             let launch = launches.product.costing(cost);
             if weight.format.is_integer() {
@@ -293,14 +293,14 @@ impl Cuda {
             || "cuBLAS".into(),
             cost_of(x, weight, epilogue),
             || {
-                // SAFETY: shapes as the model has checked them; with the library everything is fp16.
+                // SAFETY: the model has checked the shapes; with cuBLAS all formats are fp16.
                 unsafe { blas.product(x, weight, out, add) }
             },
         )?;
         self.bias_activation(out, layer.bias.as_ref(), epilogue.activation)
     }
 
-    /// Products of at most eight rows, behind an RMSNorm where there is one.
+    /// GEMV: products of at most eight rows, with an RMSNorm before them if `norm` is given.
     fn gemv(
         &self,
         x: &Factor,
@@ -352,7 +352,7 @@ impl Cuda {
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
         let launch = self.kernels(x, weight)?.gemv(&product).costing(cost);
-        // SAFETY: shapes as the model has checked them; all operands are alive.
+        // SAFETY: the model has checked the shapes; all operands are allocated.
         unsafe {
             if weight.format.is_integer() {
                 let scales = scales(x, layers);
@@ -364,18 +364,19 @@ impl Cuda {
     }
 }
 
-/// Numbers of a row to multiply: with the padding where both sides have it, for it is zero and makes whole vectors.
+/// Numbers of a row to multiply: with the padding where both factors have it, because it is zero and allows vector
+/// accesses.
 fn inner(x: &Buffer, weight: &Weight) -> usize {
     debug_assert_eq!(x.cols, weight.cols);
     if x.stride == weight.stride { x.stride } else { x.cols }
 }
 
-/// The weights' formats.
+/// The formats of the layers' weights.
 fn formats<const N: usize>(layers: &[&Linear<Weight>; N]) -> [Format; N] {
     layers.map(|layer| layer.weight.format)
 }
 
-/// What a product with one weight costs.
+/// Cost of a product with one weight.
 fn cost_of(x: &Factor, weight: &Weight, epilogue: Epilogue) -> Cost {
     let (n, k) = (weight.rows, weight.cols);
     let of = if epilogue.kind == HIRED_ADD { cost::linear_add } else { cost::linear };
