@@ -28,7 +28,7 @@ impl MeasureOps for Counter {
     }
 
     fn ceiling(&mut self) -> Result<Ceiling> {
-        Err(Error::Device("what only counts has no speed".into()))
+        Err(Error::Device("the counting executor has no speed to measure".into()))
     }
 
     fn clock(&mut self) -> Result<&mut Clock> {

@@ -42,7 +42,8 @@ impl Cuda {
     /// [`crate::ops::FastvOps::retained_batch`].
     pub(super) fn prompt_batch(&mut self, spans: Vec<Span>) -> Result<Batch> {
         if spans.iter().any(|s| s.position != s.slot) {
-            return Err(Error::Device("a prompt is at its slots' own positions: the rows left of one have a batch of their own".into()));
+            let what = "a prompt's rows have their slots as positions; FastV's retained rows use retained_batch";
+            return Err(Error::Device(what.into()));
         }
         let rows: usize = spans.iter().map(|s| s.rows).sum();
         let stride = spans.iter().map(|s| s.pages.len()).max().unwrap_or(0);

@@ -43,12 +43,13 @@ impl Cuda {
             self.record(&layout, caches, work)?;
         }
         let Some(Some(recorded)) = self.graphs.get(&layout) else {
-            return Err(Error::Device("a recorded step is gone".into()));
+            return Err(Error::Device("the recording of a decode step is missing".into()));
         };
         let Recorded { offset, rows, cols, .. } = *recorded;
-        let (place, address) = self
-            .claim(offset, rows * cols * size_of::<f32>())
-            .ok_or_else(|| Error::Device("a recorded step has lost its workspace".into()))?;
+        let (place, address) =
+            self.claim(offset, rows * cols * size_of::<f32>()).ok_or_else(|| {
+                Error::Device("the workspace of a recorded decode step is in use".into())
+            })?;
         // SAFETY: weights, cache and workspace have not moved: whatever moves one of them clears the graphs.
         unsafe { recorded.graph.launch(&self.queue)? };
         Ok(Buffer { _place: place, address, rows, cols, stride: cols, dtype: Dtype::F32 })

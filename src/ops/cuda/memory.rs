@@ -1,4 +1,4 @@
-//! Device memory: weights, caches, and the workspace of all activations.
+//! Device memory: weights, caches, and the workspace that holds all activations.
 
 use crate::checkpoint::Tensor;
 use crate::checkpoint::synth::Recipe;
@@ -20,22 +20,23 @@ use crate::ops::{Executor, Extent, MemoryOps, Saved, Storage, extent};
 use crate::{Error, Result, kv};
 use std::sync::Arc;
 
-/// With 1, every buffer is allocated by itself and decode steps are not recorded: tools that watch memory
-/// (compute-sanitizer, AddressSanitizer on the emulator) then see where each buffer ends. Memory is not as planned.
+/// If set to 1, every buffer has an allocation of its own and decode steps are not recorded. Memory checkers
+/// (compute-sanitizer, AddressSanitizer on the emulator) then see where each buffer ends. Memory use differs from the
+/// plan.
 const SEPARATE: &str = "HIRED_SEPARATE_BUFFERS";
 
-/// The memory of an executor.
+/// The memory that an executor has allocated.
 #[derive(Debug)]
 pub(super) struct Memory {
     staging: Option<Staging>,
     weights: Option<Weights>,
     workspace: Option<Workspace>,
     meter: Arc<Meter>,
-    /// Every buffer has a block of its own, see [`SEPARATE`].
+    /// Whether every buffer has an allocation of its own, see [`SEPARATE`].
     separate: bool,
 }
 
-/// A block of weights that is being filled.
+/// A block of weights, filled from its start.
 #[derive(Debug)]
 struct Weights {
     block: Arc<Block>,
@@ -75,8 +76,7 @@ impl MemoryOps for Cuda {
     fn upload(&mut self, tensor: &Tensor, storage: Storage) -> Result<Weight> {
         if tensor.format.is_integer() && storage == Storage::Vector {
             let (name, format) = (&tensor.name, tensor.format.name());
-            let what =
-                format!("{name}: {format} is for weights of linear layers, which this is none of");
+            let what = format!("{name}: only weights of linear layers can be {format}");
             return Err(Error::Request(what));
         }
         let weight = self.place_weight(&tensor.shape, tensor.format, storage)?;
@@ -86,14 +86,14 @@ impl MemoryOps for Cuda {
         let staging = self.memory.staging.as_mut().expect("made above");
         let Weight { address, scales, rows, cols, stride, format, .. } = weight;
         let place = Place { address, scales, rows, cols, stride, format };
-        // SAFETY: the place is inside the block, which the weight keeps.
+        // SAFETY: the place is inside the block, which the weight keeps allocated.
         unsafe { staging.copy(&self.queue, tensor, place)? };
         Ok(weight)
     }
 
     fn synthesize(&mut self, recipe: &Recipe, storage: Storage) -> Result<Weight> {
         if recipe.scheme.is_some() {
-            // Integers are made by one rule in one place.
+            // Integers are quantized on the host, where the rounding rule has its only implementation.
             return self.upload(&recipe.tensor()?, storage);
         }
         let weight = self.place_weight(&recipe.shape, recipe.format(), storage)?;
@@ -111,7 +111,7 @@ impl MemoryOps for Cuda {
         let kernel = format!("synth_{}", format.name());
         let launch = Launch::rows("synth", kernel, rows, stride, 1)
             .costing(Cost::bytes(format.bytes(rows, stride)));
-        // SAFETY: the place is inside the block, which the weight keeps.
+        // SAFETY: the place is inside the block, which the weight keeps allocated.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(weight)
     }
@@ -120,7 +120,7 @@ impl MemoryOps for Cuda {
         match purpose {
             Purpose::Weights => self.reserve_weights(bytes),
             Purpose::Workspace => self.reserve_workspace(bytes),
-            // Taken by `cache`.
+            // Allocated by `cache`.
             Purpose::Kv => Ok(()),
         }
     }
@@ -141,7 +141,7 @@ impl MemoryOps for Cuda {
 
     fn download(&mut self, x: &Buffer) -> Result<Vec<f32>> {
         let count = x.rows() * x.stride;
-        // SAFETY: the buffer has so many numbers.
+        // SAFETY: the buffer has this many numbers.
         let all = unsafe {
             match x.dtype {
                 Dtype::F32 => self.queue.download::<f32>(x.address, count)?,
@@ -160,10 +160,10 @@ impl MemoryOps for Cuda {
 
     fn save(&mut self, x: &Buffer) -> Result<Saved> {
         if x.stride != x.cols {
-            return Err(Error::Device("rows with gaps between them are not saved".into()));
+            return Err(Error::Device("only rows without padding can be saved".into()));
         }
         let count = x.rows() * x.cols();
-        // SAFETY: the buffer has so many numbers.
+        // SAFETY: the buffer has this many numbers.
         let numbers = unsafe {
             match x.dtype {
                 Dtype::F32 => Numbers::F32(self.queue.download(x.address, count)?),
@@ -180,7 +180,7 @@ impl MemoryOps for Cuda {
             Numbers::F16(_) => Dtype::F16,
         };
         let out = self.strided(rows, cols, cols, dtype)?;
-        // SAFETY: the buffer has a place for each of the numbers.
+        // SAFETY: the buffer has space for all the numbers.
         unsafe {
             match &saved.numbers {
                 Numbers::F32(numbers) => self.queue.upload(out.address, numbers)?,
@@ -200,7 +200,7 @@ impl MemoryOps for Cuda {
 }
 
 impl Cuda {
-    /// A place in the workspace and its address.
+    /// Takes a region of the workspace, and returns its address too.
     pub(super) fn region(&self, bytes: usize) -> Result<(Home, u64)> {
         if self.memory.separate {
             let block = self.queue.block(&self.memory.meter, Purpose::Workspace, bytes)?;
@@ -214,7 +214,7 @@ impl Cuda {
         Ok((Home::Part(region), address))
     }
 
-    /// The place of that offset, if nothing is in the workspace.
+    /// Takes the region at this offset, if the workspace is empty.
     pub(super) fn claim(&self, offset: usize, bytes: usize) -> Option<(Home, u64)> {
         let workspace = self.memory.workspace.as_ref().filter(|w| w.arena.is_empty())?;
         let region = workspace.arena.claim(offset, bytes)?;
@@ -222,13 +222,13 @@ impl Cuda {
         Some((Home::Part(region), address))
     }
 
-    /// Where a buffer of the workspace begins in it.
+    /// Offset of a buffer in the workspace.
     pub(super) fn offset(&self, buffer: &Buffer) -> usize {
         let base = self.memory.workspace.as_ref().map_or(0, |w| w.block.address());
         (buffer.address - base) as usize
     }
 
-    /// Steps may be recorded: the next one finds its memory where this one leaves it.
+    /// Whether decode steps may be recorded: only an empty workspace gives every step the same addresses.
     pub(super) fn records(&self) -> bool {
         let watched = self.queue.is_profiled() || self.attended.is_some();
         let wanted = self.options.graphs && !self.memory.separate && !watched;
@@ -263,7 +263,7 @@ impl Cuda {
         Ok(Buffer { _place: place, address, rows, cols, stride, dtype })
     }
 
-    /// A block for so many bytes of weights more.
+    /// Allocates a block for `bytes` more of weights.
     fn reserve_weights(&mut self, bytes: usize) -> Result<()> {
         if bytes == 0 {
             return Ok(());
@@ -273,9 +273,9 @@ impl Cuda {
         Ok(())
     }
 
-    /// A workspace of at least so many bytes.
+    /// Allocates a workspace of at least `bytes`.
     fn reserve_workspace(&mut self, bytes: usize) -> Result<()> {
-        // All weights are there when work begins.
+        // All weights have been uploaded when work begins.
         self.memory.staging = None;
         self.whole = false;
         if bytes > 0 && self.memory.workspace.as_ref().is_some_and(|w| w.block.bytes() >= bytes) {
@@ -283,7 +283,7 @@ impl Cuda {
         }
         debug_assert!(self.workspace_is_empty());
         self.queue.wait()?;
-        // What was recorded goes by the old addresses; the old block goes first, for both may not fit.
+        // Recordings contain the old addresses. The old block is freed first, since both may not fit.
         self.graphs.clear();
         self.memory.workspace = None;
         if bytes == 0 {
@@ -294,12 +294,12 @@ impl Cuda {
         Ok(())
     }
 
-    /// The high-water mark inside the workspace and its size.
+    /// The workspace's high-water mark and its size.
     pub fn workspace(&self) -> (usize, usize) {
         self.memory.workspace.as_ref().map_or((0, 0), |w| (w.arena.most(), w.block.bytes()))
     }
 
-    /// The next place in the block of weights.
+    /// Takes the next place in the block of weights.
     fn place_weight(
         &mut self,
         shape: &[usize],

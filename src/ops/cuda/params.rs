@@ -1,21 +1,22 @@
-//! What ties a launch to its parameters: for each struct of `kernels/abi.h` the files and the names of the kernels that take
-//! it, and what must hold of both together. These are the preconditions that the kernels state (PRECOND), as far as the
-//! host can see them; the queue checks them where debug assertions are on, which every test on the emulator is.
+//! Connects each parameter struct of `kernels/abi.h` with the files and names of the kernels that take it, and with the
+//! conditions that launch and parameters must meet together. They are the preconditions that the kernels state
+//! (PRECOND), as far as the host can check them. The queue checks them where debug assertions are enabled, as in every
+//! test on the emulator.
 
 use super::abi::*;
 use super::launch::{Launch, WARP};
 
-/// Parameters of kernels.
+/// A struct of kernel parameters.
 pub trait KernelParams {
-    /// The files in `kernels/` whose kernels take them, without their ending.
+    /// The files in `kernels/`, without extension, whose kernels take the struct.
     const FILES: &'static [&'static str];
-    /// How the kernels' names begin.
+    /// Prefixes of the kernels' names.
     const KERNELS: &'static [&'static str];
 
-    /// What does not hold of the launch with these parameters.
+    /// The first condition that the launch does not meet, if any.
     fn broken(&self, launch: &Launch) -> Option<&'static str>;
 
-    /// The same, after whether the kernel takes these parameters at all.
+    /// As [`KernelParams::broken`], after a check that the kernel takes this struct at all.
     fn check(&self, launch: &Launch) -> Option<&'static str> {
         let named = |begin: &&str| launch.kernel.starts_with(*begin);
         if !Self::FILES.contains(&launch.file) || !Self::KERNELS.iter().any(named) {
@@ -28,14 +29,14 @@ pub trait KernelParams {
     }
 }
 
-/// What kernels ask of a launch by their names.
+/// What a kernel's name says of its preconditions.
 impl Launch {
-    /// All accesses are of 16 bytes.
+    /// Whether the kernel accesses memory in units of 16 bytes.
     fn is_vector(&self) -> bool {
         !self.kernel.contains("guarded")
     }
 
-    /// Whether rows of so many numbers are whole accesses, in the format of the kernel's name.
+    /// Whether rows of these lengths consist of whole accesses, in the format of the kernel's name.
     fn fits(&self, numbers: &[u32]) -> bool {
         let lanes = if self.kernel.ends_with("f16") { 8 } else { 4 };
         !self.is_vector() || numbers.iter().all(|n| n.is_multiple_of(lanes))
@@ -70,7 +71,7 @@ macro_rules! kernels {
     )*};
 }
 
-/// Whether a head has a width that the attention kernels take.
+/// Whether the attention kernels support this head width.
 fn is_head(dim: u32) -> bool {
     dim.is_multiple_of(2) && dim <= HIRED_HEAD_DIM
 }
@@ -306,7 +307,7 @@ kernels! {
     }
 }
 
-/// Whether the kernels take so many patches and sub-images.
+/// Whether the kernels support this number of patches and sub-images.
 fn takes(area: &SelectArea) -> bool {
     area.side.pow(2) <= HIRED_PATCHES && area.partitions - 1 <= HIRED_SUB_IMAGES
 }
@@ -361,7 +362,7 @@ mod tests {
         }
     }
 
-    /// Every file is one of `kernels/`, and every name begins one of the kernels that were compiled.
+    /// Every file exists in `kernels/`, and every prefix matches a kernel that was compiled.
     #[test]
     fn files_and_names_are_those_of_the_kernels() {
         fn of<P: KernelParams>(_: Option<P>) -> (&'static [&'static str], &'static [&'static str]) {

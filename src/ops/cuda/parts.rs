@@ -1,8 +1,8 @@
-//! Parts of a region of device memory.
+//! Division of a region of device memory into arrays.
 
 use crate::ops::arena::rounded;
 
-/// Parts of one region, each aligned as a region is.
+/// Arrays in one region, each aligned as a region is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parts<const N: usize> {
     offsets: [usize; N],
@@ -10,7 +10,7 @@ pub struct Parts<const N: usize> {
 }
 
 impl<const N: usize> Parts<N> {
-    /// Parts of these sizes, in this order.
+    /// Arrays of these sizes in bytes, in this order.
     pub fn of(sizes: [usize; N]) -> Self {
         let mut bytes = 0;
         let offsets = sizes.map(|size| {
@@ -21,12 +21,12 @@ impl<const N: usize> Parts<N> {
         Self { offsets, bytes }
     }
 
-    /// Where a part begins.
+    /// Offset of an array.
     pub fn offset(&self, part: usize) -> usize {
         self.offsets[part]
     }
 
-    /// All parts together.
+    /// Bytes of all arrays, with the padding between them.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

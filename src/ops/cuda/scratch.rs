@@ -1,4 +1,4 @@
-//! Bytes of device memory that is no matrix: what operations need beside their operands, and what they share.
+//! Sizes and layouts of device memory that is not a matrix of activations: weights, scratch and shared arrays.
 
 use crate::format::Format;
 use crate::kv;
@@ -12,13 +12,14 @@ use crate::ops::{DECODE_ROWS, Span, Storage};
 
 const WORD: usize = size_of::<u32>();
 
-/// The format in which a matrix of weights lies on the device where floating-point numbers are held in `dense`: integers
-/// stay as they are stored.
+/// The format of a matrix of weights on the device, where floating-point weights are held in `dense`. Integers keep
+/// their stored format.
 pub fn held(dense: Format, stored: Format) -> Format {
     if stored.is_integer() { stored } else { dense }
 }
 
-/// Bytes of what the numbers of a group share: a scale, with its zero point a word for both (`Awq` in kernels/groups.cuh).
+/// Bytes that each group has beside its numbers: a scale, or one word for scale and zero point (`Awq` in
+/// kernels/groups.cuh).
 pub fn shared(format: Format) -> usize {
     match format {
         Format::Awq { .. } => WORD,
@@ -26,7 +27,7 @@ pub fn shared(format: Format) -> usize {
     }
 }
 
-/// A matrix of weights: its scales, then its numbers, row by row with padding.
+/// Layout of a matrix of weights: its scales, then its numbers, in padded rows.
 pub fn matrix(format: Format, rows: usize, cols: usize) -> Parts<2> {
     let stride = format.stride(cols);
     let scales = format.scales(rows, cols) * shared(format);
@@ -42,19 +43,19 @@ pub fn weight(format: Format, rows: usize, cols: usize, storage: Storage) -> usi
     }
 }
 
-/// Rows of activations as int8, padded as int8 weights are: codes, then a scale for each row.
+/// Layout of rows of activations as int8, padded like int8 weights: codes, then a scale for each row.
 pub fn tokens(rows: usize, cols: usize) -> Parts<2> {
     Parts::of([rows * Format::Q8.stride(cols), rows * size_of::<f32>()])
 }
 
-/// Slot and sequence of each row, and the sequences' block tables.
+/// Layout of a prompt's batch: slot and sequence of each row, and the sequences' block tables.
 pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {
     Parts::of([rows * WORD, rows * WORD, sequences * pages * WORD])
 }
 
-/// Beside the cache: rotation frequencies, and what a decode step reads, at one place for all steps: positions and
-/// slots, sequences, tokens and block tables, of which a step fills as much as it needs. Last, what the blocks of its
-/// attention count by: the step's own rows, head by head of the keys, 0 between launches.
+/// Layout of the arrays that are allocated with a cache: rotary frequencies; the arrays of a decode step, at the same
+/// addresses in every step (positions and slots, sequences, tokens, block tables); and the counters by which the blocks
+/// of attention find the last one of a row and key/value head. The counters are 0 between launches.
 pub fn step(shape: kv::Shape) -> Parts<6> {
     let row = DECODE_ROWS * WORD;
     let pages = attention::reach(shape.pages * kv::PAGE) / kv::PAGE;
@@ -62,54 +63,54 @@ pub fn step(shape: kv::Shape) -> Parts<6> {
     Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, pages * row, counters])
 }
 
-/// Of [`step`]: the counters.
+/// The part of [`step`] with the counters.
 pub const DONE: usize = 5;
 
-/// Slots that a decode step of these sequences is laid out for.
+/// Number of slots that a decode step of these sequences is laid out for.
 pub fn reach(spans: &[Span]) -> usize {
     attention::reach(spans.iter().map(Span::context).max().unwrap_or(0))
 }
 
-/// The table of normalised values and the bytes of all tiles.
+/// Layout of the table of normalised values and of the pixels of all tiles.
 pub fn patches(pixels: usize) -> Parts<2> {
     Parts::of([3 * 256 * size_of::<f32>(), pixels])
 }
 
-/// Weights of the patches in each head, and their sums.
+/// Layout of the patches' weights in each head, and their sums.
 pub fn scores(partitions: usize, heads: usize, patches: usize) -> Parts<2> {
     Parts::of(attention::cls_bytes(heads, partitions, patches))
 }
 
-/// Of so many heads in all partitions: each query's greatest score and the sum of its weights.
+/// Bytes of the maximum and the sum for each query, of `heads` heads over all partitions.
 pub fn received(heads: usize, tokens: usize) -> usize {
     heads * tokens * size_of::<[f32; 2]>()
 }
 
-/// Where the sources of so many combined rows begin and end; the sources, and what each is multiplied by.
+/// Layout of weighted sums: start and end of each row's sources; the sources; and their factors.
 pub fn mix(rows: usize, sources: usize) -> Parts<3> {
     Parts::of([2 * rows * WORD, sources * WORD, sources * size_of::<f32>()])
 }
 
-/// Splits of the attention of a decode step laid out for so many slots: mixed values, greatest scores with sums.
+/// Layout of the partial results of a decode step's attention over `slots` slots: weighted values, then maxima and
+/// sums.
 pub fn decode(shape: kv::Shape, heads: usize, sequences: usize, slots: usize) -> Parts<2> {
     Parts::of(attention::decode_scratch(heads, shape.head_dim, sequences, slots))
 }
 
-/// Sums of the parts in which products of more than a few rows with weights of so many columns are made, all in one
-/// launch.
+/// Bytes of the partial sums of a GEMM with split-K, for weights of `cols` columns in one launch.
 pub fn products(rows: usize, cols: &[usize], inner: usize, weights: Format) -> Option<usize> {
     let widest = cols.iter().copied().max().unwrap_or(0);
     Split::of(rows, widest, inner, weights).bytes(rows, cols.iter().sum())
 }
 
-/// Of a prompt's last row: its weights to all `rows` in each head, their sums, and the scores of the rows `among` which
-/// some are dropped.
+/// Layout of FastV's ranking: weights of a prompt's last row to all `rows` in each head, their sums, and the scores of
+/// the `among` rows that are ranked.
 pub fn retain(heads: usize, rows: usize, among: usize) -> Parts<3> {
     let number = size_of::<f32>();
     Parts::of([heads * rows * number, heads * number, among * number])
 }
 
-/// Bytes of a choice of tokens among `vocab`.
+/// Bytes of sampling among `vocab` tokens.
 pub fn sample(vocab: usize, how: &[(Sampling, usize)]) -> usize {
     Choosing::new(how.len(), vocab, Choosing::is_greedy(how)).layout().bytes()
 }

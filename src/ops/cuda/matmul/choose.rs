@@ -146,7 +146,7 @@ pub fn check(path: u32, formats: Formats) -> Result<()> {
     }
     if cache != activations {
         return Err(Error::Request(format!(
-            "the CUDA kernels keep keys and values in the format of activations, {}: {} was asked for the cache",
+            "the CUDA kernels keep keys and values in the format of activations, {}: a cache in {} is not supported",
             activations.name(),
             cache.name()
         )));
@@ -212,7 +212,7 @@ mod tests {
             "{error}"
         );
         let error = check(80, Formats { cache: Dtype::F32, ..all }).unwrap_err().to_string();
-        assert!(error.contains("activations, f16: f32 was asked"), "{error}");
+        assert!(error.contains("activations, f16: a cache in f32"), "{error}");
         assert!(
             Kernels::of(80, Factors { weights: Format::F32, activations: Dtype::F16 }).is_none()
         );

@@ -1,4 +1,4 @@
-//! What the decoder attends to, kept for studies of it.
+//! Records the attention of the decoder, for studies.
 
 use crate::Result;
 use crate::ops::cost;
@@ -12,8 +12,8 @@ use crate::ops::memory::{Meter, Purpose};
 use std::sync::Arc;
 
 impl Cuda {
-    /// Adds what the last row of the first sequence attends to in a layer, if a recording runs. `q` is rotated and its
-    /// keys are in the cache.
+    /// Records the attention of the first sequence's last row in a layer, while a recording is active. `q` must be
+    /// rotated and its keys must be in the cache.
     pub(in crate::ops::cuda) fn note_attention(
         &mut self,
         q: &Buffer,
@@ -27,7 +27,7 @@ impl Cuda {
         let (span, shape) = (&batch.spans[0], &cache.shape);
         let (keys, heads) = (span.context(), q.cols / shape.head_dim);
         let parts = scratch::retain(heads, keys, 0);
-        // A study's own memory, which no plan of a request counts.
+        // Memory for studies only, which no plan counts.
         let block =
             self.queue.block(&Arc::<Meter>::default(), Purpose::Workspace, parts.bytes())?;
         let at = |index| part(block.address(), &parts, index);
@@ -47,7 +47,7 @@ impl Cuda {
         };
         let cost = cost::last_row(keys, q.cols, *shape, q.dtype.size());
         let launch = attention::last_row(q.dtype, heads, shape.head_dim).costing(cost);
-        // SAFETY: the table names the pages of all keys; the block has a place for each of them in every head.
+        // SAFETY: the table names the pages of all keys; the block has space for a weight of each key in every head.
         let (weights, sums): (Vec<f32>, Vec<f32>) = unsafe {
             self.queue.launch(&launch, &params)?;
             (self.queue.download(at(0), heads * keys)?, self.queue.download(at(1), heads)?)

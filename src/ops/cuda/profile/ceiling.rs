@@ -1,4 +1,4 @@
-//! What a GPU can do at most: its bandwidth as measured, its arithmetic as cores times clock.
+//! The highest throughput of a GPU: measured bandwidth, and arithmetic as cores times clock.
 
 use crate::Result;
 use crate::ops::MemoryOps;
@@ -6,11 +6,11 @@ use crate::ops::ceiling::Ceiling;
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::matmul::choose::is_on_tensor_cores;
 
-/// Bytes of the copy that measures the bandwidth, if they are free: more than any cache holds.
+/// Bytes of the copy that measures the bandwidth, if that much memory is free: more than any cache holds.
 const COPIED: usize = 512 << 20;
 const COPIES: usize = 7;
 
-/// The ceilings of the GPU for its formats on its code path.
+/// The ceilings of the GPU for the executor's formats and code path.
 pub(super) fn measure(cuda: &mut Cuda) -> Result<Ceiling> {
     let free = cuda.available().unwrap_or(COPIED);
     let bytes = COPIED.min(free / 8).max(1 << 10);
@@ -26,11 +26,11 @@ pub(super) fn measure(cuda: &mut Cuda) -> Result<Ceiling> {
     })
 }
 
-/// Operations of a multiprocessor in a clock, a multiply-add being two: fp32, or products of fp16 by its tensor cores
-/// with sums in fp32.
+/// Operations of a multiprocessor per clock, a multiply-add counting as two: in fp32, or (`tensor`) of fp16 products on
+/// its tensor cores with sums in fp32.
 ///
-/// By the CUDA C++ Programming Guide's table of arithmetic throughput and the architectures' whitepapers. GeForce GPUs of
-/// Turing, Ampere and Ada sum in fp32 at half the rate of their professional siblings.
+/// From the CUDA C++ Programming Guide's table of arithmetic throughput and the architectures' whitepapers. GeForce
+/// GPUs of Turing, Ampere and Ada add in fp32 at half the rate of their professional siblings.
 fn flops_per_clock(capability: u32, name: &str, tensor: bool) -> Option<u32> {
     let geforce = if name.contains("GeForce") { 2 } else { 1 };
     Some(match (capability, tensor) {

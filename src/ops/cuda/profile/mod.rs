@@ -1,4 +1,4 @@
-//! What the work took, by stage and piece by piece, and what the device can do.
+//! Time by stage, profiles of single kernels and copies, and the device's ceilings.
 
 #[cfg(feature = "cuda")]
 mod attended;

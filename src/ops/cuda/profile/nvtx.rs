@@ -1,8 +1,9 @@
-//! Ranges in a profiler's timeline: NVTX 3, spoken to the tool directly.
+//! Ranges in a profiler's timeline, by the binary interface of NVTX 3.
 //!
-//! NVTX has no library of its own. A tool names its library in an environment variable; whoever has ranges to show opens
-//! it once, calls `InitializeInjectionNvtx2`, and serves it tables of slots into which the tool puts its functions
-//! (nvtxTypes.h and nvtxImpl.h of NVTX 3). Without the variable nothing is opened and a range costs a comparison.
+//! NVTX 3 has no library of its own. A profiler names its library in an environment variable. The program loads that
+//! library once, calls its `InitializeInjectionNvtx2`, and offers tables of slots into which the profiler writes its
+//! functions (nvtxTypes.h and nvtxImpl.h of NVTX 3). Without the variable nothing is loaded, and a range costs one
+//! comparison.
 
 use crate::ops::clock::Stage;
 use libloading::Library;
@@ -11,7 +12,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// Where a tool names its library.
+/// The variable in which a profiler names its library.
 const VARIABLE: &str = if cfg!(target_pointer_width = "64") {
     "NVTX_INJECTION64_PATH"
 } else {
@@ -21,7 +22,7 @@ const VARIABLE: &str = if cfg!(target_pointer_width = "64") {
 /// `NVTX_VERSION`.
 const VERSION: u32 = 3;
 
-/// Functions of each `NvtxCallbackModule`, counted from 1: slot 0 is none.
+/// Number of functions in each `NvtxCallbackModule`, counted from 1; module 0 does not exist.
 const MODULES: [usize; 7] = [0, 16, 9, 15, 7, 16, 7];
 const CORE: usize = 1;
 /// `NVTX_CBID_CORE_RangePushA`.
@@ -51,13 +52,13 @@ struct VersionInfo {
     set: extern "system" fn(u32),
 }
 
-/// Where a tool puts a function, or null.
+/// A slot into which a profiler writes a function; null for a function that is not offered.
 type Slot = *const AtomicPtr<c_void>;
 
-/// Slots of one module, and a null behind them as NVTX's own headers have it.
+/// The slots of one module, terminated by null as in NVTX's own headers.
 struct Table([Slot; MOST + 1]);
 
-// SAFETY: the pointers are to statics of atomics.
+// SAFETY: the pointers refer to statics of atomics.
 unsafe impl Sync for Table {}
 
 static FUNCTIONS: [[AtomicPtr<c_void>; MOST]; MODULES.len()] =
@@ -102,7 +103,7 @@ extern "system" fn module_table(
     else {
         return 0;
     };
-    // SAFETY: null, or the tool's own variables.
+    // SAFETY: the pointers are null, or refer to the profiler's variables.
     unsafe {
         if !size.is_null() {
             *size = MODULES[module] as c_uint;
@@ -116,20 +117,20 @@ extern "system" fn module_table(
 
 extern "system" fn tool_version(_: u32) {}
 
-/// A tool that listens.
+/// The library of a profiler that was loaded.
 #[derive(Debug)]
 struct Tool {
     _library: Library,
 }
 
-/// Opens the tool's library when it is first asked for. A library that does not open or does not want to is no error
-/// of the program, as in NVTX's own headers.
+/// Loads the profiler's library on first use. A library that cannot be loaded or initialised is ignored, as by NVTX's
+/// own headers.
 fn tool() -> Option<&'static Tool> {
     static TOOL: OnceLock<Option<Tool>> = OnceLock::new();
     let open = || {
         let path = std::env::var_os(VARIABLE).filter(|path| !path.is_empty())?;
-        // SAFETY: whoever set the variable vouches for the library and the type of its function, which keeps the
-        // tables; they are statics.
+        // SAFETY: whoever set the variable vouches for the library and for the type of its function. The function keeps
+        // pointers to the tables, which are statics.
         unsafe {
             let library = Library::new(path).ok()?;
             let initialize = library.get::<Initialize>(c"InitializeInjectionNvtx2").ok()?;
@@ -149,20 +150,20 @@ impl Tool {
 
     fn push(&self, name: &CStr) {
         if let Some(function) = Self::function(RANGE_PUSH) {
-            // SAFETY: the tool has put a function of this type there; it copies the name.
+            // SAFETY: the profiler wrote a function of this type there; it copies the name.
             unsafe { std::mem::transmute::<*mut c_void, Push>(function)(name.as_ptr()) };
         }
     }
 
     fn pop(&self) {
         if let Some(function) = Self::function(RANGE_POP) {
-            // SAFETY: the tool has put a function of this type there.
+            // SAFETY: the profiler wrote a function of this type there.
             unsafe { std::mem::transmute::<*mut c_void, Pop>(function)() };
         }
     }
 }
 
-/// How deep a range lies: one of a level ends those of its own and all below.
+/// Nesting depth of a range. A new range ends those of its own level and of deeper ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
     Stage,
@@ -179,12 +180,12 @@ pub struct Ranges {
 }
 
 impl Ranges {
-    /// Ranges that are shown if a tool listens.
+    /// Ranges that are shown if a profiler was loaded.
     pub fn new() -> Self {
         Self { tool: tool(), open: Vec::new(), stage: "" }
     }
 
-    /// Ends what is open and begins a stage.
+    /// Ends all open ranges and begins a stage.
     pub fn stage(&mut self, stage: Stage) {
         self.end(Level::Stage);
         if stage == Stage::Idle {
@@ -194,7 +195,7 @@ impl Ranges {
         self.begin(Level::Stage, || stage.name().to_owned());
     }
 
-    /// Begins a decode step of so many rows, or ends it.
+    /// Begins a decode step of this many rows, or with `None` ends it.
     pub fn step(&mut self, rows: Option<usize>) {
         self.end(Level::Step);
         if let Some(rows) = rows {
@@ -202,7 +203,7 @@ impl Ranges {
         }
     }
 
-    /// Ends a layer and begins another or none.
+    /// Ends the current layer and begins another, if any.
     pub fn layer(&mut self, index: Option<usize>) {
         self.end(Level::Layer);
         if let Some(index) = index {

@@ -1,4 +1,4 @@
-//! Time on the device, by stage and piece by piece.
+//! Time on the device, by stage and by kernel or copy.
 
 use crate::Result;
 use crate::ops::MeasureOps;

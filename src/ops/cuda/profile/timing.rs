@@ -1,4 +1,4 @@
-//! Measuring pieces of work on the device, for benchmarks.
+//! Times work on the device, for benchmarks.
 
 use crate::Result;
 use crate::ops::MeasureOps;
@@ -7,30 +7,30 @@ use crate::ops::memory::Purpose;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What a piece of work took.
+/// Measured times of repeated work.
 #[derive(Debug, Clone)]
 pub struct Timing {
-    /// Ascending, as the device's clock tells.
+    /// Times by the device's clock, ascending.
     pub times: Vec<Duration>,
-    /// Kernels of one run, in order.
+    /// Names of the kernels of one run, in order.
     pub kernels: Vec<String>,
 }
 
 impl Timing {
-    /// The middle one.
+    /// The median.
     pub fn median(&self) -> Duration {
         self.times[self.times.len() / 2]
     }
 }
 
 impl Cuda {
-    /// Times `work`, so many times after one that is not counted.
+    /// Times `work` repeatedly, after one run that is not counted.
     ///
-    /// Before each time `flushed` bytes are written: more than the device's caches hold, so that the work finds them
-    /// cold, and long enough that the host has enqueued the work before the device gets there.
+    /// Before each run `flushed` bytes are written. They should be more than the device's caches hold, so that the work
+    /// finds them cold, and take long enough that the host has enqueued the work before the device reaches it.
     ///
     /// # Errors
-    /// Those of `work`, or when the driver refuses memory or events.
+    /// The errors of `work`, or when the driver refuses memory or events.
     pub fn time(
         &mut self,
         repetitions: usize,
@@ -45,7 +45,7 @@ impl Cuda {
         let kernels = pieces?.into_iter().filter(|e| !e.is_copy()).map(|e| e.name.into()).collect();
         let mut marks = Vec::with_capacity(repetitions);
         for _ in 0..repetitions {
-            // SAFETY: the block has so many bytes.
+            // SAFETY: the block has this many bytes.
             unsafe { self.queue.clear(block.address(), block.bytes())? };
             let begin = self.queue.mark()?;
             work(self)?;
@@ -60,7 +60,7 @@ impl Cuda {
         Ok(Timing { times, kernels })
     }
 
-    /// Times a copy of so many bytes inside the device, each of which is read and written.
+    /// Times a copy of `bytes` bytes inside the device; each of them is read and written.
     ///
     /// # Errors
     /// When the driver refuses the memory.
@@ -68,7 +68,7 @@ impl Cuda {
         let meter = Arc::default();
         let from = self.queue.block(&meter, Purpose::Workspace, bytes)?;
         let to = self.queue.block(&meter, Purpose::Workspace, bytes)?;
-        // SAFETY: both blocks have so many bytes, and the timing waits for the copies.
+        // SAFETY: both blocks have this many bytes, and timing waits for the copies.
         unsafe { self.queue.clear(from.address(), bytes)? };
         self.time(repetitions, 1, |cuda| {
             // SAFETY: as above.

@@ -1,4 +1,4 @@
-//! Time by stage, measured by events of the device: the host's clock runs ahead of it.
+//! Time by stage, measured with events on the device, because the host's clock runs ahead of the device.
 
 use crate::Result;
 use crate::ops::clock::{Clock, Stage};
@@ -6,10 +6,10 @@ use crate::ops::cuda::driver::event::Event;
 use crate::ops::cuda::driver::queue::Queue;
 use crate::ops::cuda::profile::nvtx::Ranges;
 
-/// A stop-watch on a queue.
+/// A stopwatch on a queue.
 #[derive(Debug)]
 pub struct Watch {
-    /// The same for a profiler.
+    /// The same stages as ranges for a profiler.
     pub ranges: Ranges,
     clock: Clock,
     /// When each stage began.
@@ -17,17 +17,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// A stop-watch with all readings zero.
+    /// A stopwatch with all readings zero.
     pub fn new() -> Self {
         Self { ranges: Ranges::new(), clock: Clock::default(), marks: Vec::new() }
     }
 
-    /// The stage that runs.
+    /// The current stage.
     pub fn stage(&self) -> Stage {
         self.marks.last().map_or(Stage::Idle, |(stage, _)| *stage)
     }
 
-    /// What is enqueued from now on belongs to `stage`.
+    /// Attributes what is enqueued from now on to `stage`.
     ///
     /// # Errors
     /// When the driver refuses an event.
@@ -40,10 +40,10 @@ impl Watch {
         Ok(())
     }
 
-    /// The clock with all that has ended; the stage that runs stays.
+    /// Readings of all stages that have ended; the current one continues.
     ///
     /// # Errors
-    /// When work before has failed.
+    /// When some of the work has failed.
     pub fn read(&mut self, queue: &Queue) -> Result<&mut Clock> {
         if self.marks.len() > 1 {
             queue.wait()?;

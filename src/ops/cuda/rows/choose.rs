@@ -1,4 +1,4 @@
-//! Which kernels normalise and rotate rows.
+//! Chooses the kernels for norms and rotary embedding.
 
 use crate::format::Dtype;
 use crate::ops::cost;
@@ -21,14 +21,14 @@ pub fn norm(op: &str, dtype: Dtype, rows: usize, cols: usize) -> Launch {
     }
 }
 
-/// Rotation and append of `rows` rows with so many heads of queries, keys and values together.
+/// The launch that rotates and appends `rows` rows, where queries, keys and values have `heads` heads together.
 pub fn rope(dtype: Dtype, rows: usize, heads: usize, head_dim: usize) -> Launch {
     let half = head_dim / 2;
     let vector = is_vector(dtype, half, half);
     let lanes = if vector { dtype.lanes() } else { 1 };
     let tasks = (heads * half / lanes).max(1) as u32;
     let block = tasks.min(HIRED_ROW_THREADS).next_multiple_of(WARP);
-    // A few rows alone would leave most of a GPU idle.
+    // With a few rows, a block for each row would leave most of a GPU idle, so the heads of a row are divided.
     let share = if rows < 32 { tasks.div_ceil(block) } else { 1 };
     Launch {
         file: "rope",

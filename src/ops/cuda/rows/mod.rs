@@ -1,4 +1,4 @@
-//! Operations on rows: pixels, norms, rotation and copies.
+//! Operations on rows on CUDA: pixels, norms, rotation and copies.
 
 pub mod choose;
 #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! Operations on rows: pixels, norms and copies.
+//! Operations on rows on the device: pixels, norms and copies.
 
 use crate::format::Format;
 use crate::image::{Normalization, Tiles};
@@ -42,7 +42,7 @@ impl RowOps for Cuda {
         };
         let stage = self.watch.stage();
         self.enter(Stage::Upload)?;
-        // SAFETY: the region holds the table and the bytes; a side holds a patch as the configuration says.
+        // SAFETY: the region holds the table and the bytes; the configuration guarantees that a side holds a patch.
         unsafe {
             self.queue.upload(lut, norm.lut.as_flattened())?;
             self.queue.upload(pixels, &tiles.pixels)?;
@@ -76,7 +76,7 @@ impl RowOps for Cuda {
             cols: cols as u32,
             reserved: 0,
         };
-        // SAFETY: shapes as the model has checked them; all operands are alive.
+        // SAFETY: the model has checked the shapes; all operands are allocated.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }
@@ -138,7 +138,7 @@ impl RowOps for Cuda {
         // SAFETY: the region holds the ids, which the engine has checked against the vocabulary.
         unsafe { self.queue.upload(address, &ids)? };
         let at = |index: usize| address + (index * size_of::<u32>()) as u64;
-        // A launch for each image with the ids before it; the ids behind the last one go along with it.
+        // One launch for each image, with the ids before it; the last launch takes the ids after the last image too.
         let (mut id, mut row) = (0, 0);
         let last = images.len().saturating_sub(1);
         for index in 0..=last {
@@ -185,7 +185,7 @@ impl RowOps for Cuda {
 }
 
 impl Cuda {
-    /// Numbers of a 16-byte access, or one.
+    /// Numbers of a 16-byte access, or 1 without vector accesses.
     pub(in crate::ops::cuda) fn lanes(&self, vector: bool) -> usize {
         if vector { self.options.formats.activations.lanes() } else { 1 }
     }
@@ -201,7 +201,7 @@ impl Cuda {
         Ok(out)
     }
 
-    /// The same of the numbers of `x` in so many rows and columns; `out` may be `x`.
+    /// The norm of the numbers of `x`, viewed as this many rows and columns; `out` may be `x`.
     fn norm_into(
         &self,
         op: &str,
@@ -224,7 +224,7 @@ impl Cuda {
         unsafe { self.queue.launch(&choose::norm(op, x.dtype, rows, cols), &params) }
     }
 
-    /// Rows of `x` named by `out.rows` indices in device memory.
+    /// Copies rows of `x`: `rows` is the address of `out.rows` indices.
     pub(in crate::ops::cuda) fn gather_rows(
         &self,
         x: &Buffer,
@@ -247,7 +247,7 @@ impl Cuda {
         unsafe { self.queue.launch(&launch, &params) }
     }
 
-    /// Combinations of rows of `x`, of `sources` in all at most, described in device memory.
+    /// Weighted sums of rows of `x`, which have at most `sources` terms in all; `mix` has their addresses.
     pub(in crate::ops::cuda) fn mix_rows(
         &self,
         x: &Buffer,
@@ -255,7 +255,7 @@ impl Cuda {
         sources: usize,
         out: &Buffer,
     ) -> Result<()> {
-        // With the padding, which is zero.
+        // The padding is included, since it is zero.
         let vector = is_vector(x.dtype, x.stride, out.stride);
         let kernel = format!("mix_rows_{}_{}", variant(vector), x.dtype.name());
         let launch = Launch::rows("merge", kernel, out.rows, x.stride, self.lanes(vector))
@@ -273,7 +273,7 @@ impl Cuda {
         unsafe { self.queue.launch(&launch, &params) }
     }
 
-    /// Parameters that copy rows of `table` to `out`; other sources are added by the caller.
+    /// Parameters that copy rows of `table` to `out`; the caller adds other sources.
     pub(in crate::ops::cuda) fn rows_of(&self, table: &Weight, out: &Buffer) -> InterleaveParams {
         InterleaveParams {
             table: table.address as *const _,
@@ -303,7 +303,7 @@ impl Cuda {
         let kernel = format!("interleave_{}_{}", variant(vector), out.dtype.name());
         let launch = Launch::rows("rows", kernel, rows, out.cols, self.lanes(vector))
             .costing(cost::pass(rows * out.cols, out.dtype.size()));
-        // SAFETY: ids are of the vocabulary, slots of the kept rows; from `params.out` on there is a row for each.
+        // SAFETY: ids are in the vocabulary and slots name kept rows; from `params.out` on there is space for all rows.
         unsafe { self.queue.launch(&launch, params) }
     }
 }

@@ -1,9 +1,9 @@
-//! The launch that chooses tokens: what [`crate::ops::sample`] does, on the device.
+//! The launch that samples tokens: [`crate::ops::sample`] on the device.
 //!
-//! A block for each row. Taking the most likely token of 32064 is some 3 µs on an H200; more blocks for a row would need
-//! a second launch, which costs as much. A draw ranks the tokens by the bits of their logits, 16 rounds over all of them
-//! for each of top-k, top-p and the draw itself: by the waits for L2 and the sums of a round some 50 µs each, where a
-//! token takes 2.8 ms on an H200 and 39 ms on a P40.
+//! A block computes one row. Taking the most likely token of 32064 takes some 3 µs on an H200; more blocks for a row
+//! would need a second launch, which costs as much. Drawing ranks the tokens by the bits of their logits: 16 passes
+//! over all of them for each of top-k, top-p and the draw itself. By the latency of L2 and the reductions, that is some
+//! 50 µs each, where a token takes 2.8 ms on an H200 and 39 ms on a P40.
 
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi;
@@ -15,31 +15,31 @@ use crate::{Error, Result};
 use std::ffi::c_void;
 use std::ops::Range;
 
-/// Where the arrays of a choice lie, in bytes from the start of its block.
+/// Offsets of the arrays of a sampling launch, in bytes from the start of its block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// `[rows]` of 32 bits: the tokens.
+    /// `[rows]` of 32 bits: the sampled tokens.
     pub tokens: Range<usize>,
-    /// `[rows]` of 32 bits: what is wrong with the logits. Zero before the launch.
+    /// `[rows]` of 32 bits: errors in the logits. Zero before the launch.
     pub flags: Range<usize>,
-    /// `[rows]`: how each row is drawn, see [`Choosing::how`]. Empty where all take the most likely token.
+    /// `[rows]`: sampling settings of each row, see [`Choosing::how`]. Empty where all rows take the most likely token.
     pub how: Range<usize>,
     weights: Range<usize>,
 }
 
 impl Layout {
-    /// Bytes of the block, which starts at a multiple of 8.
+    /// Bytes of the block, which must start at a multiple of 8.
     pub fn bytes(&self) -> usize {
         self.weights.end
     }
 
-    /// What is read back: tokens, then flags.
+    /// The bytes to read back: tokens, then flags.
     pub fn outcome(&self) -> Range<usize> {
         self.tokens.start..self.flags.end
     }
 }
 
-/// The parameters of one of the kernels, for [`Launch`].
+/// The parameters of one of the kernels.
 #[derive(Debug, Clone, Copy)]
 pub enum Params {
     /// `sample_greedy_f32`.
@@ -49,7 +49,7 @@ pub enum Params {
 }
 
 impl Params {
-    /// Where the struct is.
+    /// Address of the struct.
     pub fn pointer(&self) -> *const c_void {
         match self {
             Self::Greedy(p) => (&raw const *p).cast(),
@@ -75,7 +75,7 @@ impl Params {
     }
 }
 
-/// A choice of one token for each row of logits, before it has an address.
+/// A sampling launch for rows of logits, before it has a block.
 #[derive(Debug, Clone)]
 pub struct Choosing {
     rows: usize,
@@ -84,7 +84,7 @@ pub struct Choosing {
 }
 
 impl Choosing {
-    /// For logits `[rows, cols]` of f32; `greedy`: all rows take the most likely token.
+    /// For logits `[rows, cols]` in f32; `greedy`: all rows take the most likely token.
     pub fn new(rows: usize, cols: usize, greedy: bool) -> Self {
         let words = size_of::<u32>() * rows;
         let how = if greedy { 0 } else { size_of::<abi::SampleHow>() * rows };
@@ -97,21 +97,21 @@ impl Choosing {
         Self { rows, cols, layout: Layout { tokens, flags, how, weights } }
     }
 
-    /// Whether all of these take the most likely token.
+    /// Whether all rows take the most likely token.
     pub fn is_greedy(how: &[(Sampling, usize)]) -> bool {
         how.iter().all(|(sampling, _)| sampling.temperature == 0.0)
     }
 
-    /// Where the arrays lie.
+    /// The layout of the arrays.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The bytes of [`Layout::how`]: how each row is drawn and the index of the token in its answer.
+    /// The bytes of [`Layout::how`]: settings of each row and the index of the token in its answer.
     pub fn how(&self, how: &[(Sampling, usize)]) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.layout.how.len());
         for &(Sampling { temperature, top_k, top_p, seed, .. }, step) in how {
-            // As the struct lies in memory, without padding.
+            // As the struct lies in memory; it has no padding.
             bytes.extend(seed.to_ne_bytes());
             bytes.extend((step as u64).to_ne_bytes());
             bytes.extend(temperature.to_ne_bytes());
@@ -122,7 +122,8 @@ impl Choosing {
         bytes
     }
 
-    /// The launch for a block at address `block` whose flags are zero, and the logits' address.
+    /// The launch and its parameters, for a block at address `block` whose flags are zero, and for the address of the
+    /// logits.
     pub fn launch(&self, block: u64, logits: u64) -> (Launch, Params) {
         let at = |range: &Range<usize>| block + range.start as u64;
         let Layout { tokens, flags, how, weights } = &self.layout;
@@ -137,7 +138,7 @@ impl Choosing {
                 abi::SampleDrawParams { logits, how, weights, tokens, flags, cols, reserved: 0 };
             ("draw", Params::Draw(params))
         };
-        // A block for a small vocabulary need not be the largest.
+        // A small vocabulary does not need the largest block.
         let threads = self.cols.div_ceil(32).clamp(1, abi::HIRED_SAMPLE_THREADS as usize / 32) * 32;
         let launch = Launch {
             file: "sample",
@@ -150,7 +151,7 @@ impl Choosing {
         (launch, params)
     }
 
-    /// The tokens, from the words of [`Layout::outcome`].
+    /// The tokens, given the words of [`Layout::outcome`].
     ///
     /// # Errors
     /// [`Error::Numeric`] when a logit is not finite.

@@ -1,4 +1,4 @@
-//! The choice of the next token.
+//! Sampling on CUDA.
 
 pub mod choose;
 #[cfg(feature = "cuda")]

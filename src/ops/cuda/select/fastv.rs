@@ -1,4 +1,4 @@
-//! FastV on the device: which rows of a prompt go on behind a layer. The host knows their number, not which they are.
+//! FastV on the device: which rows of a prompt remain after a layer. The host knows how many, but not which.
 
 use crate::Result;
 use crate::ops::cost::{self, Cost};
@@ -12,11 +12,11 @@ use crate::ops::cuda::scratch;
 use crate::ops::{FastvOps, Span};
 use std::ops::Range;
 
-/// Retained rows in device memory.
+/// The retained rows of a prompt, in device memory.
 #[derive(Debug)]
 pub struct Retained {
     _place: Home,
-    /// Rows of the prompt, ascending: also their positions.
+    /// Address of their numbers in the prompt, ascending, which are also their positions.
     pub(in crate::ops::cuda) rows: u64,
     pub(in crate::ops::cuda) count: usize,
 }
@@ -55,7 +55,7 @@ impl FastvOps for Cuda {
         };
         let cost = cost::last_row(rows, q.cols, *shape, q.dtype.size());
         let launch = attention::last_row(q.dtype, heads, shape.head_dim).costing(cost);
-        // SAFETY: the table names the pages of all keys; the scratch has a place for each of them in every head.
+        // SAFETY: the table names the pages of all keys; the scratch has space for a weight of each key in every head.
         unsafe { self.queue.launch(&launch, &params)? };
         let params = RetainParams {
             weights: at(0) as *const f32,
@@ -77,7 +77,7 @@ impl FastvOps for Cuda {
             shared: 0,
             cost: Cost::bytes(heads * candidates * size_of::<f32>()),
         };
-        // SAFETY: the candidates are rows of the prompt; there is a place for each row that goes on.
+        // SAFETY: the candidates are rows of the prompt; there is space for every retained row.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(Retained { _place: place, rows: out, count })
     }
@@ -95,7 +95,7 @@ impl FastvOps for Cuda {
     }
 
     fn retained(&mut self, retained: &Retained) -> Result<Vec<u32>> {
-        // SAFETY: there are so many rows.
+        // SAFETY: the array has this many rows.
         unsafe { self.queue.download(retained.rows, retained.count) }
     }
 }

@@ -1,4 +1,4 @@
-//! The kernels of a selection with their parameters.
+//! The launches of a selection, with their parameters.
 
 use super::params::{Launches, Params, Seen, launch};
 use super::similarity::Similarity;
@@ -10,10 +10,9 @@ use crate::ops::cuda::launch::Launch;
 use crate::select::{self, Program, Ranking, Rule};
 
 impl Selecting {
-    /// The launches, one after another, for a block at address `block` whose flags are zero and whose allocation is there
-    /// if it is known, and a region at `scratch` with its tables, where there is one. `processors`: of the GPU.
-    ///
-    /// None where the host chooses.
+    /// The launches of the selection, in order; none where the host selects. `block`: address of the block, whose flags
+    /// are zero and whose allocation is filled in if it is known. `scratch`: address of the scratch with its tables, if
+    /// any. `processors`: the GPU's multiprocessors.
     pub fn launches(&self, block: u64, scratch: u64, seen: &Seen, processors: usize) -> Launches {
         let Some(program) = self.program() else { return Vec::new() };
         let at = Block { layout: &self.layout, block };
@@ -64,7 +63,7 @@ impl Selecting {
         all
     }
 
-    /// The highest scores, as many as are allotted.
+    /// Picks the allotted number of highest scores in each partition.
     fn topk(&self, scores: abi::SelectScores, padding: bool, at: Block<'_>) -> (Launch, Params) {
         let area = self.area();
         let params = abi::SelectTopkParams {
@@ -77,13 +76,13 @@ impl Selecting {
             padding: padding.into(),
             reserved: 0,
         };
-        // Scores read, ranks written; the other kernels' words are fewer.
+        // Reads the scores and writes the ranks; the other kernels access few words.
         let scored = cost::pass(at.layout.ranks.len(), size_of::<f32>());
         let blocks = area.partitions as usize;
         (launch("select", "select_topk", blocks).costing(scored), Params::Topk(params))
     }
 
-    /// Where kept patches are taken from.
+    /// Computes the source rows of the kept patches.
     pub(super) fn rows(&self, at: Block<'_>) -> (Launch, Params) {
         let area = self.area();
         let params = abi::SelectRowsParams {
@@ -99,7 +98,7 @@ impl Selecting {
         (launch("select", "select_rows", area.partitions as usize), Params::Rows(params))
     }
 
-    /// Where they go.
+    /// Computes the places of the kept rows in the prompt.
     fn order(&self, added: *const u32, at: Block<'_>) -> (Launch, Params) {
         let params = abi::SelectOrderParams {
             ranks: at.word(&at.layout.ranks),
@@ -131,16 +130,16 @@ impl Selecting {
         }
     }
 
-    /// The allocation.
+    /// Shares the budget among the partitions.
     fn share(&self, ranking: &Ranking, init: abi::SelectScores, at: Block<'_>) -> (Launch, Params) {
         let allocation = at.word(&at.layout.allocation);
         let flags = at.word(&at.layout.flags);
         let geometry = &self.plan.geometry;
         let area = self.area();
         let full_image = ranking.full_image as u32;
-        // The kernel and its bytes of shared memory for each sub-image.
+        // The kernel, and its bytes of shared memory for each sub-image.
         let ((kernel, shared), params) = match ranking.rule {
-            // Equal shares are known.
+            // Equal shares are known before the launch.
             Rule::Exact | Rule::Equal => {
                 let (fit_rows, fit_cols) = geometry.fit();
                 let mass_limit = select::mass_limit(geometry);
@@ -152,7 +151,7 @@ impl Selecting {
                     area,
                     full_image,
                     sub_images: ranking.sub_images as u32,
-                    // With what patches leave over.
+                    // The area of all sub-images in pixels, including the rest that patches do not cover.
                     pixels: geometry.pixels() as u32,
                     fit_rows: fit_rows as u32,
                     fit_cols: fit_cols as u32,

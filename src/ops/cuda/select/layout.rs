@@ -1,39 +1,39 @@
-//! Where the arrays of a selection lie.
+//! Layout of the arrays of a selection.
 
 use super::super::abi;
 use crate::select::Plan;
 use std::ops::Range;
 
-/// Where the arrays of a selection lie, in words from the start of its block.
+/// Offsets of the arrays of a selection, in words from the start of its block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// One word: what is wrong with the scores. Zero before the launches.
+    /// One word: errors in the scores. Zero before the launches.
     pub flags: Range<usize>,
-    /// `[P + 1]`: first kept row of each partition, and their number at the end.
+    /// `[P + 1]`: first kept row of each partition, then the number of all kept rows.
     pub offsets: Range<usize>,
     /// `[P]`: tokens allotted to each partition.
     pub allocation: Range<usize>,
     /// `[rows]`: patches kept, ascending in each partition.
     pub patches: Range<usize>,
-    /// `[rows, each]`: where they are taken from, [`Plan::rows_of`].
+    /// `[rows, each]`: their source rows, see [`Plan::rows_of`].
     pub rows: Range<usize>,
-    /// `[rows + newlines]`: kept row for each row of the prompt, or [`NEWLINE`].
+    /// `[rows + newlines]`: the kept row for each visual row of the prompt, or [`NEWLINE`].
     pub slots: Range<usize>,
-    /// `[P]` and `[P·T]`: kept patches of each partition; place of each patch among them.
+    /// `[P]` and `[P·T]`: number of kept patches in each partition; rank of each patch among them.
     pub(super) counts: Range<usize>,
     pub(super) ranks: Range<usize>,
-    /// `[rows, 2]`, where rows are combinations: where the sources of each begin and end.
+    /// `[rows, 2]`, if rows are weighted sums: where the sources of each begin and end.
     pub(super) spans: Range<usize>,
-    /// Rows that they are made of, and f32: what each is multiplied by.
+    /// Source rows, and their factors in f32.
     pub(super) sources: Range<usize>,
     pub(super) weights: Range<usize>,
-    /// `[T]`, f32: the full image's content scores, the heads become one, if the plan needs them.
+    /// `[T]`, f32: the full image's content scores, reduced over the heads, if the plan needs them.
     pub init: Range<usize>,
-    /// `[P, T]`, f32: the ranking scores, likewise.
+    /// `[P, T]`, f32: the ranking scores, reduced over the heads, if the plan needs them.
     pub last: Range<usize>,
 }
 
-/// In the slots: a newline.
+/// The value that stands for a newline in the slots.
 pub const NEWLINE: u32 = abi::HIRED_NEWLINE;
 
 impl Layout {
@@ -46,7 +46,7 @@ impl Layout {
             end += words;
             start..end
         };
-        // Flags and offsets first: one copy brings both.
+        // Flags and offsets come first, so that one copy reads both.
         Self {
             flags: take(1),
             offsets: take(partitions + 1),
@@ -64,28 +64,28 @@ impl Layout {
         }
     }
 
-    /// The words of the block.
+    /// Number of words in the block.
     pub fn words(&self) -> usize {
         self.last.end
     }
 
-    /// What has to be read back where something is: the flags and the offsets.
+    /// The words that are read back to learn the number of rows: flags and offsets.
     pub fn head(&self) -> Range<usize> {
         self.flags.start..self.offsets.end
     }
 
-    /// All that the host needs to know the outcome, the head among it.
+    /// All words that the host needs to know the outcome, including the head.
     pub fn outcome(&self) -> Range<usize> {
         self.flags.start..self.patches.end
     }
 
-    /// What rows that are combinations are made of.
+    /// The words that describe weighted sums.
     pub fn mix(&self) -> Range<usize> {
         self.spans.start..self.weights.end
     }
 }
 
-/// A selection's arrays at an address.
+/// The arrays of a selection, at an address.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block<'a> {
     pub layout: &'a Layout,
@@ -93,7 +93,7 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// Where an array begins.
+    /// Address of an array.
     pub fn word(&self, range: &Range<usize>) -> *mut u32 {
         (self.block + (size_of::<u32>() * range.start) as u64) as *mut u32
     }

@@ -1,15 +1,17 @@
-//! The launches that select patches: what [`crate::select::choose`] and [`crate::select::order`] do, on the device.
+//! Selection on the device: the launches that do what [`crate::select::choose`] and [`crate::select::order`] do on the
+//! host.
 //!
-//! All arrays are of 32-bit words and lie in one block of memory, so that a selection is one allocation and every
-//! address is known before any score is. Nothing is read back for a plan whose number of kept patches is known; for
-//! the others, and to look for wrong scores, one copy of the first words serves.
+//! All arrays consist of 32-bit words in one block of memory, so that a selection is one allocation and every address
+//! is known before any score is. Nothing is read back for a plan whose number of kept patches is known. Other plans,
+//! and checks for wrong scores, read back the first words in one copy.
 //!
-//! There are kernels for every [`Program`]. Methods whose output length depends on the scores have none and run on the host,
-//! as do selections with more pairs to compare than the kernels take: by the same functions, which fill the same block.
+//! There are kernels for every [`Program`]. Methods whose number of kept rows depends on the scores have no program and
+//! run on the host, as do selections with more pairs to compare than the kernels support. The host uses the functions
+//! of [`crate::select`] and fills the same block.
 //!
-//! HiRED is four small launches, none of which reads more than the heads of the scores, of which it makes one first: by
-//! estimate some 40 µs on a P40, beside the milliseconds of the encoder. Methods that compare rows add a product and picks that wait for one
-//! another, see `kernels/diverse.cu` and `kernels/merge.cu`.
+//! HiRED needs four small launches. They read the scores of all heads once and reduce them first: by estimate some 40
+//! µs on a P40, beside the milliseconds of the encoder. Methods that compare rows add a matrix product and greedy
+//! picks, each of which depends on the last, see `kernels/diverse.cu` and `kernels/merge.cu`.
 
 #[cfg(feature = "cuda")]
 pub(super) mod fastv;
@@ -32,7 +34,7 @@ use crate::{Error, Result};
 use layout::Block;
 use std::ops::Range;
 
-/// A selection on the device, before it has an address.
+/// A selection on the device, before it has a block.
 #[derive(Debug, Clone)]
 pub struct Selecting {
     plan: Plan,
@@ -40,10 +42,10 @@ pub struct Selecting {
 }
 
 impl Selecting {
-    /// Prepares what the plan says.
+    /// Prepares the launches of a plan.
     ///
     /// # Errors
-    /// [`Error::Request`] for more sub-images or patches than the kernels take.
+    /// [`Error::Request`] for more sub-images or patches than the kernels support.
     pub fn new(plan: &Plan) -> Result<Self> {
         let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
         let most = [abi::HIRED_SUB_IMAGES, abi::HIRED_PATCHES].map(|n| n as usize);
@@ -67,16 +69,16 @@ impl Selecting {
         Ok(selecting)
     }
 
-    /// What the kernels do; `None`: the host chooses.
+    /// The program that the kernels run; `None` where the host selects.
     pub fn program(&self) -> Option<&Program> {
         let geometry = &self.plan.geometry;
         let cosines = scratch::cosines(&scratch::compared(&self.plan));
         let fits = cosines[cosines.len() - 1] <= abi::HIRED_COSINES as usize
             && geometry.partitions() - 1 <= abi::HIRED_SUB_IMAGES as usize
             && geometry.patches() <= abi::HIRED_PATCHES as usize
-            // Their areas are those of patches.
+            // The kernels weigh patches of equal area, before the canvas is shrunk.
             && !geometry.is_scaled()
-            // Shares are made in 64 bits, on the host in more.
+            // The kernels compute shares in 64 bits, the host in more.
             && (self.plan.needs.init.is_none() || select::fits_64_bits(geometry));
         self.plan.program.as_ref().filter(|_| fits)
     }
@@ -86,7 +88,7 @@ impl Selecting {
         self.plan.needs.nothing()
     }
 
-    /// The words of the allocation, where they are known before the launches.
+    /// The tokens allotted to each partition, where they are known before the launches.
     pub fn allocation(&self) -> Option<Vec<u32>> {
         let known: Vec<usize> = match self.program()? {
             Program::Rank(ranking) => ranking.allocation.clone()?,
@@ -97,23 +99,23 @@ impl Selecting {
         Some(known.into_iter().map(|count| count as u32).collect())
     }
 
-    /// What the rows of a block at this address are made of; `None`: copies.
+    /// The weighted sums of a block at this address; `None` where rows are copies.
     pub fn mix_at(&self, block: u64) -> Option<abi::SelectMix> {
         let layout = &self.layout;
         (!layout.sources.is_empty()).then(|| Block { layout, block }.mix())
     }
 
-    /// What is planned.
+    /// The plan.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Where the arrays lie.
+    /// The layout of the arrays.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// The block for an outcome and its scores; without flags.
+    /// The words of a block for an outcome and its scores, without flags.
     pub fn block(&self, kept: &Kept, scores: &Scores) -> Vec<u32> {
         let patches = self.plan.geometry.patches();
         let mut block = vec![0; self.layout.words()];
@@ -156,19 +158,19 @@ impl Selecting {
         block
     }
 
-    /// How many patches are kept, from the words of [`Layout::head`].
+    /// The number of kept patches, given the words of [`Layout::head`].
     ///
     /// # Errors
-    /// [`Error::Numeric`] for scores that no attention can be.
+    /// [`Error::Numeric`] for scores that attention cannot have.
     pub fn delivered(&self, head: &[u32]) -> Result<usize> {
         check(head[self.layout.flags.start])?;
         Ok(head[self.layout.offsets.end - 1] as usize)
     }
 
-    /// The outcome, from the words of [`Layout::outcome`]; what its rows are made of is [`Selecting::mix`].
+    /// The outcome, given the words of [`Layout::outcome`]. [`Selecting::mix`] has its weighted sums.
     ///
     /// # Errors
-    /// [`Error::Numeric`] for scores that no attention can be.
+    /// [`Error::Numeric`] for scores that attention cannot have.
     pub fn kept(&self, outcome: &[u32]) -> Result<Kept> {
         self.delivered(outcome)?;
         let offsets = &outcome[self.layout.offsets.clone()];
@@ -184,7 +186,7 @@ impl Selecting {
         })
     }
 
-    /// What `rows` rows, of which the first are `kept`, are made of, from the words of [`Layout::mix`].
+    /// The weighted sums of `rows` rows, of which the first `kept` are patches, given the words of [`Layout::mix`].
     pub fn mix(&self, kept: usize, rows: usize, words: &[u32]) -> Mix {
         let (spans, made) = words.split_at(self.layout.spans.len());
         let (sources, weights) = made.split_at(self.layout.sources.len());
@@ -208,20 +210,20 @@ impl Selecting {
 /// Bytes of a selection with its scores.
 ///
 /// # Errors
-/// When the plan is more than the kernels take.
+/// When the plan has more sub-images or patches than the kernels support.
 pub fn bytes(plan: &Plan) -> Result<usize> {
     Ok(Selecting::new(plan)?.layout().words() * size_of::<u32>())
 }
 
-/// Bytes beside it while it is made, of evidence so wide; `None` where nothing is compared.
+/// Bytes of scratch for making a selection from evidence of these widths; `None` where no rows are compared.
 pub fn scratch_bytes(plan: &Plan, widths: Widths) -> Option<usize> {
     Some(Scratch::of(&Selecting::new(plan).ok()?, widths)?.bytes())
 }
 
-/// What the flags say.
+/// Checks the flags.
 ///
 /// # Errors
-/// [`Error::Numeric`] for scores that no attention can be.
+/// [`Error::Numeric`] for scores that attention cannot have.
 pub fn check(flags: u32) -> Result<()> {
     let name = match flags {
         0 => return Ok(()),

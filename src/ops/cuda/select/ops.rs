@@ -1,4 +1,4 @@
-//! Selection on the device.
+//! The selection operations on the device.
 
 use crate::Result;
 use crate::ops::cuda::abi::SelectMix;
@@ -14,27 +14,27 @@ use std::ops::Range;
 #[derive(Debug)]
 pub struct Kept {
     _place: Home,
-    /// First kept row of each partition, then their number.
+    /// Address of the first kept row of each partition, then the number of all.
     pub(in crate::ops::cuda) offsets: u64,
-    /// Rows of the vision tower that are kept.
+    /// Address of the kept rows' numbers in the vision tower.
     pub(in crate::ops::cuda) rows: u64,
-    /// Kept row, or a newline, of each row in the prompt.
+    /// Address of the kept row, or newline, for each visual row of the prompt.
     pub(in crate::ops::cuda) slots: u64,
     pub(in crate::ops::cuda) count: usize,
     pub(in crate::ops::cuda) slot_count: usize,
     synchronized: bool,
-    /// Where its arrays lie.
+    /// Address of its arrays.
     block: u64,
     selecting: Selecting,
 }
 
 impl Kept {
-    /// Rows of the vision tower that a kept patch is made of.
+    /// Number of the vision tower's rows for each kept patch.
     pub(in crate::ops::cuda) fn each(&self) -> usize {
         self.selecting.plan().rows_each()
     }
 
-    /// A selection of `count` rows whose arrays lie at the address of a block.
+    /// A selection of `count` rows with its arrays in a block.
     fn at(block: u64, place: Home, selecting: Selecting, count: usize, synchronized: bool) -> Self {
         let layout = selecting.layout();
         let [offsets, rows, slots] =
@@ -70,12 +70,12 @@ impl Chosen for Kept {
 
 const WORD: usize = size_of::<u32>();
 
-/// Where a word of a block lies.
+/// Address of a word in a block.
 fn word(block: u64, index: usize) -> u64 {
     block + (index * WORD) as u64
 }
 
-/// The evidence by its addresses.
+/// The addresses of the evidence.
 fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
     let heads = |scores: Option<&Scores>| scores.map_or(ClsHeads::default(), |s| s.heads);
     let rows = |x: Option<&Buffer>| {
@@ -96,10 +96,10 @@ fn seen(evidence: &Evidence<'_, Cuda>) -> Seen {
 }
 
 impl SelectionOps for Cuda {
-    /// Chosen on the device by what its kernels know, else by the host. The host waits only for what it
-    /// chooses by, or for a number that the plan does not tell.
+    /// Selects on the device if the plan has a program, else on the host. The host waits only to read its evidence, or
+    /// a number of rows that the plan does not know.
     fn select(&mut self, plan: &Plan, evidence: Evidence<'_, Self>) -> Result<Kept> {
-        // A prompt may have several images, of which one suffices.
+        // A prompt may have several images; one of them is enough.
         self.whole |= !plan.is_exact();
         let selecting = Selecting::new(plan)?;
         let layout = selecting.layout().clone();
@@ -117,7 +117,8 @@ impl SelectionOps for Cuda {
             let scratch = Scratch::of(&selecting, seen.widths());
             let room = scratch.as_ref().map(|parts| self.region(parts.bytes())).transpose()?;
             let (_room, room) = room.map_or((None, 0), |(place, at)| (Some(place), at));
-            // SAFETY: the regions hold the flags, the allocation and the tables; the launches' arrays are parts of them.
+            // SAFETY: the regions hold the flags, the allocation and the tables; the launches' arrays are parts of
+            // them.
             unsafe {
                 self.queue.clear(at(&layout.flags), layout.flags.len() * WORD)?;
                 if let Some(words) = selecting.allocation() {
@@ -172,7 +173,7 @@ impl SelectionOps for Cuda {
             .flat_map(|row| mix.row(row))
             .map(|(source, weight)| (source as u32, weight))
             .unzip();
-        // SAFETY: the region holds them; every source is a row of x.
+        // SAFETY: the region holds the words; every source is a row of x.
         unsafe {
             self.queue.upload(spans, &ends)?;
             self.queue.upload(sources, &of)?;
@@ -212,7 +213,8 @@ impl SelectionOps for Cuda {
 }
 
 impl Cuda {
-    /// A choice by the functions of [`select`] on copies of the evidence, and the words of its block.
+    /// Selects with the functions of [`select`] on copies of the evidence; returns the outcome and the words of its
+    /// block.
     fn choose_on_host(
         &mut self,
         selecting: &Selecting,
@@ -256,11 +258,11 @@ impl Cuda {
         Ok((chosen, words))
     }
 
-    /// Attention of class tokens to the patches, `[partitions, heads, T]`.
+    /// Copies the attention of class tokens to the host: `[partitions, heads, T]`, normalised.
     fn read_heads(&self, scores: &Scores, partitions: usize, patches: usize) -> Result<Vec<f32>> {
         let ClsHeads { weights, sums, heads } = scores.heads;
         let rows = partitions * heads;
-        // SAFETY: the scores have so many weights, the class token's before the patches', and as many sums as rows.
+        // SAFETY: the scores have this many weights (the class token's before the patches'), and a sum for each row.
         let (weights, sums) = unsafe {
             let weights = self.queue.download::<f32>(weights, rows * (patches + 1))?;
             (weights, self.queue.download::<f32>(sums, rows)?)

@@ -1,4 +1,4 @@
-//! The kernels' parameters, and what a selection is made from, by its addresses.
+//! The parameters of the selection kernels, and the addresses of their evidence.
 
 #[cfg(feature = "cuda")]
 use crate::Result;
@@ -12,19 +12,20 @@ use crate::ops::cuda::launch::Launch;
 use crate::select::{Geometry, Heads};
 use std::ffi::c_void;
 
-/// CLS attention in device memory, head by head.
+/// Attention of class tokens in device memory, head by head.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ClsHeads {
-    /// `[partitions, heads, T + 1]`, of all patches of the tower: softmax before it is divided by its sum.
+    /// Address of `[partitions, heads, T + 1]`: exponentials of the softmax, for all patches of the tower, not yet
+    /// divided by their sums.
     pub weights: u64,
-    /// `[partitions, heads]`: of the weights.
+    /// Address of `[partitions, heads]`: the sums.
     pub sums: u64,
-    /// Their number.
+    /// Number of heads.
     pub heads: usize,
 }
 
 impl ClsHeads {
-    /// With the place for the scores, which are reduced over the heads.
+    /// As parameters of kernels, with the place for the scores reduced over the heads.
     pub(super) fn scores(
         self,
         how: Heads,
@@ -48,16 +49,16 @@ impl ClsHeads {
     }
 }
 
-/// Rows in device memory.
+/// A matrix in device memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Rows {
-    /// Of the first number.
+    /// Address of the first number.
     pub address: u64,
     /// Numbers in a row.
     pub cols: usize,
-    /// Numbers from row to row.
+    /// Distance between rows, in numbers.
     pub stride: usize,
-    /// Their format.
+    /// The numbers' format.
     pub dtype: Dtype,
 }
 
@@ -67,27 +68,27 @@ impl Default for Rows {
     }
 }
 
-/// The evidence of a selection, in device memory, as far as the plan needs it: see [`crate::select::Evidence`].
+/// The evidence of a selection in device memory, as far as the plan needs it: see [`crate::select::Evidence`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Seen {
-    /// Of the full image.
+    /// Attention in the full image, for its content scores.
     pub init: ClsHeads,
-    /// Of all partitions.
+    /// Attention in all partitions, for the ranking.
     pub last: ClsHeads,
-    /// `[P, D]`.
+    /// `[P, D]`: queries of the class tokens.
     pub queries: Rows,
-    /// `[P·(T+1), D]`.
+    /// `[P·(T+1), D]`: keys of the same block.
     pub keys: Rows,
-    /// Heads that a row of keys is cut into.
+    /// Heads into which a row of keys is divided.
     pub heads: usize,
-    /// `[P·(T+1), D]`.
+    /// `[P·(T+1), D]`: output rows of the vision tower.
     pub features: Rows,
-    /// `[V, H]`.
+    /// `[V, H]`: projected rows of the valid patches.
     pub projected: Rows,
 }
 
 impl Seen {
-    /// Numbers in the rows.
+    /// The row lengths.
     pub fn widths(&self) -> Widths {
         Widths {
             heads: self.heads,
@@ -100,14 +101,14 @@ impl Seen {
 
 macro_rules! params {
     ($($(#[$about:meta])+ $kernel:ident: $params:ident),+) => {
-        /// The parameters of one of the kernels, for [`Launch`].
+        /// The parameters of one of the kernels.
         #[derive(Debug, Clone, Copy)]
         pub enum Params {
             $($(#[$about])+ $kernel(abi::$params)),+
         }
 
         impl Params {
-            /// Where the struct is.
+            /// Address of the struct.
             pub fn pointer(&self) -> *const c_void {
                 match self {
                     $(Self::$kernel(p) => (&raw const *p).cast()),+
@@ -161,7 +162,7 @@ params! {
     Units: UnitRowsParams,
     /// `class_attention`.
     Attention: ClassAttentionParams,
-    /// A matrix product.
+    /// The matrix products of unit rows.
     Gemm: GemmParams,
     /// `spread_nearest` and `spread_pick`.
     Spread: SpreadParams,
@@ -169,10 +170,10 @@ params! {
     Cover: CoverParams
 }
 
-/// Launches, one after another.
+/// Launches in order, each with its parameters.
 pub type Launches = Vec<(Launch, Params)>;
 
-/// A launch of blocks of [`abi::HIRED_SELECT_THREADS`].
+/// A launch with [`abi::HIRED_SELECT_THREADS`] threads per block.
 pub(super) fn launch(file: &'static str, kernel: impl Into<String>, blocks: usize) -> Launch {
     Launch {
         file,

@@ -1,4 +1,4 @@
-//! What a selection that compares rows needs while it is made: tables of the image's patches, unit rows and cosines.
+//! Scratch memory of selections that compare rows: tables of the image's patches, unit rows and cosines.
 //!
 //! The cosines of all pairs of a partition's valid patches (of all valid patches, where they are chosen over all
 //! partitions) are one product of unit rows with themselves: 6.6 MB for five partitions of 576, 33 MB for 2880 patches.
@@ -9,43 +9,43 @@ use super::Selecting;
 use crate::ops::Widths;
 use crate::select::{Plan, Program};
 
-/// Numbers of a 16-byte access: cosines of a partition begin at multiples of it.
+/// Numbers of a 16-byte access; the cosines of each partition start at a multiple of it.
 const LANES: usize = 4;
 
 const TABLES: usize = 4;
 
-/// Where the arrays lie, in bytes from the start of their region. The first four are [`Scratch::tables`].
+/// Layout of the arrays in their region. The first four are [`Scratch::tables`].
 #[derive(Debug, Clone)]
 pub struct Scratch {
     parts: Parts<9>,
-    /// Numbers of a unit row.
+    /// Length of a unit row.
     pub(super) width: usize,
 }
 
-/// The arrays, in their order.
+/// The arrays, in order.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Part {
     /// `[P]` of [`abi::SelectPart`].
     Partitions,
-    /// `[V]`: rows of the valid patches in `[P·(T+1)]`.
+    /// `[V]`: numbers of the valid patches' rows in `[P·(T+1)]`.
     Valid,
     /// `[P]` of [`abi::SelectContext`].
     Contexts,
-    /// `[2]`: rows beside the kept patches, of the full image and of all.
+    /// `[2]`: numbers of the rows that the method adds, of the full image and of all partitions.
     Added,
-    /// Words of a kernel: marks of valid patches, lists of those that are left, which partitions merge.
+    /// u32, by kernel: marks of valid patches, lists of remaining patches, or which partitions merge.
     Words,
-    /// f64: logits of the class token, or saliency.
+    /// f64: logits of the class token, or saliency of patches.
     Wide,
-    /// f32: the class token's attention, or cosines with the nearest.
+    /// f32: attention of the class token, or cosine with the nearest picked patch.
     Scores,
-    /// `[V, width]`, f32.
+    /// `[V, width]`, f32: unit rows.
     Units,
-    /// f32.
+    /// f32: cosines of all pairs.
     Cosines,
 }
 
-/// Valid patches that are compared with each other: of each partition, or of all together.
+/// Numbers of valid patches that are compared with each other: in each partition, or in all together.
 pub(super) fn compared(plan: &Plan) -> Vec<usize> {
     let geometry = &plan.geometry;
     match &plan.program {
@@ -58,7 +58,7 @@ pub(super) fn compared(plan: &Plan) -> Vec<usize> {
     }
 }
 
-/// Where the cosines of so many patches each begin, and the end.
+/// Offsets of the cosines of each such set of patches, then the end.
 pub(super) fn cosines(compared: &[usize]) -> Vec<usize> {
     let mut ends = vec![0];
     for n in compared {
@@ -68,7 +68,7 @@ pub(super) fn cosines(compared: &[usize]) -> Vec<usize> {
 }
 
 impl Scratch {
-    /// For evidence so wide; `None` where there is nothing beside the selection itself.
+    /// The layout for evidence of these widths; `None` where the selection needs no scratch.
     pub fn of(selecting: &Selecting, widths: Widths) -> Option<Self> {
         let (plan, program) = (&selecting.plan, selecting.program()?);
         let geometry = &plan.geometry;
@@ -106,12 +106,12 @@ impl Scratch {
         self.parts.bytes()
     }
 
-    /// Where a part lies in a region at this address.
+    /// Address of an array in a region at this address.
     pub(super) fn at<T>(&self, address: u64, part: Part) -> *mut T {
         (address + self.parts.offset(part as usize) as u64) as *mut T
     }
 
-    /// The words at the region's start that the plan alone decides.
+    /// The tables at the start of the region, which depend on the plan alone.
     pub fn tables(&self, plan: &Plan) -> Vec<u32> {
         let geometry = &plan.geometry;
         let word = |part: usize| self.parts.offset(part) / size_of::<u32>();
@@ -120,7 +120,7 @@ impl Scratch {
             tables[word(part as usize)..][..words.len()].copy_from_slice(&words);
         };
         let counts: Vec<usize> = (0..geometry.partitions()).map(|i| geometry.valid_in(i)).collect();
-        // Over all partitions no partition has cosines of its own.
+        // A method that compares all patches together does not use the offsets by partition.
         let places = cosines(&counts);
         let mut parts = Vec::new();
         let mut first = 0;
@@ -136,8 +136,8 @@ impl Scratch {
         put(Part::Partitions, parts);
         put(Part::Valid, plan.valid_rows().into_iter().map(|row| row as u32).collect());
         if let Some(Program::Contexts(shares)) = &plan.program {
-            // Behind the kept patches of all: the full image's rows, then the class tokens of all sub-images, then their
-            // contextual rows.
+            // Order of the rows after all kept patches: the full image's rows, then the class tokens of all sub-images,
+            // then their contextual rows.
             let kept: usize = shares.iter().map(|share| share.dominant).sum();
             let classes = shares[1..].iter().filter(|share| share.class).count();
             let mut class_row = kept;

@@ -1,6 +1,6 @@
-//! The kernels of methods that compare rows, with their parameters.
+//! Launches of the methods that compare rows, with their parameters.
 //!
-//! What each method does is described where it is implemented for the CPU: [`crate::select`].
+//! Each method is described where it is implemented for the CPU, in [`crate::select`].
 
 use super::params::{Launches, Params, Rows, Seen, launch};
 use super::scratch::{Part, Scratch, compared, cosines};
@@ -23,7 +23,7 @@ pub(super) struct Similarity<'a> {
     pub processors: usize,
 }
 
-/// A launch of greedy picks: a block has as many threads as there is work for.
+/// A launch of greedy picks. A block has as many threads as there is work for.
 fn greedy(kernel: &str, blocks: usize, rows: usize, threads_of_row: usize) -> Launch {
     let threads = (rows * threads_of_row).clamp(1, abi::HIRED_GREEDY_THREADS as usize);
     let shared = (rows * size_of::<f32>()) as u32;
@@ -47,7 +47,7 @@ impl Similarity<'_> {
         self.selecting.plan.geometry.patches() as u32
     }
 
-    /// Rows before the patches of a partition.
+    /// Number of rows before the patches of a partition (class tokens).
     fn prefix(&self) -> u32 {
         self.selecting.plan.geometry.class_token().into()
     }
@@ -60,13 +60,13 @@ impl Similarity<'_> {
         self.at.word(&self.at.layout.ranks)
     }
 
-    /// Rows beside the kept patches.
+    /// Address of the numbers of rows that the method adds.
     pub fn added(&self) -> *const u32 {
         self.part(Part::Added)
     }
 
-    /// Unit rows of the valid patches and their cosines. `chosen`: `x` has all rows of the tower, not the valid ones
-    /// alone; `heads`: whose mean is taken.
+    /// Unit rows of the valid patches and the cosines of their pairs. `chosen`: `x` has all rows of the tower, of which
+    /// the valid ones are read; `heads`: a row is first averaged over this many heads.
     fn cosines(&self, x: Rows, chosen: bool, heads: usize, all: &mut Launches) {
         let compared = compared(&self.selecting.plan);
         let (rows, width) = (compared.iter().sum::<usize>(), self.parts.width);
@@ -125,7 +125,7 @@ impl Similarity<'_> {
                 epilogue: abi::HIRED_STORE,
                 reserved: 0,
             };
-            // In f32 all code paths have the same kernels.
+            // Products in f32 use the same kernels on all code paths.
             let kernels = Kernels::of(0, Dtype::F32.into()).expect("f32 is multiplied everywhere");
             let launch = kernels.gemm(&product, self.processors).product;
             let weights = n * width * size_of::<f32>();
@@ -134,7 +134,7 @@ impl Similarity<'_> {
         }
     }
 
-    /// VisionZip behind its dominant patches.
+    /// VisionZip, after its dominant patches: the contextual rows.
     pub fn contexts(&self, all: &mut Launches) {
         self.cosines(self.seen.keys, true, self.seen.heads, all);
         let layout = self.at.layout;
@@ -203,13 +203,13 @@ impl Similarity<'_> {
             let numbers = geometry.valid_in(i).pow(2);
             cost += cost::picks(count, numbers, 2 * numbers);
         }
-        // The full image has all its patches.
+        // The full image has all its patches, the most of any partition.
         let launch = greedy("cover_pick", self.partitions(), geometry.patches(), 32).costing(cost);
         all.push((launch, Params::Cover(params)));
         self.marked(all);
     }
 
-    /// Marks to ranks.
+    /// Turns marks of picked patches into ranks.
     fn marked(&self, all: &mut Launches) {
         let layout = self.at.layout;
         let params = abi::SelectMarkedParams {
@@ -226,7 +226,7 @@ impl Similarity<'_> {
         all.push((launch, Params::Marked(params)));
     }
 
-    /// PruMerge behind its allocation.
+    /// PruMerge, after its allocation.
     pub fn merge(&self, spatial: bool, neighbours: usize, all: &mut Launches) {
         let layout = self.at.layout;
         let (partitions, patches) = (self.partitions(), self.patches());
@@ -285,7 +285,7 @@ impl Similarity<'_> {
             neighbours: neighbours as u32,
             source: (rows * (1 + neighbours)) as u32,
         };
-        // Each row reads its cosines, as many as the full image has patches at most.
+        // Each row reads its cosines: at most as many as the full image has patches.
         let near = cost::picks(rows, patches as usize, 0);
         all.extend([
             (launch("merge", "select_neighbours", rows).costing(near), Params::Merged(merged)),
@@ -295,7 +295,7 @@ impl Similarity<'_> {
 }
 
 impl Block<'_> {
-    /// What the rows are made of; nothing where they are copies.
+    /// The weighted sums of rows; null pointers where rows are copies.
     pub(super) fn mix(&self) -> abi::SelectMix {
         if self.layout.sources.is_empty() {
             return abi::SelectMix { spans: null_mut(), sources: null_mut(), weights: null_mut() };
