@@ -33,7 +33,10 @@ const SHAPES: [Shape; 6] = [
     Shape(636, 4096, 11008, "decoder MLP at 20%"),
     Shape(64, 4096, 4096, "a short prompt"),
 ];
-const ROW: Shape = Shape(1, 4096, 11008, "a decode step's MLP");
+const ROWS: [Shape; 2] = [
+    Shape(1, 4096, 11008, "a decode step's MLP, up"),
+    Shape(1, 11008, 4096, "a decode step's MLP, down"),
+];
 
 #[derive(Clone, Copy, PartialEq)]
 enum Who {
@@ -96,7 +99,7 @@ fn product(bencher: Bencher, case: Case) {
     measure(bencher.counter(ItemsCount::new(2 * m * k * n)), case, 1);
 }
 
-#[divan::bench(args = cases(&[ROW], &OURS), sample_count = 15, sample_size = 1)]
+#[divan::bench(args = cases(&ROWS, &OURS), sample_count = 15, sample_size = 1)]
 fn one_row(bencher: Bencher, case: Case) {
     let Case(Shape(_, k, n, _), who) = case;
     // Of the smallest format 23 MB each.

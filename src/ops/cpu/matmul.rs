@@ -163,16 +163,18 @@ fn finish(value: f32, old: f32, bias: f32, epilogue: Epilogue) -> f32 {
     }
 }
 
-/// Multiplies one stored row at a time, widened in registers, with all rows of `x`.
+/// Stored rows that one task of [`by_dots`] multiplies.
+const TASK: usize = 16;
+
+/// Multiplies stored rows, widened in registers, with all rows of `x`.
 fn by_dots(x: &Buffer, w: Matrix<'_>, bias: Option<&[f32]>, out: &mut Buffer, epilogue: Epilogue) {
     let (m, n, k) = (x.rows(), out.cols(), x.cols());
     let isa = Isa::best();
     let mut products = vec![0.0f32; n * m];
-    products
-        .par_chunks_mut(m)
-        .with_min_len(16)
-        .enumerate()
-        .for_each_init(Vec::new, |wide, (row, sums)| w.dots(isa, row, &x.data, k, sums, wide));
+    products.par_chunks_mut(TASK * m).enumerate().for_each_init(Vec::new, |wide, (task, sums)| {
+        let first = task * TASK;
+        w.dots(isa, first..first + sums.len() / m, &x.data, k, sums, wide);
+    });
     for (column, sums) in products.chunks_exact(m).enumerate() {
         let bias = bias.map_or(0.0, |b| b[column]);
         for (row, &sum) in sums.iter().enumerate() {

@@ -67,6 +67,15 @@ fn numbers(x: __m256) -> [f32; WIDTH] {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
+pub fn stored_row_dots<T: Number>(w: &[T], x: &[f32], sums: &mut [f32]) {
+    // As in `dots`: the partial sums of one row take eight of the sixteen registers.
+    let len = x.len();
+    for (row, sum) in sums.iter_mut().enumerate() {
+        *sum = dot(&w[row * len..(row + 1) * len], x);
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
 pub fn dots<T: Number>(w: &[T], x: &[f32], stride: usize, sums: &mut [f32]) {
     // One row at a time: the partial sums of two rows would need all registers.
     for (row, sum) in sums.iter_mut().enumerate() {

@@ -3,7 +3,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::exp::{LEAST, LN2, LN2_REST, LOG2_E, MOST, POWERS};
-use super::{LANES, ROWS, SUMS, ask_ahead, fold, padded};
+use super::{LANES, ROWS, STORED_ROWS, SUMS, ask_ahead, fold, padded};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -72,32 +72,59 @@ fn numbers(x: __m512) -> [f32; WIDTH] {
 pub fn dots<T: Number>(w: &[T], x: &[f32], stride: usize, sums: &mut [f32]) {
     let mut row = 0;
     while row + ROWS <= sums.len() {
-        dots_of::<T, ROWS>(w, &x[row * stride..], stride, &mut sums[row..]);
+        dots_of::<T, 1, ROWS>(w, &x[row * stride..], stride, &mut sums[row..]);
         row += ROWS;
     }
     for row in row..sums.len() {
-        dots_of::<T, 1>(w, &x[row * stride..], stride, &mut sums[row..]);
+        dots_of::<T, 1, 1>(w, &x[row * stride..], stride, &mut sums[row..]);
     }
 }
 
+#[target_feature(enable = "avx512f")]
+pub fn stored_row_dots<T: Number>(w: &[T], x: &[f32], sums: &mut [f32]) {
+    let len = x.len();
+    assert_eq!(w.len(), sums.len() * len, "stored rows as long as `x`, a sum for each");
+    let mut row = 0;
+    while row + STORED_ROWS <= sums.len() {
+        let rows = &w[row * len..(row + STORED_ROWS) * len];
+        dots_of::<T, STORED_ROWS, 1>(rows, x, len, &mut sums[row..]);
+        row += STORED_ROWS;
+    }
+    for row in row..sums.len() {
+        dots_of::<T, 1, 1>(&w[row * len..(row + 1) * len], x, len, &mut sums[row..]);
+    }
+}
+
+/// `N` consecutive stored rows with each of `M` rows of `x`: sums\[n·M + m\].
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn dots_of<T: Number, const M: usize>(w: &[T], x: &[f32], stride: usize, sums: &mut [f32]) {
-    let len = w.len();
-    assert!(x.len() >= (M - 1) * stride + len && sums.len() >= M, "rows leave their buffer");
-    let mut lanes = [[_mm512_setzero_ps(); CHAINS]; M];
+fn dots_of<T: Number, const N: usize, const M: usize>(
+    w: &[T],
+    x: &[f32],
+    stride: usize,
+    sums: &mut [f32],
+) {
+    let len = w.len() / N;
+    assert!(w.len() == N * len, "whole stored rows");
+    assert!(x.len() >= (M - 1) * stride + len && sums.len() >= N * M, "rows leave their buffer");
+    let mut lanes = [[[_mm512_setzero_ps(); CHAINS]; M]; N];
     let (base, x0) = (w.as_ptr(), x.as_ptr());
     let mut at = 0;
     while at + LANES <= len {
-        ask_ahead(base.wrapping_add(at));
+        for n in 0..N {
+            ask_ahead(base.wrapping_add(n * len + at));
+        }
         for chain in 0..CHAINS {
             let at = at + chain * WIDTH;
-            // SAFETY: `at` and the fifteen numbers behind it are in `w` and, by the assertion, in every row.
+            // SAFETY: `at` and the fifteen numbers behind it are in every row of `w` and, by the assertion, of `x`.
             unsafe {
-                let w = T::load(base.add(at));
-                for row in 0..M {
-                    let x = _mm512_loadu_ps(x0.add(row * stride + at));
-                    lanes[row][chain] = _mm512_fmadd_ps(w, x, lanes[row][chain]);
+                let x: [__m512; M] =
+                    std::array::from_fn(|row| _mm512_loadu_ps(x0.add(row * stride + at)));
+                for n in 0..N {
+                    let w = T::load(base.add(n * len + at));
+                    for row in 0..M {
+                        lanes[n][row][chain] = _mm512_fmadd_ps(w, x[row], lanes[n][row][chain]);
+                    }
                 }
             }
         }
@@ -108,17 +135,19 @@ fn dots_of<T: Number, const M: usize>(w: &[T], x: &[f32], stride: usize, sums: &
         if begin == end {
             break;
         }
-        let w: [T; WIDTH] = padded(&w[begin..end], T::ZERO);
-        // SAFETY: both arrays hold a register's numbers.
-        let w = unsafe { T::load(w.as_ptr()) };
-        for row in 0..M {
-            let x: [f32; WIDTH] = padded(&x[row * stride..][begin..end], 0.0);
-            // SAFETY: as above.
-            let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
-            lanes[row][chain] = _mm512_fmadd_ps(w, x, lanes[row][chain]);
+        for n in 0..N {
+            let w: [T; WIDTH] = padded(&w[n * len..][begin..end], T::ZERO);
+            // SAFETY: the array holds a register's numbers.
+            let w = unsafe { T::load(w.as_ptr()) };
+            for row in 0..M {
+                let x: [f32; WIDTH] = padded(&x[row * stride..][begin..end], 0.0);
+                // SAFETY: as above.
+                let x = unsafe { _mm512_loadu_ps(x.as_ptr()) };
+                lanes[n][row][chain] = _mm512_fmadd_ps(w, x, lanes[n][row][chain]);
+            }
         }
     }
-    for (sum, [a, b, c, d]) in sums.iter_mut().zip(lanes) {
+    for (sum, [a, b, c, d]) in sums.iter_mut().zip(lanes.into_iter().flatten()) {
         let sixteen = _mm512_add_ps(_mm512_add_ps(a, c), _mm512_add_ps(b, d));
         *sum = fold(numbers(sixteen));
     }

@@ -36,6 +36,13 @@ fn multiply_add(a: f32, b: f32, c: f32) -> f32 {
     if cfg!(target_arch = "aarch64") { a.mul_add(b, c) } else { a * b + c }
 }
 
+pub fn stored_row_dots<T: Number>(w: &[T], x: &[f32], sums: &mut [f32]) {
+    let len = x.len();
+    for (row, sum) in sums.iter_mut().enumerate() {
+        dots(&w[row * len..(row + 1) * len], x, len, std::slice::from_mut(sum));
+    }
+}
+
 pub fn dots<T: Number>(w: &[T], x: &[f32], stride: usize, sums: &mut [f32]) {
     for (row, sum) in sums.iter_mut().enumerate() {
         *sum = dot(w, &x[row * stride..][..w.len()]);

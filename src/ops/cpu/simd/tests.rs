@@ -67,6 +67,25 @@ fn dots_are_close_and_a_rows_bits_do_not_depend_on_the_others() {
     }
 }
 
+/// Six rows: one round of four that share the loads of `x`, and two that do not.
+#[test]
+fn stored_rows_together_have_the_bits_of_each_alone() {
+    for len in LENGTHS {
+        let (x, w) = (numbers(len, 6), numbers(6 * len, 7));
+        formats(&w, |w| {
+            for isa in Isa::all() {
+                let mut six = [f32::NAN; 6];
+                isa.stored_row_dots(w, &x, &mut six);
+                for (row, &got) in six.iter().enumerate() {
+                    let mut alone = [f32::NAN];
+                    isa.dots(w.part(row * len..(row + 1) * len), &x, len, &mut alone);
+                    assert_eq!(got.to_bits(), alone[0].to_bits(), "{isa:?}: {len}, row {row}");
+                }
+            }
+        });
+    }
+}
+
 #[test]
 fn sums_have_the_same_bits_by_every_vector_register() {
     for len in LENGTHS {
