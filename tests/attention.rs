@@ -1,4 +1,4 @@
-//! What the decoder attends to, against transformers' eager attention, on the CPU and on the stand-in driver; and
+//! What the decoder attends to, against transformers' eager attention, on the CPU and on the emulator; and
 //! `hired attention`.
 
 mod common;
@@ -109,7 +109,7 @@ fn what_has_no_place_in_the_image_is_refused() {
 #[path = "support/emulator.rs"]
 mod emulator;
 
-/// The same on the stand-in driver, on each code path.
+/// The same on the emulator, on each code path.
 #[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 #[test]
 fn weights_on_a_device_are_those_of_transformers() {

@@ -296,7 +296,7 @@ fn told(lines: &[Value], name: &str, stage: &str) -> (u64, u64, u64) {
 }
 
 /// The preset `tiny` on a picture of one column and two rows of sub-images, at 10% with a prompt of 8 tokens: small
-/// enough for the stand-in driver.
+/// enough for the emulator.
 mod tiny {
     use hired::config::ModelConfig;
 
@@ -409,7 +409,7 @@ fn operations_cost_what_a_hand_counts() {
     }
 }
 
-/// The same on the stand-in driver: what each launch says of itself, also where kernels are fused.
+/// The same on the emulator: what each launch says of itself, also where kernels are fused.
 #[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 mod emulated {
     use super::emulator::{Build, Emulator};

@@ -26,6 +26,7 @@ pub fn long() -> &'static str {
             ("cli", cfg!(feature = "cli")),
             ("image-formats", cfg!(feature = "image-formats")),
             ("cuda", cfg!(feature = "cuda")),
+            ("serve", cfg!(feature = "serve")),
         ];
         let features: Vec<&str> =
             features.into_iter().filter_map(|(name, on)| on.then_some(name)).collect();

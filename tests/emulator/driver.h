@@ -1,4 +1,4 @@
-// The state of the stand-in driver. One lock, taken by every entry point, guards all of it.
+// The state of the emulated driver. One lock, taken by every entry point, guards all of it.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -1,4 +1,4 @@
-//! The stand-in driver keeps the driver's rules: those that a program could break without noticing on one card.
+//! The emulator keeps the driver's rules: those that a program could break without noticing on one card.
 #![cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
 
 mod cards;
