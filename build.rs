@@ -1,8 +1,9 @@
-//! Compiles the CUDA kernels and embeds them. Without nvcc the crate builds too, and says so.
+//! Compiles the CUDA kernels and embeds them in the crate. Without nvcc the crate is built without kernels, with a
+//! warning.
 //!
-//! `HIRED_NO_CUDA=1` skips the kernels, `HIRED_ARCHS=61,75` makes them for these architectures alone, and
-//! `HIRED_LINEINFO=1` keeps line numbers in machine code, for profilers. `NVCC`, `CUDA_HOME`, `CUDA_PATH` and `PATH` choose
-//! the compiler.
+//! `HIRED_NO_CUDA=1` skips the kernels, `HIRED_ARCHS=61,75` compiles them for these architectures only, and
+//! `HIRED_LINEINFO=1` keeps line numbers in machine code, for profilers. `NVCC`, `CUDA_HOME`, `CUDA_PATH` and `PATH`
+//! choose the compiler.
 
 #![cfg_attr(not(feature = "cuda"), allow(dead_code, unused_imports))]
 
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use toolkit::Environment;
 
-/// What decides the kernels, beside `PATH`.
+/// Environment variables that affect the kernels, beside `PATH`.
 const VARIABLES: [&str; 10] = [
     "HIRED_NO_CUDA",
     "HIRED_ARCHS",
@@ -61,8 +62,9 @@ fn is_on(name: &str) -> bool {
     env::var_os(name).is_some_and(|value| value == "1")
 }
 
-/// Whether this build only looks at the source. Of `cargo check` and `cargo doc` a build script learns nothing; docs.rs and
-/// clippy say so. A result of clippy's is not taken for another's: cargo hears of the variable.
+/// Whether this build only reads the source, as docs.rs and clippy do; both set a variable. A build script cannot
+/// recognise `cargo check` and `cargo doc`. Cargo is told to watch clippy's variable, so that a result of clippy is not
+/// reused by a build.
 fn only_reads() -> bool {
     let wrapper = env::var_os("RUSTC_WORKSPACE_WRAPPER").map(PathBuf::from);
     let is_clippy = wrapper.is_some_and(|w| w.file_stem() == Some(OsStr::new("clippy-driver")));
@@ -74,7 +76,8 @@ fn compile(_: &Path) -> Result<Vec<Job>, String> {
     Ok(Vec::new())
 }
 
-/// Compiles what can be compiled here; one warning tells by whom, or why nothing is.
+/// Compiles the kernels if possible. One warning says which compiler was used and what is missing, or why there are no
+/// kernels.
 #[cfg(feature = "cuda")]
 fn compile(out: &Path) -> Result<Vec<Job>, String> {
     for name in VARIABLES {
@@ -90,7 +93,7 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
     let environment =
         Environment { variable: &|name| env::var_os(name), is_file: &|path| path.is_file() };
     let Some(found) = toolkit::find(&environment)? else {
-        // Only here: elsewhere a PATH that differs from shell to shell would rebuild the crate each time.
+        // Watched only if PATH is used: otherwise a PATH that differs between shells would rebuild the crate each time.
         println!("cargo:rerun-if-env-changed=PATH");
         println!(
             "cargo:warning=no CUDA kernels: no nvcc by NVCC, CUDA_HOME, CUDA_PATH, PATH or \
@@ -116,7 +119,7 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
             }
         }
     }
-    // For the tests that hold what nvcc made against the committed table.
+    // For the tests that compare nvcc's results with the committed table.
     println!("cargo:rustc-env=HIRED_NVCC={}", nvcc.display());
     println!("cargo:rustc-env=HIRED_NVCC_VERSION={version}");
     println!(
@@ -128,14 +131,14 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
     let names = kernels::sources(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
     let jobs = kernels::jobs(&names, &known, wanted.as_deref());
     let lines = is_on("HIRED_LINEINFO");
-    // SAFETY: nothing in this process has opened or closed a file descriptor that cargo has passed on.
+    // SAFETY: this process has not opened or closed a file descriptor that cargo passed on.
     let server = unsafe { jobserver::Client::from_env() };
     let build = Build {
         compiler: Compiler { path: nvcc.clone(), version: version.to_owned(), lines },
         kernels: &folder,
         cache: cache(out),
         out,
-        // The best that is found in reasonable time: what is slow is the compiler before it.
+        // The best level with a reasonable running time: the compiler before it takes much longer.
         pack: |bytes| miniz_oxide::deflate::compress_to_vec_zlib(bytes, 9),
         turn: &|| server.as_ref()?.acquire().ok().map(|turn| Box::new(turn) as kernels::Turn),
     };
@@ -155,7 +158,8 @@ fn ask(nvcc: &Path, question: &str) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// One cache for all profiles: in cargo's target folder, which cargo marks by a file; else in our own.
+/// One cache for all profiles: in cargo's target folder, which is recognised by a file that cargo writes; otherwise in
+/// this build's own output folder.
 fn cache(out: &Path) -> PathBuf {
     let target = out.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
     target.unwrap_or(out).join("kernels")

@@ -1,4 +1,4 @@
-//! Preprocessing on the CPU: `cargo bench --bench image`.
+//! Time of image preprocessing on the CPU: `cargo bench --bench image`.
 
 use hired::config::ImageConfig;
 use hired::image::{Resample, RgbImage, resize, tiles};
@@ -9,7 +9,7 @@ fn main() {
 
 const RESAMPLES: [Resample; 3] = [Resample::Pillow, Resample::Pillow12, Resample::Torchvision];
 
-/// A full-HD picture with detail in every pixel.
+/// A full-HD image with detail in every pixel.
 fn picture() -> RgbImage {
     let (width, height) = (1920, 1080);
     let byte = |i: usize| {

@@ -1,6 +1,6 @@
-//! Matrix products of the CPU executor, weights in f16, q8 and q4, beside `gemm` itself on f32 at the same shapes. An item
-//! is a floating-point operation; of a single row the bytes of its weights are counted. Each time a row meets
-//! several matrices, so that no cache holds them.
+//! Matrix products of the CPU executor with weights in f16, q8 and q4, and `gemm` itself on f32 of the same shapes.
+//! Throughput is in floating-point operations; for a single row it is in bytes of weights. A product alternates between
+//! several weights, so that no cache holds them.
 //!
 //!     cargo bench --bench linear
 
@@ -66,7 +66,7 @@ impl Who {
     }
 }
 
-/// Both sides of a shape have neighbouring names and so are measured one after the other, under the same other load.
+/// The two sides of a shape have adjacent names, so that they are measured one after the other, under the same load.
 #[derive(Clone, Copy)]
 struct Case(Shape, Who);
 
@@ -83,7 +83,7 @@ impl fmt::Display for Case {
     }
 }
 
-/// Whether it is more than `cargo test --benches`, which only wants to know that it runs.
+/// Whether this is a real benchmark. `cargo test --benches` only checks that it runs.
 fn is_whole() -> bool {
     std::env::args().any(|arg| arg == "--bench")
 }
@@ -102,12 +102,12 @@ fn product(bencher: Bencher, case: Case) {
 #[divan::bench(args = cases(&ROWS, &OURS), sample_count = 15, sample_size = 1)]
 fn one_row(bencher: Bencher, case: Case) {
     let Case(Shape(_, k, n, _), who) = case;
-    // Of the smallest format 23 MB each.
+    // 23 MB each in the smallest format.
     let count = if is_whole() { 6 } else { 2 };
     measure(bencher.counter(BytesCount::new(count * who.format(k).bytes(n, k))), case, count);
 }
 
-/// A product with each of `count` weights.
+/// Multiplies rows with each of `count` weights.
 fn measure(bencher: Bencher, Case(Shape(m, k, n, _), who): Case, count: usize) {
     let (x, w) = (numbers(m * k, 1), numbers(n * k, 2));
     match who {
@@ -128,7 +128,7 @@ fn measure(bencher: Bencher, Case(Shape(m, k, n, _), who): Case, count: usize) {
     }
 }
 
-/// y \[m, n\] = x \[m, k\] · wᵀ, w \[n, k\].
+/// y \[m, n\] = x \[m, k\] · wᵀ, with w \[n, k\].
 fn gemm_f32(x: &[f32], w: &[f32], y: &mut [f32], (m, k, n): (usize, usize, usize)) {
     assert_eq!((x.len(), w.len(), y.len()), (m * k, n * k, m * n));
     // SAFETY: the three buffers have the sizes given by m, k and n.
@@ -161,7 +161,7 @@ fn numbers(len: usize, seed: usize) -> Vec<f32> {
     (0..len).map(|i| ((i * 7919 + seed) % 1999) as f32 / 999.5 - 1.0).collect()
 }
 
-/// A weight in a mapped file, as a checkpoint's are, or integers made of it.
+/// A weight in a mapped file like those of a checkpoint, or integers quantized from it.
 fn weight(
     ops: &mut Cpu,
     w: &[f32],
@@ -183,7 +183,7 @@ fn weight(
     ops.upload(&tensor, Storage::Matrix).unwrap()
 }
 
-/// Activations can only be made by operations: rows of an f32 embedding table.
+/// Activations with given content: only operations make buffers, so an f32 embedding table is used.
 fn as_rows(ops: &mut Cpu, x: &[f32], m: usize, k: usize) -> <Cpu as Executor>::Buffer {
     let view = TensorView::new(Stored::F32, vec![m, k], bytemuck::cast_slice(x)).unwrap();
     let dir = tempfile::tempdir().unwrap();

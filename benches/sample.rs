@@ -1,4 +1,4 @@
-//! From logits to a token, over LLaVA's vocabulary of 32064: `cargo bench --bench sample`.
+//! Time of sampling from LLaVA's vocabulary of 32064: `cargo bench --bench sample`.
 
 use divan::{Bencher, black_box};
 use hired::ops::sample::{Sampling, draw, greedy};
@@ -7,13 +7,13 @@ fn main() {
     divan::main();
 }
 
-/// In the shape that models give: a broad bulk and a short tail of likely tokens.
+/// Logits with the distribution of real models: most are close together, and a short tail is likely.
 fn logits() -> Vec<f32> {
     let unit = |i: usize| (i * 7919 % 32_063) as f32 / 32_063.0;
     (0..32_064).map(|i| 12.0 * unit(i).powi(8) - 6.0 * unit(i + 1)).collect()
 }
 
-/// Tokens one after the other, as an answer draws them.
+/// Draws consecutive tokens of an answer.
 fn measure(bencher: Bencher, sampling: Sampling) {
     let logits = logits();
     let mut step = 0;

@@ -1,4 +1,4 @@
-//! What selection costs beside the model, on the geometry of LLaVA-v1.6: `cargo bench --bench select`.
+//! Time of selection on the host, on the geometry of LLaVA-v1.6: `cargo bench --bench select`.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ fn main() {
     divan::main();
 }
 
-/// A rule, and the grid of sub-images of 24×24 patches: a 672×672 picture's five partitions, and forty.
+/// A rule, and a grid of sub-images of 24×24 patches: that of a 672×672 image with five partitions, or of forty.
 #[derive(Clone, Copy)]
 struct Case {
     rule: Rule,
@@ -31,7 +31,7 @@ fn cases() -> impl Iterator<Item = Case> {
     grids.into_iter().flat_map(move |grid| rules.map(|rule| Case { rule, grid }))
 }
 
-/// A fifth of the patches of a picture that fills its canvas.
+/// A plan that keeps a fifth of the patches of an image that fills its canvas.
 fn plan_of(grid: (usize, usize), selection: Selection) -> Plan {
     let (height, width) = (grid.0 * 336, grid.1 * 336);
     let layout = Layout {
@@ -47,13 +47,13 @@ fn plan_of(grid: (usize, usize), selection: Selection) -> Plan {
     plan(&geometry, &selection.with_budget(budget)).unwrap()
 }
 
-/// As attention has it: many small scores, few large ones.
+/// Scores distributed like attention: many small ones, few large ones.
 fn scores(count: usize) -> Vec<f32> {
     let unit = |i: usize| (i * 7919 % 1999) as f32 / 1999.0;
     (0..count).map(|i| unit(i).powi(4) / 64.0).collect()
 }
 
-/// From scores to the rows' order: allocation, the best of each partition, how they enter the decoder.
+/// A whole selection from scores: allocation, the best patches of each partition, and the decoder's order.
 #[divan::bench(args = cases())]
 fn choose_and_order(bencher: Bencher, case: Case) {
     let plan = plan_of(case.grid, Selection::default().with_rule(case.rule));
@@ -65,13 +65,13 @@ fn choose_and_order(bencher: Bencher, case: Case) {
     });
 }
 
-/// Every method on a 672×672 picture, with the widths of LLaVA-v1.6-vicuna-7b: what the host does for it.
+/// The host's part of every method on a 672×672 image, with the widths of LLaVA-v1.6-vicuna-7b.
 #[divan::bench(args = Method::ALL, sample_count = 10)]
 fn choose_by_method(bencher: Bencher, method: Method) {
     let plan = plan_of((2, 2), Selection::default().with_method(method));
     let (partitions, patches) = (plan.geometry.partitions(), plan.geometry.patches());
     let (init, last) = (scores(patches), scores(partitions * patches));
-    // Neighbours are alike, as in a picture.
+    // Neighbouring rows are similar, as in a real image.
     let rows = |count: usize, cols: usize| -> Vec<f32> {
         (0..count * cols).map(|i| ((i / cols) as f32 * 0.01 + (i % cols) as f32).sin()).collect()
     };

@@ -1,4 +1,4 @@
-//! What text costs beside the model: `cargo bench --bench text`.
+//! Time of tokenization and streaming of text: `cargo bench --bench text`.
 
 use std::path::Path;
 
@@ -53,7 +53,7 @@ fn encode_60_tokens(bencher: Bencher) {
 #[divan::bench]
 fn detokenize_100_tokens(bencher: Bencher) {
     let tokenizer = tokenizer();
-    // Words, numbered pieces and a few line feeds.
+    // Words, byte tokens and a few line feeds.
     let ids: Vec<u32> = (0..100).map(|i| if i % 20 == 19 { 13 } else { 400 + i * 301 }).collect();
     bencher.bench(|| {
         let mut text = String::new();

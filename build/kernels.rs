@@ -1,4 +1,5 @@
-//! From `kernels/*.cu` to machine code: what is compiled, when again, and the table that embeds it.
+//! Compiles `kernels/*.cu` to machine code: the list of compilations, a cache of their results, and the table that
+//! embeds them.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,10 +10,10 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Cards that get machine code.
+/// Architectures that get machine code.
 pub const ARCHITECTURES: [u32; 7] = [61, 70, 75, 80, 86, 89, 90];
 
-/// The first card of each code path; its PTX serves cards without machine code of their own.
+/// The first architecture of each code path; its PTX serves GPUs whose architecture has no machine code.
 pub const CODE_PATHS: [u32; 3] = [61, 75, 80];
 
 /// Flags of every compilation.
@@ -22,12 +23,12 @@ const FLAGS: [&str; 7] = [
     "--fmad=true",
     "-Xptxas",
     "-v",
-    // CUDA 11.8 knows GCC up to 11 and works with 12.
+    // CUDA 11.8 officially supports GCC up to 11, and works with 12.
     "-allow-unsupported-compiler",
     "-Wno-deprecated-gpu-targets",
 ];
 
-/// What a compilation makes.
+/// Kind of compiled code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Form {
     /// Machine code.
@@ -36,7 +37,7 @@ pub enum Form {
     Ptx,
 }
 
-/// One source for one architecture.
+/// The compilation of one source file for one architecture.
 #[derive(Debug, Clone)]
 pub struct Job {
     /// `kernels/NAME.cu`.
@@ -46,7 +47,7 @@ pub struct Job {
 }
 
 impl Job {
-    /// `norm.sm_61.cubin`, `norm.compute_61.ptx`.
+    /// Name of the result: `norm.sm_61.cubin`, `norm.compute_61.ptx`.
     pub fn file(&self) -> String {
         let Self { name, architecture, .. } = self;
         match self.form {
@@ -55,16 +56,16 @@ impl Job {
         }
     }
 
-    /// What this nvcc is told.
+    /// The arguments of nvcc.
     pub fn arguments(&self, compiler: &Compiler) -> Vec<String> {
         let (form, target) = match self.form {
             Form::Cubin => ("-cubin", format!("-arch=sm_{}", self.architecture)),
             Form::Ptx => ("-ptx", format!("-arch=compute_{}", self.architecture)),
         };
-        // Lets a profiler show the source and costs no speed, but makes machine code three times as large. CUDA 11's
-        // and 12.0's compilers die of endless recursion on the lines of inlined functions when they make code for
-        // Hopper: this one here, or, from PTX with lines in it, the driver's, which ends the process. A driver makes no
-        // lines of PTX unless it is asked to.
+        // Line numbers let a profiler show the source. They cost no speed, but make machine code three times as large.
+        // With line numbers of inlined functions, the compilers of CUDA 11 and 12.0 crash by endless recursion when
+        // they generate code for Hopper. PTX gets no line numbers: the same compiler in the driver would crash and end
+        // the process, and by default a driver does not use them.
         let is_safe = match self.form {
             Form::Cubin => self.architecture < 90 || !compiler.version.starts_with("11."),
             Form::Ptx => false,
@@ -75,8 +76,8 @@ impl Job {
     }
 }
 
-/// The architectures that a value of `HIRED_ARCHS` names, like `61,75`; `None`: all, and PTX for cards without machine
-/// code of their own.
+/// The architectures in a value of `HIRED_ARCHS`, like `61,75`; `None` means all, with PTX for GPUs whose architecture
+/// has no machine code.
 pub fn wanted(value: &str, known: &[u32]) -> Result<Option<Vec<u32>>, String> {
     if value.trim().is_empty() {
         return Ok(None);
@@ -99,8 +100,8 @@ pub fn wanted(value: &str, known: &[u32]) -> Result<Option<Vec<u32>>, String> {
     Ok(Some(wanted))
 }
 
-/// Every job for these sources with an nvcc that knows the `known` architectures. If some are `wanted`, machine code
-/// for these and nothing else.
+/// All compilations of these sources by an nvcc that supports the `known` architectures. If some are `wanted`, only
+/// machine code for these.
 pub fn jobs(names: &[String], known: &[u32], wanted: Option<&[u32]>) -> Vec<Job> {
     let mut jobs = Vec::new();
     let forms = match wanted {
@@ -117,14 +118,14 @@ pub fn jobs(names: &[String], known: &[u32], wanted: Option<&[u32]>) -> Vec<Job>
     jobs
 }
 
-/// Cards that get no machine code from such an nvcc: those that its PTX serves instead, and those that
+/// Architectures without machine code when nvcc supports only the `known` ones: those that PTX serves, and those that
 /// nothing serves.
 pub fn left_out(known: &[u32]) -> (Vec<u32>, Vec<u32>) {
     let is_served = |a: &u32| CODE_PATHS.iter().any(|path| path <= a && known.contains(path));
     ARCHITECTURES.iter().filter(|a| !known.contains(a)).partition(|a| is_served(a))
 }
 
-/// Names of the sources in a folder, sorted.
+/// Names of the sources in a folder, sorted, without extension.
 pub fn sources(folder: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -139,9 +140,9 @@ pub fn sources(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// The files that `source` includes by `#include "…"`, itself among them, however deep.
+/// All files that `source` includes by `#include "…"`, directly and indirectly, and itself.
 ///
-/// A file that is not there is left out: it is the compiler that says so.
+/// Missing files are left out; the compiler will report them.
 pub fn closure(source: &str, read: &dyn Fn(&str) -> Option<String>) -> BTreeSet<String> {
     let mut seen = BTreeSet::new();
     let mut open = vec![source.to_owned()];
@@ -158,7 +159,8 @@ pub fn closure(source: &str, read: &dyn Fn(&str) -> Option<String>) -> BTreeSet<
     seen
 }
 
-/// Changes whenever the result of a job may: compiler, flags, the source and all that it includes.
+/// Cache key of a compilation: changes whenever its result may change, with the compiler, its flags, the source or an
+/// included file.
 pub fn key(job: &Job, compiler: &Compiler, read: &dyn Fn(&str) -> Option<String>) -> String {
     let mut hasher = DefaultHasher::new();
     (&compiler.path, &compiler.version, job.arguments(compiler)).hash(&mut hasher);
@@ -168,13 +170,13 @@ pub fn key(job: &Job, compiler: &Compiler, read: &dyn Fn(&str) -> Option<String>
     format!("{:016x}", hasher.finish())
 }
 
-/// An nvcc and how it is used.
+/// An nvcc and its options.
 #[derive(Debug, Clone)]
 pub struct Compiler {
     pub path: PathBuf,
     /// `11.8.89`.
     pub version: String,
-    /// Whether machine code says which line of the source it was made of.
+    /// Whether machine code contains line numbers.
     pub lines: bool,
 }
 
@@ -182,26 +184,26 @@ pub struct Compiler {
 pub struct Build<'a> {
     pub compiler: Compiler,
     pub kernels: &'a Path,
-    /// Results by key, kept for other profiles and feature sets of the same target folder.
+    /// Cached results by key, shared by all profiles and feature sets of the same target folder.
     pub cache: PathBuf,
-    /// Results of this build.
+    /// The results of this build.
     pub out: &'a Path,
-    /// Makes a result small.
+    /// Compresses a result.
     pub pack: fn(&[u8]) -> Vec<u8>,
-    /// Waits until another compiler may run beside those that do, and holds its place as long as it lives.
+    /// Waits until another compiler process may run, and occupies that place while the return value lives.
     pub turn: &'a (dyn Fn() -> Option<Turn> + Sync),
 }
 
-/// A place among all processes that cargo lets run at the same time.
+/// A place among the processes that cargo runs in parallel.
 pub type Turn = Box<dyn Send>;
 
-/// Where the packed form of a result lies.
+/// File name of the compressed form of a result.
 fn packed(file: &str) -> String {
     format!("{file}.z")
 }
 
 impl Build<'_> {
-    /// Does all jobs, `parallel` at a time; the first failure ends it with the compiler's words.
+    /// Runs all compilations, `parallel` at a time. The first failure ends it, with the compiler's message.
     pub fn run(&self, jobs: &[Job], parallel: usize) -> Result<(), String> {
         fs::create_dir_all(&self.cache).map_err(|e| format!("{}: {e}", self.cache.display()))?;
         let next = AtomicUsize::new(0);
@@ -211,7 +213,7 @@ impl Build<'_> {
                 let (next, failure) = (&next, &failure);
                 scope.spawn(move || {
                     while next.load(Relaxed) < jobs.len() {
-                        // The first has the place that this build script runs in.
+                        // The first worker uses the place that cargo gave to this build script.
                         let _turn = if worker == 0 { None } else { (self.turn)() };
                         let Some(job) = jobs.get(next.fetch_add(1, Relaxed)) else { break };
                         if let Err(error) = self.job(job) {
@@ -236,8 +238,8 @@ impl Build<'_> {
         if !small.is_file() {
             self.pack(&stored, &small).map_err(|e| format!("{}: {e}", small.display()))?;
         }
-        // Copies, so that nothing that happens to the cache can break this build's `include_bytes!`, nor the tests that
-        // look at the machine code.
+        // Copied from the cache, so that later changes of the cache cannot break this build's `include_bytes!`, or the
+        // tests that inspect the machine code.
         let copies = [(small, packed(&file)), (log, format!("{file}.log")), (stored, file)];
         for (from, to) in copies.map(|(from, to)| (from, self.out.join(to))) {
             fs::copy(&from, &to).map_err(|e| format!("{}: {e}", to.display()))?;
@@ -268,7 +270,7 @@ impl Build<'_> {
         }
         let finish = || {
             if job.form == Form::Ptx {
-                // The driver takes PTX as a C string.
+                // The driver expects PTX to be a C string.
                 let mut text = fs::read(&made)?;
                 text.push(0);
                 fs::write(&made, text)?;
@@ -280,7 +282,7 @@ impl Build<'_> {
     }
 }
 
-/// Rust source of the table: `static IMAGES: &[Image]`, with the size that each has when it is unpacked.
+/// Rust source of the table `static IMAGES: &[Image]`, with the uncompressed size of each image.
 pub fn table(jobs: &[Job], out: &Path) -> io::Result<String> {
     let mut text = String::from("static IMAGES: &[Image] = &[\n");
     for job in jobs {

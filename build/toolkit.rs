@@ -1,13 +1,13 @@
-//! Where nvcc is and what it can make.
+//! Finds nvcc and its supported architectures.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// What the search asks of its surroundings.
+/// The environment that the search depends on.
 pub struct Environment<'a> {
-    /// Value of an environment variable; an empty one counts as unset.
+    /// The value of an environment variable; an empty one counts as unset.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
-    /// A program lies there.
+    /// Whether a file exists at a path.
     pub is_file: &'a dyn Fn(&Path) -> bool,
 }
 
@@ -18,11 +18,11 @@ pub struct Found {
     pub by: &'static str,
 }
 
-/// `NVCC`, then the toolkits that `CUDA_HOME` and `CUDA_PATH` name, then `PATH`, then the prefix of
+/// Searches for nvcc: `NVCC`, then the toolkits that `CUDA_HOME` and `CUDA_PATH` name, then `PATH`, then the folder of
 /// `tools/setup-cuda`.
 ///
-/// `Ok(None)` when there is none. `Err` when `NVCC` names something that is not there: whoever sets it
-/// means that compiler and no other.
+/// `Ok(None)` if there is none. `Err` if `NVCC` names a missing file, because whoever sets it wants that compiler and
+/// no other.
 pub fn find(env: &Environment<'_>) -> Result<Option<Found>, String> {
     let variable = |name| (env.variable)(name).filter(|v| !v.is_empty());
     if let Some(path) = variable("NVCC").map(PathBuf::from) {
@@ -52,7 +52,7 @@ pub fn find(env: &Environment<'_>) -> Result<Option<Found>, String> {
         .map(|(path, by)| Found { path, by }))
 }
 
-/// Where `tools/setup-cuda` puts its toolkit.
+/// The folder where `tools/setup-cuda` installs its toolkit.
 pub fn prefix(env: &Environment<'_>) -> Option<PathBuf> {
     let variable = |name| (env.variable)(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let cache = variable("XDG_CACHE_HOME")
@@ -61,19 +61,19 @@ pub fn prefix(env: &Environment<'_>) -> Option<PathBuf> {
     Some(cache.join("hired/cuda-11.8"))
 }
 
-/// The version in what `nvcc --version` prints: `11.8.89`.
+/// The version in the output of `nvcc --version`: `11.8.89`.
 pub fn version(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once("release ")?;
     let (_, rest) = rest.split_once(", V")?;
     rest.split_whitespace().next()
 }
 
-/// The architectures in what `nvcc --list-gpu-code` prints: `sm_61` is 61. Variants like `sm_90a` are not for us.
+/// The architectures in the output of `nvcc --list-gpu-code`: `sm_61` is 61. Variants like `sm_90a` are left out.
 pub fn architectures(text: &str) -> Vec<u32> {
     text.split_whitespace().filter_map(|word| word.strip_prefix("sm_")?.parse().ok()).collect()
 }
 
-/// Architectures with the cards that people know them by.
+/// Architectures with well-known GPUs of each, for messages.
 pub fn cards(architectures: &[u32]) -> String {
     let name = |architecture: &u32| {
         let cards = match architecture {

@@ -1,4 +1,4 @@
-//! Operations at the shapes at which a model asks for them.
+//! The operations to time, at the shapes that a model uses.
 
 use hired::Result;
 use hired::config::Activation;
@@ -6,7 +6,7 @@ use hired::image::{Layout, Packing, Tiles};
 use hired::ops::sample::Sampling;
 use hired::select::{Counting, Geometry, Method, Plan, Selection, Tuning, plan};
 
-/// Sizes of a model, and of what it is asked.
+/// The sizes of a model, and of the requests to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Model {
     pub side: usize,
@@ -18,11 +18,11 @@ pub struct Model {
     pub inner: usize,
     pub heads: usize,
     pub vocabulary: usize,
-    /// Rows of prompts: at a fifth of the budget, and at all of it.
+    /// Rows of prompts: with a fifth of the budget, and with all visual tokens.
     prompts: [usize; 2],
     /// Sequences decoded together.
     sequences: [usize; 2],
-    /// Positions that they see.
+    /// Context lengths of those sequences.
     contexts: [usize; 2],
 }
 
@@ -42,7 +42,7 @@ pub const SEVEN: Model = Model {
     contexts: [640, 3000],
 };
 
-/// Everything small, for a trial.
+/// Small sizes, for a trial run.
 pub const SMALL: Model = Model {
     side: 8,
     patch: 2,
@@ -58,30 +58,30 @@ pub const SMALL: Model = Model {
     contexts: [17, 40],
 };
 
-/// The full image and four parts of it.
+/// The full image and four sub-images.
 pub const PARTITIONS: usize = 5;
 
-/// Rows of a prompt of text.
+/// Rows of a prompt without an image.
 const TEXT: usize = 60;
 
-/// Methods that compare rows.
+/// The methods that compare rows.
 const COMPARING: [Method; 4] =
     [Method::VisionZip, Method::DivPrune, Method::Scope, Method::PruMergePlus];
 
 /// An operation to time.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// Its name and where it occurs.
+    /// The operation's name and where it occurs.
     pub name: String,
-    /// Rows and widths.
+    /// Rows and widths, as text.
     pub shape: String,
-    /// A matrix product that a library could make.
+    /// Whether it is a matrix product that cuBLAS could make.
     pub multiplies: bool,
     pub(super) model: Model,
     pub(super) kind: Kind,
 }
 
-/// What is asked of the executor.
+/// The operation and its sizes.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     Patches,
@@ -205,7 +205,7 @@ pub fn cases(model: Model) -> Vec<Case> {
             Kind::LinearAdd { rows, from: inner, to: width, bias: false },
         );
     }
-    // Without an image.
+    // A prompt without an image.
     for from in [width, inner] {
         let kind = Kind::LinearAdd { rows: TEXT, from, to: width, bias: false };
         add("text: output or down", sizes(TEXT, from, width), kind);
@@ -245,20 +245,20 @@ pub fn cases(model: Model) -> Vec<Case> {
 }
 
 impl Case {
-    /// One product of this shape, as the vision tower has them.
+    /// One product of this shape, like those of the vision tower.
     pub fn product(rows: usize, from: usize, to: usize) -> Self {
         let kind = Kind::Linear { rows, from, to, activation: None, bias: false };
         let (name, shape) = ("a product".to_owned(), String::new());
         Self { name, shape, multiplies: true, model: SEVEN, kind }
     }
 
-    /// A product whose weights `--dtype q8` and `q4` make integers of.
+    /// Whether it is a product of the decoder, whose weights are quantized by `--dtype q8` and `q4`.
     pub fn is_of_decoder(&self) -> bool {
         self.multiplies
             && ["prompt: ", "text: ", "step: "].iter().any(|at| self.name.starts_with(at))
     }
 
-    /// Rows of a matrix product.
+    /// Number of rows of a matrix product.
     pub fn rows(&self) -> usize {
         match self.kind {
             Kind::Linear { rows, .. }
@@ -272,12 +272,12 @@ impl Case {
 }
 
 impl Model {
-    /// Patches of a partition, and a fifth of all.
+    /// Patches of a partition, and a fifth of all patches.
     pub fn patches(&self) -> usize {
         (self.side / self.patch).pow(2)
     }
 
-    /// Rows of the vision tower.
+    /// Number of rows in the vision tower.
     pub fn rows(&self) -> usize {
         PARTITIONS * (self.patches() + 1)
     }

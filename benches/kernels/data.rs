@@ -1,4 +1,4 @@
-//! Tensors of numbers from a seed, made when they are asked for.
+//! Pseudo-random tensors, made on demand.
 
 use half::f16;
 use hired::Result;
@@ -8,19 +8,19 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-/// Rows of a matrix that others are taken from.
+/// Rows of a matrix from which others are taken.
 const ROWS: usize = 512;
 
-/// Tensors by shape, in files that go with it.
+/// Tensors by shape, in temporary files.
 pub struct Data {
-    /// What weights of the decoder's linear layers are rounded to.
+    /// The format to which weights of the decoder's linear layers are quantized.
     scheme: Option<Scheme>,
     folder: tempfile::TempDir,
     made: RefCell<BTreeMap<Vec<usize>, Tensor>>,
 }
 
 impl Data {
-    /// None yet.
+    /// An empty collection.
     pub fn new(scheme: Option<Scheme>) -> std::io::Result<Self> {
         Ok(Self { scheme, folder: tempfile::tempdir()?, made: RefCell::default() })
     }
@@ -34,7 +34,7 @@ impl Data {
         }
     }
 
-    /// A tensor in fp16, its numbers such that a row times a row of ones is about one.
+    /// A tensor in fp16, scaled so that the product of a row with a row of ones is about one.
     pub fn tensor(&self, shape: &[usize]) -> Result<Tensor> {
         if let Some(tensor) = self.made.borrow().get(shape) {
             return Ok(tensor.clone());
@@ -58,14 +58,14 @@ impl Data {
         Ok(tensor)
     }
 
-    /// A matrix that `rows` rows can be taken from, and which.
+    /// A matrix from which rows are taken, and `rows` row numbers of it.
     pub fn table(&self, rows: usize, cols: usize) -> Result<(Tensor, Vec<u32>)> {
         let height = rows.min(ROWS);
         Ok((self.tensor(&[height, cols])?, (0..rows).map(|row| (row % height) as u32).collect()))
     }
 }
 
-/// Numbers of about `scale`, of both signs.
+/// Numbers of magnitude `scale`, of both signs.
 fn numbers(count: usize, scale: f32) -> impl Iterator<Item = f16> {
     let mut state = 1u64;
     (0..count).map(move |_| {

@@ -1,12 +1,13 @@
-//! Every operation of the CUDA executor at the shapes of LLaVA-v1.6-vicuna-7b: time, GB/s, TFLOP/s, and the share of what
-//! this device was measured to be able to.
+//! Times every operation of the CUDA executor at the shapes of LLaVA-v1.6-vicuna-7b: time, GB/s, TFLOP/s, and the share
+//! of the ceilings measured on the same device.
 //!
 //!     cargo bench --bench kernels -- [--dtype f16|f32|q8|q4] [--small]
 //!
-//! `--dtype q8` and `q4` (in groups of 128) are the decoder's products alone, with activations in f16. "floor µs" is the least
-//! time by the data sheet of a GPU that `hired plan` knows, "share" is of what was measured.
+//! `--dtype q8` and `q4` (in groups of 128) time the decoder's products only, with activations in f16. "floor µs" is
+//! the lower bound from the data sheet, for a GPU that `hired plan` knows; "share" is relative to the measured
+//! ceilings.
 //!
-//! `--small` takes small shapes, to see that everything runs: on the emulator its times mean nothing.
+//! `--small` uses small shapes to check that everything runs. Times on the emulator mean nothing.
 
 #[cfg(feature = "cuda")]
 mod cases;
@@ -25,7 +26,7 @@ fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|a| a == name);
     let dtype = arguments.iter().position(|a| a == "--dtype").and_then(|i| arguments.get(i + 1));
-    // `cargo test --benches` only wants to know that it runs.
+    // `cargo test --benches` only checks that the benchmark runs.
     let small = has("--small") || has("--test");
     let (dtype, scheme) = match dtype.map(String::as_str) {
         Some("f32") => (Dtype::F32, None),

@@ -1,4 +1,4 @@
-//! What a case needs, and what it does: for every executor, so that what is timed can also be counted.
+//! What each case prepares and runs, for any executor, so that the work that is timed can also be counted.
 
 use super::cases::{Case, Kind, PARTITIONS};
 use super::data::Data;
@@ -10,7 +10,7 @@ use hired::ops::sample::Sampling;
 use hired::ops::{Evidence, Linear, Norm, Ops, Span, Storage, Visual};
 use hired::select::Method;
 
-/// What a case works on.
+/// The operands of a case.
 pub struct Held<O: Ops> {
     buffers: Vec<O::Buffer>,
     scores: Vec<O::Scores>,
@@ -20,13 +20,13 @@ pub struct Held<O: Ops> {
     cache: Option<O::Cache>,
     batch: Option<O::Batch>,
     kept: Option<O::Kept>,
-    /// What rows were taken from. It stays, so that what is counted at one moment is what is taken in all.
+    /// The weights that rows were taken from; kept, so that the memory counted here is that of the whole case.
     _tables: Vec<O::Weight>,
 }
 
 const ROPE: Rope = Rope { theta: 10_000.0, scaling: RopeScaling::Default };
 
-/// Tensors to an executor.
+/// Makes operands on an executor.
 struct Maker<'a, O: Ops> {
     ops: &'a mut O,
     data: &'a Data,
@@ -70,7 +70,7 @@ fn span(row: usize, rows: usize, slot: usize, first_page: usize) -> Span {
 }
 
 impl Case {
-    /// Everything that is not timed.
+    /// Prepares the operands; not timed.
     pub fn prepare<O: Ops>(&self, ops: &mut O, data: &Data) -> Result<Held<O>> {
         let model = self.model;
         let mut held = Held {
@@ -196,7 +196,7 @@ impl Case {
         kv::Shape { layers: 1, pages, kv_heads: heads, head_dim: width / heads }
     }
 
-    /// A cache in which sequences of so many positions have all their keys and values.
+    /// A cache with sequences of this many positions, with all their keys and values.
     fn sequences<O: Ops>(
         &self,
         make: &mut Maker<'_, O>,
@@ -246,7 +246,7 @@ impl Case {
         ops.step_attention(q, k, v, cache, 0, batch, &ROPE).map(drop)
     }
 
-    /// What is timed.
+    /// Runs the operation that is timed.
     pub fn work<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
         let model = self.model;
         let (heads, patches) = (model.vision_heads, model.patches());

@@ -16,22 +16,22 @@ use hired::{Error, Result};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is asked.
+/// The options of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub dtype: Dtype,
-    /// Only products, with weights rounded to these integers.
+    /// Quantize the weights to this format, and time the products only.
     pub scheme: Option<Scheme>,
-    /// Everything small: whether it runs, not how fast.
+    /// Use small shapes, to check that everything runs.
     pub small: bool,
 }
 
 const REPETITIONS: usize = 15;
 
-/// Shape of the product that shows what the library can do.
+/// Rows, columns and depth of the product that measures cuBLAS's throughput.
 const LARGE: usize = 8192;
 
-/// What was measured of a case.
+/// The measurements of a case.
 struct Measured {
     costs: BTreeMap<Kind, Cost>,
     timing: Timing,
@@ -45,7 +45,7 @@ impl Measured {
     }
 }
 
-/// A device and how it is used.
+/// A device and its executor.
 struct Bench<'a> {
     cuda: Cuda,
     data: &'a Data,
@@ -84,10 +84,10 @@ fn costs(counter: &Counter) -> BTreeMap<Kind, Cost> {
     idle.map(|(_, kind, cost)| (kind, cost)).collect()
 }
 
-/// Measures and prints.
+/// Measures all cases and prints the table.
 ///
 /// # Errors
-/// When there is no device, or it refuses.
+/// When there is no device, or it fails.
 pub fn run(asked: Asked) -> Result<()> {
     let Asked { dtype, scheme, small } = asked;
     let open =
@@ -107,7 +107,7 @@ pub fn run(asked: Asked) -> Result<()> {
     let card = own.cuda.description();
     let weights = scheme.map_or(dtype.name().into(), |scheme| scheme.to_string());
     println!("{}, {}, weights in {weights}, activations in {}", card.name, card.code, dtype.name());
-    // By the data sheet, where the card is one of those that plans are made for.
+    // The data sheet, if the GPU is one that plans are made for.
     let known = Gpu::named(&card.name);
     let roofs = known.map(|gpu| gpu.roofs(dtype, false));
     let ceilings = ceilings(&mut own, library.as_mut().ok(), small)?;
@@ -152,12 +152,12 @@ pub fn run(asked: Asked) -> Result<()> {
     Ok(())
 }
 
-/// The least time that the data sheet allows, kind by kind: one kernel runs after the other.
+/// The lower bound by the data sheet: the sum over the kinds of work, since kernels run one after another.
 pub fn floor(roofs: &Roofs, costs: &BTreeMap<Kind, Cost>) -> Duration {
     Duration::from_secs_f64(costs.iter().map(|(kind, cost)| roofs.kind(*kind).time(*cost)).sum())
 }
 
-/// How near the measured ceilings a piece of work comes.
+/// The share of the measured ceilings that an operation reaches.
 fn share(ceilings: &Roof, cost: Cost, time: Duration) -> String {
     match ceilings.time(cost) {
         0.0 => String::new(),
@@ -165,7 +165,7 @@ fn share(ceilings: &Roof, cost: Cost, time: Duration) -> String {
     }
 }
 
-/// What the device can do at most, as measured.
+/// The measured ceilings of the device.
 fn ceilings<'a>(own: &mut Bench<'a>, library: Option<&mut Bench<'a>>, small: bool) -> Result<Roof> {
     let (bytes, edge) = if small { (1 << 16, 64) } else { (1 << 30, LARGE) };
     let copy = own.cuda.time_copy(own.repetitions, bytes)?.median();
@@ -183,7 +183,7 @@ fn ceilings<'a>(own: &mut Bench<'a>, library: Option<&mut Bench<'a>>, small: boo
     Ok(Roof { flops: best, bandwidth })
 }
 
-/// Each kernel once, with how often.
+/// The kernels' names, each once, with the number of launches.
 fn names(kernels: &[String]) -> String {
     let mut counted: Vec<(&str, usize)> = Vec::new();
     for kernel in kernels {
@@ -212,13 +212,13 @@ fn rate(amount: u64, time: Duration, unit: f64, digits: usize) -> String {
 }
 
 impl Asked {
-    /// What is measured, in the order of the table.
+    /// The cases to measure, in the order of the table.
     fn cases(&self, model: Model) -> impl Iterator<Item = Case> + use<> {
         let integers = self.scheme.is_some();
         cases(model).into_iter().filter(move |case| !integers || case.is_of_decoder())
     }
 
-    /// Names and shapes of the lines.
+    /// Names and shapes of the table's rows.
     #[allow(dead_code)] // for the test that looks for them
     pub fn names(&self, model: Model) -> Vec<(String, String)> {
         self.cases(model).map(|case| (case.name, case.shape)).collect()

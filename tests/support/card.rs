@@ -1,4 +1,4 @@
-//! Kernels launched one by one on the emulator, to hold them against the CPU.
+//! Launches single kernels on the emulator, to compare them with the CPU.
 #![allow(dead_code)] // each test file uses a part
 
 use cudarc::driver::{result, sys};
@@ -7,11 +7,11 @@ use std::ffi::{CString, c_void};
 
 use super::emulator;
 
-/// Schedules, by number and seed, and what fills new memory.
+/// The emulator's schedules (number, seed) to test, each with the byte that fills new memory.
 pub const ORDERS: [(i32, u64, u8); 5] =
     [(0, 0, 0xff), (1, 0, 0x5a), (2, 0, 0x00), (3, 1, 0xff), (3, 2, 0x11)];
 
-/// The card under one schedule, with nothing on it.
+/// An emulated GPU with one schedule and no allocations.
 pub struct Card {
     module: sys::CUmodule,
 }
@@ -25,7 +25,7 @@ impl Card {
         let sm = std::env::var("HIRED_EMULATOR_SM").unwrap_or("80".into());
         let image = format!(".version 6.0\n.target sm_{sm}\n.address_size 64\n");
         let image = CString::new(image).unwrap();
-        // SAFETY: plain calls of the driver; the image is a C string that outlives the call.
+        // SAFETY: plain driver calls; the image is a C string that outlives the call.
         let module = unsafe {
             let context = result::primary_ctx::retain(0).unwrap();
             result::ctx::set_current(context).unwrap();
@@ -34,7 +34,7 @@ impl Card {
         Self { module }
     }
 
-    /// Uninitialised memory for `count` of `T`.
+    /// Allocates uninitialised memory for `count` values of `T`.
     pub fn blank<T>(&self, count: usize) -> u64 {
         // SAFETY: a plain allocation of at least a byte.
         unsafe { result::malloc_sync((count * size_of::<T>()).max(1)).unwrap() }
@@ -58,7 +58,7 @@ impl Card {
         values
     }
 
-    /// Launches `kernel` with the struct of abi.h that it takes, and waits.
+    /// Launches `kernel` with the parameter struct of abi.h, and waits for it.
     pub fn launch<P>(&self, kernel: &str, grid: usize, block: u32, shared: usize, params: P) {
         let launch = Launch {
             file: "",
@@ -71,7 +71,7 @@ impl Card {
         self.run(&launch, (&raw const params).cast());
     }
 
-    /// Launches with a struct that lies there, and waits.
+    /// Launches with a struct at an address, and waits for it.
     pub fn run(&self, launch: &Launch, params: *const c_void) {
         let mut list = [params.cast_mut()];
         let name = CString::new(launch.kernel.as_str()).unwrap();

@@ -1,4 +1,5 @@
-//! What the tests on the emulator share: building it, starting a program on it, steering it from inside.
+//! Support for tests on the emulator: building it, starting a program on it, and controlling it from inside that
+//! program.
 #![allow(dead_code)] // each test file uses a part
 
 use cudarc::driver::sys;
@@ -6,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
 
-/// Which checks the kernels are built with.
+/// The checks with which the kernels are built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Build {
-    /// Bounds of arrays, alignment, guards around memory.
+    /// Array bounds, alignment, and guards around memory.
     Plain,
     /// AddressSanitizer and UndefinedBehaviorSanitizer.
     Asan,
@@ -20,13 +21,13 @@ pub enum Build {
 /// A built emulator.
 pub struct Emulator {
     folder: PathBuf,
-    /// Libraries that a child finds too.
+    /// A folder of libraries for child processes.
     beside: Option<PathBuf>,
     preload: Option<String>,
 }
 
 impl Emulator {
-    /// Builds what has changed. `options` are those of `tools/emulator` besides the build.
+    /// Builds the emulator, if its sources have changed. `options` are those of `tools/emulator` besides the build.
     pub fn build(build: Build, options: &[&str]) -> Emulator {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let flag = match build {
@@ -47,24 +48,24 @@ impl Emulator {
         Emulator { folder, beside: None, preload: preload.map(str::to_owned) }
     }
 
-    /// With the stand-in for cuBLAS, built if it has changed.
+    /// Adds the stand-in for cuBLAS, built if it has changed.
     pub fn with_cublas(self) -> Emulator {
         self.with_cublas_as("libcublas.so", None)
     }
 
-    /// With the stand-in under that name; `define`: built with that defined.
+    /// Adds the stand-in under the file name `name`, compiled with the macro `define`.
     pub fn with_cublas_as(mut self, name: &str, define: Option<&str>) -> Emulator {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = format!("{}{name}", define.unwrap_or_default());
         let folder = self.folder.parent().expect("a folder of builds").join(folder);
         let (source, library) = (root.join("tests/emulator/cublas.cpp"), folder.join(name));
-        // One at a time: tests of one program ask for the same.
+        // One at a time: tests of one program may request the same build.
         static BUILDING: Mutex<()> = Mutex::new(());
         let _building = BUILDING.lock();
         let changed = |path: &Path| path.metadata().and_then(|m| m.modified()).ok();
         if changed(&library) <= changed(&source) {
             std::fs::create_dir_all(&folder).expect("the target folder is writable");
-            // Another test may be loading what is there.
+            // Renamed into place, since another test may be loading the old file.
             let made = folder.join(format!("libcublas.{}", std::process::id()));
             let status = Command::new(std::env::var_os("CXX").unwrap_or("g++".into()))
                 .args(define.map(|name| format!("-D{name}")))
@@ -79,30 +80,30 @@ impl Emulator {
         self
     }
 
-    /// Where its libcuda.so is.
+    /// The folder with its libcuda.so.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Runs the ignored test `name` of this program on the emulator: the dynamic linker reads its variables only
-    /// when a process starts.
+    /// Runs the ignored test `name` of this program on the emulator, in a child process: the dynamic linker reads its
+    /// environment variables only when a process starts.
     pub fn child(&self, name: &str, environment: &[(&str, &str)]) -> Output {
         let program = std::env::current_exe().expect("this program has a path");
         let mut command = self.command(&program, environment);
         command.args(["--exact", name, "--ignored", "--nocapture", "--test-threads=1"]);
         if let Some(library) = &self.preload {
             command.env("LD_PRELOAD", library);
-            // The test program itself ends without freeing what its harness holds.
+            // The test harness itself exits without freeing its memory.
             command.env("ASAN_OPTIONS", "detect_leaks=0");
         }
         let output = command.output().expect("the child starts");
-        // A name that no test has is no failure to the harness.
+        // The harness reports success if no test has the name.
         let began = String::from_utf8_lossy(&output.stdout);
         assert!(began.contains("running 1 test\n"), "no test {name}: {began}");
         output
     }
 
-    /// A program on the emulator.
+    /// A command that runs a program on the emulator.
     pub fn command(&self, program: &Path, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(program);
         let folders = std::iter::once(&self.folder).chain(&self.beside);
@@ -113,7 +114,7 @@ impl Emulator {
     }
 }
 
-/// What is taken and counted, as tests/emulator/control.h has it.
+/// Counters of allocations and calls, as in tests/emulator/control.h.
 #[repr(C)]
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
@@ -132,26 +133,26 @@ pub struct Stats {
     pub blocks: u64,
 }
 
-/// A function that the emulator exports beside the driver's.
+/// A function that the emulator exports besides the driver's.
 ///
 /// # Safety
 /// `T` must be the function's type in tests/emulator/control.h.
 unsafe fn control<T: Copy>(name: &str) -> T {
-    // SAFETY: the library stays open; the type is the caller's word.
+    // SAFETY: the library stays open; the type is upheld by this function's own contract.
     unsafe { *sys::culib().get::<T>(name.as_bytes()).expect("the driver is the emulator") }
 }
 
 pub fn stats() -> Stats {
     let mut stats = Stats::default();
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     unsafe { control::<unsafe extern "C" fn(*mut Stats)>("emu_stats")(&mut stats) };
     stats
 }
 
-/// Fails the n-th call from now on, see control.h; "" for none.
+/// Makes a later driver call fail, see emu_fail in control.h; "" for none.
 pub fn fail(what: &str) {
     let text = std::ffi::CString::new(what).expect("no NUL");
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     let refused = unsafe {
         control::<unsafe extern "C" fn(*const std::ffi::c_char) -> i32>("emu_fail")(text.as_ptr())
     };
@@ -159,22 +160,22 @@ pub fn fail(what: &str) {
 }
 
 pub fn schedule(schedule: i32, seed: u64) {
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     unsafe { control::<unsafe extern "C" fn(i32, u64)>("emu_schedule")(schedule, seed) }
 }
 
 pub fn poison(byte: u8) {
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     unsafe { control::<unsafe extern "C" fn(u8)>("emu_poison")(byte) }
 }
 
 pub fn lazy(on: bool) {
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     unsafe { control::<unsafe extern "C" fn(i32)>("emu_lazy")(on.into()) }
 }
 
 pub fn guard(pointer: u64, bytes: usize, on: bool) {
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     unsafe {
         control::<unsafe extern "C" fn(u64, usize, i32)>("emu_guard")(pointer, bytes, on.into())
     }
@@ -182,7 +183,7 @@ pub fn guard(pointer: u64, bytes: usize, on: bool) {
 
 /// The last failure inside a kernel, or "".
 pub fn report() -> String {
-    // SAFETY: the types of control.h; the text is copied before the emulator is called again.
+    // SAFETY: the type is that of control.h; the text is copied before the emulator is called again.
     unsafe {
         let text = control::<unsafe extern "C" fn() -> *const std::ffi::c_char>("emu_report")();
         std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned()
@@ -190,6 +191,6 @@ pub fn report() -> String {
 }
 
 pub fn reset() {
-    // SAFETY: the types of control.h.
+    // SAFETY: the type is that of control.h.
     unsafe { control::<unsafe extern "C" fn()>("emu_reset")() }
 }

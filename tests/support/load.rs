@@ -1,4 +1,4 @@
-//! Clients of a scheduler: one that hears what becomes of its request, and many at once.
+//! Clients of a scheduler: one that checks the events of its request, and many clients at once.
 
 use hired::engine::{
     Answer, Engine, FinishReason, Image, Message, Request, Scheduler, SchedulerOptions, Statistics,
@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// What became of one request.
+/// A client of one request.
 pub struct Client {
     pub ticket: Ticket,
     pub updates: Receiver<Update>,
@@ -27,8 +27,8 @@ impl Client {
         self.updates.recv_timeout(Duration::from_secs(120)).expect("an update")
     }
 
-    /// The outcome; it is cancelled after so many tokens. The text and tokens that were told on the way are those of the
-    /// answer, and nothing comes after it.
+    /// Waits for the outcome, and cancels the request after `tokens` tokens. Checks that the streamed text and tokens
+    /// are those of the answer, and that no event follows it.
     pub fn outcome_until(self, tokens: usize) -> Result<Answer, Error> {
         let (mut ids, mut all, mut started) = (Vec::new(), String::new(), 0);
         if tokens == 0 {
@@ -64,7 +64,7 @@ impl Client {
     }
 }
 
-/// Numbers that look random.
+/// Pseudo-random numbers.
 pub struct Random(pub u64);
 
 impl Random {
@@ -83,7 +83,7 @@ fn picture(random: &mut Random) -> Image {
     Image::rgb8(width, height, pixels)
 }
 
-/// A request of any kind.
+/// A random request.
 pub fn request(random: &mut Random) -> Request {
     let words =
         ["What?", "How many are there?", "a b c d e f g h", "Why is it so?"][random.below(4)];
@@ -117,8 +117,8 @@ pub fn request(random: &mut Random) -> Request {
         .with_ignore_eos(random.below(2) == 0)
 }
 
-/// So many requests come at random to one engine, some of whose clients leave: each has the tokens that it has alone, and
-/// all pages are free again.
+/// Sends many requests at random times to one engine, where some clients cancel. Each answer must have the tokens of
+/// the request alone, and all pages must be free at the end.
 pub fn many_at_once(
     alone: &mut Engine,
     shared: Engine,

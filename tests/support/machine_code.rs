@@ -1,4 +1,4 @@
-//! What the compiler made, for tests: the files of the build and the instructions in them.
+//! Compiled kernels for tests: the files of this build and the instructions in them.
 #![allow(dead_code)] // each test file uses a part
 
 use sha2::{Digest, Sha256};
@@ -11,18 +11,18 @@ use std::time::{Duration, SystemTime};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
     pub address: u64,
-    /// Its name with all that is written to it by points: `LDG.E.128`.
+    /// The instruction's name with its modifiers: `LDG.E.128`.
     pub word: String,
-    /// Where it jumps to, for a branch with a fixed target.
+    /// The target of a branch, if it is fixed.
     pub target: Option<u64>,
-    /// What follows the first operand: the number of the register, and whether it is kept for the next instruction.
+    /// Registers of the operands after the first one, and whether each is kept for the next instruction (`.reuse`).
     pub sources: Vec<Option<(u32, bool)>>,
 }
 
-/// What the build made: files that end so, with their contents' path.
+/// The files of this build with this ending.
 pub fn made(ending: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("HIRED_KERNELS"));
-    // The folder keeps what earlier builds left: only sources that there are count.
+    // The folder still has results of earlier builds; only those of existing sources count.
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels");
     let mut files: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
@@ -37,7 +37,7 @@ pub fn made(ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The compiler of this build; says why there is none.
+/// The compiler of this build; prints why if there is none.
 pub fn nvcc() -> Option<(&'static Path, &'static str)> {
     let nvcc = option_env!("HIRED_NVCC").map(Path::new).zip(option_env!("HIRED_NVCC_VERSION"));
     if nvcc.is_none() {
@@ -50,7 +50,8 @@ pub fn nvcc() -> Option<(&'static Path, &'static str)> {
     nvcc
 }
 
-/// Disassembling takes seconds a file and says the same of the same bytes: kept, until nobody has asked for a week.
+/// Disassembly of a cubin. It takes seconds for each file and depends on the bytes only, so it is cached for a week
+/// after its last use.
 fn listing(nvcc: &Path, cubin: &Path) -> String {
     const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
     let hash = Sha256::new()
@@ -67,13 +68,13 @@ fn listing(nvcc: &Path, cubin: &Path) -> String {
         return text;
     }
     let text = disassembled(nvcc, cubin);
-    // Whole or not at all: other tests look for it.
+    // Renamed into place, since other tests may read it.
     let made = folder.join(format!("{hash:x}.{}", std::process::id()));
     std::fs::write(&made, &text).and_then(|()| std::fs::rename(&made, &kept)).unwrap();
     for entry in std::fs::read_dir(&folder).unwrap().flatten() {
         let age = entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
         if age.is_some_and(|age| age > WEEK) {
-            // Another test may have been faster.
+            // Another test may have removed it already.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -93,7 +94,7 @@ fn disassembled(nvcc: &Path, cubin: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Machine code of a cubin, by kernel.
+/// The instructions of a cubin, by kernel.
 pub fn read(nvcc: &Path, cubin: &Path) -> BTreeMap<String, Vec<Instruction>> {
     let mut kernels = BTreeMap::<_, Vec<_>>::new();
     let mut name = String::new();
@@ -108,7 +109,7 @@ pub fn read(nvcc: &Path, cubin: &Path) -> BTreeMap<String, Vec<Instruction>> {
     kernels
 }
 
-/// What a line like `/*0088*/  @P0 LDG.E.128 R4, [R2] ;  /* 0x… */` says.
+/// Parses a line like `/*0088*/  @P0 LDG.E.128 R4, [R2] ;  /* 0x… */`.
 pub fn instruction(line: &str) -> Option<Instruction> {
     let (address, rest) = line.trim_start().strip_prefix("/*")?.split_once("*/")?;
     let address = u64::from_str_radix(address, 16).ok()?;
@@ -128,15 +129,15 @@ pub fn instruction(line: &str) -> Option<Instruction> {
     Some(Instruction { address, word: word.to_owned(), target, sources })
 }
 
-/// The register that an operand like `-R12.reuse` is, and whether it is kept; RZ is none.
+/// The register of an operand like `-R12.reuse`, and whether it is kept; `None` for RZ.
 fn register(operand: &str) -> Option<(u32, bool)> {
     let name = operand.trim().trim_start_matches(['-', '|']).strip_prefix('R')?;
     let number = name.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some((number, name.contains(".reuse")))
 }
 
-/// FFMA that read two registers of one bank. Maxwell and Pascal have four banks, by the number of the register, and
-/// read from each once a clock; what the instruction before kept for the same operand is not read again.
+/// Number of FFMA that read two registers of one bank. Maxwell and Pascal have four banks, by register number, and read
+/// one register of each per clock. A register that the instruction before kept for the same operand is not read again.
 pub fn bank_conflicts(code: &[Instruction]) -> usize {
     let mut kept = Vec::new();
     let mut conflicts = 0;
@@ -159,7 +160,7 @@ pub fn bank_conflicts(code: &[Instruction]) -> usize {
     conflicts
 }
 
-/// The loops in which `word` (the beginning of one) occurs.
+/// The loops with an instruction whose name starts with `word`.
 pub fn loops<'a>(code: &'a [Instruction], word: &str) -> Vec<&'a [Instruction]> {
     let loops = code.iter().enumerate().filter_map(|(end, branch)| {
         let target = branch.target.filter(|target| *target <= branch.address)?;
@@ -169,13 +170,13 @@ pub fn loops<'a>(code: &'a [Instruction], word: &str) -> Vec<&'a [Instruction]> 
     loops.filter(|body| count(body, word) > 0).collect()
 }
 
-/// The loop in which `word` is most frequent.
+/// The loop with the most instructions whose name starts with `word`.
 pub fn main_loop<'a>(code: &'a [Instruction], word: &str) -> Option<&'a [Instruction]> {
     let share = |body: &&[Instruction]| count(body, word) as f64 / body.len() as f64;
     loops(code, word).into_iter().max_by(|a, b| share(a).total_cmp(&share(b)))
 }
 
-/// Instructions whose word begins so.
+/// Number of instructions whose name starts with `word`.
 pub fn count(code: &[Instruction], word: &str) -> usize {
     code.iter().filter(|instruction| instruction.word.starts_with(word)).count()
 }

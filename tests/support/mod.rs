@@ -1,11 +1,11 @@
-//! What the selection tests share: layouts, and scores from a seed.
+//! Support for the selection tests: layouts and pseudo-random scores.
 #![allow(dead_code)] // each test file uses a part
 
 use hired::image::{Layout, Packing};
 use hired::select::Geometry;
 use serde::Deserialize;
 
-/// Canvases as (rows, columns) of sub-images, in the order LLaVA-v1.6 lists them.
+/// Grids of sub-images as (rows, columns), in the order in which LLaVA-v1.6 lists their canvases.
 pub const GRIDS: [(usize, usize); 5] = [(1, 2), (2, 1), (2, 2), (3, 1), (1, 3)];
 
 /// The canvases of [`GRIDS`] for partitions of `side` pixels.
@@ -13,8 +13,8 @@ pub fn pinpoints(side: usize) -> Vec<(usize, usize)> {
     GRIDS.iter().map(|&(gh, gw)| (gh * side, gw * side)).collect()
 }
 
-/// Where transformers puts a picture: the canvas that shows most of it at the least waste, the first in the list if
-/// several do, and on it the largest size that keeps the aspect. All in f64, as there.
+/// The layout that transformers chooses for an image: the canvas that shows most of it with the least waste (the first
+/// in the list among equals), and on it the largest size that keeps the aspect ratio. Computed in f64, as there.
 pub fn layout(width: usize, height: usize, side: usize, pinpoints: &[(usize, usize)]) -> Layout {
     let (w, h) = (width as f64, height as f64);
     let mut best = (0, usize::MAX, (0, 0));
@@ -48,7 +48,7 @@ pub fn one_crop(width: usize, height: usize, side: usize) -> Layout {
     Layout { width, height, side, grid: None, fit: (side, side), packing: Packing::Canvas }
 }
 
-/// What a golden case says of its picture and of the model that sees it, in pixels; no pinpoints: no sub-images.
+/// A golden case's image and model, in pixels; without pinpoints there are no sub-images.
 #[derive(Deserialize)]
 pub struct Picture {
     width: usize,
@@ -71,7 +71,7 @@ impl Picture {
     }
 }
 
-/// Scores that are the same in every language: a 64-bit congruential generator's upper bits, squared in f32.
+/// Scores that every language can reproduce: the upper bits of a 64-bit congruential generator, squared in f32.
 pub struct Scores(pub u64);
 
 impl Scores {
@@ -79,7 +79,7 @@ impl Scores {
         self.units(count).into_iter().map(|unit| unit * unit / 64.0).collect()
     }
 
-    /// The numbers before they are squared, 0 to 1.
+    /// The numbers before they are squared, from 0 to 1.
     pub fn units(&mut self, count: usize) -> Vec<f32> {
         let mut next = || {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);

@@ -1,10 +1,10 @@
-//! Numbers from a seed, and in the formats of the device.
+//! Pseudo-random numbers, and conversions to the formats of the device.
 
 use super::card::Card;
 use half::f16;
 use hired::format::Dtype;
 
-/// Numbers in [-1, 1) from a seed.
+/// Pseudo-random numbers in [-1, 1).
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -16,7 +16,7 @@ impl Numbers {
         (0..count).map(|_| next()).collect()
     }
 
-    /// `[rows, stride]`, of which `cols` count; what lies between is NaN. Rounded to the format.
+    /// A matrix `[rows, stride]` with numbers in the first `cols` columns and NaN in the others, rounded to the format.
     pub fn matrix(&mut self, rows: usize, cols: usize, stride: usize, dtype: Dtype) -> Vec<f32> {
         let mut values = self.take(rows * stride);
         for (i, x) in values.iter_mut().enumerate() {
@@ -26,12 +26,12 @@ impl Numbers {
     }
 }
 
-/// Rounded to the format.
+/// x, rounded to the format.
 pub fn rounded(x: f32, dtype: Dtype) -> f32 {
     if dtype == Dtype::F16 { f16::from_f32(x).to_f32() } else { x }
 }
 
-/// The numbers in a format, behind `shift` others that no kernel may read.
+/// Uploads numbers in a format, after `shift` others that no kernel may read; returns the address of the first.
 pub fn upload(card: &Card, values: &[f32], dtype: Dtype, shift: usize) -> u64 {
     let all: Vec<f32> =
         std::iter::repeat_n(f32::NAN, shift).chain(values.iter().copied()).collect();
@@ -42,7 +42,7 @@ pub fn upload(card: &Card, values: &[f32], dtype: Dtype, shift: usize) -> u64 {
     at + (shift * dtype.size()) as u64
 }
 
-/// Numbers of a format from there.
+/// Downloads numbers in a format.
 pub fn download(card: &Card, at: u64, count: usize, dtype: Dtype) -> Vec<f32> {
     match dtype {
         Dtype::F32 => card.download(at, count),

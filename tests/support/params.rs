@@ -1,4 +1,4 @@
-//! Parameters of products' kernels, as kernels/abi.h has them; those of kernels without scales end before these.
+//! Parameters of the product kernels, as in kernels/abi.h. Kernels without scales take the first part of them.
 #![allow(dead_code)] // each test file uses a part
 
 #[repr(C)]

@@ -1,24 +1,25 @@
-//! Kept patches that differ from the golden ones because scores at the cut are as good as equal: no fault of a card, whose
-//! exponentials and square roots round otherwise than the host's.
+//! Near ties: a GPU may keep other patches than the golden ones where the scores at the cut are nearly equal, because
+//! its exponentials and square roots are rounded differently from the host's.
 
-/// How far apart scores at a cut may be, beside the larger, to count as equal in f32: 1024 roundings, 6e-5. Scores are sums
-/// over heads of exponentials of products; on the emulator, which differs from transformers in the order of sums alone,
-/// they were off by up to 2.5e-5 of themselves (7e-6 in the tiny models), and two of them can be off to opposite sides.
+/// The largest distance between scores at a cut, relative to the larger one, at which they count as equal in f32: 1024
+/// roundings, 6e-5. Scores are sums over heads of exponentials of products. On the emulator, which differs from
+/// transformers only in the order of sums, their relative errors were up to 2.5e-5 (7e-6 in the tiny models), and two
+/// scores can be wrong in opposite directions.
 pub const NEAR: f32 = 1024.0 / (1 << 24) as f32;
 
-/// What was seen of near ties. On the emulator none is accepted: its numbers are the same every time.
+/// Statistics of near ties. On the emulator none is accepted, since its numbers are reproducible.
 #[derive(Debug, Default)]
 pub struct Ties {
     pub accepted: bool,
     pub requests: usize,
     pub near: usize,
-    /// How far the ranking's scores were off, beside themselves.
+    /// The largest relative error of a ranking score.
     pub off: f32,
 }
 
 impl Ties {
-    /// Whether a request kept what it had to. If other patches, but by a near tie that is accepted, that is said, and the
-    /// rest of the request cannot be compared.
+    /// Whether a request kept the golden patches. An accepted near tie is printed; the rest of such a request cannot be
+    /// compared.
     pub fn is_same(&mut self, what: &str, golden: &[i64], got: &[i64], scores: &[f32]) -> bool {
         self.requests += 1;
         if golden == got {
@@ -38,13 +39,13 @@ impl Ties {
         false
     }
 
-    /// Notes how far scores are off.
+    /// Records the error of scores.
     pub fn scores_were(&mut self, got: &[f32], wanted: &[f32]) {
         let off = got.iter().zip(wanted).map(|(got, wanted)| (got - wanted).abs() / wanted.abs());
         self.off = off.fold(self.off, f32::max);
     }
 
-    /// Says how many there were. A few are chance; more are a fault.
+    /// Prints the number of near ties. A few can be chance; more are a failure.
     pub fn report(&self) {
         let Self { requests, near, off, .. } = self;
         println!(
@@ -55,8 +56,8 @@ impl Ties {
     }
 }
 
-/// Between the scores that were exchanged, beside the larger: those kept here but not there, against those there but not
-/// here. None where the numbers of kept patches differ, which no tie between scores of patches explains.
+/// The largest relative distance between the scores of patches kept only here and those kept only there. `None` if the
+/// numbers of kept patches differ, which no tie can explain.
 fn gap(golden: &[i64], got: &[i64], scores: &[f32]) -> Option<f32> {
     let only = |these: &[i64], those: &[i64]| -> Vec<f32> {
         let missing = these.iter().filter(|i| !those.contains(i));
@@ -96,7 +97,7 @@ mod tests {
         assert!(refused(false, &[0, 2], &[0, 1]).contains("near tie"));
         assert!(refused(true, &[0, 2], &[0, 3]).contains("6.0e-1"));
         assert!(refused(true, &[0, 2], &[0]).contains("not of one cut"));
-        // A tie beside a fault.
+        // A tie together with a real difference.
         assert!(refused(true, &[0, 2], &[1, 3]).contains("of the larger apart"));
     }
 
