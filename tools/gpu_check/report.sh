@@ -1,6 +1,6 @@
-# OUT/report.md of tools/gpu-check, from OUT/steps. Sourced, not run.
+# Writes OUT/report.md of tools/gpu-check from OUT/steps. Sourced, not run.
 
-# told STEP: what it printed, without the command.
+# told STEP: the step's output, without the command.
 told() { [ ! -e "$out/steps/$1.log" ] || sed 1d "$out/steps/$1.log"; }
 
 facts() {
@@ -10,12 +10,12 @@ facts() {
     say "$(uname -sr), $(nproc) processors, $(free -g | awk '/^Mem/ { print $2 }') GB, $(getconf GNU_LIBC_VERSION)"
     "$bin/hired" devices
     say "cuBLAS: ${HIRED_FOUND_CUBLAS:-none}"
-    # Which of these there are.
+    # The steps of these that have run.
     command -v compute-sanitizer ncu nsys 2>/dev/null
     true
 }
 
-# verbatim STEP: its tables and lines, where a step prints what is to be read.
+# verbatim STEP: the tables and lines of a step whose output is meant for reading.
 verbatim() {
     say "## $1"
     say
@@ -23,7 +23,7 @@ verbatim() {
     say
 }
 
-# lines STEP PATTERN: some of its lines, as they are.
+# lines STEP PATTERN: matching lines of the step's output, unchanged.
 lines() {
     told "$1" | grep -qE "$2" || return
     say "## $1"
@@ -74,7 +74,7 @@ report() {
     mv "$out/report.new" "$out/report.md"
 }
 
-# The report of what a run left, also without its card.
+# Writes the report of an earlier run, on a machine without that GPU too.
 again_report() {
     [ -e "$out/belonging" ] || die "$out holds no run"
     card_line=$(grep '"kind":"cuda"' "$out/belonging")

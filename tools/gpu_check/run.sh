@@ -1,19 +1,19 @@
-# How tools/gpu-check runs its steps: in the order of their worth, each under its limit, all of them until the time is
-# over. Sourced, not run.
+# How tools/gpu-check runs its steps: in order of importance, each with its limit, until the total time is over.
+# Sourced, not run.
 #
-# OUT/steps/NAME is the result in words, the seconds it took and the seconds it had, with tabs between; OUT/steps/NAME.log
-# the command and all its output. Without the first a step waits.
+# OUT/steps/NAME has the result in words, the seconds that the step took and the seconds that it was given, separated by
+# tabs. OUT/steps/NAME.log has the command and its whole output. A step without OUT/steps/NAME is waiting.
 
 names=()
 declare -A about=() limits=() makers=() tried=()
 
-# plan NAME ABOUT LIMIT MAKER...: a step, in the order of worth. ABOUT: seconds that it will take, as expected on an
-# H200. MAKER sets the array `command`, or `why` where the step cannot run; it is asked when the step's turn has come.
+# plan NAME ABOUT LIMIT MAKER...: registers a step; steps are planned in order of importance. ABOUT: expected seconds on
+# an H200. MAKER is called when the step's turn comes; it sets the array `command`, or `why` if the step cannot run.
 plan() {
     names+=("$1")
     about[$1]=$(($2 * patience))
     limits[$1]=$(($3 * patience))
-    # Small shapes say nothing of times.
+    # Times mean nothing with small shapes.
     [ -z "$small" ] || about[$1]=1
     makers[$1]=${*:4}
 }
@@ -25,8 +25,8 @@ wanted() { # STEP
     return 1
 }
 
-# look STEP: what became of it in `became` ("running" or "waits" where nothing did), its seconds in `spent`, those it had
-# in `had`. No process is started for it: a report looks at every step.
+# look STEP: sets `became` to the step's result ("running" or "waits" if it has none), `spent` to its seconds, and `had`
+# to the seconds it was given. It starts no process, because a report looks at every step.
 look() {
     became=waits spent='' had=0
     if [ "${current:-}" = "$1" ]; then
@@ -36,7 +36,7 @@ look() {
     fi
 }
 
-# Whether a step needs no other try: one that was cut off does, and one that found something missing.
+# Whether a step need not run again. A step that was stopped early or lacked something must.
 is_done() { # STEP
     look "$1"
     case $became in ok | failed* | stopped*) return 0 ;; esac
@@ -53,7 +53,7 @@ note() { # STEP RESULT SECONDS HAD
 # Seconds until the end.
 left() { say $((seconds == 0 ? 1000000 : seconds - SECONDS)); }
 
-# Seconds that a step is worth starting with: what it is expected to take, and more than it had in vain.
+# Seconds that must be left to start a step: its expected time, and more than it had in an earlier failed attempt.
 needs() {
     local needed=${about[$1]}
     look "$1"
@@ -72,7 +72,7 @@ step() { # NAME
     most=$(left)
     [ "$most" -lt "${limits[$name]}" ] || most=${limits[$name]}
     rm -f "$out/steps/$name"
-    # A machine that is taken away meanwhile leaves a report that says so.
+    # If the machine is taken away during the step, the report says that it was running.
     current=$name
     report
     say "$name: running, at most $most s"
@@ -88,19 +88,19 @@ step() { # NAME
         result="stopped after $most s, its limit"
         [ "$most" -ge "${limits[$name]}" ] || result="cut off after $most s, at the end of the time"
     fi
-    # A test that finds no device passes on machines that have none: that is no proof here.
+    # A test that finds no device passes on machines that have none; here that proves nothing.
     if [ $rc = 0 ] && grep -q '^skipped: ' "$log"; then result="failed: it was skipped"; fi
-    # Nor is a name that no test has.
+    # Neither does a name that matches no test.
     if [ $rc = 0 ] && grep -q '^running 0 tests' "$log"; then result="failed: there is no such test"; fi
     note "$name" "$result" $((SECONDS - start)) "$most"
 }
 
-# pass fitting | any: starts, in order, what waits: what is expected to end in time, or whatever there is.
+# pass fitting | any: starts the waiting steps in order; `fitting`: only those expected to finish in time.
 pass() {
     local name
     for name in "${names[@]}"; do
         wanted "$name" && [ -z "${tried[$name]:-}" ] && ! is_done "$name" || continue
-        # With less nothing is worth the start of its program.
+        # Too little time to start any program.
         [ "$(left)" -ge 2 ] || return
         [ "$1" = any ] || [ "$(needs "$name")" -le "$(left)" ] || continue
         tried[$name]=1
@@ -108,14 +108,14 @@ pass() {
     done
 }
 
-# What the results belong to: other programs, another card or other sizes make other results.
+# Identity of the results: other programs, another GPU or other sizes give other results.
 belonging() {
     cat "$dir/commit"
     say "$card_line"
     say "${small:-whole}"
 }
 
-# The device's line in `hired devices --json`, its name and compute capability.
+# The device's line in `hired devices --json`, and its name and compute capability.
 find_card() {
     card_line=$("$bin/hired" devices --json 2>/dev/null | grep -o '"kind":"cuda"[^}]*' | head -1)
     card_name=$(sed -n 's/.*"name":"\([^"]*\)".*/\1/p' <<<"$card_line")
@@ -130,10 +130,10 @@ find_card() {
     seconds=${seconds:-$([ "$card" = p40 ] && say 0 || say 480)}
 }
 
-# cuBLAS is optional and often lies where the loader does not look, under its full name only.
+# cuBLAS is optional, and often installed where the loader does not search, under its full name only.
 find_cublas() {
     local newest=99 found
-    # cuBLAS 13 has no code for Pascal and Volta.
+    # cuBLAS 13 does not support Pascal and Volta.
     [ "$capability" -ge 75 ] || newest=12
     found=$(find /usr/local /opt /usr/lib -name 'libcublas.so.[0-9]*' ! -path '*/stubs/*' -exec realpath {} + 2>/dev/null | sort -u |
         sed -n 's|.*/libcublas\.so\.\([0-9.]*\)$|\1\t&|p' | awk -v newest="$newest" '$1 + 0 < newest + 1' | sort -V | tail -1 | cut -f2)
@@ -167,14 +167,15 @@ run() {
     fi
     date -u '+%F %H:%M UTC' >"$out/date"
     find_cublas
-    # Tests go by the folder that they were built in; these lie elsewhere.
+    # Tests use the folder in which they were built; here the files are elsewhere.
     export HIRED_FIXTURES=$dir/tests/fixtures HIRED_REQUIRE_GPU=1 RUST_BACKTRACE=1
-    # The driver compiles PTX once for all processes and calls, not once in each: a dozen seconds each time.
+    # Lets the driver cache compiled PTX for all processes and calls. Otherwise each process compiles it for a dozen
+    # seconds.
     export CUDA_CACHE_DISABLE=0 CUDA_CACHE_MAXSIZE=2147483648 CUDA_CACHE_PATH=$scratch/hired-gpu-check/compiled
     mkdir -p "$CUDA_CACHE_PATH" || die "cannot write to $scratch: --scratch"
 
     pass fitting
-    # What was expected to take longer than there is: the expectation may be wrong.
+    # Steps that were expected to take longer than the time left: the expectation may be wrong.
     pass any
 
     report

@@ -1,9 +1,10 @@
-# What tools/gpu-check runs, in the order of its worth. Sourced, not run. A maker sets `command`, or `why` there is none.
+# The steps of tools/gpu-check, in order of importance. Sourced, not run. A maker sets `command`, or `why` there is
+# none.
 
-# Expected seconds and limits are those of an H200 with 16 processors, predicted: 8 minutes reach the first sanitizers.
+# Expected seconds and limits are predictions for an H200 with 16 processors: 8 minutes reach the first sanitizers.
 make_plan() {
     local path paths=() tool
-    # The same card runs the code of older ones.
+    # The same GPU can run the code of older architectures.
     if [ "$capability" -ge 75 ]; then paths+=(61); fi
     if [ "$capability" -ge 80 ]; then paths+=(75); fi
 
@@ -23,7 +24,7 @@ make_plan() {
     plan 7b-q4 60 200 make_integers q4
     plan 7b-cublas 30 120 make_cublas
     plan transformers 60 150 make_peers
-    # The first process of a path waits for the driver's compiler.
+    # The first process of a code path waits for the driver's compiler.
     for path in "${paths[@]}"; do
         plan "corpus-$path" 45 120 make_forced "$path" make_test ops the_card_agrees_with_the_cpu
         plan "whole-$path" 15 90 make_forced "$path" make_whole
@@ -68,7 +69,7 @@ make_forced() { # PATH MAKER...
     [ ${#command[@]} = 0 ] || command=(env "HIRED_FORCE_ARCH=$path" "${command[@]}")
 }
 
-# OPTION...: LLaVA-v1.6-vicuna-7b with random weights, made on the card, in f16 or what `dtype` of the caller says
+# OPTION...: LLaVA-v1.6-vicuna-7b with random weights made on the GPU, in f16 or in the caller's `dtype`.
 make_bench() {
     command=("$bin/hired" bench --device cuda --reps "$reps")
     if [ -n "$small" ]; then
@@ -80,28 +81,28 @@ make_bench() {
     command+=("$@")
 }
 
-# One request: whether this card gets all batches.
+# One request, to decide whether this GPU gets all batch sizes.
 make_trial() {
     local reps=1
     make_bench --budgets 20% --batch 1 --format json
 }
 
-# Seconds of the trial's request; nothing where there was none.
+# Seconds of the trial's request; empty if there was none.
 trial() {
     look 7b-trial
     [ "$became" = ok ] || return
-    # Tokens over the time of the whole answer, of which there were 100.
+    # Tokens per second over the whole answer, which had 100 tokens.
     sed -n 's/.*"throughput_with_prefill":\([0-9.]*\).*/\1/p' "$out/steps/7b-trial.log" | awk '$1 > 0 { print 100 / $1; exit }'
 }
 
 make_seven() { # OPTION...
     local batches=1,4
-    # Where a request takes more than a second, three batches at each budget take a quarter of an hour.
+    # Where a request takes more than a second, three batch sizes at each budget would take a quarter of an hour.
     [ "$(trial | awk '{ print ($1 <= 1) }')" != 1 ] || batches=1,2,4
     if [ -n "$small" ]; then
         make_bench --budgets 20% --batch 1 "$@"
     else
-        # A card of 24 GB or less has no room for some; `bench` says which, and measures the rest.
+        # A GPU with 24 GB or less has not enough memory for some; `bench` says which, and measures the others.
         make_bench --budgets full,20% --batch "$batches" "$@"
     fi
 }
@@ -134,7 +135,7 @@ make_peers() {
     fi
 }
 
-# All budgets, drawn, beside transformers where they were measured.
+# Plots all budgets, beside transformers where that was measured.
 make_drawing() {
     make_bench --gemm auto --budgets full,40%,30%,20%,10% --batch 1 --plot "$out/plot.svg"
     [ -z "$small" ] || make_bench --gemm auto --budgets full,20% --batch 1 --plot "$out/plot.svg"
@@ -157,18 +158,18 @@ make_sanitizer() { # TOOL one | sample
         why="compute-sanitizers of today do not know this card"
         return
     fi
-    # What lies in one block is one array to a tool that watches memory.
+    # A memory checker sees one allocation as one array.
     case $1 in memcheck | initcheck) checked=(env HIRED_SEPARATE_BUFFERS=1 "${checked[@]}") ;; esac
     if [ "$2" = one ]; then
         command=("${checked[@]}" "$bin/hired" run --device cuda --gemm own --dtype f16 --model "$dir/tests/fixtures/models/next-odd"
             --image "$dir/tests/fixtures/images/square-96x96.png" --prompt "What is it?" --budget 20% --max-new-tokens 3 --json)
     else
-        # Some thousand cases in all; each takes a hundred times as long as without.
+        # Some thousand cases in all, each of which takes a hundred times as long as without the checker.
         command=(env HIRED_EVERY=31 "${checked[@]}" "$bin/ops" --exact child_sample --ignored --nocapture)
     fi
 }
 
-# What the files' way to the card takes is in `load`; of two images the second finds all kernels loaded.
+# `load` contains the time to copy the files to the GPU. With two images, the second finds all kernels loaded.
 make_files() {
     local model=$scratch/hired-gpu-check/synth-7b image=$dir/tests/fixtures/images/square-96x96.png free
     if [ -n "$small" ]; then
@@ -180,7 +181,7 @@ make_files() {
         why="16 GB are needed in $scratch, there are ${free:-0}: --scratch"
         return
     fi
-    # What was written halfway is written anew.
+    # A file that was only partly written is written again.
     command=(bash -c '[ -e "$2.done" ] || { rm -rf "$2" && "$1" synth --preset llava-v1.6-vicuna-7b --out "$2" && touch "$2.done"; } &&
         "$1" run --device cuda --dtype f16 --model "$2" --prompt "What is shown in this image?" --budget 20% --json \
             --image "$3" --image "$3"' files "$bin/hired" "$model" "$image")
