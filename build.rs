@@ -148,12 +148,12 @@ fn compile(out: &Path) -> Result<Vec<Job>, String> {
 }
 
 fn ask(nvcc: &Path, question: &str) -> Result<String, String> {
-    let asked = || format!("{} {question}", nvcc.display());
+    let command = || format!("{} {question}", nvcc.display());
     let output =
-        Command::new(nvcc).arg(question).output().map_err(|e| format!("{}: {e}", asked()))?;
+        Command::new(nvcc).arg(question).output().map_err(|e| format!("{}: {e}", command()))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{} failed: {}", asked(), words.trim()));
+        return Err(format!("{} failed: {}", command(), words.trim()));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

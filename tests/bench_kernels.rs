@@ -22,21 +22,21 @@ use std::collections::BTreeMap;
 #[test]
 #[ignore = "child"]
 fn child_small() {
-    for asked in ALL {
-        run::run(asked).unwrap();
+    for settings in ALL {
+        run::run(settings).unwrap();
     }
 }
 
-const fn asked(dtype: Dtype, scheme: Option<Scheme>) -> run::Asked {
-    run::Asked { dtype, scheme, small: true }
+const fn settings(dtype: Dtype, scheme: Option<Scheme>) -> run::Settings {
+    run::Settings { dtype, scheme, small: true }
 }
 
 /// What has a table.
-const ALL: [run::Asked; 4] = [
-    asked(Dtype::F16, None),
-    asked(Dtype::F32, None),
-    asked(Dtype::F16, Some(Scheme::Q8)),
-    asked(Dtype::F16, Some(Scheme::Q4 { group: 32 })),
+const ALL: [run::Settings; 4] = [
+    settings(Dtype::F16, None),
+    settings(Dtype::F32, None),
+    settings(Dtype::F16, Some(Scheme::Q8)),
+    settings(Dtype::F16, Some(Scheme::Q4 { group: 32 })),
 ];
 
 #[test]
@@ -50,8 +50,8 @@ fn every_operation_has_a_line() {
         // Each begins with a line that names the GPU and the formats.
         let tables: Vec<&str> = told.split(", weights in ").skip(1).collect();
         assert_eq!(tables.len(), ALL.len(), "{told}");
-        for (asked, table) in ALL.iter().zip(tables) {
-            let names = asked.names(cases::SMALL);
+        for (settings, table) in ALL.iter().zip(tables) {
+            let names = settings.names(cases::SMALL);
             assert!(names.len() >= 20, "{names:?}");
             for (name, shape) in names {
                 let line = format!("| {name} | {shape} | ");
@@ -59,7 +59,7 @@ fn every_operation_has_a_line() {
                 assert!(found.count() >= 1, "no line of {name} {shape} on {sm}\n{table}");
             }
             // Integers are multiplied as such.
-            if let Some(scheme) = asked.scheme {
+            if let Some(scheme) = settings.scheme {
                 let format = if scheme == Scheme::Q8 { "_q8_f16`" } else { "_q4_f16`" };
                 let lines = table
                     .lines()

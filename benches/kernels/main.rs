@@ -44,7 +44,7 @@ fn main() -> std::process::ExitCode {
         eprintln!("skipped: no CUDA device ({error})");
         return u8::from(required).into();
     }
-    match run::run(run::Asked { dtype, scheme, small }) {
+    match run::run(run::Settings { dtype, scheme, small }) {
         Ok(()) => 0.into(),
         Err(error) => {
             eprintln!("{error}");

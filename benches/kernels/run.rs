@@ -18,7 +18,7 @@ use std::time::Duration;
 
 /// The options of a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked {
+pub struct Settings {
     pub dtype: Dtype,
     /// Quantize the weights to this format, and time the products only.
     pub scheme: Option<Scheme>,
@@ -88,8 +88,8 @@ fn costs(counter: &Counter) -> BTreeMap<Kind, Cost> {
 ///
 /// # Errors
 /// When there is no device, or it fails.
-pub fn run(asked: Asked) -> Result<()> {
-    let Asked { dtype, scheme, small } = asked;
+pub fn run(settings: Settings) -> Result<()> {
+    let Settings { dtype, scheme, small } = settings;
     let open =
         |gemm| Cuda::open(Options { ordinal: None, formats: dtype.into(), graphs: false, gemm });
     let data =
@@ -120,7 +120,7 @@ pub fn run(asked: Asked) -> Result<()> {
         "| operation | shape | kernels | µs | floor µs | GB/s | TFLOP/s | share | cuBLAS µs |"
     );
     println!("|---|---|---|---:|---:|---:|---:|---:|---:|");
-    for case in asked.cases(model) {
+    for case in settings.cases(model) {
         let measured = own.measure(&case)?;
         let (cost, timing) = (measured.cost(), &measured.timing);
         let time = timing.median();
@@ -211,7 +211,7 @@ fn rate(amount: u64, time: Duration, unit: f64, digits: usize) -> String {
     }
 }
 
-impl Asked {
+impl Settings {
     /// The cases to measure, in the order of the table.
     fn cases(&self, model: Model) -> impl Iterator<Item = Case> + use<> {
         let integers = self.scheme.is_some();

@@ -56,7 +56,7 @@ impl Footprint {
     pub(super) fn weights(self, stored: Format) -> Format {
         match self {
             Self::Cpu { .. } => stored,
-            Self::Cuda { formats, .. } => scratch::held(formats.weights, stored),
+            Self::Cuda { formats, .. } => scratch::device_format(formats.weights, stored),
         }
     }
 
@@ -79,9 +79,12 @@ impl Footprint {
     ) -> usize {
         match self {
             Self::Cpu { .. } => cpu::weight_bytes(rows, cols, stored, storage, aligned),
-            Self::Cuda { formats, .. } => {
-                scratch::weight(scratch::held(formats.weights, stored), rows, cols, storage)
-            }
+            Self::Cuda { formats, .. } => scratch::weight(
+                scratch::device_format(formats.weights, stored),
+                rows,
+                cols,
+                storage,
+            ),
         }
     }
 

@@ -26,16 +26,16 @@ impl Ties {
             return true;
         }
         let gap = gap(golden, got, scores);
-        let told = match gap {
+        let difference = match gap {
             Some(gap) => format!("{gap:.1e} of the larger apart, {NEAR:.1e} is a near tie"),
             None => "not of one cut".into(),
         };
         assert!(
             self.accepted && gap.is_some_and(|gap| gap <= NEAR),
-            "{what}: kept {got:?}, not {golden:?}: scores {told}"
+            "{what}: kept {got:?}, not {golden:?}: scores {difference}"
         );
         self.near += 1;
-        println!("near tie: {what}: other patches kept, scores {told}; tokens not compared");
+        println!("near tie: {what}: other patches kept, scores {difference}; tokens not compared");
         false
     }
 

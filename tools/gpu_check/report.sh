@@ -1,7 +1,7 @@
 # Writes OUT/report.md of tools/gpu-check from OUT/steps. Sourced, not run.
 
-# told STEP: the step's output, without the command.
-told() { [ ! -e "$out/steps/$1.log" ] || sed 1d "$out/steps/$1.log"; }
+# output_of STEP: the step's output, without the command.
+output_of() { [ ! -e "$out/steps/$1.log" ] || sed 1d "$out/steps/$1.log"; }
 
 facts() {
     command -v nvidia-smi >/dev/null || say "no nvidia-smi"
@@ -19,16 +19,16 @@ facts() {
 verbatim() {
     say "## $1"
     say
-    told "$1"
+    output_of "$1"
     say
 }
 
 # lines STEP PATTERN: matching lines of the step's output, unchanged.
 lines() {
-    told "$1" | grep -qE "$2" || return
+    output_of "$1" | grep -qE "$2" || return
     say "## $1"
     say
-    told "$1" | grep -E "$2" | sed 's/^test [a-z_]* \.\.\. //' | head -150 | sed 's/^/    /'
+    output_of "$1" | grep -E "$2" | sed 's/^test [a-z_]* \.\.\. //' | head -150 | sed 's/^/    /'
     say
 }
 
@@ -40,7 +40,7 @@ report() {
         say "commit $(sed -n 1p "$dir/commit") of $(sed -n 2p "$dir/commit"), run $(cat "$out/date")$([ -z "$small" ] ||
             say ', small shapes: times mean nothing')"
         say
-        told facts | sed 's/^/    /'
+        output_of facts | sed 's/^/    /'
         say
         say "| step | result | s |"
         say "|---|---|---:|"
@@ -55,7 +55,7 @@ report() {
             failed* | stopped* | cut*)
                 say "## the end of $name"
                 say
-                told "$name" | tail -40 | cut -c1-400 | sed 's/^/    /'
+                output_of "$name" | tail -40 | cut -c1-400 | sed 's/^/    /'
                 say
                 ;;
             ok)

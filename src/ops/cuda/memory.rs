@@ -307,7 +307,7 @@ impl Cuda {
         storage: Storage,
     ) -> Result<Weight> {
         let (rows, cols) = extent(shape);
-        let format = scratch::held(self.options.formats.weights, stored);
+        let format = scratch::device_format(self.options.formats.weights, stored);
         let bytes = scratch::weight(format, rows, cols, storage);
         let (format, rows, cols, stride) = match storage {
             Storage::Matrix => (format, rows, cols, format.stride(cols)),

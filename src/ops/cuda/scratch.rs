@@ -14,7 +14,7 @@ const WORD: usize = size_of::<u32>();
 
 /// The format of a matrix of weights on the device, where floating-point weights are held in `dense`. Integers keep
 /// their stored format.
-pub fn held(dense: Format, stored: Format) -> Format {
+pub fn device_format(dense: Format, stored: Format) -> Format {
     if stored.is_integer() { stored } else { dense }
 }
 

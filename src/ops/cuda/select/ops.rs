@@ -115,8 +115,8 @@ impl SelectionOps for Cuda {
         } else {
             let seen = seen(&evidence);
             let scratch = Scratch::of(&selecting, seen.widths());
-            let room = scratch.as_ref().map(|parts| self.region(parts.bytes())).transpose()?;
-            let (_room, room) = room.map_or((None, 0), |(place, at)| (Some(place), at));
+            let tables = scratch.as_ref().map(|parts| self.region(parts.bytes())).transpose()?;
+            let (_region, tables) = tables.map_or((None, 0), |(place, at)| (Some(place), at));
             // SAFETY: the regions hold the flags, the allocation and the tables; the launches' arrays are parts of
             // them.
             unsafe {
@@ -125,9 +125,9 @@ impl SelectionOps for Cuda {
                     self.queue.upload(at(&layout.allocation), &words)?;
                 }
                 if let Some(parts) = &scratch {
-                    self.queue.upload(room, &parts.tables(plan))?;
+                    self.queue.upload(tables, &parts.tables(plan))?;
                 }
-                for (launch, params) in selecting.launches(block, room, &seen, self.processors) {
+                for (launch, params) in selecting.launches(block, tables, &seen, self.processors) {
                     params.launch(&self.queue, &launch)?;
                 }
             }
