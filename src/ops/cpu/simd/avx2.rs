@@ -1,7 +1,7 @@
 //! The loops in AVX2 with fused multiply-add and conversions of f16: eight numbers a register.
 
 use super::exp::{LEAST, LN2, LN2_REST, LOG2_E, MOST, POWERS};
-use super::{LANES, SUMS, ask_ahead, fold, padded};
+use super::{LANES, READS, SUMS, ask_ahead, fold, padded};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -282,4 +282,24 @@ pub fn multiply_adds(at_least: usize) -> usize {
     }
     std::hint::black_box(sums.map(|sum| numbers(sum)));
     rounds * BUSY * WIDTH
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+pub fn xor(words: &[u64]) -> u64 {
+    const WORDS: usize = 4;
+    let mut all = [_mm256_setzero_si256(); READS];
+    let rounds = words.chunks_exact(READS * WORDS);
+    let rest = rounds.remainder();
+    for round in rounds {
+        for (all, words) in all.iter_mut().zip(round.chunks_exact(WORDS)) {
+            // SAFETY: four words fill a register.
+            *all = _mm256_xor_si256(*all, unsafe { _mm256_loadu_si256(words.as_ptr().cast()) });
+        }
+    }
+    let mut words = [0; READS * WORDS];
+    for (words, all) in words.chunks_exact_mut(WORDS).zip(all) {
+        // SAFETY: as above.
+        unsafe { _mm256_storeu_si256(words.as_mut_ptr().cast(), all) };
+    }
+    words.iter().chain(rest).fold(0, |all, word| all ^ word)
 }

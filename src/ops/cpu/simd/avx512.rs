@@ -3,7 +3,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::exp::{LEAST, LN2, LN2_REST, LOG2_E, MOST, POWERS};
-use super::{LANES, ROWS, STORED_ROWS, SUMS, ask_ahead, fold, padded};
+use super::{LANES, READS, ROWS, STORED_ROWS, SUMS, ask_ahead, fold, padded};
 use half::{bf16, f16};
 use std::arch::x86_64::*;
 
@@ -298,4 +298,24 @@ pub fn multiply_adds(at_least: usize) -> usize {
     }
     std::hint::black_box(sums.map(|sum| numbers(sum)));
     rounds * BUSY * WIDTH
+}
+
+#[target_feature(enable = "avx512f")]
+pub fn xor(words: &[u64]) -> u64 {
+    const WORDS: usize = 8;
+    let mut all = [_mm512_setzero_si512(); READS];
+    let rounds = words.chunks_exact(READS * WORDS);
+    let rest = rounds.remainder();
+    for round in rounds {
+        for (all, words) in all.iter_mut().zip(round.chunks_exact(WORDS)) {
+            // SAFETY: eight words fill a register.
+            *all = _mm512_xor_si512(*all, unsafe { _mm512_loadu_si512(words.as_ptr().cast()) });
+        }
+    }
+    let mut words = [0; READS * WORDS];
+    for (words, all) in words.chunks_exact_mut(WORDS).zip(all) {
+        // SAFETY: as above.
+        unsafe { _mm512_storeu_si512(words.as_mut_ptr().cast(), all) };
+    }
+    words.iter().chain(rest).fold(0, |all, word| all ^ word)
 }

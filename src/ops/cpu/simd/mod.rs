@@ -30,6 +30,10 @@ const SUMS: usize = 16;
 #[cfg(target_arch = "x86_64")]
 const ROWS: usize = 4;
 
+/// Registers that [`Isa::xor`] reads into in turn.
+#[cfg(target_arch = "x86_64")]
+const READS: usize = 8;
+
 /// Stored rows that are multiplied with one row of activations at a time. They share its loads, which matters where it is
 /// longer than the level-1 cache: in f32 it has twice the bytes of an f16 row, and every stored row would read it again.
 #[cfg(target_arch = "x86_64")]
@@ -145,6 +149,11 @@ impl Isa {
     /// Runs at least `at_least` multiply-adds in registers, and returns how many it ran.
     pub fn multiply_adds(self, at_least: usize) -> usize {
         on!(self, multiply_adds(at_least))
+    }
+
+    /// Xors the words, with as many independent loads as keep the memory busy: a measurement of reading.
+    pub fn xor(self, words: &[u64]) -> u64 {
+        on!(self, xor(words))
     }
 }
 

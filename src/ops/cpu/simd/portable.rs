@@ -104,3 +104,7 @@ pub fn multiply_adds(at_least: usize) -> usize {
     std::hint::black_box(sums);
     rounds * LANES
 }
+
+pub fn xor(words: &[u64]) -> u64 {
+    words.iter().fold(0, |all, word| all ^ word)
+}

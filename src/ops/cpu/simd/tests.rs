@@ -247,3 +247,15 @@ fn multiply_adds_are_as_many_as_asked_for() {
         assert!((1000..2000).contains(&isa.multiply_adds(1000)), "{isa:?}");
     }
 }
+
+#[test]
+fn every_word_is_read_once() {
+    for len in [0, 1, 31, 64, 200] {
+        let words: Vec<u64> =
+            (0..len).map(|i: u64| i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+        let wanted = words.iter().fold(0, |all, word| all ^ word);
+        for isa in Isa::all() {
+            assert_eq!(isa.xor(&words), wanted, "{isa:?}, {len} words");
+        }
+    }
+}
