@@ -78,6 +78,16 @@ def extra_body(address):
     equal(reply.model_extra["hired"]["visual"]["kept"], 320)
 
 
+def two_images(address):
+    first, second = about("and", "grid-2x2.png")[0]["content"], about(SIGN, "grid-1x2.png")[0]["content"]
+    create = client(address).chat.completions.create
+    reply = create(model="model", messages=[{"role": "user", "content": first + second}], max_tokens=4)
+    visuals = reply.model_extra["hired"]["visuals"]
+    equal(len(visuals), 2)
+    equal(reply.usage.prompt_tokens_details.image_tokens, sum(visual["kept"] for visual in visuals))
+    assert reply.choices[0].message.content
+
+
 def streamed_answer(address):
     create = client(address).chat.completions.create
     chunks = list(create(model="model", messages=about(SIGN), max_tokens=8, stream=True))
@@ -192,7 +202,7 @@ def time_out(address):
 
 
 OF_DEMO = [
-    whole_answer, extra_body, streamed_answer, text_completion, model_list, errors, several_at_once, metrics_text, page,
+    whole_answer, extra_body, two_images, streamed_answer, text_completion, model_list, errors, several_at_once, metrics_text, page,
 ]
 OF_ENDLESS = [closed_stream, time_out]
 
