@@ -1,7 +1,9 @@
-// Sums with factors; bias and activation where the matrix product could not take them along (a library's product).
+// Element-wise kernels on rows of activations: bias and activation after a library's matrix product, which has no
+// epilogue; the SwiGLU product; and a scaled residual. Limited by memory. Host side: src/ops/cuda/matmul/elements.rs
+// and rows/ops.rs.
 #include "activation.cuh"
 
-// x = f(x + bias), in place, N columns at a time.
+// bias_activation: x = f(x + bias), in place; N columns at a time.
 template <typename T, int N>
 __device__ void bias_activation(const ActivationParams& p)
 {
@@ -17,7 +19,7 @@ __device__ void bias_activation(const ActivationParams& p)
     }
 }
 
-// sum += factors * x, N columns at a time.
+// scaled_add: sum += factors * x, row by row; N columns at a time.
 template <typename T, int N>
 __device__ void scaled_add(const ScaledAddParams& p)
 {
@@ -34,7 +36,7 @@ __device__ void scaled_add(const ScaledAddParams& p)
     }
 }
 
-// out = silu(gate) * up, N numbers at a time.
+// silu_mul: out = silu(gate) * up; N numbers at a time.
 template <typename T, int N>
 __device__ void silu_mul(const SiluMulParams& p)
 {

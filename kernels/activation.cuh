@@ -1,10 +1,10 @@
-// The functions between layers, in fp32. Epilogues of matrix products use them too.
+// The activation functions, in fp32, for activation.cu and the epilogues of matrix products.
 #pragma once
 
 #include "prelude.cuh"
 
-// x over 1 or more, to 2 units in the last place. The exact division is a call, which costs registers; this
-// one gives 0 where the divisor passes 2^126, and there the quotient is nothing beside any other number.
+// x / divisor for divisors of at least 1, to 2 units in the last place. An exact division is a function call, which
+// costs registers. This one gives 0 for divisors beyond 2^126, where the quotient is negligible.
 __device__ inline float over(float x, float divisor)
 {
     return __fdividef(x, divisor);
@@ -15,8 +15,8 @@ __device__ inline float silu(float x)
     return over(x, 1.0f + expf(-x));
 }
 
-// x = f(x) for f of `activation`, one of HIRED_IDENTITY … HIRED_GELU_TANH: the same for all threads, so no warp is
-// divided.
+// x = f(x) for f of `activation`, one of HIRED_IDENTITY … HIRED_GELU_TANH. It is the same for all threads, so no warp
+// diverges.
 template <int N>
 __device__ inline void activate(uint32_t activation, float (&x)[N])
 {
@@ -34,7 +34,8 @@ __device__ inline void activate(uint32_t activation, float (&x)[N])
         for (int i = 0; i < N; i++) x[i] = silu(x[i]);
         break;
     case HIRED_GELU_TANH:
-        // 1 + tanh(u) = 2 / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3): without what cancels where tanh is near -1.
+        // 1 + tanh(u) = 2 / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3): avoids the cancellation where tanh is
+        // near -1.
 #pragma unroll
         for (int i = 0; i < N; i++) {
             const float twice = -1.59576912160573f * (x[i] + 0.044715f * x[i] * x[i] * x[i]);

@@ -1,13 +1,14 @@
-// What the attention kernels share: where queries, keys and values lie, and the exponential.
+// Shared code of the attention kernels: access to queries, keys and values, and the exponential.
 //
-// Scores stay in registers and shared memory. Each tile of keys updates a row's greatest score, sum of weights
-// and mixed values, which are rescaled when a greater score comes (Milakov and Gimelshein 2018; Dao 2022).
+// Scores stay in registers and shared memory. For each row, a tile of keys updates the maximum of the scores, the sum
+// of the weights and the weighted values, which are rescaled when the maximum rises (Milakov and Gimelshein 2018; Dao
+// 2022).
 #pragma once
 
 #include "prelude.cuh"
 
-// A score s has the weight power(s * unit(scale) - greatest): e to the scaled score's distance from the
-// greatest. f32 takes expf, the CPU's to a unit in the last place; f16 a power of two, one instruction.
+// A score s has the weight power(s * unit(scale) - maximum): the exponential of the scaled score's distance from the
+// maximum. f32 uses expf, which equals the CPU's to a unit in the last place; f16 uses a power of two, one instruction.
 template <typename T>
 struct Weight;
 
@@ -35,14 +36,14 @@ struct Weight<Half> {
     }
 };
 
-// One head's queries of a block, from the block's first row on.
+// One head's queries of a block, starting with the block's first row.
 template <typename T>
 struct Queries {
     const T* q;
     T* out;
     uint32_t q_stride;
     uint32_t out_stride;
-    uint32_t rows; // as many as there are, perhaps more than the block takes
+    uint32_t rows; // all remaining rows, which may be more than the block computes
     uint32_t head_dim;
 
     __device__ const T* row(uint32_t i) const
@@ -55,7 +56,7 @@ struct Queries {
     }
 };
 
-// One head's keys and values of a partition: every query sees all of them.
+// One head's keys and values of a partition. Every query sees all of them.
 template <typename T>
 struct DenseKeys {
     const T* keys;
@@ -63,19 +64,19 @@ struct DenseKeys {
     uint32_t stride;
     uint32_t count;
 
-    // Of key or value i, from the first.
+    // Offset of key or value i from the first.
     __device__ size_t offset(uint32_t i) const
     {
         return i * static_cast<size_t>(stride);
     }
-    // Keys that row i of the block sees, at least one.
+    // Number of keys that row i of the block sees, at least one.
     __device__ uint32_t seen_by(uint32_t) const
     {
         return count;
     }
 };
 
-// One head's keys and values in the pages of a sequence: a query sees those up to its own.
+// One head's keys and values in the pages of a sequence. A query sees those up to its own.
 template <typename T>
 struct PagedKeys {
     const T* keys;
@@ -83,7 +84,7 @@ struct PagedKeys {
     const uint32_t* pages;
     uint32_t page_stride; // numbers of a page: keys and values of all heads
     uint32_t head_dim;
-    uint32_t slot; // of the own key of the block's first row
+    uint32_t slot; // slot of the first row's own key
 
     // PRECOND: cache is one layer; kv_head is one of kv_heads.
     __device__ PagedKeys(const void* cache, const uint32_t* pages, uint32_t kv_heads, uint32_t kv_head,

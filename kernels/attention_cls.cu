@@ -1,5 +1,7 @@
-// What each patch means to the class token, or to another query that stands for a partition: its attention, softmax over
-// all keys of the partition, head by head. The kernels that read scores sum them (scores.cuh).
+// Attention of a partition's class token (or of another query that represents the partition) to its patches: for each
+// head, exp(scale * q . k - max) over all keys of the partition, and the sum of that. The kernels that read scores
+// divide and reduce the heads (scores.cuh). Launched by AttentionOps::cls_scores with a block for each head of each
+// partition; limited by reading the keys once.
 #include "query.cuh"
 
 // One head of one partition.

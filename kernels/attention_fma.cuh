@@ -1,20 +1,20 @@
-// Attention of a block of queries by fp32 FMA: every card's in f32, and in f16 that of cards without mma and of
-// shapes that mma does not take.
+// Attention of a block of queries by fp32 FMA: for f32 on every GPU, and for f16 on GPUs without mma and for shapes
+// that the mma kernels do not support.
 //
-// 128 threads in 8 groups of 16. Thread c of group r has the queries 4r to 4r + 3 of each 32, the keys 4c to 4c + 3
-// of a tile of 64, and the columns 4c to 4c + 3 of each 64. Keys and values come through shared memory in chunks of
-// 2048 numbers, widened to fp32 on the way in: on Pascal a conversion costs as much as several FMA. The next chunk is
-// under way to registers while one is computed with.
+// 128 threads in 8 groups of 16. Thread c of group r has queries 4r to 4r + 3 of every 32, keys 4c to 4c + 3 of a tile
+// of 64, and columns 4c to 4c + 3 of every 64. Keys and values pass through shared memory in chunks of 2048 numbers,
+// widened to fp32 on the way in, because on Pascal a conversion costs as much as several FMA. While one chunk is used,
+// the next is loaded to registers.
 //
-// Queries and keys lie in shared memory by columns, so both products are sums of outer products: a thread reads a few
-// numbers of a column and of a row and multiplies each with each. As sums along rows, the factors of an FFMA would be
-// the same number of two loads of 16 bytes, which the compiler puts into registers of one bank: Pascal reads them one
-// after the other.
+// Queries and keys are stored in shared memory by columns, so that both products are sums of outer products: a thread
+// reads a few numbers of a column and of a row and multiplies all pairs. For dot products along rows, both factors of
+// an FFMA would have the same place in two loads of 16 bytes. The compiler puts those into registers of one bank, which
+// Pascal reads one after the other.
 #pragma once
 
 #include "attention.cuh"
 
-// N numbers as they lie in memory.
+// N numbers in their stored format.
 template <typename T, int N>
 struct Raw {
     static_assert(N == LANES<T>, "16 bytes or one number");
@@ -53,19 +53,19 @@ struct Raw<T, 1> {
     }
 };
 
-// D: columns that there is room for, 64 or 128. N: numbers of a load.
+// D: the most columns, 64 or 128. N: numbers of a load.
 template <typename T, int D, int N>
 struct FmaTile {
     static constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
     static constexpr uint32_t GROUP = 16;
     static constexpr uint32_t GROUPS = THREADS / GROUP;
     static constexpr uint32_t ROWS = D == 64 ? 64 : 32;
-    // That fit the 96 KB of shared memory that an SM of Pascal has.
+    // Blocks that fit into the 96 KB of shared memory of a Pascal multiprocessor.
     static constexpr int BLOCKS = D == 64 ? 2 : 3;
     static constexpr uint32_t KEYS = 64;
     static constexpr uint32_t CHUNK = 2048;
-    static constexpr uint32_t CHUNK_COLUMNS = CHUNK / KEYS; // of keys
-    static constexpr uint32_t CHUNK_VALUES = CHUNK / D;     // whole values
+    static constexpr uint32_t CHUNK_COLUMNS = CHUNK / KEYS; // columns of keys in a chunk
+    static constexpr uint32_t CHUNK_VALUES = CHUNK / D;     // whole values in a chunk
     static constexpr int M = ROWS / GROUPS;
     static constexpr int C = D / GROUP;
     static constexpr int LOADS = CHUNK / THREADS / N;
@@ -76,9 +76,9 @@ struct FmaTile {
         float chunk[CHUNK];          // of keys [column][key], or of values [key][column]
     };
 
-    // A warp brings PARTS neighbouring loads of each of WARP / PARTS neighbouring rows.
+    // A warp makes PARTS neighbouring loads of each of WARP / PARTS neighbouring rows.
     static constexpr uint32_t PARTS = N == 8 ? 4 : 8;
-    // Of a thread's load `at` of all loads of so many rows.
+    // The row of load `at`, when all threads load this many rows.
     static constexpr __device__ uint32_t row_of(uint32_t at, uint32_t rows)
     {
         return at / PARTS % rows;
@@ -87,13 +87,13 @@ struct FmaTile {
     {
         return (at / (PARTS * rows) * PARTS + at % PARTS) * N;
     }
-    // What the rows of a column are XORed with where they lie by columns: the numbers that a warp stores at once then
-    // have banks of their own, and four rows stay together.
+    // The rows of a column are XORed with this in arrays stored by columns. The numbers that a warp stores at a time
+    // are then in different banks, and four neighbouring rows stay together.
     static constexpr __device__ uint32_t turn(uint32_t column)
     {
         return column / N % PARTS * (WARP / PARTS);
     }
-    // Whether the numbers of a warp's loads go to banks of their own.
+    // Whether the numbers that a warp stores at a time are in different banks.
     static constexpr __device__ bool are_stores_apart(uint32_t rows)
     {
         for (uint32_t first = 0; first < THREADS; first += WARP) {
@@ -112,18 +112,18 @@ struct FmaTile {
 #pragma unroll
         for (int e = 0; e < N; e++) to[(column + e) * rows + (row ^ turn(column))] = x[e];
     }
-    // Query i of a group's thread.
+    // The i-th query of a thread in a group.
     static __device__ uint32_t query(uint32_t group, int i)
     {
         return i / 4 * 32 + group * 4 + i % 4;
     }
-    // Where the weights of a group's queries lie for `key`: both groups of a warp read at once, from other banks.
+    // Index of the weights of a group's queries for `key`. Both groups of a warp read at a time, from different banks.
     static __device__ uint32_t weight(uint32_t group, uint32_t key)
     {
         return key ^ group % 2 * 16;
     }
 
-    // A chunk on its way: 16 numbers a thread.
+    // A chunk in registers, before it is stored: 16 numbers of each thread.
     struct Chunk {
         Raw<T, N> raw[LOADS];
 
@@ -166,7 +166,7 @@ struct FmaTile {
     };
 };
 
-// Four numbers of shared memory.
+// Loads four numbers from shared memory.
 __device__ inline void load4(const float* from, float (&to)[4])
 {
     load(from, to);
@@ -204,7 +204,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
         float score[M][4] = {};
 #pragma unroll 1
         for (uint32_t column = 0; column < head_dim; column += Tile::CHUNK_COLUMNS) {
-            __syncthreads(); // the chunk before is done with
+            __syncthreads(); // all threads have finished with the chunk before
             next.store_keys(shared.chunk);
             __syncthreads();
             if (column + Tile::CHUNK_COLUMNS < head_dim)
@@ -238,7 +238,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
             }
 #pragma unroll
             for (int step = Tile::GROUP / 2; step > 0; step /= 2) top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, step));
-            // Key 0 is seen by every row, so this is finite from the first tile on.
+            // Every row sees key 0, so this is finite from the first tile on.
             const float now = fmaxf(greatest[i], top * unit);
             const float correction = Weight<T>::power(greatest[i] - now);
             greatest[i] = now;
@@ -252,7 +252,7 @@ __device__ void attend_fma(const Queries<T>& queries, const Keys& keys, float sc
 #pragma unroll
             for (int c = 0; c < C; c++) out[i][c] *= correction;
         }
-        // A row's weights are read by the 16 threads that wrote them; the barriers below order that too.
+        // A row's weights are read by the 16 threads that wrote them; the barriers below order these accesses too.
 
 #pragma unroll 1
         for (uint32_t done = 0; done < Tile::KEYS; done += Tile::CHUNK_VALUES) {

@@ -1,4 +1,6 @@
-// What the last row of a prompt attends to in one layer, head by head; retain.cu sums the heads.
+// Attention of a prompt's last row in one layer, for FastV: for each head, exp(scale * q . k - max) over all keys, and
+// the sum of that; retain.cu divides and adds the heads. Launched by FastvOps::retain with a block for each head;
+// limited by reading the keys once.
 #include "attention.cuh"
 #include "query.cuh"
 

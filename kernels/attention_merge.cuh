@@ -1,5 +1,5 @@
-// How the splits of a decode step become one row: by the last block of a key head that leaves its split, in the order of
-// the splits. attention_decode.cu makes them.
+// Merges the splits of a decode step's attention (attention_decode.cu) into one row. The last block of a key/value head
+// to finish does it, in the order of the splits.
 #pragma once
 
 #include "attention.cuh"
@@ -8,23 +8,23 @@ constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
 constexpr uint32_t WARPS = THREADS / WARP;
 static_assert(HIRED_HEAD_DIM <= HIRED_ATTENTION_THREADS, "a thread for each number of a head");
 
-// What a block sees: a split of the keys of one head of one sequence.
+// A block's place: a split of the keys of one key/value head of one sequence.
 struct Place {
     uint32_t sequence;
     uint32_t kv_head;
     uint32_t split;
-    uint32_t splits; // that have keys, the row's own in the last
-    uint32_t group;  // heads of queries to the head of keys
-    uint32_t parts;  // blocks of a split
+    uint32_t splits; // splits that have keys; the last one has the row's own
+    uint32_t group;  // query heads of a key/value head
+    uint32_t parts;  // blocks that share a split
 
-    // Of a head's results of a split, in the scratch.
+    // Index of a head's results for a split in the scratch.
     __device__ size_t row(const DecodeParams& p, uint32_t head, uint32_t split) const
     {
         return (static_cast<size_t>(sequence) * p.heads + head) * p.splits + split;
     }
 };
 
-// N numbers of other blocks of this launch: past the first level of caches, which may hold what was there before.
+// Loads N numbers that other blocks of this launch wrote, bypassing L1, which may hold older values.
 template <int N>
 __device__ void load_fresh(const float* from, float (&to)[N])
 {
@@ -39,7 +39,7 @@ __device__ void load_fresh(const float* from, float (&to)[N])
     }
 }
 
-// The splits of all heads of a key head, a share of them to each warp. N: numbers of a load.
+// Merges all heads of a key/value head; the warps share them. N: numbers of a load.
 template <typename T, int D, int N, int G>
 __device__ void merge(const DecodeParams& p, const Place& place, float (&mixed)[WARPS][G][D])
 {
@@ -52,7 +52,7 @@ __device__ void merge(const DecodeParams& p, const Place& place, float (&mixed)[
     for (uint32_t member = 0; member < place.group; member += G) {
         const uint32_t first_head = place.kv_head * place.group + member;
         const uint32_t heads = min(place.group - member, static_cast<uint32_t>(G));
-        // Of a head that is not there, what the first one has.
+        // A missing head uses the results of the first one.
         auto row = [&](int g, uint32_t split) { return place.row(p, first_head + (g < heads ? g : 0), split); };
         float top[G], sum[G] = {}, total[G][C][N] = {};
 #pragma unroll

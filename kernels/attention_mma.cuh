@@ -1,16 +1,17 @@
-// Attention of a block of queries on tensor cores: fp16 products, fp32 sums and softmax.
+// Attention of a block of queries on tensor cores: fp16 factors, fp32 sums and softmax.
 //
-// 4 warps, each with 16 or 32 queries in registers. Scores leave the first product as the fragments that the
-// second one takes, so they never see shared memory. Keys and values come in tiles of 64 by cp.async where the card
-// has it, else through registers: values while the scores are computed, the next keys while values are mixed.
+// 4 warps, each with 16 or 32 queries in registers. The fragments of scores that the first product leaves are those
+// that the second one takes, so scores never pass through shared memory. Tiles of 64 keys or values are loaded by
+// cp.async where the GPU has it, otherwise through registers: the values while the scores are computed, and the next
+// keys while the values are used.
 //
-// By counts, the instructions around the products limit a large card: a lane computes its addresses once, and
-// tiles that lie before all ends run a loop of their own that looks for none.
+// By instruction counts, the instructions around the products are the limit on large GPUs. Therefore a lane computes
+// its addresses once, and tiles that no row's end can touch have a loop of their own without bounds checks.
 #pragma once
 
 #include "attention.cuh"
 
-// c += a b, 16 columns of a.
+// c += a b, with 16 columns of a.
 __device__ inline void mma16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
 {
     if constexpr (ptx::HAS_MMA_K16) {
@@ -23,21 +24,21 @@ __device__ inline void mma16(float (&c)[4], const uint32_t (&a)[4], uint32_t b0,
     }
 }
 
-// COLUMNS: room for so many, 64 or 128.
+// COLUMNS: the most columns, 64 or 128.
 template <int COLUMNS, uint32_t TILE_KEYS = 64>
 struct MmaTile {
     static constexpr int D = COLUMNS;
     static constexpr uint32_t THREADS = HIRED_ATTENTION_THREADS;
-    // Blocks of 16 queries of a warp. What is read from shared memory is used once for each: two halve the reads, but
-    // with 128 columns they would not fit the registers.
+    // Number of 16-query blocks of a warp. A read from shared memory serves all of them: with two, the reads are
+    // halved, but with 128 columns they would not fit into the registers.
     static constexpr int M = D == 64 ? 2 : 1;
     static constexpr uint32_t ROWS = THREADS / WARP * 16 * M;
     static constexpr uint32_t KEYS = TILE_KEYS;
-    static constexpr uint32_t PARTS = D / 8; // of 16 bytes, in a row
+    static constexpr uint32_t PARTS = D / 8; // vectors of 16 bytes in a row
     static constexpr uint32_t STEP = THREADS / PARTS;
-    static constexpr int LOADS = KEYS / STEP; // of a thread: rows STEP apart of one part
+    static constexpr int LOADS = KEYS / STEP; // loads of a thread: one vector of rows STEP apart
 
-    // Where part `part` of row `row` lies in shared memory: the same part of eight rows in different banks.
+    // Index in shared memory of part `part` of row `row`. The same part of eight rows is in eight different banks.
     static __device__ uint32_t at(uint32_t row, uint32_t part)
     {
         return row * D + (part ^ row % 8) * 8;
@@ -49,8 +50,8 @@ struct MmaTile {
     };
 };
 
-// How many bytes behind a thread's row of the first tile its rows of another lie: that row and each STEP-th after it.
-// WHOLE: the tile has all its keys, and heads are as wide as there is room for.
+// Offsets in bytes of a thread's rows in a tile (its first row and each STEP-th one after it) from its row in the first
+// tile. WHOLE: the tile has all its keys, and heads have D columns.
 template <typename Keys, typename Tile>
 struct Places;
 
@@ -70,7 +71,7 @@ struct Places<DenseKeys<Half>, Tile> {
     }
 };
 
-// The numbers of a tile's pages are read long before they are needed.
+// The page numbers of a tile are loaded long before they are needed.
 template <typename Tile>
 struct Places<PagedKeys<Half>, Tile> {
     static constexpr uint32_t STEP = Tile::STEP, PAGES = Tile::KEYS / HIRED_PAGE;
@@ -101,11 +102,11 @@ struct Places<PagedKeys<Half>, Tile> {
     }
 };
 
-// Keys or values of a tile on their way to shared memory; rows from `count` on and columns from head_dim on are 0.
+// Copies the keys or values of a tile to shared memory; rows from `count` on and columns from head_dim on become 0.
 template <typename Keys, typename Tile>
 struct MmaCopy {
     Places<Keys, Tile> places;
-    const char *keys, *values; // in the thread's row and column
+    const char *keys, *values; // at the thread's row and column
     uint32_t head_dim, count, to;
     uint4 held[ptx::HAS_CP_ASYNC ? 1 : Tile::LOADS];
 
@@ -125,7 +126,7 @@ struct MmaCopy {
         return threadIdx.x % Tile::PARTS;
     }
 
-    // PRECOND: `places` turned to the tile from key `first` on.
+    // PRECOND: `places` was turned to the tile that starts at key `first`.
     template <bool WHOLE>
     __device__ void begin(Half* tile, const char* from, uint32_t first)
     {
@@ -155,7 +156,7 @@ struct MmaCopy {
     }
 };
 
-// A warp's rows: of each of M blocks of 16, a lane has parts of rows lane / 4 and that + 8.
+// A warp's rows. Of each of M blocks of 16 rows, a lane has parts of rows lane / 4 and lane / 4 + 8.
 template <typename Tile>
 struct MmaRows {
     static constexpr int D = Tile::D, M = Tile::M, STEPS = D / 16, BLOCKS = Tile::KEYS / 8;
@@ -164,14 +165,14 @@ struct MmaRows {
     float out[M][D / 8][4] = {};
     float greatest[M][2];
     float sum[M][2] = {};
-    // Where the lane's rows for ldmatrix lie for parts 2i and 2i + 1; other rows and parts are a constant away.
+    // Addresses of the lane's rows for ldmatrix, for parts 2i and 2i + 1. Other rows and parts are at constant offsets.
     uint32_t key_at[4], value_at[4];
 
     static __device__ uint32_t row(int m, int half)
     {
         return threadIdx.x / WARP * 16 * M + m * 16 + half * 8 + threadIdx.x % WARP / 4;
     }
-    // Of a block of 8 columns or keys: this one and the next are the lane's.
+    // The lane's first column or key in a block of 8; the lane has this one and the next.
     static __device__ uint32_t column()
     {
         return threadIdx.x % 4 * 2;
@@ -216,7 +217,7 @@ struct MmaRows {
             }
     }
 
-    // Scores of keys that a row does not see become nothing.
+    // Masks the scores of keys that a row does not see.
     template <typename Keys>
     __device__ void hide(const Keys& keys, uint32_t first, float (&score)[M][BLOCKS][4]) const
     {
@@ -231,7 +232,7 @@ struct MmaRows {
             }
     }
 
-    // Scores to weights, as the factors of the second product.
+    // Turns scores into weights, in the layout that the second product takes.
     __device__ void weigh(const float (&score)[M][BLOCKS][4], float unit, uint32_t (&weights)[M][BLOCKS / 2][4])
     {
         float correction[M][2];
@@ -246,14 +247,14 @@ struct MmaRows {
                     top = fmaxf(top, fmaxf(score[m][block][half * 2], score[m][block][half * 2 + 1]));
                 top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 1));
                 top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
-                // Key 0 is seen by every row, so this is finite from the first tile on.
+                // Every row sees key 0, so this is finite from the first tile on.
                 const float now = fmaxf(greatest[m][half], top * unit);
                 rises |= now > greatest[m][half];
                 correction[m][half] = Weight<Half>::power(greatest[m][half] - now);
                 greatest[m][half] = now;
                 sum[m][half] *= correction[m][half];
             }
-        // Seldom after the first tiles.
+        // Rare after the first tiles.
         if (__any_sync(ALL_LANES, rises)) {
 #pragma unroll
             for (int m = 0; m < M; m++)
@@ -318,15 +319,15 @@ struct MmaRows {
     }
 };
 
-// A block's work.
+// The work of a block.
 template <typename Keys, typename Tile>
 struct MmaAttention {
     using Rows = MmaRows<Tile>;
     typename Tile::Shared& tile;
     const Keys& keys;
-    uint32_t count;      // keys that the block sees
+    uint32_t count;      // keys that any row of the block sees
     uint32_t warp_first; // row of the warp
-    uint32_t seen;       // keys that the warp sees; 0 if it has no row
+    uint32_t seen;       // keys that any row of the warp sees; 0 if it has no row
     float unit;
     MmaCopy<Keys, Tile> copy;
     Rows rows;
@@ -343,20 +344,20 @@ struct MmaAttention {
     {
     }
 
-    // The tile of keys from `first` on. WHOLE: it and the next have all their keys, every row of the block sees all of
-    // this one's, and heads are D wide.
+    // Computes the tile that starts at key `first`. WHOLE: it and the next tile have all their keys, every row of the
+    // block sees all keys of this one, and heads are D wide.
     template <bool WHOLE>
     __device__ void step(uint32_t first)
     {
         copy.end(tile.keys);
-        __syncthreads(); // shows the keys; the values before are done with
+        __syncthreads(); // makes the keys visible; all threads have finished with the values before
         copy.template begin<WHOLE>(tile.values, copy.values, first);
         copy.places.template turn_to<WHOLE>(first + Tile::KEYS, count);
         float score[Rows::M][Rows::BLOCKS][4] = {};
-        // A warp leaves keys alone that none of its rows sees.
+        // A warp skips keys that none of its rows sees.
         if (WHOLE || first < seen) rows.multiply_keys(tile.keys, score);
         copy.end(tile.values);
-        __syncthreads(); // shows the values; the keys are done with
+        __syncthreads(); // makes the values visible; all threads have finished with the keys
         if (WHOLE || first + Tile::KEYS < count) copy.template begin<WHOLE>(tile.keys, copy.keys, first + Tile::KEYS);
         if (!WHOLE && first >= seen) return;
         if (!WHOLE && first + Tile::KEYS > keys.seen_by(warp_first)) rows.hide(keys, first, score);
@@ -366,7 +367,7 @@ struct MmaAttention {
     }
 };
 
-// Two blocks of 16 queries, 64 scores of each, keys on their way and pages are too much for the registers.
+// Two blocks of 16 queries, 64 scores of each, the keys in flight and the page numbers do not fit into the registers.
 template <int D>
 constexpr __device__ uint32_t tile_keys(const PagedKeys<Half>*)
 {
@@ -388,7 +389,7 @@ __device__ void attend_mma(const Queries<Half>& queries, const Keys& keys, float
     MmaAttention<Keys, Tile> attention(tile, queries, keys, scale);
     attention.copy.places.template turn_to<false>(0, attention.count);
     attention.copy.template begin<false>(tile.keys, attention.copy.keys, 0);
-    // Nearly all tiles of a long context need no look at where keys end.
+    // Nearly all tiles of a long context need no bounds checks.
     const uint32_t whole = queries.head_dim == D ? min(attention.count, keys.seen_by(0)) : 0;
     uint32_t first = 0;
     for (; first + 2 * Tile::KEYS <= whole; first += Tile::KEYS) attention.template step<true>(first);

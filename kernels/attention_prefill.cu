@@ -1,8 +1,11 @@
-// Causal attention of a span of rows to its sequence's cache, which holds the span's own keys already.
+// Causal attention of a span of rows (prefill) to its sequence's cache, which already holds the span's own keys:
+// softmax(scale * q K^T) V, row i seeing slot + i + 1 keys. Limited by arithmetic. Host side:
+// src/ops/cuda/attention/choose.rs, prefill.
 #include "attention_fma.cuh"
 #include "attention_mma.cuh"
 
-// The queries of block (x, head); the last ones, which see most, go first, so that the grid ends evenly.
+// The queries of block (x, head). Blocks with the last queries, which see the most keys, start first, so that the grid
+// ends evenly.
 template <typename T>
 __device__ Queries<T> prefill_queries(const PrefillParams& p, uint32_t rows, uint32_t& first)
 {

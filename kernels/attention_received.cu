@@ -1,27 +1,28 @@
-// How much attention each key receives: its column of the softmax over all keys, added over all queries of the partition,
-// head by head. What a patch is worth where no class token attends to it. The kernels that read scores divide the sums by the
-// number of queries (scores.cuh).
+// Attention that each key receives: its column of the softmax over all keys, added over all queries of the partition,
+// head by head. It is a patch's score where there is no class token. The kernels that read scores divide the sums by
+// the number of queries (scores.cuh).
 //
-// The map of queries and keys is never written. One kernel makes each query's greatest score and sum of weights, the second
-// makes the same scores again and adds the weights up for each key. The fused attention cannot bring the first: in the last
-// block it runs for kept patches alone, which these sums decide. fp32 and expf in every format, as for the class token; sums
-// in one order, so always the same bits.
+// The matrix of scores is never written. One kernel computes each query's maximum and sum of exponentials; the second
+// computes the same scores again and adds the weights up for each key. The fused attention cannot provide the first: in
+// the last block it runs for kept patches only, and these sums decide which those are. fp32 and expf in every format,
+// as for the class token; sums in a fixed order, so always the same bits.
 //
-// The floor: two products of all queries with all keys, 4 * tokens^2 * width FLOP: 2.5 GFLOP for 729 tokens of 1152 numbers,
-// beside the 642 of such a partition in SigLIP's tower; so FMA serve every card.
+// The lower bound is two products of all queries with all keys, 4 * tokens^2 * width FLOP: 2.5 GFLOP for 729 tokens of
+// 1152 numbers, beside the 642 GFLOP of such a partition in SigLIP's tower. So FMA is fast enough on every GPU. Host
+// side: src/ops/cuda/attention/choose.rs, received.
 #include "prelude.cuh"
 
 constexpr uint32_t SIDE = 64;  // queries or keys of a tile
-constexpr uint32_t DEPTH = 32; // columns of it at a time
+constexpr uint32_t DEPTH = 32; // columns of a tile at a time
 constexpr uint32_t GROUP = 16; // threads that share four rows of a tile
 
-// By columns, so that both factors of a product are read in rows of 16 bytes.
+// Stored by columns, so that both factors of a product are read as rows of 16 bytes.
 struct ReceivedTiles {
     float own[DEPTH * SIDE];
     float others[DEPTH * SIDE];
 };
 
-// One head of one partition's queries or keys.
+// The queries or keys of one head of one partition.
 template <typename T>
 struct HeadRows {
     const T* first;
@@ -29,7 +30,7 @@ struct HeadRows {
     uint32_t count;
 };
 
-// Some columns of a tile of rows, those beyond the end as zeros.
+// Loads some columns of a tile of rows; those beyond the end as zeros.
 template <typename T, int N>
 __device__ inline void bring(const HeadRows<T>& rows, uint32_t from, uint32_t width, uint32_t column, float* to)
 {
@@ -43,13 +44,13 @@ __device__ inline void bring(const HeadRows<T>& rows, uint32_t from, uint32_t wi
     }
 }
 
-// The products of the thread's four own rows with four others. Both kernels add in this order, so both have the same scores.
+// The scores of the thread's four rows with four others. Both kernels add in this order, so both get the same scores.
 template <typename T, int N>
 __device__ inline void multiply(const HeadRows<T>& own, uint32_t own_from, const HeadRows<T>& others, uint32_t others_from,
     uint32_t width, ReceivedTiles& tiles, float (&score)[4][4])
 {
     for (uint32_t column = 0; column < width; column += DEPTH) {
-        __syncthreads(); // the columns before are done with
+        __syncthreads(); // all threads have finished with the columns before
         bring<T, N>(own, own_from, width, column, tiles.own);
         bring<T, N>(others, others_from, width, column, tiles.others);
         __syncthreads();
@@ -74,7 +75,7 @@ __device__ inline HeadRows<T> head_rows(const ReceivedParams& p, const void* x, 
     return {static_cast<const T*>(x) + row * stride + blockIdx.y * p.head_dim, stride, p.tokens};
 }
 
-// The block's queries: the greatest score of each, and 1 over the sum of its weights.
+// For the block's queries: the maximum of the scores, and 1 over the sum of the weights.
 template <typename T, int N>
 __device__ void received_rows(const ReceivedParams& p)
 {
@@ -119,7 +120,7 @@ __device__ void received_rows(const ReceivedParams& p)
     }
 }
 
-// The block's keys: the weights of all queries, added up.
+// For the block's keys: the sum of the weights of all queries.
 template <typename T, int N>
 __device__ void received_columns(const ReceivedParams& p)
 {
@@ -146,7 +147,7 @@ __device__ void received_columns(const ReceivedParams& p)
 #pragma unroll
         for (int step = GROUP / 2; step > 0; step /= 2) sum[i] += __shfl_xor_sync(ALL_LANES, sum[i], step);
         const uint32_t key = first + threadIdx.x / GROUP * 4 + i;
-        // Patch 0 is number 1 of a row, whether there is a class token or not.
+        // Patch 0 has index 1 in a row of weights, whether there is a class token or not.
         if (threadIdx.x % GROUP == 0 && key < p.tokens)
             p.weights[head * (p.patches + 1) + 1 - prefix + key] = sum[i];
     }

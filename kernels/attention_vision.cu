@@ -1,8 +1,9 @@
-// Attention of the vision tower: inside each partition, every query to every key.
+// Attention of the vision tower: softmax(scale * q K^T) V inside each partition, every query to every key. Limited by
+// arithmetic. Host side: src/ops/cuda/attention/choose.rs, vision.
 #include "attention_fma.cuh"
 #include "attention_mma.cuh"
 
-// The queries of block (x, head, partition) and its keys; false where no query is left for it.
+// The queries and keys of block (x, head, partition); false if the block has no queries.
 template <typename T>
 __device__ bool vision_block(const VisionAttentionParams& p, uint32_t rows, Queries<T>& queries, DenseKeys<T>& keys)
 {

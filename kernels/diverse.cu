@@ -1,13 +1,14 @@
-// Patches chosen one after another by the cosines of all pairs: those unlike each other (DivPrune), those that stand for
-// many others (SCOPE). A pick waits for the one before, so its latency decides: what a block keeps of each patch lies in
-// shared memory. Ties go to the lower patch, as on the CPU.
+// Greedy selection by the cosines of all pairs of patches: patches unlike each other (DivPrune), or patches that
+// represent many others (SCOPE). Each pick depends on the one before, so latency is the limit: a block keeps what it
+// knows of each patch in shared memory. Ties go to the lower patch, as on the CPU. Host side:
+// src/ops/cuda/select/similarity.rs.
 #include "rank.cuh"
 #include "scores.cuh"
 
-// In `nearest`: a row that is kept.
+// Marks a kept row in `nearest`.
 constexpr float KEPT = __builtin_inff();
 
-// Of each row the greatest cosine with another.
+// For each row the largest cosine with another row.
 // PRECOND: grid of count; 1-D block of whole warps, at most 256 threads.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) spread_nearest(SpreadParams p)
 {
@@ -18,17 +19,18 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) spread_neares
     if (threadIdx.x == 0) p.nearest[blockIdx.x] = __uint_as_float(key & 0x80000000u ? key & 0x7FFFFFFFu : ~key);
 }
 
-// First the row farthest from its nearest, then always the one farthest from those kept.
+// Keeps first the row farthest from its nearest neighbour, then repeatedly the row farthest from all kept ones.
 //
-// The floor: the cosines, symmetric as they are, take count^2 * width FLOP once, 34 GFLOP or 2.9 ms of a P40 for 2880
-// patches of 4096 numbers; the product makes both halves, twice that. Without them every pick would read all rows again,
-// 47 MB: 576 picks are 78 ms of its 346 GB/s. A pick itself reads 11.5 KB and waits twice for the block, some 3 us.
+// The lower bound: the symmetric matrix of cosines takes count^2 * width FLOP, 34 GFLOP or 2.9 ms on a P40 for 2880
+// patches of 4096 numbers; the product computes both halves, twice that. Without the matrix every pick would read all
+// rows again, 47 MB: 576 picks would take 78 ms at the P40's 346 GB/s. A pick itself reads 11.5 KB and needs two
+// barriers, some 3 us.
 //
 // PRECOND: grid of 1; 1-D block of whole warps, at most 1024 threads; 4 * count bytes of dynamic shared memory; no cosine
 // is infinite; picks <= count.
 extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS) spread_pick(SpreadParams p)
 {
-    // Each thread reads and writes its own: i of the block's size apart.
+    // Each thread reads and writes only its own entries, a block's size apart.
     DYN_SHARED(float, nearest); // [count]
     for (uint32_t i = threadIdx.x; i < p.count; i += blockDim.x) {
         nearest[i] = p.nearest[i];
@@ -51,7 +53,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS) spread_pick(S
     }
 }
 
-// x^exponent for x >= 0. By e^(y ln x), for pow takes a stack; 1 is exact.
+// x^exponent for x >= 0, as e^(exponent ln x), because pow needs a stack; exponent 1 is exact.
 __device__ inline double power(double x, double exponent)
 {
     if (exponent == 1.0) return x;
@@ -59,9 +61,10 @@ __device__ inline double power(double x, double exponent)
     return exponent == 0.0 ? 1.0 : 0.0;
 }
 
-// Again and again the row with the most of saliency * sum of max(0, cosine - covered), sums in f64. Reads the partition's
-// cosines once a pick, 1.3 MB for 576 patches. What takes the time is f64: a conversion and an addition for each cosine,
-// of which a multiprocessor of a P40 does 4 a clock: at least 55 us a pick, 12-20 us where f64 is half of f32.
+// Repeatedly keeps the row with the largest saliency * sum of max(0, cosine - covered), with sums in f64. A pick reads
+// the partition's cosines once, 1.3 MB for 576 patches. f64 is the limit: a conversion and an addition for each cosine,
+// of which a multiprocessor of a P40 does 4 per clock. That is at least 55 us per pick, and 12-20 us where f64 has half
+// the rate of f32.
 //
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 1024 threads; 4 * the most valid patches of a partition
 // bytes of dynamic shared memory; picks <= count of each.
@@ -75,7 +78,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS, 1) cover_pick
     bool wrong = false;
     for (uint32_t t = threadIdx.x; t < p.patch_count; t += blockDim.x) wrong |= !is_attention(scores[t]);
     raise(p.flags, HIRED_WRONG_FINAL, wrong);
-    // Below 0: kept.
+    // A negative value marks a kept row.
     double* saliency = p.saliency + part.first;
     uint32_t* marks = p.marks + part.first;
     for (uint32_t i = threadIdx.x; i < part.count; i += blockDim.x) {
@@ -87,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS, 1) cover_pick
     __syncthreads();
     const float* cosines = p.cosines + part.cosines;
     for (uint32_t n = 0; n < p.picks[partition]; n++) {
-        // The warp's best: a gain is at least 0, so that its bits have its order.
+        // The warp's best. A gain is at least 0, so its bits as an integer have the same order.
         uint64_t best = 0;
         uint32_t at = HIRED_DROPPED;
         for (uint32_t j = threadIdx.x / WARP; j < part.count; j += blockDim.x / WARP) {
@@ -114,7 +117,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_GREEDY_THREADS, 1) cover_pick
     }
 }
 
-// From marks of valid patches to places among the kept ones.
+// Converts marks of kept patches to their ranks among the kept ones.
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_marked(SelectMarkedParams p)
 {

@@ -1,27 +1,28 @@
-// What the matrix products of more than eight rows share: a block's tile, 16 bytes of a row on their way, and
-// what becomes of the sums. outs[i][rows, cols[i]] = epilogue(x[rows, inner] * weights[i][cols[i], inner]^T).
+// Shared code of the matrix products of more than eight rows (GEMM): tiles, loads and epilogues. outs[i][rows, cols[i]]
+// = epilogue(x[rows, inner] * weights[i][cols[i], inner]^T). Host side, with grid and lower bound:
+// src/ops/cuda/matmul/gemm.rs.
 //
-// Up to three weights take part in a launch: their tiles stand side by side, and each finds its own. Of gate and up a
-// warp takes the same columns, so that both factors meet in its epilogue.
+// A launch computes products with up to three weights. Their tiles form one row of tiles, and each block finds its
+// weight. For gate and up, a warp computes the same columns of both, so that the factors meet in its epilogue.
 //
-// Where there are few tiles, several blocks make one, each with an equal part of the rows: their sums go to scratch in
-// fp32, and gemm_sum.cu adds them in the order of the parts. Inside a part every sum runs in one order whatever the tile is,
-// so a row of out has the same bits beside any other rows, as long as the same kernel family makes it from as many
-// parts.
+// Split-K: where there are few tiles, several blocks compute one, each with an equal part of the rows' length. The
+// partial sums go to scratch in fp32, and gemm_sum.cu adds them in the order of the parts. Inside a part every sum has
+// one order whatever the tile. So a row of out has the same bits beside any other rows, as long as the same kernel
+// family computes it in as many parts.
 #pragma once
 
 #include "activation.cuh"
 
-// What belongs to one of the weights.
+// The columns of one of the weights.
 struct Columns {
     const void* weight;
     const float* bias;
     void* out;
     uint32_t cols;
     uint32_t out_stride;
-    uint32_t before; // columns of the weights before
+    uint32_t before; // columns of the weights before this one
 
-    // Written out: an index that varies would put the parameters on the stack.
+    // Without an array index: a variable index would put the parameters on the stack.
     __device__ Columns(const GemmParams& p, uint32_t which)
         : weight(p.weights[0]), bias(p.biases[0]), out(p.outs[0]), cols(p.cols[0]), out_stride(p.out_strides[0]), before(0)
     {
@@ -35,25 +36,25 @@ struct Columns {
     }
 };
 
-// Columns of all weights together: a line of scratch.
+// Number of columns of all weights together, which is the length of a row of scratch.
 __device__ inline uint32_t all_columns(const GemmParams& p)
 {
     return p.cols[0] + p.cols[1] + p.cols[2];
 }
 
-// Rows, weight, columns and part of the block's tile.
+// Rows, weight, columns and part of a block's tile.
 //
-// The grid is (tiles of rows in a group, tiles of columns, groups * parts): blocks that run at the same time then make
-// a patch of out that is about as high as wide, and share what they read in L2. The last group may reach
-// beyond the rows.
+// The grid is (tiles of rows in a group, tiles of columns, groups * parts). Blocks that run at the same time then
+// compute an area of out that is about as high as wide, and share their reads in L2. The last group may reach beyond
+// the rows.
 template <int ROWS, int COLS>
 struct Tile {
     uint32_t part;
     uint32_t row;
     uint32_t which = 0;
-    uint32_t col; // of the weight
+    uint32_t col; // column of the weight
 
-    // Made before the main loop and again behind it, where registers are plenty.
+    // Computed before the main loop and again after it, when registers are free.
     __device__ explicit Tile(const GemmParams& p)
     {
         const ptx::Block block = ptx::block();
@@ -76,13 +77,13 @@ struct Tile {
         }
     }
 
-    // First number of x's and the weights' rows that takes part.
+    // First number of the rows of x and of the weights that this part multiplies.
     __device__ uint32_t first(const GemmParams& p) const
     {
         return part * p.inner;
     }
 
-    // Rows beyond the last are the last again: their sums are not stored.
+    // Rows beyond the last repeat it; their sums are not stored.
     template <typename T>
     __device__ const T* x_row(const GemmParams& p, uint32_t i) const
     {
@@ -95,7 +96,7 @@ struct Tile {
         uint32_t row;
     };
 
-    // The same for the weights'. Of WIDTH columns of a warp gate and up have half each.
+    // The weight's row for a row of the tile. Of the WIDTH columns of a warp, gate and up have half each.
     template <int WIDTH>
     __device__ WeightRow weight_row(const GemmParams& p, uint32_t i) const
     {
@@ -108,14 +109,14 @@ struct Tile {
     }
 };
 
-// Where in memory, counted in numbers from the weight's first.
+// Offset of a weight's row in numbers.
 template <typename Tile, typename At>
 __device__ inline size_t first_number(const GemmParams& p, const Tile& tile, At at)
 {
     return at.row * static_cast<size_t>(p.w_stride) + tile.first(p);
 }
 
-// A weight's row whose numbers lie there one by one.
+// A weight's row in memory, for formats whose numbers are stored one by one.
 template <typename T, typename Tile, typename At>
 __device__ inline const T* plain_row(const GemmParams& p, const Tile& tile, At at)
 {
@@ -132,7 +133,7 @@ __device__ inline uint32_t raw(Half x)
     return x.bits;
 }
 
-// The 16 bytes of a row from number k on, zeros from `inner` on.
+// The 16 bytes of a row from number k on; zeros from `inner` on.
 // PRECOND: not guarded: row + k is a multiple of 16, inner whole vectors.
 template <bool GUARDED, typename T>
 __device__ inline uint4 fetch(const T* row, uint32_t k, uint32_t inner)
@@ -148,7 +149,7 @@ __device__ inline uint4 fetch(const T* row, uint32_t k, uint32_t inner)
     }
 }
 
-// Sums of N columns from `at` on become numbers of out.
+// Applies the epilogue to the sums of N columns, from `at` on, and stores them.
 template <typename T, int N>
 __device__ inline void conclude(const GemmParams& p, const Columns& c, uint32_t row, uint32_t at, float (&x)[N])
 {
@@ -169,7 +170,7 @@ __device__ inline void conclude(const GemmParams& p, const Columns& c, uint32_t 
     }
 }
 
-// The same for gate and up.
+// Applies the epilogue of gate and up.
 template <typename T, int N>
 __device__ inline void conclude_gate(const GemmParams& p, uint32_t row, uint32_t at, float (&gate)[N], float (&up)[N])
 {
@@ -182,8 +183,8 @@ __device__ inline void conclude_gate(const GemmParams& p, uint32_t row, uint32_t
     store_saturating(to, gate);
 }
 
-// A warp's sums between registers and out: lines of WIDTH numbers in shared memory. Groups of eight numbers
-// change places from line to line, so that four lines lie in different banks.
+// Shared memory through which a warp's sums go to out: lines of WIDTH numbers. Groups of eight numbers are permuted
+// from line to line, so that four lines are in different banks.
 template <int WIDTH>
 struct Slab {
     static_assert(WIDTH % 32 == 0, "four groups change places");
@@ -195,7 +196,7 @@ struct Slab {
     }
 };
 
-// Sums of floating-point products are what they are: see Int8Sums in scales.cuh.
+// Sums of floating-point products need no scaling; compare Int8Sums in scales.cuh.
 struct FloatSums {
     template <int N>
     __device__ void operator()(uint32_t, uint32_t, uint32_t, float (&)[N]) const
@@ -203,9 +204,9 @@ struct FloatSums {
     }
 };
 
-// The epilogue of LINES lines, N columns at a time; the warp reads and writes whole pieces of rows of out.
-// `row_of` gives the row of a line; `first` is the warp's first column in the tile. `scaled` makes of the bits of a sum,
-// given its weight, row and column, the number that it stands for.
+// The epilogue of LINES lines, N columns at a time; the warp reads and writes contiguous parts of rows of out. `row_of`
+// gives the row of a line; `first` is the warp's first column in the tile. `scaled` converts the bits of sums to
+// numbers, given weight, row and column.
 template <typename T, int N, int LINES, int WIDTH, typename Tile, typename RowOf, typename Scaled>
 __device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH> slab, uint32_t first, RowOf row_of,
                               Scaled scaled)
@@ -245,6 +246,6 @@ __device__ inline void finish(const GemmParams& p, const Tile& tile, Slab<WIDTH>
             }
         }
     }
-    // The next lines take their place.
+    // The next lines reuse the memory.
     __syncwarp();
 }

@@ -1,9 +1,9 @@
-// Matrix products of int8 factors by dp4a, four products and sums an instruction: 47 TOPS on a P40, whose fp32
-// multiply-adds make 11.8. The sums are 32-bit integers and exact: a row has the same bits by every tile and by every
-// other kernel of such products.
+// Matrix products of int8 factors by dp4a, four multiply-adds per instruction: 47 TOPS on a P40, whose fp32
+// multiply-adds reach 11.8. The 32-bit integer sums are exact, so a row has the same bits with every tile and every
+// kernel for such products. Host side: src/ops/cuda/matmul/gemm.rs.
 #include "gemm_threads.cuh"
 
-// 16 codes of a row: four words, each of which is a number of shared memory.
+// 16 codes of a row: four words, each of which is one number in shared memory.
 struct CodeVector {
     typedef int8_t Stored;
     typedef int32_t Number;
@@ -30,7 +30,7 @@ struct CodeVector {
     }
 };
 
-// Cards with tensor cores take gemm_mma8_q8.cu and gemm_mma16_q8.cu.
+// GPUs with tensor cores use gemm_mma8_q8.cu and gemm_mma16_q8.cu instead.
 // PRECOND: as for GEMM_FMA; x, weights, scales, biases, outs and sums multiples of 16; inner and the strides of x and of
 // the weights multiples of 16. guarded: cols and strides of out any.
 #define GEMM_DP4A(tile, dtype, T, OUTS, GUARDED, ROWS, COLS, HIGH, WIDE, THREADS, BLOCKS)          \

@@ -1,9 +1,9 @@
-// Matrix products by fp32 multiply-add: the parity mode everywhere, and fp16 storage on cards without tensor
-// cores, where fp16 arithmetic runs at 1/64 of the fp32 rate.
+// Matrix products by fp32 multiply-add: in f32 on every GPU, and in fp16 on GPUs without tensor cores, where fp16
+// arithmetic runs at 1/64 of the fp32 rate. gemm.cuh has the formula; host side: src/ops/cuda/matmul/gemm.rs.
 //
-// For sm_61 ptxas makes of a step of 16 of the large tile in fp16 1161 instructions, 1024 of them FFMA, beside 64 LDS,
-// 16 conversions, 16 STS and 2 LDG. 98 issue together with another, 116 wait for a bank of registers: 87% of the card's
-// fp32 rate is what this can reach there.
+// For sm_61 ptxas compiles a step of 16 of the large fp16 tile to 1161 instructions: 1024 FFMA, 64 LDS, 16 conversions,
+// 16 STS, 2 LDG and some more. 98 of them issue together with another, and 116 wait for a register bank, so the kernel
+// can reach 87% of the GPU's fp32 rate.
 #include "gemm_threads.cuh"
 
 // PRECOND: grid (tiles of rows in a group, tiles of columns of each weight (gate: of both together), groups * parts),

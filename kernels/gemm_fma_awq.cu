@@ -1,4 +1,4 @@
-// Matrix products, in fp32, with int4 weights that have zero points.
+// Matrix products by fp32 multiply-add, with int4 weights that have zero points.
 #include "gemm_fma_groups.cuh"
 
 GEMM_FMA_GROUPS(awq, Awq)

@@ -1,12 +1,12 @@
-// Matrix products by fp32 multiply-add, see gemm_fma.cu, with weights of codes in groups: each is the number that its code
-// stands for, exactly.
+// Matrix products by fp32 multiply-add, see gemm_fma.cu, with weights whose codes share scales in groups. Each weight
+// is the exact number of its code.
 #pragma once
 
 #include "gemm_groups.cuh"
 #include "gemm_threads.cuh"
 
-// Two blocks of the largest tile in fp16 fit a multiprocessor, but on sm_70: there ptxas wants one register more than that
-// leaves, and would keep it in memory.
+// Two blocks of the largest fp16 tile fit on a multiprocessor, except on sm_70: there ptxas needs one register more
+// than that allows, and would spill it.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 700
 #define GROUP_TILES_IN_FP16 1
 #else

@@ -1,4 +1,4 @@
-// Matrix products, in fp32, with int4 weights.
+// Matrix products by fp32 multiply-add, with int4 weights.
 #include "gemm_fma_groups.cuh"
 
 GEMM_FMA_GROUPS(q4, Int4)

@@ -1,12 +1,12 @@
-// Matrix products with weights whose codes share scales in groups: a weight's vector is codes, which become numbers on their
-// way into shared memory.
+// Loads weights whose codes share scales in groups: a vector consists of codes, which become numbers on their way to
+// shared memory.
 #pragma once
 
 #include "gemm.cuh"
 #include "groups.cuh"
 #include "scales.cuh"
 
-// N codes of a row, which are in one group.
+// N codes of a row, all in one group.
 template <typename Codes, int NUMBERS>
 struct GroupVector {
     typedef typename Codes::Shared Shared;
@@ -54,7 +54,7 @@ struct GroupVector {
         widen_codes<Codes>(held, shared, x);
     }
 
-    // As fp16, each rounded once.
+    // The numbers as fp16, each rounded once.
     __device__ uint4 numbers() const
     {
         float x[8];

@@ -1,10 +1,9 @@
-// Matrix products on tensor cores, of fp16 with sums in fp32 and of int8 with sums in int32: tiles in shared memory,
-// fragments, and what a block does with them. A matrix of 8 by 8 fp16 is one of 8 by 16 int8: only what is multiplied
-// differs.
+// Matrix products on tensor cores, of fp16 with sums in fp32 and of int8 with sums in int32. A matrix of 8 by 8 fp16
+// has the bytes of one of 8 by 16 int8, so both share tiles and fragments; only the mma differs.
 //
-// Four warps share a tile two by two. Of a step of 16 a warp of the large tile reads 64 rows of x and 64 of w
-// by 8 ldmatrix.x4 (4 KB, 32 clocks of shared memory) for 64x64x16 multiply-adds (64 clocks of an A100's
-// tensor cores, 128 of a T4's); with smaller warp tiles shared memory would be the limit.
+// Four warps share a tile, two by two. For a step of 16, a warp of the large tile reads 64 rows of x and 64 of w by 8
+// ldmatrix.x4 (4 KB, 32 clocks of shared memory) for 64x64x16 multiply-adds (64 clocks of an A100's tensor cores, 128
+// of a T4's). With smaller warp tiles shared memory would be the limit.
 #pragma once
 
 #include "gemm.cuh"
@@ -16,7 +15,7 @@ template <typename T>
 constexpr int MMA_STEP = 64 / sizeof(T);
 constexpr int MMA_THREADS = 128;
 
-// What products of T are added up in.
+// The type of sums of products of T.
 template <typename T>
 struct SumOf {
     typedef float Number;
@@ -27,22 +26,21 @@ struct SumOf<int8_t> {
     typedef int32_t Number;
 };
 
-// Vectors change places from row to row, so that neither the 8 rows of a matrix nor 8 lanes that write meet in
-// a bank.
+// Vectors are permuted from row to row, so that neither the 8 rows of a matrix nor 8 lanes that write meet in one bank.
 template <typename T>
 __device__ inline uint32_t tile_offset(uint32_t row, uint32_t vector)
 {
     return row * MMA_STEP<T> + (vector ^ (row / 2 % 4)) * LANES<T>;
 }
 
-// SIZE rows of x or w, the vectors of them that this thread moves: four lanes for a row. `From` is where one begins.
+// Moves SIZE rows of x or w, with four lanes for a row. `From` is the type of a row's start.
 template <typename From, int SIZE>
 struct Rows {
     static constexpr int VECTORS = SIZE * 4 / MMA_THREADS;
 
     From from[VECTORS];
 
-    // `row_of` gives a row of the tile.
+    // `row_of` gives the start of a row of the tile.
     template <typename RowOf>
     __device__ explicit Rows(RowOf row_of)
     {
@@ -55,7 +53,7 @@ struct Rows {
         return threadIdx.x / 4 + v * (MMA_THREADS / 4);
     }
 
-    // Where in a row.
+    // The lane's vector in a row.
     __device__ static uint32_t vector()
     {
         return threadIdx.x % 4;
@@ -66,8 +64,8 @@ struct Rows {
 template <typename T, int ROWS, int COLS>
 struct WarpTile {
     typedef typename SumOf<T>::Number Number;
-    static constexpr int HIGH = ROWS / 2, WIDE = COLS / 2; // of the warp
-    static constexpr int LINES = 32;                       // of a slab
+    static constexpr int HIGH = ROWS / 2, WIDE = COLS / 2; // rows and columns of the warp's part
+    static constexpr int LINES = 32;                       // lines of the epilogue at a time
 
     Number sums[HIGH / 16][WIDE / 8][4] = {};
 
@@ -81,7 +79,7 @@ struct WarpTile {
         return threadIdx.x / WARP % 2 * WIDE;
     }
 
-    // One step: x [ROWS, MMA_STEP] and w [COLS, MMA_STEP] in shared memory.
+    // Adds one step: x [ROWS, MMA_STEP] and w [COLS, MMA_STEP] in shared memory.
     __device__ void add(const T* x, const T* w)
     {
         const uint32_t lane = threadIdx.x % WARP;
@@ -102,7 +100,7 @@ struct WarpTile {
         }
     }
 
-    // Through `memory`, BYTES that nobody uses any more, to out in numbers of Out, N at a time.
+    // Stores the sums to out as Out, N at a time, through BYTES of shared `memory` that nothing else uses any more.
     template <typename Out, int N, int BYTES, typename Scaled>
     __device__ void write(const GemmParams& p, const Tile<ROWS, COLS>& tile, unsigned char (&memory)[BYTES],
                           Scaled scaled) const
@@ -122,7 +120,7 @@ struct WarpTile {
         }
     }
 
-    // The bits of two sums.
+    // Stores the bits of two sums.
     __device__ static void store_two(float* to, const float* two)
     {
         *reinterpret_cast<float2*>(to) = make_float2(two[0], two[1]);
@@ -134,11 +132,11 @@ struct WarpTile {
     }
 };
 
-// Bytes of shared memory of STAGES steps, and at least of the slabs of four warps.
+// Bytes of shared memory of STAGES steps, and at least those that the epilogues of four warps need.
 template <int ROWS, int COLS, int STAGES, int SLABS = 4 * WarpTile<Half, ROWS, COLS>::LINES * COLS / 2 * 4>
 constexpr int MMA_BYTES = STAGES * (ROWS + COLS) * 64 > SLABS ? STAGES * (ROWS + COLS) * 64 : SLABS;
 
-// A vector of a row of T on its way to shared memory as it is.
+// A vector of a row of T, copied to shared memory unchanged.
 template <typename T, bool GUARDED>
 struct PlainVector {
     typedef T Number;
@@ -146,7 +144,7 @@ struct PlainVector {
     const T* row;
     uint4 held;
 
-    // Of a weight's row.
+    // The start of a weight's row.
     template <typename Params, typename Tile, typename At>
     __device__ static PlainVector of(const Params& params, const Tile& tile, At at)
     {
@@ -164,8 +162,8 @@ struct PlainVector {
     }
 };
 
-// Tiles by way of registers: the next step is read while this one is multiplied, in two buffers. X and W are the vectors
-// of the two factors.
+// GEMM with two buffers in shared memory: the next step is loaded to registers while this one is multiplied. X and W
+// are the vector types of the factors.
 template <typename X, typename W, typename Out, int OUTS, int ROWS, int COLS, typename Params, typename Scaled>
 __device__ void gemm_mma_staged(const Params& params, Scaled scaled)
 {
@@ -211,7 +209,7 @@ __device__ void gemm_mma_staged(const Params& params, Scaled scaled)
     sums.template write<Out, OUTS>(p, Tile<ROWS, COLS>(p), memory, scaled);
 }
 
-// Of factors that both lie in memory as T.
+// GEMM of factors that are both stored as T.
 template <typename T, typename Out, int OUTS, int ROWS, int COLS, bool GUARDED, typename Scaled>
 __device__ void gemm_mma_plain(const GemmParams& p, Scaled scaled)
 {
@@ -219,8 +217,8 @@ __device__ void gemm_mma_plain(const GemmParams& p, Scaled scaled)
     gemm_mma_staged<Vector, Vector, Out, OUTS, ROWS, COLS>(p, scaled);
 }
 
-// Tiles by cp.async, STAGES steps in a ring of shared memory: while one is multiplied, all but one of the others are on
-// their way.
+// GEMM with cp.async and a ring of STAGES steps in shared memory: while one step is multiplied, all but one of the
+// others are in flight.
 template <typename T, typename Out, int ROWS, int COLS, int STAGES, typename Scaled>
 __device__ void gemm_mma_async(const GemmParams& p, Scaled scaled)
 {
@@ -254,11 +252,12 @@ __device__ void gemm_mma_async(const GemmParams& p, Scaled scaled)
     uint32_t now = 0, free = (STAGES - 1) * SIZE;
     for (uint32_t k = 0; k < p.inner; k += STEP) {
         ptx::cp_async_wait<STAGES - 2>();
-        // Shows this step to all, and tells that all have done with the one before, whose place is taken now.
+        // Makes this step visible to all threads, after all have finished with the one before, whose place is reused
+        // now.
         __syncthreads();
         const uint32_t next = k + (STAGES - 1) * STEP;
         if (next < p.inner) copy(next, ring + free);
-        // Always, so that the count of groups under way stays the same.
+        // Committed in every iteration, even without copies, so that the number of pending groups stays the same.
         ptx::cp_async_commit();
         sums.add(ring + now, ring + now + ROWS * STEP);
         free = now;

@@ -1,5 +1,5 @@
-// Matrix products of int8 factors by mma.m16n8k32, tiles by cp.async: Ampere and newer. Sums are integers and exact, as in
-// gemm_dp4a.cu.
+// Matrix products of int8 factors by mma.m16n8k32, with tiles loaded by cp.async: Ampere and newer. The integer sums
+// are exact, as in gemm_dp4a.cu.
 #include "gemm_mma.cuh"
 
 GEMM_MMA_Q8(gemm_mma16_128x128_q8_f32, ptx::HAS_MMA_S8_K32, (gemm_mma_async<int8_t, float, 128, 128, 3>), 2)

@@ -1,4 +1,4 @@
-// Matrix products by mma.m16n8k8: Turing's tensor cores. Newer cards take gemm_mma16.cu.
+// Matrix products by mma.m16n8k8, for Turing's tensor cores. Newer GPUs use gemm_mma16.cu.
 #include "gemm_mma.cuh"
 
 constexpr bool HAS_ONLY_K8 = ptx::HAS_MMA_K8 && !ptx::HAS_MMA_K16;

@@ -1,5 +1,5 @@
-// Matrix products of int8 factors by mma.m8n8k16: Turing's tensor cores. Newer cards take gemm_mma16_q8.cu. Sums are
-// integers and exact, as in gemm_dp4a.cu.
+// Matrix products of int8 factors by mma.m8n8k16, for Turing's tensor cores. Newer GPUs use gemm_mma16_q8.cu. The
+// integer sums are exact, as in gemm_dp4a.cu.
 #include "gemm_mma.cuh"
 
 constexpr bool HAS_ONLY_K16 = ptx::HAS_MMA_S8_K16 && !ptx::HAS_MMA_S8_K32;

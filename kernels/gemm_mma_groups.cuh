@@ -1,5 +1,5 @@
-// Matrix products of fp16 on tensor cores, from Turing on, with weights of codes in groups: these become fp16, each rounded
-// once.
+// Matrix products of fp16 on tensor cores, from Turing on, with weights whose codes share scales in groups. The weights
+// are converted to fp16, each rounded once.
 #pragma once
 
 #include "gemm_groups.cuh"

@@ -1,5 +1,5 @@
-// The second half of a product that was made in parts: adds them in their order and does what a product does with its
-// sums. No atomic additions: the same bits in every run.
+// Second kernel of a split-K product: adds the partial sums in the order of the parts, and applies the product's
+// epilogue. There are no atomic additions, so every run gives the same bits. Limited by memory.
 #include "gemm.cuh"
 
 template <int N>

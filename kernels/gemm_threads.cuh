@@ -1,15 +1,14 @@
-// Matrix products by the instructions of single threads, fp32 multiply-add or dp4a: tiles in shared memory and what a
-// block does with them.
+// Matrix products by instructions of single threads, fp32 multiply-add or dp4a, with tiles in shared memory.
 //
-// Each number is widened once, on its way into shared memory, and then takes part in as many multiply-adds as
-// the tile is wide: in the inner loop a thread reads 16 numbers by four 128-bit loads for 64 multiply-adds.
+// Each number is widened once, on its way to shared memory, and is then used in as many multiply-adds as the tile is
+// wide. In the inner loop a thread reads 16 numbers by four 128-bit loads for 64 multiply-adds.
 #pragma once
 
 #include "gemm.cuh"
 #include "scales.cuh"
 
-// A vector of a row on its way: N numbers of shared memory made of SPAN numbers of the row. This one is 16 bytes of
-// floating-point numbers.
+// A vector of a row on its way to shared memory: N numbers there, made from SPAN numbers of the row. This one is 16
+// bytes of floating-point numbers.
 template <typename T, bool GUARDED>
 struct FloatVector {
     typedef T Stored;
@@ -20,14 +19,14 @@ struct FloatVector {
     const T* row;
     uint4 held;
 
-    // Of a weight's row.
+    // The start of a weight's row.
     template <typename Params, typename Tile, typename At>
     __device__ static FloatVector of(const Params& params, const Tile& tile, At at)
     {
         return {plain_row<T>(product(params), tile, at), {}};
     }
 
-    // The vector from number k on, zeros from `inner` on.
+    // Loads the vector from number k on; zeros from `inner` on.
     __device__ void read(uint32_t k, uint32_t inner)
     {
         held = fetch<GUARDED>(row, k, inner);
@@ -40,7 +39,7 @@ struct FloatVector {
     }
 };
 
-// SIZE rows of x or w, STEP = 2 vectors of each, through registers to shared memory as [STEP][pitch] of numbers.
+// Moves SIZE rows of x or w, STEP = 2 vectors of each, through registers to shared memory, stored as [STEP][pitch].
 template <typename Vector, int SIZE, int THREADS>
 class Stage {
     static constexpr int N = Vector::N;
@@ -48,14 +47,14 @@ class Stage {
 
     Vector vectors[VECTORS];
 
-    // Two lanes take the two vectors of a row: 32 bytes, a whole sector.
+    // Two lanes load the two vectors of a row: 32 bytes, a whole sector.
     __device__ static uint32_t row(int v)
     {
         return threadIdx.x / 2 + v * (THREADS / 2);
     }
 
 public:
-    // `vector_of` gives the beginning of a row of the tile.
+    // `vector_of` gives the start of a row of the tile.
     template <typename VectorOf>
     __device__ explicit Stage(VectorOf vector_of)
     {
@@ -69,7 +68,7 @@ public:
         for (int v = 0; v < VECTORS; v++) vectors[v].read(k + threadIdx.x % 2 * Vector::SPAN, inner);
     }
 
-    // The second half of a step lies 16 columns aside, so that the two lanes of a row write to two banks.
+    // The second half of a step is stored 16 columns further, so that the two lanes of a row write to different banks.
     __device__ void write(typename Vector::Number* to, int pitch) const
     {
         const uint32_t half = threadIdx.x % 2;
@@ -83,7 +82,7 @@ public:
     }
 };
 
-// Four numbers of shared memory.
+// Loads four numbers from shared memory.
 __device__ inline void load_four(const float* from, float* to)
 {
     load(from, *reinterpret_cast<float(*)[4]>(to));
@@ -100,13 +99,13 @@ __device__ inline void multiply_add(float& sum, float a, float b)
     sum += a * b;
 }
 
-// Four products of codes.
+// sum += four products of codes.
 __device__ inline void multiply_add(int32_t& sum, int32_t a, int32_t b)
 {
     sum = ptx::dp4a(a, b, sum);
 }
 
-// The bits of four sums.
+// Stores the bits of four sums.
 __device__ inline void store_four(float* to, const float* sums)
 {
     store(to, *reinterpret_cast<const float(*)[4]>(sums));
@@ -117,8 +116,8 @@ __device__ inline void store_four(float* to, const int32_t* sums)
     *reinterpret_cast<int4*>(to) = make_int4(sums[0], sums[1], sums[2], sums[3]);
 }
 
-// A block makes ROWS by COLS of out, a warp 8 * HIGH by 4 * WIDE, a thread HIGH by WIDE in pieces of 4 by 4; numbers of
-// out, in T, are stored OUTS at a time. X and W are the vectors of the two factors.
+// A block computes ROWS by COLS of out, a warp 8 * HIGH by 4 * WIDE, a thread HIGH by WIDE in pieces of 4 by 4. Numbers
+// of out, in T, are stored OUTS at a time. X and W are the vector types of the factors.
 template <typename X, typename W, typename T, int OUTS, int ROWS, int COLS, int HIGH, int WIDE, typename Params,
           typename Scaled>
 __device__ void gemm_by_threads(const Params& params, Scaled scaled)
@@ -133,7 +132,7 @@ __device__ void gemm_by_threads(const Params& params, Scaled scaled)
     const Tile<ROWS, COLS> tile(p);
     if (tile.row >= p.rows) return;
 
-    // Of 16 lanes that the card serves together, 8 read different rows (128 bytes) and 2 different columns.
+    // Of 16 lanes that the GPU serves together, 8 read different rows (128 bytes) and 2 different columns.
     const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP;
     const uint32_t lane_row = lane / 2 % 8, lane_col = lane % 2 + lane / 16 * 2;
     const uint32_t warp_row = warp / WARPS_WIDE * WARP_ROWS, warp_col = warp % WARPS_WIDE * WARP_COLS;
@@ -148,8 +147,8 @@ __device__ void gemm_by_threads(const Params& params, Scaled scaled)
     __syncthreads();
     uint32_t now = 0;
     for (uint32_t k = TAKEN; k < p.inner + TAKEN; k += TAKEN) {
-        // The last time zeros are read, and nobody reads them: with a branch around these reads and the writes below,
-        // ptxas joins both for sm_61 and sm_70 and puts the reads behind the multiply-adds that they should overlap.
+        // The last iteration reads zeros that are not used. With a branch around these reads and the writes below,
+        // ptxas merges both for sm_61 and sm_70, and puts the reads behind the multiply-adds that they should overlap.
         x.read(k, p.inner);
         w.read(k, p.inner);
 #pragma unroll
@@ -194,12 +193,13 @@ __device__ void gemm_by_threads(const Params& params, Scaled scaled)
     }
 }
 
-// Tiles, their threads' parts, threads and blocks on a multiprocessor of all such kernels: TILE is a macro that makes one.
+// All kernels of a type: tiles, threads' parts, threads, and blocks per multiprocessor. TILE is a macro that defines
+// one.
 #define GEMM_TILES_BY_THREADS(TILE, dtype, T)                                                      \
     TILE(128x128, dtype, T, LANES<T>, false, 128, 128, 8, 8, 256, 2)                               \
     TILE(64x64, dtype, T, LANES<T>, false, 64, 64, 4, 8, 128, 4)                                   \
     TILE(guarded, dtype, T, 1, true, 64, 64, 4, 8, 128, 4)
 
-// Cards with tensor cores make products of fp16 activations there.
+// GPUs with tensor cores use those for fp16 activations.
 template <typename T>
 constexpr bool IS_BY_THREADS = sizeof(T) != sizeof(Half) || !ptx::HAS_MMA_K8;

@@ -1,19 +1,21 @@
-// How single threads multiply a few rows with weights at the speed of memory: every weight is read once, for all rows.
+// Products of 1 to 8 rows with weights by instructions of single threads (GEMV), limited by memory: every weight is
+// read once, for all rows. Host side, with grid and lower bound: src/ops/cuda/matmul/gemv.rs.
 //
 //   out = f(y · wᵀ + bias)  or  out += y · wᵀ + bias  or  out = silu(y · gateᵀ) * (y · upᵀ);  y = x or RMSNorm(x)
 //
-// A warp computes neighbouring columns for all rows. Its lanes walk along a row together, 16 bytes of each weight a
-// lane, and the next are on their way while these are used. x and the norm's weight come from L1, so no block waits
-// for anything. The norm's scale is a factor of the whole sum: each warp adds up the squares on its own way along x.
+// A warp computes neighbouring columns for all rows. Its lanes step along the rows of the weights together, 16 bytes of
+// each weight per lane, and the next loads are in flight while these are used. x and the norm's weight are read through
+// L1, without shared memory, so no block waits at a barrier. The norm's scale is a factor of the whole sum: each warp
+// adds up the squares on its way along x.
 //
-// A sum is added up in one order however many rows there are: a row has the bits that it has alone.
+// A sum has one order whatever the number of rows, so a row has the same bits alone and in a batch.
 #pragma once
 
 #include "activation.cuh"
 #include "rms.cuh"
 #include "weights.cuh"
 
-// N numbers that every warp reads: through L1, which sm_61 grants only to what is never written.
+// Loads N numbers that every warp reads, through L1, which sm_61 allows only for memory that the kernel never writes.
 template <typename T, int N>
 __device__ void load_common(const T* from, float (&to)[N])
 {
@@ -33,7 +35,7 @@ __device__ void load_common(const T* from, float (&to)[N])
     }
 }
 
-// Sums over the lanes, of N numbers at about one shuffle each: lane l gets that of number l / (32 / N). Pairs of
+// Sums of N numbers over the lanes, with about one shuffle each: lane l gets the sum of number l / (32 / N). Pairs of
 // lanes are added in the same order for every N.
 template <int N, int STEP = WARP / 2, typename Number>
 __device__ Number scatter_sums(const Number (&x)[N])
@@ -56,15 +58,16 @@ __device__ Number scatter_sums(const Number (&x)[N])
     }
 }
 
-// What is added up of columns and rows is a class like this one: how a weight is read, one lane's part of the sums, what a
-// sum becomes. This one is of floating-point numbers T with numbers of Reader, and has the rows' squares beside the sums.
+// A lane's partial sums for some columns and rows. Other classes like this one define how a weight is read, and how a
+// sum becomes a number. This one has floating-point numbers T, weights of Reader, and the rows' squares beside the
+// sums.
 template <typename T, typename Weights, int OF_ROWS>
 struct Sums {
     typedef Weights Reader;
     typedef float Number;
     typedef typename Reader::Params Params;
     static constexpr int ROWS = OF_ROWS, COLS = HIRED_GEMV_COLS;
-    // Steps along the weights that are under way at a time.
+    // Steps along the weights in flight at a time.
     static constexpr int STEPS = ROWS <= 2 && Reader::CHUNK == Reader::NUMBERS ? 2 : 1;
     static constexpr int N = Reader::NUMBERS, CHUNK = Reader::CHUNK;
     static constexpr uint32_t STRIDE = WARP * N;
@@ -99,7 +102,7 @@ struct Sums {
 #pragma unroll
             for (int s = 0; s < STEPS; s++, k += STRIDE) {
                 if (k >= p.inner) break;
-                // One by one: all that several read at once would not fit into registers.
+                // One by one, because the reads of several would not fit into the registers.
 #pragma unroll 1
                 for (int chunk = 0; chunk < N / CHUNK; chunk++) {
                     const uint32_t at = k + chunk * CHUNK;
@@ -109,7 +112,7 @@ struct Sums {
                     for (int c = 0; c < COLS; c++) now[s][c].widen(weight[c]);
 #pragma unroll
                     for (int r = 0; r < ROWS; r++) {
-                        // Rows that are not there repeat the last.
+                        // Missing rows repeat the last one.
                         const size_t row = min(static_cast<uint32_t>(r), p.rows - 1);
                         float y[CHUNK];
                         load_common(x + row * p.x_stride + at, y);
@@ -136,7 +139,7 @@ struct Sums {
             add<false>(p, w);
     }
 
-    // What the norm multiplies row `row` with, after the sums are complete. All lanes together.
+    // The norm's factor of row `row`, after the sums are complete. Called by all lanes together.
     __device__ float norm(const GemvParams& p, uint32_t row)
     {
         if (!p.norm) return 1.0f;
@@ -165,7 +168,7 @@ struct Tile {
     {
         constexpr uint32_t COLS = HIRED_GEMV_COLS;
         uint32_t tile = blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
-        // Written out: an index that varies would put the parameters on the stack.
+        // Without an array index: a variable index would put the parameters on the stack.
         const uint32_t tiles[2] = {(p.cols[0] + COLS - 1) / COLS, (p.cols[1] + COLS - 1) / COLS};
         if (tile >= tiles[0]) {
             tile -= tiles[0];
@@ -179,13 +182,13 @@ struct Tile {
     }
 };
 
-// What a lane stores of the sums of COLS columns and ROWS rows, which are scattered over the warp.
+// The part of the sums of COLS columns and ROWS rows that a lane stores; they are scattered over the warp.
 template <int ROWS, int COLS>
 struct Share {
     static constexpr uint32_t LANES_EACH = WARP / (COLS * ROWS);
     uint32_t row;
-    uint32_t column; // of the warp
-    bool stores;     // once
+    uint32_t column; // in the warp's columns
+    bool stores;     // whether the lane stores it, so that each is stored once
 
     __device__ Share()
     {
@@ -196,7 +199,7 @@ struct Share {
     }
 };
 
-// A sum with its bias goes to its place in out.
+// Stores a sum with its bias.
 template <typename Out>
 __device__ inline void conclude(const GemvParams& p, const Tile& tile, uint32_t row, uint32_t column, float sum)
 {
@@ -209,7 +212,7 @@ __device__ inline void conclude(const GemvParams& p, const Tile& tile, uint32_t 
     *out = from_float<Out>(y[0]);
 }
 
-// The same of gate and up.
+// Stores the SwiGLU product of gate and up.
 template <typename Out>
 __device__ inline void conclude_gate(const GemvParams& p, uint32_t row, uint32_t column, float gate, float up)
 {
@@ -228,7 +231,7 @@ __device__ void gemv(const typename Way::Params& params)
     Reader w[COLS];
 #pragma unroll
     for (int c = 0; c < COLS; c++)
-        // Columns that are not there repeat the last.
+        // Missing columns repeat the last one.
         w[c] = Reader::of(params, tile.weight, tile.which, min(tile.first + c, tile.cols - 1));
     Way all;
     all.add(p, w);

@@ -1,12 +1,13 @@
-// Products of a few rows with weights whose codes share scales in groups, by FMA, see gemv.cuh: each weight is the number
-// that its code stands for, exactly.
+// Products of 1 to 8 rows by FMA, see gemv.cuh, with weights whose codes share scales in groups. Each weight is the
+// exact number of its code.
 #pragma once
 
 #include "gemv.cuh"
 
 // PRECOND: as for GEMV; x, norm, weights and scales multiples of 16; inner and w_stride multiples of the group, x_stride of 16
 // bytes.
-// BLOCKS: on a multiprocessor, so that no variant spills: 8 to 16 warps with 2 KB of weights under way each.
+// BLOCKS: blocks per multiprocessor, chosen so that no variant spills: 8 to 16 warps with 2 KB of weights in flight
+// each.
 #define GEMV_GROUP(name, Codes, T, Out, ROWS, BLOCKS)                                              \
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS) gemv_##name(ScaledGemvParams p) \
     {                                                                                              \
@@ -18,7 +19,7 @@
         gemv_gate<T, Sums<T, GroupReader<Codes>, ROWS>>(p);                                   \
     }
 
-// All kernels of a format; logits leave as fp32, see gemv.cu.
+// All kernels of a format. Logits are stored as fp32, see gemv.cu.
 #define GEMV_GROUPS(format, Codes)                                                                 \
     GEMV_GROUP(rows1_##format##_f32, Codes, float, float, 1, 4)                                    \
     GEMV_GROUP(rows2_##format##_f32, Codes, float, float, 2, 3)                                    \

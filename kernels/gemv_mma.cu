@@ -1,41 +1,45 @@
-// Products of 1 to 8 rows on tensor cores, from Turing on: fp16 factors, fp32 sums. What they make is in gemv.cu.
+// Products of 1 to 8 rows on tensor cores, from Turing on: fp16 factors, fp32 sums. gemv.cuh has the formula,
+// src/ops/cuda/matmul/gemv.rs the grid and the lower bound.
 //
-// A block makes 16 columns for all rows, its warps take turns along `inner`. Weights are `a` of the mma, straight from
-// memory: 16 columns by 64 numbers at a time, 2 KB, and the next are on their way. x is `b`; rows that are not there
-// cost nothing but their place. A product asks for no order of `inner`, as long as both sides have the same one: so a
-// lane reads 16 neighbouring bytes of a row, and its four words are pairs 0 and 1 of two mma.
+// A block computes 16 columns for all rows; its warps take turns along `inner`. Weights are operand `a` of the mma and
+// come straight from memory: 16 columns by 64 numbers at a time, 2 KB, while the next are in flight. x is operand `b`,
+// whose missing rows cost nothing but their place. A product does not depend on the order of `inner`, as long as both
+// factors use the same one. So a lane reads 16 consecutive bytes of a row, and uses the four words as pairs 0 and 1 of
+// two mma.
 //
-// RMSNorm is done once a block: each number of x comes to one warp. y is rounded to fp16, as where GEMM multiplies it.
+// RMSNorm is computed once per block: each number of x is read by one warp. y is rounded to fp16, as where GEMM
+// multiplies it.
 //
-// The same instructions make one row and eight: a row has the bits that it has alone.
+// The same instructions run for one row and for eight, so a row has the same bits alone and in a batch.
 #include "activation.cuh"
 #include "mma.cuh"
 #include "rms.cuh"
 
-// Of a block; src/ops/cuda/matmul/gemv.rs knows them too.
+// Threads of a block; src/ops/cuda/matmul/gemv.rs has the same constant.
 constexpr uint32_t THREADS = 256;
 constexpr uint32_t COLS = 16;
 constexpr uint32_t WARPS = THREADS / WARP;
-// Numbers of a row of x or w: of a warp at a time, and of all warps.
+// Numbers of a row of x or w that a warp takes at a time, and that all warps take.
 constexpr uint32_t STEP = 64;
 constexpr uint32_t STRIDE = WARPS * STEP;
-// Four lanes share a row, each takes so many vectors of a step.
+// Four lanes share a row; each takes VECTORS vectors of a step.
 constexpr uint32_t PART = 4 * LANES<Half>;
 constexpr int VECTORS = STEP / PART;
 
-// A lane's part of a step: of columns lane / 4 and lane / 4 + 8, and of row lane / 4.
+// A lane's part of a step: from columns lane / 4 and lane / 4 + 8, and from row lane / 4.
 struct Pieces {
     uint4 low[VECTORS], high[VECTORS], x[VECTORS];
 };
 
-// The sums of a warp. Of this lane: columns lane / 4 and lane / 4 + 8 of rows 2 (lane % 4) and the next, two each.
+// The sums of a warp. A lane has those of columns lane / 4 and lane / 4 + 8, for rows 2 (lane % 4) and 2 (lane % 4) +
+// 1.
 struct Sums {
-    // What this lane reads next.
+    // The lane's next numbers.
     const Half* low;
     const Half* high;
     const Half* x;
     const float* norm = nullptr;
-    // Numbers of a row from the warp's next on.
+    // Length of the rows, counted from the warp's next number.
     uint32_t end;
 
     float sums[4] = {};
@@ -43,7 +47,7 @@ struct Sums {
     __device__ Sums(const GemvParams& p, const Half* low_column, const Half* high_column)
     {
         const uint32_t lane = threadIdx.x % WARP;
-        // Rows that are not there repeat the last.
+        // Missing rows repeat the last one.
         const size_t row = min(lane / 4, p.rows - 1);
         low = low_column + own();
         high = high_column + own();
@@ -51,13 +55,14 @@ struct Sums {
         end = p.inner - min(p.inner, threadIdx.x / WARP * STEP);
     }
 
-    // Where this lane begins.
+    // Offset of the lane's first number in a row.
     static __device__ uint32_t own()
     {
         return threadIdx.x / WARP * STEP + threadIdx.x % 4 * LANES<Half>;
     }
 
-    // Vector v of a step that lies `ahead`; of x without a norm: with one it is in L1, since its squares are added up.
+    // Vector v of the step that starts `ahead` numbers on. x is skipped if there is a norm: then it is in L1, because
+    // its squares are added up.
     template <bool NORM>
     __device__ void read(uint32_t ahead, int v, Pieces& pieces) const
     {
@@ -66,7 +71,7 @@ struct Sums {
         if constexpr (!NORM) pieces.x[v] = __ldg(reinterpret_cast<const uint4*>(x + ahead + v * PART));
     }
 
-    // A step that is there from end to end, if it is.
+    // Loads a complete step, if there is one.
     template <bool NORM>
     __device__ void read(uint32_t ahead, Pieces& pieces) const
     {
@@ -75,7 +80,7 @@ struct Sums {
         for (int v = 0; v < VECTORS; v++) read<NORM>(ahead, v, pieces);
     }
 
-    // A step, of whose rows this lane has `count` numbers.
+    // Loads a step in which this lane has `count` numbers.
     template <bool NORM>
     __device__ void add(const Pieces& pieces, float scale, uint32_t count = STEP)
     {
@@ -99,11 +104,11 @@ struct Sums {
         }
     }
 
-    // All threads of the block together.
+    // Called by all threads of the block together.
     template <bool NORM>
     __device__ void add_all(const GemvParams& p)
     {
-        // Two steps are under way at any time, the first while the squares are added up.
+        // Two steps are in flight at any time, the first while the squares are added up.
         Pieces pieces[2] = {};
         read<NORM>(0, pieces[0]);
         read<NORM>(STRIDE, pieces[1]);
@@ -121,7 +126,7 @@ struct Sums {
             }
         }
         if (end == 0) return;
-        // Less than a step: zeros make it one.
+        // An incomplete step is filled with zeros.
         const uint32_t count = end - min(end, threadIdx.x % 4 * LANES<Half>);
         Pieces last = {};
 #pragma unroll
@@ -130,7 +135,7 @@ struct Sums {
         add<NORM>(last, scale, count);
     }
 
-    // What the norm multiplies row lane / 4 with. All threads of the block together.
+    // The norm's factor of row lane / 4. Called by all threads of the block together.
     __device__ float norm_scale(const GemvParams& p) const
     {
         __shared__ float squares[WARPS][HIRED_GEMV_ROWS];
@@ -157,9 +162,9 @@ struct Sums {
     }
 };
 
-// The block's sums: of all warps, in one order.
+// The block's sums: those of its warps, added in a fixed order.
 struct BlockSums {
-    // Apart by more than their columns: what a warp writes at once then lies in different banks.
+    // Padded, so that the numbers that a warp writes at a time lie in different banks.
     static constexpr uint32_t PITCH = COLS + 4;
 
     float sums[WARPS][HIRED_GEMV_ROWS * PITCH];
@@ -193,7 +198,7 @@ struct Tile {
         : weight(static_cast<const Half*>(p.weights[0])), bias(p.biases[0]), out(p.outs[0]), cols(p.cols[0])
     {
         uint32_t tile = blockIdx.x;
-        // Written out: an index that varies would put the parameters on the stack.
+        // Without an array index: a variable index would put the parameters on the stack.
         const uint32_t tiles[2] = {(p.cols[0] + COLS - 1) / COLS, (p.cols[1] + COLS - 1) / COLS};
         if (tile >= tiles[0]) {
             tile -= tiles[0];
@@ -206,7 +211,7 @@ struct Tile {
         first = tile * COLS;
     }
 
-    // Columns that are not there repeat the last.
+    // Missing columns repeat the last one.
     __device__ const Half* column(uint32_t i, uint32_t stride) const
     {
         return weight + static_cast<size_t>(min(first + i, cols - 1)) * stride;
@@ -221,8 +226,8 @@ __device__ void gemv_mma(const GemvParams& p, BlockSums& block)
     const uint32_t row = threadIdx.x / COLS, column = tile.first + threadIdx.x % COLS;
     const bool stores = row < p.rows && column < tile.cols, adds = p.epilogue == HIRED_ADD;
     Out* const out = static_cast<Out*>(tile.out) + static_cast<size_t>(row) * tile.cols + column;
-    // Read early, so that nobody waits for them at the end; as they are, for a conversion would wait here. Behind a norm
-    // no sum follows in a model, and registers are scarce.
+    // Loaded early, so that the end does not wait for them, and unconverted, since a conversion would wait here. With a
+    // norm `out` is read at the end: registers are scarce there, and no model adds a residual to such a product.
     const float bias = stores && tile.bias ? tile.bias[column] : 0.0f;
     Out old = {};
     if (!NORM && stores && adds) old = *out;
@@ -260,7 +265,7 @@ __device__ void gemv_gate_mma(const GemvParams& p, BlockSums& block)
 
 // PRECOND: a block of 256 for each 16 columns of each weight (gate: for each 8); rows from 1 to 8; inner and cols[0] at
 // least 1; x and the outs apart; x, norm and weights multiples of 16; inner, x_stride and w_stride multiples of 8.
-// Three blocks on a multiprocessor: 24 warps with 2 to 4 KB of weights under way each.
+// Three blocks per multiprocessor: 24 warps with 2 to 4 KB of weights in flight each.
 #define GEMV_MMA(name, NORMED, PLAIN)                                                              \
     extern "C" __global__ void __launch_bounds__(THREADS, 3) name(GemvParams p)                    \
     {                                                                                              \
@@ -276,6 +281,6 @@ __device__ void gemv_gate_mma(const GemvParams& p, BlockSums& block)
     }
 
 GEMV_MMA(gemv_mma_f16, (gemv_mma<Half, true>), (gemv_mma<Half, false>))
-// Logits leave as fp32: between the best two of a vocabulary there is often less than an fp16 step.
+// Logits are stored as fp32: the two best of a vocabulary often differ by less than an fp16 step.
 GEMV_MMA(gemv_logits_mma_f16, (gemv_mma<float, true>), (gemv_mma<float, false>))
 GEMV_MMA(gemv_gate_mma_f16, gemv_gate_mma<true>, gemv_gate_mma<false>)

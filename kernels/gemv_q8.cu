@@ -1,5 +1,5 @@
-// Products of a few rows of codes with int8 weights by dp4a, at the speed of memory: the columns of a warp and the way along
-// them are those of gemv.cuh. Sums are integers and exact, whatever their order.
+// Products of 1 to 8 rows of int8 codes with int8 weights by dp4a, limited by memory. Columns and steps of a warp are
+// those of gemv.cuh. The integer sums are exact, in any order.
 #include "gemv.cuh"
 
 // The codes of a column.
@@ -18,7 +18,7 @@ struct CodeSums {
     typedef int32_t Number;
     typedef ScaledGemvParams Params;
     static constexpr int ROWS = OF_ROWS, COLS = HIRED_GEMV_COLS;
-    // Steps along the weights that are under way at a time: 2 KB of a warp each.
+    // Steps along the weights in flight at a time, 2 KB of a warp each.
     static constexpr int STEPS = 2;
     static constexpr uint32_t CODES = 16;
     static constexpr uint32_t STRIDE = WARP * CODES;
@@ -53,7 +53,8 @@ struct CodeSums {
                 if (k >= p.inner) break;
 #pragma unroll
                 for (int r = 0; r < ROWS; r++) {
-                    // Rows that are not there repeat the last. Through L1, which sm_61 grants only to what is never written.
+                    // Missing rows repeat the last one. Loaded through L1, which sm_61 allows only for memory that the
+                    // kernel never writes.
                     const size_t row = min(static_cast<uint32_t>(r), p.rows - 1);
                     const uint4 y = __ldg(reinterpret_cast<const uint4*>(x + row * p.x_stride + k));
 #pragma unroll
@@ -69,7 +70,7 @@ struct CodeSums {
         }
     }
 
-    // It has been taken before the rows became codes.
+    // The norm was applied before the rows were quantized.
     __device__ float norm(const GemvParams&, uint32_t) const
     {
         return 1.0f;
@@ -86,7 +87,7 @@ struct CodeSums {
 
 // PRECOND: as for GEMV; x, weights and scales multiples of 16; inner and the strides of x and of the weights multiples of
 // 16, with zeros behind the codes; no norm.
-// BLOCKS: on a multiprocessor, so that no variant spills; 4 KB of weights are under way for each warp.
+// BLOCKS: blocks per multiprocessor, chosen so that no variant spills; each warp has 4 KB of weights in flight.
 #define GEMV_Q8(dtype, Out, ROWS, BLOCKS)                                                          \
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS)                       \
         gemv_rows##ROWS##_q8_##dtype(ScaledGemvParams p)                                           \

@@ -1,17 +1,17 @@
-// Codes whose numbers share a scale in groups of a row, and the numbers that they stand for: exact in fp32.
+// Integer codes that share a scale in groups of a row, and their numbers, which fp32 holds exactly.
 //
-// A code of so many BITS becomes the upper bits of a fraction, 1 + code / 2^BITS; one multiply-add takes off the 1 and what
-// stands for zero, and scales the rest. A kind of codes says what a group has in memory (Shared), its scale, and its zero
-// as 1 + zero / 2^BITS.
+// A code of BITS bits becomes the upper bits of a fraction, 1 + code / 2^BITS. One multiply-add then subtracts 1 and
+// the zero point and applies the scale. A type of codes defines what a group has in memory (Shared), its scale, and its
+// zero point as 1 + zero / 2^BITS.
 #pragma once
 
 #include "prelude.cuh"
 
-// int4, each code plus 8.
+// int4, each code stored plus 8.
 struct Int4 {
     typedef Half Shared;
     static constexpr int BITS = 4;
-    // Bits of the fraction that memory has the other way round.
+    // Bits of the fraction that are stored inverted.
     static constexpr uint32_t FLIPPED = 0;
 
     __device__ static float scale(Shared shared)
@@ -25,8 +25,8 @@ struct Int4 {
     }
 };
 
-// int4 codes from 0 with a zero point for each group: the scale in the lower half of a word, in the upper half that of the
-// fp32 number 1 + zero / 16.
+// int4 codes from 0 with a zero point for each group. The lower half of a word is the scale, the upper half is that of
+// the fp32 number 1 + zero / 16.
 struct Awq {
     typedef uint32_t Shared;
     static constexpr int BITS = 4;
@@ -43,7 +43,7 @@ struct Awq {
     }
 };
 
-// int8 in two's complement: with the sign's bit flipped a code is itself plus 128.
+// int8 in two's complement: with its sign bit inverted, a code is its value plus 128.
 struct Int8 {
     typedef Half Shared;
     static constexpr int BITS = 8;
@@ -60,7 +60,7 @@ struct Int8 {
     }
 };
 
-// N numbers from their codes, the first in the lowest bits.
+// Widens N codes, the first in the lowest bits.
 template <typename Codes, int N, int WORDS>
 __device__ inline void widen_codes(const uint32_t (&words)[WORDS], typename Codes::Shared shared, float (&to)[N])
 {

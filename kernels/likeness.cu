@@ -1,11 +1,12 @@
-// What methods that compare rows begin with: rows of length 1, whose products are cosines, and the class token's
-// attention taken as one head. Both in f64, so that choices are the CPU's but for near ties: the cosines themselves are
-// products in f32. Conversions and f64 take the time of class_attention, some 0.3 ms on a P40.
+// Inputs of the methods that compare rows: unit rows, whose products are cosines, and the class token's attention
+// computed as one head. Both in f64, so that the choices equal the CPU's except for near ties: the cosines themselves
+// are products in f32. class_attention is limited by f64 and conversions, some 0.3 ms on a P40. Host side:
+// src/ops/cuda/select/similarity.rs.
 #include "rank.cuh"
 #include "scores.cuh"
 
-// A row, its heads averaged, divided by its length. A number that is none raises a flag and makes the row zeros, which
-// are like nothing.
+// Averages a row over its heads and divides it by its length. A row that is not finite raises a flag and becomes zeros,
+// which are similar to nothing.
 template <typename T>
 __device__ void unit_row(const UnitRowsParams& p)
 {
@@ -24,12 +25,12 @@ __device__ void unit_row(const UnitRowsParams& p)
     const bool is_row = squares[0] <= 1.7976931348623157e308;
     raise(p.flags, HIRED_WRONG_ROWS, !is_row && threadIdx.x == 0);
     const double inverse = is_row && squares[0] > 0.0 ? 1.0 / sqrt(squares[0]) : 0.0;
-    // Every thread scales what it has written.
+    // Every thread scales the numbers that it has written.
     for (uint32_t j = threadIdx.x; j < p.width; j += blockDim.x)
         out[j] = is_row ? static_cast<float>(out[j] * inverse) : 0.0f;
 }
 
-// Softmax of the class query's products with all keys of its partition. A warp for each key.
+// Softmax of the class token's query over all keys of its partition; a warp computes the score of a key.
 template <typename T>
 __device__ void class_attention(const ClassAttentionParams& p)
 {
@@ -63,8 +64,8 @@ __device__ void class_attention(const ClassAttentionParams& p)
         out[patch] = is_sum ? static_cast<float>(exp(logits[1 + patch] - greatest) * inverse) : 0.0f;
 }
 
-// PRECOND of unit_rows: grid of rows; 1-D block of whole warps, at most 256 threads; every row of x that is named exists
-// and has heads * width numbers.
+// PRECOND of unit_rows: grid of rows; 1-D block of whole warps, at most 256 threads; the indices name rows of x, of
+// heads * width numbers each.
 // PRECOND of class_attention: grid of partitions; 1-D block of whole warps, at most 256 threads.
 #define LIKENESS(dtype, T)                                                                         \
     extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) unit_rows_##dtype(UnitRowsParams p) \

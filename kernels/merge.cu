@@ -1,11 +1,12 @@
-// Rows that are combinations of others: what they are made of (VisionZip, PruMerge), and making them. Where the sources of
-// a row begin is known before, or from sums over what lies before it; their order is the CPU's.
+// Rows that are weighted sums of others (VisionZip, PruMerge): the kernels that list sources and factors, and mix_rows,
+// which computes the sums. The offset of a row's sources is known beforehand or is a sum over the rows before it, and
+// their order is the CPU's. Limited by latency and memory. Host side: src/ops/cuda/select/similarity.rs.
 #include "rank.cuh"
 
-// Sources whose loads are under way at once.
+// Sources whose loads are in flight at a time.
 constexpr int SOURCES = 4;
 
-// A block for each row: weighted rows added in f32, in their order.
+// mix_rows: a block for each row adds its weighted sources in f32, in their order.
 template <typename T, int N>
 __device__ void mix_row(const MixRowsParams& p)
 {
@@ -18,7 +19,7 @@ __device__ void mix_row(const MixRowsParams& p)
             float row[SOURCES][N], weight[SOURCES];
 #pragma unroll
             for (int s = 0; s < SOURCES; s++) {
-                // Beyond the end the last again, times 0.
+                // Beyond the end, the last source is loaded again with factor 0.
                 const uint32_t at = min(first + s, end - 1);
                 weight[s] = p.mix.weights[at];
                 load(x + p.mix.sources[at] * static_cast<size_t>(p.x_stride) + i, row[s]);
@@ -61,8 +62,9 @@ __device__ inline void set_source(const SelectMix& mix, uint32_t at, uint32_t ro
     mix.weights[at] = weight;
 }
 
-// VisionZip's rows: the kept patches as they are, the class token, and targets at even distances among the patches that
-// are left, each with the mean of those that are most like it, ties to the lower target.
+// VisionZip's rows: copies of the kept patches, the class token, and the contextual rows. For those, targets are taken
+// at even distances among the remaining patches, and each target is averaged with the patches that are most similar to
+// it, ties to the lower target.
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads; contexts <= patches that are not kept.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_contexts(SelectContextsParams p)
 {
@@ -88,9 +90,9 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_contex
     const SelectPart part = p.parts[partition];
     const uint32_t* valid = p.valid + part.first;
     const uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * p.patch_count;
-    uint32_t* left = p.left + part.first; // their places among the valid ones
-    uint32_t* target = left + p.valid_count; // of each that is left
-    uint32_t* sizes = target + p.valid_count; // of each target, how many went to it
+    uint32_t* left = p.left + part.first; // numbers of the remaining patches among the valid ones
+    uint32_t* target = left + p.valid_count; // the target of each remaining patch
+    uint32_t* sizes = target + p.valid_count; // number of patches merged into each target
     uint32_t count = 0;
     for (uint32_t first = 0; first < part.count; first += blockDim.x) {
         const uint32_t i = first + threadIdx.x;
@@ -145,20 +147,20 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_contex
     }
 }
 
-// Whether the place is the middle of one of `runs` runs of equal length of `length` places.
+// Whether the place is the middle of one of `runs` equal runs that divide `length` places.
 // PRECOND: runs <= length <= 8192, so that products fit.
 __device__ inline bool is_middle(uint32_t place, uint32_t length, uint32_t runs)
 {
     if (runs == 0) return false;
-    // The first run whose middle (2 run + 1) * length / (2 runs) does not lie before the place.
+    // The first run whose middle (2 run + 1) * length / (2 runs) is not before the place.
     const uint32_t wanted = 2 * runs * place;
     const uint32_t run = wanted > length ? (wanted + length - 1) / (2 * length) : 0;
     return run < runs && (2 * run + 1) * length / (2 * runs) == place;
 }
 
-// PruMerge's patches: as many rows as allotted, of which one is of the dropped patches if there are any and it is not the
-// only one; those of the highest attention, ties to the lower patch, with `spatial` a quarter of them and others at even
-// distances.
+// Chooses PruMerge's patches. A partition gets as many rows as allotted; one of them stands for the dropped patches, if
+// there are any and it is not the only row. The others are the patches of the highest attention, ties to the lower
+// patch; with `spatial` a quarter of them by attention and the rest at even distances.
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads; at most 8192 valid patches in a partition.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_outstanding(SelectOutstandingParams p)
 {
@@ -193,7 +195,8 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_outsta
     }
 }
 
-// A kept patch and those most like it, each times its attention. A block for each row that may come.
+// Sources of a kept patch's row: the patch and those most similar to it, each weighted by its attention. A block for
+// each possible row.
 // PRECOND: grid of rows, at least as many as are kept; 1-D block of whole warps, at most 256 threads.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_neighbours(SelectMergedParams p)
 {
@@ -205,7 +208,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_neighb
     const SelectPart part = p.parts[partition];
     const uint32_t* valid = p.valid + part.first;
     const float* attention = p.attention + static_cast<size_t>(partition) * p.patch_count;
-    uint32_t own = 0; // its place: valid rows ascend
+    uint32_t own = 0; // the patch's number among the valid ones, whose rows ascend
     for (uint32_t end = part.count; own < end;) {
         const uint32_t middle = (own + end) / 2;
         if (valid[middle] < row)
@@ -231,12 +234,13 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_neighb
     });
 }
 
-// The dropped patches of a partition, each times its attention: a row behind all kept ones, where there is one.
+// Sources of the row that stands for a partition's dropped patches, each weighted by its attention; it follows all kept
+// rows, if the partition has one.
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rest(SelectMergedParams p)
 {
     const uint32_t partition = blockIdx.x;
-    uint32_t merged[2] = {}; // before this partition, of all
+    uint32_t merged[2] = {}; // such rows before this partition, and in all
     for (uint32_t i = threadIdx.x; i < p.partitions; i += blockDim.x) {
         merged[0] += i < partition ? p.merged[i] : 0;
         merged[1] += p.merged[i];

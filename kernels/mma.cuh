@@ -1,4 +1,4 @@
-// Products on tensor cores, by what the architecture has.
+// Products on tensor cores, by the instructions that the architecture has.
 #pragma once
 
 #include "ptx.cuh"
@@ -15,8 +15,8 @@ __device__ inline void multiply(float (&d)[4], const uint32_t (&a)[4], const uin
     }
 }
 
-// The same of int8 with exact sums, 32 columns of a and rows of b: one mma.m16n8k32, or four mma.m8n8k16 of half the rows and
-// columns each.
+// d += a * b of int8 with exact sums, 32 columns of a and rows of b: one mma.m16n8k32, or four mma.m8n8k16 of half the
+// rows and columns each.
 __device__ inline void multiply(int32_t (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2])
 {
     if constexpr (ptx::HAS_MMA_S8_K32) {

@@ -1,12 +1,12 @@
-// LayerNorm and RMSNorm, a block for each row.
+// LayerNorm and RMSNorm, with a block for each row. Limited by memory. Host side: src/ops/cuda/rows/choose.rs.
 //
 //   layer_norm: out = (x - mean) / sqrt(variance + eps) * weight + bias
 //   rms_norm:   out = x / sqrt(mean of squares + eps) * weight
 //
-// The mean is taken first and the squares around it: a large mean then costs no accuracy.
+// The mean is computed first, and the squares around it, so that a large mean costs no accuracy.
 #include "prelude.cuh"
 
-// A row in registers: memory is read once.
+// A row in registers, so that memory is read once.
 template <typename T>
 struct KeptRow {
     static constexpr int N = LANES<T>;
@@ -55,7 +55,7 @@ struct KeptRow {
     }
 };
 
-// A row of any width and alignment, read anew for each use.
+// A row of any width and alignment, read again for each use.
 template <typename T>
 struct ReadRow {
     const T* row;

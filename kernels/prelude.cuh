@@ -1,13 +1,13 @@
-// What every kernel is written with: storage formats, wide loads and stores, reductions.
+// Basics of every kernel: storage formats, vector loads and stores, reductions.
 //
-// fp16 and bf16 are storage here, never arithmetic: the types have no operators, sums are fp32. (Pascal's
-// fp16 arithmetic runs at 1/64 of its fp32 rate; a sum in fp16 loses accuracy everywhere.)
+// fp16 and bf16 are storage formats here, never used for arithmetic: the types have no operators, and sums are fp32.
+// (Pascal's fp16 arithmetic runs at 1/64 of its fp32 rate, and a sum in fp16 loses accuracy everywhere.)
 #pragma once
 
 #include "abi.h"
 #include "ptx.cuh"
 
-// Dynamic shared memory as an array of T, 16-byte aligned. The emulator gives it its exact size and a poison.
+// Dynamic shared memory as an array of T, 16-byte aligned. The emulator allocates its exact size and poisons it.
 #ifndef DYN_SHARED
 #define DYN_SHARED(T, name)                                                                        \
     extern __shared__ __align__(16) unsigned char dynamic_shared_memory[];                         \
@@ -59,9 +59,9 @@ __device__ inline Half from_float(float x)
     return Half{ptx::float_to_half(x)};
 }
 
-// x as it may be stored: a finite number beyond what T holds becomes the largest that it does. A product of two
-// layers or a sum may pass 65504, and one infinity in a row would be NaN in the keys and values of every row behind
-// it. Infinity and NaN stay what they are, so that a fault remains visible.
+// x, limited to the finite range of T: a finite number beyond it becomes the largest of T. A product of two layers or a
+// sum can exceed 65504, and one infinity in a row would become NaN in the keys and values of every row after it.
+// Infinity and NaN are kept, so that a fault remains visible.
 template <typename T>
 __device__ inline float saturated(float x)
 {
@@ -79,7 +79,7 @@ __device__ inline T from_float_saturating(float x)
     return from_float<T>(saturated<T>(x));
 }
 
-// The numbers in 32-bit words, first number in the low bits.
+// Converts between numbers and 32-bit words, the first number in the low bits.
 template <int N>
 __device__ inline void unpack(const uint32_t (&words)[N], float (&to)[N], float)
 {
@@ -109,8 +109,8 @@ __device__ inline void pack(const float (&from)[N], uint32_t (&words)[N / 2], Ha
         words[i / 2] = ptx::float_to_half(from[i]) | static_cast<uint32_t>(ptx::float_to_half(from[i + 1])) << 16;
 }
 
-// N numbers by the widest accesses: 16 bytes at a time, 8 for what remains.
-// PRECOND: `from` is a multiple of 16 if N numbers are, else of 8.
+// Loads N numbers by the widest accesses: 16 bytes at a time, then 8.
+// PRECOND: `from` is a multiple of 16 if the size of N numbers is, else of 8.
 template <typename T, int N>
 __device__ inline void load(const T* from, float (&to)[N])
 {
@@ -145,7 +145,7 @@ __device__ inline void store(T* to, const float (&from)[N])
         *reinterpret_cast<uint2*>(at + WORDS - 2) = make_uint2(words[WORDS - 2], words[WORDS - 1]);
 }
 
-// One number by its own access: the guarded kernels' way.
+// Loads one number, for guarded kernels.
 template <typename T>
 __device__ inline void load(const T* from, float (&to)[1])
 {
@@ -167,7 +167,7 @@ __device__ inline void store_saturating(T* to, const float (&from)[N])
     store(to, x);
 }
 
-// Over the 32 lanes; every lane gets the result. Always in one order, so always the same bits.
+// Sum over the 32 lanes; every lane gets it. The order is fixed, so the bits are always the same.
 __device__ inline float warp_sum(float x)
 {
 #pragma unroll
@@ -182,8 +182,8 @@ __device__ inline float warp_max(float x)
     return x;
 }
 
-// Over the block; every thread gets the result.
-// PRECOND: 1-D block of whole warps, all of whose threads arrive.
+// Maximum over the block; every thread gets it.
+// PRECOND: 1-D block of whole warps, all of whose threads call it.
 __device__ inline float block_max(float x)
 {
     __shared__ float greatest[WARP];
@@ -192,12 +192,12 @@ __device__ inline float block_max(float x)
     if (lane == 0) greatest[threadIdx.x / WARP] = x;
     __syncthreads();
     x = warp_max(lane < blockDim.x / WARP ? greatest[lane] : -INFINITY);
-    // The next call may not write what a slow warp still reads.
+    // The next call must not overwrite what a slow warp still reads.
     __syncthreads();
     return x;
 }
 
-// The same for the sum.
+// Sum over the block, with the same precondition.
 __device__ inline float block_sum(float x)
 {
     __shared__ float sums[WARP];
@@ -206,7 +206,7 @@ __device__ inline float block_sum(float x)
     if (lane == 0) sums[threadIdx.x / WARP] = x;
     __syncthreads();
     x = warp_sum(lane < blockDim.x / WARP ? sums[lane] : 0.0f);
-    // The next call may not write what a slow warp still reads.
+    // The next call must not overwrite what a slow warp still reads.
     __syncthreads();
     return x;
 }

@@ -1,7 +1,7 @@
-// Every instruction that CUDA C++ has no word for, by name.
+// Functions for every PTX instruction that CUDA C++ does not offer.
 //
-// The declarations are the contract; below them is the card's side in inline PTX. The emulator brings its
-// own side, in plain C++, in ptx_host.h. Only this file and prelude.cuh ask for the architecture.
+// The declarations are the contract; below them is the implementation for GPUs in inline PTX. The emulator implements
+// them in plain C++, in ptx_host.h. Only this file and prelude.cuh depend on the architecture.
 #pragma once
 
 #include <stdint.h>
@@ -16,7 +16,7 @@
 
 namespace ptx {
 
-// What a card has. Dispatch asks the same questions on the host.
+// What the architecture has. The host chooses kernels by the same conditions.
 constexpr bool HAS_LDMATRIX = HIRED_ARCH >= 75;
 constexpr bool HAS_MMA_K8 = HIRED_ARCH >= 75;
 constexpr bool HAS_MMA_K16 = HIRED_ARCH >= 80;
@@ -24,21 +24,22 @@ constexpr bool HAS_MMA_S8_K16 = HIRED_ARCH >= 75;
 constexpr bool HAS_MMA_S8_K32 = HIRED_ARCH >= 80;
 constexpr bool HAS_CP_ASYNC = HIRED_ARCH >= 80;
 
-// fp16 bits to the number they stand for.
+// The number of fp16 bits.
 __device__ float half_to_float(uint16_t bits);
-// To the nearest fp16, ties to even; beyond 65504 to infinity.
+// Rounds to the nearest fp16, ties to even; beyond 65504 to infinity.
 __device__ uint16_t float_to_half(float x);
-// Two of them, the first in the low half.
+// Rounds two numbers to fp16, the first in the low half.
 __device__ uint32_t floats_to_halves(float low, float high);
 
 // 2^x, within 2 units in the last place of fp32; results below the normal numbers are 0.
 __device__ float exp2(float x);
 
-// Reads 16 bytes that nobody writes during the kernel and that are used once: past L1, where the card can.
-// `from` is a multiple of 16.
+// Loads 16 bytes that are used once, bypassing L1 where the GPU can. Nothing may write them during the kernel. `from`
+// is a multiple of 16.
 __device__ uint4 load_streaming(const void* from);
 
-// The block's place in the grid, read anew by each call: what is made of it need not be kept in registers meanwhile.
+// The block's index in the grid, read from its register by each call, so that values computed from it need not stay in
+// registers.
 struct Block {
     uint32_t x, y, z;
 };
@@ -72,11 +73,11 @@ __device__ void ldmatrix_x4_trans(uint32_t (&to)[4], const void* shared_row);
 __device__ void ldmatrix_x2(uint32_t (&to)[2], const void* shared_row);
 __device__ void ldmatrix_x2_trans(uint32_t (&to)[2], const void* shared_row);
 
-// Starts a copy of 16 aligned bytes into shared memory; only the first `bytes` are read, the rest is zeroed.
+// Starts a copy of 16 aligned bytes to shared memory. Only the first `bytes` are read; the rest is zeroed.
 __device__ void cp_async_16(void* shared_to, const void* global_from, uint32_t bytes);
 // Closes a group of the copies that this thread started.
 __device__ void cp_async_commit();
-// Waits until at most PENDING groups of this thread are under way. A barrier shows the data to others.
+// Waits until at most PENDING groups of this thread are in flight. Other threads see the data after a barrier.
 template <int PENDING>
 __device__ void cp_async_wait();
 
@@ -158,13 +159,13 @@ __device__ inline int32_t dp4a(int32_t a, int32_t b, int32_t c)
     return d;
 }
 
-// Address inside the window of shared memory, as its instructions take it.
+// Address in the shared memory window, as the instructions take it.
 __device__ inline uint32_t shared_address(const void* p)
 {
     return static_cast<uint32_t>(__cvta_generic_to_shared(p));
 }
 
-// An instruction that the card lacks: dispatch never lets it come to this.
+// An instruction that the architecture lacks. Never executed, since the host chooses other kernels.
 __device__ inline void no_such_instruction()
 {
     __trap();
@@ -217,8 +218,8 @@ __device__ inline void mma_m16n8k32(int32_t (&d)[4], const uint32_t (&a)[4], con
 #endif
 }
 
-// Reads shared memory that other threads wrote: volatile and with a memory clobber, so that it stays behind
-// the barrier before it.
+// Reads shared memory that other threads wrote, so it is volatile and has a memory clobber: it must stay behind the
+// barrier before it.
 __device__ inline void ldmatrix_x4(uint32_t (&to)[4], const void* shared_row)
 {
 #if HIRED_ARCH >= 75

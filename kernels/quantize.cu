@@ -1,23 +1,24 @@
-// Rows of activations as int8, a block for each: codes rne(y · (127 / a)) and the scale a / 127, where a is the largest
-// |y| of the row and y = x, or RMSNorm(x) rounded to the format that it would be stored in. (docs/quantization.md has the rule.)
+// Quantizes rows of activations to int8, with a block for each row: codes rne(y · (127 / a)) and the scale a / 127,
+// where a is the largest |y| of the row, and y = x or RMSNorm(x) rounded to the format that it would be stored in.
+// (docs/quantization.md has the rule.) Limited by memory. Host side: src/ops/cuda/matmul/integers.rs.
 //
-// A row of zeros has the scale 0. One that is not finite has the scale NaN, which makes all its products NaN: whoever
-// looks at these finds the fault, as without integers.
+// A row of zeros has scale 0. A row that is not finite has scale NaN, which makes all its products NaN, so that the
+// fault is found where it would be found without integers.
 #include "prelude.cuh"
 #include "rms.cuh"
 
-// Numbers of a row that a thread keeps, and the codes of an access.
+// Numbers of a row that a thread keeps in registers, and codes of an access.
 constexpr int KEPT = 32;
 constexpr int LANE_CODES = 8;
 
-// The code of a number; of one that is not finite any.
+// The code of a number; arbitrary for one that is not finite.
 __device__ inline uint32_t code(float y, float factor)
 {
-    // Bounded first: numbers beyond, and what is no number, have no integer.
+    // Clamped first, since numbers outside of the range and NaN have no integer.
     return static_cast<uint32_t>(__float2int_rn(fminf(fmaxf(__fmul_rn(y, factor), -127.0f), 127.0f))) & 0xFF;
 }
 
-// N numbers of a row, N codes: the norm is taken on the way, where there is one.
+// Loads N numbers of a row and applies the norm, if there is one; stores N codes.
 template <typename T, int N>
 __device__ inline void normed(const QuantizeParams& p, uint32_t column, float scale, float (&x)[N])
 {
@@ -31,13 +32,13 @@ __device__ inline void normed(const QuantizeParams& p, uint32_t column, float sc
 template <int N>
 __device__ inline float largest(float so_far, const float (&x)[N])
 {
-    // fmaxf leaves out what is no number: it is looked for by itself.
+    // fmaxf ignores NaN, so NaN is looked for separately.
 #pragma unroll
     for (int i = 0; i < N; i++) so_far = fabsf(x[i]) < INFINITY ? fmaxf(so_far, fabsf(x[i])) : INFINITY;
     return so_far;
 }
 
-// A row in registers: memory is read once.
+// A row in registers, so that memory is read once.
 template <typename T>
 struct KeptRow {
     static constexpr int N = LANE_CODES;
@@ -94,7 +95,7 @@ struct KeptRow {
     }
 };
 
-// A row of any width and alignment, read anew for each use.
+// A row of any width and alignment, read again for each use.
 template <typename T>
 struct ReadRow {
     const T* row;

@@ -1,10 +1,10 @@
-// One query against many keys: what decides which rows go on. fp32 and expf in every format.
+// Softmax weights of one query over many keys, for the scores that selections rank by. fp32 and expf in every format.
 #pragma once
 
 #include "prelude.cuh"
 
-// Weights of one head's query, a key a thread: exp(scale * q . k - greatest), and by thread 0 their sum, by which they are
-// not yet divided. key(i): where key i begins.
+// Computes the weights of one head's query, exp(scale * q . k - max), a key per thread, and (by thread 0) their sum;
+// the weights are not divided by it. key(i): address of key i.
 // PRECOND: 1-D block of whole warps, at least as many threads as `width`; width at most HIRED_HEAD_DIM and whole vectors
 // of N; keys aligned for them.
 template <int N, typename T, typename Key>

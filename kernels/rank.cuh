@@ -1,14 +1,14 @@
-// Ranking by a block: the highest of many keys, ties to the lower index, for numbers of keys of any size.
+// Ranking by one block: the highest of many keys, ties to the lower index, for any number of keys.
 //
-// No sort and no atomics: the key at a given place of the order is found by its bits, two at a time, from sums
-// over all keys. Weights are whole numbers, so a sum is the same in any order.
+// There is no sort and there are no atomics: the key at a given rank is found bit by bit, two bits at a time, from sums
+// over all keys. Weights are integers, so sums do not depend on the order.
 //
-// PRECOND of every function: 1-D block of whole warps, at most 1024 threads, all of which arrive.
+// PRECOND of every function: 1-D block of whole warps, at most 1024 threads, all of which call it.
 #pragma once
 
 #include "prelude.cuh"
 
-// Order of the bits as an unsigned number is order of the number: -0 below 0.
+// A key whose order as an unsigned number is the order of the float: -0 below 0.
 __device__ inline uint32_t key_of(float x)
 {
     const uint32_t bits = __float_as_uint(x);
@@ -34,11 +34,11 @@ __device__ inline void block_sums(Sum (&x)[N])
 #pragma unroll
         for (int step = WARP / 2; step > 0; step /= 2) x[i] += __shfl_xor_sync(ALL_LANES, x[i], step);
     }
-    // The next call may not write what a slow warp still reads.
+    // The next call must not overwrite what a slow warp still reads.
     __syncthreads();
 }
 
-// The largest over the block; every thread gets it.
+// Maximum over the block; every thread gets it.
 __device__ inline uint64_t block_max_key(uint64_t x)
 {
     __shared__ uint64_t largest[WARP];
@@ -54,7 +54,7 @@ __device__ inline uint64_t block_max_key(uint64_t x)
     return x;
 }
 
-// How many threads before this one say yes, counted from `start`; then start grows by all who do.
+// The number of threads before this one with `yes`, counted from `start`; then `start` grows by their total.
 __device__ inline uint32_t block_rank(bool yes, uint32_t& start)
 {
     __shared__ uint32_t counts[WARP];
@@ -72,14 +72,14 @@ __device__ inline uint32_t block_rank(bool yes, uint32_t& start)
     return before;
 }
 
-// The first part of an order: all above `key`, and the first `ties` of those that have it.
+// The first part of a ranking: all indices with a key above `key`, and the first `ties` of those with this key.
 struct Prefix {
     uint32_t key;
     uint32_t ties;
 };
 
 // Calls f(i, its key) for this thread's share of the indices below count whose key is at least `least`. Four keys are
-// read at a time: one by one, a vocabulary's 32 rounds would each wait for memory.
+// read at a time: with single reads, each of a vocabulary's 32 rounds would wait for memory.
 template <typename Key, typename F>
 __device__ void each_from(uint32_t least, uint32_t count, Key key, F f)
 {
@@ -96,7 +96,8 @@ __device__ void each_from(uint32_t least, uint32_t count, Key key, F f)
     }
 }
 
-// The shortest prefix whose weights reach `goal`. Equal keys have equal weights; weight 0 stands outside the order.
+// The shortest prefix whose weights add up to `goal`. Equal keys must have equal weights; indices of weight 0 are not
+// ranked.
 // PRECOND: 1 <= goal <= the sum of all weights, which Sum holds.
 template <typename Sum, typename Key, typename Weight>
 __device__ Prefix shortest_prefix(uint32_t count, Key key, Weight weight, Sum goal)
@@ -126,13 +127,13 @@ __device__ Prefix shortest_prefix(uint32_t count, Key key, Weight weight, Sum go
     });
     block_sums(above);
     const Sum one = static_cast<Sum>(block_max_key(each));
-    // Never 0, unless the goal was beyond reach.
+    // Not 0, unless the goal cannot be reached.
     const Sum step = one > 0 ? one : 1;
     return Prefix{found, static_cast<uint32_t>((goal - above[0] + step - 1) / step)};
 }
 
-// Calls f(i, is in the prefix, is its last) for every index below count, by all threads of the block together:
-// f may wait for the block. Beyond count it is called with false.
+// Calls f(i, whether i is in the prefix, whether it is its last) for every index below count, with all threads of the
+// block together, so that f may use barriers. Beyond count it is called with false.
 template <typename Key, typename Weight, typename F>
 __device__ void each_of_prefix(uint32_t count, Key key, Weight weight, Prefix prefix, F f)
 {

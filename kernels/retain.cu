@@ -1,6 +1,8 @@
-// Which rows of a prompt go on: of the candidates those that its last row attends to most, and all others.
+// FastV's choice: the rows of a prompt that remain after a layer. Of the candidates these are the `keep` rows to which
+// the last row attends most (attention_last.cu; the sum over heads), and all other rows. One block ranks all
+// candidates. Host side: src/ops/cuda/select/fastv.rs.
 //
-// Whatever the scores, exactly as many rows as promised are written, each once.
+// Whatever the scores, exactly the promised number of rows is written, each once.
 #include "rank.cuh"
 
 // PRECOND: grid of 1; 1-D block of whole warps, at most 1024 threads; first + candidates <= rows;

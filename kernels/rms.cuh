@@ -1,11 +1,11 @@
-// The factor of an RMSNorm.
+// The scale of an RMSNorm.
 #pragma once
 
 #include "prelude.cuh"
 
-// What a row is multiplied with whose numbers have these squares in all. NaN where only a number that was cut to fp16's
-// largest can have made the sum: a residual that leaves fp16 must not end in an answer. (The residual of a real model
-// reaches some 3000 in a few of its columns.)
+// The factor of a row with this sum of squares, 1 / sqrt(mean of squares + eps). In fp16 it is NaN if only a number
+// that was limited to the largest fp16 can have produced the sum: a residual beyond fp16 must not lead to an answer.
+// (The residual of a real model reaches some 3000 in a few of its columns.)
 template <typename T>
 __device__ inline float rms_scale(float square, float inverse_width, float eps)
 {

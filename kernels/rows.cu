@@ -1,7 +1,8 @@
-// Copies of rows: those that an index names, and those of a prompt. A block for each row.
+// Copies of rows, with a block for each row: rows named by indices, and the rows of a prompt. Limited by memory. Host
+// side: src/ops/cuda/rows/ops.rs.
 #include "prelude.cuh"
 
-// Rows as bytes, in pieces of one Piece: the format plays no part.
+// Copies rows as bytes, one Piece at a time, whatever their format.
 template <typename Piece>
 __device__ void gather(const GatherParams& p)
 {
@@ -35,7 +36,7 @@ __device__ void copy_row(T* to, const From* from, uint32_t cols)
     }
 }
 
-// The prompt: embeddings of `before`, visual rows and newlines by `slots`, embeddings of `after`.
+// The rows of a prompt: embeddings of `before`, visual rows and newlines by `slots`, embeddings of `after`.
 template <typename T, int N>
 __device__ void interleave(const InterleaveParams& p)
 {

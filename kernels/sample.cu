@@ -1,24 +1,25 @@
-// From logits to a token: a block for each row.
+// Sampling: chooses a token from a row of logits, with a block for each row. Limited by latency. Host side:
+// src/ops/cuda/sample/choose.rs.
 //
-// Choices are those of the CPU, with one reservation. There, weights are f64 and added up one by one from the
-// most likely token on; here they are f64 rounded to whole multiples of 2^-48 or finer (of 2^-63 times the power
-// of two above the number of logits), whose sums are exact, and so the same bits in any order. A draw or a
-// top-p limit that falls within the rounding of the edge between two tokens (some 2^-40 of the total, and the
-// last bit of exp) can take the neighbour; a token of probability below 2^-49 is never drawn.
+// The choices are those of the CPU (src/ops/sample.rs), except in rare cases. The CPU adds f64 weights one by one, from
+// the most likely token on. Here f64 weights are rounded to multiples of 2^-48 or finer (of 2^-63 times the power of
+// two above the number of logits). Sums of them are exact, so they have the same bits in any order. If a draw or a
+// top-p limit falls within the rounding of the boundary between two tokens (some 2^-40 of the total, and the last bit
+// of exp), the neighbour can be taken; a token of probability below 2^-49 is never drawn.
 #include "rank.cuh"
 
-// The largest logit as its key and its index, the lowest of equals; -0 equals 0. Raises the flag of the row for
-// logits that are not finite, and leaves them out: the index exists whatever they are.
+// Key and index of the largest logit, the lowest index among equals; -0 equals 0. Logits that are not finite raise the
+// row's flag and are skipped; the index exists whatever they are.
 __device__ inline uint32_t most_likely(const float* logits, uint32_t cols, uint32_t* flag)
 {
     bool wrong = false;
     uint64_t best = 0;
-    // Eight loads under way at a time: of a vocabulary of 32064 an H200 then waits four times for L2, about 3 µs in all,
-    // 0.1% of its token. More blocks for a row would not pay for their second launch.
+    // Eight loads in flight at a time: for a vocabulary of 32064 an H200 waits four times for L2, about 3 µs in all,
+    // 0.1% of its time for a token. More blocks for a row would not pay for the second launch that they need.
     constexpr uint32_t LOADS = 8;
     for (uint32_t first = threadIdx.x; first < cols; first += LOADS * blockDim.x) {
         float x[LOADS];
-        // The last logit again where there are no more.
+        // Beyond the end the last logit is loaded again.
 #pragma unroll
         for (uint32_t n = 0; n < LOADS; n++) x[n] = logits[min(first + n * blockDim.x, cols - 1)];
 #pragma unroll
@@ -34,8 +35,8 @@ __device__ inline uint32_t most_likely(const float* logits, uint32_t cols, uint3
     return 0xFFFFFFFFu - static_cast<uint32_t>(block_max_key(best));
 }
 
-// Philox 4x32 with 10 rounds (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", 2011): a number in
-// [0, 1) of 53 random bits that depends on seed and step alone.
+// A number in [0, 1) with 53 random bits that depends on seed and step alone, by Philox 4x32 with 10 rounds (Salmon et
+// al., "Parallel random numbers: as easy as 1, 2, 3", 2011).
 __device__ inline double uniform(uint64_t seed, uint64_t step)
 {
     uint32_t c[4] = {static_cast<uint32_t>(step), static_cast<uint32_t>(step >> 32), 0, 0};
@@ -60,7 +61,7 @@ __device__ inline uint32_t draw(const float* logits, const SampleHow& how, uint6
     const uint32_t best = most_likely(logits, cols, flag);
     if (how.temperature == 0.0f) return best;
 
-    // NaN and infinities have raised the flag; their keys are as good as any.
+    // NaN and infinities have raised the flag before, so their keys do not matter.
     const auto key = [&](uint32_t i) { return key_of(logits[i]); };
     const double top = logits[best];
     const double scale = static_cast<double>(uint64_t(1) << (63 - (32 - __clz(cols))));
@@ -80,7 +81,7 @@ __device__ inline uint32_t draw(const float* logits, const SampleHow& how, uint6
     block_sums(total);
 
     const auto weight = [&](uint32_t i) { return weights[i]; };
-    // Rounding of a product may exceed what there is.
+    // Rounding can make the product exceed the total.
     if (how.top_p < 1.0f) {
         const double part = ceil(fmax(how.top_p * static_cast<double>(total[0]), 1.0));
         const uint64_t goal = min(static_cast<uint64_t>(part), total[0]);
@@ -104,7 +105,7 @@ __device__ inline uint32_t draw(const float* logits, const SampleHow& how, uint6
     return static_cast<uint32_t>(block_max_key(chosen));
 }
 
-// One block fills a multiprocessor: aiming at two, sm_70 spills.
+// One block per multiprocessor: with two as a target, sm_70 spills.
 //
 // PRECOND: grid of rows; 1-D block of whole warps, at most 1024 threads; cols at least 1 and below 2^31.
 extern "C" __global__ void __launch_bounds__(HIRED_SAMPLE_THREADS, 1) sample_greedy_f32(SampleGreedyParams p)

@@ -1,9 +1,9 @@
-// What integers stand for.
+// Scales of integer products.
 #pragma once
 
 #include "prelude.cuh"
 
-// The parameters that are the same with and without scales.
+// The parameters that launches with and without scales share.
 template <typename Params>
 __device__ inline const Params& product(const Params& p)
 {
@@ -20,19 +20,20 @@ __device__ inline const GemvParams& product(const ScaledGemvParams& p)
     return p.product;
 }
 
-// One of the weights' scales. Written out: an index that varies would put the parameters on the stack.
+// The scales of one of the weights. Without an array index: a variable index would put the parameters on the stack.
 __device__ inline const void* scales_of(const FactorScales& scales, uint32_t which)
 {
     return which == 0 ? scales.weights[0] : which == 1 ? scales.weights[1] : scales.weights[2];
 }
 
-// A sum of products of codes. Each product is rounded by itself, so that every executor gets the same bits.
+// The number of a sum of products of codes. Each multiplication is rounded separately, so that every executor gets the
+// same bits.
 __device__ inline float scaled(int32_t sum, float of_weight, float of_row)
 {
     return __fmul_rn(__fmul_rn(__int2float_rn(sum), of_weight), of_row);
 }
 
-// Where the bits of sums are integers: they become numbers by the scales of their columns and of their row.
+// Converts integer sums, stored as bits, to numbers by the scales of their columns and of their row.
 struct Int8Sums {
     const FactorScales& scales;
 

@@ -1,4 +1,4 @@
-// Scores from the heads of CLS attention: what every kernel that reads scores begins with.
+// Scores of patches from the heads of attention, for every kernel that reads scores.
 #pragma once
 
 #include "prelude.cuh"
@@ -10,14 +10,14 @@ __device__ inline bool is_attention(float score)
     return score >= 0.0f && score <= LARGEST_FLOAT;
 }
 
-// Raises a flag of the launch when any thread asks.
+// Raises a flag of the launch if any thread has `asked`.
 __device__ inline void raise(uint32_t* flags, uint32_t flag, bool asked)
 {
     if (asked) atomicOr(flags, flag);
 }
 
-// A patch's score from its heads' attention, of which `of` gives one: taken in the order of the heads. Never -0, for
-// sums and maxima begin with 0. A maximum keeps what is no number, so that it is seen.
+// A patch's score from its heads' attention, which `of` returns; reduced in the order of the heads. Never -0, for sums
+// and maxima start with 0. A maximum keeps a NaN, so that it is detected.
 template <typename Of>
 __device__ inline float join_heads(uint32_t how, uint32_t heads, Of of)
 {
@@ -33,9 +33,10 @@ __device__ inline float join_heads(uint32_t how, uint32_t heads, Of of)
     return how == HIRED_MEAN_HEADS ? __fdividef(total, static_cast<float>(heads)) : total;
 }
 
-// A partition's scores: its heads, each divided by the sum of its weights, become one; where a patch is a cell of several
-// of the vision tower's, their scores are added row by row. The class token's own weight is left out. Returns the row of scores.out that the block has written and all its threads may read.
-// PRECOND: 1-D block, all of whose threads arrive; no other block scores this partition.
+// Computes a partition's scores: divides each head's weights by their sum and reduces the heads. Where a patch is a
+// cell of several of the vision tower's patches, their scores are added, line by line. The class token's own weight is
+// left out. Returns the row of scores.out that the block has written; all its threads may read it.
+// PRECOND: 1-D block, all of whose threads call it; no other block computes this partition.
 __device__ inline const float* score(const SelectScores& scores, uint32_t partition, uint32_t patches)
 {
     const uint32_t cell = scores.cell, line = scores.side * cell;

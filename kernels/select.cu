@@ -1,12 +1,12 @@
-// Which patches of an image are kept, and where they go. One block for the allocation, then a block for each
-// partition, then one for the order:
+// Which patches of an image are kept, and where they go in the prompt: one block for the allocation, then one for each
+// partition, then one for the order. Limited by latency. Host side: src/ops/cuda/select/launches.rs.
 //
 //   select_exact, select_paper or select_repo: heads of the init scores -> scores, allocation
 //   select_topk: heads of the final scores, allocation -> scores, places of the kept patches in their partition
 //   select_rows: places -> kept rows, partition after partition
 //   select_order: places -> the decoder's order
 //
-// Whatever the scores, every index written is one that exists: wrong scores count as 0 and raise a flag.
+// Whatever the scores, every index written exists: wrong scores count as 0 and raise a flag.
 #include "rank.cuh"
 #include "scores.cuh"
 
@@ -45,8 +45,8 @@ __device__ inline uint64_t mass_of(float score)
     return mass < 18446744073709551616.0f ? static_cast<uint64_t>(mass) : UINT64_MAX;
 }
 
-// How much of line `line` of n equal ones of the picture strip `strip` of the canvas shows, in 1/n of a pixel:
-// the picture is `length` pixels long and centred on `strips` * `pixels`, the odd pixel of padding behind it.
+// How much of line `line` (of n equal lines of the image) strip `strip` of the canvas shows, in units of 1/n pixel. The
+// image is `length` pixels long and centred on `strips` * `pixels`; an odd pixel of padding goes behind it.
 __device__ inline uint32_t share_of(uint32_t strip, uint32_t strips, uint32_t pixels, uint32_t n, uint32_t length, uint32_t line)
 {
     const uint32_t offset = (strips * pixels - length) / 2;
@@ -58,7 +58,7 @@ __device__ inline uint32_t share_of(uint32_t strip, uint32_t strips, uint32_t pi
     return to > from ? to - from : 0;
 }
 
-// Attention mass of the picture area that sub-image i shows. A warp together; every lane gets it.
+// Attention mass of the part of the image that sub-image i shows. Called by a whole warp; every lane gets the result.
 __device__ inline uint64_t content_of(const SelectExactParams& p, const float* init, uint32_t i)
 {
     const SelectArea& area = p.area;
@@ -74,7 +74,7 @@ __device__ inline uint64_t content_of(const SelectExactParams& p, const float* i
     return sum;
 }
 
-// Raises the flags of the init scores; says whether products of the exact rule can exceed 64 bits.
+// Raises the flags of the init scores, and returns whether products of the exact rule can exceed 64 bits.
 __device__ inline bool is_too_large(const SelectExactParams& p, const float* init)
 {
     constexpr uint64_t CAP = uint64_t(1) << 47; // times the most patches it still fits
@@ -93,10 +93,10 @@ __device__ inline bool is_too_large(const SelectExactParams& p, const float* ini
     return large;
 }
 
-// Shares tokens in proportion to contents, capped by what is valid, to the last token: a round gives each
-// sub-image that its part would fill all it can hold; when none is filled any more the parts are floored, and
-// what is over goes one each to the largest remainders, ties to the lower sub-image. Without any content the
-// valid patches stand in for it.
+// Divides tokens among the sub-images in proportion to their contents, limited by their valid patches, until all are
+// given. In each round, sub-images whose share reaches their limit get the limit. When no more are limited, the shares
+// are rounded down, and the remaining tokens go one each to the largest remainders, ties to the lower sub-image. If
+// there is no content at all, the numbers of valid patches take its place.
 //
 // PRECOND: grid of 1; 1-D block of whole warps, at most 256 threads; 12 * (partitions - 1) bytes of dynamic shared
 // memory; patch_count <= HIRED_PATCHES; partitions - 1 <= HIRED_SUB_IMAGES; canvas sides below 2^20 pixels.
@@ -123,7 +123,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_exact(
     bool by_valid;
     const auto weight = [&](uint32_t i) { return by_valid ? valid_in_sub_image(p.area, i) : contents[i]; };
     while (true) {
-        uint64_t open[2] = {}; // content, valid patches
+        uint64_t open[2] = {}; // content and valid patches of the sub-images that are not limited
         for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
             if (given[i] != OPEN) continue;
             open[0] += contents[i];
@@ -146,7 +146,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_exact(
 
     uint64_t floored[1] = {};
     for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) {
-        uint64_t remainder = 0; // plus one, so that 0 is left for those that take no part
+        uint64_t remainder = 0; // plus one, so that 0 means no part in the distribution
         if (given[i] == OPEN) {
             const uint64_t part = left * weight(i);
             given[i] = static_cast<uint32_t>(part / total);
@@ -164,15 +164,15 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_exact(
     }
 }
 
-// First line of the full image whose centre lies in cell number `cell` of `cells` equal ones.
+// First line of the full image whose centre lies in cell number `cell` of `cells` equal cells.
 __device__ inline uint32_t first_line(uint32_t cell, uint32_t cells, uint32_t n)
 {
     return (2 * n * cell + cells - 1) / (2 * cells);
 }
 
-// floor(sub_images * s / sum of s), cut to the patches there are, with s the plain sum over a sub-image's cell of
-// the full image. A thread adds up each cell in the order of its patches: these sums are f64 and must come out
-// bit for bit as on the CPU.
+// floor(sub_images * s / sum of s), limited by the valid patches, where s is the sum of scores over the sub-image's
+// cell of the full image. One thread adds up each cell in the order of its patches, because these f64 sums must have
+// the same bits as on the CPU.
 //
 // PRECOND: grid of 1; 1-D block of whole warps, at most 256 threads; 8 * (partitions - 1) bytes of dynamic shared
 // memory; patch_count <= HIRED_PATCHES; partitions - 1 <= HIRED_SUB_IMAGES.
@@ -211,8 +211,8 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_paper(
     }
 }
 
-// trunc(marks of the sub-image's chunk / all marks * sub_images) in f32, cut to the patches there are. The marks
-// are the `marked` highest init scores; chunk i of m is [floor(i T / m), floor((i + 1) T / m)) of the T patches.
+// trunc(marks of the sub-image's chunk / all marks * sub_images) in f32, limited by the valid patches. The `marked`
+// highest init scores are marked; chunk i of m is [floor(i T / m), floor((i + 1) T / m)) of the T patches.
 //
 // PRECOND: grid of 1; 1-D block of whole warps, at most 256 threads; 4 * (partitions - 1) bytes of dynamic shared
 // memory; marked <= patch_count <= HIRED_PATCHES; partitions - 1 <= HIRED_SUB_IMAGES.
@@ -246,8 +246,8 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_repo(S
     }
 }
 
-// The highest scores of a partition, as many as it is allotted, ties to the lower patch: every patch gets its place
-// among those kept, or HIRED_DROPPED.
+// Keeps the allotted number of highest scores in a partition, ties to the lower patch. Every patch gets its rank among
+// those kept, or HIRED_DROPPED.
 //
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads; patch_count <= HIRED_PATCHES.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_topk(SelectTopkParams p)
@@ -280,7 +280,8 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_topk(S
     if (threadIdx.x == 0) p.counts[partition] = kept;
 }
 
-// Kept patches of all partitions, one after another, ascending in each; of a cell the rows of its patches, row by row.
+// The source rows of the kept patches of all partitions, one partition after another, patches ascending; a cell has the
+// rows of its patches, line by line.
 // PRECOND: grid of partitions; 1-D block of whole warps, at most 256 threads.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(SelectRowsParams p)
 {
@@ -294,7 +295,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(S
     }
     const uint32_t patches = patch_count(p.area);
     const uint32_t* ranks = p.ranks + static_cast<size_t>(partition) * patches;
-    uint32_t first[1] = {}; // valid patches of the partitions before
+    uint32_t first[1] = {}; // valid patches of earlier partitions
     if (p.projected != 0) {
         for (uint32_t i = threadIdx.x; i < partition; i += blockDim.x)
             first[0] += i == 0 ? patches : valid_in_sub_image(p.area, i - 1);
@@ -319,10 +320,10 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_rows(S
     }
 }
 
-// The full image's kept patches, then those of the whole canvas row by row, so that left and right sub-images
-// interleave; a newline after each valid canvas row, if asked for, also after one that kept nothing. Rows beside the
-// kept patches follow what they were added to: the full image's its patches, all others the canvas. Of an image that
-// is tiled, all kept patches of the sub-images, then those of the full image.
+// The decoder's order: the full image's kept patches, then those of the whole canvas row by row, so that left and right
+// sub-images interleave. If newlines are asked for, one follows each valid canvas row, even a row that kept nothing.
+// Rows that the method adds follow the patches that they belong to: the full image's follow its patches, all others the
+// canvas. For a tiled image: all kept patches of the sub-images, then those of the full image.
 // PRECOND: grid of 1; 1-D block of whole warps, at most 256 threads; partitions * (patch_count + 1) below 2^32.
 extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_order(SelectOrderParams p)
 {
@@ -334,7 +335,7 @@ extern "C" __global__ void __launch_bounds__(HIRED_SELECT_THREADS) select_order(
     }
     const uint32_t patches = patch_count(area);
     const uint32_t cols = area.col_end - area.col_begin;
-    const uint32_t steps = cols + (p.newlines != 0 ? 1 : 0); // of a canvas row
+    const uint32_t steps = cols + (p.newlines != 0 ? 1 : 0); // places of a canvas row
     const uint32_t own = p.added != nullptr ? p.added[0] : 0;
     const uint32_t others = p.added != nullptr ? p.added[1] - own : 0;
     const uint32_t canvas = patches + own;

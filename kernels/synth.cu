@@ -1,5 +1,5 @@
-// Weights of a model that does not exist, drawn where they are used: the same numbers, bit by bit, as the host writes
-// into a synthetic checkpoint (src/checkpoint/synth).
+// Weights of a synthetic model, generated on the device: bit for bit the numbers that the host writes into a synthetic
+// checkpoint (src/checkpoint/synth).
 #include "prelude.cuh"
 
 // SplitMix64: a full-period step followed by its finaliser.
@@ -11,7 +11,8 @@ __device__ inline uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-// Four elements share a draw; each rounding stands alone, as on the host. A checkpoint's numbers are fp16.
+// Four elements share a random number. Every operation is rounded separately, as on the host. A checkpoint's numbers
+// are fp16.
 __device__ inline float element(const SynthParams& p, uint64_t index)
 {
     const uint64_t bits = mix(p.key + index / 4) >> (index % 4 * 16);

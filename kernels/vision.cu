@@ -1,7 +1,8 @@
-// From bytes to the first rows of the vision tower: a block for each row.
+// From pixels to the first rows of the vision tower, with a block for each row. Limited by memory. Host side:
+// src/ops/cuda/rows/ops.rs.
 #include "prelude.cuh"
 
-// Normalised pixels of a patch, channel first, then line, then column; N columns at a time.
+// The normalised pixels of a patch: channel first, then line, then column; N columns at a time.
 template <typename T, int N>
 __device__ void patches(const PatchesParams& p)
 {
@@ -31,7 +32,7 @@ __device__ void patches(const PatchesParams& p)
     }
 }
 
-// The class token, if there is one, or a patch, plus its position; N columns at a time.
+// The class token, if there is one, or a patch, plus its position embedding; N columns at a time.
 template <typename T, int N>
 __device__ void vision_tokens(const TokensParams& p)
 {

@@ -1,14 +1,14 @@
-// How products of a few rows read weights: one reader for each format. A reader's piece brings NUMBERS of a row as they
-// lie in memory and widens them to fp32 when they are multiplied, CHUNK after CHUNK, so that those on their way take as few
-// registers as bytes.
+// Readers of weights for the products of few rows, one for each format. A reader loads a piece of NUMBERS numbers in
+// their stored format, and widens it to fp32 when it is multiplied, CHUNK numbers at a time, so that loads in flight
+// take no more registers than bytes.
 //
-// Weights whose products are not fp32 (int8) have kernels of their own.
+// int8 weights, whose products are not fp32, have kernels of their own.
 #pragma once
 
 #include "groups.cuh"
 #include "scales.cuh"
 
-// Plain numbers.
+// Floating-point numbers.
 template <typename T, int N>
 struct FloatReader {
     typedef GemvParams Params;
@@ -17,7 +17,7 @@ struct FloatReader {
 
     const T* row;
 
-    // Of row `at` of the weight `which`.
+    // A reader of row `at` of the weight `which`.
     __device__ static FloatReader of(const Params& p, const void* weight, uint32_t, uint32_t at)
     {
         return {static_cast<const T*>(weight) + static_cast<size_t>(at) * p.w_stride};
@@ -39,7 +39,7 @@ struct FloatReader {
     };
 };
 
-// The same where no access of 16 bytes reaches all.
+// Floating-point numbers that accesses of 16 bytes do not fit.
 template <typename T>
 struct FloatReader<T, 1> {
     typedef GemvParams Params;
@@ -68,7 +68,7 @@ struct FloatReader<T, 1> {
     };
 };
 
-// Codes in groups: those of a piece are in one group.
+// Codes in groups; those of a piece are in one group.
 template <typename Codes>
 struct GroupReader {
     typedef ScaledGemvParams Params;
@@ -98,7 +98,7 @@ struct GroupReader {
             shared = from.shared[k >> from.group_bits];
         }
 
-        // The next words.
+        // Widens the next words.
         __device__ void widen(float (&to)[CHUNK])
         {
             if constexpr (Codes::BITS == 4) {

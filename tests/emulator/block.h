@@ -1,4 +1,4 @@
-// The state of the one block that runs, shared by the scheduler, the fault handler and the race
+// State of the block that is running, shared by the scheduler, the fault handler and the race
 // detector.
 #pragma once
 #include <cstring>
@@ -26,10 +26,10 @@ struct Thread {
 
 struct Warp {
     Thread* threads;
-    unsigned exist, ready, left; // sets of lanes; those that do not exist have left
+    unsigned exist, ready, left; // sets of lanes; lanes that do not exist count as left
     unsigned waiting;            // lanes in a collective
-    // Lanes that came to one collective with one mask from one place: the usual case, checked at
-    // once.
+    // Lanes that came to the same collective with the same mask from the same place: the usual
+    // case, checked in one step.
     unsigned group, group_mask;
     Combine group_combine;
     Site group_site;
@@ -49,7 +49,7 @@ struct Block {
     Barrier barriers[16];
     unsigned thread_count, warp_count, left;
     unsigned ready;       // warps with a lane that can run
-    unsigned turn, round; // the warp whose turn it is, its lanes still to run in this turn
+    unsigned turn, round; // the warp whose turn it is, and its lanes still to run in this turn
     unsigned favoured;    // the warp that runs ahead
     uint64_t random;
     uint32_t serial;       // of this block, over all launches
@@ -62,7 +62,7 @@ extern Block block;
 
 inline Thread& current() { return *block.current; }
 
-// Of a path in a report.
+// The file name in a path, for reports.
 inline const char* base_name(const char* file)
 {
     const char* slash = strrchr(file, '/');
@@ -74,29 +74,29 @@ inline bool same_place(Site a, Site b)
     return a.line == b.line && (a.file == b.file || !strcmp(a.file, b.file));
 }
 
-// First and last of the kernels' objects at link time: between them lies every static __shared__
-// array.
+// Placed first and last among the kernels' objects by the linker: all static __shared__ arrays lie
+// between them.
 extern "C" char emu_shared_begin[], emu_shared_end[];
 
-// Notes the first failure of a launch; the thread, if there is one, goes on.
+// Records the first failure of a launch. The thread that failed, if any, continues.
 void fail_block(int code, const char* format, ...) __attribute__((format(printf, 2, 3)));
-// The thread has left the kernel: a collective that lacked only it runs.
+// The thread has left the kernel. Runs a collective that waited only for this thread.
 void leave(Thread& thread);
-// Runs whoever's turn it is; returns when it is this thread's again.
+// Runs the thread whose turn it is; returns when it is this thread's turn again.
 void pass_turn(Thread& thread);
-// Turns a fault inside a kernel into a failed launch.
+// Installs handlers that turn a fault inside a kernel into a failed launch.
 void catch_faults();
 
-// Before a launch, before each of its blocks, and after: what lies around shared memory must be as
-// it was.
+// Called before a launch, before each of its blocks, and after it. check_shared_margins checks that
+// the memory around shared memory is unchanged.
 bool open_shared();
 void poison_shared();
 void check_shared_margins();
 
-// Forgets the copies under way: a block starts.
+// Forgets pending copies when a block starts.
 void start_copies();
 
-// The race detector's view of synchronisation.
+// Synchronisation events for the race detector.
 #ifdef EMU_RACES
 void start_races();
 void order_lanes(Warp& warp, unsigned lanes);

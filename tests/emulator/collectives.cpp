@@ -1,4 +1,4 @@
-// Where threads wait for each other: the collectives of a warp and the barriers of a block.
+// Synchronisation of threads: the collectives of a warp and the barriers of a block.
 #include <cstring>
 
 #include "block.h"
@@ -27,14 +27,14 @@ void set_waiting(Thread& t, Waits waits, const char* what, Site site)
     if (!w.ready) block.ready &= ~(1u << t.warp);
 }
 
-// Whether all lanes that `t` waits for have come.
+// Whether all lanes that `t` waits for have arrived.
 bool complete(const Thread& t)
 {
     const Warp& w = block.warps[t.warp];
     return !(t.mask & ~w.left & ~w.waiting);
 }
 
-// Runs the collective that `t` waits in; all its lanes have come.
+// Runs the collective in which `t` waits, after all its lanes have arrived.
 void run_collective(Thread& t)
 {
     Warp& w = block.warps[t.warp];
@@ -56,8 +56,8 @@ void run_collective(Thread& t)
     block.ready |= 1u << t.warp;
 }
 
-// Lanes that wait together must have come for the same thing.
-void check_company(Thread& t, const char* what, unsigned mask, Combine combine, Site site)
+// Lanes that wait together must wait in the same collective.
+void check_same_collective(Thread& t, const char* what, unsigned mask, Combine combine, Site site)
 {
     Warp& w = block.warps[t.warp];
     const char* file = base_name(site.file);
@@ -108,7 +108,7 @@ void collective(const char* what, unsigned mask, Combine combine, void* args, Si
                        w.group_combine == combine && w.group_site.file == site.file &&
                        w.group_site.line == site.line;
     if (!usual) {
-        check_company(t, what, mask, combine, site);
+        check_same_collective(t, what, mask, combine, site);
         w.group = company;
         w.group_mask = mask;
         w.group_combine = combine;

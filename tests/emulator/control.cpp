@@ -1,4 +1,4 @@
-// How the emulator is steered: by environment, and by the functions of control.h.
+// Configuration of the emulator: by environment variables, and by the functions of control.h.
 #include "control.h"
 
 #include <cstdio>
@@ -10,7 +10,7 @@
 namespace emu {
 namespace {
 
-// Published numbers of a card of each architecture.
+// Published figures of a GPU of each architecture.
 constexpr Card CARDS[] = {
     {61, "emulated sm_61 (as Tesla P40)", 30, 1531000, 3615000, 384, 3 << 20, 98304, 49152, 2048},
     {70, "emulated sm_70 (as Tesla V100)", 80, 1530000, 877000, 4096, 6 << 20, 98304, 98304, 2048},

@@ -1,6 +1,6 @@
-// Asynchronous copies into shared memory. Whether they land at once or late is not promised by the
-// card: a missing wait shows under schedules that land them late, a buffer overwritten too early
-// under those that land them at once.
+// Asynchronous copies to shared memory. CUDA does not promise whether they complete at once or
+// late. A missing wait shows under schedules that complete them late, and a buffer that is
+// overwritten too early shows under those that complete them at once.
 #include <cstring>
 #include <vector>
 
@@ -17,7 +17,7 @@ struct Copy {
 
 struct Queue {
     std::vector<Copy> copies;
-    unsigned groups = 0; // closed so far
+    unsigned groups = 0; // number of groups closed so far
 };
 
 Queue queues[1024];

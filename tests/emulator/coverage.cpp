@@ -1,5 +1,5 @@
-// Which kernels ran to their end, of which code path, in which order and under which checks: a file
-// that many processes add to, so that a run of all tests can be held against an earlier one.
+// Records which kernels ran without a failure, with code path, schedule and kind of build, in a
+// file that many processes append to. So a run of all tests can be compared with an earlier one.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -38,7 +38,7 @@ void note_coverage(const Library& library, const Kernel& kernel, const Settings&
     if (!noted.emplace(&kernel, settings.schedule, seed).second) return;
     const std::string line = std::string(kernel.name) + " " + std::to_string(library.arch) + " " +
                              library.checks + "/" + name_of(settings) + "\n";
-    // One write to a file that is open for appending: lines of processes side by side do not mix.
+    // One write to a file opened for appending, so that lines of parallel processes do not mix.
     const int out = open(file.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);
     if (out < 0 || write(out, line.data(), line.size()) != ssize_t(line.size())) {
         perror(("emulator: HIRED_EMULATOR_COVERAGE=" + file).c_str());

@@ -1,11 +1,11 @@
-// A stand-in for the functions of cuBLAS that are used, on the emulator's device memory.
+// A stand-in for the cuBLAS functions that are used, on the emulator's device memory.
 //
-// Computes when it is called: what was enqueued before has run by then, unless the emulator is lazy.
+// It computes at the call: work enqueued before has run by then, unless the emulator is lazy.
 //
-// As the library does, it adds the parts of a sum in fp16 unless that is forbidden. It fails as asked:
-// HIRED_CUBLAS is `start` (does not start), `mode` (refuses the mode), `ignored` (takes the mode and does not
-// heed it), `product` (has no code for the card) or `wrong` (one number of each product). Built with WITHOUT_MODE it
-// lacks a function.
+// Like cuBLAS, it adds parts of a sum in fp16 unless that is disallowed. It can fail on request:
+// HIRED_CUBLAS is `start` (does not start), `mode` (refuses the math mode), `ignored` (accepts the
+// mode and ignores it), `product` (has no code for the GPU) or `wrong` (one wrong number in each
+// product). Compiled with WITHOUT_MODE it lacks a function.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,7 +58,8 @@ int cublasSetMathMode(void* handle, int mode)
 }
 #endif
 
-// C = alpha * op(A) * op(B) + beta * C, all by columns: A is stored k by m and transposed, B is k by n.
+// C = alpha * op(A) * op(B) + beta * C, column-major: A is stored k by m and transposed, B is k by
+// n.
 int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const float* alpha, const _Float16* a, int type_a,
                  int lda, const _Float16* b, int type_b, int ldb, const float* beta, _Float16* c, int type_c, int ldc,
                  int sums, int)
@@ -76,7 +77,7 @@ int cublasGemmEx(void* handle, int op_a, int op_b, int m, int n, int k, const fl
             const _Float16 narrow = static_cast<_Float16>(parts[0]) + static_cast<_Float16>(parts[1]);
             const float sum = reduced ? static_cast<float>(narrow) : parts[0] + parts[1];
             _Float16& to = c[int64_t(column) * ldc + row];
-            // With beta = 0 what is there is not read: it may be no number.
+            // With beta = 0 the old value is not read: it may be NaN.
             const float old = *beta == 0.0f ? 0.0f : *beta * static_cast<float>(to);
             to = static_cast<_Float16>(*alpha * sum + old);
         }

@@ -1,4 +1,4 @@
-// Initialisation, the card, its context, and what every entry point has in common.
+// Initialisation, the device, its context, and the common part of all entry points.
 #include "driver.h"
 
 #include <unistd.h>
@@ -15,7 +15,7 @@ namespace emu {
 thread_local bool context_current;
 namespace {
 
-// Taken when work must fail: the injected error, or 0.
+// The error that this call must return by emu_fail, or 0.
 int injected(const char* name)
 {
     Failure& f = state().failure;
@@ -111,7 +111,7 @@ EMU_ENTRY(cuInit, Nothing, (unsigned flags), {
     return s.card ? SUCCESS : NO_DEVICE;
 })
 EMU_ENTRY(cuDriverGetVersion, Nothing, (int* out), {
-    // Asked before cuInit, too.
+    // Can be called before cuInit.
     const char* version = getenv("HIRED_EMULATOR_DRIVER");
     *out = version && *version ? atoi(version) : state().version;
     return SUCCESS;
@@ -150,14 +150,14 @@ EMU_ENTRY(cuDeviceGetAttribute, Driver, (int* out, int attribute, int device), {
         {1, 1024},
         {2, 1024},
         {3, 1024},
-        {4, 64}, // threads per block, block x y z
+        {4, 64}, // threads of a block, and its x, y and z
         {5, 0x7fffffff},
         {6, 65535},
-        {7, 65535}, // grid x y z
+        {7, 65535}, // y and z of a grid
         {8, 49152},
         {9, 65536},
         {10, 32},
-        {12, 65536}, // shared, constant, warp, registers per block
+        {12, 65536}, // registers of a block
         {13, c.clock_khz},
         {16, c.processors},
         {18, 0},
@@ -180,7 +180,7 @@ EMU_ENTRY(cuDeviceGetAttribute, Driver, (int* out, int attribute, int device), {
         {106, c.sm == 75   ? 16
               : c.sm == 86 ? 16
               : c.sm == 89 ? 24
-                           : 32}, // blocks per processor
+                           : 32}, // blocks of a multiprocessor
         {111, c.sm >= 80 ? 1024 : 0},
         {115, state().pools}, // reserved shared memory, memory pools
     };
@@ -249,7 +249,7 @@ static const char* error_name(int code)
     auto found = names.find(code);
     return found == names.end() ? nullptr : found->second;
 }
-// Not counted as calls: they only put words to an error that has happened.
+// Not counted as calls: they only describe an error that has happened.
 EMU_EXPORT int cuGetErrorName(int code, const char** out)
 {
     *out = error_name(code);

@@ -1,4 +1,4 @@
-// The state of the emulated driver. One lock, taken by every entry point, guards all of it.
+// State of the emulated driver. One lock, taken by every entry point, guards all of it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -62,16 +62,16 @@ struct Image {
     std::map<std::string, KernelImage> kernels; // none: a PTX text that only names its target
 };
 
-// Reads a cubin or a PTX text. `why` is set on failure.
+// Parses a cubin or a PTX text. `why` is set on failure.
 Result read_image(const void* bytes, Image& image, std::string& why);
 
 // ---- memory.cpp ----
 
 Result device_allocate(size_t bytes, uint64_t* out);
 Result device_free(uint64_t address);
-// Whether all of it lies in one live block.
+// Whether the whole range lies in one live block.
 bool device_holds(uint64_t address, size_t bytes);
-// Looks at the bytes around every block and at the marked ones; false and a report when one was
+// Checks the bytes around every block and the marked ones; returns false with a report if one was
 // written.
 bool check_guards();
 void* pinned_allocate(size_t bytes);
@@ -86,15 +86,15 @@ void memory_reset();
 struct Stream;
 
 struct Event {
-    uint64_t recorded = 0, done = 0; // records asked for, records that have happened
+    uint64_t recorded = 0, done = 0; // records requested, and records that have run
     std::shared_ptr<Stream> stream;  // of the latest record
     double milliseconds = 0;
 };
 
 struct Op {
     std::function<Result()> run;
-    std::shared_ptr<Event> event; // to record or to wait for, instead of `run`
-    uint64_t version = 0;         // which record; in a graph it is drawn at launch
+    std::shared_ptr<Event> event; // an event to record or to wait for, instead of `run`
+    uint64_t version = 0;         // number of the record; in a graph it is set at launch
     bool waits = false;
 };
 
@@ -103,19 +103,19 @@ struct Graph {
 };
 
 struct Stream {
-    bool blocking = true; // waits for the null stream, and it for this one
+    bool blocking = true; // whether it synchronizes with the null stream
     std::deque<Op> queue;
     std::shared_ptr<Graph> capture;
     bool invalidated = false;
 };
 
-// Puts work into a stream, or into the graph it captures, and runs it unless work is lazy.
+// Adds work to a stream, or to the graph that it captures, and runs it unless the emulator is lazy.
 Result enqueue(const std::shared_ptr<Stream>& stream, Op op);
 Result drain(Stream& stream);
 Result drain_all();
 bool any_capture();
-// 0 and 1: the null stream, 2: the thread's own; else one made by cuStreamCreate. Null when there
-// is none such.
+// The stream of a handle: 0 and 1 are the null stream, 2 is the thread's own, others were made by
+// cuStreamCreate. Null for an unknown handle.
 std::shared_ptr<Stream> find_stream(void* handle);
 
 // ---- driver.cpp, module.cpp, control.cpp ----
@@ -142,16 +142,16 @@ struct Failure {
 
 struct State {
     bool initialised = false;
-    const Card* card = nullptr; // null: none
+    const Card* card = nullptr; // null: no GPU
     Settings settings;
     bool lazy = false, pageable_late = false, pools = true, trace = false;
     uint64_t memory = uint64_t(4) << 30;
     int version = 12020;
     unsigned timeout = 120;
-    std::string coverage; // a file, or ""
+    std::string coverage; // a file name, or ""
     Failure failure;
 
-    int sticky = 0; // the context is lost
+    int sticky = 0; // the error with which the context was lost
     std::string report;
     EmuStats stats{};
     std::map<std::string, uint64_t> calls;
@@ -171,14 +171,14 @@ std::recursive_mutex& driver_lock();
 void report(const std::string& line);
 void read_environment();
 const Library* open_library(unsigned arch, std::string& why);
-// For HIRED_EMULATOR_COVERAGE: this kernel has run without a failure.
+// Records for HIRED_EMULATOR_COVERAGE that this kernel has run without a failure.
 void note_coverage(const Library& library, const Kernel& kernel, const Settings& settings);
-// Ends the process when a launch takes longer than the limit.
+// Ends the process if a launch takes longer than the limit.
 void watch_launch(bool begins, const char* kernel);
 
 enum class Needs { Nothing, Driver, Context };
-// What every entry point does around its work. `frees`: does its work even when the context is
-// lost.
+// Common work around every entry point. `frees`: the entry point frees something, and does so even
+// when the context is lost.
 Result entry(const char* name, Needs needs, bool frees, const std::function<Result()>& work);
 
 #define EMU_EXPORT extern "C" __attribute__((visibility("default")))

@@ -1,8 +1,9 @@
-// The words of CUDA C++ for g++, put before every kernel file by -include: a kernel is an ordinary
-// function that one fiber runs for each of its threads.
+// CUDA C++ for g++: the language's types, functions and variables, included before every kernel
+// file by -include. A kernel becomes an ordinary function that a fiber runs for each of its
+// threads.
 #pragma once
 
-// First: __noinline__ as a macro breaks these headers.
+// Included first, because __noinline__ as a macro breaks these headers.
 #include <cassert>
 #include <cmath>
 #include <cstdint>
@@ -12,7 +13,7 @@
 
 #include "schedule.h"
 
-#ifndef EMU_LISTING // the pass that lists the kernels looks for these words
+#ifndef EMU_LISTING // the pass that lists the kernels searches for these words
 #define __global__
 #define __launch_bounds__(...)
 #endif
@@ -22,19 +23,19 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __align__(n) __attribute__((aligned(n)))
-// Blocks run one after another, so a static array is the block's; the scheduler poisons it before
-// each.
+// Blocks run one after another, so a static array belongs to the running block. The scheduler
+// poisons it before each block.
 #define __shared__ static
 #define __grid_constant__
 
-// Dynamic shared memory, of exactly the size that the launch asked for.
+// Dynamic shared memory, with exactly the size that the launch requested.
 #define DYN_SHARED(T, name) T* name = static_cast<T*>(::emu::dynamic_shared())
 
 extern __attribute__((visibility("hidden"))) emu::Index3 threadIdx, blockIdx, blockDim, gridDim;
 constexpr int warpSize = 32;
 
-// A call that the compiler may not copy: lanes that meet in one must come from one place in the
-// source.
+// A function that must be inlined: lanes that meet in a collective must come from one place in the
+// source, and that place must not be duplicated.
 #define EMU_WORD inline __attribute__((always_inline))
 
 #define EMU_VECTOR2(T, NAME, ALIGN)            \
@@ -112,7 +113,7 @@ EMU_WORD float min(float a, float b) { return fminf(a, b); }
 EMU_WORD float max(float a, float b) { return fmaxf(a, b); }
 
 EMU_WORD float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-// Volatile, so that no multiply-add is made of what these keep apart.
+// Volatile, to prevent the compiler from forming a fused multiply-add.
 EMU_WORD float __fmul_rn(float a, float b)
 {
     volatile float r = a * b;
@@ -208,7 +209,7 @@ EMU_ATOMIC(atomicXor, old ^ x)
 EMU_ATOMIC(atomicInc, old >= x ? 0 : old + 1)
 EMU_ATOMIC(atomicDec, old == 0 || old > x ? x : old - 1)
 #undef EMU_ATOMIC
-// Loops around these wait for another thread, which must get its turn.
+// Loops around these wait for another thread, so they let other threads run.
 template <typename T>
 EMU_WORD T atomicExch(T* p, std::common_type_t<T> x)
 {

@@ -1,6 +1,6 @@
-// Faults inside a kernel become failed launches: signals of the processor, and the checks that
-// -fsanitize=undefined puts into the kernels, answered here instead of by libubsan so that no
-// library has to be preloaded.
+// Turns faults inside a kernel into failed launches: signals of the processor, and the checks that
+// -fsanitize=undefined inserts into the kernels. Those are answered here and not by libubsan, so
+// that no library has to be preloaded.
 #include <signal.h>
 #include <ucontext.h>
 
@@ -19,7 +19,7 @@ struct {
     void* address;
 } fault;
 
-// Where a faulted thread ends: its own stack may be what overflowed.
+// Stack on which a faulted thread ends, since its own may have overflowed.
 alignas(16) char last_stack[64 << 10];
 
 void after_fault()
@@ -54,7 +54,7 @@ void handler(int signal, siginfo_t* info, void* context)
         before.sa_sigaction(signal, info, context);
     } else if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN) {
         sigaction(signal, &before,
-                  nullptr); // the instruction faults again, now as if we were not here
+                  nullptr); // the instruction faults again, now without this handler
     } else {
         before.sa_handler(signal);
     }
@@ -75,7 +75,7 @@ void catch_faults()
 
 } // namespace emu
 
-// What the compiler passes: every record begins with the place.
+// Records that the compiler passes; every one starts with the place.
 namespace {
 
 struct Place {

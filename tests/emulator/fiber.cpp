@@ -51,7 +51,7 @@ namespace {
 constexpr size_t STACK = 256 << 10; // red zones swell frames
 const void* scheduler_low;
 size_t scheduler_size;
-bool from_scheduler; // who gave up the processor last
+bool from_scheduler; // whether the scheduler or a fiber ran before
 #else
 constexpr size_t STACK = 64 << 10;
 #endif
@@ -59,8 +59,8 @@ constexpr size_t PAGE = 4096;
 
 void* scheduler_sp;
 
-// Stacks are whole pages apart: without an offset the hot end of all of them would share a few
-// cache sets.
+// Stacks are whole pages apart. Without an offset the frequently used ends of all of them would
+// share a few cache sets.
 size_t stagger(unsigned index) { return index % 32 * 128; }
 
 } // namespace
@@ -84,7 +84,7 @@ void fiber_start(Fiber& fiber, unsigned index, void (*entry)())
 #ifdef EMU_ASAN
     fiber.fake = nullptr;
 #endif
-    // As if `entry` had been called: aligned to 16 before a return address that is never used.
+    // As if `entry` had been called: aligned to 16 before a return address, which is never used.
     void** top = reinterpret_cast<void**>(fiber.low + fiber.size - stagger(index) - 64);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(entry);

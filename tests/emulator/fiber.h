@@ -1,5 +1,5 @@
-// Fibers: one stack and one saved stack pointer per CUDA thread, switched by hand.
-// Knows nothing of CUDA, so that both the scheduler and its callers can include it.
+// Fibers: a stack and a saved stack pointer for each CUDA thread, switched by hand. This file knows
+// nothing of CUDA, so both the scheduler and its callers can include it.
 #pragma once
 #include <cstddef>
 
@@ -7,7 +7,7 @@ namespace emu {
 
 // A stack that runs one function at a time. Stacks are kept for the life of the library.
 struct Fiber {
-    char* low = nullptr; // lowest usable byte; the page below is closed
+    char* low = nullptr; // lowest usable byte; the page below is inaccessible
     size_t size = 0;
     void* sp = nullptr;
 #ifdef EMU_ASAN
@@ -15,23 +15,24 @@ struct Fiber {
 #endif
 };
 
-// Maps a stack for `fiber`; `index` staggers the stacks over the cache's sets.
+// Maps a stack for `fiber`. `index` staggers the stacks over the sets of the cache.
 void fiber_create(Fiber& fiber, unsigned index);
 // Makes the next resume start `entry` on an empty stack. `entry` never returns: it ends with
 // fiber_leave.
 void fiber_start(Fiber& fiber, unsigned index, void (*entry)());
-// A fiber that will not be resumed leaves the red zones of its frames behind: takes them off.
+// Removes the AddressSanitizer red zones of a fiber that will not be resumed.
 void fiber_abandon(Fiber& fiber);
 // Runs the fiber until it yields or leaves. Called from the scheduler.
 void fiber_resume(Fiber& fiber);
-// First thing in `entry`: tells AddressSanitizer where it is.
+// Must be called first in `entry`: tells AddressSanitizer about the stack.
 void fiber_entered(Fiber& fiber);
-// Back to the scheduler; returns when the fiber is resumed.
+// Returns to the scheduler; comes back when the fiber is resumed.
 void fiber_yield(Fiber& fiber);
-// Runs `next` in place of `fiber`, which goes on when somebody runs it again. Half the work of going
-// by the scheduler, and the processor foresees where it returns to: mostly the same call.
+// Runs `next` instead of `fiber`, which continues when another fiber or the scheduler runs it
+// again. This takes half the time of the way through the scheduler, and its return address is
+// predicted better.
 void fiber_switch(Fiber& fiber, Fiber& next);
-// Back to the scheduler for good.
+// Returns to the scheduler for good.
 [[noreturn]] void fiber_leave(Fiber& fiber);
 
 } // namespace emu

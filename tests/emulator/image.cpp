@@ -1,5 +1,5 @@
-// Reads what nvcc made, as far as a driver has to: for which architecture it is, which kernels it
-// has, what they take.
+// Parses nvcc's results as far as a driver must: the architecture, the kernels, and their
+// parameters.
 #include <elf.h>
 
 #include <cstring>
@@ -20,8 +20,7 @@ uint32_t word(const char* p)
     return w;
 }
 
-// Records of {format, attribute, 16-bit value or size}, the payload following when the format says
-// so.
+// Records of {format, attribute, 16-bit value or size}; the payload follows if the format says so.
 void read_info(const char* p, size_t size, KernelImage& kernel)
 {
     for (size_t at = 0; at + 4 <= size;) {
@@ -51,7 +50,7 @@ Result read_cubin(const char* bytes, Image& image, std::string& why)
         why = "an ELF file, but no cubin";
         return INVALID_IMAGE;
     }
-    // Until CUDA 12 the architecture is in the lowest byte, since then in the second.
+    // Before CUDA 12 the architecture is in the lowest byte, since then in the second.
     image.arch = head.e_ident[EI_ABIVERSION] >= 8 ? head.e_flags >> 8 & 0xff : head.e_flags & 0xff;
     std::vector<Elf64_Shdr> sections(head.e_shnum);
     memcpy(sections.data(), bytes + head.e_shoff, sections.size() * sizeof(Elf64_Shdr));
@@ -136,7 +135,7 @@ Result read_image(const void* bytes, Image& image, std::string& why)
 {
     const char* p = static_cast<const char*>(bytes);
     if (!memcmp(p, ELFMAG, SELFMAG)) return read_cubin(p, image, why);
-    return read_ptx(p, image, why); // ends in NUL, as the driver demands of PTX
+    return read_ptx(p, image, why); // terminated by NUL, as the driver requires for PTX
 }
 
 } // namespace emu

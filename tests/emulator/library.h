@@ -1,6 +1,6 @@
-// What a library of kernels shows to the driver: the kernels' names and parameters, and one
-// function that runs a launch. There is one library per code path, because the architecture is
-// fixed when a kernel is compiled.
+// The interface between a library of emulated kernels and the driver: the kernels' names and
+// parameters, and one function that runs a launch. There is one library for each code path, because
+// the architecture is fixed when a kernel is compiled.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,7 @@ struct Kernel {
     const char* name;
     unsigned parameters;
     const unsigned* sizes;             // bytes of each parameter
-    void (*call)(void* const* params); // one thread of it
+    void (*call)(void* const* params); // runs one thread of it
     unsigned max_threads;              // from __launch_bounds__; 0: not stated
 };
 
@@ -21,12 +21,12 @@ struct Unit {
     unsigned count;
 };
 
-// In which order threads run between two points where they wait for each other.
+// The order in which threads run between two points where they wait for each other.
 enum class Schedule {
-    LockStep, // warps take turns, lanes ascending
-    Ahead,    // one warp runs as far as it can before the others; each block favours another
+    LockStep, // warps take turns; lanes ascending
+    Ahead,    // one warp runs as far as it can before the others; a different one in each block
     Reversed, // blocks, warps and lanes from the last to the first
-    Seeded,   // any thread that can run, by the seed; blocks shuffled
+    Seeded,   // any thread that can run, chosen by the seed; blocks shuffled
 };
 
 struct Settings {
@@ -47,14 +47,14 @@ struct Launch {
 };
 
 struct Outcome {
-    int code = 0;         // of CUresult
-    char text[1024] = {}; // what happened, where
+    int code = 0;         // a CUresult
+    char text[1024] = {}; // description of the failure, with its place
 };
 
 struct Library {
-    unsigned layout; // sizeof(Launch) when it was built: a stale library is refused
+    unsigned layout; // sizeof(Launch) at build time, by which a stale library is refused
     unsigned arch;   // __CUDA_ARCH__ / 10
-    const char* checks; // what it was built with: plain, asan or races
+    const char* checks; // the kind of build: plain, asan or races
     const Unit* const* units;
     unsigned count;
     void (*run)(const Launch&, const Settings&, Outcome&);

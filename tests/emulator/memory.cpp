@@ -1,6 +1,6 @@
-// Device memory: one reserved range of addresses, each block on pages of its own between closed
-// ones, its end as near to the closed page as the alignment of 256 lets it. Addresses are never
-// used twice, so that a stale pointer faults.
+// Device memory: one reserved range of addresses. Each block has its own pages between inaccessible
+// ones, and ends as near to the next inaccessible page as the alignment of 256 allows. Addresses
+// are never reused, so that a stale pointer faults.
 #include <sys/mman.h>
 
 #include <cstdio>
@@ -22,12 +22,12 @@ namespace {
 
 constexpr size_t PAGE = 4096, ALIGN = 256;
 
-// What fills the bytes that are nobody's: another value with each poison, so that a result made of
-// them differs.
+// The value of bytes that belong to no buffer. It depends on the poison, so that a result computed
+// from them differs between poisons.
 unsigned char canary_of(unsigned char poison) { return poison ^ 0x3a; }
 
 struct DeviceBlock {
-    char *pages, *begin, *end, *pages_end; // closed | canary | begin … end | canary | closed
+    char *pages, *begin, *end, *pages_end; // inaccessible | canary | begin … end | canary | inaccessible
     unsigned char canary;
 };
 
@@ -41,7 +41,8 @@ std::map<uint64_t, Mark> marks;         // emu_guard
 std::map<const void*, size_t> pinned;
 char *heap, *heap_next;
 
-// Volatile, so that the compiler makes no memset of it: that would be asked about poisoned bytes.
+// Volatile, so that the compiler does not use memset, which AddressSanitizer would check against
+// poisoned bytes.
 void fill_canary(char* from, char* to, unsigned char canary)
 {
     for (volatile char* p = from; p < to; ++p) *p = static_cast<char>(canary);
@@ -142,7 +143,7 @@ Result device_free(uint64_t address)
         whole &= check_mark(m->first, m->second);
     }
     __asan_unpoison_memory_region(b.pages, b.pages_end - b.pages);
-    // Gives the memory back and closes the pages for good.
+    // Returns the memory to the system, and makes the pages inaccessible for good.
     madvise(b.pages, b.pages_end - b.pages, MADV_DONTNEED);
     mprotect(b.pages, b.pages_end - b.pages, PROT_NONE);
     State& s = state();
@@ -169,9 +170,9 @@ bool check_guards()
     return whole;
 }
 
-// Pinned memory is large, and taken and given back again and again: between closed pages, and closed
-// itself meanwhile, so that a stale pointer faults; but kept, because getting pages from the system
-// costs more than what is done with them.
+// Pinned memory is large and is allocated and freed again and again. It lies between inaccessible
+// pages and becomes inaccessible when it is freed, so that a stale pointer faults. It is kept for
+// reuse, since getting pages from the system costs more than using them.
 static std::multimap<size_t, char*> closed;
 
 static char* take_pages(size_t bytes)

@@ -9,10 +9,11 @@
 namespace emu {
 namespace {
 
-// The code that an image of this architecture was compiled to.
+// The code path of an image that was compiled for this architecture.
 unsigned code_path(unsigned arch) { return arch < 75 ? 61 : arch < 80 ? 75 : 80; }
 
-// A cubin runs on its own major version from its own minor on; PTX on anything not older.
+// A cubin runs on its own major version from its own minor version on; PTX runs on every
+// architecture that is not older.
 bool runs_on(const Image& image, unsigned sm)
 {
     return image.ptx ? image.arch <= sm : image.arch / 10 == sm / 10 && image.arch <= sm;
@@ -28,8 +29,8 @@ const Kernel* find_kernel(const Library& library, const std::string& name)
     return nullptr;
 }
 
-// Whether the emulator's kernel takes what the image's does: a stale emulator, or two layouts of
-// one struct, differ.
+// Whether the emulator's kernel has the parameters of the image's kernel. They differ if the
+// emulator is stale, or if one struct has two layouts.
 bool same_parameters(const Kernel& kernel, const KernelImage& image, std::string& why)
 {
     bool same = kernel.parameters == image.sizes.size();
@@ -167,7 +168,7 @@ EMU_ENTRY(cuFuncGetAttribute, Context, (int* out, int attribute, void* handle), 
 EMU_ENTRY(cuFuncSetAttribute, Context, (void* handle, int attribute, int value), {
     Function* f = find_function(handle);
     if (!f) return INVALID_HANDLE;
-    if (attribute == 9) return SUCCESS; // preferred carve-out: a hint
+    if (attribute == 9) return SUCCESS; // preferred shared memory carve-out: only a hint
     if (attribute != 8 || value < 0) return INVALID_VALUE;
     if (value + int(f->image.static_shared) > state().card->shared_opt_in) return INVALID_VALUE;
     f->dynamic_limit = value;
@@ -199,7 +200,7 @@ EMU_ENTRY(cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags, Context,
 
 namespace {
 
-// A launch that waits: the parameters as they were at the call.
+// A launch that has not run yet, with its parameters as they were at the call.
 struct Pending {
     const Kernel* kernel;
     const Library* library;

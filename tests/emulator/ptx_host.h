@@ -1,4 +1,4 @@
-// The host side of kernels/ptx.cuh: what each instruction does, in plain C++.
+// Implementation of kernels/ptx.cuh for the host: what each instruction computes, in plain C++.
 #pragma once
 
 #ifdef __F16C__
@@ -16,7 +16,8 @@ inline uint16_t to_half(float x)
 #else
 inline float from_half(uint16_t bits)
 {
-    // The exponent moved into place and its bias corrected by a product, exact also for subnormals.
+    // Moves the exponent into place and corrects its bias by a product, which is exact also for
+    // subnormals.
     float x = emu_bits<float>(uint32_t(bits & 0x7fff) << 13) * 0x1p112f;
     const uint32_t fraction = bits & 0x3ff;
     if ((bits & 0x7c00) == 0x7c00)
@@ -30,7 +31,8 @@ inline uint16_t to_half(float x)
     if (rest > 0x7f800000) return sign | 0x7e00 | (rest >> 13 & 0x3ff);
     if (rest >= 0x477ff000) return sign | 0x7c00; // rounds to 65536 or more
     if (rest < 0x38800000) {
-        // Subnormal: adding 0.5 puts the half's last bit at the float's, and rounds there.
+        // Subnormal: adding 0.5 aligns the last bit of the half with that of the float, and rounds
+        // there.
         return sign | (emu_bits<uint32_t>(emu_bits<float>(rest) + 0.5f) - 0x3f000000u);
     }
     return sign | ((rest + 0xfff + (rest >> 13 & 1) - 0x38000000u) >> 13);
@@ -40,7 +42,7 @@ inline uint16_t to_half(float x)
 inline float low_half(uint32_t pair) { return from_half(pair & 0xffff); }
 inline float high_half(uint32_t pair) { return from_half(pair >> 16); }
 
-// A warp's matrix product d += a b, a 16 by K, b K by 8: fragments as PTX lays them out.
+// A matrix product of a warp, d += a b, with a 16 by K and b K by 8; fragments in PTX's layout.
 template <int K>
 struct Mma {
     float* d;
@@ -75,7 +77,7 @@ void mma(unsigned, unsigned present, void* const args[32])
     }
 }
 
-// The same of signed bytes with exact sums: a ROWS by K, b K by 8, K a multiple of 16.
+// A matrix product of signed bytes with exact sums: a ROWS by K, b K by 8, K a multiple of 16.
 struct IntegerMma {
     int32_t* d;
     const uint32_t* a;
@@ -101,7 +103,7 @@ void integer_mma(unsigned, unsigned present, void* const args[32])
     }
     for (int row = 0; row < ROWS; ++row) {
         for (int col = 0; col < 8; ++col) {
-            // Beyond 32 bits a card wraps.
+            // Beyond 32 bits the hardware wraps.
             uint32_t sum = 0;
             for (int k = 0; k < K; ++k) sum += uint32_t(int32_t(a[row][k]) * b[k][col]);
             int32_t& d =
@@ -111,7 +113,7 @@ void integer_mma(unsigned, unsigned present, void* const args[32])
     }
 }
 
-// Rows of 8x8 matrices of 16-bit numbers: each lane brings one row, read by itself.
+// ldmatrix: rows of 8x8 matrices of 16-bit numbers, one row from each lane.
 struct Matrices {
     uint16_t row[8];
     uint32_t* to;
@@ -190,7 +192,8 @@ inline int32_t dp4a(int32_t a, int32_t b, int32_t c)
     return c;
 }
 
-// An architecture without the instruction has no code for it: dispatch that asks for it is wrong.
+// An architecture without the instruction has no code for it. Reaching this is an error in the
+// choice of kernels.
 template <bool HAS>
 inline void demand(const char* what)
 {

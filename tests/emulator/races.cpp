@@ -1,7 +1,8 @@
-// The race detector: kernels compiled with -fsanitize=thread report every access, and the answer is
-// given here instead of by libtsan, which knows nothing of warps and barriers. Two accesses to the
-// same bytes by different threads, one of them a write, not both atomic, must be ordered: by a
-// block barrier, by __syncwarp, or between blocks by a fence and an atomic operation on both sides.
+// The race detector. Kernels compiled with -fsanitize=thread report every access; they are handled
+// here and not by libtsan, which knows nothing of warps and barriers. Two accesses to the same
+// bytes by different threads, of which one is a write and not both are atomic, must be ordered: by
+// a barrier of the block, by __syncwarp, or between blocks by a fence and an atomic operation on
+// both sides.
 #ifdef EMU_RACES
 
 #include <sys/mman.h>
@@ -19,19 +20,20 @@ namespace {
 struct Access {
     uint32_t block, epoch, clock;
     uint16_t thread;
-    uint8_t bytes; // which of the two
+    uint8_t bytes; // which of the cell's two bytes
     bool atomic;
 };
 
-// The latest write and two of the reads since, for each two bytes.
+// The latest write and two of the reads since then, for each pair of bytes.
 struct Cell {
     Access write, read[2];
 };
 constexpr size_t GRANULE = 2;
 
-// Barriers that a thread has passed, and what each lane knows of the others of its warp.
+// Barriers that each thread has passed, and the last ones that it has seen of the other lanes of
+// its warp.
 uint32_t epochs[1024], clocks[1024][32];
-bool fenced, acquired;      // this block
+bool fenced, acquired;      // of this block
 std::vector<bool> released; // blocks of this launch, by serial
 uint32_t released_first;
 
@@ -61,7 +63,7 @@ bool ordered(const Access& before, uint32_t me, bool shared)
 {
     if (before.block != block.serial) {
         if (shared || before.block < block.first_serial)
-            return true; // another block's, or another launch's
+            return true; // an access of another block or launch
         return acquired && released[before.block - released_first];
     }
     if (before.thread == me || before.epoch < epochs[me]) return true;
@@ -110,7 +112,7 @@ void access(const char* p, size_t size, bool write, bool atomic)
             }
             cell.write = mine;
         } else {
-            // Keeps a read of another warp or block beside the latest.
+            // Keeps a read of another warp or block, beside the latest read.
             const Access& last = cell.read[0];
             if (last.block != mine.block || last.thread / 32 != mine.thread / 32)
                 cell.read[1] = last;
@@ -125,7 +127,7 @@ void start_races()
 {
     cover(heap_range, block.launch->heap, block.launch->heap_bytes);
     cover(static_range, emu_shared_begin, emu_shared_end - emu_shared_begin);
-    // Its end is fixed, its begin depends on the launch.
+    // Its end is fixed; its start depends on the launch.
     constexpr size_t MOST = 256 << 10;
     const char* end = block.dynamic + (block.launch->dynamic_shared + 15) / 16 * 16;
     cover(dynamic_range, end - MOST, MOST);

@@ -1,5 +1,5 @@
-// Makes a table entry of a kernel: its parameters' types, sizes and the call follow from the type
-// of the function, so a struct of any size goes the way the compiler passes it.
+// Makes a table entry of a kernel. The parameters' types and sizes and the call follow from the
+// type of the function, so a struct of any size is passed as the compiler passes it.
 #pragma once
 #include <cstddef>
 #include <utility>
@@ -8,7 +8,7 @@
 
 namespace emu {
 
-// The first number of __launch_bounds__.
+// The first argument of __launch_bounds__.
 constexpr unsigned first(unsigned threads, unsigned = 0, unsigned = 0) { return threads; }
 
 template <auto F>

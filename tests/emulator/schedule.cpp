@@ -1,4 +1,4 @@
-// Runs a launch: block after block on one system thread, each thread of a block a fiber.
+// Runs a launch, one block after another on one system thread; each thread of a block is a fiber.
 #include "schedule.h"
 
 #include <cstdarg>
@@ -8,7 +8,7 @@
 #include "block.h"
 #include "library.h"
 
-// The built-in variables, set before a fiber runs. Kernels read them as what they are in CUDA.
+// CUDA's built-in variables, set before a fiber runs.
 __attribute__((visibility("hidden"))) emu::Index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emu {
@@ -34,7 +34,7 @@ unsigned draw_bit(unsigned set)
 void record(int code, const char* where, const char* format, va_list args)
 {
     Outcome& out = *block.outcome;
-    if (out.code) return; // what follows the first failure follows from it
+    if (out.code) return; // later failures are consequences of the first
     out.code = code;
     int n =
         snprintf(out.text, sizeof out.text, "kernel %s, %s: ", block.launch->kernel->name, where);
@@ -65,7 +65,8 @@ Thread& pick()
             }
             [[fallthrough]];
         default:
-            // Each lane that could run when its warp's turn came runs once; then the next warp.
+            // In a warp's turn, each lane that could run at its start runs once; then it is the
+            // next warp's turn.
             for (;;) {
                 Warp& w = block.warps[block.turn];
                 if (unsigned lanes = block.round & w.ready) {
@@ -81,7 +82,7 @@ Thread& pick()
     }
 }
 
-// Nobody can run and somebody has not left: says who waits for what.
+// No thread can run and some have not left: reports which threads wait for what.
 void report_deadlock()
 {
     char text[900];
@@ -156,12 +157,12 @@ void run_block()
         block.current = &t;
         threadIdx = t.index;
         fiber_resume(t.fiber);
-        if (block.outcome->code) return; // the rest of the block is given up where it stands
+        if (block.outcome->code) return; // abandons the rest of the block
     }
     block.current = nullptr;
 }
 
-// The order of blocks, as far as it is not ascending: none is promised by CUDA.
+// The order of the blocks, if it is not ascending. CUDA promises none.
 uint64_t block_at(uint64_t i, uint64_t count, const Settings& settings, uint64_t step)
 {
     switch (settings.schedule) {
@@ -220,7 +221,7 @@ void fail(int code, const char* format, ...)
 
 void pass_turn(Thread& t)
 {
-    // The scheduler ends a launch that failed and tells a deadlock.
+    // The scheduler ends a failed launch and reports a deadlock.
     if (!block.ready || block.outcome->code) return fiber_yield(t.fiber);
     Thread& next = pick();
     if (&next == &t) return;

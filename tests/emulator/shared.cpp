@@ -1,5 +1,5 @@
 // Shared memory: the static arrays of the kernels, found between two objects of the link, and the
-// launch's dynamic part, which ends at a closed page. Both are poisoned before each block.
+// launch's dynamic part, which ends at an inaccessible page. Both are poisoned before each block.
 #include <sys/mman.h>
 
 #include <cstring>
@@ -14,7 +14,7 @@ extern "C" void __asan_unpoison_memory_region(const volatile void* address, size
 namespace emu {
 namespace {
 
-char* shared_map; // dynamic shared memory ends where this mapping's closed page begins
+char* shared_map; // dynamic shared memory ends where this mapping's inaccessible page starts
 constexpr size_t SHARED_MAP = 256 << 10, PAGE = 4096;
 
 bool map_shared()
@@ -29,16 +29,16 @@ bool map_shared()
     return true;
 }
 
-// Static shared arrays of all kernels lie together; a launch touches few of them. Poisoning all of
-// them for each block would cost more than a small block, so the first block of a launch finds
-// which stretch it uses.
+// The static shared arrays of all kernels are contiguous, and a launch uses few of them. Poisoning
+// all of them for each block would cost more than running a small block, so the first block of a
+// launch finds the range that it uses.
 struct Stretch {
     char *begin, *end;
 } used;
 
 Stretch find_used(uint8_t poison)
 {
-    // Eight bytes at a time: most of what is looked at belongs to other kernels.
+    // Eight bytes at a time, since most of the arrays belong to other kernels.
     uint64_t word;
     memset(&word, poison, sizeof word);
     auto whole = [&](const char* p) {
@@ -54,13 +54,14 @@ Stretch find_used(uint8_t poison)
     return {a, b};
 }
 
-// Not memset: under AddressSanitizer that would be asked about the red zones between the arrays.
+// Not memset, which AddressSanitizer would check against the red zones between the arrays.
 void fill(char* p, uint8_t value, size_t n)
 {
     asm volatile("rep stosb" : "+D"(p), "+c"(n) : "a"(value) : "memory");
 }
 
-// The bytes between the end of dynamic shared memory and its closed page, and those before it.
+// Value of the bytes between the end of dynamic shared memory and its inaccessible page, and of
+// those before its start.
 uint8_t canary() { return block.settings->poison ^ 0x3a; }
 constexpr size_t MARGIN = 256;
 
@@ -91,7 +92,7 @@ void poison_shared()
 {
     const uint8_t poison = block.settings->poison;
     poison_dynamic(*block.launch, poison);
-    if (block.serial == block.first_serial) used = find_used(poison); // one block has run
+    if (block.serial == block.first_serial) used = find_used(poison); // the first block has run
     fill(used.begin, poison, used.end - used.begin);
 }
 

@@ -1,6 +1,6 @@
-// Streams, events and graphs. Eager: work runs when it is asked for. Lazy: it waits in its stream's
-// queue until somebody waits for it, as late as the rules of CUDA allow, so that memory reused too
-// early shows.
+// Streams, events and graphs. Eager: work runs at the call. Lazy: it waits in its stream's queue
+// until something waits for it, as late as CUDA's rules allow, so that memory that is reused too
+// early is noticed.
 #include <chrono>
 #include <cstdio>
 
@@ -51,7 +51,7 @@ Result drain(Stream& stream)
         stream.queue.pop_front();
         Result r = perform(op);
         if (r) {
-            // The context is lost; what else was asked for will not happen.
+            // The context is lost, and the remaining work does not run.
             if (!state().sticky) state().sticky = r;
             stream.queue.clear();
             return r;
@@ -103,7 +103,7 @@ Result enqueue(const std::shared_ptr<Stream>& stream, Op op)
         op.event->stream = stream;
     }
     stream->queue.push_back(std::move(op));
-    // An error of the work itself is met at the next call, as on a card.
+    // An error of the work itself is returned by the next call, as by a real driver.
     if (!state().lazy) drain(*stream);
     return SUCCESS;
 }
@@ -134,7 +134,7 @@ void* keep(std::map<void*, std::shared_ptr<T>>& all, std::shared_ptr<T> object, 
     return handle;
 }
 
-// A call that would wait for a stream that only records.
+// Refuses a call that would wait for a stream in capture.
 Result refuse_capture(Stream& stream)
 {
     stream.invalidated = true;
@@ -178,8 +178,8 @@ EMU_ENTRY(cuStreamWaitEvent, Context, (void* handle, void* event_handle, unsigne
     auto event = find(state().events, event_handle);
     if (!event) return INVALID_HANDLE;
     if (stream->capture) {
-        // An event of the same capture adds nothing to a single stream's order; one from outside
-        // may not be waited for.
+        // An event of the same capture adds nothing to the order of a single stream. Waiting for an
+        // event from outside is an error.
         for (const Op& op : stream->capture->ops) {
             if (op.event == event && !op.waits) return SUCCESS;
         }

@@ -1,4 +1,4 @@
-// Memory as the driver's users see it: allocation, copies, fills.
+// Memory operations of the driver: allocation, copies, fills.
 #include <cstring>
 
 #include "driver.h"
@@ -11,13 +11,13 @@ Result allocate(uint64_t* out, size_t bytes)
 {
     Result r = device_allocate(bytes, out);
     if (r != OUT_OF_MEMORY || !state().lazy) return r;
-    // Frees that wait in a stream may make room.
+    // Frees that are still enqueued may provide the memory.
     if (Result failed = drain_all()) return failed;
     return device_allocate(bytes, out);
 }
 
-// A copy that is done when the call returns, in its turn on the null stream. `device` is where it
-// touches the card.
+// A copy that is complete when the call returns, in order with the null stream. `device` is its
+// address on the device.
 Result copy_at_once(uint64_t device, void* to, const void* from, size_t n)
 {
     if (any_capture()) return CAPTURE_UNSUPPORTED;
@@ -46,7 +46,7 @@ Result copy_in(uint64_t to, const void* from, size_t n, void* handle)
             return SUCCESS;
         };
     } else {
-        // Pageable memory is staged by most drivers before the call returns. None promises it.
+        // Most drivers copy pageable memory before the call returns, but CUDA does not promise it.
         auto staged = std::make_shared<std::vector<char>>(static_cast<const char*>(from),
                                                           static_cast<const char*>(from) + n);
         op.run = [=] {
@@ -70,7 +70,7 @@ Result copy_out(void* to, uint64_t from, size_t n, void* handle)
     };
     if (Result r = enqueue(stream, std::move(op))) return r;
     if (stream->capture || is_pinned(to)) return SUCCESS;
-    return drain(*stream); // into pageable memory the call returns when the data are there
+    return drain(*stream); // to pageable memory: the call returns when the data have arrived
 }
 
 Result copy_inside(uint64_t to, uint64_t from, size_t n, void* handle)
@@ -115,12 +115,12 @@ EMU_ENTRY(cuMemAlloc_v2, Context, (uint64_t * out, size_t bytes), {
     return allocate(out, bytes);
 })
 EMU_FREE(cuMemFree_v2, (uint64_t address), {
-    drain_all(); // frees wait for everything
+    drain_all(); // freeing waits for all work
     Result r = device_free(address);
     if (r == LAUNCH_FAILED) state().sticky = r;
     return r;
 })
-// Inside a capture these would become nodes of the graph, which is not emulated.
+// In a capture these would become nodes of the graph, which is not emulated.
 EMU_ENTRY(cuMemAllocAsync, Context, (uint64_t * out, size_t bytes, void* handle), {
     auto stream = find_stream(handle);
     if (!stream) return INVALID_HANDLE;

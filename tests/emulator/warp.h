@@ -1,4 +1,5 @@
-// Warp collectives. Each lane brings its part; the last to come computes for all of them.
+// Collectives of a warp. Each lane brings its argument, and the last to arrive computes for all of
+// them.
 #pragma once
 #include "schedule.h"
 
@@ -101,8 +102,8 @@ EMU_WORD void __syncwarp(unsigned mask = 0xffffffff, EMU_CALLER)
     emu::collective("__syncwarp", mask, emu::meet, nullptr, EMU_SITE, true);
 }
 
-// As the hardware does: inside groups of `width` lanes; a source beyond the group is the lane
-// itself.
+// As the hardware does, within groups of `width` lanes; a source outside of the group means the
+// lane itself.
 template <typename T>
 EMU_WORD T __shfl_sync(unsigned mask, T value, int source, int width = 32, EMU_CALLER)
 {

@@ -1,5 +1,5 @@
-// A profiler's library as NVTX 3 loads it: notes every push and pop in the file that HIRED_NVTX_LOG names.
-// Types and numbers as in NVTX's own nvtxTypes.h.
+// A profiler's library as NVTX 3 loads it: writes every push and pop to the file that HIRED_NVTX_LOG names. Types and
+// numbers are those of NVTX's own nvtxTypes.h.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -21,7 +21,7 @@ struct VersionInfo {
     void (*set_injection_version)(uint32_t);
 };
 
-// Functions of each module, from 1: core, CUDA, OpenCL, CUDA runtime, core 2, synchronisation.
+// Number of functions in each module, counted from 1: core, CUDA, OpenCL, CUDA runtime, core 2, synchronisation.
 constexpr unsigned sizes[] = {0, 16, 9, 15, 7, 16, 7};
 
 FILE* file;
@@ -65,7 +65,7 @@ extern "C" int InitializeInjectionNvtx2(const void* (*export_table)(uint32_t)) {
         if (size != sizes[module] || table[0] || table[size]) return wrong("a module's size");
         for (unsigned slot = 1; slot < size; ++slot) {
             if (!table[slot]) return wrong("a slot");
-            // A tool may put a function into any of them.
+            // A profiler may put a function into any of them.
             *table[slot] = Function(std::abort);
         }
     }

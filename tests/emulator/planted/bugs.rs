@@ -1,12 +1,13 @@
-//! The kernels of this folder: how each is launched, what its corrected twin computes, and what must find the bug.
+//! The kernels of this folder: how each is launched, what its corrected twin computes, and which check must find the
+//! bug.
 
 use super::emulator::Build::{self, Asan, Plain, Races};
 use By::{Difference, Report};
 
-/// How a bug comes to light.
+/// How a bug is noticed.
 #[derive(Debug, Clone, Copy)]
 pub enum By {
-    /// A report that contains these words.
+    /// A report that contains this text.
     Report(&'static str),
     /// Results that differ between schedules or poisons.
     Difference,
@@ -17,15 +18,15 @@ pub struct Bug {
     pub kernel: &'static str,
     pub grid: u32,
     pub block: u32,
-    /// Numbers in and out.
+    /// Numbers of input and output.
     pub count: usize,
     /// Bytes of dynamic shared memory.
     pub shared: u32,
-    /// Whether the output starts at zero, not uninitialised.
+    /// Whether the output is zeroed first; otherwise it is uninitialised.
     pub zeroed: bool,
-    /// What the corrected twin puts into element i.
+    /// Element i of the corrected twin's output.
     pub twin: fn(&[f32], usize) -> f32,
-    /// What must find the bug, in the builds that can.
+    /// The ways in which the bug must be found, by kind of build.
     pub found: &'static [(Build, By)],
 }
 
@@ -53,7 +54,7 @@ pub fn neighbour(x: &[f32], i: usize) -> f32 {
 }
 
 pub const BUGS: &[Bug] = &[
-    // How threads wait for each other.
+    // Bugs in synchronisation.
     Bug {
         kernel: "missing_barrier",
         twin: |x, _| x.iter().sum(),
@@ -109,7 +110,7 @@ pub const BUGS: &[Bug] = &[
         found: &[(Plain, Difference)],
         ..USUAL
     },
-    // What they read and write.
+    // Bugs in memory accesses.
     Bug {
         kernel: "global_overrun_write",
         grid: 4,
@@ -205,7 +206,7 @@ pub const BUGS: &[Bug] = &[
         found: &[(Plain, Report("stack of 65536 bytes overflowed"))],
         ..USUAL
     },
-    // What the words of CUDA and the instructions compute.
+    // Kernels without bugs, which test CUDA functions and instructions.
     Bug { kernel: "collectives", block: 32, count: 18 * 32, twin: collectives, ..USUAL },
     Bug {
         kernel: "matrix_product",
@@ -213,7 +214,7 @@ pub const BUGS: &[Bug] = &[
         count: 16 * 24,
         zeroed: true,
         twin: matrix_product,
-        found: &[(Plain, Difference)], // one group of copies is not waited for
+        found: &[(Plain, Difference)], // the wait for one group of copies is missing
         ..USUAL
     },
     Bug { kernel: "matrix_loads", block: 32, twin: matrix_loads, ..USUAL },
@@ -245,7 +246,7 @@ fn collectives(x: &[f32], i: usize) -> f32 {
         2 => x[if lane % 16 < 3 { lane } else { lane - 3 }],
         3 => x[if lane % 16 > 12 { lane } else { lane + 3 }],
         4 => x[lane ^ 21],
-        // Lane 1 of the group before, unless there is none below: then the lane's own.
+        // A lane of the group before; without one, the lane's own.
         5 => x[if (lane ^ 9) / 8 > lane / 8 { lane } else { lane ^ 9 }],
         6 => (0xfffff >> 8) as f32,
         7 => is(true),
@@ -282,7 +283,7 @@ fn matrix_loads(x: &[f32], i: usize) -> f32 {
 }
 
 fn halves(_: &[f32], i: usize) -> f32 {
-    // A NaN comes back quiet.
+    // A NaN is returned as a quiet NaN.
     let back = if i & 0x7fff > 0x7c00 { i as u32 | 0x200 } else { i as u32 };
     let from = half::f16::from_f32(f32::from_bits(i as u32 * 65537));
     f32::from_bits(back | u32::from(from.to_bits()) << 16)

@@ -1,5 +1,4 @@
-// Planted bugs in what threads read and write. `broken` chooses between the bug and its corrected
-// twin.
+// Planted bugs in memory accesses. `broken` chooses between the bug and its corrected twin.
 #include "planted.h"
 
 // PRECOND: in and out [count]; the grid covers count rounded up to the block.
@@ -17,7 +16,7 @@ extern "C" __global__ void global_overrun_read(PlantedParams p)
     if (i < p.count) p.out[i] = p.in[from];
 }
 
-// Far behind the end: a wild pointer.
+// Writes far behind the end: a wild pointer.
 extern "C" __global__ void global_wild(PlantedParams p)
 {
     const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -41,7 +40,7 @@ extern "C" __global__ void static_shared_overrun(PlantedParams p)
     p.out[threadIdx.x] = row[threadIdx.x];
 }
 
-// Vector loads from a row that starts at an odd number.
+// Vector loads from a row that starts at an odd element.
 extern "C" __global__ void misaligned_load(PlantedParams p)
 {
     const unsigned i = threadIdx.x;
@@ -50,7 +49,7 @@ extern "C" __global__ void misaligned_load(PlantedParams p)
     p.out[4 * i] = x.x, p.out[4 * i + 1] = x.y, p.out[4 * i + 2] = x.z, p.out[4 * i + 3] = x.w;
 }
 
-// Sums a row of shared memory of which it has written half.
+// Sums a row of shared memory of which only half was written.
 extern "C" __global__ void uninitialised_static_shared(PlantedParams p)
 {
     __shared__ float row[256];
@@ -67,14 +66,14 @@ extern "C" __global__ void uninitialised_dynamic_shared(PlantedParams p)
     p.out[threadIdx.x] = row[255 - threadIdx.x];
 }
 
-// Leaves out elements unwritten that the caller will read.
+// Does not write some elements that the caller will read.
 extern "C" __global__ void unwritten_output(PlantedParams p)
 {
     const unsigned i = threadIdx.x;
     if (!p.broken || i % 2) p.out[i] = p.in[i];
 }
 
-// Two warps write the same element, different values.
+// Two warps write different values to the same element.
 extern "C" __global__ void write_write_race(PlantedParams p)
 {
     __shared__ float row[128];
@@ -85,7 +84,7 @@ extern "C" __global__ void write_write_race(PlantedParams p)
     p.out[threadIdx.x] = row[threadIdx.x % 128];
 }
 
-// Two warps write the same element the same value: harmless to results, and still a race.
+// Two warps write the same value to the same element: harmless to the results, and still a race.
 extern "C" __global__ void silent_race(PlantedParams p)
 {
     __shared__ float first;
@@ -94,7 +93,7 @@ extern "C" __global__ void silent_race(PlantedParams p)
     p.out[threadIdx.x] = first;
 }
 
-// Blocks add to one number without an atomic operation.
+// Blocks add to one number without atomic operations.
 extern "C" __global__ void race_between_blocks(PlantedParams p)
 {
     unsigned* counter = reinterpret_cast<unsigned*>(p.out);
@@ -106,8 +105,8 @@ extern "C" __global__ void race_between_blocks(PlantedParams p)
     }
 }
 
-// The last block to finish sums what the others left: right with a fence before the counter, a race
-// without.
+// The last block to finish sums the results of the others: correct with a fence before the counter,
+// a race without.
 extern "C" __global__ void last_block_sums(PlantedParams p)
 {
     __shared__ bool last;
@@ -125,7 +124,7 @@ extern "C" __global__ void last_block_sums(PlantedParams p)
     p.out[gridDim.x + 1] = sum;
 }
 
-// A thread that recurses as deep as it is told.
+// Recurses to the given depth.
 __device__ __noinline__ float deep(float x, unsigned depth)
 {
     volatile float frame[64];
@@ -138,7 +137,7 @@ extern "C" __global__ void stack_overflow(PlantedParams p)
     p.out[threadIdx.x] = p.in[threadIdx.x] + 0 * deep(0, p.broken ? 100000 : 10);
 }
 
-// Behind the end of a static array that the compiler sees only as a pointer.
+// Writes behind the end of a static array that the compiler sees only as a pointer.
 __device__ __noinline__ void put(float* row, unsigned i, float x) { row[i] = x; }
 extern "C" __global__ void hidden_shared_overrun(PlantedParams p)
 {

@@ -1,4 +1,4 @@
-// A kernel without a bug, for the tests of the driver: several parameters, and a limit to its block.
+// A kernel without a bug, for the tests of the driver: several parameters, and launch bounds.
 #include <stdint.h>
 
 // PRECOND: 1-D block of at most 64. in and out [count].
@@ -9,7 +9,7 @@ extern "C" __global__ void __launch_bounds__(64, 2)
     if (i < count) out[i] += static_cast<float>(in[i] * scale);
 }
 
-// PRECOND: dynamic shared memory of as many bytes as out[0] will say.
+// PRECOND: dynamic shared memory of as many bytes as out[0] will contain.
 extern "C" __global__ void shared_bytes(float* out)
 {
     DYN_SHARED(unsigned char, bytes);

@@ -1,5 +1,4 @@
-// Planted bugs in how threads wait for each other. `broken` chooses between the bug and its
-// corrected twin.
+// Planted bugs in synchronisation. `broken` chooses between the bug and its corrected twin.
 #include "planted.h"
 
 constexpr unsigned ALL = 0xffffffff;
@@ -56,7 +55,7 @@ extern "C" __global__ void divergent_barrier(PlantedParams p)
     p.out[threadIdx.x] = row[255 - threadIdx.x];
 }
 
-// The barrier stands where only some threads come.
+// Only some threads reach the barrier.
 extern "C" __global__ void conditional_barrier(PlantedParams p)
 {
     __shared__ float row[256];
@@ -75,7 +74,7 @@ extern "C" __global__ void early_return(PlantedParams p)
     if (mine) p.out[threadIdx.x] = row[p.count - 1 - threadIdx.x];
 }
 
-// Lane 20 and those behind it take no part, but the mask names them: they never come.
+// Lane 20 and those after it do not take part, although the mask names them.
 extern "C" __global__ void mask_names_too_many(PlantedParams p)
 {
     const unsigned lane = threadIdx.x % 32;
@@ -85,7 +84,7 @@ extern "C" __global__ void mask_names_too_many(PlantedParams p)
     p.out[threadIdx.x] = x;
 }
 
-// The calling lane is not in its own mask.
+// The calling lane is missing in its own mask.
 extern "C" __global__ void mask_without_caller(PlantedParams p)
 {
     float x = p.in[threadIdx.x];
@@ -118,7 +117,7 @@ extern "C" __global__ void two_call_sites(PlantedParams p)
     p.out[threadIdx.x] = x;
 }
 
-// Never ends: the emulator must.
+// Never ends; the emulator must stop it.
 extern "C" __global__ void endless(PlantedParams p)
 {
     volatile unsigned rounds = 0;

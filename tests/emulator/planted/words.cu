@@ -1,5 +1,5 @@
-// Every word that kernels may use, against what its definition says: the host computes the same
-// from the definitions.
+// CUDA functions and instructions that kernels use, compared with their definitions, from which the
+// host computes the same.
 #include "kernels/prelude.cuh"
 #include "planted.h"
 
@@ -31,14 +31,14 @@ extern "C" __global__ void collectives(PlantedParams p)
     put(__syncthreads_and(lane != 5));
 }
 
-// One warp multiplies a (16x16, row-major) by b (16x8, row-major), both from `in` as whole numbers,
-// both shapes of mma: out is [2][16][8]. The fragments come by ldmatrix from shared memory that
-// cp.async filled. PRECOND: 1-D block of 32, one block; in [16 * 16 + 16 * 8].
+// One warp multiplies a (16x16, row-major) by b (16x8, row-major), both from `in` as integers, with
+// both shapes of mma: out is [2][16][8]. The fragments are loaded by ldmatrix from shared memory
+// that cp.async filled. PRECOND: 1-D block of 32, one block; in [16 * 16 + 16 * 8].
 extern "C" __global__ void matrix_product(PlantedParams p)
 {
     __shared__ __align__(16) uint16_t a[16 * 16], b[16 * 8];
-    // Halves, as the instructions take them: first into `out`, whose first 768 bytes serve as the
-    // source of the copies.
+    // Converts to halves, which the instructions take, first into `out`, whose first 768 bytes are
+    // the source of the copies.
     uint16_t* halves = reinterpret_cast<uint16_t*>(p.out);
     const unsigned lane = threadIdx.x;
     for (unsigned i = lane; i < 16 * 24; i += 32) halves[i] = ptx::float_to_half(p.in[i]);
@@ -48,7 +48,7 @@ extern "C" __global__ void matrix_product(PlantedParams p)
     if (lane < 16) ptx::cp_async_16(b + 8 * lane, halves + 256 + 8 * lane, 16);
     ptx::cp_async_commit();
     if (p.broken) {
-        ptx::cp_async_wait<1>(); // the second group may still be under way
+        ptx::cp_async_wait<1>(); // the second group may still be in flight
     } else {
         ptx::cp_async_wait<0>();
     }
@@ -87,7 +87,7 @@ extern "C" __global__ void matrix_loads(PlantedParams p)
     }
 }
 
-// A copy of fewer bytes than 16 zeroes the rest.
+// A copy of fewer than 16 bytes zeroes the rest.
 // PRECOND: 1-D block of 32; in and out [128].
 extern "C" __global__ void short_copies(PlantedParams p)
 {
@@ -111,7 +111,7 @@ extern "C" __global__ void halves(PlantedParams p)
     p.out[i] = __uint_as_float(packed);
 }
 
-// Counters and bits.
+// Atomic and bit operations.
 // PRECOND: 1-D block of 32; out [16], zero.
 extern "C" __global__ void atomics_and_bits(PlantedParams p)
 {
@@ -121,10 +121,10 @@ extern "C" __global__ void atomics_and_bits(PlantedParams p)
     atomicMax(n + 1, lane * 3);
     atomicOr(n + 2, 1u << lane);
     atomicInc(n + 3, 9u);
-    // A lock of one: each lane adds under it.
+    // A lock, held by one lane at a time while it adds.
     while (atomicCAS(n + 4, 0u, 1u) != 0) {
     }
-    atomicAdd(n + 5, 2u); // atomic all the same: the race detector takes no lock for an order
+    atomicAdd(n + 5, 2u); // atomic too, since the race detector does not treat a lock as an order
     atomicExch(n + 4, 0u);
     if (lane == 0) {
         n[6] = ptx::dp4a(0x7f80ff01, 0x02030405, 10);
