@@ -9,7 +9,7 @@ use super::log::{Level, shows};
 use super::output::{note, print};
 use super::selection::SelectionArgs;
 use super::values;
-use crate::serve::{Images, Settings, Terms};
+use crate::serve::{FetchTerms, Images, Settings, Terms};
 use clap::Args;
 use hired::Engine;
 use hired::select::Budget;
@@ -35,6 +35,16 @@ pub struct ServeArgs {
     /// Also read images by file: addresses, below DIR only [default: none]
     #[arg(long, value_name = "DIR", help_heading = heading::INPUT)]
     pub media_dir: Option<PathBuf>,
+    /// Also download images by http: and https: addresses, of the public internet only
+    #[arg(hide_short_help = true, long, help_heading = heading::INPUT)]
+    pub fetch_images: bool,
+    /// Download from every address: also this machine's own and its network's, whose answers clients can then see parts of.
+    /// Only where clients may reach all that this machine can
+    #[arg(hide_short_help = true, long, requires = "fetch_images", help_heading = heading::INPUT)]
+    pub fetch_private: bool,
+    /// Seconds in which all images of a request must be downloaded
+    #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, requires = "fetch_images", help_heading = heading::INPUT)]
+    pub fetch_timeout: f64,
     /// Address to listen on: 127.0.0.1 for programs of this machine alone, 0.0.0.0 for everybody who can reach it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", help_heading = heading::SERVER)]
     pub host: String,
@@ -168,6 +178,10 @@ fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
         port: args.port,
         keys,
         terms,
+        fetch: args.fetch_images.then_some(FetchTerms {
+            private: args.fetch_private,
+            patience: seconds(args.fetch_timeout),
+        }),
         max_waiting: args.max_waiting,
         max_stall: (args.max_stall > 0).then_some(args.max_stall),
         cache_memory: args.cache_memory,

@@ -65,14 +65,18 @@ const IDLE: [&str; 11] = [
     "keep_alive",
 ];
 
+/// A body as JSON.
+pub fn parsed(body: &[u8]) -> Result<Value, ApiError> {
+    serde_json::from_slice(body)
+        .map_err(|error| ApiError::field("", format!("the body is no JSON: {error}")))
+}
+
 impl Asked {
-    /// Reads a body.
+    /// What a body asks for.
     ///
     /// # Errors
     /// With the field that is wrong, or that asks for what this server does not do.
-    pub fn read(body: &[u8], way: Way, terms: &Terms) -> Result<Self, ApiError> {
-        let body: Value = serde_json::from_slice(body)
-            .map_err(|error| ApiError::field("", format!("the body is no JSON: {error}")))?;
+    pub fn of(body: Value, way: Way, terms: &Terms) -> Result<Self, ApiError> {
         let mut body = Fields::of("", body)?;
         let (model, budget) = named(body.text("model")?, terms)?;
         let mut selection = terms.selection.clone();
@@ -199,7 +203,7 @@ mod tests {
     }
 
     fn read(body: &Value, way: Way) -> Result<Asked, ApiError> {
-        Asked::read(body.to_string().as_bytes(), way, &terms())
+        Asked::of(parsed(body.to_string().as_bytes())?, way, &terms())
     }
 
     fn sound() -> Value {
@@ -283,7 +287,7 @@ mod tests {
         /// Bytes that are no JSON at all.
         #[test]
         fn bytes_are_refused(bytes in vec(any::<u8>(), 0..64)) {
-            let error = Asked::read(&bytes, Way::Chat, &terms());
+            let error = parsed(&bytes).and_then(|body| Asked::of(body, Way::Chat, &terms()));
             prop_assert!(error.is_err_and(|error| error.status.as_u16() == 400));
         }
     }

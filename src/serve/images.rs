@@ -1,4 +1,4 @@
-//! Images as a body has them: `data:` URLs, and files below a folder that the server's owner allows.
+//! Images as a body has them: `data:` URLs, also in place of what was downloaded, and files below a folder that the server's owner allows.
 
 use super::error::ApiError;
 use crate::cli::files::read_bounded;
@@ -46,7 +46,7 @@ impl Images {
             Some("data") => data(&url),
             Some("file") => self.file(&url),
             Some("http" | "https") => Err(
-                "this server does not download images: send the image as a data: URL (data:image/png;base64,…)".into(),
+                "this server does not download images (--fetch-images): send the image as a data: URL (data:image/png;base64,…)".into(),
             ),
             _ => Err("give the image as a data: URL (data:image/png;base64,…)".into()),
         };

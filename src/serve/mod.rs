@@ -1,12 +1,13 @@
 //! `hired serve`: an HTTP server with OpenAI's API in front of the engine.
 //!
-//! A request passes the routes (`routes`), becomes a request to the engine (`ask`, `messages`, `images`), waits for its
+//! A request passes the routes (`routes`), becomes a request to the engine (`ask`, `messages`, `images`, `fetch`), waits for its
 //! answer (`answer`) and is told of in the log (`access`) and the metrics. `listen` is the loop around it all.
 
 mod access;
 mod answer;
 mod ask;
 mod error;
+mod fetch;
 mod fields;
 mod images;
 mod listen;
@@ -21,6 +22,7 @@ mod sampling;
 mod server;
 
 pub use ask::Terms;
+pub use fetch::FetchTerms;
 pub use images::Images;
 pub use listen::serve;
 
@@ -35,6 +37,8 @@ pub struct Settings {
     /// API keys; none: everybody may ask.
     pub keys: Vec<String>,
     pub terms: Terms,
+    /// Images by http: and https: addresses; none: such are refused.
+    pub fetch: Option<FetchTerms>,
     /// Requests that may wait for their turn.
     pub max_waiting: usize,
     /// Rows of others' prompts and images between two tokens of an answer.

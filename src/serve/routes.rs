@@ -2,7 +2,7 @@
 
 use super::access::Access;
 use super::answer::{self, Running};
-use super::ask::{Asked, Way};
+use super::ask::{Asked, Way, parsed};
 use super::error::ApiError;
 use super::metrics::Metrics;
 use super::page;
@@ -124,25 +124,33 @@ async fn ask(
     if length.is_some_and(|length: usize| length > most) {
         return Err(ApiError::large(most));
     }
-    let room = server.room(length.unwrap_or(most))?;
+    let mut room = server.room(length.unwrap_or(most))?;
     let body = receive(&server, body).await?;
-    let running = {
-        let (server, access) = (server.clone(), access);
-        let _turn = server.reader().await;
-        let server = server.clone();
-        let read = tokio::task::spawn_blocking(move || -> Result<(Running, bool), ApiError> {
-            let asked = Asked::read(&body, way, &server.settings.terms)?;
-            drop(body);
-            answer::submit(&server, &access, asked, way, room)
-        });
-        read.await.map_err(|_| {
-            ApiError::server("a defect, which stopped this request: please report it")
-        })??
-    };
-    match running {
+    let mut body = reading(&server, move || parsed(&body)).await?;
+    if let (Some(fetch), Way::Chat) = (&server.fetch, way) {
+        let grow = |bytes| Ok(room.merge(server.room(bytes)?));
+        fetch.fill(&mut body, server.settings.terms.images.most, grow).await?;
+    }
+    let shared = server.clone();
+    let running = reading(&server, move || -> Result<(Running, bool), ApiError> {
+        let asked = Asked::of(body, way, &shared.settings.terms)?;
+        answer::submit(&shared, &access, asked, way, room)
+    });
+    match running.await? {
         (running, true) => running.streamed().await,
         (running, false) => running.whole().await,
     }
+}
+
+/// Does what takes a processor, among the few who may at the same time.
+async fn reading<T: Send + 'static>(
+    server: &Server,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let _turn = server.reader().await;
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| ApiError::server("a defect, which stopped this request: please report it"))?
 }
 
 /// The whole body, within its bounds.

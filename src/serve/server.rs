@@ -2,6 +2,7 @@
 
 use super::Settings;
 use super::error::ApiError;
+use super::fetch::Fetch;
 use super::metrics::Metrics;
 use hired::config::ModelConfig;
 use hired::{Engine, Scheduler, SchedulerOptions};
@@ -39,6 +40,7 @@ pub struct Server {
     bodies: Arc<Semaphore>,
     /// Bodies that are being read into requests, which takes a processor.
     reading: Semaphore,
+    pub fetch: Option<Fetch>,
     phase: AtomicU8,
     engine: OnceLock<Loaded>,
     pub device: Device,
@@ -87,12 +89,14 @@ const BODIES: usize = 8;
 impl Server {
     pub fn new(settings: Settings) -> Result<Self, String> {
         let metrics = Metrics::new().map_err(|error| format!("metrics: {error}"))?;
+        let fetch = settings.fetch.map(|terms| Fetch::new(terms, settings.max_body)).transpose()?;
         let keys = settings.keys.iter().map(|key| hash(key.as_bytes())).collect();
         Ok(Self {
             metrics: Arc::new(metrics),
             alive: Arc::default(),
             bodies: Arc::new(Semaphore::new(BODIES * settings.kib())),
             reading: Semaphore::new(READERS),
+            fetch,
             phase: AtomicU8::new(Phase::Loading as u8),
             engine: OnceLock::new(),
             device: Device::default(),

@@ -4,6 +4,7 @@
 mod answers;
 mod client;
 mod errors;
+mod fetch;
 mod life;
 mod load;
 
