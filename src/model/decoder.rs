@@ -12,7 +12,7 @@ use std::ops::Range;
 #[derive(Debug)]
 pub struct Decoder<W> {
     config: TextConfig,
-    /// `[vocabulary, width]`; also the head of a tied checkpoint.
+    /// `[vocabulary, width]`; with tied weights also the output head.
     embedding: Linear<W>,
     blocks: Vec<Block<W>>,
     norm: Norm<W>,
@@ -25,7 +25,7 @@ struct Block<W> {
     q: Linear<W>,
     k: Linear<W>,
     v: Linear<W>,
-    /// Norms of each head of queries and of keys, before they are rotated.
+    /// RMSNorms of each query head and of each key head, before the rotary embedding.
     head_norms: Option<[Norm<W>; 2]>,
     out: Linear<W>,
     post_norm: Norm<W>,
@@ -38,24 +38,24 @@ struct Block<W> {
 /// that attention. What follows it in that layer is computed for the rows that are left.
 #[derive(Debug, Clone)]
 pub struct Thinning {
-    /// Rows of which some are dropped.
+    /// Rows among which some are dropped.
     pub among: Range<usize>,
-    /// How many of them stay.
+    /// Number of those rows that are retained.
     pub keep: usize,
     /// The sequence's pages in the caches of the later groups.
     pub pages: Vec<Vec<u32>>,
 }
 
-/// What comes out of the decoder.
+/// The result of a pass through the decoder.
 pub struct Forwarded<O: Ops> {
     /// `[rows, vocabulary]`.
     pub logits: O::Buffer,
-    /// The rows that were left, if some were dropped.
+    /// The retained rows, if some were dropped.
     pub retained: Option<O::Retained>,
 }
 
 impl<W> Decoder<W> {
-    /// Takes the weights.
+    /// Loads the weights.
     pub fn load<O: Ops<Weight = W>>(
         config: &ModelConfig,
         from: &mut Loader<'_, O>,
@@ -99,11 +99,11 @@ impl<W> Decoder<W> {
         ops.normed_swiglu(x, &block.post_norm, &block.gate, &block.up)
     }
 
-    /// Logits from rows of embeddings `[rows, width]`: `[rows, vocabulary]`, or `[1, vocabulary]` of the last row only,
-    /// which alone goes on after the last attention.
+    /// Logits from rows of embeddings `[rows, width]`: `[rows, vocabulary]`, or with `last_only` `[1, vocabulary]` for
+    /// the last row, which is then the only one computed after the last attention.
     ///
-    /// The caches are of all layers, one group after the other; keys and values of a group's rows go into its cache.
-    /// There is a batch for each, or with `thinning` for those before the drop.
+    /// The caches divide all layers into consecutive groups; a group's keys and values go into its cache. There is a
+    /// batch for each cache, or with `thinning` for each one before the drop.
     #[allow(clippy::too_many_arguments)]
     pub fn forward<O: Ops<Weight = W>>(
         &self,
@@ -142,7 +142,7 @@ impl<W> Decoder<W> {
                     mixed
                 } else {
                     ops.rope_append(&mut q, &mut k, &v, cache, index, batch, rope)?;
-                    // What a long prompt mixes takes their place.
+                    // Freed first, so that the result of a long prompt's attention can use their memory.
                     drop((k, v));
                     ops.attention(&q, cache, index, batch)?
                 };

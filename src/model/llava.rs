@@ -1,4 +1,5 @@
-//! LLaVA: the vision tower's kept patches, projected, take the image's place in the decoder's prompt.
+//! LLaVA: joins the parts. The kept patches of the vision tower pass the projector and replace the image placeholder in
+//! the decoder's prompt.
 
 use super::decoder::{Decoder, Forwarded, Thinning};
 use super::projector::Projector;
@@ -22,7 +23,7 @@ pub struct Llava<W> {
 }
 
 impl<W> Llava<W> {
-    /// Takes the weights.
+    /// Loads the weights.
     pub fn load<O: Ops<Weight = W>>(
         config: &ModelConfig,
         ops: &mut O,
@@ -58,7 +59,7 @@ impl<W> Llava<W> {
         Ok(())
     }
 
-    /// The vision half: kept patches and their features.
+    /// The vision part of a request: the kept patches and their features.
     pub fn encode<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -79,8 +80,8 @@ impl<W> Llava<W> {
         self.vit.encode(ops, tiles, norm, plan, layers, progress)
     }
 
-    /// The vision half of the partitions that get tokens: the full image's early scores tell which, before the others are
-    /// encoded.
+    /// The vision part for only those partitions that get tokens, which the init scores of the full image decide before
+    /// the others are encoded.
     fn encode_some<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -95,7 +96,7 @@ impl<W> Llava<W> {
         ops.enter(Stage::Select)?;
         let seen = Evidence { last: Some(&scores), ..Evidence::default() };
         let kept = ops.select(&plan.glance()?, seen)?;
-        // Scores that are none are an error here, before anything is made of them.
+        // Invalid scores are an error here, before anything is computed from them.
         ops.kept(&kept)?;
         let init = ops.scores(&kept)?.last;
         drop((kept, scores));
@@ -106,8 +107,7 @@ impl<W> Llava<W> {
         Ok(Encoded { partitions: Some(partitions), init, ..encoded })
     }
 
-    /// The vision half for many selections, of which there is one: every patch's features, and what each selection
-    /// looks at.
+    /// The vision part for several selections together: features of every patch, and the evidence of each selection.
     pub fn survey<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -118,7 +118,7 @@ impl<W> Llava<W> {
     ) -> Result<Survey<O>> {
         let layers: Vec<Layers> = selections.iter().map(|(_, layers)| *layers).collect();
         let mut survey = self.vit.survey(ops, tiles, norm, &layers, progress)?;
-        // Which patches are valid is the image's matter: any of the plans knows.
+        // Which patches are valid depends on the image only, so any of the plans can be used.
         if let Some((plan, _)) = selections.iter().find(|(plan, _)| plan.needs.features)
             && plan.geometry.cell() > 1
         {
@@ -144,7 +144,7 @@ impl<W> Llava<W> {
         Ok(survey)
     }
 
-    /// The same image with its features through the projector.
+    /// The survey with the features projected.
     pub fn project<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -157,7 +157,8 @@ impl<W> Llava<W> {
         Ok(Encoded { features, projected: true, ..encoded })
     }
 
-    /// Rows of a prompt, `[tokens, width]`, with the images' in their places: between `texts`, of which there is one more.
+    /// Rows of a prompt, `[tokens, width]`: the images' rows are placed between the `texts`, of which there is one more
+    /// than images.
     pub fn embed<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -180,7 +181,7 @@ impl<W> Llava<W> {
         ops.interleave(self.decoder.embedding(), &images, after)
     }
 
-    /// A piece of the decoder's work on some tokens, to measure a machine by; done when it returns.
+    /// A sample of the decoder's work on some tokens, to measure the machine's speed; complete when it returns.
     pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, tokens: &[u32]) -> Result<()> {
         let rows = ops.interleave(self.decoder.embedding(), &[], tokens)?;
         let inner = self.decoder.probe(ops, &rows)?;
@@ -188,8 +189,8 @@ impl<W> Llava<W> {
         ops.download(&first).map(|_| ())
     }
 
-    /// Logits of a prompt's last row, `[1, vocabulary]`, from all its rows `[tokens, width]`; caches, batches and
-    /// thinning as [`Decoder::forward`] takes them.
+    /// Prefill: logits of a prompt's last row, `[1, vocabulary]`, from all its rows `[tokens, width]`. Caches, batches
+    /// and thinning are those of [`Decoder::forward`].
     pub fn prefill<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -204,7 +205,8 @@ impl<W> Llava<W> {
         self.decoder.forward(ops, rows, caches, batches, thinning, true, stage, progress)
     }
 
-    /// Logits after one more token of each sequence, `[tokens, vocabulary]`, with a batch for each cache.
+    /// A decode step: logits after one more token of each sequence, `[tokens, vocabulary]`, with a batch for each
+    /// cache.
     pub fn decode<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,

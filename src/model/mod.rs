@@ -1,4 +1,4 @@
-//! What the models compute, written once in the words of [`crate::ops::Ops`].
+//! The models, written once in terms of [`crate::ops::Ops`].
 
 pub mod decoder;
 pub mod llava;
@@ -22,14 +22,14 @@ use std::ops::{ControlFlow, Range};
 pub struct Wanted<'a> {
     /// Its canonical name.
     pub name: &'a str,
-    /// The shape that it must have as a whole.
+    /// The shape that the whole tensor must have.
     pub shape: &'a [usize],
-    /// Which rows, if not all.
+    /// The rows that are needed, if not all.
     pub rows: Option<Range<usize>>,
 }
 
 impl Wanted<'_> {
-    /// The shape of what is taken of it.
+    /// The shape of the needed rows.
     pub fn taken(&self) -> Vec<usize> {
         let mut shape = self.shape.to_vec();
         if let Some(rows) = &self.rows {
@@ -38,10 +38,10 @@ impl Wanted<'_> {
         shape
     }
 
-    /// The tensor of a checkpoint.
+    /// Reads the tensor from a checkpoint.
     ///
     /// # Errors
-    /// As [`Checkpoint::get`], and where it has another shape.
+    /// Those of [`Checkpoint::get`], and for a tensor of another shape.
     pub fn of(&self, checkpoint: &Checkpoint) -> Result<Tensor> {
         let tensor = checkpoint.get(self.name)?;
         tensor.expect_shape(self.shape)?;
@@ -54,7 +54,7 @@ impl Wanted<'_> {
 
 /// Where a model's weights come from.
 pub trait Source<O: Ops> {
-    /// What is wanted, ready for use.
+    /// Makes the weight on the executor.
     fn take(&self, ops: &mut O, wanted: &Wanted<'_>, storage: Storage) -> Result<O::Weight>;
 }
 
@@ -64,12 +64,12 @@ impl<O: Ops> Source<O> for Checkpoint {
     }
 }
 
-/// Weights of a checkpoint that does not exist: for counting.
+/// Weights without a checkpoint, for the counting executor.
 #[derive(Debug, Clone, Copy)]
 pub struct Imagined {
-    /// Format of all numbers in the files.
+    /// The format of all tensors in the imagined files.
     pub format: Format,
-    /// Which of them become integers when they are taken.
+    /// Quantization of the weights when they are loaded, if any.
     pub quantization: Option<Quantization>,
 }
 
@@ -89,8 +89,8 @@ impl Source<Counter> for Imagined {
     }
 }
 
-/// Takes the weights of one part after another. Parts name their tensors; shapes and biases are as
-/// [`layout`] has them.
+/// Loads the weights of one part of the model after another. A part names its tensors; [`layout`] has their shapes, and
+/// knows which have a bias.
 pub struct Loader<'a, O: Ops> {
     ops: &'a mut O,
     source: &'a dyn Source<O>,
@@ -98,7 +98,7 @@ pub struct Loader<'a, O: Ops> {
 }
 
 impl<'a, O: Ops> Loader<'a, O> {
-    /// A loader from `source` to `ops` for a model of this configuration.
+    /// Loads from `source` to `ops`, for a model of this configuration.
     pub fn new(ops: &'a mut O, source: &'a dyn Source<O>, config: &ModelConfig) -> Self {
         let shapes = layout(config).into_iter().map(|weight| (weight.name, weight.shape));
         Self { ops, source, shapes: shapes.collect() }
@@ -121,13 +121,13 @@ impl<'a, O: Ops> Loader<'a, O> {
         self.take(name, None, Storage::Vector)
     }
 
-    /// `{name}.bias`, if there is one.
+    /// Loads `{name}.bias`, if the model has it.
     fn bias(&mut self, name: &str, rows: Option<Range<usize>>) -> Result<Option<O::Weight>> {
         let name = format!("{name}.bias");
         self.has(&name).then(|| self.take(&name, rows, Storage::Vector)).transpose()
     }
 
-    /// `{name}.weight` and its bias.
+    /// Loads `{name}.weight` and its bias, if any.
     fn linear(&mut self, name: &str) -> Result<Linear<O::Weight>> {
         let weight = self.matrix(&format!("{name}.weight"))?;
         Ok(Linear { weight, bias: self.bias(name, None)? })
@@ -157,29 +157,29 @@ impl<'a, O: Ops> Loader<'a, O> {
         Ok(taken.try_into().unwrap_or_else(|_| unreachable!("one for each layer")))
     }
 
-    /// A vector, if the model has it.
+    /// Loads a vector, if the model has it.
     fn if_there(&mut self, name: &str) -> Result<Option<O::Weight>> {
         self.has(name).then(|| self.vector(name)).transpose()
     }
 
-    /// The norm, if the model has it.
+    /// Loads a norm, if the model has it.
     fn norm_if_there(&mut self, name: &str, eps: f32) -> Result<Option<Norm<O::Weight>>> {
         self.has(&format!("{name}.weight")).then(|| self.norm(name, eps)).transpose()
     }
 
-    /// `{name}.weight` and its bias, which a LayerNorm has.
+    /// Loads the norm `{name}.weight`, and its bias if it is a LayerNorm.
     fn norm(&mut self, name: &str, eps: f32) -> Result<Norm<O::Weight>> {
         let weight = self.vector(&format!("{name}.weight"))?;
         Ok(Norm { weight, bias: self.bias(name, None)?, eps })
     }
 }
 
-/// Hears of every finished block (stage, blocks done, blocks in all) and may stop the work, or do other work with the
-/// executor in between; with the caches too, where the interrupted work has them (else there are none).
+/// Called after every block with (stage, finished blocks, all blocks). It can stop the work, or use the executor for
+/// other work in between. It also gets the caches of the interrupted work; the slice is empty where it has none.
 pub type Progress<'a, O> =
     dyn FnMut(&mut O, &mut [<O as Executor>::Cache], Stage, usize, usize) -> ControlFlow<()> + 'a;
 
-/// Nobody waits.
+/// A [`Progress`] that does nothing.
 pub fn quiet<O: Ops>(
     _: &mut O,
     _: &mut [O::Cache],

@@ -6,7 +6,7 @@ use crate::config::{Activation, Architecture, ModelConfig};
 use crate::ops::clock::Stage;
 use crate::ops::{Linear, Norm, Ops};
 
-/// Of InternVL's norm: torch's default, which no configuration names.
+/// Epsilon of InternVL's norm: torch's default, which no configuration file contains.
 const EPS: f32 = 1e-5;
 
 /// The projector's weights.
@@ -19,7 +19,7 @@ pub struct Projector<W> {
 }
 
 impl<W> Projector<W> {
-    /// Takes the weights.
+    /// Loads the weights.
     pub fn load<O: Ops<Weight = W>>(
         config: &ModelConfig,
         from: &mut Loader<'_, O>,

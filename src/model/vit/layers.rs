@@ -1,27 +1,27 @@
-//! Which blocks a selection looks into.
+//! The blocks of the vision tower from which a selection takes its evidence.
 
 use crate::config::ModelConfig;
 use crate::select::{Layer, Needs, Score};
 use crate::{Error, Result};
 
-/// The blocks that a plan looks into, as far as it does.
+/// The blocks that a plan needs; `None` for evidence that it does not need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Layers {
     /// The block whose attention in the full image scores content.
     pub init: Option<usize>,
     /// The block whose attention ranks patches.
     pub last: Option<usize>,
-    /// The block whose keys are looked at.
+    /// The block whose keys the method compares.
     pub keys: Option<usize>,
-    /// What the first two are made of.
+    /// The kind of attention that both scores use.
     pub score: Score,
 }
 
 impl Layers {
-    /// The blocks of a tower.
+    /// The blocks that `needs` names, in this model's tower.
     ///
     /// # Errors
-    /// [`Error::Request`] for a block that it has not.
+    /// [`Error::Request`] for a block that the tower does not have.
     pub fn of(needs: &Needs, config: &ModelConfig) -> Result<Self> {
         let find = |layer: Option<Layer>, what| layer.map(|l| resolve(l, config, what)).transpose();
         Ok(Self {
@@ -32,16 +32,16 @@ impl Layers {
         })
     }
 
-    /// Blocks that must be there.
+    /// The number of blocks that must be loaded.
     pub fn blocks(&self) -> usize {
         [self.init, self.last, self.keys].into_iter().flatten().max().map_or(0, |layer| layer + 1)
     }
 }
 
-/// The number of a block.
+/// The index of a block that a layer number names.
 ///
 /// # Errors
-/// [`Error::Request`] when there is no such block.
+/// [`Error::Request`] if there is no such block.
 pub fn resolve(layer: Layer, config: &ModelConfig, what: &str) -> Result<usize> {
     let Layer::At(layer) = layer else { return Ok(config.feature_blocks.saturating_sub(1)) };
     let layers = config.vision.layers as i64;

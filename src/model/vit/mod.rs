@@ -1,13 +1,14 @@
-//! The vision tower, run only as far and as wide as the kept patches need.
+//! The vision tower, computed only as far as the kept patches need it.
 //!
-//! CLIP (Radford et al., "Learning transferable visual models from natural language supervision", 2021) or SigLIP (Zhai et
-//! al., "Sigmoid loss for language image pre-training", 2023) or InternViT (Chen et al., "InternVL: scaling up vision
-//! foundation models and aligning for generic visual-linguistic tasks", 2024); pre-LayerNorm blocks. Scores are what HiRED lives on: the
-//! class token's attention in two of the blocks, or, where there is none, the attention that each patch receives.
+//! CLIP (Radford et al., "Learning transferable visual models from natural language supervision", 2021) or SigLIP (Zhai
+//! et al., "Sigmoid loss for language image pre-training", 2023) or InternViT (Chen et al., "InternVL: scaling up
+//! vision foundation models and aligning for generic visual-linguistic tasks", 2024); with pre-LayerNorm blocks.
+//! HiRED's scores are the attention of the class token in two of the blocks or, where there is no class token, the
+//! attention that each patch receives.
 //!
-//! What is not computed, with the same numbers as a result: blocks after the features' layer (unless a method looks at
-//! one of them), everything but keys and values of unkept patches in the last block (unless it looks at more than
-//! scores), layer 0's scores of sub-images.
+//! Work that cannot change the result is left out: blocks after the features' layer (unless a method uses one of them),
+//! everything but keys and values of dropped patches in the last block (unless a method uses more than scores), and the
+//! init scores of sub-images.
 
 mod layers;
 mod survey;
@@ -24,7 +25,7 @@ use crate::ops::{Evidence, Extent, Linear, Norm, Ops};
 use crate::select::{Plan, Score};
 use survey::Seen;
 
-/// Of norms of queries and keys, which no configuration names.
+/// Epsilon of the norms of queries and keys, which no configuration file contains.
 const QK_EPS: f32 = 1e-6;
 
 /// The vision tower's weights.
@@ -45,11 +46,11 @@ struct Block<W> {
     q: Linear<W>,
     k: Linear<W>,
     v: Linear<W>,
-    /// Of queries and keys over their whole width.
+    /// Norms of queries and keys over their whole width (InternViT).
     q_norm: Option<Norm<W>>,
     k_norm: Option<Norm<W>>,
     out: Linear<W>,
-    /// What attention and MLP add is multiplied by these.
+    /// Factors of the residuals that attention and MLP add (InternViT).
     scale1: Option<W>,
     scale2: Option<W>,
     norm2: Norm<W>,
@@ -57,17 +58,18 @@ struct Block<W> {
     fc2: Linear<W>,
 }
 
-/// What the tower makes of an image.
+/// The tower's result for an image.
 pub struct Encoded<O: Ops> {
-    /// `[kept, D]`, partition after partition, of a cell's patches side by side; then rows beside the kept patches, if the method adds any.
+    /// `[kept, D]`, partition after partition, where a cell has its patches side by side; then the rows that the method
+    /// adds, if any.
     pub features: O::Buffer,
-    /// Whether these have been through the projector already.
+    /// Whether the features have passed the projector already.
     pub projected: bool,
-    /// Which patches they are, and by which scores.
+    /// The kept patches and their scores.
     pub kept: O::Kept,
-    /// The partitions that were encoded, if not all were: those that the kept patches and scores are of.
+    /// The partitions that were encoded, if not all; kept patches and scores belong to these.
     pub partitions: Option<Vec<usize>>,
-    /// The full image's content scores, \[T\], where they were looked at before.
+    /// The full image's init scores, \[T\], if they were computed before the other partitions.
     pub init: Vec<f32>,
 }
 
@@ -78,7 +80,7 @@ impl<O: Ops> Encoded<O> {
 }
 
 impl<W> Vit<W> {
-    /// Takes the weights of the blocks that the features need; [`Vit::require`] takes more.
+    /// Loads the weights of the blocks that the features need; [`Vit::require`] loads more.
     pub fn load<O: Ops<Weight = W>>(
         config: &ModelConfig,
         from: &mut Loader<'_, O>,
@@ -103,7 +105,7 @@ impl<W> Vit<W> {
         Ok(vit)
     }
 
-    /// Takes the weights of the first `blocks` blocks, as far as they are not there.
+    /// Loads the weights of the first `blocks` blocks that are not loaded yet.
     pub fn require<O: Ops<Weight = W>>(
         &mut self,
         blocks: usize,
@@ -136,7 +138,7 @@ impl<W> Vit<W> {
         self.blocks.len()
     }
 
-    /// Features of the kept patches, by a plan that looks at nothing but scores; the blocks that score must be there.
+    /// Features of the kept patches, for a plan that needs scores only. The blocks of the scores must be loaded.
     pub fn encode<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -151,7 +153,7 @@ impl<W> Vit<W> {
         let mut seen = Seen::of([layers]);
         let mut x = self.embed(ops, tiles, norm)?;
         let Some(last) = blocks.checked_sub(1) else {
-            // No block at all: the features are the embeddings, nothing scores.
+            // Without any block, the features are the embeddings, and there are no scores.
             let kept = select(ops, plan, Evidence::default())?;
             let features = ops.gather_kept(&x, &kept)?;
             let features = ops.join(features, plan.rows_each());
@@ -165,7 +167,7 @@ impl<W> Vit<W> {
         }
         self.note_features(ops, last, &x, &mut features)?;
 
-        // The last block: keys and values of all rows, the rest for kept rows, or only the class token's attention.
+        // The last block: keys and values of all rows, and the rest for kept rows; or only the class token's attention.
         ops.layer(Some(last));
         let block = &self.blocks[last];
         let n = ops.layer_norm(&x, &block.norm1)?;
@@ -202,7 +204,8 @@ impl<W> Vit<W> {
         Ok(Encoded::of(features, false, kept))
     }
 
-    /// Class attention of a block in the full image, of which `tiles` are, without anything behind it.
+    /// Class-token attention of a block in the full image, the only partition of `tiles`; nothing behind it is
+    /// computed.
     pub fn glance<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -228,7 +231,7 @@ impl<W> Vit<W> {
             .expect("the block has just been looked at"))
     }
 
-    /// A copy of the features, when `x` is them and further blocks follow.
+    /// Copies the features, if `x` is their layer's output and further blocks follow.
     fn note_features<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -243,7 +246,7 @@ impl<W> Vit<W> {
         Ok(())
     }
 
-    /// A block for all rows; notes what is looked at in it.
+    /// Runs a block for all rows, and keeps the evidence that is needed from it.
     fn whole<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -355,7 +358,7 @@ impl<W> Vit<W> {
         Ok(q)
     }
 
-    /// Keys of rows of a block's normalised input.
+    /// Keys of some rows of a block's normalised input.
     fn keys<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -367,7 +370,7 @@ impl<W> Vit<W> {
         Ok(k)
     }
 
-    /// Patches, class token and positions through the first norm: `[P·(T+1), D]`.
+    /// Embeds the pixels: patches, class token and positions, then the first norm: `[P·(T+1), D]`.
     fn embed<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -420,7 +423,7 @@ fn add<O: Ops>(
     }
 }
 
-/// Selects in a stage of its own.
+/// Selects, timed as a stage of its own.
 fn select<O: Ops>(ops: &mut O, plan: &Plan, evidence: Evidence<'_, O>) -> Result<O::Kept> {
     ops.enter(Stage::Select)?;
     let kept = ops.select(plan, evidence)?;

@@ -1,4 +1,4 @@
-//! An image seen as a whole: features of every patch, scores and keys of several blocks, for any number of selections.
+//! The survey of an image: features of every patch, scores and keys of several blocks, for any number of selections.
 
 use super::{Encoded, Layers, Vit};
 use crate::Result;
@@ -9,7 +9,7 @@ use crate::ops::{Evidence, Ops};
 use crate::select::{Plan, Score};
 use std::collections::BTreeMap;
 
-/// What is looked at, by block and what scores are made of: there once the block has run.
+/// The evidence of several selections, by block and kind of score. Each is `Some` once its block has run.
 pub(super) struct Seen<O: Ops> {
     /// Scores of the full image.
     pub init: BTreeMap<(usize, Score), Option<O::Scores>>,
@@ -18,7 +18,7 @@ pub(super) struct Seen<O: Ops> {
     pub keys: BTreeMap<usize, Keys<O>>,
 }
 
-/// Of one block.
+/// Keys and class-token queries of one block.
 pub(super) struct Keys<O: Ops> {
     /// `[P, D]`, of the class tokens.
     pub queries: Option<O::Buffer>,
@@ -27,7 +27,7 @@ pub(super) struct Keys<O: Ops> {
 }
 
 impl<O: Ops> Seen<O> {
-    /// Room for what selections look at.
+    /// Empty evidence for the needs of these selections.
     pub fn of(selections: impl IntoIterator<Item = Layers>) -> Self {
         let (mut init, mut last, mut keys) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for layers in selections {
@@ -39,14 +39,14 @@ impl<O: Ops> Seen<O> {
         Self { init, last, keys }
     }
 
-    /// Keeps a block's keys if they are looked at.
+    /// Keeps a block's keys if a selection needs them.
     pub fn keep_keys(&mut self, layer: usize, k: O::Buffer) {
         if let Some(keys) = self.keys.get_mut(&layer) {
             keys.keys = Some(k);
         }
     }
 
-    /// What a selection looks at in the blocks.
+    /// The evidence of one selection.
     pub fn scores(&self, layers: Layers) -> Evidence<'_, O> {
         fn find<K: Ord, T>(seen: &BTreeMap<K, Option<T>>, at: Option<K>) -> Option<&T> {
             seen.get(&at?)?.as_ref()
@@ -63,20 +63,21 @@ impl<O: Ops> Seen<O> {
     }
 }
 
-/// What the tower makes of an image, whatever is kept of it.
+/// The tower's result for an image before any selection.
 pub struct Survey<O: Ops> {
     /// `[P·(T+1), D]`.
     pub features: O::Buffer,
-    /// `[P·T, 4·D]`: the features of each token's patches side by side, where four make one and a selection looks at them.
+    /// `[P·T, 4·D]`: the features of each token's patches side by side, where four patches make a token and a selection
+    /// needs them.
     pub cells: Option<O::Buffer>,
-    /// `[V, H]`: the valid patches through the projector, if a selection looks at them or takes its rows from them.
+    /// `[V, H]`: the projected valid patches, if a selection compares them or takes its rows from them.
     pub projected: Option<O::Buffer>,
     seen: Seen<O>,
     heads: usize,
 }
 
 impl<W> Vit<W> {
-    /// Features of every patch, and what `selections` look at in the blocks, which must be there.
+    /// Features of every patch, and the evidence of `selections`. The blocks that they need must be loaded.
     pub fn survey<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -113,7 +114,7 @@ impl<W> Vit<W> {
 }
 
 impl<O: Ops> Survey<O> {
-    /// What encoding for this selection alone would give. It must be one of those surveyed for.
+    /// The result of encoding for this selection alone. It must be one of the selections of the survey.
     pub fn select(&self, ops: &mut O, plan: &Plan, layers: Layers) -> Result<Encoded<O>> {
         ops.enter(Stage::Select)?;
         let needs = &plan.needs;
