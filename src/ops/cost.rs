@@ -1,4 +1,4 @@
-//! Arithmetic and traffic of each operation: one formula, used by whoever counts or measures.
+//! Arithmetic and memory traffic of each operation: one formula each, used by the counter and by measurements.
 //!
 //! A multiply-add counts as two. Softmax, norms and activations are not counted: they are bound by
 //! memory, and the published figures leave them out as well. Attention counts the pairs that are
@@ -9,12 +9,12 @@ use crate::format::Format;
 use crate::kv;
 use std::ops::AddAssign;
 
-/// What an operation costs at least.
+/// The least work that an operation can do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Operations, a multiply-add being two.
+    /// Floating-point or integer operations, a multiply-add counting as two.
     pub flops: u64,
-    /// Bytes read and written once each.
+    /// Bytes read and written, each once.
     pub bytes: u64,
 }
 
@@ -25,37 +25,37 @@ impl AddAssign for Cost {
     }
 }
 
-/// The most that a device does in a second.
+/// The highest throughput of a device for one kind of work.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Roof {
-    /// Operations, a multiply-add being two.
+    /// Floating-point or integer operations, a multiply-add counting as two.
     pub flops: f64,
-    /// Bytes read from its memory or written to it.
+    /// Bytes per second, read from memory or written to it.
     pub bandwidth: f64,
 }
 
-/// The most that a device does in a second, by kind of work.
+/// The highest throughput of a device, by kind of work.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Roofs {
-    /// Bytes read from its memory or written to it.
+    /// Bytes per second, read from memory or written to it.
     pub bandwidth: f64,
-    /// Operations of products with weights in floating point, a multiply-add being two.
+    /// Operations per second of products with floating-point weights, a multiply-add counting as two.
     pub linear: f64,
     /// The same of [`Kind::Widened`].
     pub widened: f64,
-    /// The same of [`Kind::Integers`].
+    /// Operations per second of [`Kind::Integers`].
     pub integers: f64,
-    /// The same of everything else.
+    /// Operations per second of everything else.
     pub rest: f64,
 }
 
 impl Roofs {
-    /// One for all kinds of work.
+    /// The same throughput for all kinds of work.
     pub const fn all(Roof { flops, bandwidth }: Roof) -> Self {
         Self { bandwidth, linear: flops, widened: flops, integers: flops, rest: flops }
     }
 
-    /// Of one kind of work.
+    /// The roof of one kind of work.
     pub fn kind(&self, kind: Kind) -> Roof {
         let flops = match kind {
             Kind::Linear => self.linear,
@@ -68,14 +68,14 @@ impl Roofs {
 }
 
 impl Roof {
-    /// Seconds that work takes at least: as long as its arithmetic or its traffic, whichever is longer, for a device
-    /// does both at the same time (Williams et al. 2009).
+    /// Lower bound of the time in seconds: the longer of arithmetic and traffic, for a device does both at the same
+    /// time (roofline model, Williams et al. 2009).
     pub fn time(&self, cost: Cost) -> f64 {
         (cost.flops as f64 / self.flops).max(cost.bytes as f64 / self.bandwidth)
     }
 }
 
-/// Kinds of operations that are counted apart, since a device does them at different rates.
+/// Kinds of operations, counted separately because a device runs them at different rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// Matrix products with weights in floating point.
@@ -86,14 +86,14 @@ pub enum Kind {
     Integers,
     /// Q·Kᵀ and P·V.
     Attention,
-    /// Scores that decide what is kept: of the class token, or of a prompt's last row.
+    /// Scores for the selection: attention of the class token, or of a prompt's last row.
     Scores,
     /// Everything else: norms, copies, selection.
     Other,
 }
 
 impl Kind {
-    /// Of a product with weights of this format.
+    /// The kind of a product with weights of this format.
     pub fn of(weights: Format) -> Self {
         match weights {
             Format::Q8 => Self::Integers,
@@ -109,7 +109,7 @@ impl Kind {
 }
 
 impl Cost {
-    /// Traffic alone.
+    /// Traffic without arithmetic.
     pub fn bytes(bytes: usize) -> Self {
         Self { flops: 0, bytes: bytes as u64 }
     }
@@ -120,18 +120,17 @@ pub fn pass(numbers: usize, size: usize) -> Cost {
     Cost::bytes(2 * numbers * size)
 }
 
-/// `rows` of `cols` numbers of `size` bytes, together made of `sources` rows.
+/// A pass over `numbers` numbers of `size` bytes, each read and written once.
 pub fn mix(rows: usize, sources: usize, cols: usize, size: usize) -> Cost {
     Cost { flops: 2 * (sources * cols) as u64, bytes: ((sources + rows) * cols * size) as u64 }
 }
 
-/// Patches chosen one after another, each by a look at `numbers` of 4 bytes that takes `flops` operations.
+/// Weighted sums: `rows` of `cols` numbers of `size` bytes, made of `sources` rows in all.
 pub fn picks(picks: usize, numbers: usize, flops: usize) -> Cost {
     Cost { flops: (picks * flops) as u64, bytes: (picks * numbers * size_of::<f32>()) as u64 }
 }
 
-/// A formula for a product: rows, columns of the result, columns of the factors, bytes of an activation, bytes of the
-/// weights.
+/// Greedy selection of `picks` patches, each a pass over `numbers` of 4 bytes that takes `flops` operations.
 pub type Product = fn(usize, usize, usize, usize, usize) -> Cost;
 
 /// `[m, k] · [n, k]ᵀ` with weights of `weight_bytes` in all.

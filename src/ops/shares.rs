@@ -1,27 +1,27 @@
-//! What part of a GPU's speed its kernels are expected to reach, by kind of work: predictions, to be replaced by what
-//! `tools/gpu-check` measures. docs/kernels.md says kernel by kernel where they come from.
+//! The fraction of a GPU's peak that its kernels are expected to reach, by kind of work. These are predictions, to be
+//! replaced by what `tools/gpu-check` measures; docs/kernels.md derives them kernel by kernel.
 
 use super::cost::Kind;
 
-/// Parts of a device's speed, 0 to 1.
+/// Fractions of a device's peak, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shares {
-    /// Of products of many rows, whose arithmetic bounds them.
+    /// Products of many rows (GEMM), limited by arithmetic.
     pub many: Products,
-    /// Of products of a decode step's rows, which read each weight once.
+    /// Products of a decode step's few rows (GEMV), limited by reading each weight once.
     pub few: Products,
-    /// Of attention.
+    /// Attention.
     pub attention: f64,
-    /// Of everything else, which memory bounds.
+    /// Everything else, limited by memory bandwidth.
     pub traffic: f64,
 }
 
-/// Of products with weights, by [`Kind`].
+/// Fractions for products with weights, by [`Kind`].
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Products {
-    /// Of [`Kind::Linear`].
+    /// For [`Kind::Linear`].
     pub linear: f64,
-    /// Of [`Kind::Widened`].
+    /// For [`Kind::Widened`].
     pub widened: f64,
     /// Of [`Kind::Integers`].
     pub integers: f64,
@@ -39,33 +39,33 @@ const FMA: Shares = Shares {
     attention: 0.55,
     traffic: 0.85,
 };
-/// Tensor cores by `mma.sync.m16n8k8`: a T4, at the clock that it sustains; int8 by `m8n8k16`, near the limit of its L2.
+/// Tensor cores by `mma.sync.m16n8k8`: a T4 at its sustained clock; int8 by `m8n8k16`, near the limit of its L2 cache.
 const MMA8: Shares = Shares {
     many: products([0.53, 0.48, 0.45]),
     few: products([0.8, 0.7, 0.82]),
     attention: 0.45,
     traffic: 0.8,
 };
-/// Tensor cores by `mma.sync.m16n8k16`, on Hopper with two thirds of the rate; int8 by `m16n8k32`, limited by L2 there. A
-/// decode step's int4 is limited by issue where memory is this fast.
+/// Tensor cores by `mma.sync.m16n8k16`, which reach two thirds of Hopper's rate; int8 by `m16n8k32`, limited by L2
+/// there. GEMV with int4 weights is limited by issue slots where memory is this fast.
 const MMA16: Shares = Shares {
     many: products([0.45, 0.4, 0.3]),
     few: products([0.85, 0.6, 0.82]),
     attention: 0.3,
     traffic: 0.75,
 };
-/// What cuBLAS reaches in products of many rows.
+/// What cuBLAS reaches in GEMM.
 const LIBRARY: f64 = 0.6;
 
 impl Shares {
-    /// One for all kinds of work.
+    /// The same throughput for all kinds of work.
     pub const fn all(share: f64) -> Self {
         let products = products([share; 3]);
         Self { many: products, few: products, attention: share, traffic: share }
     }
 
-    /// Of a card of this compute capability, where `tensor` cores multiply floating-point numbers in the kernels of this
-    /// crate, and cuBLAS makes products of many rows if `library`.
+    /// The fractions of a GPU of this compute capability. `tensor`: this crate's kernels multiply floating-point
+    /// numbers on tensor cores. `library`: cuBLAS makes products of many rows.
     pub fn of(capability: u32, tensor: bool, library: bool) -> Self {
         let newest = match capability {
             ..75 => FMA,
@@ -82,7 +82,7 @@ impl Shares {
         shares
     }
 
-    /// Of one kind of work; `few`: of the rows of a decode step.
+    /// The fraction of one kind of work; `few`: for the rows of a decode step.
     pub fn kind(&self, kind: Kind, few: bool) -> f64 {
         let products = if few { &self.few } else { &self.many };
         match kind {
@@ -101,13 +101,13 @@ mod tests {
 
     #[test]
     fn each_kind_has_the_share_of_the_kernels_that_do_it() {
-        // Volta: own kernels multiply by fp32 and dp4a; cuBLAS takes only products of many rows.
+        // Volta: this crate's kernels use fp32 and dp4a; cuBLAS makes products of many rows only.
         let volta = Shares::of(70, false, false);
         assert_eq!(volta, Shares::of(61, false, false));
         let library = Shares::of(70, false, true);
         assert_eq!(library.many.linear, LIBRARY);
         assert_eq!(Shares { many: volta.many, ..library }, volta);
-        // Activations in f32 leave integers on tensor cores.
+        // With f32 activations, integer products still run on tensor cores.
         let turing = [true, false].map(|tensor| Shares::of(75, tensor, false));
         assert_eq!(turing[0].many.integers, turing[1].many.integers);
         assert_ne!(turing[0].many.linear, turing[1].many.linear);
@@ -119,7 +119,7 @@ mod tests {
                 let of = |p: Products| [p.linear, p.widened, p.integers];
                 let all = [of(many), of(few), [attention, traffic, traffic]].concat();
                 assert!(all.iter().all(|share| (0.25..0.95).contains(share)), "{all:?}");
-                // A format that is widened costs its widening.
+                // Widening costs time, so a widened format reaches at most what fp16 does.
                 assert!(many.widened <= many.linear && few.widened <= few.linear);
             }
         }
