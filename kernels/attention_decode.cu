@@ -1,16 +1,19 @@
-// Attention of one new row of each sequence to its cache, the keys split between blocks. The row is rotated on the way:
-// each block turns its queries, and the blocks of the last split turn the row's own key, whose first stores it and the
-// value. Those blocks take both from shared memory, all others want earlier slots: nobody waits for the stores.
+// Attention in a decode step: one new row of each sequence to its cache, softmax(scale * q K^T) V, with the keys
+// divided into splits, one for each block (as in flash-decoding). The kernel also applies the rotary embedding
+// and appends to the cache: each block rotates its queries, and the blocks of the last split rotate the row's own key;
+// the first of them stores key and value. Those blocks use both from shared memory and all others read earlier slots,
+// so no block waits for the stores. Limited by reading the cache once. Host side: src/ops/cuda/attention/choose.rs,
+// decode.
 //
 // A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch nor on
-// the grid. Slot and block table are read from memory: a captured graph is replayed unchanged while they advance. The
-// last block of a key head to leave its split merges all of them, in their order, whichever block that is.
+// the grid. Slot and block table are read from memory, so that a captured graph can be replayed unchanged while they
+// advance. The last block of a key/value head to finish merges all splits, always in their order.
 //
-// Two rounds of loads are under way at any time, from the first keys to the last values: the softmax between them
-// waits for none.
+// Two rounds of loads are in flight at any time, from the first keys to the last values; the softmax between them waits
+// for neither.
 #include "attention_merge.cuh"
 
-// N numbers as one access brings them, unpacked where they are used: f16 takes half the registers until then.
+// N numbers as one load brings them, unpacked when they are used: until then f16 takes half the registers.
 template <typename T, int N>
 struct Packed {
     uint4 bits;
@@ -48,11 +51,11 @@ struct Packed<T, 1> {
     }
 };
 
-// How threads share positions. D: columns that there is room for; N: numbers of a load.
+// How the threads divide positions and columns. D: the most columns; N: numbers of a load.
 template <int D, int N>
 struct Lanes {
-    static constexpr uint32_t LANES = D / N < 32 ? D / N : 32; // to a position
-    static constexpr uint32_t POSITIONS = THREADS / LANES;     // at once
+    static constexpr uint32_t LANES = D / N < 32 ? D / N : 32; // threads of a position
+    static constexpr uint32_t POSITIONS = THREADS / LANES;     // positions at a time
     static constexpr int C = D / N / LANES;                    // loads of a thread for one position
     static constexpr int ROUND = POSITIONS < 8 ? 4 : 32 / POSITIONS; // positions of a thread in a round
     static constexpr uint32_t STRIDE = ROUND * POSITIONS;      // positions of a round
@@ -67,7 +70,7 @@ struct Lanes {
         return (c * LANES + threadIdx.x % LANES) * N;
     }
 
-    // The positions from `first` on that are this thread's; 0 beyond `count` and head_dim.
+    // Loads this thread's part of the positions from `first` on; 0 beyond `count` and head_dim.
     template <typename T>
     static __device__ void load(const T* from, const PagedKeys<T>& keys, uint32_t first, uint32_t count,
                                 Packed<T, N> (&x)[ROUND][C])
@@ -85,7 +88,7 @@ struct Lanes {
     }
 };
 
-// G: heads that share the keys, of those of one key head; more of them are more blocks' work.
+// G: the most query heads of a block, which share its keys. If a key/value head has more, other blocks take them.
 template <typename T, int D, int N, int G>
 __device__ void decode(const DecodeParams& p)
 {
@@ -94,12 +97,12 @@ __device__ void decode(const DecodeParams& p)
     constexpr uint32_t STRIDE = Lanes::STRIDE;
     __shared__ uint32_t pages[HIRED_SPLIT / HIRED_PAGE];
     __shared__ float weights[G][HIRED_SPLIT];
-    __shared__ float own[2][D]; // the row's key and value, as the cache has them
+    __shared__ float own[2][D]; // the row's key and value, rounded as in the cache
     __shared__ float mixed[WARPS][G][D];
     __shared__ bool is_last;
 
     const uint32_t split = blockIdx.x, sequence = blockIdx.z, start = split * p.split;
-    // The table of a split that has no keys is there too: nothing waits for the sequence's length.
+    // Reading the table need not wait for the sequence's length: the table has entries for every split.
     const uint32_t* table = p.tables + static_cast<size_t>(sequence) * p.table_stride + start / HIRED_PAGE;
     if (threadIdx.x < p.split / HIRED_PAGE) pages[threadIdx.x] = table[threadIdx.x];
     const uint32_t slot = p.slots[sequence];
@@ -107,8 +110,9 @@ __device__ void decode(const DecodeParams& p)
     const uint32_t kv_head = blockIdx.y / parts, member = blockIdx.y % parts * G;
     const uint32_t first_head = kv_head * group + member, heads = min(group - member, static_cast<uint32_t>(G));
 
-    // A pair of numbers to a thread: one half of the threads has every other head and the own value, the other half has
-    // the other heads and the own key. All is under way before anything is waited for, also where it is not wanted.
+    // A thread holds pairs of numbers: half of the threads those of every other head and of the row's value, the others
+    // those of the remaining heads and of the row's key. All loads are issued before the first is waited for, including
+    // those whose result is not needed.
     constexpr uint32_t PAIRS = HIRED_HEAD_DIM / 2, SIDES = THREADS / PAIRS;
     static_assert(SIDES == 2, "one for the value, one for the key");
     constexpr int TURNS = (G + SIDES - 1) / SIDES;
@@ -160,14 +164,14 @@ __device__ void decode(const DecodeParams& p)
         at[0] = from_float<T>(own[0][threadIdx.x]);
         at[keys.values - keys.keys] = from_float<T>(own[1][threadIdx.x]);
     }
-    // Numbers of this thread in a row of shared memory, 0 beyond head_dim.
+    // This thread's columns of a row in shared memory, 0 beyond head_dim.
     auto columns = [&](const float(&row)[D], float(&to)[C][N]) {
 #pragma unroll
         for (int c = 0; c < C; c++)
 #pragma unroll
             for (int n = 0; n < N; n++) to[c][n] = Lanes::column(c) < p.head_dim ? row[Lanes::column(c) + n] : 0.0f;
     };
-    // The same of every position's threads: the score of a key that all of them have.
+    // The score of a key: the sum over all threads of the position, which all of them get.
     auto product = [&](const float(&a)[C][N], const float(&b)[C][N]) {
         float score = 0.0f;
 #pragma unroll
@@ -196,7 +200,7 @@ __device__ void decode(const DecodeParams& p)
         }
     };
     for (uint32_t first = 0; first < stored; first += 2 * STRIDE) {
-        // Behind the last keys come the first values.
+        // The values' first rounds follow the keys' last ones.
         const uint32_t next = first + 2 * STRIDE;
         const bool more = next < stored;
         const T* from = more ? keys.keys : keys.values;
@@ -212,7 +216,7 @@ __device__ void decode(const DecodeParams& p)
 #pragma unroll
         for (int g = 0; g < G; g++) {
             const float score = product(q[g], x);
-            // Who has told of this place before, where the last round is beyond the keys.
+            // The thread that wrote this place before, if the last round reached beyond the keys.
             if (tells && Lanes::position() == stored % Lanes::POSITIONS) weights[g][stored] = score;
         }
     }
@@ -287,7 +291,7 @@ __device__ void decode(const DecodeParams& p)
         p.mixed[place.row(p, first_head + g, split) * p.head_dim + threadIdx.x] = total;
     }
 
-    // What this block leaves is there for all before it counts as done; the last one sets the counter back to 0.
+    // The block's results must be visible to all before it counts as done. The last block resets the counter to 0.
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) {
@@ -305,7 +309,7 @@ __device__ void decode(const DecodeParams& p)
 // HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a sequence's pages, the own
 // slot's among them, and readable numbers behind; done is 0.
 // vector: cache a multiple of 16, head_dim whole vectors of 16 bytes. guarded: any.
-// So many blocks on a multiprocessor: left to itself the compiler takes room for one more and spills a few bytes.
+// BLOCKS: blocks per multiprocessor. Without the bound, the compiler aims at one more and spills a few bytes.
 #define BLOCKS(G) (G == 1 ? 7 : G == 4 ? 4 : 3)
 #define DECODE(name, T, D, N, G)                                                                           \
     extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, BLOCKS(G)) attention_decode_##name(DecodeParams p) \

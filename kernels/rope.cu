@@ -1,10 +1,11 @@
-// Rotary positions, and keys and values into the paged cache.
+// Rotary embedding of q and k, and append of k and v to the paged cache, for the rows of prompts. (In decode steps
+// attention_decode.cu does both.) Limited by memory. Host side: src/ops/cuda/rows/choose.rs, rope.
 //
 // Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Rows of prompts: a decode step's rows turn
 // in attention_decode.cu.
 #include "prelude.cuh"
 
-// One row of the batch, N pairs at a time. blockIdx.y shares the heads of q, then k, then v between blocks.
+// One row of the batch, N pairs at a time. The heads of q, k and v are divided among the blocks along y.
 template <typename T, int N>
 __device__ void rope_append(const RopeAppendParams& p)
 {
