@@ -1,0 +1,84 @@
+//! What a selection looks at in a block: scores of its patches, and the queries of class tokens.
+
+use super::{Seen, Vit};
+use crate::Result;
+use crate::ops::Ops;
+use crate::select::Score;
+
+impl<W> Vit<W> {
+    /// Scores of a block, and its class queries, as far as they are looked at. `n`: its normalised input.
+    ///
+    /// The queries are always computed by themselves, whoever else looks: near ties must go the same way in a sweep as
+    /// in a request alone.
+    pub(super) fn look<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        n: &O::Buffer,
+        k: &O::Buffer,
+        partitions: usize,
+        seen: &mut Seen<O>,
+    ) -> Result<()> {
+        self.look_at_received(ops, layer, n, k, partitions, seen)?;
+        let (heads, patches) = (self.config.heads, self.config.patches());
+        let by_class = (layer, Score::Cls);
+        if let Some(init) = seen.init.get_mut(&by_class) {
+            let q = self.class_queries(ops, layer, n, 1)?;
+            *init = Some(ops.cls_scores(&q, 1, k, heads, 1, patches)?);
+        }
+        let (last, keys) = (seen.last.get_mut(&by_class), seen.keys.get_mut(&layer));
+        if last.is_none() && keys.is_none() {
+            return Ok(());
+        }
+        let q = self.class_queries(ops, layer, n, partitions)?;
+        if let Some(last) = last {
+            *last = Some(ops.cls_scores(&q, 1, k, heads, partitions, patches)?);
+        }
+        if let Some(keys) = keys {
+            keys.queries = Some(q);
+        }
+        Ok(())
+    }
+
+    /// The same where a patch's score is the attention that it receives, the mean over all queries of its partition
+    /// (VisionZip's rule for towers without a class token). All of them, a class token's among them, add up to the number of
+    /// heads, as a class token's attention does.
+    fn look_at_received<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        n: &O::Buffer,
+        k: &O::Buffer,
+        partitions: usize,
+        seen: &mut Seen<O>,
+    ) -> Result<()> {
+        let (heads, patches) = (self.config.heads, self.config.patches());
+        let block = &self.blocks[layer];
+        let by_all = (layer, Score::Received);
+        if let Some(init) = seen.init.get_mut(&by_all) {
+            let stride = patches + usize::from(self.class.is_some());
+            let first: Vec<usize> = (0..stride).collect();
+            let q = ops.gather(n, &first)?;
+            let q = self.queries(ops, block, &q)?;
+            *init = Some(ops.received_scores(&q, k, heads, 1, patches)?);
+        }
+        if let Some(last) = seen.last.get_mut(&by_all) {
+            let q = self.queries(ops, block, n)?;
+            *last = Some(ops.received_scores(&q, k, heads, partitions, patches)?);
+        }
+        Ok(())
+    }
+
+    /// Queries of the class tokens of the first `partitions` partitions, `[partitions, D]`.
+    fn class_queries<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        layer: usize,
+        n: &O::Buffer,
+        partitions: usize,
+    ) -> Result<O::Buffer> {
+        let rows: Vec<usize> = (0..partitions).map(|p| p * (self.config.patches() + 1)).collect();
+        let n = ops.gather(n, &rows)?;
+        self.queries(ops, &self.blocks[layer], &n)
+    }
+}
