@@ -56,7 +56,7 @@ fn count_of(
     let tiles = Tiles { layout, pixels: Vec::new() };
     let norm = Normalization::new(&config.image, Resample::Pillow);
     let layers = Layers::of(&plan.needs, config).unwrap();
-    model.require(layers.blocks(), &mut ops, source).unwrap();
+    model.require(layers, &mut ops, source).unwrap();
     let mut quiet = hired::model::quiet::<Counter>;
     let encoded = model.encode(&mut ops, &tiles, &norm, &plan, layers, &mut quiet).unwrap();
     let texts = [vec![0; TEXT], Vec::new()];

@@ -143,7 +143,7 @@ const MOST: f32 = 1e-2;
 /// What a card may differ by, whose library sums in its own order.
 const MOST_ON_A_CARD: f32 = 3e-2;
 
-const TINY: [&str; 14] = [
+const TINY: [&str; 16] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -158,6 +158,8 @@ const TINY: [&str; 14] = [
     "next-siglip",
     "llava-siglip",
     "onevision",
+    "internvl-qwen2",
+    "internvl-qwen3",
 ];
 
 /// Requests of these models, whose logits may be off by so much of the largest.

@@ -2,6 +2,9 @@
 #![cfg(feature = "image-formats")]
 
 mod common;
+#[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+#[path = "support/emulator.rs"]
+mod emulator;
 
 use common::golden::{Case, Golden, cases, fixture};
 use hired::engine::{Answer, Device, Engine, EngineOptions, Image, Prompt, Request};
@@ -159,4 +162,62 @@ fn lazy_tiles_are_refused_where_they_mean_nothing() {
     assert_eq!((visual.encoded, visual.kept), (visual.partitions, visual.valid));
     let told = engine("next-hub").select(&image(&case), &lazy).unwrap_err().to_string();
     assert!(told.contains("InternVL"), "{told}");
+}
+
+#[cfg(all(feature = "cuda", target_os = "linux", target_arch = "x86_64"))]
+mod cuda {
+    use super::*;
+    use emulator::{Build, Emulator};
+    use hired::engine::{Dtype, Gemm};
+
+    fn child(build: Build, name: &str, sm: &str) {
+        let output = Emulator::build(build, &[]).child(name, &[("HIRED_EMULATOR_SM", sm)]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    #[test]
+    fn lazy_tiles_on_sm_61() {
+        child(Build::Plain, "cuda::child_lazy", "61");
+    }
+
+    #[test]
+    fn lazy_tiles_on_sm_75() {
+        child(Build::Plain, "cuda::child_lazy", "75");
+    }
+
+    #[test]
+    fn lazy_tiles_on_sm_80() {
+        child(Build::Plain, "cuda::child_lazy", "80");
+    }
+
+    /// The device encodes the same sub-images, keeps the same tokens of them and answers the same as the CPU, which the
+    /// golden scores hold.
+    #[test]
+    #[ignore = "child"]
+    fn child_lazy() {
+        let mut skipped = 0;
+        for model in MODELS {
+            let options = EngineOptions::default()
+                .with_device(Device::Cuda(None))
+                .with_dtype(Dtype::F32)
+                .with_resample(Resample::Pillow)
+                .with_gemm(Gemm::Own);
+            let mut device = Engine::load(fixture("models").join(model), options).unwrap();
+            let mut cpu = engine(model);
+            for case in of_model(model) {
+                let request = Request::new("What is it?").with_image(image(&case));
+                let request = request.with_selection(at_20().with_lazy_tiles(true));
+                let request = request.with_max_new_tokens(4);
+                let [got, want] =
+                    [&mut device, &mut cpu].map(|engine| ask(engine, &request).unwrap());
+                assert_eq!(got.visual, want.visual, "{model} {}", case.image);
+                assert_eq!(got.token_ids, want.token_ids, "{model} {}", case.image);
+                assert!(got.memory.peak <= got.memory.predicted_peak, "{model} {}", case.image);
+                let visual = got.visual.unwrap();
+                skipped += visual.partitions - visual.encoded;
+            }
+        }
+        assert!(skipped > 10, "{skipped}");
+    }
 }

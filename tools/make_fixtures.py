@@ -43,6 +43,7 @@ from fixtures import (
     methods,
     pixels,
     reference,
+    scores,
     synthetic,
     text,
 )
@@ -261,6 +262,7 @@ def main():
     (out / "golden" / "methods.json").write_text(methods.text())
     integers.write(out)
     attention.write(out)
+    scores.write(out)
     size = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
     print(f"{len(cases)} cases, {len(entries)} pictures, {size / 1e6:.1f} MB")
     return 0 if size < 12e6 else 1

@@ -3,6 +3,11 @@
 
 use crate::config::{Architecture, ModelConfig, Tower};
 
+/// The query of the pooling head.
+pub(crate) const POOLING_PROBE: &str = "vision_tower.head.probe";
+/// Its projections to queries, keys and values, one after the other; `_weight` and `_bias` follow.
+pub(crate) const POOLING_ATTENTION: &str = "vision_tower.head.attention.in_proj";
+
 /// The part of a model a weight belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Part {
@@ -24,7 +29,7 @@ pub struct Weight {
     /// Where it belongs.
     pub part: Part,
     /// No answer needs it, though published checkpoints have it: blocks of the vision tower after
-    /// those that the features come from (a method may score by one), and its final norm.
+    /// those that the features come from (a method may score by one), its final norm, and its pooling head.
     pub optional: bool,
 }
 
@@ -127,6 +132,15 @@ fn vision(config: &ModelConfig, list: &mut List) {
     list.optional = true;
     if !is_internvit {
         list.pair("vision_tower.post_layernorm", &[width]);
+    }
+    if vision.pooling_head {
+        list.push(POOLING_PROBE, &[1, 1, width]);
+        list.push(format!("{POOLING_ATTENTION}_weight"), &[3 * width, width]);
+        list.push(format!("{POOLING_ATTENTION}_bias"), &[3 * width]);
+        list.pair("vision_tower.head.attention.out_proj", &[width, width]);
+        list.pair("vision_tower.head.layernorm", &[width]);
+        list.pair("vision_tower.head.mlp.fc1", &[vision.intermediate, width]);
+        list.pair("vision_tower.head.mlp.fc2", &[width, vision.intermediate]);
     }
     list.optional = false;
 }

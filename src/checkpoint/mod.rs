@@ -19,12 +19,13 @@ use std::sync::Arc;
 
 pub use header::{Stored, parse_header};
 pub use index::parse_index;
+pub(crate) use layout::{POOLING_ATTENTION, POOLING_PROBE};
 pub use layout::{Part, Weight, layout};
 pub use names::canonical;
 pub(crate) use names::published;
 pub use tensor::{Access, Tensor};
 
-use crate::config::{ModelConfig, ModelFolder};
+use crate::config::{ModelConfig, ModelFolder, Tower};
 use crate::error::excerpt;
 use crate::format::Format;
 use crate::quant::{Packing, Quantization};
@@ -71,6 +72,8 @@ pub fn open_with(
     if ["lm_head.weight", "lm_head.weight_packed"].iter().any(|name| checkpoint.contains(name)) {
         folder.config.text.tied = false;
     }
+    let vision = &mut folder.config.vision;
+    vision.pooling_head = vision.tower == Tower::Siglip && checkpoint.contains(POOLING_PROBE);
     folder.config.ignored.extend(checkpoint.unused_layers(&folder.config));
     Ok((folder, checkpoint))
 }

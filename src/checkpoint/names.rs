@@ -34,6 +34,10 @@ pub fn canonical(stored: &str) -> String {
     }
     if let Some(rest) = name.strip_prefix("vision_tower.") {
         let rest = rest.strip_prefix("vision_model.").unwrap_or(rest);
+        if rest.starts_with("head.") {
+            // SigLIP's; what follows are its own words.
+            return format!("vision_tower.{rest}");
+        }
         let rest = INTERNVIT
             .iter()
             .fold(rest.to_owned(), |name, (own, clips)| name.replacen(own, clips, 1));

@@ -3,7 +3,7 @@
 use super::args::SamplingArgs;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
-use hired::select::{Method, Selection};
+use hired::select::{Method, Score, Selection};
 
 /// Options that say what is kept; all but the first two and the last by one way of choosing only.
 const SELECTION: [&str; 19] = [
@@ -100,7 +100,14 @@ impl Given<'_> {
             Method::Hired => format!("not used by --method hired with --rule {}", selection.rule),
             method => format!("not used by --method {method}"),
         };
-        self.these(&idle, &why)
+        let mut told = self.these(&idle, &why);
+        if selection.score == Some(Score::Head) && parts.heads {
+            let layers = [("init_layer", parts.shares), ("final_layer", parts.ranks)];
+            let layers: Vec<&str> =
+                layers.into_iter().filter_map(|(layer, plays)| plays.then_some(layer)).collect();
+            told.extend(self.these(&layers, "--score head looks behind the last layer"));
+        }
+        told
     }
 
     /// Of options of sampling.
@@ -140,6 +147,7 @@ mod tests {
             "",
             "--budget 10% --rule paper --alpha 0.1 --init-layer 1 --final-layer 1 --heads max",
             "--score received",
+            "--score head --alpha 0.1 --heads max",
             "--method random --drop-seed 3",
             "--method prumerge --neighbours 3 --outliers 2 --key-layer 0 --prumerge-count budget",
             "--method visionzip --contextual 0.5 --key-layer 0",
@@ -158,6 +166,7 @@ mod tests {
             ("--budget full --method scope --saliency 2", "--method and --saliency have"),
             ("--method spatial --alpha 0.9 --neighbours 3", "--alpha and --neighbours have"),
             ("--rule equal --alpha 0.9", "--alpha has"),
+            ("--score head --final-layer 3", "--final-layer has"),
             ("--method fastervlm --rule paper", "--rule has"),
             ("--method divprune --heads max --final-layer 1", "--final-layer and --heads have"),
             ("--drop-seed 1 --fastv-layer 2", "--drop-seed and --fastv-layer have"),

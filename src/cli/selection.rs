@@ -49,8 +49,9 @@ pub struct SelectionArgs {
     /// exact; InternVL). What is kept differs from encoding all
     #[arg(hide_short_help = true, long)]
     lazy_tiles: bool,
-    /// What a patch's score is made of: cls (the class token's attention) or received (the attention that the patch
-    /// receives, as the mean over all patches) [default: cls where the vision tower has a class token, else received]
+    /// What a patch's score is made of: cls (the class token's attention), received (the attention that the patch
+    /// receives, as the mean over all patches) or head (the attention of SigLIP's pooling head to the patch, behind the last
+    /// layer; for folders that hold it) [default: cls where the vision tower has a class token, else received]
     #[arg(hide_short_help = true, long, value_name = "NAME")]
     score: Option<Score>,
     /// Row separators (image_newline tokens): all or none. Only the budget of fastv counts them

@@ -99,6 +99,9 @@ pub struct VisionConfig {
     pub qkv_bias: bool,
     /// Queries and keys are normalised over their whole width, all heads together (RMSNorm).
     pub qk_norm: bool,
+    /// The files hold the tower's pooling head, a learned query that attends to all patches (SigLIP). No feature comes from
+    /// it, but it can score patches.
+    pub pooling_head: bool,
 }
 
 impl VisionConfig {

@@ -208,6 +208,9 @@ fn vision(section: &Section, architecture: Architecture) -> Result<VisionConfig>
         activation: section.choice("hidden_act", act, activations)?,
         qkv_bias: !is_internvit || section.flag("attention_bias", false)?,
         qk_norm: is_internvit && section.flag("use_qk_norm", false)?,
+        // Until the files are seen, which decide.
+        pooling_head: tower == Tower::Siglip
+            && section.get("vision_use_head") != Some(&Value::Bool(false)),
     };
     divides(section, "num_attention_heads", config.heads, "hidden_size", config.hidden)?;
     match tower {

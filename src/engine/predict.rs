@@ -56,10 +56,9 @@ impl Predictor {
         Ok(Self { runner: Runner::load(config, Counter::new(footprint), source)? })
     }
 
-    /// Takes the shapes of further vision blocks.
+    /// Takes the shapes of what an image's selection looks at in the vision tower.
     pub fn require(&mut self, image: &PreparedImage, source: &dyn Source<Counter>) -> Result<()> {
-        let blocks = image.layers.blocks();
-        self.runner.model.require(blocks, &mut self.runner.ops, source)
+        self.runner.model.require(image.layers, &mut self.runner.ops, source)
     }
 
     /// What `batch` needs in caches of this `room` when what is `held` stays and every answer is as long as it may get.

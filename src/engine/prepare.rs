@@ -7,7 +7,7 @@ use crate::config::{Architecture, ModelConfig};
 use crate::image::{self, Layout, MAX_PIXELS, Normalization, Resample, RgbImage, Tiles};
 use crate::model::vit::{Layers, resolve};
 use crate::ops::sample::Sampling;
-use crate::select::{self, Geometry, Late, Layer, Method, Plan, Rule, Selection};
+use crate::select::{self, Geometry, Late, Layer, Method, Plan, Rule, Score, Selection};
 use crate::text::synth::tokenizer_json_with;
 use crate::text::{ChatTemplate, SpecialTokens, Tokenizer};
 use crate::{Error, Result};
@@ -293,6 +293,13 @@ pub fn plan(
              fastv, spatial or random",
             selection.method
         )));
+    }
+    if plan.needs.score == Score::Head && !config.vision.pooling_head {
+        return Err(Error::Request(
+            "score head: this checkpoint has no vision_tower.vision_model.head.*, its tower's pooling head was left out: take \
+             received, which needs no more than the tower has"
+                .into(),
+        ));
     }
     let layers = Layers::of(&plan.needs, config)?;
     Ok((plan, layers))

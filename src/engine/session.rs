@@ -291,14 +291,13 @@ impl<O: Ops> Session<O> {
         done
     }
 
-    /// Takes the weights of vision blocks that only scoring needs.
+    /// Takes the weights of vision blocks, and of the pooling head, that only scoring needs.
     fn require(&mut self, image: &PreparedImage) -> Result<()> {
         self.predictor.require(image, &*self.weights)?;
         let more = self.predictor.weights().0 - self.runner.ops.meter().held(Purpose::Weights);
         check_weights(more, self.runner.ops.available())?;
         self.runner.ops.reserve(Purpose::Weights, more)?;
-        let blocks = image.layers.blocks();
-        self.runner.model.require(blocks, &mut self.runner.ops, &*self.weights)
+        self.runner.model.require(image.layers, &mut self.runner.ops, &*self.weights)
     }
 
     /// Takes the vision blocks that requests need.

@@ -45,16 +45,21 @@ impl<W> Llava<W> {
         })
     }
 
-    /// Takes the weights of the first `blocks` vision blocks: more than at first when a block behind the features
-    /// scores.
+    /// Takes the weights of what a selection looks at in the vision tower: more than at first when a block behind the
+    /// features or the pooling head scores.
     pub fn require<O: Ops<Weight = W>>(
         &mut self,
-        blocks: usize,
+        layers: Layers,
         ops: &mut O,
         source: &dyn Source<O>,
     ) -> Result<()> {
-        if blocks > self.vit.blocks() {
-            self.vit.require(blocks, &mut Loader::new(ops, source, &self.config))?;
+        if self.vit.has(layers) {
+            return Ok(());
+        }
+        let mut from = Loader::new(ops, source, &self.config);
+        self.vit.require(layers.blocks(), &mut from)?;
+        if layers.by_head() {
+            self.vit.require_pooling(&mut from)?;
         }
         Ok(())
     }
@@ -72,7 +77,8 @@ impl<W> Llava<W> {
         if plan.lazy.is_some() {
             return self.encode_some(ops, tiles, norm, plan, layers, progress);
         }
-        if plan.needs.rows() || plan.from_projected() {
+        // The pooling head sees the last block's rows of all patches, so nothing is spared in it.
+        if plan.needs.rows() || plan.from_projected() || layers.by_head() {
             return self
                 .survey(ops, tiles, norm, &[(plan, layers)], progress)?
                 .select(ops, plan, layers);

@@ -133,6 +133,13 @@ impl<'a, O: Ops> Loader<'a, O> {
         Ok(Linear { weight, bias: self.bias(name, None)? })
     }
 
+    /// Rows of `{name}_weight` and `{name}_bias`, where several layers are stored as one.
+    fn packed(&mut self, name: &str, rows: Range<usize>) -> Result<Linear<O::Weight>> {
+        let weight = self.take(&format!("{name}_weight"), Some(rows.clone()), Storage::Matrix)?;
+        let bias = self.take(&format!("{name}_bias"), Some(rows), Storage::Vector)?;
+        Ok(Linear { weight, bias: Some(bias) })
+    }
+
     /// Layers of these names and outputs, or their rows one after the other in the layer `fused`, where they are stored
     /// like that.
     fn linears<const N: usize>(

@@ -126,6 +126,16 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         patches: usize,
     ) -> Result<Self::Scores>;
+    /// Attention of one query, `[1, D]`, to the patches of each partition, head by head: of a tower's pooling head, which has no
+    /// class token. `k` is `[partitions·T, D]`, or more rows.
+    fn probe_scores(
+        &mut self,
+        q: &Self::Buffer,
+        k: &Self::Buffer,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Self::Scores>;
     /// Attention that each patch receives: the mean over all queries of its partition, head by head. `q` has the rows
     /// of these partitions, `[partitions·T, D]` or with a class token `[partitions·(T+1), D]`, `k` at least as many.
     /// The class token counts as a query; the attention that it receives itself is left out.

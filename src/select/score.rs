@@ -15,21 +15,30 @@ pub enum Score {
     Cls,
     /// What the patch receives: the mean over all queries of its partition, the class token's among them where there is one.
     Received,
+    /// The attention to the patch of the tower's own pooling head: of its learned query (probe), behind the last block. SigLIP's
+    /// has one, if its files hold it.
+    Head,
 }
 
-named!(Score, "score", Cls = "cls", Received = "received");
+named!(Score, "score", Cls = "cls", Received = "received", Head = "head");
 
 impl Score {
     /// What is asked for, or what the tower has: the class token's where there is one.
     ///
     /// # Errors
-    /// [`Error::Request`] for a class token's that is not there.
+    /// [`Error::Request`] for a class token's that is not there, and for a pooling head's in a tower that has a class token
+    /// for that.
     pub(super) fn of(asked: Option<Self>, class_token: bool) -> Result<Self> {
         match asked {
             None if class_token => Ok(Self::Cls),
             None => Ok(Self::Received),
             Some(Self::Cls) if !class_token => Err(Error::Request(
                 "score cls: this model's vision tower has no class token (SigLIP): take received, which is the default there"
+                    .into(),
+            )),
+            Some(Self::Head) if class_token => Err(Error::Request(
+                "score head: this model's vision tower pools by its class token, only SigLIP's has a pooling head: take cls or \
+                 received"
                     .into(),
             )),
             Some(score) => Ok(score),

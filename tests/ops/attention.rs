@@ -94,6 +94,10 @@ fn received(corpus: &mut Corpus) {
                 let case = Received { heads, partitions, side, class_token };
                 // In fp32 from the queries on, whatever they are stored as.
                 corpus.check("received_scores", &what, 64.0, &case, &data);
+                if !class_token {
+                    let case = Probe { heads, partitions, side };
+                    corpus.check("probe_scores", &what, 64.0, &case, &data);
+                }
             }
         }
     }
@@ -128,6 +132,35 @@ impl Case for Received {
                 let sum: f32 = of_partition.iter().sum();
                 assert!((sum - heads as f32).abs() < 1e-4 * heads as f32, "{sum} of {heads} heads");
             }
+        }
+        Ok(vec![("init", scores.init), ("last", scores.last)])
+    }
+}
+
+/// Scores by one query for all partitions.
+struct Probe {
+    heads: usize,
+    partitions: usize,
+    side: usize,
+}
+
+impl Case for Probe {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let Self { heads, partitions, side } = *self;
+        let patches = side * side;
+        let (q, k) = (data.rows(ops, "q")?, data.rows(ops, "k")?);
+        let probe = ops.gather(&q, &[0])?;
+        drop(q);
+        let geometry = Geometry::new(&layout(side, grid(partitions)), 1)?.with_class_token(false);
+        let init = ops.probe_scores(&probe, &k, heads, 1, patches)?;
+        let last = ops.probe_scores(&probe, &k, heads, partitions, patches)?;
+        let seen = Evidence { init: Some(&init), last: Some(&last), ..Evidence::default() };
+        let selection = Selection::default().with_budget("1".parse()?);
+        let kept = ops.select(&plan(&geometry, &selection)?, seen)?;
+        let scores = ops.scores(&kept)?;
+        for of_partition in scores.last.chunks_exact(patches) {
+            let sum: f32 = of_partition.iter().sum();
+            assert!((sum - heads as f32).abs() < 1e-4 * heads as f32, "{sum} of {heads} heads");
         }
         Ok(vec![("init", scores.init), ("last", scores.last)])
     }

@@ -101,7 +101,8 @@ pub struct ComparedArgs {
     #[arg(long, value_name = "HOW,…", value_delimiter = ',', default_value = "sum")]
     heads: Vec<Heads>,
     /// What a patch's score is made of: cls (the class token's attention), received (the attention that the patch
-    /// receives, as the mean over all patches) [default: cls where the vision tower has a class token, else received]
+    /// receives, as the mean over all patches), head (the attention of SigLIP's pooling head to the patch, behind the last
+    /// layer; for folders that hold it) [default: cls where the vision tower has a class token, else received]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     score: Vec<Score>,
     /// Row separators (image_newline tokens): all, none [default: all with the budget full and with fastv, else none]

@@ -7,6 +7,7 @@ use crate::engine::runner::{Runner, quiet};
 use crate::engine::{Message, Prompt};
 use crate::format::Dtype;
 use crate::kv::{PAGE, Room};
+use crate::model::vit::Layers;
 use crate::ops::MemoryOps;
 use crate::ops::cpu::Cpu;
 use crate::select::{Method, Rule, Selection};
@@ -34,7 +35,8 @@ impl Kept {
         let config = origin.config.clone();
         let (preparer, weights) = origin.into_parts(&EngineOptions::default()).unwrap();
         let mut runner = Runner::load(&config, Cpu::new(Dtype::F32), &weights).unwrap();
-        runner.model.require(config.vision.layers, &mut runner.ops, &weights).unwrap();
+        let all = Layers { last: Some(config.vision.layers - 1), ..Layers::default() };
+        runner.model.require(all, &mut runner.ops, &weights).unwrap();
         runner.reserve(&config, &Room::whole(600)).unwrap();
         runner.keep_pages(500);
         let caches = Caches { pictures: Pictures::new(1 << 20), ..Caches::default() };

@@ -7,9 +7,9 @@ use crate::{Error, Result};
 /// The blocks that a plan needs; `None` for evidence that it does not need.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Layers {
-    /// The block whose attention in the full image scores content.
+    /// The block whose attention in the full image scores content; the number of blocks: the pooling head.
     pub init: Option<usize>,
-    /// The block whose attention ranks patches.
+    /// The block whose attention ranks patches; the number of blocks: the pooling head.
     pub last: Option<usize>,
     /// The block whose keys the method compares.
     pub keys: Option<usize>,
@@ -23,18 +23,32 @@ impl Layers {
     /// # Errors
     /// [`Error::Request`] for a block that the tower does not have.
     pub fn of(needs: &Needs, config: &ModelConfig) -> Result<Self> {
-        let find = |layer: Option<Layer>, what| layer.map(|l| resolve(l, config, what)).transpose();
+        let find = |layer: Option<Layer>, what| {
+            // The pooling head has its place behind the last block.
+            let place = |layer| match needs.score {
+                Score::Head => Ok(config.vision.layers),
+                _ => resolve(layer, config, what),
+            };
+            layer.map(place).transpose()
+        };
         Ok(Self {
             init: find(needs.init, "init layer")?,
             last: find(needs.last, "final layer")?,
-            keys: find(needs.keys, "key layer")?,
+            keys: needs.keys.map(|l| resolve(l, config, "key layer")).transpose()?,
             score: needs.score,
         })
     }
 
     /// The number of blocks that must be loaded.
     pub fn blocks(&self) -> usize {
-        [self.init, self.last, self.keys].into_iter().flatten().max().map_or(0, |layer| layer + 1)
+        let behind = |layer: usize| if self.score == Score::Head { layer } else { layer + 1 };
+        let scored = self.init.max(self.last).map_or(0, behind);
+        self.keys.map_or(scored, |layer| scored.max(layer + 1))
+    }
+
+    /// Whether the tower's pooling head scores.
+    pub fn by_head(&self) -> bool {
+        self.score == Score::Head && (self.init.is_some() || self.last.is_some())
     }
 }
 

@@ -69,6 +69,33 @@ impl<W> Vit<W> {
         Ok(())
     }
 
+    /// Scores by the pooling head's query, behind the last block, of whose output `x` are all rows. SigLIP's pooled vector is
+    /// attention with this query; what it does with the values is not computed.
+    pub(super) fn look_by_head<O: Ops<Weight = W>>(
+        &self,
+        ops: &mut O,
+        x: &O::Buffer,
+        partitions: usize,
+        seen: &mut Seen<O>,
+    ) -> Result<()> {
+        let pooling = self.pooling.as_ref().expect("it was asked for before");
+        ops.layer(None);
+        let (heads, patches) = (self.config.heads, self.config.patches());
+        let n = ops.layer_norm(x, &pooling.norm)?;
+        let k = ops.linear(&n, &pooling.k, None)?;
+        drop(n);
+        let probe = ops.interleave(&pooling.probe, &[], &[0])?;
+        let q = ops.linear(&probe, &pooling.q, None)?;
+        drop(probe);
+        let place = (self.config.layers, Score::Head);
+        for (scores, partitions) in [(&mut seen.init, 1), (&mut seen.last, partitions)] {
+            if let Some(scores) = scores.get_mut(&place) {
+                *scores = Some(ops.probe_scores(&q, &k, heads, partitions, patches)?);
+            }
+        }
+        Ok(())
+    }
+
     /// Queries of the class tokens of the first `partitions` partitions, `[partitions, D]`.
     fn class_queries<O: Ops<Weight = W>>(
         &self,

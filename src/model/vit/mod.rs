@@ -19,6 +19,7 @@ pub use survey::Survey;
 
 use super::{Loader, Progress, report};
 use crate::Result;
+use crate::checkpoint::{POOLING_ATTENTION, POOLING_PROBE};
 use crate::config::{ModelConfig, VisionConfig};
 use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
@@ -39,6 +40,19 @@ pub struct Vit<W> {
     patch: Linear<W>,
     pre_norm: Option<Norm<W>>,
     blocks: Vec<Block<W>>,
+    /// There once a method has asked for it.
+    pooling: Option<Pooling<W>>,
+}
+
+/// What the tower's pooling head scores by.
+#[derive(Debug)]
+struct Pooling<W> {
+    /// Of the last block's rows.
+    norm: Norm<W>,
+    /// Its learned query before the projection, `[1, D]`.
+    probe: W,
+    q: Linear<W>,
+    k: Linear<W>,
 }
 
 #[derive(Debug)]
@@ -101,6 +115,7 @@ impl<W> Vit<W> {
                 false => None,
             },
             blocks: Vec::new(),
+            pooling: None,
         };
         vit.require(config.feature_blocks, from)?;
         Ok(vit)
@@ -134,9 +149,22 @@ impl<W> Vit<W> {
         Ok(())
     }
 
-    /// Blocks that are there.
-    pub fn blocks(&self) -> usize {
-        self.blocks.len()
+    /// Takes the weights of the pooling head, if they are not there.
+    pub fn require_pooling<O: Ops<Weight = W>>(&mut self, from: &mut Loader<'_, O>) -> Result<()> {
+        if self.pooling.is_none() {
+            let width = self.config.hidden;
+            let mut project =
+                |part: usize| from.packed(POOLING_ATTENTION, part * width..(part + 1) * width);
+            let [q, k] = [project(0)?, project(1)?];
+            let norm = from.norm("vision_tower.post_layernorm", self.config.eps)?;
+            self.pooling = Some(Pooling { norm, probe: from.matrix(POOLING_PROBE)?, q, k });
+        }
+        Ok(())
+    }
+
+    /// Whether a selection that looks there finds what it needs.
+    pub fn has(&self, layers: Layers) -> bool {
+        layers.blocks() <= self.blocks.len() && (self.pooling.is_some() || !layers.by_head())
     }
 
     /// Features of the kept patches, for a plan that needs scores only. The blocks of the scores must be loaded.

@@ -90,12 +90,13 @@ impl<W> Vit<W> {
         let partitions = tiles.partitions();
         let looked_at = selections.iter().map(Layers::blocks).max();
         let blocks = self.feature_blocks.max(looked_at.unwrap_or(0));
+        let by_head = selections.iter().any(Layers::by_head);
         let mut seen = Seen::of(selections.iter().copied());
         let mut x = self.embed(ops, tiles, norm)?;
         let mut features = None;
         for layer in 0..blocks {
             self.note_features(ops, layer, &x, &mut features)?;
-            if layer + 1 == blocks && layer >= self.feature_blocks {
+            if layer + 1 == blocks && layer >= self.feature_blocks && !by_head {
                 // Nothing but its scores and keys is looked at.
                 ops.layer(Some(layer));
                 let block = &self.blocks[layer];
@@ -107,6 +108,9 @@ impl<W> Vit<W> {
                 self.whole(ops, layer, &mut x, partitions, &mut seen)?;
             }
             report(progress, ops, &mut [], Stage::Vision, layer + 1, blocks)?;
+        }
+        if by_head {
+            self.look_by_head(ops, &x, partitions, &mut seen)?;
         }
         let features = features.unwrap_or(x);
         Ok(Survey { features, cells: None, projected: None, seen, heads: self.config.heads })

@@ -6,6 +6,19 @@ use crate::config::Rope;
 use crate::ops::AttentionOps;
 use crate::ops::cost::{self, Kind};
 
+impl Counter {
+    /// One query of each partition, which looks at so many keys in all.
+    fn scores_of_one(
+        &mut self,
+        keys: usize,
+        width: usize,
+        [partitions, heads, patches]: [usize; 3],
+    ) -> Scores {
+        self.count(Kind::Scores, cost::scores(keys, width, self.footprint.activations().size()));
+        Scores { _hold: self.hold(self.footprint.scores(partitions, heads, patches)) }
+    }
+}
+
 impl AttentionOps for Counter {
     fn cls_scores(
         &mut self,
@@ -16,10 +29,18 @@ impl AttentionOps for Counter {
         partitions: usize,
         patches: usize,
     ) -> Result<Scores> {
-        let activation = self.footprint.activations().size();
-        self.count(Kind::Scores, cost::scores(partitions * (patches + 1), k.cols, activation));
-        let hold = self.hold(self.footprint.scores(partitions, heads, patches));
-        Ok(Scores { _hold: hold })
+        Ok(self.scores_of_one(partitions * (patches + 1), k.cols, [partitions, heads, patches]))
+    }
+
+    fn probe_scores(
+        &mut self,
+        _: &Size,
+        k: &Size,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Scores> {
+        Ok(self.scores_of_one(partitions * patches, k.cols, [partitions, heads, patches]))
     }
 
     fn received_scores(

@@ -177,16 +177,17 @@ pub(in crate::ops::cpu) fn vision(
     );
 }
 
-/// Softmax of the class token's query over all keys of its partition, without the class token's own column:
-/// `[partitions · heads, T]`.
-pub(in crate::ops::cpu) fn cls_scores(
+/// Softmax of one query of each partition, every `q_stride`-th row of `q`, over the partition's `keys`, of which the last are
+/// patches: `[partitions · heads, T]`.
+pub(in crate::ops::cpu) fn query_scores(
     q: &Buffer,
     q_stride: usize,
     k: &Buffer,
     heads: usize,
+    keys: usize,
     out: &mut Buffer,
 ) {
-    let keys = out.cols() + 1;
+    let before = keys - out.cols();
     let width = k.cols() / heads;
     let scale = 1.0 / (width as f32).sqrt();
     let isa = Isa::best();
@@ -196,7 +197,7 @@ pub(in crate::ops::cpu) fn cls_scores(
             let query = head_of(q, partition * q_stride, 1, head, width);
             similarities(query, head_of(k, partition * keys, keys, head, width), scale, &mut row);
             softmax(isa, &mut row);
-            out.row_mut(partition * heads + head).copy_from_slice(&row[1..]);
+            out.row_mut(partition * heads + head).copy_from_slice(&row[before..]);
         }
     }
 }

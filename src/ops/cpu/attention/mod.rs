@@ -27,7 +27,23 @@ impl AttentionOps for Cpu {
         let cost = || cost::scores(partitions * (patches + 1), k.cols(), NUMBER);
         self.timed("cls_scores", cost, |cpu| {
             let mut out = cpu.buffer(partitions * heads, patches);
-            blocks::cls_scores(q, q_stride, k, heads, &mut out);
+            blocks::query_scores(q, q_stride, k, heads, patches + 1, &mut out);
+            Ok(Scores { rows: out, heads })
+        })
+    }
+
+    fn probe_scores(
+        &mut self,
+        q: &Buffer,
+        k: &Buffer,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Scores> {
+        let cost = || cost::scores(partitions * patches, k.cols(), NUMBER);
+        self.timed("probe_scores", cost, |cpu| {
+            let mut out = cpu.buffer(partitions * heads, patches);
+            blocks::query_scores(q, 0, k, heads, patches, &mut out);
             Ok(Scores { rows: out, heads })
         })
     }

@@ -37,44 +37,18 @@ impl AttentionOps for Cuda {
         partitions: usize,
         patches: usize,
     ) -> Result<Scores> {
-        let head_dim = k.cols / heads;
-        let parts = scratch::scores(partitions, heads, patches);
-        let (place, address) = self.region(parts.bytes())?;
-        let out =
-            ClsHeads { weights: part(address, &parts, 0), sums: part(address, &parts, 1), heads };
-        let shape = Heads {
-            heads,
-            kv_heads: heads,
-            head_dim,
-            dtype: k.dtype,
-            q_stride: q.stride * q_stride,
-            kv_stride: k.stride,
-            out_stride: 0,
-            aligned: true,
-        };
-        let params = ClsScoresParams {
-            q: q.pointer(),
-            k: k.pointer(),
-            weights: out.weights as *mut f32,
-            sums: out.sums as *mut f32,
-            keys: patches as u32 + 1,
-            patches: patches as u32,
-            heads: heads as u32,
-            head_dim: head_dim as u32,
-            q_stride: shape.q_stride as u32,
-            k_stride: k.stride as u32,
-            scale: scale(head_dim),
-            reserved: 0,
-        };
-        let keys = partitions * (patches + 1);
-        let launch = attention::cls_scores(&shape, partitions).costing(cost::scores(
-            keys,
-            k.cols,
-            k.dtype.size(),
-        ));
-        // SAFETY: q has a class query in every q_stride-th row; k has the keys of all partitions.
-        unsafe { self.queue.launch(&launch, &params)? };
-        Ok(Scores { _place: place, heads: out })
+        self.query_scores(q, q_stride, k, heads, partitions, [patches + 1, patches])
+    }
+
+    fn probe_scores(
+        &mut self,
+        q: &Buffer,
+        k: &Buffer,
+        heads: usize,
+        partitions: usize,
+        patches: usize,
+    ) -> Result<Scores> {
+        self.query_scores(q, 0, k, heads, partitions, [patches, patches])
     }
 
     fn received_scores(
@@ -306,6 +280,53 @@ impl AttentionOps for Cuda {
 }
 
 impl Cuda {
+    /// Scores by one query of each partition, every `q_stride`-th row of `q` (0: one for all), over `keys`, of which the last
+    /// are patches.
+    fn query_scores(
+        &mut self,
+        q: &Buffer,
+        q_stride: usize,
+        k: &Buffer,
+        heads: usize,
+        partitions: usize,
+        [keys, patches]: [usize; 2],
+    ) -> Result<Scores> {
+        let head_dim = k.cols / heads;
+        let parts = scratch::scores(partitions, heads, patches);
+        let (place, address) = self.region(parts.bytes())?;
+        let out =
+            ClsHeads { weights: part(address, &parts, 0), sums: part(address, &parts, 1), heads };
+        let shape = Heads {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            dtype: k.dtype,
+            q_stride: q.stride * q_stride,
+            kv_stride: k.stride,
+            out_stride: 0,
+            aligned: true,
+        };
+        let params = ClsScoresParams {
+            q: q.pointer(),
+            k: k.pointer(),
+            weights: out.weights as *mut f32,
+            sums: out.sums as *mut f32,
+            keys: keys as u32,
+            patches: patches as u32,
+            heads: heads as u32,
+            head_dim: head_dim as u32,
+            q_stride: shape.q_stride as u32,
+            k_stride: k.stride as u32,
+            scale: scale(head_dim),
+            reserved: 0,
+        };
+        let cost = cost::scores(partitions * keys, k.cols, k.dtype.size());
+        let launch = attention::cls_scores(&shape, partitions).costing(cost);
+        // SAFETY: q has a query in every q_stride-th row; k has the keys of all partitions.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(Scores { _place: place, heads: out })
+    }
+
     fn decoder_heads(q: &Buffer, out: &Buffer, cache: &Cache) -> Heads {
         Heads {
             heads: q.cols / cache.shape.head_dim,
