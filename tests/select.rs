@@ -44,6 +44,24 @@ fn map(value: f32, patches: &[usize]) -> Vec<f32> {
 
 const UNIFORM: [f32; 16] = [0.0625; 16];
 
+/// LLaVA-OneVision's largest canvas, whose products leave 64 bits: 6 x 6 sub-images of 27 x 27 patches.
+#[test]
+fn the_largest_canvas_is_shared_out_exactly() {
+    let geometry = Geometry::new(&layout(2304, 2304, 384, &[(2304, 2304)]), 14).unwrap();
+    assert_eq!((geometry.partitions(), geometry.patches(), geometry.valid()), (37, 729, 37 * 729));
+    let ask = ask("10%", "0.5", Rule::Exact);
+    // 2697 tokens; the full image takes the 729 that it has. 1968 for 36 sub-images: 54 each, and 24 over.
+    let shares =
+        |each: usize, over: usize, of: usize| (0..of).map(move |i| each + usize::from(i < over));
+    let even: Vec<usize> = [729].into_iter().chain(shares(54, 24, 36)).collect();
+    assert_eq!(allocation(&geometry, &ask, &[16.0 / 729.0; 729]), even);
+    // All attention in the first corner: its sub-image is filled, and the others share 1239 by what they can hold.
+    let mut corner = [0.0; 729];
+    corner[0] = 16.0;
+    let filled: Vec<usize> = [729, 729].into_iter().chain(shares(35, 14, 35)).collect();
+    assert_eq!(allocation(&geometry, &ask, &corner), filled);
+}
+
 #[test]
 fn valid_patches_are_transformers_own() {
     // Width, height, grid, kept rows and columns of the canvas at 336 pixels and patches of 14.

@@ -50,3 +50,26 @@ impl<W> Projector<W> {
         ops.linear(&inner, &self.second, None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::synth::Preset;
+    use crate::format::{Dtype, Format};
+    use crate::model::Imagined;
+    use crate::ops::count::Counter;
+    use crate::ops::footprint::Footprint;
+
+    /// No output shows the difference at the sizes that features have, so it is held here: the tower's norms have the file's
+    /// epsilon, the projector's that of torch.
+    #[test]
+    fn internvls_norm_has_an_epsilon_of_its_own() {
+        let config = Preset::InternVl3x1b.config().unwrap();
+        assert_eq!(config.vision.eps, 1e-6);
+        let mut counter = Counter::new(Footprint::Cpu { cache: Dtype::F16 });
+        let source = Imagined { format: Format::F16, quantization: None };
+        let mut from = Loader::new(&mut counter, &source, &config);
+        let projector = Projector::load(&config, &mut from).unwrap();
+        assert_eq!(projector.norm.unwrap().eps, 1e-5);
+    }
+}
