@@ -6,7 +6,7 @@ use super::super::columns::Columns;
 use super::super::numbers::Numbers;
 use super::super::simd::Isa;
 use crate::kv::{self, PAGE};
-use crate::matrix::{View, mix, similarities, transpose};
+use crate::matrix::{View, mix, transpose};
 use crate::ops::memory::{Meter, Purpose};
 use crate::ops::{Extent, Span};
 use rayon::prelude::*;
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Queries whose scores a thread holds at a time. With thousands of keys the scores stay in a level-2 cache, and
 /// products with transposed keys are as fast as with larger blocks.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 
 /// Query heads that are multiplied with a key while it is in registers.
 const HEADS: usize = 8;
@@ -62,13 +62,19 @@ impl Scratch {
 }
 
 /// Columns `head·width..(head + 1)·width` of some rows of a buffer.
-fn head_of(x: &Buffer, first: usize, rows: usize, head: usize, width: usize) -> View<'_> {
+pub(super) fn head_of(
+    x: &Buffer,
+    first: usize,
+    rows: usize,
+    head: usize,
+    width: usize,
+) -> View<'_> {
     let data = if rows == 0 { &[][..] } else { &x.data[first * x.cols() + head * width..] };
     View::new(data, rows, width, x.cols())
 }
 
 /// Softmax of a whole slice.
-fn softmax(isa: Isa, x: &mut [f32]) {
+pub(super) fn softmax(isa: Isa, x: &mut [f32]) {
     let sum = isa.exps(x);
     for x in x.iter_mut() {
         *x /= sum;
@@ -113,13 +119,17 @@ unsafe fn attend(
 }
 
 /// x ⟵ x / sum.
-fn scale_down(x: &mut [f32], sum: f32) {
+pub(super) fn scale_down(x: &mut [f32], sum: f32) {
     let factor = 1.0 / sum;
     x.iter_mut().for_each(|x| *x *= factor);
 }
 
 /// Runs the tasks on all threads; each thread allocates its scratch once.
-fn each_task<S>(tasks: usize, scratch: impl Fn() -> S + Sync, run: impl Fn(&mut S, usize) + Sync) {
+pub(super) fn each_task<S>(
+    tasks: usize,
+    scratch: impl Fn() -> S + Sync,
+    run: impl Fn(&mut S, usize) + Sync,
+) {
     let next = AtomicUsize::new(0);
     (0..rayon::current_num_threads().min(tasks)).into_par_iter().for_each(|_| {
         let mut scratch = scratch();
@@ -173,75 +183,6 @@ pub(in crate::ops::cpu) fn vision(
                     attend(isa, q, k, v, scale, |_| keys, scores, out, cols);
                 }
             }
-        },
-    );
-}
-
-/// Softmax of one query of each partition, every `q_stride`-th row of `q`, over the partition's `keys`, of which the last are
-/// patches: `[partitions · heads, T]`.
-pub(in crate::ops::cpu) fn query_scores(
-    q: &Buffer,
-    q_stride: usize,
-    k: &Buffer,
-    heads: usize,
-    keys: usize,
-    out: &mut Buffer,
-) {
-    let before = keys - out.cols();
-    let width = k.cols() / heads;
-    let scale = 1.0 / (width as f32).sqrt();
-    let isa = Isa::best();
-    let mut row = vec![0.0f32; keys];
-    for partition in 0..out.rows() / heads {
-        for head in 0..heads {
-            let query = head_of(q, partition * q_stride, 1, head, width);
-            similarities(query, head_of(k, partition * keys, keys, head, width), scale, &mut row);
-            softmax(isa, &mut row);
-            out.row_mut(partition * heads + head).copy_from_slice(&row[before..]);
-        }
-    }
-}
-
-/// Attention that each patch receives: the softmax over the `keys` of a partition (the patches are the last of them),
-/// averaged over its queries: `[partitions · heads, T]`.
-pub(in crate::ops::cpu) fn received_scores(
-    meter: &Arc<Meter>,
-    q: &Buffer,
-    k: &Buffer,
-    heads: usize,
-    keys: usize,
-    out: &mut Buffer,
-) {
-    let (tasks, patches) = (out.rows(), out.cols());
-    let width = k.cols() / heads;
-    let scale = 1.0 / (width as f32).sqrt();
-    let isa = Isa::best();
-    let _scratch = meter.charge(Purpose::Workspace, vision_scratch(tasks, keys, width));
-    let base = Columns::of(out);
-    each_task(
-        tasks,
-        || (vec![0.0f32; keys * width], vec![0.0f32; keys * BLOCK]),
-        |(turned, scores), task| {
-            let (first, head) = (task / heads * keys, task % heads);
-            transpose(head_of(k, first, keys, head, width), turned, keys);
-            let turned = View::new(turned, width, keys, keys);
-            // SAFETY: this row is this task's alone.
-            let sums =
-                unsafe { std::slice::from_raw_parts_mut(base.get().add(task * patches), patches) };
-            sums.fill(0.0);
-            for block in (0..keys).step_by(BLOCK) {
-                let rows = BLOCK.min(keys - block);
-                let scores = &mut scores[..rows * keys];
-                let q = head_of(q, first + block, rows, head, width);
-                // SAFETY: `scores` holds a row of all keys for each query.
-                unsafe { mix(q, turned, scale, scores.as_mut_ptr(), keys) };
-                for row in scores.chunks_exact_mut(keys) {
-                    softmax(isa, row);
-                    let of_patches = &row[keys - patches..];
-                    sums.iter_mut().zip(of_patches).for_each(|(sum, x)| *sum += *x);
-                }
-            }
-            scale_down(sums, keys as f32);
         },
     );
 }

@@ -1,6 +1,7 @@
 //! Attention and the KV cache on the CPU.
 
 mod blocks;
+mod scores;
 
 pub(super) use blocks::last_row;
 pub(crate) use blocks::last_row_scratch;
@@ -27,7 +28,7 @@ impl AttentionOps for Cpu {
         let cost = || cost::scores(partitions * (patches + 1), k.cols(), NUMBER);
         self.timed("cls_scores", cost, |cpu| {
             let mut out = cpu.buffer(partitions * heads, patches);
-            blocks::query_scores(q, q_stride, k, heads, patches + 1, &mut out);
+            scores::query_scores(q, q_stride, k, heads, patches + 1, &mut out);
             Ok(Scores { rows: out, heads })
         })
     }
@@ -43,7 +44,7 @@ impl AttentionOps for Cpu {
         let cost = || cost::scores(partitions * patches, k.cols(), NUMBER);
         self.timed("probe_scores", cost, |cpu| {
             let mut out = cpu.buffer(partitions * heads, patches);
-            blocks::query_scores(q, 0, k, heads, patches, &mut out);
+            scores::query_scores(q, 0, k, heads, patches, &mut out);
             Ok(Scores { rows: out, heads })
         })
     }
@@ -60,7 +61,7 @@ impl AttentionOps for Cpu {
         let cost = || cost::received(q.rows(), tokens, k.cols(), NUMBER);
         self.timed("received_scores", cost, |cpu| {
             let mut out = cpu.buffer(partitions * heads, patches);
-            blocks::received_scores(&cpu.meter, q, k, heads, tokens, &mut out);
+            scores::received_scores(&cpu.meter, q, k, heads, tokens, &mut out);
             Ok(Scores { rows: out, heads })
         })
     }
