@@ -47,9 +47,10 @@ impl Similarity<'_> {
         self.selecting.plan.geometry.patches() as u32
     }
 
-    /// Number of rows before the patches of a partition (class tokens).
+    /// Number of rows before the patches of a partition in the matrices that are compared: its class token, which rows of
+    /// tokens of several patches have no more.
     fn prefix(&self) -> u32 {
-        self.selecting.plan.geometry.class_token().into()
+        self.selecting.plan.geometry.row(0, 0) as u32
     }
 
     fn flags(&self) -> *mut u32 {
