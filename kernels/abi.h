@@ -145,7 +145,7 @@ typedef struct RopeAppendParams {
     const void* k;              /* [rows, kv_heads * head_dim] */
     const void* v;              /* [rows, kv_heads * head_dim] */
     void* cache;                /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
-    const float* frequencies;   /* [head_dim / 2] */
+    const float* frequencies;   /* [turned] */
     const uint32_t* positions;  /* [rows]: position in the row's sequence, by which it turns */
     const uint32_t* slots;      /* [rows]: place in the cache */
     const uint32_t* sequences;  /* [rows]: the sequence, a row of tables */
@@ -155,7 +155,7 @@ typedef struct RopeAppendParams {
     uint32_t kv_heads;
     uint32_t head_dim; /* even */
     uint32_t table_stride;
-    uint32_t reserved;
+    uint32_t turned; /* pairs that turn: of the first 2 * turned numbers of a head, head_dim at most */
 } RopeAppendParams;
 
 /* activation.cu */
@@ -279,7 +279,7 @@ typedef struct DecodeParams {
     const void* v;             /* as k */
     void* cache;               /* one layer: [page][k|v][kv_heads][HIRED_PAGE][head_dim] */
     void* out;                 /* [sequences, heads * head_dim] */
-    const float* frequencies;  /* [head_dim / 2] */
+    const float* frequencies;  /* [turned] */
     const uint32_t* positions; /* [sequences]: by which q and k turn */
     const uint32_t* slots;     /* [sequences]: where k and v go; the row sees the keys up to its own */
     const uint32_t* tables;    /* [sequences, table_stride]: pages of each sequence */
@@ -296,6 +296,8 @@ typedef struct DecodeParams {
     uint32_t kv_stride;
     uint32_t out_stride;
     float scale;
+    uint32_t turned; /* as in RopeAppendParams */
+    uint32_t reserved;
 } DecodeParams;
 
 /* The most threads in the block of retain. */

@@ -12,6 +12,7 @@
 // Two rounds of loads are in flight at any time, from the first keys to the last values; the softmax between them waits
 // for neither.
 #include "attention_merge.cuh"
+#include "rotate.cuh"
 
 // N numbers as one load brings them, unpacked when they are used: until then f16 takes half the registers.
 template <typename T, int N>
@@ -117,18 +118,19 @@ __device__ void decode(const DecodeParams& p)
     static_assert(SIDES == 2, "one for the value, one for the key");
     constexpr int TURNS = (G + SIDES - 1) / SIDES;
     const uint32_t half = p.head_dim / 2, pair = threadIdx.x % PAIRS, side = threadIdx.x / PAIRS;
+    const HeadPair numbers(pair, p.turned, half);
     float low[TURNS] = {}, high[TURNS] = {}, own_low = 0.0f, own_high = 0.0f, angle = 0.0f;
     if (pair < half) {
-        angle = p.positions[sequence] * p.frequencies[pair];
+        if (numbers.turns) angle = p.positions[sequence] * p.frequencies[pair];
         const T* row = static_cast<const T*>(side == 0 ? p.v : p.k);
         row += static_cast<size_t>(sequence) * p.kv_stride + kv_head * p.head_dim;
-        own_low = to_float(row[pair]), own_high = to_float(row[half + pair]);
+        own_low = to_float(row[numbers.low]), own_high = to_float(row[numbers.high]);
         row = static_cast<const T*>(p.q) + static_cast<size_t>(sequence) * p.q_stride + first_head * p.head_dim;
 #pragma unroll
         for (int turn = 0; turn < TURNS; turn++) {
             const uint32_t g = turn * SIDES + side;
             if (g >= heads) continue;
-            low[turn] = to_float(row[g * p.head_dim + pair]), high[turn] = to_float(row[g * p.head_dim + half + pair]);
+            low[turn] = to_float(row[g * p.head_dim + numbers.low]), high[turn] = to_float(row[g * p.head_dim + numbers.high]);
         }
     }
     if (start > slot) return;
@@ -144,13 +146,13 @@ __device__ void decode(const DecodeParams& p)
         for (int turn = 0; turn < TURNS; turn++) {
             const uint32_t g = turn * SIDES + side;
             if (g >= heads) continue;
-            mixed[0][g][pair] = low[turn] * cosine - high[turn] * sine;
-            mixed[0][g][half + pair] = high[turn] * cosine + low[turn] * sine;
+            mixed[0][g][numbers.low] = low[turn] * cosine - high[turn] * sine;
+            mixed[0][g][numbers.high] = high[turn] * cosine + low[turn] * sine;
         }
         const float x = side == 0 ? own_low : own_low * cosine - own_high * sine;
         const float y = side == 0 ? own_high : own_high * cosine + own_low * sine;
-        own[1 - side][pair] = to_float(from_float<T>(x));
-        own[1 - side][half + pair] = to_float(from_float<T>(y));
+        own[1 - side][numbers.low] = to_float(from_float<T>(x));
+        own[1 - side][numbers.high] = to_float(from_float<T>(y));
     }
     __syncthreads();
 
@@ -305,9 +307,9 @@ __device__ void decode(const DecodeParams& p)
 }
 
 // PRECOND: grid of (splits, kv_heads * (heads / kv_heads by the heads in the name, rounded up), sequences); block of
-// 128 threads; head_dim even, at most 128 (64 where the name says so); split a multiple of HIRED_LEAST_SPLIT, at most
-// HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a sequence's pages, the own
-// slot's among them, and readable numbers behind; done is 0.
+// 128 threads; head_dim even, at most 128 (64 where the name says so); turned at most head_dim / 2; split a multiple of
+// HIRED_LEAST_SPLIT, at most HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a
+// sequence's pages, the own slot's among them, and readable numbers behind; done is 0.
 // vector: cache a multiple of 16, head_dim whole vectors of 16 bytes. guarded: any.
 // BLOCKS: blocks per multiprocessor. Without the bound, the compiler aims at one more and spills a few bytes.
 #define BLOCKS(G) (G == 1 ? 7 : G == 4 ? 4 : 3)

@@ -1,19 +1,19 @@
 // Rotary embedding of q and k, and append of k and v to the paged cache, for the rows of prompts. (In decode steps
 // attention_decode.cu does both.) Limited by memory. Host side: src/ops/cuda/rows/choose.rs, rope.
 //
-// Pairs (j, j + head_dim / 2) of each head turn by position * frequencies[j]. Rows of prompts: a decode step's rows turn
-// in attention_decode.cu.
-#include "prelude.cuh"
+// Pairs (j, j + turned) of the first numbers of each head turn by position * frequencies[j], those behind them stay. Rows
+// of prompts: a decode step's rows turn in attention_decode.cu.
+#include "rotate.cuh"
 
 // One row of the batch, N pairs at a time. The heads of q, k and v are divided among the blocks along y.
 template <typename T, int N>
 __device__ void rope_append(const RopeAppendParams& p)
 {
-    DYN_SHARED(float2, turns); // [head_dim / 2]: cosine and sine
+    DYN_SHARED(float2, turns); // [turned]: cosine and sine
     const uint32_t row = blockIdx.x;
     const uint32_t position = p.positions[row], slot = p.slots[row];
     const uint32_t half = p.head_dim / 2;
-    for (uint32_t j = threadIdx.x; j < half; j += blockDim.x) {
+    for (uint32_t j = threadIdx.x; j < p.turned; j += blockDim.x) {
         float sine, cosine;
         sincosf(position * p.frequencies[j], &sine, &cosine);
         turns[j] = make_float2(cosine, sine);
@@ -37,7 +37,8 @@ __device__ void rope_append(const RopeAppendParams& p)
         const uint32_t j = task % steps * N;
         const T* from;
         T* to;
-        bool turn = true;
+        const HeadPair pair(j, p.turned, half);
+        bool turn = pair.turns;
         if (head < p.heads) {
             from = to = q + head * p.head_dim;
         } else if (head -= p.heads; head < p.kv_heads) {
@@ -50,8 +51,8 @@ __device__ void rope_append(const RopeAppendParams& p)
             turn = false;
         }
         float a[N], b[N];
-        load(from + j, a);
-        load(from + half + j, b);
+        load(from + pair.low, a);
+        load(from + pair.high, b);
         if (turn) {
 #pragma unroll
             for (int i = 0; i < N; i++) {
@@ -61,14 +62,14 @@ __device__ void rope_append(const RopeAppendParams& p)
                 b[i] = b[i] * t.x + low * t.y;
             }
         }
-        store(to + j, a);
-        store(to + half + j, b);
+        store(to + pair.low, a);
+        store(to + pair.high, b);
     }
 }
 
-// PRECOND: grid of (rows, any); 1-D block of at most 256 threads; head_dim / 2 float2 of dynamic shared memory;
-// head_dim even; no two rows in one slot of one sequence; the tables hold each row's page.
-// vector: q, k, v and cache multiples of 16; head_dim / 2 a multiple of 16 bytes.
+// PRECOND: grid of (rows, any); 1-D block of at most 256 threads; turned float2 of dynamic shared memory;
+// head_dim even; turned at most head_dim / 2; no two rows in one slot of one sequence; the tables hold each row's page.
+// vector: q, k, v and cache multiples of 16; head_dim / 2 numbers and turned numbers multiples of 16 bytes.
 #define ROPE(dtype, T)                                                                             \
     extern "C" __global__ void __launch_bounds__(HIRED_ROW_THREADS) rope_append_vector_##dtype(RopeAppendParams p) \
     {                                                                                              \

@@ -133,7 +133,7 @@ fn on_emulator(build: Build, name: &str, environment: &[(&str, &str)]) {
     println!("{build:?} {name} {environment:?}: {:.1} s", start.elapsed().as_secs_f32());
 }
 
-const TINY: [&str; 16] = [
+const TINY: [&str; 17] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -147,6 +147,7 @@ const TINY: [&str; 16] = [
     "internvl-qwen2",
     "internvl-qwen3",
     "llava-phi3",
+    "llava-phi",
     "next-siglip",
     "llava-siglip",
     "onevision",

@@ -143,7 +143,7 @@ const MOST: f32 = 1e-2;
 /// What a card may differ by, whose library sums in its own order.
 const MOST_ON_A_CARD: f32 = 3e-2;
 
-const TINY: [&str; 16] = [
+const TINY: [&str; 17] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -155,6 +155,7 @@ const TINY: [&str; 16] = [
     "llava-qwen2",
     "next-qwen3",
     "llava-phi3",
+    "llava-phi",
     "next-siglip",
     "llava-siglip",
     "onevision",

@@ -8,7 +8,7 @@
 The second environment only shows what an older Pillow resizes to. A run takes about two minutes on
 one core and gives the same bytes every time with the pinned versions. `--out DIR` writes elsewhere.
 
-Weights are random but fixed by a seed; the seeds in fixtures/checkpoints.py are the first with which no
+Weights are random but fixed by a seed; the seeds in the tables that fixtures/checkpoints.py lists are the first with which no
 case hangs on a near tie (the bounds are in fixtures/reference.py and in the manifest). After a change
 to a model or a picture the search goes on from there by itself: put the seed it prints into the table.
 """

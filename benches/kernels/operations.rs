@@ -24,8 +24,6 @@ pub struct Held<O: Ops> {
     _tables: Vec<O::Weight>,
 }
 
-const ROPE: Rope = Rope { theta: 10_000.0, scaling: RopeScaling::Default };
-
 /// Makes operands on an executor.
 struct Maker<'a, O: Ops> {
     ops: &'a mut O,
@@ -183,7 +181,7 @@ impl Case {
                 let x = make.rows(sequences, model.width)?;
                 let norm = make.norm(model.width, false)?;
                 let head = make.linear(model.width, model.vocabulary, false)?;
-                held.buffers.push(make.ops.logits(&x, &norm, &head)?);
+                held.buffers.push(make.ops.logits(&x, Some(&norm), &head)?);
             }
         }
         held._tables = make.tables;
@@ -230,12 +228,17 @@ impl Case {
         Ok(())
     }
 
+    fn rope(&self) -> Rope {
+        let width = self.model.width / self.model.heads;
+        Rope { theta: 10_000.0, width, scaling: RopeScaling::Default }
+    }
+
     fn append<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
         let [q, k, v] = &mut held.buffers[..] else { unreachable!("three are made") };
         let (Some(cache), Some(batch)) = (&mut held.cache, &held.batch) else {
             unreachable!("both are made")
         };
-        ops.rope_append(q, k, v, cache, 0, batch, &ROPE)
+        ops.rope_append(q, k, v, cache, 0, batch, &self.rope())
     }
 
     fn step<O: Ops>(&self, ops: &mut O, held: &mut Held<O>) -> Result<()> {
@@ -243,7 +246,7 @@ impl Case {
         let (Some(cache), Some(batch)) = (&mut held.cache, &held.batch) else {
             unreachable!("both are made")
         };
-        ops.step_attention(q, k, v, cache, 0, batch, &ROPE).map(drop)
+        ops.step_attention(q, k, v, cache, 0, batch, &self.rope()).map(drop)
     }
 
     /// Runs the operation that is timed.
@@ -287,7 +290,7 @@ impl Case {
             Kind::Swiglu { .. } => {
                 ops.normed_swiglu(&buffers[0], &norms[0], &linears[0], &linears[1])?
             }
-            Kind::Logits { .. } => ops.logits(&buffers[0], &norms[0], &linears[0])?,
+            Kind::Logits { .. } => ops.logits(&buffers[0], Some(&norms[0]), &linears[0])?,
             Kind::Scores { partitions } => {
                 let x = &buffers[0];
                 return ops.cls_scores(x, patches + 1, x, heads, partitions, patches).map(drop);

@@ -165,6 +165,13 @@ fn language(config: &ModelConfig, list: &mut List) {
                 linear(&format!("self_attn.{name}"), &[rows, width], text.qkv_bias);
             }
         }
+        if text.parallel {
+            linear("self_attn.dense", &[width, q], true);
+            linear("mlp.fc1", &[mlp, width], true);
+            linear("mlp.fc2", &[width, mlp], true);
+            list.pair(&format!("{block}.input_layernorm"), &[width]);
+            continue;
+        }
         linear("self_attn.o_proj", &[width, q], false);
         if text.fused {
             linear("mlp.gate_up_proj", &[2 * mlp, width], false);
@@ -182,8 +189,14 @@ fn language(config: &ModelConfig, list: &mut List) {
             }
         }
     }
-    list.push("language_model.norm.weight", &[width]);
+    match text.parallel {
+        true => list.pair("language_model.final_layernorm", &[width]),
+        false => list.push("language_model.norm.weight", &[width]),
+    }
     if !text.tied {
         list.push("lm_head.weight", &[text.vocab, width]);
+    }
+    if text.head_bias {
+        list.push("lm_head.bias", &[text.vocab]);
     }
 }

@@ -74,6 +74,8 @@ pub fn open_with(
     }
     let vision = &mut folder.config.vision;
     vision.pooling_head = vision.tower == Tower::Siglip && checkpoint.contains(POOLING_PROBE);
+    // The LLaVA class of transformers since 4.52 has a head without a bias, whatever the decoder's own class has.
+    folder.config.text.head_bias &= checkpoint.contains("lm_head.bias");
     folder.config.ignored.extend(checkpoint.unused_layers(&folder.config));
     Ok((folder, checkpoint))
 }

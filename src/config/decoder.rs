@@ -29,19 +29,27 @@ pub(super) struct Facts {
     family: Family,
     hidden: usize,
     intermediate: usize,
+    layers: usize,
     /// Key and value heads where the key is absent; `None`, and `null` in the file: as many as query heads.
     kv_heads: Option<usize>,
     /// Width of a head where the key is absent; `None`: hidden_size / num_attention_heads.
     head_dim: Option<usize>,
     vocab: usize,
     positions: usize,
-    eps: f64,
+    /// The key of the norms' epsilon, and its default.
+    eps: (&'static str, f64),
     /// Ids that end an answer.
     pub eos: &'static [u32],
     window: Window,
     qkv_bias: bool,
     head_norm: bool,
     fused: bool,
+    parallel: bool,
+    head_bias: bool,
+    /// The MLP's activation: its names, the first where the key is absent.
+    activations: &'static [&'static str],
+    /// Share of a head that turns where `partial_rotary_factor` is absent; `None`: all of it, always.
+    turned: Option<f64>,
 }
 
 const LLAMA: Facts = Facts {
@@ -49,16 +57,21 @@ const LLAMA: Facts = Facts {
     family: Family::Llama,
     hidden: 4096,
     intermediate: 11008,
+    layers: 32,
     kv_heads: None,
     head_dim: None,
     vocab: 32000,
     positions: 2048,
-    eps: 1e-6,
+    eps: ("rms_norm_eps", 1e-6),
     eos: &[2],
     window: Window::Never,
     qkv_bias: false,
     head_norm: false,
     fused: false,
+    parallel: false,
+    head_bias: false,
+    activations: &["silu", "swish"],
+    turned: None,
 };
 
 const QWEN2: Facts = Facts {
@@ -75,7 +88,7 @@ const QWEN2: Facts = Facts {
 };
 
 /// One row for each kind of decoder.
-const DECODERS: [Facts; 5] = [
+const DECODERS: [Facts; 6] = [
     LLAMA,
     Facts {
         model_type: "mistral",
@@ -102,10 +115,26 @@ const DECODERS: [Facts; 5] = [
         intermediate: 8192,
         vocab: 32064,
         positions: 4096,
-        eps: 1e-5,
+        eps: ("rms_norm_eps", 1e-5),
         eos: &[32000],
         window: Window::IfGiven,
         fused: true,
+        ..LLAMA
+    },
+    Facts {
+        model_type: "phi",
+        family: Family::Phi,
+        hidden: 2048,
+        intermediate: 8192,
+        layers: 24,
+        vocab: 51200,
+        eps: ("layer_norm_eps", 1e-5),
+        qkv_bias: true,
+        parallel: true,
+        head_bias: true,
+        // One function by two names.
+        activations: &["gelu_new", "gelu_pytorch_tanh"],
+        turned: Some(0.5),
         ..LLAMA
     },
 ];
@@ -124,9 +153,10 @@ pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextCon
         Architecture::LlavaNext | Architecture::Llava => "llama",
     };
     let facts = section.choice("model_type", default, &known)?;
-    section.choice("hidden_act", "silu", &[("silu", ()), ("swish", ())])?;
-    for bias in ["attention_bias", "mlp_bias"] {
-        section.require_flag(bias, false, false)?;
+    let activations: Vec<_> = facts.activations.iter().map(|&name| (name, ())).collect();
+    section.choice("hidden_act", facts.activations[0], &activations)?;
+    for refused in ["attention_bias", "mlp_bias", "qk_layernorm"] {
+        section.require_flag(refused, false, false)?;
     }
     let hidden = section.whole("hidden_size", facts.hidden, 1..=MAX_HIDDEN)?;
     let heads = section.whole("num_attention_heads", 32, 1..=MAX_HEADS)?;
@@ -154,15 +184,17 @@ pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextCon
             facts.intermediate,
             1..=MAX_INTERMEDIATE,
         )?,
-        layers: section.whole("num_hidden_layers", 32, 1..=MAX_LAYERS)?,
+        layers: section.whole("num_hidden_layers", facts.layers, 1..=MAX_LAYERS)?,
         head_dim: width,
         vocab: section.whole("vocab_size", facts.vocab, 1..=MAX_VOCAB)?,
-        eps: section.number("rms_norm_eps", facts.eps, 1e-12..=1.0)? as f32,
-        rope: rope::read(section, positions)?,
+        eps: section.number(facts.eps.0, facts.eps.1, 1e-12..=1.0)? as f32,
+        rope: rope::read(section, positions, width, facts.turned)?,
         max_positions: max_positions(section, facts.window, positions)?,
         qkv_bias: facts.qkv_bias,
         head_norm: facts.head_norm,
         fused: facts.fused,
+        parallel: facts.parallel,
+        head_bias: facts.head_bias,
     })
 }
 

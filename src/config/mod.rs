@@ -155,16 +155,18 @@ pub enum Family {
     Qwen3,
     /// `phi3`.
     Phi3,
+    /// `phi`: Phi-1 to Phi-2.
+    Phi,
 }
 
-/// The LLaMA-type decoder.
+/// The decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
     /// Its kind.
     pub family: Family,
     /// Width of the residual stream.
     pub hidden: usize,
-    /// Width of the SwiGLU MLP.
+    /// Width of the MLP.
     pub intermediate: usize,
     /// Blocks.
     pub layers: usize,
@@ -176,7 +178,7 @@ pub struct TextConfig {
     pub head_dim: usize,
     /// Rows of the embedding and of the output matrix.
     pub vocab: usize,
-    /// RMSNorm epsilon.
+    /// Epsilon of the norms.
     pub eps: f32,
     /// Rotary position embeddings.
     pub rope: Rope,
@@ -190,6 +192,11 @@ pub struct TextConfig {
     pub head_norm: bool,
     /// Queries, keys and values are stored as one tensor, gate and up as another.
     pub fused: bool,
+    /// One LayerNorm feeds a block's attention and beside it an MLP without a gate; their results are added. All linear
+    /// layers of blocks have biases, and the final norm is a LayerNorm too.
+    pub parallel: bool,
+    /// The output matrix has a bias, unless the files hold none.
+    pub head_bias: bool,
 }
 
 /// How pixels reach the vision tower (`preprocessor_config.json`).

@@ -9,6 +9,8 @@ use std::f32::consts::TAU;
 pub struct Rope {
     /// The base θ.
     pub theta: f32,
+    /// How many numbers of each head turn, an even number of them from the first on; the others stay as they are.
+    pub width: usize,
     /// What becomes of the frequencies.
     pub scaling: RopeScaling,
 }
@@ -38,11 +40,11 @@ pub enum RopeScaling {
 }
 
 impl Rope {
-    /// The frequencies θ^(−2j/width) of a head of `width` numbers, scaled, in radians a position: `[width / 2]`, in f32
-    /// and in the order of operations of transformers' `modeling_rope_utils`.
-    pub fn frequencies(&self, width: usize) -> Vec<f32> {
-        let plain = |j: usize| 1.0 / self.theta.powf((2 * j) as f32 / width as f32);
-        (0..width / 2).map(|j| self.scaling.of(plain(j))).collect()
+    /// The frequencies θ^(−2j/width), scaled, in radians a position: `[width / 2]`, in f32 and in the order of operations
+    /// of transformers' `modeling_rope_utils`.
+    pub fn frequencies(&self) -> Vec<f32> {
+        let plain = |j: usize| 1.0 / self.theta.powf((2 * j) as f32 / self.width as f32);
+        (0..self.width / 2).map(|j| self.scaling.of(plain(j))).collect()
     }
 }
 
@@ -67,14 +69,26 @@ impl RopeScaling {
     }
 }
 
-/// What the decoder's section of `config.json` says; `positions`: its `max_position_embeddings`.
-pub(super) fn read(section: &Section, positions: usize) -> Result<Rope> {
+/// What the decoder's section of `config.json` says; `positions`: its `max_position_embeddings`, `head_dim`: the width of
+/// a head. `share`: of a head that turns, where the key is absent; `None` where there is no such key.
+pub(super) fn read(
+    section: &Section,
+    positions: usize,
+    head_dim: usize,
+    share: Option<f64>,
+) -> Result<Rope> {
     // `rope_parameters` is the name since transformers 5; where the older one says anything, it alone counts.
     let older = section.section("rope_scaling")?;
     let inner = if older.is_empty() { section.section("rope_parameters")? } else { older };
-    for holder in [section, &inner] {
-        holder.number("partial_rotary_factor", 1.0, 1.0..=1.0)?;
-    }
+    let width = match share {
+        Some(share) => turned(section, &inner, head_dim, share)?,
+        None => {
+            for holder in [section, &inner] {
+                holder.number(SHARE, 1.0, 1.0..=1.0)?;
+            }
+            head_dim
+        }
+    };
     let holder = if inner.get("rope_theta").is_some() { &inner } else { section };
     let theta = holder.number("rope_theta", 10_000.0, 1.0..=1e12)? as f32;
     let number =
@@ -103,7 +117,24 @@ pub(super) fn read(section: &Section, positions: usize) -> Result<Rope> {
             }
         }
     };
-    Ok(Rope { theta, scaling })
+    Ok(Rope { theta, width, scaling })
+}
+
+const SHARE: &str = "partial_rotary_factor";
+
+/// Numbers of a head that turn: its share of them, rounded down as transformers does.
+fn turned(section: &Section, inner: &Section, head_dim: usize, share: f64) -> Result<usize> {
+    let holder = if inner.get(SHARE).is_some() { inner } else { section };
+    let share = holder.number(SHARE, share, 0.0..=1.0)?;
+    let width = (head_dim as f64 * share) as usize;
+    if width < 2 || !width.is_multiple_of(2) {
+        let what = format!(
+            "is {share}, which is {width} of a head's {head_dim} numbers; they turn in pairs: it must be an even number \
+             of them, at least 2"
+        );
+        return Err(holder.error(SHARE, what));
+    }
+    Ok(width)
 }
 
 fn factor(inner: &Section) -> Result<f32> {
@@ -121,7 +152,7 @@ mod tests {
 
     #[test]
     fn slow_turns_are_stretched_and_quick_ones_stay() {
-        let rope = |scaling| Rope { theta: 10_000.0, scaling }.frequencies(64);
+        let rope = |scaling| Rope { theta: 10_000.0, width: 64, scaling }.frequencies();
         let plain = rope(RopeScaling::Default);
         assert_eq!((plain.len(), plain[0]), (32, 1.0));
         let halved: Vec<f32> = plain.iter().map(|f| f / 2.0).collect();

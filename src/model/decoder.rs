@@ -1,9 +1,10 @@
 //! The decoder over a paged cache: LLaMA's (Touvron et al. 2023) and those that differ from it by what stands in
-//! [`TextConfig`]: Mistral (Jiang et al. 2023), Qwen2 and Qwen3 (Yang et al. 2024, 2025), Phi-3 (Abdin et al. 2024).
+//! [`TextConfig`]: Mistral (Jiang et al. 2023), Qwen2 and Qwen3 (Yang et al. 2024, 2025), Phi-3 (Abdin et al. 2024); and
+//! blocks whose MLP stands beside the attention: Phi-2 (Li et al. 2023).
 
 use super::{Loader, Progress, report};
 use crate::Result;
-use crate::config::{ModelConfig, TextConfig};
+use crate::config::{Activation, ModelConfig, TextConfig};
 use crate::ops::clock::Stage;
 use crate::ops::{Extent, Layered, Linear, Norm, Ops};
 use std::ops::Range;
@@ -28,11 +29,19 @@ struct Block<W> {
     /// RMSNorms of each query head and of each key head, before the rotary embedding.
     head_norms: Option<[Norm<W>; 2]>,
     out: Linear<W>,
-    post_norm: Norm<W>,
-    gate: Linear<W>,
-    up: Linear<W>,
-    down: Linear<W>,
+    mlp: Mlp<W>,
 }
+
+/// A block's MLP.
+#[derive(Debug)]
+enum Mlp<W> {
+    /// x += down(silu(gate(n)) ⊙ up(n)), where n is the norm of x behind the attention.
+    Behind { norm: Norm<W>, gate: Linear<W>, up: Linear<W>, down: Linear<W> },
+    /// x += second(gelu(first(n))), where n is what the attention has of x too.
+    Beside { first: Linear<W>, second: Linear<W> },
+}
+
+const BESIDE: Option<Activation> = Some(Activation::GeluTanh);
 
 /// How a prompt loses rows on its way (FastV): after the attention of the last group's last layer that has a batch, by
 /// that attention. What follows it in that layer is computed for the rows that are left.
@@ -62,8 +71,14 @@ impl<W> Decoder<W> {
     ) -> Result<Self> {
         let text = &config.text;
         let (queries, keys) = (text.heads * text.head_dim, text.kv_heads * text.head_dim);
-        let embedding = from.linear("language_model.embed_tokens")?;
-        let head = (!text.tied).then(|| from.linear("lm_head")).transpose()?;
+        let mut embedding = from.linear("language_model.embed_tokens")?;
+        let head = match text.tied {
+            true => {
+                embedding.bias = from.bias("lm_head", None)?;
+                None
+            }
+            false => Some(from.linear("lm_head")?),
+        };
         let mut blocks = Vec::with_capacity(text.layers);
         for layer in 0..text.layers {
             let name = format!("language_model.layers.{layer}");
@@ -74,17 +89,34 @@ impl<W> Decoder<W> {
                 true => Some([norm("self_attn.q_norm")?, norm("self_attn.k_norm")?]),
                 false => None,
             };
-            let (input_norm, post_norm) =
-                (norm("input_layernorm")?, norm("post_attention_layernorm")?);
+            let input_norm = norm("input_layernorm")?;
+            let post_norm = match text.parallel {
+                true => None,
+                false => Some(norm("post_attention_layernorm")?),
+            };
             let parts = [("q", queries), ("k", keys), ("v", keys)];
             let [q, k, v] =
                 from.linears(&attention("qkv"), parts.map(|(part, rows)| (attention(part), rows)))?;
-            let parts = ["gate", "up"].map(|part| (mlp(part), text.intermediate));
-            let [gate, up] = from.linears(&mlp("gate_up"), parts)?;
-            let (out, down) = (from.linear(&attention("o"))?, from.linear(&mlp("down"))?);
-            blocks.push(Block { input_norm, q, k, v, head_norms, out, post_norm, gate, up, down });
+            let (out, mlp) = match post_norm {
+                Some(norm) => {
+                    let parts = ["gate", "up"].map(|part| (mlp(part), text.intermediate));
+                    let [gate, up] = from.linears(&mlp("gate_up"), parts)?;
+                    let (out, down) = (from.linear(&attention("o"))?, from.linear(&mlp("down"))?);
+                    (out, Mlp::Behind { norm, gate, up, down })
+                }
+                None => {
+                    let out = from.linear(&format!("{name}.self_attn.dense"))?;
+                    let first = from.linear(&format!("{name}.mlp.fc1"))?;
+                    (out, Mlp::Beside { first, second: from.linear(&format!("{name}.mlp.fc2"))? })
+                }
+            };
+            blocks.push(Block { input_norm, q, k, v, head_norms, out, mlp });
         }
-        let norm = from.norm("language_model.norm", text.eps)?;
+        let norm = match text.parallel {
+            true => "language_model.final_layernorm",
+            false => "language_model.norm",
+        };
+        let norm = from.norm(norm, text.eps)?;
         Ok(Self { config: text.clone(), embedding, blocks, norm, head })
     }
 
@@ -93,10 +125,12 @@ impl<W> Decoder<W> {
         &self.embedding.weight
     }
 
-    /// The first block's gated products on `[rows, width]`: a piece of real work to measure a machine by.
+    /// The first products of the first block's MLP on `[rows, width]`: a piece of real work to measure a machine by.
     pub fn probe<O: Ops<Weight = W>>(&self, ops: &mut O, x: &O::Buffer) -> Result<O::Buffer> {
-        let block = &self.blocks[0];
-        ops.normed_swiglu(x, &block.post_norm, &block.gate, &block.up)
+        match &self.blocks[0].mlp {
+            Mlp::Behind { norm, gate, up, .. } => ops.normed_swiglu(x, norm, gate, up),
+            Mlp::Beside { first, .. } => ops.linear(x, first, BESIDE),
+        }
     }
 
     /// Logits from rows of embeddings `[rows, width]`: `[rows, vocabulary]`, or with `last_only` `[1, vocabulary]` for
@@ -129,7 +163,15 @@ impl<W> Decoder<W> {
                 let cache = &mut caches[group];
                 ops.layer(Some(layer));
                 let products = [&block.q, &block.k, &block.v];
-                let [mut q, mut k, v] = ops.normed_linear(&x, &block.input_norm, products)?;
+                // What attention and MLP have of x where they stand beside each other.
+                let mut shared = match &block.mlp {
+                    Mlp::Behind { .. } => None,
+                    Mlp::Beside { .. } => Some(ops.layer_norm(&x, &block.input_norm)?),
+                };
+                let [mut q, mut k, v] = match &shared {
+                    Some(n) => ops.linears(n, products)?,
+                    None => ops.normed_linear(&x, &block.input_norm, products)?,
+                };
                 if let Some([of_queries, of_keys]) = &block.head_norms {
                     ops.head_norm(&mut q, of_queries)?;
                     ops.head_norm(&mut k, of_keys)?;
@@ -155,6 +197,7 @@ impl<W> Decoder<W> {
                 if let Some((thinning, rows)) = thinning.zip(rows) {
                     mixed = ops.gather_retained(&mixed, &rows)?;
                     x = ops.gather_retained(&x, &rows)?;
+                    shared = shared.map(|n| ops.gather_retained(&n, &rows)).transpose()?;
                     for pages in &thinning.pages {
                         thinned.push(ops.retained_batch(&rows, pages.clone())?);
                     }
@@ -164,17 +207,35 @@ impl<W> Decoder<W> {
                     let last = [x.rows() - 1];
                     mixed = ops.gather(&mixed, &last)?;
                     x = ops.gather(&x, &last)?;
+                    shared = shared.map(|n| ops.gather(&n, &last)).transpose()?;
                 }
                 ops.linear_add(&mut x, &mixed, &block.out)?;
                 drop(mixed);
-                let inner = ops.normed_swiglu(&x, &block.post_norm, &block.gate, &block.up)?;
-                ops.linear_add(&mut x, &inner, &block.down)?;
-                drop(inner);
+                match (&block.mlp, shared) {
+                    (Mlp::Behind { norm, gate, up, down }, _) => {
+                        let inner = ops.normed_swiglu(&x, norm, gate, up)?;
+                        ops.linear_add(&mut x, &inner, down)?;
+                    }
+                    (Mlp::Beside { first, second }, Some(n)) => {
+                        let inner = ops.linear(&n, first, BESIDE)?;
+                        drop(n);
+                        ops.linear_add(&mut x, &inner, second)?;
+                    }
+                    (Mlp::Beside { .. }, None) => unreachable!("made before the attention"),
+                }
                 report(progress, ops, caches, stage, layer + 1, self.blocks.len())?;
             }
         }
         ops.layer(None);
-        let logits = ops.logits(&x, &self.norm, self.head.as_ref().unwrap_or(&self.embedding))?;
+        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        let logits = match self.config.parallel {
+            true => {
+                let n = ops.layer_norm(&x, &self.norm)?;
+                drop(x);
+                ops.logits(&n, None, head)?
+            }
+            false => ops.logits(&x, Some(&self.norm), head)?,
+        };
         Ok(Forwarded { logits, retained })
     }
 }

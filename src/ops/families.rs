@@ -101,12 +101,12 @@ pub trait MatmulOps: Executor {
         gate: &Linear<Self::Weight>,
         up: &Linear<Self::Weight>,
     ) -> Result<Self::Buffer>;
-    /// n·Wᵀ in f32, whatever the format of activations; n as in [`MatmulOps::normed_linear`], at most
-    /// [`super::DECODE_ROWS`] rows.
+    /// n·Wᵀ + b in f32, whatever the format of activations; n as in [`MatmulOps::normed_linear`], or x where there is no
+    /// norm, at most [`super::DECODE_ROWS`] rows.
     fn logits(
         &mut self,
         x: &Self::Buffer,
-        norm: &Norm<Self::Weight>,
+        norm: Option<&Norm<Self::Weight>>,
         head: &Linear<Self::Weight>,
     ) -> Result<Self::Buffer>;
 }
@@ -158,7 +158,7 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         kept: Option<&Self::Kept>,
     ) -> Result<Self::Buffer>;
-    /// Rotates `q` and `k` by their positions and puts `k` and `v` into a layer of the cache; `k` is undefined
+    /// Rotates `q` and `k` by their positions, of each head the numbers that [`Rope::width`] says, and puts `k` and `v` into a layer of the cache; `k` is undefined
     /// afterwards.
     #[allow(clippy::too_many_arguments)]
     fn rope_append(

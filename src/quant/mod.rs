@@ -114,14 +114,14 @@ impl Scope {
         let Some(layer) = name.strip_suffix(".weight") else { return false };
         let last = layer.rsplit('.').next().unwrap_or(layer);
         let projection = last.ends_with("_proj");
+        let linear = projection || matches!(last, "dense" | "fc1" | "fc2");
         if layer.starts_with("language_model.layers.") {
-            return projection;
+            return linear;
         }
         self == Self::All
             && (layer == "lm_head"
                 || layer.starts_with("multi_modal_projector.linear_")
-                || layer.starts_with("vision_tower.encoder.layers.")
-                    && (projection || matches!(last, "fc1" | "fc2")))
+                || layer.starts_with("vision_tower.encoder.layers.") && linear)
     }
 }
 
@@ -131,8 +131,13 @@ mod tests {
 
     #[test]
     fn scopes_are_the_linear_layers_of_a_model() {
-        let decoder = ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj"];
-        for layer in decoder.map(|layer| format!("language_model.layers.3.{layer}.weight")) {
+        let gated = ["self_attn.q_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.down_proj"];
+        let parallel = ["self_attn.dense", "mlp.fc1", "mlp.fc2"];
+        for layer in gated
+            .into_iter()
+            .chain(parallel)
+            .map(|layer| format!("language_model.layers.3.{layer}.weight"))
+        {
             assert!(Scope::Llm.contains(&layer) && Scope::All.contains(&layer), "{layer}");
         }
         for layer in [

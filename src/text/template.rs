@@ -166,8 +166,8 @@ fn by_default(family: Family, turns: &[Turn<'_>]) -> String {
         let images = "<image>\n".repeat(images);
         let text: Vec<&str> = turn.texts().collect();
         prompt += &match (family, turn.role) {
-            (Family::Llama, "system") => format!("{images}{} ", text.join(" ")),
-            (Family::Llama, role) => {
+            (Family::Llama | Family::Phi, "system") => format!("{images}{} ", text.join(" ")),
+            (Family::Llama | Family::Phi, role) => {
                 format!("{}: {images}{} ", role.to_uppercase(), text.join(" "))
             }
             (Family::Mistral, "system") => format!("<<SYS>>\n{}\n<</SYS>>\n\n", text.concat()),
@@ -181,7 +181,7 @@ fn by_default(family: Family, turns: &[Turn<'_>]) -> String {
     }
     prompt
         + match family {
-            Family::Llama => "ASSISTANT:",
+            Family::Llama | Family::Phi => "ASSISTANT:",
             Family::Mistral => "",
             Family::Qwen2 | Family::Qwen3 => "<|im_start|>assistant\n",
             Family::Phi3 => "<|assistant|>\n",

@@ -131,7 +131,7 @@ fn published_mistral() {
     assert_eq!((text.max_positions, text.rope.theta), (32768, 1e6));
 }
 
-/// What is absent is as transformers' Qwen2Config, Qwen3Config and Phi3Config have it.
+/// What is absent is as transformers' Qwen2Config, Qwen3Config, Phi3Config and PhiConfig have it.
 #[test]
 fn decoders_have_their_classes_defaults() {
     let decoder = |text: Value| {
@@ -173,6 +173,31 @@ fn decoders_have_their_classes_defaults() {
     assert_eq!(model.eos, [32000]);
     let window = json!({ "model_type": "phi3", "sliding_window": 2047 });
     assert_eq!(decoder(window).unwrap().text.max_positions, 2047);
+
+    let model = decoder(json!({ "model_type": "phi" })).unwrap();
+    let text = &model.text;
+    assert_eq!((text.family, text.hidden, text.intermediate), (Family::Phi, 2048, 8192));
+    assert_eq!((text.layers, text.heads, text.kv_heads, text.head_dim), (24, 32, 32, 64));
+    assert_eq!((text.vocab, text.max_positions, text.eps), (51200, 2048, 1e-5));
+    assert_eq!((text.qkv_bias, text.parallel, text.head_bias), (true, true, true));
+    assert_eq!((text.rope.width, model.eos), (32, vec![2]));
+    let turned = |share: Value| {
+        let text =
+            json!({ "model_type": "phi", "hidden_size": 2560, "partial_rotary_factor": share });
+        decoder(text).map(|model| model.text.rope.width)
+    };
+    // The product of the shares as doubles, rounded down: 0.4 of 80.
+    assert_eq!([turned(json!(0.4)).unwrap(), turned(json!(1.0)).unwrap()], [32, 80]);
+    let newer = json!({ "model_type": "phi", "hidden_size": 2560,
+        "rope_parameters": { "partial_rotary_factor": 0.4, "rope_theta": 1e4, "rope_type": "default" } });
+    assert_eq!(decoder(newer).unwrap().text.rope.width, 32);
+    for share in [0.0, 0.02, 0.3126] {
+        let words = ["text_config.partial_rotary_factor", "even number"];
+        assert_message(turned(json!(share)).map(|_| ()), &words);
+    }
+    let phi = |key: &str, value: Value| decoder(json!({ "model_type": "phi", key: value }));
+    assert_message(phi("qk_layernorm", json!(true)), &["text_config.qk_layernorm", "only false"]);
+    assert_message(phi("hidden_act", json!("silu")), &["hidden_act", "gelu_new"]);
 }
 
 #[test]
@@ -225,7 +250,7 @@ fn both_spellings_and_values_that_read_as_absent() {
     assert_eq!((text.rope.scaling, text.max_positions), (RopeScaling::Default, 4096));
     let linear = json!({ "type": "linear", "factor": 4 });
     let text = with(vicuna(), "/text_config/rope_scaling", linear).unwrap().text;
-    let expected = Rope { theta: 1e4, scaling: RopeScaling::Linear { factor: 4.0 } };
+    let expected = Rope { theta: 1e4, width: 128, scaling: RopeScaling::Linear { factor: 4.0 } };
     assert_eq!(text.rope, expected);
     let llama3 = json!({ "rope_type": "llama3", "factor": 8, "rope_theta": 5e5 });
     let text = with(vicuna(), "/text_config/rope_parameters", llama3).unwrap().text;
@@ -235,7 +260,7 @@ fn both_spellings_and_values_that_read_as_absent() {
         high_freq_factor: 4.0,
         original_positions: 4096.0,
     };
-    assert_eq!(text.rope, Rope { theta: 5e5, scaling });
+    assert_eq!(text.rope, Rope { theta: 5e5, width: 128, scaling });
 
     for absent in ["head_dim", "num_key_value_heads", "rope_theta", "rope_scaling", "hidden_size"] {
         let model = with(vicuna(), &format!("/text_config/{absent}"), Value::Null).unwrap();

@@ -1,6 +1,6 @@
 //! Attention: of the vision tower, of class tokens, of prompts and of decode steps over the paged cache.
 
-use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
+use super::corpus::{Case, Corpus, Data, Results, Tensors, rope};
 use super::rows::layout;
 use hired::image::{Layout, Packing};
 use hired::kv::{Shape, pages_for};
@@ -37,9 +37,16 @@ pub fn cases(corpus: &mut Corpus) {
         }
     }
     received(corpus);
-    for (heads, kv_heads, width) in
-        [(4, 4, 64), (4, 2, 128), (7, 1, 24), (4, 4, 6), (9, 1, 64), (2, 1, 2), (6, 3, 34)]
-    {
+    for (heads, kv_heads, width) in [
+        (4, 4, 64),
+        (4, 2, 128),
+        (7, 1, 24),
+        (4, 4, 6),
+        (9, 1, 64),
+        (2, 1, 2),
+        (6, 3, 34),
+        (2, 2, 80),
+    ] {
         for prompts in [&[1, 1][..], &[15, 16, 17], &[64, 3], &[33, 65]] {
             let rows: usize = prompts.iter().sum::<usize>() + prompts.len();
             let data = Tensors::default()
@@ -303,7 +310,7 @@ impl Case for Decoder<'_> {
         let which: Vec<usize> = (row..row + prompts.len()).collect();
         let (mut q, mut k) = (ops.gather(&q, &which)?, ops.gather(&k, &which)?);
         let v = ops.gather(&v, &which)?;
-        let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, &ROPE)?;
+        let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, &rope(width))?;
         results.push(("step", ops.download(&mixed)?));
         Ok(results)
     }
@@ -320,7 +327,7 @@ impl Decoder<'_> {
         batch: &O::Batch,
     ) -> hired::Result<Vec<f32>> {
         let (mut q, mut k, v) = (ops.gather(q, rows)?, ops.gather(k, rows)?, ops.gather(v, rows)?);
-        ops.rope_append(&mut q, &mut k, &v, cache, 1, batch, &ROPE)?;
+        ops.rope_append(&mut q, &mut k, &v, cache, 1, batch, &rope(self.width))?;
         drop((k, v));
         let mixed = ops.attention(&q, cache, 1, batch)?;
         ops.download(&mixed)

@@ -15,8 +15,16 @@ use hired::quant::Scheme;
 use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
 
-/// The rotation of most cases.
-pub const ROPE: Rope = Rope { theta: 10_000.0, scaling: RopeScaling::Default };
+/// The rotation of most cases. Of heads of some widths only a part turns: of Phi's 80 numbers 32.
+pub fn rope(head_dim: usize) -> Rope {
+    let width = match head_dim {
+        80 => 32,
+        34 => 12,
+        24 => 16,
+        all => all,
+    };
+    Rope { theta: 10_000.0, width, scaling: RopeScaling::Default }
+}
 
 /// What an operation gives, by name.
 pub type Results = Vec<(&'static str, Vec<f32>)>;

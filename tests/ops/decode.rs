@@ -138,7 +138,7 @@ impl Kind {
                 vec![("y", ops.download(&y)?)]
             }
             Kind::Logits => {
-                let y = ops.logits(&x, &norm, &b)?;
+                let y = ops.logits(&x, Some(&norm), &b)?;
                 vec![("y", ops.download(&y)?)]
             }
         })
@@ -156,7 +156,7 @@ impl Case for Sample {
         let rows: Vec<u32> = (0..self.rows as u32).collect();
         let x = ops.interleave(&table, &[], &rows)?;
         let (norm, head) = (data.norm(ops, "norm")?, data.linear(ops, "a")?);
-        let logits = ops.logits(&x, &norm, &head)?;
+        let logits = ops.logits(&x, Some(&norm), &head)?;
         let numbers = ops.download(&logits)?;
         let kinds = [(0.0, 0, 1.0), (1.0, 0, 1.0), (0.8, 40, 0.95), (1.5, 0, 0.7), (0.7, 5, 1.0)];
         for turn in 0..=kinds.len() {

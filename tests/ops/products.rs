@@ -3,7 +3,7 @@
 use super::corpus::{Case, Corpus, Data, Results, Tensors};
 use hired::config::Activation;
 use hired::format::Format;
-use hired::ops::Ops;
+use hired::ops::{Linear, Ops};
 
 /// Rows, columns, inner. One, primes, around the rows of a decode step, tiles and their steps; no vector of fp16 or of
 /// fp32 reaches some.
@@ -50,6 +50,7 @@ pub fn cases(corpus: &mut Corpus) {
                 .random("w", &[cols, inner], scale)
                 .random("second", &[cols, inner], scale)
                 .random("third", &[cols + 1, inner], scale)
+                .random("head", &[cols], 1.0)
         };
         let data = tensors().stored(corpus.stored());
         // Each addition may lose one, to either side.
@@ -61,6 +62,7 @@ pub fn cases(corpus: &mut Corpus) {
         corpus.check("normed_swiglu", &what, order, &Swiglu, &data);
         if rows <= hired::ops::DECODE_ROWS {
             corpus.check("logits", &what, order, &Logits, &data);
+            corpus.check("logits of rows that are normalised", &what, stored, &Plain, &data);
         }
         let data = tensors()
             .random("w.bias", &[cols], 1.0)
@@ -169,6 +171,18 @@ impl Case for Swiglu {
     }
 }
 
+/// Logits without a norm before them, with a bias.
+struct Plain;
+
+impl Case for Plain {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let x = data.rows(ops, "x")?;
+        let head = Linear { weight: data.matrix(ops, "w")?, bias: Some(data.vector(ops, "head")?) };
+        let y = ops.logits(&x, None, &head)?;
+        Ok(vec![("y", ops.download(&y)?)])
+    }
+}
+
 struct Logits;
 
 impl Case for Logits {
@@ -176,7 +190,7 @@ impl Case for Logits {
         let x = data.rows(ops, "x")?;
         let norm = data.norm(ops, "norm")?;
         let head = data.linear(ops, "w")?;
-        let y = ops.logits(&x, &norm, &head)?;
+        let y = ops.logits(&x, Some(&norm), &head)?;
         Ok(vec![("y", ops.download(&y)?)])
     }
 }

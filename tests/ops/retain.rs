@@ -3,7 +3,7 @@
 //! Scores that differ in the last bit may choose other rows, so these are far apart or equal: keys differ in a number
 //! that no rotation reaches, by steps that every format holds.
 
-use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
+use super::corpus::{Case, Corpus, Data, Results, Tensors, rope};
 use hired::config::Rope;
 use hired::format::Dtype;
 use hired::kv::{Shape, pages_for};
@@ -82,7 +82,7 @@ impl Case for Retain {
             &mut first,
             1,
             &batch,
-            &Rope { theta: f32::INFINITY, ..ROPE },
+            &Rope { theta: f32::INFINITY, ..rope(*width) },
         )?;
         drop(keys);
         let retained = ops.retain(&query, &first, 1, &batch, among.clone(), *keep)?;
@@ -98,7 +98,7 @@ impl Case for Retain {
         let mut k = ops.gather_retained(&k, &retained)?;
         let v = ops.gather_retained(&v, &retained)?;
         let batch = ops.retained_batch(&retained, table[..pages_for(left)].to_vec())?;
-        ops.rope_append(&mut q, &mut k, &v, &mut second, 0, &batch, &ROPE)?;
+        ops.rope_append(&mut q, &mut k, &v, &mut second, 0, &batch, &rope(*width))?;
         let mixed = ops.attention(&q, &second, 0, &batch)?;
         Ok(vec![
             ("retained", numbers),

@@ -1,6 +1,6 @@
 //! Decode steps over long and short sequences together: splits of the cache, their merging, the new row's own key.
 
-use super::corpus::{Case, Corpus, Data, ROPE, Results, Tensors};
+use super::corpus::{Case, Corpus, Data, Results, Tensors, rope};
 use hired::format::Dtype;
 use hired::kv::{Shape, pages_for};
 use hired::ops::{DECODE_ROWS, Ops, Span};
@@ -17,7 +17,7 @@ const SLOTS: [&[usize]; 6] = [
 
 /// Of queries, of keys, and their width. Groups of one, of several and of more than share a block; guarded widths; so
 /// many heads that a card of 30 multiprocessors takes splits of 128.
-const HEADS: [(usize, usize, usize); 9] = [
+const HEADS: [(usize, usize, usize); 10] = [
     (2, 2, 64),
     (1, 1, 128),
     (4, 2, 128),
@@ -27,6 +27,7 @@ const HEADS: [(usize, usize, usize); 9] = [
     (2, 1, 2),
     (16, 16, 8),
     (20, 10, 6),
+    (2, 2, 80),
 ];
 
 /// What other sums and exponentials may differ by.
@@ -96,7 +97,7 @@ impl Case for Steps<'_> {
             let which: Vec<usize> = (0..rows_before).map(|i| (29 * sequence + i) % rows).collect();
             let (mut q, mut k) = (ops.gather(&q, &which)?, ops.gather(&k, &which)?);
             let v = ops.gather(&v, &which)?;
-            ops.rope_append(&mut q, &mut k, &v, &mut cache, 1, &batch, &ROPE)?;
+            ops.rope_append(&mut q, &mut k, &v, &mut cache, 1, &batch, &rope(width))?;
         }
         let mut step = |sequences: &[usize], turn: usize| {
             let spans = sequences.iter().enumerate().map(|(row, &sequence)| {
@@ -110,7 +111,8 @@ impl Case for Steps<'_> {
                 sequences.iter().map(|sequence| rows - 1 - sequence - turn * DECODE_ROWS).collect();
             let (mut q, mut k) = (ops.gather(&q, &which)?, ops.gather(&k, &which)?);
             let v = ops.gather(&v, &which)?;
-            let mixed = ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, &ROPE)?;
+            let mixed =
+                ops.step_attention(&mut q, &mut k, &v, &mut cache, 1, &batch, &rope(width))?;
             ops.download(&mixed)
         };
         let together: Vec<usize> = (0..slots.len()).collect();

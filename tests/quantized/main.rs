@@ -238,6 +238,7 @@ fn a_quantised_folder_answers_as_the_dense_one_quantised_while_it_loads() {
         // Biases stay numbers; what is stored in one tensor is quantised as one and split when it is read.
         (fixture("next-qwen2"), Scheme::Q8, both),
         (fixture("llava-phi3"), Scheme::Q8, both),
+        (fixture("llava-phi"), Scheme::Q8, both),
         (fixture("llava-phi3"), Scheme::Q4 { group: 64 }, &both[..1]),
     ] {
         for &scope in scopes {

@@ -105,6 +105,15 @@ impl Preset {
                     "num_hidden_layers": 22, "num_key_value_heads": 4
                 }),
             ),
+            LlavaPhi => set(
+                &mut text,
+                json!({
+                    "architectures": ["PhiForCausalLM"], "hidden_act": "gelu_new",
+                    "hidden_size": 2560, "intermediate_size": 10240, "layer_norm_eps": 1e-5,
+                    "max_position_embeddings": 2048, "model_type": "phi",
+                    "num_hidden_layers": 32, "partial_rotary_factor": 0.4
+                }),
+            ),
             InternVl3x1b => set(&mut text, internvl::qwen2([896, 4864, 24, 14, 2])),
             InternVl3x2b => set(&mut text, internvl::qwen2([1536, 8960, 28, 12, 2])),
             InternVl3x8b => set(&mut text, internvl::qwen2([3584, 18944, 28, 28, 4])),

@@ -42,6 +42,8 @@ pub enum Preset {
     Llava7b,
     /// LLaVA-1.5 on Vicuna 13B.
     Llava13b,
+    /// LLaVA-Phi on Phi-2, as `tools/convert` makes it.
+    LlavaPhi,
     /// InternVL3 on Qwen2.5 0.5B.
     InternVl3x1b,
     /// InternVL3 on Qwen2.5 1.5B.
@@ -58,13 +60,13 @@ pub enum Preset {
 
 use Preset::{
     Interleave05b, InternVl3x1b, InternVl3x2b, InternVl3x8b, InternVl35x2b, InternVl35x4b,
-    InternVl35x8b, JoyCaption, Llava7b, Llava13b, LlavaTinyLlama, Next7b, Next13b, Next34b,
-    NextLlama8b, NextMistral7b, NextQwen7b, OneVision05b, OneVision7b, Tiny,
+    InternVl35x8b, JoyCaption, Llava7b, Llava13b, LlavaPhi, LlavaTinyLlama, Next7b, Next13b,
+    Next34b, NextLlama8b, NextMistral7b, NextQwen7b, OneVision05b, OneVision7b, Tiny,
 };
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Tiny,
         Next7b,
         Next13b,
@@ -79,6 +81,7 @@ impl Preset {
         LlavaTinyLlama,
         Llava7b,
         Llava13b,
+        LlavaPhi,
         InternVl3x1b,
         InternVl3x2b,
         InternVl3x8b,
@@ -104,6 +107,7 @@ impl Preset {
             LlavaTinyLlama => "tiny-llava-v1",
             Llava7b => "llava-1.5-7b",
             Llava13b => "llava-1.5-13b",
+            LlavaPhi => "llava-phi-2.7b",
             InternVl3x1b => "internvl3-1b",
             InternVl3x2b => "internvl3-2b",
             InternVl3x8b => "internvl3-8b",
@@ -141,6 +145,7 @@ impl Preset {
             OneVision05b | Interleave05b => 152_000,
             JoyCaption => 128_256,
             Next34b => 64064,
+            LlavaPhi => 51200,
             InternVl3x1b | InternVl3x2b | InternVl3x8b => 151_674,
             InternVl35x2b | InternVl35x4b | InternVl35x8b => 151_936,
             _ => 32064,
@@ -156,6 +161,7 @@ impl Preset {
             NextQwen7b | OneVision05b | OneVision7b | Interleave05b => 151_646,
             JoyCaption => 128_077,
             Next34b => 64000,
+            LlavaPhi => 50295,
             InternVl3x1b | InternVl3x2b | InternVl3x8b => 151_667,
             InternVl35x2b | InternVl35x4b | InternVl35x8b => 151_671,
             _ => 32000,
@@ -187,7 +193,10 @@ impl Preset {
 
     pub(super) fn tiled(self) -> bool {
         !self.is_internvl()
-            && !matches!(self, LlavaTinyLlama | Llava7b | Llava13b | Interleave05b | JoyCaption)
+            && !matches!(
+                self,
+                LlavaTinyLlama | Llava7b | Llava13b | LlavaPhi | Interleave05b | JoyCaption
+            )
     }
 
     pub(super) fn one_vision(self) -> bool {

@@ -56,8 +56,13 @@ impl MatmulOps for Counter {
         Ok(out)
     }
 
-    fn logits(&mut self, x: &Size, _: &Norm<Shape>, head: &Linear<Shape>) -> Result<Size> {
-        let _n = self.norm(x, &[head]);
+    fn logits(
+        &mut self,
+        x: &Size,
+        norm: Option<&Norm<Shape>>,
+        head: &Linear<Shape>,
+    ) -> Result<Size> {
+        let _n = norm.map(|_| self.norm(x, &[head]));
         let out = self.wide(x.rows, head.weight.rows);
         self.product(x, head);
         Ok(out)

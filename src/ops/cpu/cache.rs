@@ -141,17 +141,18 @@ impl Layered for Cache {
     }
 }
 
-/// Rotates each head of each row by its position: pairs (j, j + width/2), angle position · frequency j.
+/// Rotates each head of each row by its position: pairs (j, j + half) of the numbers that turn, angle position · frequency
+/// j; `width`: of a head.
 ///
 /// Frequencies, angles, sine and cosine in f32, as transformers computes them.
 pub(super) fn rope(x: &mut Buffer, positions: &[usize], width: usize, rope: &Rope) {
-    let half = width / 2;
-    let frequencies = rope.frequencies(width);
+    let frequencies = rope.frequencies();
+    let half = frequencies.len();
     for (row, &position) in positions.iter().enumerate() {
         let turns: Vec<(f32, f32)> =
             frequencies.iter().map(|f| (position as f32 * f).sin_cos()).collect();
         for head in x.row_mut(row).chunks_exact_mut(width) {
-            let (low, high) = head.split_at_mut(half);
+            let (low, high) = head[..rope.width].split_at_mut(half);
             for ((a, b), (sin, cos)) in low.iter_mut().zip(high).zip(&turns) {
                 (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
             }

@@ -106,7 +106,13 @@ impl MatmulOps for Cpu {
         )
     }
 
-    fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
+    fn logits(
+        &mut self,
+        x: &Buffer,
+        norm: Option<&Norm<Weight>>,
+        head: &Linear<Weight>,
+    ) -> Result<Buffer> {
+        let Some(norm) = norm else { return self.linear(x, head, None) };
         let [logits] = self.normed_linear(x, norm, [head])?;
         Ok(logits)
     }

@@ -264,7 +264,7 @@ pub struct RopeAppendParams {
     pub kv_heads: u32,
     pub head_dim: u32,
     pub table_stride: u32,
-    pub reserved: u32,
+    pub turned: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
@@ -315,8 +315,8 @@ const _: () = {
         "Offset of field: RopeAppendParams::table_stride",
     ][::core::mem::offset_of!(RopeAppendParams, table_stride) - 88usize];
     [
-        "Offset of field: RopeAppendParams::reserved",
-    ][::core::mem::offset_of!(RopeAppendParams, reserved) - 92usize];
+        "Offset of field: RopeAppendParams::turned",
+    ][::core::mem::offset_of!(RopeAppendParams, turned) - 92usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
@@ -743,10 +743,12 @@ pub struct DecodeParams {
     pub kv_stride: u32,
     pub out_stride: u32,
     pub scale: f32,
+    pub turned: u32,
+    pub reserved: u32,
 }
 #[allow(clippy::unnecessary_operation, clippy::identity_op)]
 const _: () = {
-    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 136usize];
+    ["Size of DecodeParams"][::core::mem::size_of::<DecodeParams>() - 144usize];
     ["Alignment of DecodeParams"][::core::mem::align_of::<DecodeParams>() - 8usize];
     [
         "Offset of field: DecodeParams::q",
@@ -814,6 +816,12 @@ const _: () = {
     [
         "Offset of field: DecodeParams::scale",
     ][::core::mem::offset_of!(DecodeParams, scale) - 132usize];
+    [
+        "Offset of field: DecodeParams::turned",
+    ][::core::mem::offset_of!(DecodeParams, turned) - 136usize];
+    [
+        "Offset of field: DecodeParams::reserved",
+    ][::core::mem::offset_of!(DecodeParams, reserved) - 140usize];
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]

@@ -121,8 +121,8 @@ impl Cuda {
     pub(super) fn frequencies(&self, cache: &mut Cache, rope: &Rope) -> Result<*const f32> {
         let address = part(cache.step, &cache.parts, FREQUENCIES);
         if cache.rope != Some(*rope) {
-            let frequencies = rope.frequencies(cache.shape.head_dim);
-            // SAFETY: the part has the size of the frequencies.
+            let frequencies = rope.frequencies();
+            // SAFETY: the part has room for the frequencies of a head that turns as a whole.
             unsafe { self.queue.upload(address, &frequencies)? };
             cache.rope = Some(*rope);
         }

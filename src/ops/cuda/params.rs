@@ -113,10 +113,10 @@ kernels! {
     RopeAppendParams: ["rope"] ["rope_append_"] |p, l| {
         "blocks for each row": l.grid[0] == p.rows,
         "at most HIRED_ROW_THREADS threads": l.block <= HIRED_ROW_THREADS,
-        "two numbers of shared memory for each pair": l.shared == p.head_dim / 2 * 8,
-        "pairs of numbers": p.head_dim.is_multiple_of(2),
+        "two numbers of shared memory for each pair that turns": l.shared == p.turned * 8,
+        "pairs of numbers": p.head_dim.is_multiple_of(2) && p.turned <= p.head_dim / 2,
         "rows at multiples of 16": l.reaches([p.q.cast_const().cast(), p.k.cast(), p.v.cast(), p.cache.cast_const().cast()]),
-        "halves of heads are whole vectors": l.fits(&[p.head_dim / 2]),
+        "halves of heads are whole vectors": l.fits(&[p.head_dim / 2, p.turned]),
     }
     ActivationParams: ["activation"] ["bias_activation_"] |p, l| {
         "a block for each row": l.grid[0] == p.rows,
@@ -196,6 +196,7 @@ kernels! {
         "heads share keys evenly": p.kv_heads > 0 && p.heads.is_multiple_of(p.kv_heads),
         "a split of whole pages": p.split.is_multiple_of(HIRED_LEAST_SPLIT) && (1..=HIRED_SPLIT).contains(&p.split),
         "a block for each split": l.grid[0] == p.splits && l.block == HIRED_ATTENTION_THREADS,
+        "no more pairs turn than there are": p.turned <= p.head_dim / 2,
         "tables reach all splits": p.table_stride * HIRED_PAGE >= p.splits * p.split,
         "the cache at a multiple of 16": l.reaches([p.cache.cast_const().cast()]),
         "whole vectors": l.fits(&[p.head_dim]),

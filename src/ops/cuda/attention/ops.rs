@@ -156,7 +156,7 @@ impl AttentionOps for Cuda {
     ) -> Result<()> {
         let kv::Shape { kv_heads, head_dim, .. } = cache.shape;
         let heads = q.cols / head_dim;
-        let launch = rope(q.dtype, q.rows, heads + 2 * kv_heads, head_dim);
+        let launch = rope(q.dtype, q.rows, heads + 2 * kv_heads, head_dim, rotary.width / 2);
         let params = RopeAppendParams {
             q: q.pointer(),
             k: k.pointer(),
@@ -172,7 +172,7 @@ impl AttentionOps for Cuda {
             kv_heads: kv_heads as u32,
             head_dim: head_dim as u32,
             table_stride: batch.stride as u32,
-            reserved: 0,
+            turned: (rotary.width / 2) as u32,
         };
         // SAFETY: the batch's tables name the pages of all its slots, which are distinct.
         unsafe { self.queue.launch(&launch, &params) }
@@ -268,6 +268,8 @@ impl AttentionOps for Cuda {
             kv_stride: k.stride as u32,
             out_stride: out.stride as u32,
             scale: scale(heads.head_dim),
+            turned: (rotary.width / 2) as u32,
+            reserved: 0,
         };
         let mut cost = decoder_cost(q, cache, &batch.spans);
         cost += cost::pass(2 * k.rows * k.cols, k.dtype.size());

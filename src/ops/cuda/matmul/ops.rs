@@ -117,10 +117,15 @@ impl MatmulOps for Cuda {
         Ok(out)
     }
 
-    fn logits(&mut self, x: &Buffer, norm: &Norm<Weight>, head: &Linear<Weight>) -> Result<Buffer> {
+    fn logits(
+        &mut self,
+        x: &Buffer,
+        norm: Option<&Norm<Weight>>,
+        head: &Linear<Weight>,
+    ) -> Result<Buffer> {
         let cols = head.weight.rows;
         let out = self.strided(x.rows, cols, cols, Dtype::F32)?;
-        self.products(x, Some(norm), &[head], &[&out], STORE)?;
+        self.products(x, norm, &[head], &[&out], STORE)?;
         Ok(out)
     }
 }

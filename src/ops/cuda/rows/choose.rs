@@ -21,10 +21,11 @@ pub fn norm(op: &str, dtype: Dtype, rows: usize, cols: usize) -> Launch {
     }
 }
 
-/// The launch that rotates and appends `rows` rows, where queries, keys and values have `heads` heads together.
-pub fn rope(dtype: Dtype, rows: usize, heads: usize, head_dim: usize) -> Launch {
+/// The launch that rotates and appends `rows` rows, where queries, keys and values have `heads` heads together, and `turned`
+/// pairs of each head turn.
+pub fn rope(dtype: Dtype, rows: usize, heads: usize, head_dim: usize, turned: usize) -> Launch {
     let half = head_dim / 2;
-    let vector = is_vector(dtype, half, half);
+    let vector = is_vector(dtype, half, turned);
     let lanes = if vector { dtype.lanes() } else { 1 };
     let tasks = (heads * half / lanes).max(1) as u32;
     let block = tasks.min(HIRED_ROW_THREADS).next_multiple_of(WARP);
@@ -35,7 +36,7 @@ pub fn rope(dtype: Dtype, rows: usize, heads: usize, head_dim: usize) -> Launch 
         kernel: format!("rope_append_{}_{}", variant(vector), dtype.name()),
         grid: [rows as u32, share, 1],
         block,
-        shared: (half * size_of::<[f32; 2]>()) as u32,
+        shared: (turned * size_of::<[f32; 2]>()) as u32,
         cost: cost::pass(rows * heads * head_dim, dtype.size()),
     }
 }
@@ -59,13 +60,16 @@ mod tests {
 
     #[test]
     fn rotation_shares_few_rows_between_blocks() {
-        let many = rope(Dtype::F16, 640, 96, 128);
+        let many = rope(Dtype::F16, 640, 96, 128, 64);
         assert_eq!(
             (many.kernel.as_str(), many.grid, many.block),
             ("rope_append_vector_f16", [640, 1, 1], 256)
         );
-        let one = rope(Dtype::F16, 1, 96, 128);
+        let one = rope(Dtype::F16, 1, 96, 128, 64);
         assert_eq!((one.grid, one.shared), ([1, 3, 1], 512));
-        assert_eq!(rope(Dtype::F16, 1, 3, 6).kernel, "rope_append_guarded_f16");
+        assert_eq!(rope(Dtype::F16, 1, 3, 6, 3).kernel, "rope_append_guarded_f16");
+        let some = |head_dim, turned| rope(Dtype::F16, 1, 3, head_dim, turned).kernel;
+        assert_eq!(some(80, 16), "rope_append_vector_f16");
+        assert_eq!(some(80, 20), "rope_append_guarded_f16");
     }
 }
