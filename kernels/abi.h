@@ -176,6 +176,16 @@ typedef struct ScaledAddParams {
     uint32_t cols;
 } ScaledAddParams;
 
+/* convolve.cu */
+typedef struct ConvolveParams {
+    const void* x;       /* [side * side, cols] */
+    const float* weight; /* [cols, 3, 3] */
+    const float* bias;   /* [cols] */
+    void* out;           /* [side * side, cols] */
+    uint32_t side;
+    uint32_t cols;
+} ConvolveParams;
+
 typedef struct SiluMulParams {
     const void* gate; /* [count] */
     const void* up;   /* [count] */

@@ -37,16 +37,44 @@ fn write(path: &Path, tensors: &Tensors) {
     serialize_to_file(views, None, path).unwrap();
 }
 
-/// What LLaVA's own code calls a tensor of the hub.
-fn original_name(name: &str) -> String {
-    for (hub, original) in [
+/// Whose own layout a fixture is taken back to.
+#[derive(Clone, Copy, PartialEq)]
+enum Maker {
+    Llava,
+    LlavaPhi,
+    MobileVlm,
+}
+
+impl Maker {
+    fn of(model: &str) -> Self {
+        match model {
+            "llava-phi" => Self::LlavaPhi,
+            "mobilevlm" => Self::MobileVlm,
+            _ => Self::Llava,
+        }
+    }
+}
+
+/// What the maker's code calls a tensor of the hub.
+fn original_name(maker: Maker, name: &str) -> String {
+    let own: &[(&str, &str)] = match maker {
+        Maker::Llava => &[],
+        Maker::LlavaPhi => &[("vision_tower.vision_model.", "model.vision_tower.vision_model.")],
+        Maker::MobileVlm => &[
+            ("multi_modal_projector.linear_1.", "model.mm_projector.mlp.mlp.0."),
+            ("multi_modal_projector.linear_2.", "model.mm_projector.mlp.mlp.2."),
+            ("multi_modal_projector.peg.", "model.mm_projector.peg.peg.0."),
+        ],
+    };
+    let llavas = [
         ("vision_tower.vision_model.", "model.vision_tower.vision_tower.vision_model."),
         ("multi_modal_projector.linear_1.", "model.mm_projector.0."),
         ("multi_modal_projector.linear_2.", "model.mm_projector.2."),
         ("image_newline", "model.image_newline"),
         ("language_model.lm_head.", "lm_head."),
         ("language_model.model.", "model."),
-    ] {
+    ];
+    for (hub, original) in own.iter().chain(&llavas) {
         if let Some(rest) = name.strip_prefix(hub) {
             return format!("{original}{rest}");
         }
@@ -56,7 +84,7 @@ fn original_name(name: &str) -> String {
 
 /// A fixture as LLaVA's own code would have saved it; its tower alone in `tower`, if that is given.
 fn original(model: &str, out: &Path, tower: Option<&Path>) {
-    let source = fixture(model);
+    let (source, maker) = (fixture(model), Maker::of(model));
     std::fs::create_dir_all(out).unwrap();
     let bytes = std::fs::read(source.join("model.safetensors")).unwrap();
     let stored = SafeTensors::deserialize(&bytes).unwrap();
@@ -66,14 +94,17 @@ fn original(model: &str, out: &Path, tower: Option<&Path>) {
             continue;
         }
         let (mut shape, mut data) = (tensor.shape().to_vec(), tensor.data().to_vec());
-        if name.ends_with("embed_tokens.weight") || name.ends_with("lm_head.weight") {
+        if ["embed_tokens.weight", "lm_head.weight", "lm_head.bias"]
+            .iter()
+            .any(|n| name.ends_with(n))
+        {
             data.truncate(data.len() / shape[0] * WORDS);
             shape[0] = WORDS;
         }
         let entry = (tensor.dtype(), shape, data);
         match name.strip_prefix("vision_tower.").filter(|_| tower.is_some()) {
             Some(name) => of_tower.insert(name.to_owned(), entry),
-            None => tensors.insert(original_name(&name), entry),
+            None => tensors.insert(original_name(maker, &name), entry),
         };
     }
     write(&out.join("model.safetensors"), &tensors);
@@ -96,6 +127,32 @@ fn original(model: &str, out: &Path, tower: Option<&Path>) {
     flat["mm_vision_select_layer"] = config["vision_feature_layer"].clone();
     flat["mm_vision_select_feature"] = "patch".into();
     flat["mm_projector_type"] = "mlp2x_gelu".into();
+    match maker {
+        Maker::Llava => {}
+        Maker::MobileVlm => {
+            flat["model_type"] = "mobilevlm".into();
+            flat["mm_projector_type"] = "ldpnetv2".into();
+            flat["vision_tower_type"] = "clip".into();
+        }
+        Maker::LlavaPhi => {
+            flat["model_type"] = "llava_phi".into();
+            let mut tower = config["vision_config"].clone();
+            tower["model_type"] = "llava_phi_clip_vision_model".into();
+            tower["mm_vision_select_layer"] = config["vision_feature_layer"].clone();
+            tower["mm_vision_select_feature"] = "patch".into();
+            let projector =
+                json!({ "mm_projector_type": "mlp2x_gelu", "model_type": "llava_phi_projector" });
+            flat["vision_config"] = json!({ "vision_tower": tower, "mm_projector": projector });
+            for key in [
+                "mm_vision_tower",
+                "mm_vision_select_layer",
+                "mm_vision_select_feature",
+                "mm_projector_type",
+            ] {
+                flat.as_object_mut().unwrap().remove(key);
+            }
+        }
+    }
     if let Some(points) = config["image_grid_pinpoints"].as_array() {
         let swapped = points.iter().map(|point| json!([point[1], point[0]]));
         flat["image_grid_pinpoints"] = swapped.collect();
@@ -111,6 +168,16 @@ fn original(model: &str, out: &Path, tower: Option<&Path>) {
     if generation.exists() {
         std::fs::copy(generation, out.join("generation_config.json")).unwrap();
     }
+}
+
+/// The folder's tensors by other names.
+fn renamed(folder: &Path, name: &dyn Fn(&str) -> String) {
+    let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+    let stored = SafeTensors::deserialize(&bytes).unwrap();
+    let tensors: Tensors = (stored.tensors().into_iter())
+        .map(|(old, t)| (name(&old), (t.dtype(), t.shape().to_vec(), t.data().to_vec())))
+        .collect();
+    write(&folder.join("model.safetensors"), &tensors);
 }
 
 /// Runs the tool; `None` where there is no Python.
@@ -170,6 +237,32 @@ fn converted_folders_answer_as_the_models_they_are() {
     }
 }
 
+/// LLaVA-Phi describes its tower, of MobileVLM's nobody knows the heads.
+#[test]
+fn folders_of_llava_phi_and_mobilevlm_answer_as_the_models_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    for (model, more) in [("llava-phi", &[][..]), ("mobilevlm", &["--tower-heads", "4"])] {
+        let [from, to] = ["from", "to"].map(|name| dir.path().join(format!("{model}-{name}")));
+        original(model, &from, None);
+        let Some(output) = convert(&from, &to, more) else { return };
+        done(&output);
+        let expected = answer(&fixture(model), Prompt::Raw(PROMPT.into()));
+        assert_eq!(answer(&to, Prompt::Raw(PROMPT.into())), expected, "{model}");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let chat = if model == "llava-phi" { "chat template phi" } else { "chat template vicuna" };
+        assert!(said.contains(chat), "{said}");
+    }
+    let config = read_json(dir.path().join("mobilevlm-to/config.json"));
+    assert_eq!(config["projector_type"], "ldpv2");
+    let inspected = hired::inspect(
+        dir.path().join("llava-phi-to"),
+        &EngineOptions::default(),
+        &hired::Selection::default(),
+    );
+    let prompt = inspected.unwrap().template.replace("{question}", "What?");
+    assert!(prompt.ends_with("questions. USER: <image>\nWhat? ASSISTANT:"), "{prompt:?}");
+}
+
 #[test]
 fn templates_are_those_of_the_original_code() {
     let dir = tempfile::tempdir().unwrap();
@@ -209,9 +302,9 @@ fn templates_are_those_of_the_original_code() {
 #[test]
 fn what_is_not_converted_is_refused_in_one_line() {
     let dir = tempfile::tempdir().unwrap();
-    let refused = |name: &str, words: &[&str], change: &dyn Fn(&Path)| {
+    let refused_of = |model: &str, name: &str, words: &[&str], change: &dyn Fn(&Path)| {
         let (from, to) = (dir.path().join(name), dir.path().join(format!("{name}-out")));
-        original("next-hub", &from, None);
+        original(model, &from, None);
         change(&from);
         let Some(output) = convert(&from, &to, &[]) else { return };
         let said = String::from_utf8(output.stderr).unwrap();
@@ -222,6 +315,9 @@ fn what_is_not_converted_is_refused_in_one_line() {
         }
         assert!(!to.exists(), "{name}: something stays");
     };
+    let refused = |name: &str, words: &[&str], change: &dyn Fn(&Path)| {
+        refused_of("next-hub", name, words, change);
+    };
     let set = |key: &'static str, value: Value| {
         move |folder: &Path| {
             let mut config = read_json(folder.join("config.json"));
@@ -229,8 +325,33 @@ fn what_is_not_converted_is_refused_in_one_line() {
             write_json(folder.join("config.json"), &config);
         }
     };
-    refused("mobile", &["mobilevlm", "convolution"], &set("model_type", "mobilevlm".into()));
-    refused("phi", &["llava_phi", "Phi-2"], &set("model_type", "llava_phi".into()));
+    refused("mpt", &["llava_mpt", "MPT"], &set("model_type", "llava_mpt".into()));
+    let first = set("mm_projector_type", "ldpnet".into());
+    refused_of("mobilevlm", "first", &["mm_projector_type", "'ldpnet'", "'ldpnetv2'"], &first);
+    let side = ["LDPv2", "24 x 24", "4 x 4"];
+    refused_of("llava15", "side", &side, &|folder| {
+        let mut config = read_json(folder.join("config.json"));
+        config["model_type"] = "mobilevlm".into();
+        config["mm_projector_type"] = "ldpnetv2".into();
+        write_json(folder.join("config.json"), &config);
+        renamed(folder, &|name| match name {
+            "model.mm_projector.0.weight" => "model.mm_projector.peg.peg.0.weight".into(),
+            "model.mm_projector.0.bias" => "model.mm_projector.mlp.mlp.0.weight".into(),
+            name => name.into(),
+        });
+    });
+    let fused = ["layers.0.self_attn.query_key_value", "4.36"];
+    refused_of("llava-phi", "fused", &fused, &|folder| {
+        renamed(folder, &|name| {
+            name.replace("layers.0.self_attn.q_proj", "layers.0.self_attn.query_key_value")
+        });
+    });
+    refused_of(
+        "llava-phi",
+        "section",
+        &["mm_projector_type", "linear"],
+        &set("vision_config", json!({})),
+    );
     refused("linear", &["mm_projector_type", "linear"], &set("mm_projector_type", "linear".into()));
     refused("start", &["mm_use_im"], &set("mm_use_im_start_end", true.into()));
     refused("point", &["pinpoint", "28"], &set("image_grid_pinpoints", json!([[30, 28]])));

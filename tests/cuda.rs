@@ -133,7 +133,7 @@ fn on_emulator(build: Build, name: &str, environment: &[(&str, &str)]) {
     println!("{build:?} {name} {environment:?}: {:.1} s", start.elapsed().as_secs_f32());
 }
 
-const TINY: [&str; 17] = [
+const TINY: [&str; 18] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -148,6 +148,7 @@ const TINY: [&str; 17] = [
     "internvl-qwen3",
     "llava-phi3",
     "llava-phi",
+    "mobilevlm",
     "next-siglip",
     "llava-siglip",
     "onevision",

@@ -213,7 +213,7 @@ fn folders_of_others_answer_as_transformers_does() {
 #[ignore = "child"]
 fn child_others() {
     let dir = tempfile::tempdir().unwrap();
-    for kind in ["awq", "int4-channel", "int8-group", "int8-channel"] {
+    for kind in ["awq", "awq-fused", "int4-channel", "int8-group", "int8-channel"] {
         let (path, golden) = folder(dir.path(), kind, |_, _| {});
         let Golden { image, prompt, logits, tokens } = golden;
         let full = Request::new(prompt)

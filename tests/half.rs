@@ -143,7 +143,7 @@ const MOST: f32 = 1e-2;
 /// What a card may differ by, whose library sums in its own order.
 const MOST_ON_A_CARD: f32 = 3e-2;
 
-const TINY: [&str; 17] = [
+const TINY: [&str; 18] = [
     "next-hub",
     "next-memory",
     "next-v5",
@@ -156,6 +156,7 @@ const TINY: [&str; 17] = [
     "next-qwen3",
     "llava-phi3",
     "llava-phi",
+    "mobilevlm",
     "next-siglip",
     "llava-siglip",
     "onevision",

@@ -241,6 +241,7 @@ models! {
     qwen3_with_vision_heads_of_72 = "next-qwen3",
     phi3_split_when_it_is_read = "llava-phi3",
     phi_with_a_parallel_block_of_which_a_part_turns = "llava-phi",
+    mobilevlm_pooled_behind_the_projector = "mobilevlm",
     siglip_with_sub_images = "next-siglip",
     siglip_squashed = "llava-siglip",
     internvl_on_qwen2 = "internvl-qwen2",

@@ -52,7 +52,7 @@ pub fn layout(config: &ModelConfig) -> Vec<Weight> {
     list.part = Part::Projector;
     let text = &config.text;
     // Where several patches make a token, their features lie side by side.
-    let features = config.vision.hidden * config.cell.pow(2);
+    let features = config.vision.hidden * if config.pooled { 1 } else { config.cell.pow(2) };
     if config.architecture == Architecture::InternVl {
         list.pair("multi_modal_projector.layer_norm", &[features]);
     }
@@ -61,6 +61,9 @@ pub fn layout(config: &ModelConfig) -> Vec<Weight> {
         if config.projector_bias {
             list.push(format!("multi_modal_projector.{layer}.bias"), &[text.hidden]);
         }
+    }
+    if config.pooled {
+        list.pair("multi_modal_projector.peg", &[text.hidden, 1, 3, 3]);
     }
     list.part = Part::Language;
     language(config, &mut list);

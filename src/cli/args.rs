@@ -366,7 +366,7 @@ pub struct SubjectArgs {
     pub model: Option<PathBuf>,
     /// A known architecture, of which no files are needed: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b,
     /// llava-v1.6-mistral-7b, llama3-llava-next-8b, pangea-7b, llava-v1.6-34b, onevision-0.5b, onevision-7b,
-    /// llava-interleave-qwen-0.5b, joycaption, tiny-llava-v1, llava-1.5-7b, llava-1.5-13b or llava-phi-2.7b; or all for a table of them
+    /// llava-interleave-qwen-0.5b, joycaption, tiny-llava-v1, llava-1.5-7b, llava-1.5-13b, llava-phi-2.7b or mobilevlm-v2-1.7b; or all for a table of them
     #[arg(long, value_name = "NAME")]
     pub preset: Option<PresetArg>,
 }

@@ -237,8 +237,10 @@ pub struct ModelConfig {
     pub image: ImageConfig,
     /// Blocks of the vision tower whose output the features need (23 for layer −2 of 24).
     pub feature_blocks: usize,
-    /// Patches along the side of a token, 1 or 2: InternVL makes a token of the four patches of a cell.
+    /// Patches along the side of a token, 1 or 2: InternVL and MobileVLM V2 make a token of the four patches of a cell.
     pub cell: usize,
+    /// The projector makes a token of a cell's patches behind its layers (MobileVLM V2's LDPv2), not before them.
+    pub pooled: bool,
     /// Patches of sub-images beyond which, by more than a tenth of the sides, their projected rows are resized to so many
     /// (LLaVA-OneVision's `anyres_max_9`: those of nine partitions).
     pub most_patches: Option<usize>,

@@ -44,7 +44,8 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     let one_vision = architecture == Architecture::OneVision;
     let vision = vision(&root.section("vision_config")?, architecture)?;
     strategy(&root, &vision, one_vision)?;
-    let cell = cell(&root, architecture, &vision)?;
+    let pooled = pooled(&root, architecture, &vision)?;
+    let cell = if pooled { 2 } else { cell(&root, architecture, &vision)? };
     let text = decoder::text(&root, architecture)?;
     let pinpoints = match architecture {
         Architecture::LlavaNext => Some(pinpoints(&root, &vision, PINPOINTS.to_vec())?),
@@ -81,6 +82,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
         architecture,
         feature_blocks,
         cell,
+        pooled,
         most_patches,
         projector_activation: root.choice("projector_hidden_act", "gelu", &activations)?,
         projector_bias: root.flag("multimodal_projector_bias", true)?,
@@ -261,6 +263,33 @@ fn cell(root: &Section, architecture: Architecture, vision: &VisionConfig) -> Re
         vision.side()
     );
     Err(root.error("vision_config.image_size / patch_size", what))
+}
+
+/// `projector_type`, a key of this crate's own that `tools/convert` writes: `ldpv2` pools 24 × 24 patches to 12 × 12.
+fn pooled(root: &Section, architecture: Architecture, vision: &VisionConfig) -> Result<bool> {
+    const KEY: &str = "projector_type";
+    const SIDE: usize = 24;
+    if !root.choice(KEY, "mlp", &[("mlp", false), ("ldpv2", true)])? {
+        return Ok(false);
+    }
+    let wrong = |what: String| Err(root.error(KEY, format!("is \"ldpv2\", {what}")));
+    if architecture != Architecture::Llava {
+        let what = "which pools the patches of one whole image, and this model_type is another; it must be \"llava\"";
+        return wrong(what.into());
+    }
+    if vision.tower != Tower::Clip {
+        return wrong(
+            "which needs CLIP's tower; vision_config.model_type must be \"clip_vision_model\""
+                .into(),
+        );
+    }
+    if vision.side() != SIDE {
+        let side = vision.side();
+        return wrong(format!(
+            "which pools {SIDE} x {SIDE} patches, and vision_config.image_size / patch_size gives {side} x {side}"
+        ));
+    }
+    Ok(true)
 }
 
 /// `vision_aspect_ratio`: how many partitions' patches sub-images may have.

@@ -273,6 +273,13 @@ pub fn plan(
     check_layers(config, selection)?;
     check_lazy(config, selection)?;
     let plan = select::plan(&geometry(config, layout)?, selection)?;
+    if config.pooled && (plan.needs.features || plan.needs.keys.is_some()) {
+        return Err(Error::Request(format!(
+            "{} looks at patches in front of the projector, and this model's tokens are made of four of them behind it \
+             (projector_type ldpv2): take hired, fastervlm, divprune, fastv, spatial or random",
+            selection.method
+        )));
+    }
     if config.cell > 1 && plan.needs.keys.is_some() {
         return Err(Error::Request(format!(
             "{} looks at the keys of single patches, of which InternVL makes one token of four: take hired, fastervlm, \

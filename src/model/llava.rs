@@ -139,7 +139,10 @@ impl<W> Llava<W> {
                 None => plan.tower_rows(),
             };
             let valid = ops.gather(&survey.features, &rows)?;
-            let valid = ops.join(valid, plan.geometry.cell().pow(2));
+            let valid = match plan.geometry.is_pooled() {
+                true => valid,
+                false => ops.join(valid, plan.geometry.cell().pow(2)),
+            };
             let projected = self.projector.forward(ops, &valid)?;
             drop(valid);
             survey.projected = Some(match shrinking {

@@ -1,10 +1,13 @@
-//! The projector: two linear layers from the vision tower's width to the decoder's, in InternVL after a norm.
+//! The projector: two linear layers from the vision tower's width to the decoder's, in InternVL after a norm, in MobileVLM V2
+//! (LDPv2; Chu et al., "MobileVLM V2: faster and stronger baseline for vision language model", 2024) before a pool of each two
+//! by two patches and a convolution by which a token hears of its neighbours.
 
 use super::Loader;
 use crate::Result;
 use crate::config::{Activation, Architecture, ModelConfig};
 use crate::ops::clock::Stage;
-use crate::ops::{Linear, Norm, Ops};
+use crate::ops::{Extent, Linear, Norm, Ops};
+use crate::select::Mix;
 
 /// Epsilon of InternVL's norm: torch's default, which no configuration file contains.
 const EPS: f32 = 1e-5;
@@ -16,7 +19,20 @@ pub struct Projector<W> {
     first: Linear<W>,
     second: Linear<W>,
     activation: Activation,
+    pool: Option<Pool<W>>,
 }
+
+/// The convolution behind the pool.
+#[derive(Debug)]
+struct Pool<W> {
+    /// `[decoder width, 1, 3, 3]`.
+    weight: W,
+    /// `[decoder width]`.
+    bias: W,
+}
+
+/// Patches that the pool makes a token of.
+const POOLED: usize = 4;
 
 impl<W> Projector<W> {
     /// Loads the weights.
@@ -33,10 +49,18 @@ impl<W> Projector<W> {
             first: from.linear("multi_modal_projector.linear_1")?,
             second: from.linear("multi_modal_projector.linear_2")?,
             activation: config.projector_activation,
+            pool: match config.pooled {
+                true => Some(Pool {
+                    weight: from.vector("multi_modal_projector.peg.weight")?,
+                    bias: from.vector("multi_modal_projector.peg.bias")?,
+                }),
+                false => None,
+            },
         })
     }
 
-    /// `[rows, vision width]` (of all patches of a token) to `[rows, decoder width]`.
+    /// `[rows, vision width]` (of all patches of a token) to `[rows, decoder width]`. Where it pools, the rows are all patches
+    /// of one image, those of a token one after the other, and a fourth as many come out.
     pub fn forward<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -47,7 +71,16 @@ impl<W> Projector<W> {
         let features = normed.as_ref().unwrap_or(features);
         let inner = ops.linear(features, &self.first, Some(self.activation))?;
         drop(normed);
-        ops.linear(&inner, &self.second, None)
+        let out = ops.linear(&inner, &self.second, None)?;
+        drop(inner);
+        let Some(pool) = &self.pool else { return Ok(out) };
+        let mut means = Mix::default();
+        for first in (0..out.rows()).step_by(POOLED) {
+            means.push((first..first + POOLED).map(|row| (row, 1.0 / POOLED as f32)));
+        }
+        let pooled = ops.mix(&out, &means)?;
+        drop(out);
+        ops.convolve(&pooled, &pool.weight, &pool.bias)
     }
 }
 

@@ -226,6 +226,14 @@ pub trait RowOps: Executor {
         x: &Self::Buffer,
         factors: &Self::Weight,
     ) -> Result<()>;
+    /// x + w ∗ x + b, where the rows are a square, row by row: of each column the convolution with its own 3 × 3 numbers of
+    /// `weight` `[cols, 1, 3, 3]` (as torch has it: no kernel is turned), zeros around the square.
+    fn convolve(
+        &mut self,
+        x: &Self::Buffer,
+        weight: &Self::Weight,
+        bias: &Self::Weight,
+    ) -> Result<Self::Buffer>;
     /// Views each `each` consecutive rows of `x` as one row, without moving them.
     fn join(&mut self, x: Self::Buffer, each: usize) -> Self::Buffer;
     /// Copies the given rows of `x`.

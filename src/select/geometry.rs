@@ -34,6 +34,8 @@ pub struct Geometry {
     prefix: usize,
     /// Patches of the tower along the side of one here.
     cell: usize,
+    /// The projector makes one row of those of a cell.
+    pooled: bool,
     packing: Packing,
     grid: Option<(usize, usize)>,
     rows: Range<usize>,
@@ -52,7 +54,8 @@ impl Geometry {
     pub fn of(layout: &Layout, config: &ModelConfig) -> Result<Self> {
         let geometry = Self::new(layout, config.token_size())?;
         let geometry = geometry.with_class_token(config.vision.class_token());
-        Ok(geometry.with_cells(config.cell).with_most(config.most_patches))
+        let geometry = geometry.with_cells(config.cell).with_pooled(config.pooled);
+        Ok(geometry.with_most(config.most_patches))
     }
 
     /// Derives the geometry for square patches of `patch_size` pixels, with a class token before those of each
@@ -91,6 +94,7 @@ impl Geometry {
                 patch_size,
                 prefix: 1,
                 cell: 1,
+                pooled: false,
                 packing,
                 grid,
                 rows,
@@ -117,6 +121,7 @@ impl Geometry {
             patch_size,
             prefix: 1,
             cell: 1,
+            pooled: false,
             packing,
             grid,
             rows,
@@ -138,6 +143,17 @@ impl Geometry {
     pub fn with_cells(mut self, cell: usize) -> Self {
         self.cell = cell;
         self
+    }
+
+    /// The same where rows of a cell's patches become one behind the projector's layers (MobileVLM V2), not before them.
+    pub fn with_pooled(mut self, pooled: bool) -> Self {
+        self.pooled = pooled;
+        self
+    }
+
+    /// Whether tokens are made of a cell's patches behind the projector's layers.
+    pub fn is_pooled(&self) -> bool {
+        self.pooled
     }
 
     /// The same of an image of so many partitions, which are read one by one.

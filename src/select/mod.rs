@@ -155,7 +155,7 @@ impl Plan {
 
     /// Whether kept rows are taken from projected ones: those of all valid patches.
     pub fn from_projected(&self) -> bool {
-        self.needs.projected || self.geometry.is_scaled()
+        self.needs.projected || self.geometry.is_scaled() || self.geometry.is_pooled()
     }
 
     /// Rows that a kept patch is made of in the matrix that it is taken from: those of its cell, where it is a cell.

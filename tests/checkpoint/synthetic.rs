@@ -26,6 +26,7 @@ fn published_sizes() {
         (Preset::Llava7b, 686, 7_063_427_072),
         (Preset::Llava13b, 758, 13_351_494_656u64),
         (Preset::LlavaPhi, 848, 3_092_371_456),
+        (Preset::MobileVlm17b, 616, 1_674_383_360),
         (Preset::InternVl3x1b, 733, 938_193_024),
         (Preset::InternVl3x2b, 781, 2_088_957_440),
         (Preset::InternVl3x8b, 781, 7_944_373_760),

@@ -49,8 +49,9 @@ pub fn folder(
         tensors.insert(name.to_owned(), (t.dtype(), t.shape().to_vec(), t.data().to_vec()));
     };
     for (name, tensor) in weights.tensors() {
-        let decoder = name.starts_with("language_model.model.layers.");
-        if !(decoder && name.ends_with("_proj.weight")) {
+        // What is there as integers is there once.
+        let layer = name.strip_suffix("weight").unwrap_or(&name);
+        if !integers.names().iter().any(|stored| stored.starts_with(layer)) {
             add(&name, &tensor);
         }
     }

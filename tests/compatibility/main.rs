@@ -322,6 +322,7 @@ fn no_setting_is_passed_over_in_silence() {
             "config.json, text_config" => ("next-hub", "config.json", "/text_config"),
             "config.json, text_config of qwen2" => ("next-qwen2", "config.json", "/text_config"),
             "config.json, text_config of phi3" => ("llava-phi3", "config.json", "/text_config"),
+            "config.json of mobilevlm" => ("mobilevlm", "config.json", ""),
             "config.json, text_config of phi" => ("llava-phi", "config.json", "/text_config"),
             "generation_config.json" => ("next-hub", "generation_config.json", ""),
             "preprocessor_config.json" => ("llava15", "preprocessor_config.json", ""),

@@ -200,6 +200,28 @@ fn decoders_have_their_classes_defaults() {
     assert_message(phi("hidden_act", json!("silu")), &["hidden_act", "gelu_new"]);
 }
 
+/// MobileVLM V2's projector is one of a whole image of CLIP's patches.
+#[test]
+fn a_pooling_projector_makes_a_token_of_four_patches() {
+    let pooling = |change: &[(&str, Value)]| {
+        let mut files = llava15();
+        set(&mut files[0], "/projector_type", json!("ldpv2"));
+        change.iter().for_each(|(key, value)| set(&mut files[0], key, value.clone()));
+        read(&files)
+    };
+    let model = pooling(&[]).unwrap();
+    assert_eq!((model.pooled, model.cell, model.tokens(), model.token_size()), (true, 2, 144, 28));
+    let plain = read(&llava15()).unwrap();
+    assert_eq!((plain.pooled, plain.cell, plain.tokens()), (false, 1, 576));
+    let side = pooling(&[("/vision_config/image_size", json!(224))]);
+    assert_message(side, &["projector_type", "24 x 24", "gives 16 x 16"]);
+    let siglip = [
+        ("/vision_config", json!({ "model_type": "siglip_vision_model" })),
+        ("/vision_feature_select_strategy", json!("full")),
+    ];
+    assert_message(pooling(&siglip), &["projector_type", "clip_vision_model"]);
+}
+
 #[test]
 fn published_llava15() {
     let model = read(&llava15()).unwrap();

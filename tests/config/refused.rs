@@ -25,6 +25,8 @@ fn refused_values() {
         ("/projector_hidden_act", json!("gelu_new"), &["projector_hidden_act", "gelu_new"]),
         ("/image_token_index", json!(32064), &["image_token_index", "32064"]),
         ("/image_token_index", json!(-1), &["image_token_index", "-1"]),
+        ("/projector_type", json!("ldp"), &["projector_type", "ldpv2"]),
+        ("/projector_type", json!("ldpv2"), &["projector_type", "one whole image", "llava"]),
         ("/multimodal_projector_bias", json!("yes"), &["multimodal_projector_bias"]),
         ("/text_config", json!([]), &["text_config", "object"]),
         ("/text_config/model_type", json!("gemma"), &["text_config.model_type", "gemma"]),

@@ -27,6 +27,15 @@ pub fn cases(corpus: &mut Corpus) {
             .stored(corpus.stored());
         corpus.check("scaled_add, join", &format!("8x{cols}"), 2.0, &ScaledAdd, &data);
     }
+    for (side, cols) in [(1, 5), (2, 24), (3, 33), (12, 264)] {
+        let rows = side * side;
+        let data = Tensors::default()
+            .random("x", &[rows, cols], 1.0)
+            .random("w", &[cols, 1, 3, 3], 0.5)
+            .random("b", &[cols], 1.0)
+            .stored(corpus.stored());
+        corpus.check("convolve", &format!("{side}x{side}x{cols}"), 8.0, &Convolve, &data);
+    }
     // Beyond what a block keeps in registers.
     let wide = Tensors::default().random("x", &[2, 8200], 3.0).random("w", &[8200], 1.0);
     corpus.check("layer_norm", "2x8200", 6.0, &LayerNorm, &wide.stored(corpus.stored()));
@@ -93,6 +102,17 @@ impl Case for ScaledAdd {
         let joined = ops.join(x, 4);
         assert_eq!([joined.rows(), joined.cols()], [2, 4 * cols]);
         Ok(vec![("x", ops.download(&joined)?)])
+    }
+}
+
+struct Convolve;
+
+impl Case for Convolve {
+    fn run<O: Ops>(&self, ops: &mut O, data: &Data) -> hired::Result<Results> {
+        let x = data.rows(ops, "x")?;
+        let (weight, bias) = (data.vector(ops, "w")?, data.vector(ops, "b")?);
+        let y = ops.convolve(&x, &weight, &bias)?;
+        Ok(vec![("y", ops.download(&y)?)])
     }
 }
 

@@ -7,8 +7,13 @@ use hired::{Budget, Device, Engine, EngineOptions, Request, Selection};
 use serde_json::Value;
 
 /// Kinds, and their names in reports.
-const KINDS: [(&str, &str); 4] =
-    [("awq", "awq"), ("int4-channel", "q4"), ("int8-group", "w8a16"), ("int8-channel", "w8a16")];
+const KINDS: [(&str, &str); 5] = [
+    ("awq", "awq"),
+    ("awq-fused", "awq"),
+    ("int4-channel", "q4"),
+    ("int8-group", "w8a16"),
+    ("int8-channel", "w8a16"),
+];
 
 pub fn cpu() -> EngineOptions {
     EngineOptions::default().with_device(Device::Cpu)
@@ -48,9 +53,10 @@ fn answers_are_those_of_transformers_with_the_same_numbers() {
 fn inspection_counts_numbers_once() {
     let dir = tempfile::tempdir().unwrap();
     let selection = Selection::default();
-    let dense = root().join("tests/fixtures/models/next-hub");
-    let dense = hired::inspect(dense, &cpu(), &selection).unwrap();
     for (kind, _) in KINDS {
+        let base = if kind == "awq-fused" { "llava-phi3" } else { "next-hub" };
+        let dense = root().join("tests/fixtures/models").join(base);
+        let dense = hired::inspect(dense, &cpu(), &selection).unwrap();
         let (path, _) = folder(dir.path(), kind, |_, _| {});
         let found = hired::inspect(&path, &cpu(), &selection).unwrap();
         assert_eq!(found.parameters, dense.parameters, "{kind}");

@@ -1,6 +1,8 @@
-"""Folders of LLaVA's own code (liuhaotian/…, ShareGPT4V, their fine-tunes) in the layout of transformers' classes.
+"""Folders of LLaVA's own code (liuhaotian/…, ShareGPT4V, their fine-tunes), of LLaVA-Phi's and of MobileVLM V2's in the
+layout of transformers' classes.
 
-Their configuration is flat and names the vision tower by a path; what it does not tell is read off the tensors.
+Their configuration is flat and names the vision tower by a path (LLaVA-Phi describes it); what it does not tell is read off
+the tensors.
 """
 
 import json
@@ -12,13 +14,15 @@ MULTIPLE = 64  # rows of the embedding, as transformers' conversion pads them
 
 TEXT_KEYS = (
     "hidden_size intermediate_size num_hidden_layers num_attention_heads num_key_value_heads head_dim "
-    "max_position_embeddings rms_norm_eps rope_theta rope_scaling sliding_window bos_token_id"
+    "max_position_embeddings rms_norm_eps rope_theta rope_scaling sliding_window bos_token_id "
+    "layer_norm_eps partial_rotary_factor qk_layernorm hidden_act"
 ).split()
 DECODERS = {"llama": "llama", "llava_llama": "llama", "llava": "llama", "share4v": "llama"}
-DECODERS |= {"llava_mistral": "mistral", "mistral": "mistral"}
+DECODERS |= {"llava_mistral": "mistral", "mistral": "mistral", "llava_phi": "phi", "mobilevlm": "llama"}
+# The projector's type, as the folder and as hired's configuration name it, by what is not LLaVA's own.
+PROJECTORS = {"mobilevlm": ("ldpnetv2", "ldpv2")}
+POOLED_SIDE = 24  # patches along the side of the square that LDPv2 pools to 12 x 12
 OTHERS = {
-    "llava_phi": "its decoder is Phi-2",
-    "mobilevlm": "its projector pools patches by a convolution",
     "llava_mpt": "its decoder is MPT",
     "llava_qwen": "its towers and decoders differ from release to release",
 }
@@ -28,8 +32,12 @@ NAMES = [
     (r"model\.vision_tower\.vision_tower\.vision_model\.", "vision_tower.vision_model."),
     (r"model\.mm_projector\.0\.", "multi_modal_projector.linear_1."),
     (r"model\.mm_projector\.2\.", "multi_modal_projector.linear_2."),
+    (r"model\.vision_tower\.vision_model\.", "vision_tower.vision_model."),  # LLaVA-Phi
+    (r"model\.mm_projector\.mlp\.mlp\.0\.", "multi_modal_projector.linear_1."),  # MobileVLM V2
+    (r"model\.mm_projector\.mlp\.mlp\.2\.", "multi_modal_projector.linear_2."),
+    (r"model\.mm_projector\.peg\.peg\.0\.", "multi_modal_projector.peg."),
     (r"model\.image_newline$", "image_newline"),
-    (r"model\.(layers|embed_tokens|norm)\.", r"language_model.model.\1."),
+    (r"model\.(layers|embed_tokens|norm|final_layernorm)\.", r"language_model.model.\1."),
     (r"lm_head\.", "language_model.lm_head."),
     (r"(vision_model\.)", r"vision_tower.\1"),  # of a tower's own folder
 ]
@@ -61,18 +69,31 @@ class Original:
             why = OTHERS.get(model_type, "it is none of LLaVA's")
             raise Failed(f"{folder}: model_type \"{model_type}\" is not converted: {why}")
         self.decoder = DECODERS[model_type]
-        self.want("mm_projector_type", "mlp2x_gelu", "linear")
+        self.tower_heads = None
+        if model_type == "llava_phi":
+            self.read_sections()
+        stored, self.projector = PROJECTORS.get(model_type, ("mlp2x_gelu", None))
+        self.want("mm_projector_type", stored, "linear")
         self.want("mm_vision_select_feature", "patch", "patch")
         if config.get("mm_use_im_start_end") or config.get("mm_use_im_patch_token"):
             raise Failed(f"{folder}: tokens around the image (mm_use_im_…) are not converted")
         self.tiled = "anyres" in str(config.get("image_aspect_ratio")) or "image_grid_pinpoints" in config
         if self.tiled:
             self.want("mm_patch_merge_type", "spatial_unpad", "flat")
-        self.tower_heads = None
         self.tensors = self.renamed(opened(folder))
         if not any(name.startswith("vision_tower.") for name in self.tensors):
             self.add_tower(tower)
         self.check()
+
+    def read_sections(self):
+        """LLaVA-Phi has tower and projector in sections of their own."""
+        parts = self.config.get("vision_config") or {}
+        tower, projector = (parts.get(name) or {} for name in ("vision_tower", "mm_projector"))
+        self.tower_heads = tower.get("num_attention_heads")
+        keys = ("mm_vision_select_layer", "mm_vision_select_feature")
+        found = {key: tower[key] for key in keys if key in tower}
+        found["mm_projector_type"] = projector.get("mm_projector_type", "linear")
+        self.config = self.config | found
 
     def want(self, key, value, default):
         found = self.config.get(key, default)
@@ -105,8 +126,16 @@ class Original:
 
     def check(self):
         layers = self.config.get("num_hidden_layers", 0)
+        fused = [name for name in self.tensors if ".self_attn.query_key_value." in name]
+        if fused:
+            raise Failed(
+                f"{self.folder}: {fused[0]} holds queries, keys and values together, as transformers 4.36 had Phi: load and save "
+                "the model with a newer release first"
+            )
+        last = "fc2" if self.decoder == "phi" else "down_proj"
         wanted = ["multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_2.weight"]
-        wanted += [f"language_model.model.layers.{layers - 1}.mlp.down_proj.weight"]
+        wanted += [f"language_model.model.layers.{layers - 1}.mlp.{last}.weight"]
+        wanted += ["multi_modal_projector.peg.weight"] if self.projector else []
         wanted += ["language_model.model.embed_tokens.weight", "vision_tower.vision_model.pre_layrnorm.weight"]
         wanted += ["image_newline"] if self.tiled else []
         missing = [name for name in wanted if name not in self.tensors]
@@ -118,6 +147,8 @@ class Original:
         of = lambda name: self.tensors[f"vision_tower.vision_model.{name}"].shape
         hidden, _, patch, _ = of("embeddings.patch_embedding.weight")
         side = round((of("embeddings.position_embedding.weight")[0] - 1) ** 0.5)
+        if self.projector and side != POOLED_SIDE:
+            raise Failed(f"{self.folder}: LDPv2 pools {POOLED_SIDE} x {POOLED_SIDE} patches, and this tower has {side} x {side}")
         layer = re.compile(r"vision_tower\.vision_model\.encoder\.layers\.(\d+)\.")
         layers = 1 + max(int(m[1]) for m in map(layer.match, self.tensors) if m)
         return {
@@ -149,7 +180,8 @@ class Original:
         # looked at, and no answer may drift to the others.
         begin = self.config.get("bos_token_id", 1)
         tensors = dict(self.tensors)
-        for name in ("language_model.model.embed_tokens.weight", "language_model.lm_head.weight"):
+        head = ("language_model.lm_head.weight", "language_model.lm_head.bias")
+        for name in ("language_model.model.embed_tokens.weight", *head):
             if name in tensors:
                 tensors[name] = with_rows(tensors[name], rows, begin)
         config = {
@@ -164,6 +196,8 @@ class Original:
             "text_config": text,
             "vision_config": vision,
         }
+        if self.projector:
+            config["projector_type"] = self.projector
         if self.tiled:
             # LLaVA's own code has width before height.
             config["image_grid_pinpoints"] = [[h, w] for w, h in self.pinpoints(vision["image_size"])]
@@ -206,4 +240,5 @@ class Original:
         """Ids that end an answer, as the folder has them."""
         path = self.folder / "generation_config.json"
         generation = json.loads(path.read_text()) if path.exists() else {}
-        return generation.get("eos_token_id", self.config.get("eos_token_id", 2))
+        default = 50256 if self.decoder == "phi" else 2  # Phi-2's <|endoftext|>
+        return generation.get("eos_token_id", self.config.get("eos_token_id", default))

@@ -143,12 +143,12 @@ def write_file(path, tensors):
 
 
 def with_rows(tensor, rows, row):
-    """The matrix with copies of one of its rows behind it, until it has so many."""
-    count, width = tensor.shape
+    """The matrix, or vector, with copies of one of its rows behind it, until it has so many."""
+    count, *width = tensor.shape
     bytes_of_row = tensor.size // count
 
     def read():
         data = tensor.read()
         return data + data[row * bytes_of_row : (row + 1) * bytes_of_row] * (rows - count)
 
-    return Tensor(tensor.dtype, [rows, width], read)
+    return Tensor(tensor.dtype, [rows, *width], read)

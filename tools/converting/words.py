@@ -48,6 +48,7 @@ def templates():
     llama3 = (turn("system"), turn("user"), turn("assistant"), head.format("assistant"))
     return {
         "vicuna": template("", "%s ", "USER: %s ", "ASSISTANT: %s</s>", "ASSISTANT:", VICUNA),
+        "phi": template("", "%s ", "USER: %s ", "ASSISTANT: %s<|endoftext|>", "ASSISTANT:", VICUNA),
         "mistral": template("", "%s\n", "[INST] %s [/INST]", " %s</s>", "", None),
         "chatml": template("", *chatml, "Answer the questions."),
         "llama3": template("", *llama3, LLAMA_3),
@@ -61,7 +62,7 @@ def default_chat(folder, original):
         return "chatml"
     if "llama3" in name or "llama-3" in name:
         return "llama3"
-    return "mistral" if original.decoder == "mistral" else "vicuna"
+    return original.decoder if original.decoder in ("mistral", "phi") else "vicuna"
 
 
 def tokenizer(folder, other):

@@ -114,6 +114,14 @@ impl Preset {
                     "num_hidden_layers": 32, "partial_rotary_factor": 0.4
                 }),
             ),
+            MobileVlm17b => set(
+                &mut text,
+                json!({
+                    "hidden_size": 2048, "intermediate_size": 5632, "max_position_embeddings": 2048,
+                    "num_attention_heads": 16, "num_hidden_layers": 24, "num_key_value_heads": 16,
+                    "rms_norm_eps": 1e-6
+                }),
+            ),
             InternVl3x1b => set(&mut text, internvl::qwen2([896, 4864, 24, 14, 2])),
             InternVl3x2b => set(&mut text, internvl::qwen2([1536, 8960, 28, 12, 2])),
             InternVl3x8b => set(&mut text, internvl::qwen2([3584, 18944, 28, 28, 4])),
@@ -169,6 +177,9 @@ impl Preset {
             );
         } else {
             set(&mut config, json!({ "pad_token_id": self.pad_token() }));
+        }
+        if self == MobileVlm17b {
+            set(&mut config, json!({ "projector_type": "ldpv2" }));
         }
         if self.siglip() {
             let tied = matches!(self, OneVision05b | Interleave05b);
@@ -256,7 +267,8 @@ impl Preset {
         }
         json!({
             "image_token": "<image>", "num_additional_image_tokens": u8::from(!self.siglip()),
-            "patch_size": 14, "processor_class": self.processor_class(),
+            "patch_size": if self == MobileVlm17b { 28 } else { 14 },
+            "processor_class": self.processor_class(),
             "vision_feature_select_strategy": if self.siglip() { "full" } else { "default" }
         })
     }

@@ -44,6 +44,8 @@ pub enum Preset {
     Llava13b,
     /// LLaVA-Phi on Phi-2, as `tools/convert` makes it.
     LlavaPhi,
+    /// MobileVLM V2 on MobileLLaMA 1.4B, as `tools/convert` makes it.
+    MobileVlm17b,
     /// InternVL3 on Qwen2.5 0.5B.
     InternVl3x1b,
     /// InternVL3 on Qwen2.5 1.5B.
@@ -60,13 +62,13 @@ pub enum Preset {
 
 use Preset::{
     Interleave05b, InternVl3x1b, InternVl3x2b, InternVl3x8b, InternVl35x2b, InternVl35x4b,
-    InternVl35x8b, JoyCaption, Llava7b, Llava13b, LlavaPhi, LlavaTinyLlama, Next7b, Next13b,
-    Next34b, NextLlama8b, NextMistral7b, NextQwen7b, OneVision05b, OneVision7b, Tiny,
+    InternVl35x8b, JoyCaption, Llava7b, Llava13b, LlavaPhi, LlavaTinyLlama, MobileVlm17b, Next7b,
+    Next13b, Next34b, NextLlama8b, NextMistral7b, NextQwen7b, OneVision05b, OneVision7b, Tiny,
 };
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Tiny,
         Next7b,
         Next13b,
@@ -82,6 +84,7 @@ impl Preset {
         Llava7b,
         Llava13b,
         LlavaPhi,
+        MobileVlm17b,
         InternVl3x1b,
         InternVl3x2b,
         InternVl3x8b,
@@ -108,6 +111,7 @@ impl Preset {
             Llava7b => "llava-1.5-7b",
             Llava13b => "llava-1.5-13b",
             LlavaPhi => "llava-phi-2.7b",
+            MobileVlm17b => "mobilevlm-v2-1.7b",
             InternVl3x1b => "internvl3-1b",
             InternVl3x2b => "internvl3-2b",
             InternVl3x8b => "internvl3-8b",
@@ -195,7 +199,13 @@ impl Preset {
         !self.is_internvl()
             && !matches!(
                 self,
-                LlavaTinyLlama | Llava7b | Llava13b | LlavaPhi | Interleave05b | JoyCaption
+                LlavaTinyLlama
+                    | Llava7b
+                    | Llava13b
+                    | LlavaPhi
+                    | MobileVlm17b
+                    | Interleave05b
+                    | JoyCaption
             )
     }
 

@@ -16,7 +16,7 @@ pub struct BenchArgs {
     pub model: Option<PathBuf>,
     /// Random weights of an architecture, made on the device: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b,
     /// llava-v1.6-mistral-7b, llama3-llava-next-8b, pangea-7b, llava-v1.6-34b, onevision-0.5b, onevision-7b, llava-interleave-qwen-0.5b, joycaption, tiny-llava-v1, llava-1.5-7b,
-    /// llava-1.5-13b or llava-phi-2.7b
+    /// llava-1.5-13b, llava-phi-2.7b or mobilevlm-v2-1.7b
     #[arg(long, value_name = "PRESET", conflicts_with = "model")]
     pub synthetic: Option<Preset>,
     /// PNG, JPEG, WebP, BMP or GIF (first frame) [default: a fixed picture of 672×672 pixels]

@@ -42,6 +42,11 @@ impl RowOps for Counter {
         Ok(())
     }
 
+    fn convolve(&mut self, x: &Size, _: &Shape, _: &Shape) -> Result<Size> {
+        self.pass(x.rows * x.cols);
+        Ok(self.buffer(x.rows, x.cols))
+    }
+
     fn join(&mut self, x: Size, each: usize) -> Size {
         Size { rows: x.rows / each, cols: x.cols * each, ..x }
     }

@@ -47,6 +47,10 @@ impl RowOps for Cpu {
         self.timed("scaled_add", cost, |_| scaled_add(sum, x, factors))
     }
 
+    fn convolve(&mut self, x: &Buffer, weight: &Weight, bias: &Weight) -> Result<Buffer> {
+        self.pass("convolve", x.rows(), x.cols(), |out| convolve(x, weight, bias, out))
+    }
+
     fn join(&mut self, x: Buffer, each: usize) -> Buffer {
         x.joined(each)
     }
@@ -129,6 +133,28 @@ fn scaled_add(sum: &mut Buffer, x: &Buffer, factors: &Weight) -> Result<()> {
     let rows = sum.data.par_chunks_mut(factors.len()).zip(x.data.par_chunks(factors.len()));
     rows.for_each(|(sum, x)| {
         sum.iter_mut().zip(x).zip(factors).for_each(|((sum, x), factor)| *sum += factor * x);
+    });
+    Ok(())
+}
+
+/// Each token of a square with what a 3 × 3 convolution makes of its neighbours, column by column.
+fn convolve(x: &Buffer, weight: &Weight, bias: &Weight, out: &mut Buffer) -> Result<()> {
+    let (weight, bias) = (weight.vector()?, bias.vector()?);
+    let (side, cols) = (x.rows().isqrt(), x.cols());
+    out.data.par_chunks_mut(cols).enumerate().for_each(|(at, out)| {
+        let (row, column) = (at / side, at % side);
+        out.copy_from_slice(bias);
+        for i in 0..9 {
+            // One beyond, so that nothing is below 0.
+            let (y, z) = (row + i / 3, column + i % 3);
+            if !(1..=side).contains(&y) || !(1..=side).contains(&z) {
+                continue;
+            }
+            let neighbour = x.row((y - 1) * side + z - 1);
+            let weights = weight[i..].iter().step_by(9);
+            out.iter_mut().zip(neighbour).zip(weights).for_each(|((out, x), w)| *out += w * x);
+        }
+        out.iter_mut().zip(x.row(at)).for_each(|(out, x)| *out += x);
     });
     Ok(())
 }

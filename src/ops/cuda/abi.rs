@@ -386,6 +386,39 @@ const _: () = {
 };
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
+pub struct ConvolveParams {
+    pub x: *const ::core::ffi::c_void,
+    pub weight: *const f32,
+    pub bias: *const f32,
+    pub out: *mut ::core::ffi::c_void,
+    pub side: u32,
+    pub cols: u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of ConvolveParams"][::core::mem::size_of::<ConvolveParams>() - 40usize];
+    ["Alignment of ConvolveParams"][::core::mem::align_of::<ConvolveParams>() - 8usize];
+    [
+        "Offset of field: ConvolveParams::x",
+    ][::core::mem::offset_of!(ConvolveParams, x) - 0usize];
+    [
+        "Offset of field: ConvolveParams::weight",
+    ][::core::mem::offset_of!(ConvolveParams, weight) - 8usize];
+    [
+        "Offset of field: ConvolveParams::bias",
+    ][::core::mem::offset_of!(ConvolveParams, bias) - 16usize];
+    [
+        "Offset of field: ConvolveParams::out",
+    ][::core::mem::offset_of!(ConvolveParams, out) - 24usize];
+    [
+        "Offset of field: ConvolveParams::side",
+    ][::core::mem::offset_of!(ConvolveParams, side) - 32usize];
+    [
+        "Offset of field: ConvolveParams::cols",
+    ][::core::mem::offset_of!(ConvolveParams, cols) - 36usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
 pub struct SiluMulParams {
     pub gate: *const ::core::ffi::c_void,
     pub up: *const ::core::ffi::c_void,

@@ -130,6 +130,11 @@ kernels! {
         "rows at multiples of 16": l.reaches([p.sum.cast_const().cast(), p.x.cast(), p.factors.cast()]),
         "whole vectors": l.fits(&[p.cols]),
     }
+    ConvolveParams: ["convolve"] ["convolve_"] |p, l| {
+        "a block for each row of a square": l.grid == [p.side * p.side, 1, 1],
+        "at most HIRED_ROW_THREADS threads": l.block <= HIRED_ROW_THREADS,
+        "another place for the result": p.x != p.out.cast_const(),
+    }
     SiluMulParams: ["activation"] ["silu_mul_"] |p, l| {
         "at most HIRED_ROW_THREADS threads": l.block <= HIRED_ROW_THREADS,
         "factors at multiples of 16": l.reaches([p.gate.cast(), p.up.cast(), p.out.cast_const().cast()]),

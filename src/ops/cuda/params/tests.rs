@@ -63,6 +63,7 @@ fn files_and_names_are_those_of_the_kernels() {
         of(None::<RopeAppendParams>),
         of(None::<ActivationParams>),
         of(None::<ScaledAddParams>),
+        of(None::<ConvolveParams>),
         of(None::<SiluMulParams>),
         of(None::<GemmParams>),
         of(None::<GemvParams>),

@@ -5,8 +5,8 @@ use crate::image::{Normalization, Tiles};
 use crate::ops::clock::Stage;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams, PatchesParams,
-    ScaledAddParams, SelectMix, TokensParams,
+    ConvolveParams, GatherParams, HIRED_NEWLINE, InterleaveParams, MixRowsParams, NormParams,
+    PatchesParams, ScaledAddParams, SelectMix, TokensParams,
 };
 use crate::ops::cuda::buffer::{Batch, Buffer, Weight, part};
 use crate::ops::cuda::executor::Cuda;
@@ -107,6 +107,25 @@ impl RowOps for Cuda {
         };
         // SAFETY: both are dense rows of the factors' width.
         unsafe { self.queue.launch(&launch, &params) }
+    }
+
+    fn convolve(&mut self, x: &Buffer, weight: &Weight, bias: &Weight) -> Result<Buffer> {
+        debug_assert_eq!(x.stride, x.cols);
+        let out = self.buffer(x.rows, x.cols)?;
+        let kernel = format!("convolve_{}", x.dtype.name());
+        let launch = Launch::rows("convolve", kernel, x.rows, x.cols, 1)
+            .costing(cost::pass(x.rows * x.cols, x.dtype.size()));
+        let params = ConvolveParams {
+            x: x.pointer(),
+            weight: weight.vector(),
+            bias: bias.vector(),
+            out: out.pointer(),
+            side: x.rows.isqrt() as u32,
+            cols: x.cols as u32,
+        };
+        // SAFETY: x is a dense square of rows; the weights are nine for each of its columns, as the layout has them.
+        unsafe { self.queue.launch(&launch, &params)? };
+        Ok(out)
     }
 
     fn join(&mut self, x: Buffer, each: usize) -> Buffer {
