@@ -158,11 +158,16 @@ def make_model(model, out):
     return cases, noise
 
 
-def make_fastv(out):
-    """Answers of a decoder that drops tokens on the way."""
+def make_fastv(out, names=None):
+    """Answers of a decoder that drops tokens on the way: of these models beside what is there, or of all."""
     kinds = {m.name: m for m in checkpoints.MODELS}
     entries = []
+    if names is not None:
+        known = json.loads((out / "golden" / "fastv.json").read_text())
+        entries = [entry for entry in known if entry["model"] not in names]
     for name, *case in fastv.CASES:
+        if names is not None and name not in names:
+            continue
         folder = out / "models" / name
         entry, tensors = fastv.make_case(kinds[name], folder, out / "images", *case)
         save_file(tensors, out / "golden" / entry["golden"])
@@ -219,6 +224,7 @@ def add(out, names, pillow12):
         noise = max(manifest["measured"]["score_noise"], seen)
         manifest["measured"]["score_noise"] = float(f"{noise:.2g}")
     text.dump(manifest, out / "golden" / "manifest.json", indent=1)
+    make_fastv(out, names)
     return 0
 
 
