@@ -158,8 +158,8 @@ pub trait AttentionOps: Executor {
         partitions: usize,
         kept: Option<&Self::Kept>,
     ) -> Result<Self::Buffer>;
-    /// Rotates `q` and `k` by their positions, of each head the numbers that [`Rope::width`] says, and puts `k` and `v` into a layer of the cache; `k` is undefined
-    /// afterwards.
+    /// Rotates `q` and `k` by their positions, of each head as many numbers as [`Rope::width`] says, and puts `k` and `v` into
+    /// a layer of the cache; `k` is undefined afterwards.
     #[allow(clippy::too_many_arguments)]
     fn rope_append(
         &mut self,
