@@ -202,3 +202,53 @@ fn what_the_cache_has_no_place_for_waits_or_is_refused_with_the_numbers() {
     assert_eq!(first.updates.iter().filter(|u| matches!(u, Update::Finished { .. })).count(), 1);
     assert_eq!(second.outcome().unwrap().token_ids.len(), 200);
 }
+
+/// Wherever a request is, cancelling it ends it at the next step, its pages come back, and another beside it goes on.
+#[test]
+fn a_request_can_be_cancelled_at_every_step() {
+    let mut engine = load("next-hub");
+    let other = Request::new("Hi").with_max_new_tokens(40).with_ignore_eos(true);
+    let wanted = engine.generate(&other, go).unwrap().token_ids;
+    let scheduler = start(engine);
+    let mut cancelled = 0;
+    for step in 0.. {
+        let beside = Client::submit(&scheduler, other.clone()).unwrap();
+        let (here, reached) = channel();
+        let (go_on, may) = channel::<()>();
+        let (sender, told) = channel();
+        let mut left: usize = step;
+        let request = question().with_max_new_tokens(4).with_ignore_eos(true);
+        let hear = move |update| {
+            drop(sender.send(update));
+            if left == 0 {
+                let _ = here.send(());
+                let _ = may.recv();
+            }
+            left = left.wrapping_sub(1);
+        };
+        let ticket = scheduler.submit(request, hear).unwrap();
+        // Without one there were fewer steps than that: all have been tried.
+        let is_there = reached.recv().is_ok();
+        ticket.cancel();
+        drop(go_on);
+        let updates: Vec<Update> = told.iter().collect();
+        assert_eq!(beside.outcome().unwrap().token_ids, wanted, "beside one cancelled at {step}");
+        let now = scheduler.statistics();
+        assert_eq!((now.pages_free, now.running, now.waiting), (now.pages, 0, 0), "at {step}");
+        if !is_there {
+            break;
+        }
+        match updates.last().unwrap() {
+            Update::Failed(Error::Cancelled) => cancelled += 1,
+            Update::Finished { answer, .. } if answer.finish_reason == FinishReason::Cancelled => {
+                cancelled += 1;
+            }
+            // The end itself was the step, or the one after it.
+            Update::Finished { .. } => assert!(updates.len() <= step + 2),
+            other => panic!("{step}: {other:?}"),
+        }
+        // The step that was being told of, the one under way, and the end.
+        assert!(updates.len() <= step + 3, "{step}: {} updates more", updates.len() - step - 1);
+    }
+    assert!(cancelled >= 8, "{cancelled}");
+}

@@ -124,7 +124,7 @@ impl Queue {
             }
             let may = live < self.options.max_running.max(1);
             let fits = |job: &Waiting| live == 0 || fits(&job.forecast);
-            if may && let Some(job) = next(&mut state.waiting, fits) {
+            if may && let Some(job) = next(&mut state.waiting, fits, |job| &mut job.overtaken) {
                 state.statistics.running += 1;
                 return Some(job);
             }
@@ -211,13 +211,21 @@ impl Queue {
 }
 
 /// The first request that fits, unless it would overtake one that was overtaken too often.
-fn next(waiting: &mut VecDeque<Waiting>, fits: impl Fn(&Waiting) -> bool) -> Option<Waiting> {
-    let index = waiting.iter().position(|job| fits(job) || job.overtaken >= OVERTAKING)?;
-    if !fits(&waiting[index]) {
-        return None;
+fn next<T>(
+    waiting: &mut VecDeque<T>,
+    fits: impl Fn(&T) -> bool,
+    overtaken: impl Fn(&mut T) -> &mut usize,
+) -> Option<T> {
+    for index in 0..waiting.len() {
+        if fits(&waiting[index]) {
+            waiting.iter_mut().take(index).for_each(|job| *overtaken(job) += 1);
+            return waiting.remove(index);
+        }
+        if *overtaken(&mut waiting[index]) >= OVERTAKING {
+            return None;
+        }
     }
-    waiting.iter_mut().take(index).for_each(|job| job.overtaken += 1);
-    waiting.remove(index)
+    None
 }
 
 /// The waiting requests that are to leave: those cancelled, or all.
@@ -232,4 +240,27 @@ fn take_cancelled(state: &mut State, all: bool) -> Vec<Waiting> {
         }
     }
     leaving
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A large request waits for a few smaller ones and no longer, however many come.
+    #[test]
+    fn overtaking_has_a_bound() {
+        let small = |number: usize| (number, 1, 0);
+        let mut waiting: VecDeque<(usize, usize, usize)> = VecDeque::from([(0, 9, 0), small(1)]);
+        let mut begun = Vec::new();
+        for number in 2..20 {
+            waiting.push_back(small(number));
+            let next = next(&mut waiting, |job| job.1 <= 3, |job| &mut job.2);
+            begun.extend(next.map(|job| job.0));
+        }
+        assert_eq!(begun, [1, 2, 3, 4], "those behind it, in their order");
+        assert_eq!(waiting[0], (0, 9, OVERTAKING));
+        // With room for it, it is the first.
+        let next = next(&mut waiting, |job| job.1 <= 9, |job| &mut job.2);
+        assert_eq!((next.map(|job| job.0), waiting[0].0), (Some(0), 5));
+    }
 }
