@@ -73,6 +73,7 @@ void read_environment()
     if (const char* v = get("HIRED_EMULATOR_DRIVER")) s.version = atoi(v);
     if (const char* v = get("HIRED_EMULATOR_TIMEOUT")) s.timeout = strtoul(v, nullptr, 10);
     if (const char* v = get("HIRED_EMULATOR_COVERAGE")) s.coverage = v;
+    if (const char* v = get("HIRED_EMULATOR_FAIL_FILE")) s.fail_file = v;
     if (const char* v = get("HIRED_EMULATOR_FAIL")) {
         if (emu_fail(v))
             report(std::string("HIRED_EMULATOR_FAIL=") + v +

@@ -19,6 +19,9 @@
  *   HIRED_EMULATOR_TIMEOUT   seconds after which a launch ends the process                    (120)
  *   HIRED_EMULATOR_COVERAGE  a file that gets a line for each kernel, code path, schedule and kind
  *                            of build that ran without a failure
+ *   HIRED_EMULATOR_FAIL_FILE a file that another process may put there at any time: its line is taken
+ *                            as emu_fail's, and the file removed. Once the call has failed, its name
+ *                            stands in a file called the same with ".failed" behind
  *   HIRED_EMULATOR_TRACE     1: prints every driver call on stderr                              (0)
  */
 #ifndef HIRED_EMULATOR_CONTROL_H

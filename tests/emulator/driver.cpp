@@ -15,12 +15,32 @@ namespace emu {
 thread_local bool context_current;
 namespace {
 
+// Takes the failure that another process has asked for, if there is one.
+void ask_file(const std::string& file)
+{
+    FILE* asked = fopen(file.c_str(), "r");
+    if (!asked) return;
+    char what[128] = "";
+    if (!fgets(what, sizeof what, asked)) what[0] = 0;
+    fclose(asked);
+    unlink(file.c_str());
+    if (emu_fail(what)) report(file + ": " + what + " is not understood");
+}
+
 // The error that this call must return by emu_fail, or 0.
 int injected(const char* name)
 {
+    const std::string& file = state().fail_file;
+    if (!file.empty()) ask_file(file);
     Failure& f = state().failure;
     if (!f.countdown || (f.name != "any" && f.name != name) || --f.countdown) return 0;
     if (f.sticky) state().sticky = f.code;
+    if (!file.empty()) {
+        if (FILE* told = fopen((file + ".failed").c_str(), "w")) {
+            fputs(name, told);
+            fclose(told);
+        }
+    }
     return f.code;
 }
 

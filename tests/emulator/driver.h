@@ -149,6 +149,7 @@ struct State {
     int version = 12020;
     unsigned timeout = 120;
     std::string coverage; // a file name, or ""
+    std::string fail_file; // likewise
     Failure failure;
 
     int sticky = 0; // the error with which the context was lost
