@@ -1,4 +1,4 @@
-//! The one error type of the library.
+//! The error type of the library.
 //!
 //! Every message is a single line that names the file or value at fault and says what to do.
 
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Result with the library's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What can go wrong, by who has to act.
+/// The errors of this library, grouped by who can fix them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -17,7 +17,7 @@ pub enum Error {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// A file of the model folder is damaged, incomplete or describes a model this engine does not run.
@@ -36,41 +36,41 @@ pub enum Error {
         /// What is wrong with it and what to do.
         what: String,
     },
-    /// The request asks for something this model cannot do.
+    /// The request asks for something that this model or engine does not support.
     #[error("{0}")]
     Request(String),
-    /// The request does not fit into memory.
+    /// The request does not fit into the memory of the device.
     #[error("{0}")]
     Capacity(String),
-    /// The prompt and the answer are longer than the model's context.
+    /// Prompt and answer together are longer than the model's context.
     #[error(
         "the prompt has {prompt} tokens and up to {new} new ones are asked for, the model has {limit} positions: use a \
          smaller budget or fewer new tokens"
     )]
     Context {
-        /// Tokens of the prompt, those of images included.
+        /// Prompt tokens, image tokens included.
         prompt: usize,
-        /// New tokens that were asked for.
+        /// The requested number of new tokens.
         new: usize,
-        /// Positions that the model has.
+        /// The model's number of positions.
         limit: usize,
     },
-    /// The request would fit, but the memory that it needs is taken by something else now: it may be tried again.
+    /// The request would fit, but other requests or programs hold the memory at the moment: it can be retried.
     #[error("{0}")]
     Busy(String),
-    /// The wanted device is missing or failed.
+    /// The requested device is missing or has failed.
     #[error("{0}")]
     Device(String),
-    /// The computation gave numbers that are not finite.
+    /// The computation produced numbers that are not finite.
     #[error("{0}")]
     Numeric(String),
-    /// The caller's callback asked to stop before there was a result.
+    /// The caller's callback stopped the work before there was a result.
     #[error("stopped before there was a result")]
     Cancelled,
 }
 
 impl Error {
-    /// The same for somebody else whom it strikes.
+    /// A copy of this error, for another request that fails for the same reason.
     pub(crate) fn again(&self) -> Self {
         match self {
             Self::Model { path, what } => Self::Model { path: path.clone(), what: what.clone() },
@@ -102,8 +102,8 @@ impl Error {
     }
 }
 
-/// What a file or a dependency said, for use inside a message: without control characters (the upper
-/// ones and DEL too, which no escaping of JSON touches), and cut after `longest` characters.
+/// The text of a file or a dependency's message, made safe to put into an error message: control characters (C0, C1
+/// and DEL) become spaces, and everything after `longest` characters is cut.
 pub(crate) fn excerpt(text: impl Display, longest: usize) -> String {
     let text = text.to_string();
     let printable = |c: char| if c.is_control() { ' ' } else { c };

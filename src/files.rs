@@ -1,4 +1,4 @@
-//! Reading the small files of a model folder.
+//! Reads the small files of a model folder.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::{Error, Result};
 
-/// Opens a regular file; `None` if there is none of this name.
+/// Opens a regular file; `None` if it does not exist.
 ///
-/// Devices and pipes are refused before they are opened: opening a pipe would wait for ever.
+/// Devices and pipes are refused before they are opened, because opening a pipe would block.
 pub(crate) fn open(path: &Path) -> Result<Option<File>> {
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
-        // A name below something that is no folder does not exist either.
+        // A path below something that is not a folder does not exist either.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
             return Ok(None);
         }
@@ -24,11 +24,11 @@ pub(crate) fn open(path: &Path) -> Result<Option<File>> {
     File::open(path).map(Some).map_err(|e| Error::io(path, e))
 }
 
-/// The bytes of a file of at most `limit` bytes; `None` if there is none of this name.
+/// Reads a file of at most `limit` bytes; `None` if it does not exist.
 pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let Some(file) = open(path)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    // One byte more than allowed tells a file of the limit's size from a longer one.
+    // Reading one byte beyond the limit distinguishes a file of exactly that size from a longer one.
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
     if bytes.len() as u64 > limit {
         let what = format!(

@@ -1,28 +1,30 @@
-//! Number formats: what weights are stored in, and what activations and the key/value cache are held in.
+//! Number formats of weights, activations and the key/value cache.
 //!
-//! These are separate choices. A weight knows its own [`Format`]; activations and the cache each have a [`Dtype`], a
-//! format that kernels read and write number by number. docs/architecture.md says what a new format of weights needs.
+//! The three are chosen separately. Each weight carries its own [`Format`]; activations and the cache each have a
+//! [`Dtype`], a format that kernels read and write element by element. docs/architecture.md describes what a new
+//! weight format needs.
 
-/// Bytes of the widest access of a kernel: rows of weights on a device are padded to a multiple of it.
+/// Width in bytes of the widest memory access of a kernel. Rows of weights on a device are padded to a multiple of
+/// it.
 const VECTOR: usize = 16;
 
-/// Format of activations or of the cache.
+/// Number format of activations or of the key/value cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Dtype {
-    /// Half precision (IEEE 754 binary16), for storage: sums are f32 everywhere.
+    /// Half precision (IEEE 754 binary16). It is used for storage only; sums are accumulated in f32.
     F16,
-    /// Single precision.
+    /// Single precision (IEEE 754 binary32).
     F32,
 }
 
 impl Dtype {
-    /// The name in options, reports and the names of kernels.
+    /// The name in options, reports and kernel names: `f16` or `f32`.
     pub fn name(self) -> &'static str {
         Format::from(self).name()
     }
 
-    /// Bytes of a number.
+    /// Bytes per element.
     pub fn size(self) -> usize {
         match self {
             Self::F16 => 2,
@@ -30,46 +32,47 @@ impl Dtype {
         }
     }
 
-    /// Numbers in an access of 16 bytes.
+    /// Elements in an access of 16 bytes.
     pub fn lanes(self) -> usize {
         VECTOR / self.size()
     }
 }
 
-/// Format of a matrix of weights, in a file or in memory, little-endian.
+/// Storage format of a weight matrix, in a file or in memory, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// IEEE 754 binary16.
     F16,
-    /// The upper half of a binary32.
+    /// bfloat16: the upper half of a binary32.
     Bf16,
     /// IEEE 754 binary32.
     F32,
-    /// int8 with an f32 scale for each row: first all scales, then the codes. Products take activations as int8, too
-    /// ([`crate::quant`]).
+    /// int8 with one f32 scale per row: first all scales, then the codes. In products the activations are quantized
+    /// to int8 as well (see [`crate::quant`]).
     Q8,
-    /// int4 with an f16 scale for each group of numbers of a row: first all scales, then two codes, each plus 8, in a
-    /// byte, the first in its lower half.
+    /// int4 with one f16 scale per group of weights in a row: first all scales, then the codes plus 8, two per byte,
+    /// the first one in the lower half.
     Q4 {
-        /// Numbers of a group, even; it divides the rows.
+        /// Weights per group; even, and a divisor of the row length.
         group: usize,
     },
-    /// int4 with a scale and a zero point for each group, as AutoAWQ makes them: first all scales (f16), then all zero
-    /// points, a byte each, then two codes 0…15 in a byte, the first in its lower half. A number is (code − zero point) ·
-    /// scale.
+    /// int4 with a scale and a zero point per group, as AutoAWQ writes it: first all scales (f16), then all zero
+    /// points (one byte each), then the codes 0…15, two per byte, the first one in the lower half. A weight is (code
+    /// − zero point) · scale.
     Awq {
-        /// Numbers of a group, even; it divides the rows.
+        /// Weights per group; even, and a divisor of the row length.
         group: usize,
     },
-    /// int8 with an f16 scale for each group, multiplied with floating-point activations: first all scales, then the codes.
+    /// int8 with one f16 scale per group, multiplied with floating-point activations: first all scales, then the
+    /// codes.
     W8A16 {
-        /// Numbers of a group; it divides the rows.
+        /// Weights per group; a divisor of the row length.
         group: usize,
     },
 }
 
 impl Format {
-    /// The name in reports and in the names of kernels.
+    /// The name in reports and in kernel names.
     pub fn name(self) -> &'static str {
         match self {
             Self::F16 => "f16",
@@ -82,7 +85,7 @@ impl Format {
         }
     }
 
-    /// Bytes of `rows` rows of `cols` numbers, their scales included.
+    /// Bytes of a matrix of `rows` × `cols` elements, scales and zero points included.
     pub fn bytes(self, rows: usize, cols: usize) -> usize {
         let scales = self.scales(rows, cols) * self.align();
         match self {
@@ -91,7 +94,7 @@ impl Format {
         }
     }
 
-    /// Bytes of the numbers alone, without what groups share.
+    /// Bytes of the elements alone, without scales and zero points.
     pub fn code_bytes(self, rows: usize, cols: usize) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => rows * cols * self.align(),
@@ -100,7 +103,7 @@ impl Format {
         }
     }
 
-    /// Number of scales.
+    /// The number of scales of a matrix.
     pub fn scales(self, rows: usize, cols: usize) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => 0,
@@ -111,7 +114,7 @@ impl Format {
         }
     }
 
-    /// Number of zero points, a byte each.
+    /// The number of zero points of a matrix, one byte each.
     pub fn zeros(self, rows: usize, cols: usize) -> usize {
         match self {
             Self::Awq { .. } => self.scales(rows, cols),
@@ -119,12 +122,12 @@ impl Format {
         }
     }
 
-    /// Whether numbers share scales.
+    /// Returns true for integer formats, whose elements share scales.
     pub fn is_integer(self) -> bool {
         !matches!(self, Self::F16 | Self::Bf16 | Self::F32)
     }
 
-    /// Readers take whole units: the numbers must start at a multiple of so many bytes.
+    /// Required alignment in bytes of the elements, because readers load whole vectors.
     pub fn align(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::Q4 { .. } | Self::Awq { .. } | Self::W8A16 { .. } => 2,
@@ -132,7 +135,7 @@ impl Format {
         }
     }
 
-    /// Numbers in an access of 16 bytes.
+    /// Elements in an access of 16 bytes.
     pub fn lanes(self) -> usize {
         match self {
             Self::F16 | Self::Bf16 | Self::F32 => VECTOR / self.align(),
@@ -141,12 +144,12 @@ impl Format {
         }
     }
 
-    /// Whether the same kernels read both: formats that differ in nothing or in the size of their groups.
+    /// Returns true if the same kernels read both formats: they are equal or differ only in the group size.
     pub fn is_alike(self, other: Self) -> bool {
         std::mem::discriminant(&self) == std::mem::discriminant(&other)
     }
 
-    /// Numbers from one row to the next on a device: a row is a multiple of 16 bytes.
+    /// Elements from one row to the next on a device, where rows are padded to a multiple of 16 bytes.
     pub fn stride(self, cols: usize) -> usize {
         cols.next_multiple_of(self.lanes())
     }
@@ -161,18 +164,18 @@ impl From<Dtype> for Format {
     }
 }
 
-/// The formats that an executor works in.
+/// The number formats that an executor works in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Formats {
-    /// Of matrices of weights.
+    /// Format of weight matrices.
     pub weights: Format,
-    /// Of activations.
+    /// Format of activations.
     pub activations: Dtype,
-    /// Of keys and values.
+    /// Format of keys and values.
     pub cache: Dtype,
 }
 
-/// Everything in one format.
+/// Uses one format for weights, activations and cache.
 impl From<Dtype> for Formats {
     fn from(dtype: Dtype) -> Self {
         Self { weights: dtype.into(), activations: dtype, cache: dtype }

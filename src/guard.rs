@@ -1,4 +1,4 @@
-//! Panics of dependencies end where the dependency was called.
+//! Turns panics of dependencies into errors where the dependency is called.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,9 +7,9 @@ thread_local! {
     static GUARDED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a dependency's code on data that nobody vouches for; `None` if it panics.
+/// Runs a dependency's code on untrusted data; `None` if it panics.
 ///
-/// What the code was changing when it panicked must not be used afterwards.
+/// Values that the code was modifying when it panicked must not be used afterwards.
 pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     let outer = GUARDED.replace(true);
     let outcome = catch_unwind(AssertUnwindSafe(work));
@@ -17,8 +17,8 @@ pub(crate) fn guarded<T>(work: impl FnOnce() -> T) -> Option<T> {
     outcome.ok()
 }
 
-/// Whether a panic on this thread, now, becomes an [`Error`](crate::Error) of this library: the panic hook of a
-/// program need not report it then.
+/// Returns true while a panic on this thread would be turned into an [`Error`](crate::Error) by this library. The
+/// panic hook of a program can use it to keep such a panic out of its log.
 pub fn panic_is_caught() -> bool {
     GUARDED.get()
 }

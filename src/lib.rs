@@ -1,5 +1,6 @@
-//! Questions about high-resolution images with LLaVA models on small GPUs: the engine of the program `hired`, for use
-//! inside another program. It keeps only the image tokens worth their cost (HiRED and other methods).
+//! Answers questions about high-resolution images with LLaVA models on small GPUs. This is the engine of the program
+//! `hired`, as a library. To save time and memory it keeps only the most important image tokens, chosen by HiRED or
+//! another method.
 //!
 //! The package is called `hired-vlm`, the library is imported as `hired`:
 //!
@@ -38,31 +39,34 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `cuda` | yes | the executor for NVIDIA GPUs. At run time it opens the driver if there is one and needs no toolkit; when it is built, `nvcc` compiles the kernels (without `nvcc`, or with `HIRED_NO_CUDA=1`, it is built without kernels) |
-//! | `image-formats` | yes | [`Image::Encoded`]: PNG, JPEG, WebP, BMP and GIF. Without it a request brings RGB8 pixels |
-//! | `cli` | yes | the program `hired`; a library has no use for it |
-//! | `serve` | yes | its command `hired serve`, with tokio and axum |
+//! | `image-formats` | yes | [`Image::Encoded`]: PNG, JPEG, WebP, BMP and GIF. Without it images are given as RGB8
+//! pixels |
+//! | `cli` | yes | the program `hired`; a library does not need it |
+//! | `serve` | yes | the program's command `hired serve`, with tokio and axum |
 //!
-//! Features add to what there is and change no type. Without any the crate is the engine on the CPU.
+//! Features only add items; none changes a type. Without any feature the crate is the engine on the CPU.
 //!
 //! # Threads
 //!
-//! An [`Engine`] answers one batch at a time (`&mut self`). It is [`Send`], so it may live in a thread of its own that
-//! takes requests from a channel, and there may be several. The CPU executor works on the threads of rayon's global pool. The library
-//! prints nothing and keeps no global state. Files of weights are mapped: one that somebody cuts short meanwhile ends the
-//! process, unless [`EngineOptions::no_mmap`] has them read into memory.
+//! An [`Engine`] answers one batch at a time (`&mut self`). It is [`Send`], so it can live in a thread of its own
+//! that receives requests through a channel, and a process can hold several engines. The CPU executor uses rayon's
+//! global thread pool. The library prints nothing and keeps no global state. Weight files are memory-mapped: if
+//! another process truncates one while it is in use, this process is killed by SIGBUS, unless
+//! [`EngineOptions::no_mmap`] is set, which reads the weights into memory.
 //!
-//! # What others give
+//! # Untrusted input
 //!
-//! Model folders, images and words may come from people whom nobody knows: they give an answer or an [`Error`], in bounded
-//! time and memory. A panic of a library that reads them becomes an error, which [`panic_is_caught`] tells a panic hook.
-//! [`EngineOptions::max_pixels`] bounds the images that are decoded, [`Request::literal`] keeps special tokens that a user
-//! types from being taken for the template's own.
+//! Model folders, images and prompts may come from untrusted people: the result is an answer or an [`Error`], in
+//! bounded time and memory. A panic inside a library that parses them becomes an error; [`panic_is_caught`] lets a
+//! panic hook recognise such panics. [`EngineOptions::max_pixels`] bounds the images that are decoded.
+//! [`Request::literal`] encodes special tokens in a user's text as plain text, so that they cannot act as the
+//! template's own.
 //!
 //! # Stability
 //!
-//! What this page shows is the public interface. Structs and enums that may grow are `#[non_exhaustive]`: begin with
-//! `new` or `default`, then set fields or chain `with_…`. Modules that these pages leave out are public for this
-//! project's own program, tests and benchmarks; they may change in any release.
+//! This page shows the public interface. Structs and enums that may grow are `#[non_exhaustive]`: create them with
+//! `new` or `default`, then set fields or chain the `with_…` methods. Public modules that are hidden from these pages
+//! exist for this project's own program, tests and benchmarks; they may change in any release.
 
 #![warn(missing_docs)]
 

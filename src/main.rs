@@ -1,4 +1,4 @@
-//! The command line: a thin user of the library.
+//! The command-line program, a thin user of the library.
 
 mod cli;
 #[cfg(feature = "serve")]

@@ -1,8 +1,8 @@
-//! Products of dense f32 matrices: A·Bᵀ for likenesses, A·B for attention.
+//! Products of dense f32 matrices: A·Bᵀ for cosine similarities, A·B for attention.
 
 use gemm::Parallelism;
 
-/// A matrix inside a larger one: `rows × cols`, rows `stride` apart.
+/// A matrix inside a larger buffer: `rows × cols`, consecutive rows `stride` elements apart.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     pub data: &'a [f32],
@@ -17,7 +17,7 @@ impl<'a> View<'a> {
         Self { data, rows, cols, stride }
     }
 
-    /// A whole matrix, its rows side by side.
+    /// A view of a whole matrix whose rows are contiguous.
     pub fn dense(data: &'a [f32], cols: usize) -> Self {
         Self::new(data, data.len() / cols.max(1), cols, cols)
     }
@@ -27,7 +27,7 @@ impl<'a> View<'a> {
     }
 }
 
-/// out[i, j] = scale · Σ a[i, :] · b[j, :] on this thread, `out` row-major and dense.
+/// Computes out[i, j] = scale · Σ a[i, :] · b[j, :] on the calling thread; `out` is row-major and dense.
 pub fn similarities(a: View<'_>, b: View<'_>, scale: f32, out: &mut [f32]) {
     assert!(a.cols == b.cols && out.len() >= a.rows * b.rows);
     // SAFETY: the views are checked against their buffers, `out` holds a.rows × b.rows numbers.
@@ -56,12 +56,13 @@ pub fn similarities(a: View<'_>, b: View<'_>, scale: f32, out: &mut [f32]) {
     }
 }
 
-/// out[i, :] = scale · Σ a[i, j] · b[j, :] on this thread, for rows of `out` that are `stride` apart.
+/// Computes out[i, :] = scale · Σ a[i, j] · b[j, :] on the calling thread; rows of `out` are `stride` elements apart.
 ///
-/// Rows of `b` go to the registers as they lie, which makes this faster than [`similarities`] with few rows of `a`.
+/// Rows of `b` are loaded without rearranging, which makes this faster than [`similarities`] if `a` has few rows.
 ///
 /// # Safety
-/// `out` must be valid for `a.rows` rows of `b.cols` numbers at that stride, written by nobody else.
+/// `out` must be valid for writes of `a.rows` rows of `b.cols` elements at that stride, and nothing else may write to
+/// it meanwhile.
 pub unsafe fn mix(a: View<'_>, b: View<'_>, scale: f32, out: *mut f32, stride: usize) {
     assert_eq!(a.cols, b.rows, "columns of the one factor, rows of the other");
     // SAFETY: the views are checked against their buffers, `out` is the caller's promise.
@@ -90,10 +91,10 @@ pub unsafe fn mix(a: View<'_>, b: View<'_>, scale: f32, out: *mut f32, stride: u
     }
 }
 
-/// Rows transposed at a time: a line of the cache holds as many numbers.
+/// Rows transposed at a time: a cache line holds this many elements.
 const TILE: usize = 16;
 
-/// out[j, i] = x[i, j], rows of `out` `stride` apart.
+/// Computes out[j, i] = x[i, j]; rows of `out` are `stride` elements apart.
 pub fn transpose(x: View<'_>, out: &mut [f32], stride: usize) {
     assert!(x.rows <= stride && (x.cols == 0 || (x.cols - 1) * stride + x.rows <= out.len()));
     for first in (0..x.rows).step_by(TILE) {

@@ -1,12 +1,12 @@
 //! Setters of the types that callers fill in.
 
-/// `with_FIELD` for fields of a struct. Such a struct is `#[non_exhaustive]`, so that it may get more fields: callers
-/// begin with its default and chain these.
+/// Generates a `with_FIELD` method for each listed field. The structs are `#[non_exhaustive]` so that fields can be
+/// added: callers start from the default and chain these methods.
 macro_rules! setters {
     ($type:ident { $($with:ident($field:ident: $kind:ty);)+ }) => {
         impl $type {
             $(
-                #[doc = concat!("The same with another [`", stringify!($type), "::", stringify!($field), "`].")]
+                #[doc = concat!("Returns this value with another [`", stringify!($type), "::", stringify!($field), "`].")]
                 #[must_use]
                 pub fn $with(mut self, $field: $kind) -> Self {
                     self.$field = $field.into();

@@ -176,7 +176,7 @@ fn eval_asks_what_is_missing() {
     write(&changed);
     let other = kept(&[]);
     assert!(
-        told(&other).contains("line 2: line ") && told(&other).contains("another question"),
+        told(&other).contains("line 2: line ") && told(&other).contains("a different question"),
         "{}",
         told(&other)
     );

@@ -1,4 +1,4 @@
-//! The command line's definition: every option, its default and its unit, once.
+//! The definition of the command line: every option with its default and unit.
 
 use super::attention::AttentionArgs;
 use super::bench::BenchArgs;
@@ -55,11 +55,11 @@ Examples:
 
 `-h` shows the common options, `--help` all of them.";
 
-/// Headings of the options in the help.
+/// Headings of the groups of options in the help.
 pub mod heading {
     pub const INPUT: &str = "Input";
     pub const TOKENS: &str = "Image tokens";
-    pub const METHODS: &str = "Parameters of single methods";
+    pub const METHODS: &str = "Parameters of individual methods";
     pub const ANSWER: &str = "Answer";
     pub const OUTPUT: &str = "Output";
     pub const DEVICE: &str = "Device";
@@ -74,10 +74,10 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Ask question after question in a terminal
     Chat(Box<ChatArgs>),
-    /// Answer many clients over HTTP, by OpenAI's API and a page for browsers
+    /// Answer many clients over HTTP, with an OpenAI-compatible API and a web page
     #[cfg(feature = "serve")]
     Serve(Box<ServeArgs>),
-    /// Show which image tokens would be kept, and draw a picture of it
+    /// Show which image tokens would be kept, optionally as a picture
     Select(SelectArgs),
     /// Show what a model is and how much memory it needs
     Inspect(InspectArgs),
@@ -93,18 +93,18 @@ pub enum Command {
     Eval(Box<EvalArgs>),
     /// Show what the language model and the vision tower attend to
     Attention(Box<AttentionArgs>),
-    /// Measure how far a number format moves a model's answers and choices from f32
+    /// Measure how far a number format moves a model's answers and kept tokens from f32
     Fidelity(Box<FidelityArgs>),
     /// Show the devices of this machine that hired can use
     Devices(DevicesArgs),
     /// Print a script that completes commands and options in a shell
     Completions(CompletionsArgs),
-    /// Print a manual page in roff, for `man -l`
+    /// Print a manual page in roff format, for `man -l`
     Man(ManArgs),
 }
 
 impl Command {
-    /// Threads that were asked for.
+    /// The requested number of threads.
     pub fn threads(&self) -> Option<usize> {
         match self {
             Self::Run(args) => args.device.threads,
@@ -140,53 +140,54 @@ pub struct ModelArgs {
 pub struct RunArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image: a file (PNG, JPEG, WebP, BMP, first frame of a GIF), a folder (its images in the order of their names), -
-    /// (standard input) or a data: URL. Several images are a batch: one answer each to the same prompt, or one to all of
-    /// them with --together [default: none, text only]
+    /// Image: a file (PNG, JPEG, WebP, BMP, first frame of a GIF), a folder (its images, sorted by name), - (standard
+    /// input) or a data: URL. With several images the prompt is answered once for each, or once for all of them with
+    /// --together [default: none, text only]
     #[arg(short, long, value_name = "IMAGE", help_heading = heading::INPUT)]
     pub image: Vec<PathBuf>,
-    /// The question, put into the model's chat template. @FILE reads it from a file, @- from standard input; @@ at its
-    /// start stands for a plain @
+    /// The question, inserted into the model's chat template. @FILE reads it from a file, @- from standard input; a
+    /// leading @@ stands for a plain @
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt, required_unless_present = "messages", help_heading = heading::INPUT)]
     pub prompt: Option<PromptArg>,
-    /// One prompt about all images, in their order, and one answer
+    /// Ask one question about all images together, in the given order
     #[arg(long, conflicts_with = "raw_prompt", help_heading = heading::INPUT)]
     pub together: bool,
-    /// What the model is told before the question
+    /// System prompt, placed before the question
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "raw_prompt", help_heading = heading::INPUT)]
     pub system: Option<String>,
-    /// A conversation to go on with, in place of --prompt: a JSON list of messages as chat interfaces and transformers
-    /// write it; - is standard input. Images are named in it from its folder on, or taken from --image in their order
+    /// Conversation to continue, instead of --prompt: a JSON list of messages as in chat APIs and transformers; - is
+    /// standard input. Image paths in it are relative to its folder; images without a path are taken from --image in
+    /// order
     #[arg(hide_short_help = true, long, value_name = "FILE", conflicts_with_all = ["prompt", "raw_prompt", "system", "together"], help_heading = heading::INPUT)]
     pub messages: Option<PathBuf>,
-    /// The prompt is complete: no chat template is applied, <image> marks where the image goes
+    /// The prompt is complete: no chat template is applied; <image> marks where the image goes
     #[arg(hide_short_help = true, long, help_heading = heading::INPUT)]
     pub raw_prompt: bool,
-    /// TEXT is plain text even where it spells a special token (</s>, <image>)
+    /// Treat TEXT as plain text even where it contains special tokens (</s>, <image>)
     #[arg(hide_short_help = true, long, conflicts_with = "raw_prompt", help_heading = heading::INPUT)]
     pub literal: bool,
     /// Number of image tokens to keep, over the full image and its sub-images: a count (576), a share of all patches
-    /// (20%), full, or auto (the most that --max-memory or --max-ttft allows)
+    /// (20%), full, or auto (the largest number within --max-memory or --max-ttft)
     #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]
     pub budget: BudgetArg,
-    /// Number of image tokens to keep of all images of one prompt together, in place of --budget: shared among them by
-    /// their patches that show image; a count, a share or full
+    /// Number of image tokens to keep over all images of a prompt together, instead of --budget: split in proportion
+    /// to their patches without padding; a count, a share or full
     #[arg(hide_short_help = true, long, value_name = "B", allow_hyphen_values = true, conflicts_with = "budget", help_heading = heading::TOKENS)]
     pub budget_total: Option<Budget>,
-    /// With --budget auto: keep the peak memory below SIZE (15GiB, 15GB, bytes)
+    /// With --budget auto: limit the peak memory to SIZE (15GiB, 15GB, bytes)
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size, help_heading = heading::TOKENS)]
     pub max_memory: Option<usize>,
-    /// With --budget auto: have the first token of the answer within S seconds
+    /// With --budget auto: limit the time to the first token to S seconds
     #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds, help_heading = heading::TOKENS)]
     pub max_ttft: Option<f64>,
     #[command(flatten)]
     pub selection: SelectionArgs,
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Print one JSON object instead of the text; an array for several images
+    /// Print a JSON object instead of the text; an array for several images
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
-    /// Write pixels, prompt ids, scores, image tokens and logits as safetensors; for one prompt only
+    /// Write pixels, prompt ids, scores, image tokens and logits to a safetensors file; for one prompt only
     #[arg(hide_short_help = true, long, value_name = "FILE", help_heading = heading::OUTPUT)]
     pub dump: Option<PathBuf>,
     #[command(flatten)]
@@ -194,30 +195,30 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// How often standard input is asked for.
+    /// The number of inputs that are read from standard input.
     fn stdin(&self) -> usize {
         let images = self.image.iter().filter(|path| path.as_os_str() == STDIN).count();
         let messages = self.messages.as_ref().is_some_and(|path| path.as_os_str() == STDIN);
         images + usize::from(self.prompt == Some(PromptArg::Stdin)) + usize::from(messages)
     }
 
-    /// All images belong to one prompt.
+    /// Returns true if all images belong to one prompt.
     pub fn is_one_prompt(&self) -> bool {
         self.together || self.messages.is_some() || self.image.len() <= 1
     }
 
-    /// What is wrong with the options together, if anything.
+    /// The conflict between the given options, if there is one.
     pub fn conflict(&self) -> Option<&'static str> {
         let auto = self.budget == BudgetArg::Auto;
         let limited = self.max_memory.is_some() || self.max_ttft.is_some();
         if auto && !limited {
-            Some("--budget auto needs a limit to keep: give --max-memory SIZE or --max-ttft S")
+            Some("--budget auto needs a limit: give --max-memory SIZE or --max-ttft S")
         } else if limited && !auto {
             Some("--max-memory and --max-ttft choose the budget: give --budget auto with them")
         } else if self.dump.is_some() && !self.is_one_prompt() {
-            Some("--dump is for one image, or several together: give --image once, or --together")
+            Some("--dump is for one prompt: give --image once, or add --together")
         } else if self.stdin() > 1 {
-            Some("standard input can be read once only: give - or @- once")
+            Some("standard input can only be read once: give - or @- once")
         } else if self.together && self.image.is_empty() {
             Some("--together asks about all images, and there are none: give --image")
         } else {
@@ -226,42 +227,42 @@ impl RunArgs {
     }
 }
 
-/// Options that say how tokens are drawn.
+/// Options for how tokens are sampled.
 #[derive(Debug, Args)]
 #[command(next_help_heading = heading::ANSWER)]
 pub struct SamplingArgs {
-    /// Most tokens of the answer
+    /// Largest number of tokens to generate
     #[arg(short = 'n', long, value_name = "N", default_value = "128", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
-    /// End the answer before TEXT; may repeat
+    /// End the answer before TEXT; can be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::stop)]
     pub stop: Vec<String>,
-    /// Go on to N tokens after the model has ended its answer, for measurements
+    /// Continue after the model's end-of-sequence token up to N tokens, for measurements
     #[arg(hide_short_help = true, long)]
     pub ignore_eos: bool,
-    /// Sampling temperature; 0 always takes the most likely token
+    /// Sampling temperature; 0 is greedy decoding
     #[arg(long, value_name = "T", default_value = "0", allow_hyphen_values = true, value_parser = values::temperature)]
     pub temperature: f32,
-    /// Sample from the K most likely tokens; 0: from all
+    /// Sample from the K most likely tokens; 0: from all tokens
     #[arg(hide_short_help = true, long, value_name = "K", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<usize>)]
     top_k: usize,
-    /// Sample from the most likely tokens that together have probability P, 0 to 1; 1: from all
+    /// Sample from the smallest set of tokens with total probability P, 0 to 1; 1: from all tokens
     #[arg(hide_short_help = true, long, value_name = "P", default_value = "1", allow_hyphen_values = true, value_parser = values::probability)]
     top_p: f32,
-    /// Sample from the tokens that are at least P times as likely as the most likely one, 0 to 1; 0: from all
+    /// Sample from tokens at least P times as likely as the most likely one, 0 to 1; 0: from all tokens
     #[arg(hide_short_help = true, long, value_name = "P", default_value = "0", allow_hyphen_values = true, value_parser = values::probability)]
     min_p: f32,
-    /// Divide the logits of tokens that the prompt or the answer has already by F (multiply negative ones); above 1
-    /// repeats less, also at temperature 0
+    /// Divide positive logits (multiply negative ones) of tokens that occur in the prompt or the answer by F; values
+    /// above 1 reduce repetition, also at temperature 0
     #[arg(hide_short_help = true, long, value_name = "F", default_value = "1", allow_hyphen_values = true, value_parser = values::penalty)]
     repetition_penalty: f32,
-    /// Seed of the sampling: the same seed gives the same answer
+    /// Seed of the sampling; the same seed gives the same answer
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>)]
     seed: u64,
 }
 
 impl SamplingArgs {
-    /// How the engine draws.
+    /// The sampling parameters for the engine.
     pub fn sampling(&self) -> Sampling {
         let &Self { temperature, top_k, top_p, min_p, repetition_penalty, seed, .. } = self;
         Sampling::default()
@@ -281,7 +282,8 @@ pub struct SelectArgs {
     /// Image: a file (PNG, JPEG, WebP, BMP, first frame of a GIF), - (standard input) or a data: URL
     #[arg(short, long, value_name = "IMAGE", help_heading = heading::INPUT)]
     pub image: PathBuf,
-    /// The question, which only the method fastv looks at: its first answer token is computed to see what is kept
+    /// The question, used only by the method fastv, which computes the first token of the answer to select the image
+    /// tokens
     #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true, value_parser = values::prompt, help_heading = heading::INPUT)]
     pub prompt: Option<PromptArg>,
     /// Number of image tokens to keep, over the full image and its sub-images: a count (576), a share of all patches
@@ -290,10 +292,10 @@ pub struct SelectArgs {
     pub budget: Budget,
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Print the selection as a JSON object
+    /// Print the selection as JSON
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
-    /// Write a PNG that shows the full image and each sub-image, dropped patches dimmed and merged ones blue
+    /// Write a PNG that shows the full image and each sub-image, with dropped patches dimmed and merged ones blue
     #[arg(short, long, value_name = "OUT.png", help_heading = heading::OUTPUT)]
     pub overlay: Option<PathBuf>,
     #[command(flatten)]
@@ -301,10 +303,10 @@ pub struct SelectArgs {
 }
 
 impl SelectArgs {
-    /// What is wrong with the options together, if anything.
+    /// The conflict between the given options, if there is one.
     pub fn conflict(&self) -> Option<&'static str> {
         let twice = self.image.as_os_str() == STDIN && self.prompt == Some(PromptArg::Stdin);
-        twice.then_some("standard input can be read once only: give - or @- once")
+        twice.then_some("standard input can only be read once: give - or @- once")
     }
 }
 
@@ -312,7 +314,7 @@ impl SelectArgs {
 pub struct InspectArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Print a JSON object
+    /// Print the description as JSON
     #[arg(long, help_heading = heading::OUTPUT)]
     pub json: bool,
     #[command(flatten)]
@@ -323,21 +325,21 @@ pub struct InspectArgs {
 
 #[derive(Debug, Args)]
 pub struct PlanArgs {
-    /// Name of the GPU, such as t4 or "RTX 4090", several for a table (p40,t4), or all for every known GPU
+    /// Name of a GPU, such as t4 or "RTX 4090"; several names for a table (p40,t4), or all for every known GPU
     #[arg(short, long, value_name = "NAME", value_delimiter = ',', required = true, value_parser = values::GpuParser, help_heading = heading::INPUT)]
     pub gpu: Vec<GpuArg>,
     #[command(flatten)]
     pub subject: SubjectArgs,
-    /// Number formats to compare in a table, each as --dtype takes it
+    /// Number formats to compare in a table, with the values of --dtype
     #[arg(long, value_name = "T,…", value_delimiter = ',', value_parser = values::one_of(&values::FORMATS), conflicts_with_all = ["dtype", "max_memory", "max_ttft"], help_heading = heading::DEVICE)]
     pub formats: Vec<NumberFormat>,
-    /// Budgets to plan for, each as --budget of run takes it but auto
+    /// Budgets to plan for, with the values of `hired run --budget` except auto
     #[arg(short, long, visible_alias = "budget", value_name = "B,…", value_delimiter = ',', default_value = "full,40%,30%,20%,10%", help_heading = heading::TOKENS)]
     pub budgets: Vec<TypedBudget>,
-    /// Show the largest budget whose peak memory stays below SIZE (15GiB, 15GB, bytes), instead of --budgets
+    /// Show the largest budget with a peak memory of at most SIZE (15GiB, 15GB, bytes), instead of --budgets
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true, value_parser = values::size, help_heading = heading::TOKENS)]
     pub max_memory: Option<usize>,
-    /// Show the largest budget whose first token is expected within S seconds, instead of --budgets
+    /// Show the largest budget with an expected time to the first token of at most S seconds, instead of --budgets
     #[arg(long, value_name = "S", allow_hyphen_values = true, value_parser = values::seconds, help_heading = heading::TOKENS)]
     pub max_ttft: Option<f64>,
     #[command(flatten)]
@@ -350,13 +352,13 @@ pub struct PlanArgs {
 }
 
 impl PlanArgs {
-    /// Whether a limit chooses the budget.
+    /// Returns true if a limit determines the budget.
     pub fn is_limited(&self) -> bool {
         self.max_memory.is_some() || self.max_ttft.is_some()
     }
 }
 
-/// A model, with or without its files.
+/// A model folder, or a known architecture without files.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 #[command(next_help_heading = heading::INPUT)]
@@ -364,9 +366,10 @@ pub struct SubjectArgs {
     /// Model: a Hugging Face folder, or the name of a model in the local Hugging Face cache
     #[arg(short, long, value_name = "MODEL")]
     pub model: Option<PathBuf>,
-    /// A known architecture, of which no files are needed: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b,
+    /// A known architecture, without any files: tiny, llava-v1.6-vicuna-7b, llava-v1.6-vicuna-13b,
     /// llava-v1.6-mistral-7b, llama3-llava-next-8b, pangea-7b, llava-v1.6-34b, onevision-0.5b, onevision-7b,
-    /// llava-interleave-qwen-0.5b, joycaption, tiny-llava-v1, llava-1.5-7b, llava-1.5-13b, llava-phi-2.7b or mobilevlm-v2-1.7b; or all for a table of them
+    /// llava-interleave-qwen-0.5b, joycaption, tiny-llava-v1, llava-1.5-7b, llava-1.5-13b,
+    /// llava-phi-2.7b or mobilevlm-v2-1.7b; or all for a table
     #[arg(long, value_name = "NAME")]
     pub preset: Option<PresetArg>,
 }

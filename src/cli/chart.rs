@@ -1,4 +1,4 @@
-//! Lines, as SVG.
+//! Line charts as SVG.
 
 use super::Stop;
 use plotters::coord::Shift;
@@ -6,7 +6,7 @@ use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 use std::fmt::Display;
 
-/// Of lines: told apart also by those who see few colours (Okabe and Ito).
+/// Colours of the lines; they can be distinguished by colour-blind readers (Okabe and Ito).
 const COLOURS: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -17,50 +17,50 @@ const COLOURS: [RGBColor; 6] = [
 ];
 const GREY: RGBColor = RGBColor(120, 120, 120);
 
-/// Size of type: plotters' own unit, of which SVG gets the 1.24th part, so 11.3 pixels.
+/// Font size in plotters' unit; in SVG it is divided by 1.24, so it is 11.3 pixels.
 const TYPE: u32 = 14;
 const HEAD: u32 = 17;
-/// Pixels of a character of that size, and of a line of the legend.
+/// Width of a character and height of a legend line, in pixels.
 const CHARACTER: f64 = 7.0;
 const LINE: i32 = 20;
 
-/// What tells a line apart: colour, width and dashes, as every second round through the colours has them.
+/// The look of a line: colour, width and dashes. Every second round through the colours is dashed.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
     style: ShapeStyle,
     /// Pixels drawn and left out.
     dashes: Option<[i32; 2]>,
-    /// Whether its points are marked.
+    /// True if the points are marked.
     marked: bool,
 }
 
 impl Look {
-    /// Of line number `index`.
+    /// The look of line number `index`.
     pub fn nth(index: usize) -> Self {
         Self::shade(index, 1.0)
     }
 
-    /// Of line number `index`, paler: 0 is nothing, 1 all of it.
+    /// The look of line number `index`, paler: 0 is invisible, 1 is full strength.
     pub fn shade(index: usize, strength: f64) -> Self {
         let RGBColor(red, green, blue) = COLOURS[index % COLOURS.len()];
-        // Not transparent: a pale line on a strong one of its colour must be seen.
+        // Blended with white instead of transparent, so that a pale line is visible on a strong one of its colour.
         let pale = |part: u8| (255.0 - strength * f64::from(255 - part)).round() as u8;
         let colour = RGBColor(pale(red), pale(green), pale(blue));
         let again = !(index / COLOURS.len()).is_multiple_of(2);
         Self { style: colour.stroke_width(2), dashes: again.then_some([6, 4]), marked: true }
     }
 
-    /// Of a bound that line number `index` cannot pass.
+    /// The look of a bound on line number `index`.
     pub fn bound(index: usize) -> Self {
         Self { dashes: Some([2, 3]), marked: false, ..Self::nth(index) }
     }
 
-    /// Of the baseline that the others are compared with.
+    /// The look of the baseline that the other lines are compared with.
     pub fn grey(width: u32) -> Self {
         Self { style: GREY.stroke_width(width), dashes: None, marked: true }
     }
 
-    /// The same above so many lines that run where this one does: they show in its gaps.
+    /// The look if the line is drawn over that many lines with the same course, which are visible in its gaps.
     fn above(self, lines: usize) -> Self {
         let dashes = match lines {
             0 => return self,
@@ -72,10 +72,10 @@ impl Look {
     }
 }
 
-/// Points of a line up to which each is marked: more of them hide the line.
+/// The number of points up to which each point is marked; more marks would hide the line.
 const MARKED: usize = 60;
 
-/// A value over something, and where it may lie.
+/// A value at some position, with its interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     pub x: f64,
@@ -87,7 +87,7 @@ pub struct Point {
 pub struct Series {
     pub name: String,
     pub look: Look,
-    /// From left to right.
+    /// The points from left to right.
     pub points: Vec<Point>,
 }
 
@@ -98,7 +98,7 @@ impl Series {
         Self { name, look, points }
     }
 
-    /// Whether more than a twelfth of it runs where `other` does, as far as can be seen.
+    /// Returns true if, as far as can be seen, more than a twelfth of the line coincides with `other`.
     fn runs_on(&self, other: &Self, within: f64) -> bool {
         let is_on = |point: &Point| {
             other.points.windows(2).any(|ends| {
@@ -123,7 +123,7 @@ impl Series {
         shared.map(length).sum::<f64>() > all / 12.0
     }
 
-    /// Of (x, value), known without an interval.
+    /// A line of (x, value) points without intervals.
     pub fn line(name: String, look: Look, points: impl Iterator<Item = (f64, f64)>) -> Self {
         let point = |(x, value)| Point { x, value, interval: None };
         Self::new(name, look, points.map(point))
@@ -133,16 +133,16 @@ impl Series {
 /// One chart of a drawing.
 pub struct Chart<'a> {
     pub title: &'a str,
-    /// What the values are over.
+    /// Label of the horizontal axis.
     pub along: &'a str,
     pub series: &'a [Series],
-    /// How values are written.
+    /// Formats the values.
     pub value: &'a dyn Fn(f64) -> String,
-    /// The upper end; `None`: what the values need.
+    /// Upper end of the value axis; `None`: determined by the values.
     pub top: Option<f64>,
 }
 
-/// Charts below one another.
+/// Draws charts one below the other.
 pub fn draw_all(size: (u32, u32), title: &str, charts: &[Chart<'_>]) -> Result<String, Stop> {
     let mut text = String::new();
     {
@@ -164,7 +164,7 @@ pub fn draw_all(size: (u32, u32), title: &str, charts: &[Chart<'_>]) -> Result<S
 }
 
 impl Chart<'_> {
-    /// Lines in the order in which they are drawn, each with a look that leaves those below it visible.
+    /// The looks of the lines in drawing order, such that lines below others remain visible.
     fn looks(&self) -> Vec<Look> {
         let most = self.series.iter().flat_map(|s| &s.points).map(|p| p.value).fold(0.0, f64::max);
         let within = 0.006 * self.top.unwrap_or(most);
@@ -175,13 +175,13 @@ impl Chart<'_> {
         (0..self.series.len()).map(above).collect()
     }
 
-    /// Pixels that the names of the lines need.
+    /// Width in pixels that the legend needs.
     fn legend_width(&self) -> u32 {
         let longest = self.series.iter().map(|s| s.name.chars().count()).max().unwrap_or_default();
         (longest as f64 * CHARACTER) as u32 + 52
     }
 
-    /// The names of the lines, beside the chart.
+    /// Draws the legend next to the chart.
     fn legend(&self, area: &DrawingArea<SVGBackend<'_>, Shift>) -> Result<(), String> {
         let text = |e: &dyn Display| e.to_string();
         for (index, (series, look)) in self.series.iter().zip(self.looks()).enumerate() {
@@ -260,9 +260,9 @@ mod tests {
     fn a_line_on_another_is_dashed() {
         let all = [
             series(&[(0.0, 0.0), (10.0, 10.0), (20.0, 0.0)]),
-            // On its first half, with points of its own.
+            // Coincides with the first half, with points of its own.
             series(&[(0.0, 0.0), (5.0, 5.0), (10.0, 10.0), (20.0, 9.0)]),
-            // On both.
+            // Coincides with both.
             series(&[(1.0, 1.0), (9.0, 9.0)]),
             // Crosses them.
             series(&[(0.0, 10.0), (20.0, 1.0)]),

@@ -24,10 +24,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// How often Ctrl-C is looked for while nothing else happens.
+/// How often the program checks for Ctrl-C while it waits.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Bytes of what is kept of a turn for the next.
+/// Bytes of cached results from one turn to the next.
 const CACHE: usize = 512 << 20;
 
 #[derive(Debug, Args)]
@@ -35,10 +35,11 @@ const CACHE: usize = 512 << 20;
 pub struct ChatArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Image of the first question: a file (PNG, JPEG, WebP, BMP, first frame of a GIF) or a data: URL; may repeat
+    /// Image of the first question: a file (PNG, JPEG, WebP, BMP, first frame of a GIF) or a data: URL; can be
+    /// repeated
     #[arg(short, long, value_name = "IMAGE", help_heading = heading::INPUT)]
     pub image: Vec<PathBuf>,
-    /// What the model is told before the conversation, where its chat template has a place for it
+    /// System prompt, for models whose chat template has one
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = heading::INPUT)]
     pub system: Option<String>,
     /// Number of image tokens to keep of each image: a count (576), a share of all patches (20%) or full
@@ -61,12 +62,12 @@ In the conversation /help lists the commands, the arrow keys bring earlier lines
 ends the program. `-h` shows the common options, `--help` all of them.";
 
 const COMMANDS: &str = "\
-/image FILE   ask the next question about this image; several are asked about together
+/image FILE   add an image to the next question; can be repeated
 /budget B     image tokens to keep of each image from now on: a count, a share such as 20%, or full
 /reset        begin a new conversation
 /help         this list
 /quit         end the program, as Ctrl-D does
-Anything else is a question; // at its start stands for a plain /.";
+Anything else is a question; a leading // stands for a plain /.";
 
 pub fn chat(args: &ChatArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(), Stop> {
     let mut chat = Chat {
@@ -98,14 +99,14 @@ pub fn chat(args: &ChatArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result
     }
     match chat.failures {
         0 => Ok(()),
-        // At a terminal whoever asked was told, and went on.
+        // In a terminal each failure was shown when it happened.
         _ if io::stdin().is_terminal() => Ok(()),
         1 => Err(Stop::Failed("one line of the conversation failed".into())),
         failures => Err(Stop::Failed(format!("{failures} lines of the conversation failed"))),
     }
 }
 
-/// Where lines come from.
+/// The source of input lines.
 enum Lines {
     Terminal(Box<rustyline::DefaultEditor>),
     Pipe(io::Lines<io::StdinLock<'static>>),
@@ -134,7 +135,7 @@ impl Lines {
             Self::Terminal(editor) => loop {
                 match editor.readline("> ") {
                     Ok(line) => {
-                        // Without room for it the line is asked all the same.
+                        // If the history cannot take the line, the question is asked all the same.
                         let _ = editor.add_history_entry(line.as_str());
                         return Ok(Some(line));
                     }
@@ -154,14 +155,14 @@ struct Chat<'a> {
     args: &'a ChatArgs,
     budget: Budget,
     messages: Vec<Message>,
-    /// Of the next question.
+    /// Images of the next question.
     images: Vec<Image>,
     failures: usize,
     stream: Stream<Stdout>,
 }
 
 impl Chat<'_> {
-    /// Does what a line says; whether the conversation goes on.
+    /// Executes a line; returns false if the conversation is over.
     fn heed(&mut self, line: &str, scheduler: &Scheduler, interrupt: &Interrupt) -> bool {
         let outcome = match line.strip_prefix('/') {
             None if line.is_empty() => Ok(()),
@@ -191,7 +192,7 @@ impl Chat<'_> {
                         .map(|budget| self.budget = budget)
                         .map_err(|error: hired::Error| error.to_string()),
                     _ => Err(format!(
-                        "/{command} is no command: /help lists them, and // begins a question with /"
+                        "there is no command /{command}: /help lists all; begin a question with // to start it with a plain /"
                     )),
                 }
             }
@@ -203,7 +204,7 @@ impl Chat<'_> {
         true
     }
 
-    /// Begins anew; images that wait for their question go on waiting.
+    /// Starts a new conversation. Images of the next question are kept.
     fn reset(&mut self) {
         self.messages = self.args.system.iter().map(Message::system).collect();
     }
@@ -215,14 +216,14 @@ impl Chat<'_> {
             other => format!("{other:?}"),
         };
         let (name, bytes) = images::read(path, most).map_err(said)?;
-        // Found now, and not only when the question is typed.
+        // The image is decoded now, so that an error is shown before the question is typed.
         decode_within(&bytes, &name, most.unwrap_or(MAX_PIXELS))
             .map_err(|error| error.to_string())?;
         self.images.push(Image::encoded(name, bytes));
         Ok(())
     }
 
-    /// Asks, and shows the answer as it comes.
+    /// Asks a question and prints the answer as it is generated.
     fn ask(
         &mut self,
         words: &str,
@@ -241,7 +242,7 @@ impl Chat<'_> {
                 }
                 Ok(())
             }
-            // The question was not asked: its images wait for the next.
+            // The question was not asked, so its images are kept for the next one.
             Ok(None) => {
                 self.messages.pop();
                 self.images = images;
@@ -249,7 +250,7 @@ impl Chat<'_> {
             }
             Err(error) => {
                 self.messages.pop();
-                // What the model cannot take would fail the next question too.
+                // An image that the model cannot take would fail the next question too.
                 if !matches!(error, hired::Error::Image { .. }) {
                     self.images = images;
                 }

@@ -1,4 +1,4 @@
-//! Options that say where and in which formats to compute.
+//! Options for the device and the number formats.
 
 use super::args::heading;
 use super::idle::Given;
@@ -8,48 +8,48 @@ use hired::engine::{Device, Dtype, EngineOptions, Gemm};
 use hired::image::Resample;
 use hired::quant::{Quantization, Scope};
 
-/// Options that say where and in which formats to compute.
+/// Options for the device and the number formats.
 #[derive(Debug, Args)]
 #[command(next_help_heading = heading::DEVICE)]
 pub struct DeviceArgs {
-    /// Where to compute: auto (the first CUDA device that works, else the CPU), cpu, cuda or cuda:N
+    /// Device: auto (the first CUDA device that works, otherwise the CPU), cpu, cuda or cuda:N
     #[arg(short, long, value_name = "D", default_value = "auto", value_parser = values::device)]
     device: Device,
-    /// Number format. f16 and f32: on CUDA of weights, KV cache and activations [default: f16], on the CPU of the KV
-    /// cache alone [default: f32]. q8 (int8 weights and activations) and q4 (int4 weights): of weights, which are
-    /// quantised while they load; the rest has the default
+    /// Number format. f16 and f32: on CUDA the format of weights, KV cache and activations [default: f16], on the CPU
+    /// of the KV cache only [default: f32]. q8 (int8 weights and activations) and q4 (int4 weights) quantise the
+    /// weights while they load; the other formats keep their defaults
     #[arg(long, value_name = "T", value_parser = values::one_of(&values::FORMATS))]
     pub dtype: Option<NumberFormat>,
-    /// Numbers that share a scale with --dtype q4 [default: 128]
+    /// Weights per group that share a scale with --dtype q4 [default: 128]
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
     group: Option<usize>,
-    /// What --dtype q8 and q4 quantise, llm: linear layers of the decoder; all: also of projector, logits head and, with
-    /// q8, vision tower [default: llm]
+    /// Layers that --dtype q8 and q4 quantise. llm: linear layers of the decoder; all: also the projector, the logits
+    /// head and, with q8, the vision tower [default: llm]
     #[arg(hide_short_help = true, long, value_name = "WHAT", value_parser = values::one_of(&values::SCOPES))]
     quantize: Option<Scope>,
-    /// Format of the KV cache and, on CUDA, of activations beside integer weights, f32: the parity mode [default: f16 on
-    /// CUDA, f32 on the CPU]
+    /// Format of the KV cache and, on CUDA, of the activations with integer weights; f32 is the parity mode [default:
+    /// f16 on CUDA, f32 on the CPU]
     #[arg(hide_short_help = true, long, value_name = "T", value_parser = values::one_of(&values::ACTIVATIONS))]
     activations: Option<Dtype>,
-    /// Which library's bicubic resampling to reproduce; pillow is version 13 and newer [default: pillow; torchvision where
-    /// an InternVL names a Fast image processor]
+    /// Bicubic resampling to reproduce; pillow is version 13 or newer [default: pillow; torchvision for InternVL
+    /// folders that name a Fast image processor]
     #[arg(hide_short_help = true, long, value_name = "NAME", value_parser = values::one_of(&RESAMPLE))]
     pub resample: Option<Resample>,
-    /// Which matrix multiplication CUDA uses: own kernels, cublas, or auto (cuBLAS in f16 from Turing on where it is
-    /// installed and passes a trial, else own)
+    /// Backend for large matrix multiplications on CUDA: own kernels, cublas, or auto (cuBLAS in f16 on GPUs with
+    /// tensor cores where it is installed and passes a self-test, otherwise own)
     #[arg(hide_short_help = true, long, value_name = "WHO", default_value = "auto", value_parser = values::one_of(&GEMM))]
     gemm: Gemm,
-    /// Launch the kernels of each CUDA decode step one by one, for a profiler, instead of as a CUDA graph
+    /// Launch the kernels of each CUDA decode step individually, for a profiler, instead of as a CUDA graph
     #[arg(hide_short_help = true, long)]
     no_graph: bool,
-    /// Threads of the CPU [default: RAYON_NUM_THREADS, else one for each core]
+    /// CPU threads [default: RAYON_NUM_THREADS, otherwise one per core]
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::threads)]
     pub threads: Option<usize>,
-    /// Read the weights into memory instead of mapping their files: needs that memory, and keeps the program safe from
-    /// whoever writes to the files meanwhile
+    /// Read the weights into memory instead of memory-mapping their files. This needs the memory, but other programs
+    /// can then modify the files without harm
     #[arg(hide_short_help = true, long)]
     no_mmap: bool,
-    /// Refuse images of more than N pixels [default, and at most: 178956970, as Pillow]
+    /// Refuse images of more than N pixels [default and largest value: 178956970, as in Pillow]
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::count)]
     pub max_pixels: Option<usize>,
 }
@@ -64,7 +64,7 @@ const RESAMPLE: [(&str, Resample); 3] = [
 ];
 
 impl DeviceArgs {
-    /// Name of the number format, once it is known whether a GPU computes.
+    /// Name of the number format, once it is known whether a GPU is used.
     pub fn dtype_name(&self, gpu: bool) -> &'static str {
         match self.dtype {
             Some(dtype) => dtype.name(),
@@ -72,7 +72,7 @@ impl DeviceArgs {
         }
     }
 
-    /// Options of integers that were given without these.
+    /// Notes about options for integer formats that have no effect.
     pub fn idle(&self, given: &Given<'_>) -> Vec<String> {
         match self.dtype {
             Some(NumberFormat::Q4) => Vec::new(),
@@ -81,19 +81,19 @@ impl DeviceArgs {
             }
             Some(NumberFormat::Float(_)) => [
                 given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
-                given.these(&["activations"], "--dtype f16 and f32 say it of all numbers"),
+                given.these(&["activations"], "--dtype f16 and f32 set this format too"),
             ]
             .concat(),
             None => given.these(&["group", "quantize"], "they are for --dtype q8 and q4"),
         }
     }
 
-    /// The engine that was asked for.
+    /// The options of the engine.
     pub fn options(&self) -> EngineOptions {
         self.options_in(self.dtype)
     }
 
-    /// The same in another number format.
+    /// The options of the engine with another number format.
     pub fn options_in(&self, dtype: Option<NumberFormat>) -> EngineOptions {
         EngineOptions::default()
             .with_device(self.device)

@@ -1,4 +1,4 @@
-//! `hired devices`: what this machine can run on.
+//! `hired devices`: shows the devices that this machine offers.
 
 use super::Stop;
 use super::output::{print, print_json};
@@ -7,23 +7,23 @@ use serde::Serialize;
 
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
-    /// Print a JSON object
+    /// Print the devices as JSON
     #[arg(long)]
     pub json: bool,
 }
 
-/// The CPU as this program sees it.
+/// The CPU of this machine.
 #[derive(Debug, Serialize)]
 pub struct Cpu {
     pub name: String,
-    /// Threads that run at once.
+    /// Number of threads that can run at the same time.
     cores: usize,
-    /// Instruction sets the machine has and the matrix products can use.
+    /// Instruction sets that the CPU has and the matrix products can use.
     instruction_sets: Vec<&'static str>,
 }
 
 impl Cpu {
-    /// This machine's.
+    /// Describes this machine's CPU.
     pub fn here() -> Self {
         Self {
             name: name().unwrap_or_else(|| std::env::consts::ARCH.into()),
@@ -33,12 +33,12 @@ impl Cpu {
     }
 }
 
-/// CUDA as this build and this machine have it.
+/// CUDA support of this build and this machine.
 #[derive(Debug, Default, Serialize)]
 struct Cuda {
-    /// `sm_NN` of each machine code and `compute_NN` of each PTX that is embedded.
+    /// `sm_NN` for each embedded machine code and `compute_NN` for each embedded PTX.
     code: Vec<String>,
-    /// Which device is taken unasked, or why the list of devices ends with the CPU.
+    /// The device that --device auto uses, or why it uses the CPU.
     cuda: String,
     #[serde(skip)]
     devices: Vec<Card>,
@@ -49,13 +49,13 @@ struct Card {
     kind: &'static str,
     ordinal: usize,
     name: String,
-    /// 61 is 6.1.
+    /// Compute capability as major · 10 + minor: 61 is 6.1.
     compute_capability: u32,
-    /// Bytes.
+    /// Memory in bytes.
     memory: usize,
-    /// The code it would run.
+    /// The embedded code that the device would run.
     code: Option<String>,
-    /// Why it can run none.
+    /// The reason why the device cannot be used.
     why: Option<String>,
 }
 
@@ -86,7 +86,7 @@ fn cuda() -> Cuda {
     }
 }
 
-/// `sm_NN` of each machine code and `compute_NN` of each PTX that is embedded.
+/// `sm_NN` for each embedded machine code and `compute_NN` for each embedded PTX.
 #[cfg(feature = "cuda")]
 pub fn embedded_code() -> Vec<String> {
     let embedded = hired::ops::cuda::Embedded::here();
@@ -106,9 +106,9 @@ fn cuda() -> Cuda {
             ("this build has no CUDA code: no nvcc was found when it was built".into(), Vec::new())
         }
         Ok(devices) => match devices.iter().find(|device| device.code.is_ok()) {
-            Some(first) => (format!("--device auto takes cuda:{}", first.ordinal), devices),
+            Some(first) => (format!("--device auto uses cuda:{}", first.ordinal), devices),
             None => {
-                ("no device has code in this build; --device auto takes the CPU".into(), devices)
+                ("no device has code in this build; --device auto uses the CPU".into(), devices)
             }
         },
     };
@@ -150,7 +150,7 @@ pub fn devices(args: &DevicesArgs) -> Result<(), Stop> {
     print(&text)
 }
 
-/// The processor's name, where Linux tells it.
+/// The processor's name, if Linux reports it.
 fn name() -> Option<String> {
     let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("model name"))?;

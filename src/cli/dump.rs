@@ -1,4 +1,4 @@
-//! The stages of an answer as safetensors.
+//! Writes the intermediate results of an answer as safetensors.
 
 use super::Stop;
 use super::files::Output;
@@ -7,7 +7,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 /// Writes `pixel_values`, `input_ids`, `cls_attention.init`, `cls_attention.final`, `visual_tokens` and
-/// `prefill_logits`, as far as the request has them.
+/// `prefill_logits`, those that the request has.
 pub fn write(output: Output, stages: &Stages) -> Result<(), Stop> {
     output.write(&encode(stages)?)
 }

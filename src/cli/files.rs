@@ -1,4 +1,4 @@
-//! Files that the user names: images in, pictures and tensors out.
+//! Files named by the user: images to read, pictures and tensors to write.
 
 use super::Stop;
 use hired::image::{MAX_PIXELS, largest_encoded};
@@ -6,14 +6,14 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// What is asked for an image's format at least.
+/// Bytes that are read to recognise an image format.
 const HEAD: u64 = 64;
 
 fn failed(path: &Path, what: impl std::fmt::Display) -> Stop {
     Stop::Failed(format!("{}: {what}", path.display()))
 }
 
-/// Name and bytes of an image file of at most so many pixels, which is decoded with the request.
+/// Name and bytes of an image file with at most `max_pixels` pixels; it is decoded with the request.
 pub fn read_image(path: &Path, max_pixels: Option<usize>) -> Result<(String, Vec<u8>), Stop> {
     let refused = |error: io::Error| match error.kind() {
         ErrorKind::NotFound => failed(path, "no such file: name an image file"),
@@ -29,12 +29,12 @@ pub fn read_image(path: &Path, max_pixels: Option<usize>) -> Result<(String, Vec
     }
 }
 
-/// The bytes of an image of at most so many pixels; `None` if there are too many for that. Of what begins as no image
-/// does only the beginning is read.
+/// Reads the bytes of an image with at most `max_pixels` pixels; `None` if there are too many bytes for that. If the
+/// beginning is not that of an image, only the beginning is read.
 pub fn read_bounded(from: impl Read, max_pixels: Option<usize>) -> io::Result<Option<Vec<u8>>> {
     let limit = limit(max_pixels);
     let mut bytes = Vec::new();
-    // One byte more than allowed gives away what does not tell its length.
+    // Reading one byte beyond the limit detects inputs that do not report their length.
     let mut from = from.take(limit + 1);
     from.by_ref().take(HEAD).read_to_end(&mut bytes)?;
     if image::guess_format(&bytes).is_ok() {
@@ -47,14 +47,14 @@ fn limit(max_pixels: Option<usize>) -> u64 {
     largest_encoded(max_pixels.unwrap_or(MAX_PIXELS)) as u64
 }
 
-/// The files that a command reads, which it must not write over.
+/// The files that a command reads and must not overwrite.
 #[derive(Debug, Default)]
 pub struct Inputs(Vec<(PathBuf, Identity)>);
 
-/// Folders in folders that are looked into.
+/// Depth to which folders are searched.
 const FOLDERS: usize = 2;
 
-/// What two names of one file share, hard links included.
+/// Device and inode, which are equal for all names of a file, hard links included.
 #[cfg(unix)]
 type Identity = (u64, u64);
 #[cfg(not(unix))]
@@ -72,10 +72,10 @@ fn identity(path: &Path) -> Option<Identity> {
 }
 
 impl Inputs {
-    /// A model's files, and others; of folders all that is in them.
+    /// The model's files and other inputs; folders stand for all files in them.
     pub fn new<'a>(model: Option<&Path>, others: impl IntoIterator<Item = &'a Path>) -> Self {
         let mut inputs = Self::default();
-        // What names no folder is refused when the model is opened.
+        // A path that is no model folder is refused later, when the model is opened.
         let model = model.and_then(|model| hired::config::folder(model).ok());
         others.into_iter().for_each(|path| inputs.add(path, FOLDERS));
         model.iter().for_each(|path| inputs.add(path, FOLDERS));
@@ -91,31 +91,30 @@ impl Inputs {
         }
     }
 
-    /// The input that this file is.
+    /// The input file that `path` would overwrite, if any.
     fn find(&self, path: &Path) -> Option<&Path> {
         let wanted = identity(path)?;
         self.0.iter().find(|(_, identity)| *identity == wanted).map(|(path, _)| path.as_path())
     }
 }
 
-/// A file that appears whole or not at all: written beside its place, then moved there.
+/// An output file that appears either complete or not at all: it is written under a temporary name and then renamed.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
-    /// Where it is written until it is whole; `None` for what is no regular file, such as a pipe.
+    /// The temporary name; `None` for special files such as pipes.
     beside: Option<PathBuf>,
 }
 
 impl Output {
-    /// Makes sure, before any work, that the file can be written and is none of `inputs`.
+    /// Checks, before any work, that the file can be written and is none of `inputs`.
     pub fn at(path: &Path, inputs: &Inputs) -> Result<Self, Stop> {
         if path == Path::new("-") {
-            let what = "results are written to files: name one (/dev/stdout is standard output)";
+            let what = "give the name of a file to write (/dev/stdout for standard output)";
             return Err(failed(path, what));
         }
         if let Some(input) = inputs.find(path) {
-            let what =
-                format!("would replace {}, which is read: name another file", input.display());
+            let what = format!("would overwrite the input {}: name another file", input.display());
             return Err(failed(path, what));
         }
         let path = match fs::metadata(path) {
@@ -123,7 +122,7 @@ impl Output {
                 return Err(failed(path, "this is a folder: name a file to write"));
             }
             Ok(found) if !found.is_file() => return Ok(Self { path: path.into(), beside: None }),
-            // Through a link the file it points to is replaced, not the link.
+            // A link is not replaced itself; the file that it points to is.
             Ok(_) => fs::canonicalize(path).map_err(|error| failed(path, error))?,
             Err(_) if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => {
                 let what = "this link points to no file: remove it, or name another place";
@@ -132,13 +131,13 @@ impl Output {
             Err(_) => path.into(),
         };
         let Some(name) = path.file_name() else {
-            return Err(failed(&path, "this names no file: name a file to write"));
+            return Err(failed(&path, "this is not the name of a file: name a file to write"));
         };
         let mut hidden = std::ffi::OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}", std::process::id()));
         let beside = path.with_file_name(hidden);
-        // Not kept until it is needed: whatever ends the process meanwhile leaves nothing behind.
+        // Created and removed again, so that a process that is killed meanwhile leaves nothing behind.
         let tried = File::create_new(&beside).and_then(|_| fs::remove_file(&beside));
         tried.map_err(|error| match error.kind() {
             ErrorKind::NotFound => failed(&path, "no such folder: make it, or name another place"),
@@ -147,7 +146,7 @@ impl Output {
         Ok(Self { path, beside: Some(beside) })
     }
 
-    /// Writes the content and puts the file in its place.
+    /// Writes the content and moves the file into place.
     pub fn write(self, bytes: &[u8]) -> Result<(), Stop> {
         let Self { path, beside } = self;
         let written = match &beside {
@@ -155,7 +154,7 @@ impl Output {
             Some(beside) => fs::write(beside, bytes).and_then(|()| fs::rename(beside, &path)),
         };
         if let (Err(_), Some(beside)) = (&written, &beside) {
-            // The failure to write is the one to tell.
+            // The error to report is that of the write.
             let _ = fs::remove_file(beside);
         }
         written.map_err(|error| failed(&path, error))

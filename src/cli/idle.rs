@@ -1,11 +1,11 @@
-//! Options that were given and change nothing: their user should hear of it.
+//! Notes about options that were given but have no effect.
 
 use super::args::SamplingArgs;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use hired::select::{Method, Score, Selection};
 
-/// Options that say what is kept; all but the first two and the last by one way of choosing only.
+/// Options of the selection. All except the first two and the last concern only some methods.
 const SELECTION: [&str; 19] = [
     "budget",
     "method",
@@ -28,17 +28,17 @@ const SELECTION: [&str; 19] = [
     "newlines",
 ];
 
-/// The options that were typed.
+/// The options that were given on the command line.
 pub struct Given<'a>(pub &'a ArgMatches);
 
 impl Given<'_> {
     fn is_given(&self, option: &str) -> bool {
-        // Commands differ in the options they have.
+        // Not every command has every option.
         let source = self.0.try_contains_id(option).ok().and_then(|_| self.0.value_source(option));
         source == Some(ValueSource::CommandLine)
     }
 
-    /// The sentence about those of `options` that were given; `why` goes after them.
+    /// A sentence about those of `options` that were given, followed by the reason; `None` if none was given.
     fn idle(&self, options: &[&str], why: &str) -> Option<String> {
         let names: Vec<String> = (options.iter().filter(|option| self.is_given(option)))
             .map(|option| format!("--{}", option.replace('_', "-")))
@@ -52,19 +52,19 @@ impl Given<'_> {
         }
     }
 
-    /// What to say of `options`.
+    /// Notes about `options`.
     pub fn these(&self, options: &[&str], why: &str) -> Vec<String> {
         self.idle(options, why).into_iter().collect()
     }
 
-    /// Of options of an image's selection where there is no image.
+    /// Notes about options of the selection if there is no image.
     pub fn without_image(&self) -> Vec<String> {
         let options =
             [&SELECTION[..], &["budget_total", "max_memory", "max_ttft", "resample"]].concat();
         self.these(&options, "there is no image")
     }
 
-    /// Of options of a selection that have no effect on it.
+    /// Notes about options that have no effect on this selection.
     pub fn selection(&self, selection: &Selection) -> Vec<String> {
         let method = selection.method;
         if selection.keeps_everything() {
@@ -96,7 +96,7 @@ impl Given<'_> {
         let idle: Vec<&str> =
             plays.into_iter().filter_map(|(option, plays)| (!plays).then_some(option)).collect();
         let why = match method {
-            // Its rule can be what leaves alpha without a part.
+            // With HiRED it may be the rule that makes alpha unused.
             Method::Hired => format!("not used by --method hired with --rule {}", selection.rule),
             method => format!("not used by --method {method}"),
         };
@@ -110,7 +110,7 @@ impl Given<'_> {
         told
     }
 
-    /// Of options of sampling.
+    /// Notes about options of sampling.
     pub fn sampling(&self, sampling: &SamplingArgs) -> Vec<String> {
         if sampling.temperature != 0.0 {
             return Vec::new();
@@ -119,7 +119,7 @@ impl Given<'_> {
         self.these(&["top_k", "top_p", "min_p", "seed"], why)
     }
 
-    /// Of options that concern CUDA alone.
+    /// Notes about options that only concern CUDA.
     pub fn device(&self, is_cuda: bool) -> Vec<String> {
         if is_cuda { Vec::new() } else { self.these(&["gemm", "no_graph"], "the CPU computes") }
     }

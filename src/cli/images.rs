@@ -1,17 +1,17 @@
-//! The images of a command line: files, folders, standard input and `data:` URLs.
+//! Reads the images of a command line: files, folders, standard input and `data:` URLs.
 
 use super::Stop;
 use super::files::{read_bounded, read_image};
 use data_url::DataUrl;
 use std::path::{Path, PathBuf};
 
-/// How standard input is named.
+/// The name that stands for standard input.
 pub const STDIN: &str = "-";
 
-/// Endings of the files that are taken from a folder.
+/// File extensions that are read from a folder.
 const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "jfif", "webp", "bmp", "gif"];
 
-/// Name and bytes of every image that was asked for; a folder stands for the images in it.
+/// Name and bytes of every requested image; a folder stands for the images in it.
 pub fn read_images(
     asked: &[PathBuf],
     max_pixels: Option<usize>,
@@ -37,14 +37,14 @@ pub fn read(asked: &Path, max_pixels: Option<usize>) -> Result<(String, Vec<u8>)
         _ if text == STDIN => stdin(max_pixels),
         Some("data") => data(text),
         Some("http" | "https") if text.contains("://") => Err(Stop::Failed(format!(
-            "{text}: hired does not download images: fetch it yourself, such as with curl, and give the file, or pipe \
+            "{text}: hired does not download images: download it yourself, for example with curl, and give the file, or pipe \
              it in with --image -"
         ))),
         _ => read_image(asked, max_pixels),
     }
 }
 
-/// The image files of a folder, by name.
+/// The image files of a folder, sorted by name.
 fn folder(path: &Path) -> Result<Vec<PathBuf>, Stop> {
     let failed = |what: String| Stop::Failed(format!("{}: {what}", path.display()));
     let entries = std::fs::read_dir(path).map_err(|error| failed(error.to_string()))?;
@@ -59,7 +59,7 @@ fn folder(path: &Path) -> Result<Vec<PathBuf>, Stop> {
     }
     if files.is_empty() {
         return Err(failed(format!(
-            "this folder holds no image file: {} are read",
+            "this folder has no image files ({})",
             ENDINGS.map(|ending| format!(".{ending}")).join(", ")
         )));
     }
@@ -73,7 +73,7 @@ fn stdin(max_pixels: Option<usize>) -> Result<(String, Vec<u8>), Stop> {
     match bytes.map_err(|error| failed(error.to_string()))? {
         None => Err(failed("larger than the limit: give a smaller image".into())),
         Some(bytes) if bytes.is_empty() => {
-            Err(failed("it is empty: --image - takes the bytes of an image file".into()))
+            Err(failed("it is empty: with --image - pipe in an image file".into()))
         }
         Some(bytes) => Ok(("standard input".into(), bytes)),
     }
@@ -83,8 +83,9 @@ fn data(text: &str) -> Result<(String, Vec<u8>), Stop> {
     let start: String = text.chars().take(40).collect();
     let name = if start.len() < text.len() { format!("{start}…") } else { start };
     let failed = |what: &str| Stop::Failed(format!("{name}: {what}"));
-    let url = DataUrl::process(text)
-        .map_err(|_| failed("this is no data: URL: it has the form data:image/png;base64,…"))?;
+    let url = DataUrl::process(text).map_err(|_| {
+        failed("this is not a valid data: URL; the form is data:image/png;base64,…")
+    })?;
     let (bytes, _) = url
         .decode_to_vec()
         .map_err(|_| failed("the base64 of this data: URL is damaged: encode the image again"))?;
@@ -105,7 +106,7 @@ mod tests {
     #[test]
     fn a_folder_stands_for_its_images_by_name() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(refused(dir.path().to_str().unwrap()).contains("holds no image file"));
+        assert!(refused(dir.path().to_str().unwrap()).contains("has no image files"));
         for name in ["b.PNG", "a.jpeg", "notes.txt", "c.gif"] {
             std::fs::write(dir.path().join(name), name).unwrap();
         }

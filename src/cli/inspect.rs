@@ -1,4 +1,4 @@
-//! `hired inspect`: what a model is and how much memory it needs.
+//! `hired inspect`: describes a model and its memory needs.
 
 use super::Stop;
 use super::args::InspectArgs;
@@ -17,14 +17,14 @@ pub fn inspect(args: &InspectArgs, given: &Given<'_>) -> Result<(), Stop> {
     notes.extend(given.these(&["resample", "no_graph"], why));
     if inspection.device == "cpu" {
         notes.extend(
-            given.these(&["gemm"], "the figures are for the CPU (--device cuda: for a GPU)"),
+            given.these(&["gemm"], "the figures are for the CPU (use --device cuda for a GPU)"),
         );
     }
     notes.iter().for_each(|what| note(what));
     if args.json { print_json(&inspection) } else { print(&Text(&inspection).to_string()) }
 }
 
-/// An inspection for people.
+/// A readable inspection.
 struct Text<'a>(&'a Inspection);
 
 impl Display for Text<'_> {
@@ -37,13 +37,13 @@ impl Display for Text<'_> {
         line(
             "language model",
             format!(
-                "{} layers, hidden size {}, MLP {}, {} heads ({} for keys and values) of {}",
+                "{} layers, hidden size {}, MLP {}, {} heads ({} key/value heads) of size {}",
                 i.layers, i.hidden_size, i.intermediate_size, i.heads, i.kv_heads, i.head_dim
             ),
         )?;
         line("vocabulary", format!("{} tokens", i.vocabulary))?;
         line("context", format!("{} tokens", i.context))?;
-        line("KV cache", format!("{} for each token", Size(i.kv_bytes_per_token as u64)))?;
+        line("KV cache", format!("{} per token", Size(i.kv_bytes_per_token as u64)))?;
         let v = &i.vision;
         line(
             "vision tower",

@@ -1,25 +1,25 @@
-//! Ctrl-C, and the signals that ask a program to end otherwise: SIGTERM, and SIGHUP of a terminal that is closed.
+//! Handles Ctrl-C and the other signals that ask a program to end: SIGTERM, and SIGHUP from a closed terminal.
 
 use super::Stop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// Exit status after Ctrl-C, as shells have it: 128 and the signal's number.
+/// Exit status after Ctrl-C, as in shells: 128 plus the signal's number.
 const STATUS: i32 = 130;
 
-/// Whether the user pressed Ctrl-C.
+/// Tells whether the user pressed Ctrl-C.
 #[derive(Debug)]
 pub struct Interrupt(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// Somebody asks [`Interrupt::raised`] from time to time.
+    /// Some code polls [`Interrupt::raised`], so a first Ctrl-C need not end the process.
     heeded: AtomicBool,
     raised: AtomicBool,
 }
 
 impl Interrupt {
-    /// Listens from now on. Ctrl-C ends the process, until somebody heeds it.
+    /// Installs the handlers. Ctrl-C ends the process until [`Interrupt::heed`] is called.
     pub fn watch() -> Result<Self, Stop> {
         let state = Arc::new(State::default());
         let shared = state.clone();
@@ -38,7 +38,7 @@ impl Interrupt {
         Ok(Self(state))
     }
 
-    /// From now on the first Ctrl-C only asks to stop, a second one ends the process.
+    /// From now on the first Ctrl-C only requests a stop, and a second one ends the process.
     pub fn heed(&self) {
         self.0.heeded.store(true, Relaxed);
     }
@@ -48,12 +48,12 @@ impl Interrupt {
         self.0.heeded.store(false, Relaxed);
     }
 
-    /// Whether it was pressed; from now on it counts as not pressed.
+    /// Returns true if Ctrl-C was pressed, and resets it.
     pub fn take(&self) -> bool {
         self.0.raised.swap(false, Relaxed)
     }
 
-    /// Whether it was pressed.
+    /// Returns true if Ctrl-C was pressed.
     pub fn raised(&self) -> bool {
         self.0.raised.load(Relaxed)
     }
@@ -63,12 +63,12 @@ impl Interrupt {
 mod signals {
     use libc::{SIG_ERR, SIG_IGN, SIGBUS, SIGHUP, c_int};
 
-    /// Whether whoever started the program had it ignore the end of its terminal, as `nohup` does. SIGINT is listened to
-    /// all the same: shells start what runs in the background of a script with that ignored, and a script that sends it
-    /// means it.
+    /// Returns true if the program was started with SIGHUP ignored, as by `nohup`. SIGINT is handled even if it is
+    /// ignored at the start: shells ignore it for background jobs of scripts, but a script that sends it wants the
+    /// program to end.
     pub fn hangup_is_ignored() -> bool {
-        // SAFETY: the structure is plain numbers, of which zeros are valid; the call only writes the handler that is set
-        // into it.
+        // SAFETY: the structure consists of plain numbers, for which zeros are valid; the call only writes the
+        // current handler into it.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
             libc::sigaction(SIGHUP, std::ptr::null(), &mut action) == 0
@@ -76,28 +76,28 @@ mod signals {
         }
     }
 
-    /// Ignores it again.
+    /// Ignores SIGHUP again.
     pub fn ignore_hangup() {
-        // SAFETY: no handler of this program is installed by it.
+        // SAFETY: the call installs no handler of this program.
         unsafe { libc::signal(SIGHUP, SIG_IGN) };
     }
 
-    /// What becomes of a mapped file that was cut short: reading the lost pages raises SIGBUS, which would end the
-    /// program without a word. Nothing else that is mapped is read.
+    /// Prints a message if a memory-mapped file was truncated. Reading the lost pages raises SIGBUS, which would
+    /// otherwise end the program silently. Only weight files are mapped.
     pub fn explain_lost_pages() {
         extern "C" fn explain(_: c_int) {
             const WHAT: &str = "hired: a weight file was changed while in use: start again, and replace files by \
                                 renaming, or give --no-mmap\n";
-            // SAFETY: both calls are allowed in a signal handler, and the text lives for ever.
+            // SAFETY: both calls are async-signal-safe, and the text is static.
             unsafe {
                 libc::write(libc::STDERR_FILENO, WHAT.as_ptr().cast(), WHAT.len());
                 libc::_exit(1);
             }
         }
         let handler = explain as extern "C" fn(c_int);
-        // SAFETY: the handler calls nothing but what is allowed in one, and does not return.
+        // SAFETY: the handler only makes async-signal-safe calls and does not return.
         let set = unsafe { libc::signal(SIGBUS, handler as libc::sighandler_t) };
-        // Without it the program ends all the same.
+        // Without the handler the program ends all the same, only silently.
         debug_assert_ne!(set, SIG_ERR);
     }
 }

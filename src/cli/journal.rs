@@ -1,7 +1,7 @@
-//! A file of results that grows line by line while a command works, and from which the same command goes on later.
+//! A file of results that grows line by line while a command works, and from which the same command can resume.
 //!
-//! JSON lines: the first one holds the settings, each further one is a result. A line is on the disk before the next
-//! piece of work begins, so that neither Ctrl-C nor a crash takes more than what was in work.
+//! It consists of JSON lines: the first one holds the settings, each further one a result. A line is on disk before
+//! the next piece of work begins, so Ctrl-C or a crash loses only the work in progress.
 
 use super::Stop;
 use hired::select::Selection;
@@ -10,13 +10,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Most bytes of such a file.
+/// Largest size of such a file in bytes.
 const LARGEST: u64 = 4 << 30;
 
-/// What the results depend on, by name.
+/// The settings that the results depend on, by name.
 pub type Settings = Map<String, Value>;
 
-/// The open file.
+/// An open journal.
 #[derive(Debug)]
 pub struct Journal {
     path: PathBuf,
@@ -24,8 +24,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the file or makes it, and returns the results that it has. `command` is the subcommand that writes it.
-    /// Results that other settings gave are an error, and so is a file that no such command wrote.
+    /// Opens or creates the file and returns the results in it. `command` is the subcommand that writes it. A file
+    /// with other settings, or one that was not written by this command, is an error.
     pub fn open(
         path: &Path,
         command: &str,
@@ -43,16 +43,16 @@ impl Journal {
         }
         let known = file.metadata().map_err(|e| failed(&e))?;
         if !known.is_file() || known.len() > LARGEST {
-            return Err(failed(&"this is no file of results: name another file"));
+            return Err(failed(&"this is not a file of results: name another file"));
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(|e| failed(&e))?;
-        // What a crash left of a line that was being written is dropped.
+        // A line that a crash left incomplete is dropped.
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1);
         let lines = read(&bytes[..whole]).map_err(|what| failed(&what))?;
         let mut journal = Self { path: path.into(), file };
         let Some((head, results)) = lines.split_first() else {
-            // Nothing of ours: only an empty file may be written to.
+            // A file that was not written by this program may only be used if it is empty.
             if !bytes.is_empty() && !bytes.starts_with(b"{\"schema\"") {
                 return Err(failed(&foreign(command)));
             }
@@ -68,14 +68,14 @@ impl Journal {
         };
         if let Some(difference) = difference(before, settings) {
             return Err(failed(&format!(
-                "its results are of another run: {difference}; repeat the command as it was, or name another file"
+                "its results belong to a different run: {difference}; repeat the same command, or name another file"
             )));
         }
         journal.cut(whole as u64)?;
         Ok((journal, results.to_vec()))
     }
 
-    /// Adds results and waits until the disk has them.
+    /// Appends results and waits until they are on disk.
     pub fn append(&mut self, results: &[Value]) -> Result<(), Stop> {
         let mut text = String::new();
         for result in results {
@@ -86,7 +86,7 @@ impl Journal {
         written.map_err(|e| failed(&self.path, &e))
     }
 
-    /// Forgets what comes after the first `length` bytes, and goes on writing there.
+    /// Truncates the file to `length` bytes and continues writing there.
     fn cut(&mut self, length: u64) -> Result<(), Stop> {
         let cut = self.file.set_len(length).and_then(|()| self.file.seek(SeekFrom::Start(length)));
         cut.map(|_| ()).map_err(|e| failed(&self.path, &e))
@@ -103,7 +103,7 @@ fn foreign(command: &str) -> String {
     )
 }
 
-/// The lines of a file as JSON.
+/// Parses the lines of a file.
 fn read(bytes: &[u8]) -> Result<Vec<Value>, String> {
     let lines = bytes.split(|&byte| byte == b'\n').enumerate();
     let told = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
@@ -115,7 +115,7 @@ fn read(bytes: &[u8]) -> Result<Vec<Value>, String> {
     .collect()
 }
 
-/// Every setting that differs, with both values.
+/// Lists every setting that differs, with both values.
 fn difference(before: &Settings, now: &Settings) -> Option<String> {
     let mut keys: Vec<&String> = before.keys().chain(now.keys()).collect();
     let mut seen = std::collections::BTreeSet::new();
@@ -133,7 +133,7 @@ fn difference(before: &Settings, now: &Settings) -> Option<String> {
     (!told.is_empty()).then(|| told.join("; "))
 }
 
-/// The settings of a selection beside its method and budget, which each result names.
+/// The settings of a selection apart from method and budget, which are part of each result.
 pub fn of_selection(selection: &Selection) -> Settings {
     let Selection { rule, alpha, init_layer, final_layer, heads, score, newlines, .. } = selection;
     let mut all = Settings::new();
@@ -151,7 +151,7 @@ pub fn of_selection(selection: &Selection) -> Settings {
     all
 }
 
-/// Those that are parameters of single methods.
+/// The settings that are parameters of individual methods.
 pub fn of_tuning(selection: &Selection) -> Settings {
     let tuning = &selection.tuning;
     let mut all = Settings::new();
@@ -192,7 +192,7 @@ mod tests {
         let busy = why(&path, &settings("20%"));
         assert!(busy.contains("another process"), "{busy}");
         drop(journal);
-        // A crash in the middle of a line loses that line only.
+        // A crash in the middle of a line loses only that line.
         let mut text = std::fs::read_to_string(&path).unwrap();
         text += "{\"row\": 3";
         std::fs::write(&path, &text).unwrap();

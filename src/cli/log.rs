@@ -1,4 +1,4 @@
-//! How much is said on standard error.
+//! The amount of output on standard error.
 
 use super::Stop;
 use super::args::heading;
@@ -6,10 +6,10 @@ use super::values::one_of;
 use clap::Args;
 use std::sync::OnceLock;
 
-/// What is written to standard error, each level with those before it.
+/// Levels of output on standard error; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// Why a command failed, and nothing else.
+    /// Only the reason why a command failed.
     Error,
     /// Also notes and progress bars.
     Note,
@@ -20,16 +20,15 @@ pub enum Level {
 #[derive(Debug, Args)]
 #[command(next_help_heading = heading::MESSAGES)]
 pub struct LogArgs {
-    /// Also tell the model, the device and a line of statistics for each answer, as --log-level info does; without it
-    /// statistics appear on a terminal only
+    /// Also print the model, the device and a line of statistics for each answer, as --log-level info; without it
+    /// statistics are printed only in a terminal
     #[arg(short, long, global = true, conflicts_with_all = ["quiet", "log_level"])]
     verbose: bool,
-    /// No notes, progress bars or statistics, as --log-level error
+    /// Print no notes, progress bars or statistics, as --log-level error
     #[arg(short, long, global = true, conflicts_with = "log_level")]
     quiet: bool,
-    /// What to write to standard error: error (why a command failed, and nothing else), note (also notes and progress
-    /// bars) or info (also the model, the device and a line of statistics for each answer) [env: HIRED_LOG]
-    /// [default: note]
+    /// Output on standard error: error (only the reason for a failure), note (also notes and progress bars) or info
+    /// (also the model, the device and a line of statistics for each answer) [env: HIRED_LOG] [default: note]
     #[arg(hide_short_help = true, long, global = true, value_name = "LEVEL", value_parser = one_of(&LEVELS))]
     log_level: Option<Level>,
 }
@@ -37,13 +36,14 @@ pub struct LogArgs {
 const LEVELS: [(&str, Level); 3] =
     [("error", Level::Error), ("note", Level::Note), ("info", Level::Info)];
 
-/// The level where no option says one. Not read by clap, to which a variable would contradict the options.
+/// The variable that sets the level if no option does. It is not read by clap, which would treat it as conflicting
+/// with the options.
 const VARIABLE: &str = "HIRED_LOG";
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
 impl LogArgs {
-    /// Holds from now on, for the whole program.
+    /// Applies the level to the whole program.
     pub fn apply(&self) -> Result<(), Stop> {
         let level = match (self.verbose, self.quiet, self.log_level) {
             (true, ..) => Level::Info,
@@ -51,7 +51,7 @@ impl LogArgs {
             (.., Some(level)) => level,
             _ => Self::by_variable()?,
         };
-        // The first one holds: a program has one command line.
+        // It can only be set once, because a program has one command line.
         let _ = LEVEL.set(level);
         Ok(())
     }
@@ -69,7 +69,7 @@ impl LogArgs {
     }
 }
 
-/// Whether messages of this level are written.
+/// Returns true if messages of this level are written.
 pub fn shows(level: Level) -> bool {
     level <= *LEVEL.get().unwrap_or(&Level::Note)
 }

@@ -1,4 +1,4 @@
-//! `hired completions` and `hired man`: the command line's definition for shells and for `man`.
+//! `hired completions` and `hired man`: the command line's definition as shell completions and manual pages.
 
 use super::Stop;
 use super::args::Cli;
@@ -14,7 +14,7 @@ pub struct CompletionsArgs {
 
 #[derive(Debug, Args)]
 pub struct ManArgs {
-    /// The command that the page is about [default: hired itself]
+    /// The command to describe [default: hired itself]
     #[arg(value_name = "COMMAND")]
     pub command: Option<String>,
 }
@@ -27,7 +27,7 @@ pub fn completions(args: &CompletionsArgs) -> Result<(), Stop> {
 
 pub fn man(args: &ManArgs) -> Result<(), Stop> {
     let mut hired = Cli::command();
-    // Hands the options of every command down, and names the pages.
+    // Propagates global options to all commands, and sets the names of the pages.
     hired.build();
     let page = match &args.command {
         None => hired,

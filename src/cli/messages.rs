@@ -1,4 +1,4 @@
-//! Conversations in JSON: as chat interfaces and transformers write them.
+//! Reads conversations in JSON, in the format of chat APIs and transformers.
 
 use super::Stop;
 use super::images::{self, STDIN};
@@ -7,12 +7,12 @@ use serde_json::Value;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Far more than any conversation that a model has positions for; images may be in it.
+/// Far more than any conversation that fits a model's context, images included.
 const LARGEST: u64 = 1 << 30;
 
-/// Reads a conversation: a list of messages, or an object that has one under `messages`. Images that it names are read
-/// from the file's folder; those that it only marks (`{"type": "image"}`) are taken from `given`, in their order.
-/// Returns the names of all its images too.
+/// Reads a conversation: a list of messages, or an object with one under `messages`. Images with a path are read
+/// relative to the file's folder; those without one (`{"type": "image"}`) are taken from `given`, in order. Also
+/// returns the names of all images.
 pub fn read(
     path: &Path,
     given: Vec<(String, Vec<u8>)>,
@@ -33,7 +33,7 @@ pub fn read(
         Reader { folder, given: given.into_iter(), taken: 0, names: Vec::new(), max_pixels };
     let list = json.get("messages").unwrap_or(&json);
     let Some(list) = list.as_array().filter(|list| !list.is_empty()) else {
-        return Err(failed(format!("this is no list of messages: give one, {SHAPE}")));
+        return Err(failed(format!("this is not a list of messages: give one, {SHAPE}")));
     };
     let mut messages = Vec::with_capacity(list.len());
     for (index, json) in list.iter().enumerate() {
@@ -45,8 +45,8 @@ pub fn read(
     }
     if reader.taken < count {
         return Err(failed(format!(
-            "--image gives {count} images, and the messages have a place ({{\"type\": \"image\"}}) for {}: mark a place \
-             for each",
+            "--image gives {count} images, but the messages have placeholders ({{\"type\": \"image\"}}) for {}: add one \
+             for each image",
             reader.taken
         )));
     }
@@ -66,7 +66,7 @@ fn text(path: &Path) -> std::io::Result<String> {
 
 /// What is wrong with a message.
 enum Wrong {
-    /// It itself.
+    /// The message itself.
     Here(String),
     /// An image that it names.
     Elsewhere(Stop),
@@ -75,7 +75,7 @@ enum Wrong {
 struct Reader {
     folder: PathBuf,
     given: std::vec::IntoIter<(String, Vec<u8>)>,
-    /// Of those given, how many were used.
+    /// The number of given images used so far.
     taken: usize,
     names: Vec<String>,
     max_pixels: Option<usize>,
@@ -85,10 +85,10 @@ impl Reader {
     fn message(&mut self, json: &Value) -> Result<Message, Wrong> {
         let here = |what: &str| Err(Wrong::Here(what.into()));
         let Some(role) = json.get("role").and_then(Value::as_str) else {
-            return here("it has no `role`: give system, user or assistant");
+            return here("it has no `role`: set system, user or assistant");
         };
         let Some(role) = Role::of(role) else {
-            return here("its `role` is none of system, user and assistant");
+            return here("its `role` is not system, user or assistant");
         };
         let message = Message::new(role);
         match json.get("content") {
@@ -96,7 +96,7 @@ impl Reader {
             Some(Value::Array(parts)) => {
                 parts.iter().try_fold(message, |message, part| Ok(message.with(self.part(part)?)))
             }
-            _ => here("its `content` is neither a text nor a list of parts"),
+            _ => here("its `content` is neither a string nor a list of parts"),
         }
     }
 
@@ -116,11 +116,11 @@ impl Reader {
                             Ok(self.image(name, bytes))
                         }
                         None => here(
-                            "it has a place for an image and names none: give its `path`, or one --image for each such place",
+                            "it has an image without a `path`: add the `path`, or give one --image for each such image",
                         ),
                     },
                     Some(Value::String(place)) => self.named(place),
-                    Some(_) => here("the place of an image is no text"),
+                    Some(_) => here("the `path` or `url` of an image is not a string"),
                 }
             }
             Some("image_url") => {
@@ -131,11 +131,11 @@ impl Reader {
                     None => here("a part of type `image_url` has no `url`"),
                 }
             }
-            _ => here("it has a part whose `type` is none of text, image and image_url"),
+            _ => here("it has a part whose `type` is not text, image or image_url"),
         }
     }
 
-    /// An image by its file, from this conversation's folder on, or its data.
+    /// An image given by its path, relative to the conversation's folder, or as data.
     fn named(&mut self, place: &str) -> Result<Part, Wrong> {
         let path = place.strip_prefix("file://").unwrap_or(place);
         let path = match path.contains("://") || path.starts_with("data:") {
@@ -200,17 +200,17 @@ mod tests {
     fn what_is_no_conversation_is_told_by_its_place() {
         for (json, given, says) in [
             ("[", 0, "not valid JSON"),
-            ("[]", 0, "no list of messages"),
+            ("[]", 0, "not a list of messages"),
             (
                 r#"[{"role": "user", "content": "x"}, {"content": "x"}]"#,
                 0,
                 "message 2: it has no `role`",
             ),
-            (r#"[{"role": "tool", "content": "x"}]"#, 0, "none of system"),
-            (r#"[{"role": "user"}]"#, 0, "neither a text"),
-            (r#"[{"role": "user", "content": [{"type": "video"}]}]"#, 0, "none of text, image"),
+            (r#"[{"role": "tool", "content": "x"}]"#, 0, "not system"),
+            (r#"[{"role": "user"}]"#, 0, "neither a string"),
+            (r#"[{"role": "user", "content": [{"type": "video"}]}]"#, 0, "not text, image"),
             (r#"[{"role": "user", "content": [{"type": "image"}]}]"#, 0, "one --image for each"),
-            (r#"[{"role": "user", "content": "x"}]"#, 2, "2 images, and the messages have a place"),
+            (r#"[{"role": "user", "content": "x"}]"#, 2, "2 images, but the messages have"),
             (
                 r#"[{"role": "user", "content": [{"type": "image", "path": "b.bmp"}]}]"#,
                 0,

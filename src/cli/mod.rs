@@ -1,7 +1,7 @@
-//! The program: arguments in, results on stdout, everything else on stderr.
+//! The program: results go to stdout, everything else to stderr.
 //!
-//! Exit status: 0 done, 1 the request failed, 2 the command line is wrong, 130 after Ctrl-C. A failure
-//! is one line on stderr.
+//! Exit status: 0 success, 1 the request failed, 2 the command line is wrong, 130 after Ctrl-C. A failure is one line
+//! on stderr.
 
 mod args;
 mod attention;
@@ -52,23 +52,23 @@ use interrupt::Interrupt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-/// Why a command ended without its result.
+/// The reason why a command ended without its result.
 #[derive(Debug)]
 pub enum Stop {
-    /// The request failed; what is wrong and what to do.
+    /// The request failed; the message says why and what to do.
     Failed(String),
-    /// The command line is wrong, and how.
+    /// The command line is wrong; the message says how.
     Usage(String),
-    /// Nothing was asked for: the help.
+    /// No command was given; holds the help text.
     Help(String),
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted,
-    /// Nobody reads standard output any more, so there is nothing left to do.
+    /// Standard output was closed by its reader, so there is nothing left to do.
     Closed,
 }
 
 impl Stop {
-    /// What a failed write to standard output means.
+    /// Interprets a failed write to standard output.
     fn stdout(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
@@ -90,7 +90,7 @@ impl From<hired::Error> for Stop {
 pub fn main() -> ExitCode {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        // What the library catches becomes an error, which is told like any other.
+        // A panic that the library catches is reported as an error like any other.
         if !hired::panic_is_caught() {
             report(panic);
         }
@@ -114,7 +114,7 @@ pub fn main() -> ExitCode {
         Err(Stop::Interrupted) => (130, None),
     };
     if let Some(message) = message {
-        // Nobody is left to tell when stderr is closed too.
+        // If stderr is closed too, nothing can be reported.
         let _ = writeln!(io::stderr(), "hired: {}", one_line(&message));
     }
     ExitCode::from(status)
@@ -145,25 +145,25 @@ fn dispatch(command: &Command, matches: &ArgMatches) -> Result<(), Stop> {
     }
 }
 
-/// What clap made of arguments that are no command: help and version are results, the rest is wrong.
+/// Handles clap's errors: help and version are printed as results, everything else is a usage error.
 fn refuse(error: &clap::Error) -> Result<(), Stop> {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             return error.print().map_err(|e| Stop::stdout(&e));
         }
-        // Nothing was asked for: what can be asked for is the answer, and to no program a result.
+        // Without a command the help is printed, but as a usage error, so that scripts notice.
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             return Err(Stop::Help(error.render().to_string()));
         }
         _ => {}
     }
-    // What is wrong, tips, usage, where to read on: our hint stands for the last two.
+    // clap renders the error, tips, the usage and a pointer to the help; our hint replaces the last two.
     let text = error.render().to_string();
     let end =
         ["\n\nUsage: ", "\n\nFor more information"].iter().filter_map(|end| text.rfind(end)).min();
     let what = &text[..end.unwrap_or(text.len())];
     let what = what.strip_prefix("error: ").unwrap_or(what);
-    // A tip stands on a line of its own there, and in brackets here.
+    // clap puts a tip on its own line; here it goes into brackets.
     let (what, tips) = what.split_once("\n\n  tip: ").unwrap_or((what, ""));
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let tips = tips.split("\n  tip: ").map(words).collect::<Vec<_>>().join("; ");
@@ -173,7 +173,7 @@ fn refuse(error: &clap::Error) -> Result<(), Stop> {
     }))
 }
 
-/// Where to read on, for the subcommand that was typed.
+/// A hint at the help of the given subcommand.
 fn help_hint() -> String {
     let typed = std::env::args_os().nth(1).and_then(|typed| typed.into_string().ok());
     match typed.filter(|typed| Cli::command().find_subcommand(typed).is_some()) {
@@ -182,7 +182,7 @@ fn help_hint() -> String {
     }
 }
 
-/// A message as one line, whatever file names and other people's messages hold.
+/// A message on one line, without control characters that file names or foreign messages may contain.
 pub fn one_line(message: &str) -> String {
     message.chars().map(|c| if output::steers(c) { ' ' } else { c }).collect()
 }

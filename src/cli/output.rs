@@ -1,4 +1,4 @@
-//! Standard output, and notes beside it.
+//! Standard output, and notes on standard error.
 
 use super::log::{Level, shows};
 use super::{Stop, one_line};
@@ -6,7 +6,7 @@ use hired::engine::Engine;
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Prints a result as it is.
+/// Prints a result unchanged.
 pub fn print(text: &str) -> Result<(), Stop> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Stop::stdout(&e))
@@ -20,20 +20,20 @@ pub fn print_json(value: &impl Serialize) -> Result<(), Stop> {
     }
 }
 
-/// Tells something on standard error that is no failure.
+/// Prints a note, which is no failure, on standard error.
 pub fn note(what: &str) {
     tell(Level::Note, &format!("note: {what}"));
 }
 
-/// Tells something on standard error, a line, to those who want to hear it.
+/// Prints a line on standard error if its level is shown.
 pub fn tell(level: Level, what: &str) {
     if shows(level) {
-        // Nobody is left to tell when it is closed.
+        // If stderr is closed, nothing can be reported.
         let _ = writeln!(io::stderr(), "{}", one_line(what));
     }
 }
 
-/// Tells what an engine has to say after loading.
+/// Prints the engine's notes after loading.
 pub fn tell_notes(engine: &Engine) {
     engine.notes().iter().for_each(|what| note(what));
     let device = match engine.card() {
@@ -43,31 +43,31 @@ pub fn tell_notes(engine: &Engine) {
     tell(Level::Info, &format!("info: {} on {device}", engine.config().architecture.class()));
 }
 
-/// Text that is printed as it comes.
+/// Text that is printed as it is generated.
 #[derive(Debug)]
 pub struct Stream<W> {
     out: W,
-    /// Something was printed since the last newline that ended an answer.
+    /// True if text was printed since the newline that ended the last answer.
     open: bool,
     failure: Option<io::Error>,
-    /// `out` is a terminal, which must not be steered by what a model says.
+    /// `out` is a terminal, so control characters of an answer must not reach it.
     terminal: bool,
 }
 
-/// Whether a character steers a terminal or the order in which text is shown, instead of being shown: control
-/// characters, marks that turn the writing direction, and Unicode's own line ends.
+/// Returns true for characters that control a terminal or the order of text: control characters, bidirectional marks
+/// and Unicode line separators.
 pub fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
 impl<W: Write> Stream<W> {
-    /// On a terminal what would steer it is replaced by a mark.
+    /// Creates a stream. On a terminal, control characters are replaced.
     pub fn new(out: W, terminal: bool) -> Self {
         Self { out, open: false, failure: None, terminal }
     }
 
-    /// Prints at once, unless printing has failed before.
+    /// Prints immediately, unless an earlier write failed.
     pub fn push(&mut self, text: &str) {
         if text.is_empty() || self.failure.is_some() {
             return;
@@ -86,12 +86,12 @@ impl<W: Write> Stream<W> {
         self.failure = written.err();
     }
 
-    /// Whether nothing more can be printed.
+    /// Returns true if nothing more can be printed.
     pub fn failed(&self) -> bool {
         self.failure.is_some()
     }
 
-    /// Whether an answer has begun that no newline has ended.
+    /// Returns true if the current answer has not been ended by a newline.
     pub fn is_open(&self) -> bool {
         self.open
     }
@@ -102,7 +102,7 @@ impl<W: Write> Stream<W> {
         self.open = false;
     }
 
-    /// How printing went.
+    /// The result of all writes.
     pub fn outcome(&self) -> Result<(), Stop> {
         self.failure.as_ref().map_or(Ok(()), |error| Err(Stop::stdout(error)))
     }
@@ -112,7 +112,7 @@ impl<W: Write> Stream<W> {
 mod tests {
     use super::*;
 
-    /// Takes so many bytes, then fails.
+    /// Accepts that many bytes, then fails.
     struct Pipe(usize);
 
     impl Write for Pipe {

@@ -1,4 +1,4 @@
-//! The picture of a selection: one panel per partition, dropped patches dimmed, merged ones tinted.
+//! Draws a selection: one panel per partition, with dropped patches dimmed and merged ones tinted.
 
 use std::convert::Infallible;
 
@@ -25,10 +25,10 @@ pub const CAPTION: MonoFont = FONT_9X15;
 const TITLE_HEIGHT: usize = 26;
 const LEGEND_HEIGHT: usize = 30;
 const CAPTION_HEIGHT: usize = 19;
-/// Small partitions are enlarged by a whole factor to about this side, so that their captions fit.
+/// Small partitions are enlarged by an integer factor to about this side in pixels, so that their captions fit.
 pub const PANEL_SIDE: usize = 336;
 
-/// What a pixel of a panel shows.
+/// The state of a pixel in a panel.
 #[derive(Clone, Copy, PartialEq)]
 enum State {
     Kept,
@@ -37,19 +37,20 @@ enum State {
     Padding,
 }
 
-/// Draws what became of the patches of each partition.
+/// Draws which patches of each partition were kept.
 ///
-/// The full image's panel comes first, the sub-images follow as they lie on the grid. Kept patches keep their
-/// colours, outlined where they meet others; those that went into other rows are blue, the legend counts the rows that
-/// a method added; dropped ones are dark and grey; padding is hatched. Each caption gives kept / valid patches, and how
-/// many of its tokens a partition lost to padding, if any.
+/// The full image's panel comes first, then the sub-images in the layout of their grid. Kept patches keep their
+/// colours and are outlined; patches merged into other tokens are blue, and the legend counts the merged tokens;
+/// dropped patches are dark and grey; padding is hatched. Each caption gives kept / valid patches, and how many of
+/// its tokens a partition lost to padding, if any.
 ///
-/// `tiles`: u8 \[P, 3, S, S\], the pixels of the partitions that `geometry` and `visual` are about.
+/// `tiles`: u8 \[P, 3, S, S\], the pixels of the partitions that `geometry` and `visual` describe.
 pub fn overlay(tiles: &[u8], geometry: &Geometry, visual: &Visual, title: &str) -> RgbImage {
     let pixels = geometry.pixels();
     let (gh, gw) = geometry.grid().unwrap_or((1, 0));
     let scale = ((PANEL_SIDE + pixels / 2) / pixels).max(1);
-    // Twice as large beside several rows of sub-images, the full image shows things about as large as they do.
+    // Next to several rows of sub-images the full image is drawn twice as large, so that objects have about the same
+    // size.
     let full_scale = scale * gh.min(2);
 
     let captions: Vec<String> =
@@ -151,7 +152,7 @@ fn dimmed(pixel: [u8; 3]) -> [u8; 3] {
     pixel.map(|c| ((u32::from(c) + 4 * grey(pixel)) * 32 / 500 + 8) as u8)
 }
 
-/// Grey on blue, darker than what is kept.
+/// Grey on blue, darker than kept patches.
 fn tinted(pixel: [u8; 3]) -> [u8; 3] {
     [(10, 22), (36, 34), (76, 46)].map(|(base, share)| (base + grey(pixel) * share / 100) as u8)
 }
@@ -169,7 +170,7 @@ fn rgb(colour: Rgb888) -> [u8; 3] {
     [colour.r(), colour.g(), colour.b()]
 }
 
-/// The picture while it is drawn: what embedded-graphics writes text and shapes to.
+/// The picture being drawn, as a target for embedded-graphics.
 pub struct Canvas(pub RgbImage);
 
 impl Canvas {
@@ -177,7 +178,7 @@ impl Canvas {
         Canvas(RgbImage::from_pixel(width as u32, height as u32, Rgb(rgb(BACKGROUND))))
     }
 
-    /// A line of text below this corner.
+    /// Draws a line of text below the corner (x, y).
     pub fn text(&mut self, font: &MonoFont, (x, y): (usize, usize), text: &str) {
         let style = MonoTextStyle::new(font, TEXT);
         let at = Point::new(x as i32, y as i32);
@@ -188,7 +189,7 @@ impl Canvas {
         for (state, name) in entries {
             let state = *state;
             for (dx, dy) in (0..SWATCH * SWATCH).map(|i| (i % SWATCH, i / SWATCH)) {
-                // A sky and a meadow stand for a picture.
+                // The swatch shows a sky and a meadow as a sample image.
                 let pixel = if dy < SWATCH / 2 { [120, 190, 255] } else { [110, 200, 90] };
                 self.set(x + dx, y + dy, shown(state, pixel, x + dx, y + dy));
             }
@@ -202,7 +203,7 @@ impl Canvas {
         }
     }
 
-    /// One partition, planar \[3, S, S\], each pixel `scale` wide.
+    /// Draws one partition, planar \[3, S, S\], with each pixel `scale` wide.
     fn panel(
         &mut self,
         (left, top): (usize, usize),

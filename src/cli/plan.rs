@@ -1,4 +1,4 @@
-//! `hired plan`: memory and speed of a model on a GPU, without the GPU.
+//! `hired plan`: predicts memory and speed of a model on a GPU, without the GPU.
 
 use super::Stop;
 use super::args::PlanArgs;
@@ -27,11 +27,11 @@ pub struct Row<'a> {
     pub plan: &'a BudgetPlan,
 }
 
-/// What one plan is about.
+/// The subject of one plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
     pub gpu: &'static Gpu,
-    /// `None`: the folder.
+    /// The architecture; `None` for a model folder.
     pub preset: Option<Preset>,
     pub dtype: Option<NumberFormat>,
 }
@@ -82,13 +82,13 @@ fn one(args: &PlanArgs, given: &Given<'_>, asked: Asked) -> Result<(), Stop> {
 }
 
 impl Asked {
-    /// A row of `--json`, of weights in this format.
+    /// A row of `--json`, for weights in this format.
     pub fn row<'a>(&self, dtype: &'static str, plan: &'a BudgetPlan) -> Row<'a> {
         Row { gpu: self.gpu.name, preset: self.preset.map(Preset::name), dtype, plan }
     }
 }
 
-/// What plans for a GPU.
+/// Creates the planner for a GPU.
 pub fn planner(args: &PlanArgs, asked: Asked) -> Result<Planner, hired::Error> {
     let subject = match (&args.subject.model, asked.preset) {
         (Some(folder), _) => Subject::Folder(folder),
@@ -99,7 +99,7 @@ pub fn planner(args: &PlanArgs, asked: Asked) -> Result<Planner, hired::Error> {
     Planner::new(subject, asked.gpu, &args.device.options_in(asked.dtype), &selection)
 }
 
-/// A row for each budget, or the one that keeps the limits.
+/// A row for each budget, or the largest one within the limits.
 pub fn rows(args: &PlanArgs, planner: &mut Planner) -> Result<Vec<BudgetPlan>, hired::Error> {
     if args.is_limited() {
         return Ok(vec![planner.largest_budget(args.max_memory, args.max_ttft)?]);
@@ -107,19 +107,19 @@ pub fn rows(args: &PlanArgs, planner: &mut Planner) -> Result<Vec<BudgetPlan>, h
     args.budgets.iter().map(|budget| planner.at(&budget.typed)).collect()
 }
 
-/// Tells of options that have no effect.
+/// Prints notes about options that have no effect.
 pub fn tell_idle(args: &PlanArgs, given: &Given<'_>) {
     let of_device = given.these(&["device", "resample", "no_graph"], "a plan is for the GPU alone");
     let budgets = match args.is_limited() {
         true => given.these(&["budgets"], "the limit chooses the budget"),
         false => Vec::new(),
     };
-    // A plan compares budgets, so only the method can leave an option without a part.
+    // A plan compares budgets, so only the method can make an option useless.
     let of_selection = given.selection(&args.selection.with(Budget::Count(1)));
     [of_device, budgets, of_selection].concat().iter().for_each(|what| note(what));
 }
 
-/// A plan for people.
+/// A readable plan.
 struct Text<'a> {
     args: &'a PlanArgs,
     asked: Asked,
@@ -147,7 +147,7 @@ impl Display for Text<'_> {
         write!(f, "{}", Table(table(rows)))?;
         for row in *rows {
             if let Some(bound) = row.limit {
-                writeln!(f, "\nOne token more would break {}.", name(bound))?;
+                writeln!(f, "\nOne more token would exceed {}.", name(bound))?;
             }
         }
         writeln!(f, "\n{}", formats(args, &[*dtype]))?;
@@ -180,7 +180,7 @@ impl Display for Text<'_> {
         let Shares { attention, traffic, .. } = shares;
         writeln!(
             f,
-            ".\nLower bounds (≥, ≤) assume {} and {:.0} GB/s at every moment. Expected times assume {} of that, {:.0}% in \
+            ".\nLower bounds (≥, ≤) assume {} and {:.0} GB/s throughout. Expected times assume {} of that, {:.0}% in \
              attention and {:.0}% in the rest, and {} on the host before the first token.\n\
              All times are predicted from the data sheet and the machine code: none was measured on a GPU.",
             rates.join(", "),
@@ -193,7 +193,7 @@ impl Display for Text<'_> {
     }
 }
 
-/// What plans in these formats compute in and with.
+/// Describes the number formats and the backend of a plan.
 pub fn formats(args: &PlanArgs, formats: &[Option<NumberFormat>]) -> String {
     let mut whole = Vec::new();
     let mut integers = Vec::new();
@@ -210,14 +210,14 @@ pub fn formats(args: &PlanArgs, formats: &[Option<NumberFormat>]) -> String {
     let mut words = String::new();
     if !whole.is_empty() {
         words += &format!(
-            "Weights, KV cache and activations in {}, unless a folder has integers",
+            "Weights, KV cache and activations in {}, unless the folder is quantized",
             whole.join(" or ")
         );
     }
     if !integers.is_empty() {
         let layers = match scope {
             Scope::Llm => "linear layers of the decoder",
-            Scope::All => "the linear layers that --quantize all names",
+            Scope::All => "the linear layers of --quantize all",
         };
         let start = if words.is_empty() { "W" } else { "; w" };
         words +=
@@ -272,6 +272,6 @@ pub fn name(bound: Bound) -> &'static str {
         Bound::Card => "the GPU's memory",
         Bound::MaxMemory => "--max-memory",
         Bound::MaxTtft => "--max-ttft",
-        Bound::Model => "the model's limit of positions",
+        Bound::Model => "the model's context length",
     }
 }

@@ -1,4 +1,4 @@
-//! `hired plan` with several GPUs or formats: all of them in one table.
+//! `hired plan` with several GPUs or formats: prints one table.
 
 use super::Stop;
 use super::args::PlanArgs;
@@ -11,10 +11,10 @@ use hired::ops::gpu::Gpu;
 use hired::{Error, Preset};
 use serde::Serialize;
 
-/// What was asked, the format of its weights, and its rows; the message where no budget keeps the limits.
+/// What was planned, the format of its weights, and its rows, or the message if no budget is within the limits.
 pub type Planned = (Asked, &'static str, Result<Vec<BudgetPlan>, String>);
 
-/// A GPU that keeps the limits with no budget, or a model that it cannot compute.
+/// A GPU on which no budget is within the limits, or a model that it cannot compute.
 #[derive(Debug, Serialize)]
 pub struct Refused<'a> {
     gpu: &'static str,
@@ -43,7 +43,7 @@ pub fn plan(
             let mut planner = planner(args, asked)?;
             let planned = match rows(args, &mut planner) {
                 Ok(rows) => Ok(rows),
-                // With a limit this is a finding, not a failure.
+                // With a limit this is a result, not a failure.
                 Err(why @ (Error::Capacity(_) | Error::Context { .. })) if args.is_limited() => {
                     Err(why.to_string())
                 }
@@ -57,7 +57,7 @@ pub fn plan(
     }
     let table = if args.is_limited() { limits(&all) } else { budgets(&all, dtypes.len()) };
     let what = match args.is_limited() {
-        true => "The largest budget that keeps the limit",
+        true => "The largest budget within the limit",
         false => "Expected time to the first token, and tokens/s after it",
     };
     print(&format!(
@@ -89,7 +89,7 @@ fn memory(gpu: &Gpu) -> String {
     Size(gpu.memory as u64).to_string()
 }
 
-/// A column for each budget and format; so many plans in a row are one GPU's.
+/// A column for each budget and format; each group of `formats` plans belongs to one GPU.
 fn budgets(all: &[Planned], formats: usize) -> Vec<Vec<String>> {
     let mut table = Vec::new();
     for of_gpu in all.chunks(formats) {
@@ -114,7 +114,7 @@ fn budgets(all: &[Planned], formats: usize) -> Vec<Vec<String>> {
     table
 }
 
-/// The largest budget of each.
+/// The largest budget of each plan.
 fn limits(all: &[Planned]) -> Vec<Vec<String>> {
     let head = ["GPU", "memory", "budget", "peak", "first token", "tokens/s ≤", "bound by"];
     let mut table = vec![head.map(String::from).to_vec()];

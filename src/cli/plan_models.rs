@@ -1,4 +1,4 @@
-//! `hired plan --preset all`: every known architecture in one table, a row for each number format.
+//! `hired plan --preset all`: prints a table of all known architectures, with a row for each number format.
 
 use super::Stop;
 use super::args::PlanArgs;
@@ -17,7 +17,7 @@ pub fn plan(
     dtypes: &[Option<NumberFormat>],
 ) -> Result<(), Stop> {
     if args.is_limited() {
-        let why = "a table of all presets is for --budgets: leave out --max-memory and --max-ttft, or name one preset";
+        let why = "the table of all presets needs --budgets: leave out --max-memory and --max-ttft, or name one preset";
         return Err(Error::Request(why.into()).into());
     }
     let mut all: Vec<Planned> = Vec::new();
@@ -29,7 +29,7 @@ pub fn plan(
                     .and_then(|mut planner| Ok((planner.weights(), rows(args, &mut planner)?)));
                 all.push(match planned {
                     Ok((weights, rows)) => (asked, weights, Ok(rows)),
-                    // Of one architecture among many this is a finding: no kernels for it, too few positions.
+                    // For one architecture among many this is a result: it has no kernels, or too few positions.
                     Err(Error::Request(why) | Error::Capacity(why)) => {
                         (asked, dtype.map_or("f16", NumberFormat::name), Err(why))
                     }
@@ -43,8 +43,8 @@ pub fn plan(
     }
     let budgets: Vec<&str> = args.budgets.iter().map(|budget| budget.typed.as_str()).collect();
     print(&format!(
-        "For {}, at the budgets {}:\n{}\nMemory: weights, keys and values, workspace. First token: expected, with * where it \
-         does not fit. Smallest GPU: of all known ones the one with the least memory that takes it. {}\n\
+        "For {}, at the budgets {}:\n{}\nMemory: weights, KV cache and workspace. First token: expected, with * where it \
+         does not fit. Smallest GPU: the known GPU with the least memory that fits it. {}\n\
          All times are predicted from the data sheet and the machine code: none was measured on a GPU.\n",
         typical_request(),
         budgets.join(", "),
@@ -53,7 +53,7 @@ pub fn plan(
     ))
 }
 
-/// A row for each architecture and format, whose plans, one for each GPU, follow each other.
+/// A row for each architecture and format; its plans, one per GPU, are adjacent.
 fn table(all: &[Planned], gpus: &[&'static Gpu]) -> Vec<Vec<String>> {
     let mut heads: Vec<String> =
         ["model", "weights", "image tokens", "memory"].map(String::from).to_vec();
@@ -75,7 +75,7 @@ fn table(all: &[Planned], gpus: &[&'static Gpu]) -> Vec<Vec<String>> {
                 }));
                 line.push(each(rows, |row| smallest(row.need.peak).to_owned()));
             }
-            // The reason is one of its own, so it is told in full and the other cells stay empty.
+            // Reasons differ, so each is printed in full and the other cells stay empty.
             Err(why) => {
                 line.push(why.clone());
                 line.resize(table[0].len(), String::new());
@@ -91,7 +91,7 @@ fn each(rows: &[BudgetPlan], cell: impl Fn(&BudgetPlan) -> String) -> String {
     rows.iter().map(cell).collect::<Vec<_>>().join(" → ")
 }
 
-/// The GPU with the least memory that has so many bytes free.
+/// The GPU with the least memory of which `peak` bytes are free.
 fn smallest(peak: usize) -> &'static str {
     let takes = GPUS.iter().filter(|gpu| gpu.usable() >= peak);
     takes.min_by_key(|gpu| gpu.usable()).map_or("none", |gpu| gpu.name)

@@ -1,11 +1,11 @@
-//! Progress bars, on stderr and only when it is a terminal.
+//! Progress bars on stderr, shown only in a terminal.
 
 use super::log::{Level, shows};
 use hired::ops::clock::Stage;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 
-/// A bar for work of `all` steps, or nothing when nobody looks.
+/// A bar for work of `all` steps; hidden if stderr is not a terminal.
 fn bar(all: u64, template: &str) -> ProgressBar {
     if !(shows(Level::Note) && stderr().is_terminal()) {
         return ProgressBar::hidden();
@@ -24,7 +24,7 @@ pub fn bytes(what: String) -> ProgressBar {
 #[derive(Debug)]
 pub struct Steps {
     bar: ProgressBar,
-    /// Ended, whether they were made or not.
+    /// Steps that are over, whether they were done or skipped.
     planned: u64,
 }
 
@@ -33,23 +33,23 @@ pub fn steps(all: usize) -> Steps {
 }
 
 impl Steps {
-    /// Names the one that begins.
+    /// Shows the name of the step that begins.
     pub fn begin(&self, what: &str) {
         self.bar.set_message(what.to_owned());
         self.bar.tick();
     }
 
-    /// One more is done.
+    /// Counts one finished step.
     pub fn end(&self) {
         self.bar.inc(1);
     }
 
-    /// Does something that prints, with the bar out of its way.
+    /// Runs `work`, which prints something, with the bar hidden.
     pub fn aside<T>(&self, work: impl FnOnce() -> T) -> T {
         self.bar.suspend(work)
     }
 
-    /// A row of so many is over, also if some of them were not made.
+    /// Ends a row of `steps` steps, even if some of them were skipped.
     pub fn skip_to_row_end(&mut self, steps: usize) {
         self.planned += steps as u64;
         self.bar.set_position(self.planned);
@@ -62,7 +62,7 @@ impl Drop for Steps {
     }
 }
 
-/// The way of a batch to its first tokens, block by block.
+/// A bar for a batch up to its first tokens, layer by layer.
 #[derive(Debug)]
 pub struct Blocks {
     bar: ProgressBar,
@@ -74,7 +74,7 @@ impl Blocks {
         Self { bar: bar(1, "{msg} {wide_bar} {pos}/{len}"), requests }
     }
 
-    /// Shows that `done` of `all` blocks are done.
+    /// Shows that `done` of `all` layers are done.
     pub fn show(&self, request: usize, stage: Stage, done: usize, all: usize) {
         let what = match stage {
             Stage::Vision => "vision",
@@ -86,14 +86,14 @@ impl Blocks {
             requests => format!("{}/{requests} {what}", request + 1),
         };
         self.bar.set_message(message);
-        // Together, or the bar shows the old position in the new length.
+        // Both values are updated together, otherwise the bar would show the old position in the new length.
         self.bar.update(|state| {
             state.set_len(all as u64);
             state.set_pos(done as u64);
         });
     }
 
-    /// Gives the line back.
+    /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
     }

@@ -1,14 +1,14 @@
-//! The words of a prompt, wherever they are.
+//! Reads the text of a prompt.
 
 use super::Stop;
 use super::values::PromptArg;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
-/// Far more than any model has positions for.
+/// Far more than any model's context.
 const LARGEST: u64 = 16 << 20;
 
-/// The words; of a file or standard input without the newline at their end.
+/// The text; from a file or standard input without the final newline.
 pub fn read(asked: &PromptArg) -> Result<String, Stop> {
     let (name, read) = match asked {
         PromptArg::Words(words) => return Ok(words.clone()),
@@ -24,7 +24,10 @@ pub fn read(asked: &PromptArg) -> Result<String, Stop> {
         Err(error) => return failed(error.to_string()),
     };
     if bytes.len() as u64 > LARGEST {
-        return failed(format!("larger than {} MiB, which is no prompt", LARGEST >> 20));
+        return failed(format!(
+            "larger than {} MiB, which is too long for a prompt",
+            LARGEST >> 20
+        ));
     }
     let Ok(mut words) = String::from_utf8(bytes) else {
         return failed("not UTF-8 text: save the prompt as UTF-8".into());
@@ -35,10 +38,10 @@ pub fn read(asked: &PromptArg) -> Result<String, Stop> {
             words.pop();
         }
     }
-    if words.is_empty() { failed("the prompt is empty: give some words".into()) } else { Ok(words) }
+    if words.is_empty() { failed("the prompt is empty: give some text".into()) } else { Ok(words) }
 }
 
-/// One byte more than allowed gives a longer one away.
+/// Reads one byte beyond the limit to detect longer inputs.
 fn limited(from: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(LARGEST + 1).read_to_end(&mut bytes).map(|_| bytes)

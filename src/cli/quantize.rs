@@ -1,4 +1,4 @@
-//! `hired quantize`: a copy of a model folder with integer weights.
+//! `hired quantize`: writes a copy of a model folder with integer weights.
 
 use super::interrupt::Interrupt;
 use super::output::{print, print_json};
@@ -18,16 +18,17 @@ pub struct QuantizeArgs {
     /// Folder to write, new or empty
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
-    /// q8: int8 weights, a scale per output row; q4: int4 weights, a scale per group of inputs
+    /// q8: int8 weights, one scale per output row; q4: int4 weights, one scale per group of inputs
     #[arg(long, value_name = "T", value_parser = values::one_of(&values::INTEGERS))]
     dtype: NumberFormat,
-    /// Numbers that share a scale in q4 [default: 128]
+    /// Weights per group that share a scale in q4 [default: 128]
     #[arg(long, value_name = "N", value_parser = values::one_of(&values::GROUPS))]
     group: Option<usize>,
-    /// llm: linear layers of the decoder; all: also of projector, logits head and, with q8, vision tower
+    /// Layers to quantise. llm: linear layers of the decoder; all: also the projector, the logits head and, with q8,
+    /// the vision tower
     #[arg(long, value_name = "WHAT", default_value = "llm", value_parser = values::one_of(&values::SCOPES))]
     quantize: Scope,
-    /// Print a JSON object
+    /// Print a summary as JSON
     #[arg(long)]
     json: bool,
 }
@@ -62,7 +63,7 @@ pub fn quantize(args: &QuantizeArgs, interrupt: &Interrupt) -> Result<(), Stop> 
     }
     let gb = |bytes: u64| bytes as f64 / 1e9;
     print(&format!(
-        "{}: {scheme}, {} linear layers quantised, {} tensors copied, {:.3} GB before, {:.3} GB now\n",
+        "{}: {scheme}, {} linear layers quantised, {} tensors copied, {:.3} GB before, {:.3} GB after\n",
         args.out.display(),
         done.quantized,
         done.copied,

@@ -1,6 +1,6 @@
-//! `docs/cli.md` is what the definition of the command line says.
+//! Generates `docs/cli.md` from the command line's definition.
 //!
-//! `HIRED_UPDATE=1 cargo test --bins reference` writes it anew.
+//! `HIRED_UPDATE=1 cargo test --bins reference` rewrites it.
 
 use super::args::{Cli, heading};
 use clap::{Arg, ArgAction, Command, CommandFactory};
@@ -27,7 +27,7 @@ manual page.
 | `HF_HUB_CACHE`, `HF_HOME` | where models are looked for that are given by their name on the Hugging Face hub |
 ";
 
-/// A cell of a table.
+/// A table cell.
 fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|").replace('<', "&lt;")
 }
@@ -47,7 +47,7 @@ fn row(arg: &Arg) -> String {
         names.push(format!("`{}`", value.trim()));
     }
     let help = cell(&arg.get_help().map(ToString::to_string).unwrap_or_default());
-    // A default that depends on something else is told in the text.
+    // A default that depends on another option is part of the help text.
     let (help, told) = match help.split_once(" [default: ") {
         Some((before, rest)) => match rest.strip_suffix(']') {
             Some(told) => (before.to_owned(), told.to_owned()),
@@ -105,7 +105,7 @@ fn reference() -> String {
     text
 }
 
-/// On one line, as it is.
+/// The text on one line, otherwise unchanged.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -1,4 +1,4 @@
-//! An answer as JSON, and as one line of statistics.
+//! Prints an answer as JSON or as one line of statistics.
 
 use super::devices::Cpu;
 use super::select::counted;
@@ -15,7 +15,7 @@ pub struct Report<'a> {
     finish_reason: FinishReason,
     prompt_tokens: usize,
     visual: Option<&'a Visual>,
-    /// Of each image, where a prompt has several.
+    /// The selection of each image, if a prompt has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     visuals: Option<&'a [Visual]>,
     host_round_trip: bool,
@@ -28,24 +28,24 @@ pub struct Report<'a> {
     device: &'a Device<'a>,
 }
 
-/// What was asked, of whom.
+/// The request, and the model that answered it.
 #[derive(Debug, Serialize)]
 pub struct Asked<'a> {
-    /// As typed.
+    /// The model as given on the command line.
     model: &'a str,
-    /// The image as messages name it.
+    /// The image's name as in error messages.
     image: Option<&'a str>,
-    /// Those of a prompt that has several.
+    /// The images' names, if a prompt has several.
     #[serde(skip_serializing_if = "Option::is_none")]
     images: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     system: Option<&'a str>,
-    /// The words, before any template; `None` where messages were given.
+    /// The text of the prompt before the chat template; `None` if messages were given.
     prompt: Option<&'a str>,
-    /// As typed.
+    /// The total budget as given on the command line.
     #[serde(skip_serializing_if = "Option::is_none")]
     budget_total: Option<String>,
-    /// `None` where nothing is left to chance.
+    /// The seed; `None` if nothing is random.
     seed: Option<u64>,
     dtype: &'a str,
 }
@@ -68,12 +68,12 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// What computed.
+/// The device that computed.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Device<'a> {
     Cpu {
-        /// Who multiplies matrices: this program's own code.
+        /// The backend of large matrix multiplications: the program's own kernels or cuBLAS.
         gemm: &'static str,
         #[serde(flatten)]
         cpu: Cpu,
@@ -90,7 +90,7 @@ impl<'a> Device<'a> {
     }
 }
 
-/// What chose the visual tokens, as far as it played a part.
+/// The options of the selection that had an effect.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct How {
     method: Option<String>,
@@ -136,7 +136,7 @@ impl<'a> Report<'a> {
     }
 }
 
-/// What an answer cost, in a line.
+/// The cost of an answer, on one line.
 pub fn statistics(answer: &Answer) -> String {
     let Timings { ttft, decode_tokens_per_second: rate, .. } = answer.timings;
     let tokens = match answer.token_ids.len() {
@@ -160,7 +160,7 @@ pub fn statistics(answer: &Answer) -> String {
         }
     }
     if answer.host_round_trip {
-        line += "; the GPU had to wait for the host to choose them";
+        line += "; the GPU had to wait for the host to select them";
     }
     line
 }

@@ -1,4 +1,4 @@
-//! `hired run`: answers to one prompt about no, one or several images.
+//! `hired run`: answers a prompt about zero, one or several images.
 
 use super::Stop;
 use super::args::{DeviceArgs, RunArgs};
@@ -32,7 +32,7 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
     let images = read_images(&args.image, args.device.max_pixels)?;
     if args.dump.is_some() && images.len() > 1 && !args.together && args.messages.is_none() {
         let what = format!(
-            "--dump is for one image, and there are {}: ask about one, or about all at once (--together)",
+            "--dump is for one prompt, but there are {} images: give one image, or add --together",
             images.len()
         );
         return Err(Stop::Failed(what));
@@ -53,7 +53,7 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
         return Err(Stop::Interrupted);
     }
     let answers = match outcome {
-        // Not the user but a closed pipe stopped it.
+        // A closed pipe stopped it, not the user.
         Err(hired::Error::Cancelled) => return stream.outcome(),
         outcome => outcome?,
     };
@@ -80,11 +80,11 @@ pub fn run(args: &RunArgs, given: &Given<'_>, interrupt: &Interrupt) -> Result<(
     Ok(())
 }
 
-/// What was asked for and plays no part.
+/// Notes about options that have no effect.
 fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool, without_image: bool) -> Vec<String> {
     let of_selection = match (without_image, args.budget) {
         (true, _) => {
-            let words = "no --image: the answer comes from the words alone";
+            let words = "no --image: the answer is based on the text only";
             [vec![words.into()], given.without_image()].concat()
         }
         (false, BudgetArg::Fixed(budget)) => given.selection(&args.selection.with(budget)),
@@ -94,7 +94,7 @@ fn notes(args: &RunArgs, given: &Given<'_>, is_cuda: bool, without_image: bool) 
     [of_selection, given.sampling(&args.sampling), given.device(is_cuda), of_formats].concat()
 }
 
-/// The engine; a bar tells how the weights come along.
+/// Loads the engine and shows a progress bar.
 pub fn load(model: &Path, device: &DeviceArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     let bar = bytes("weights".into());
     let loaded = Engine::load_with(model, device.options(), |done, all| {
@@ -104,7 +104,7 @@ pub fn load(model: &Path, device: &DeviceArgs, interrupt: &Interrupt) -> Result<
         if interrupt.raised() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     bar.finish_and_clear();
-    // Nobody asks for it until the first piece of work.
+    // Ctrl-C is not polled again until the computation begins.
     interrupt.ignore();
     if interrupt.raised() {
         return Err(Stop::Interrupted);
@@ -114,7 +114,7 @@ pub fn load(model: &Path, device: &DeviceArgs, interrupt: &Interrupt) -> Result<
     Ok(engine)
 }
 
-/// What is asked, and the names of its images: once for each image, for none, or for all of them together.
+/// The requests and the names of their images: one per image, one without images, or one for all images together.
 fn asked(
     args: &RunArgs,
     words: Option<&str>,
@@ -163,7 +163,7 @@ fn asked(
     Ok(images.map(|(image, name)| (conversation(vec![image]), vec![name])).collect())
 }
 
-/// The largest budget that keeps every limit given.
+/// The largest budget within every given limit.
 fn largest_budget(
     engine: &mut Engine,
     args: &RunArgs,
@@ -177,8 +177,8 @@ fn largest_budget(
     Ok(Budget::Count(least))
 }
 
-/// Answers, the first one printed as it comes unless `quiet`. What was printed ends with a newline, however it ended.
-/// `notes` are told once the requests are found to be sound.
+/// Answers the requests. The first answer is printed as it is generated unless `quiet`; printed text always ends with
+/// a newline. `notes` are printed once the requests are found to be valid.
 fn answer(
     engine: &mut Engine,
     requests: &[Request],
@@ -188,10 +188,10 @@ fn answer(
     interrupt: &Interrupt,
 ) -> hired::Result<Vec<Answer>> {
     let blocks = Blocks::new(requests.len());
-    // A bar would be drawn into the text if both are on the same terminal.
+    // A progress bar would be drawn into the text if both are on the same terminal.
     let text_on_terminal = !quiet && io::stdout().is_terminal();
     let outcome = engine.generate_batch(requests, |event| {
-        // From the first piece of work on there is one more such call for every block.
+        // From the start of the computation on, Ctrl-C is polled for every layer.
         interrupt.heed();
         notes.drain(..).for_each(|what| note(&what));
         match event {

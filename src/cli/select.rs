@@ -1,4 +1,4 @@
-//! `hired select`: which visual tokens would be kept.
+//! `hired select`: shows which image tokens would be kept.
 
 use super::Stop;
 use super::args::SelectArgs;
@@ -38,7 +38,7 @@ pub fn select(args: &SelectArgs, given: &Given<'_>) -> Result<(), Stop> {
                 Request::new(prompt).with_selection(selection.clone()).with_max_new_tokens(1);
             let answer =
                 engine.generate(&request.with_image(image), |_| ControlFlow::Continue(()))?;
-            answer.visual.expect("an answer about an image tells of it")
+            answer.visual.expect("an answer about an image has its selection")
         }
         None => engine.select(&image, &selection)?,
     };
@@ -50,13 +50,13 @@ pub fn select(args: &SelectArgs, given: &Given<'_>) -> Result<(), Stop> {
     if args.json { print_json(&visual) } else { print(&table(&visual)) }
 }
 
-/// The file for the picture of a selection, which is a PNG whatever its name.
+/// The output file for the picture of a selection, which is always a PNG.
 fn picture(path: &Path, inputs: &Inputs) -> Result<Output, Stop> {
     let named = path.extension().and_then(image::ImageFormat::from_extension);
     match named {
         None | Some(image::ImageFormat::Png) => Output::at(path, inputs),
         Some(_) => Err(Stop::Usage(format!(
-            "--overlay {}: a PNG is written, the name says otherwise: give one that ends in .png",
+            "--overlay {}: the picture is a PNG: give a name that ends in .png",
             path.display()
         ))),
     }
@@ -87,7 +87,7 @@ fn draw(
     Ok(png.into_inner())
 }
 
-/// How many patches are kept, and how many rows beside them.
+/// The number of kept patches, and of merged tokens if there are any.
 pub fn counted(visual: &Visual) -> String {
     match visual.merged {
         0 => visual.kept.to_string(),
@@ -95,7 +95,7 @@ pub fn counted(visual: &Visual) -> String {
     }
 }
 
-/// A selection for people: a line in all and one for each partition.
+/// A readable selection: a summary line, and one line per partition.
 fn table(visual: &Visual) -> String {
     let Visual { valid, budget, newlines, .. } = visual;
     let mut text = format!("kept {} of {valid} image tokens, budget {budget}", counted(visual));
@@ -113,7 +113,7 @@ fn table(visual: &Visual) -> String {
         let kept = kept.len();
         let of = visual.tokens_per_partition;
         write!(text, "{name:<10}  {kept:>5} of {of}").expect("a String takes everything");
-        // What the published rules allot to padding does not arrive.
+        // With the published rules, tokens that are allotted to padding are lost.
         if *allotted != kept {
             write!(text, ", {allotted} allotted").expect("a String takes everything");
         }

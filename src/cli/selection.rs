@@ -1,4 +1,4 @@
-//! Options that choose a method and its parameters.
+//! Options for the method and its parameters.
 
 use super::args::heading;
 use super::values;
@@ -8,16 +8,17 @@ use hired::select::{
     Tuning,
 };
 
-/// Options that say how image tokens are chosen, whatever their number.
+/// Options for how image tokens are chosen.
 #[derive(Debug, Args)]
 #[command(next_help_heading = heading::TOKENS)]
 pub struct SelectionArgs {
-    /// Method that chooses the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip, divprune,
-    /// scope, globalcom2, fastv (inside the language model, by the question), and the baselines spatial (patches at even
-    /// distances) and random
+    /// Method that chooses the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip,
+    /// divprune, scope, globalcom2, fastv (inside the language model, depending on the question), and the baselines
+    /// spatial (evenly spaced patches) and random
     #[arg(long, value_name = "NAME", default_value_t)]
     pub method: Method,
-    /// How hired counts: exact (exactly the budget), paper or repo (as published), equal (every partition as many)
+    /// How hired allots tokens to partitions: exact (exactly the budget), paper or repo (as published), equal (the
+    /// same number for every partition)
     #[arg(hide_short_help = true, long, value_name = "NAME", default_value_t)]
     pub rule: Rule,
     /// The full image's share of the budget, 0 to 1
@@ -29,14 +30,14 @@ pub struct SelectionArgs {
         allow_hyphen_values = true
     )]
     pub alpha: Alpha,
-    /// Vision layer whose CLS attention shares the budget out among the sub-images; negative counts from the end
+    /// Vision layer whose CLS attention splits the budget among the sub-images; negative counts from the end
     #[arg(hide_short_help = true, long, value_name = "L", default_value = "0", allow_hyphen_values = true, value_parser = values::layer)]
     init_layer: i32,
     /// Vision layer whose CLS attention ranks the patches; negative counts from the end
     /// [default: the last layer that the model's image features need]
     #[arg(hide_short_help = true, long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
     final_layer: Option<i32>,
-    /// How the attention heads of these layers become one score: sum, mean, max or the number of one head
+    /// How the attention heads of these layers are combined: sum, mean, max or the number of one head
     #[arg(
         hide_short_help = true,
         long,
@@ -45,8 +46,8 @@ pub struct SelectionArgs {
         allow_hyphen_values = true
     )]
     heads: Heads,
-    /// Encode the full image first, and of the sub-images only those that get at least a quarter of their tokens (hired, rule
-    /// exact; InternVL). What is kept differs from encoding all
+    /// Encode the full image first, and then only the sub-images with at least a quarter of their tokens in the
+    /// budget (method hired with rule exact; InternVL). The kept tokens differ from those of encoding all
     #[arg(hide_short_help = true, long)]
     lazy_tiles: bool,
     /// What a patch's score is made of: cls (the class token's attention), received (the attention that the patch
@@ -54,27 +55,27 @@ pub struct SelectionArgs {
     /// layer; for folders that hold it) [default: cls where the vision tower has a class token, else received]
     #[arg(hide_short_help = true, long, value_name = "NAME")]
     score: Option<Score>,
-    /// Row separators (image_newline tokens): all or none. Only the budget of fastv counts them
-    /// [default: all with the budget full and with fastv, else none]
+    /// Row separators (image_newline tokens): all or none. They count towards the budget with fastv only [default:
+    /// all with the budget full and with fastv, otherwise none]
     #[arg(hide_short_help = true, long, value_name = "W")]
     newlines: Option<Newlines>,
-    /// random: seed of the choice
+    /// random: seed of the random choice
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>, help_heading = heading::METHODS)]
     drop_seed: u64,
     #[command(flatten)]
     pub tuning: TuningArgs,
 }
 
-/// Parameters of single methods.
+/// Parameters of individual methods.
 #[derive(Debug, Args)]
 #[command(next_help_heading = heading::METHODS)]
 pub struct TuningArgs {
-    /// spatial: even (exactly the budget, at even distances among the patches that are not padding) or stride (every
-    /// n-th patch of each partition, as HiRED's published code does: up to twice the budget)
+    /// spatial: even (exactly the budget, evenly spaced among the patches without padding) or stride (every n-th
+    /// patch of each partition, as in HiRED's published code: up to twice the budget)
     #[arg(hide_short_help = true, long, value_name = "NAME", default_value_t)]
     spatial: Spacing,
-    /// prumerge, prumerge+: how many tokens to keep: adaptive (the outliers, at most the budget) or budget (shared out as
-    /// hired does)
+    /// prumerge, prumerge+: number of tokens to keep: adaptive (the outliers, at most the budget) or budget (allotted
+    /// as with hired)
     #[arg(hide_short_help = true, long, value_name = "NAME", default_value_t)]
     prumerge_count: Counting,
     /// prumerge, prumerge+: number of patches merged into each kept one
@@ -89,17 +90,17 @@ pub struct TuningArgs {
     /// scope: exponent of the attention
     #[arg(hide_short_help = true, long, value_name = "F", default_value_t = Tuning::default().saliency, allow_hyphen_values = true)]
     saliency: Factor,
-    /// prumerge, prumerge+, visionzip, globalcom2: vision layer whose keys are looked at; negative counts from the end
+    /// prumerge, prumerge+, visionzip, globalcom2: vision layer whose keys are compared; negative counts from the end
     /// [default: the last; for visionzip the last that the image features need]
     #[arg(hide_short_help = true, long, value_name = "L", allow_hyphen_values = true, value_parser = values::layer)]
     key_layer: Option<i32>,
-    /// fastv: number of layers of the language model that see every image token, at least 1
+    /// fastv: number of language model layers that see every image token, at least 1
     #[arg(hide_short_help = true, long, value_name = "K", default_value_t = Tuning::default().fastv_layer, allow_hyphen_values = true, value_parser = values::whole::<usize>)]
     fastv_layer: usize,
 }
 
 impl TuningArgs {
-    /// As the library takes them.
+    /// The parameters for the library.
     pub fn tuning(&self) -> Tuning {
         Tuning::default()
             .with_spatial(self.spatial)
@@ -114,7 +115,7 @@ impl TuningArgs {
 }
 
 impl SelectionArgs {
-    /// The selection with a budget.
+    /// The selection with this budget.
     pub fn with(&self, budget: Budget) -> Selection {
         Selection::default()
             .with_method(self.method)

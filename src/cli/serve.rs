@@ -1,4 +1,4 @@
-//! `hired serve`: answers to many clients over HTTP.
+//! `hired serve`: answers many clients over HTTP.
 
 use super::Stop;
 use super::args::{ModelArgs, heading};
@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tracing::level_filters::LevelFilter;
 
-/// 20 MB of an image as base64, and some.
+/// Default limit of a request's body: an image of 20 MB as base64, and some more.
 const BODY: &str = "32MiB";
-/// Pixels of an image where nothing else is said: a large photograph.
+/// Default limit of an image's pixels: a large photograph.
 const PIXELS: usize = 40_000_000;
-/// Images of a request.
+/// Default limit of the images in a request.
 const IMAGES: usize = 16;
 
 #[derive(Debug, Args)]
@@ -29,10 +29,10 @@ const IMAGES: usize = 16;
 pub struct ServeArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Name of the model in requests and answers [default: MODEL, of a folder its last part]
+    /// Name of the model in requests and answers [default: MODEL, or for a folder its last part]
     #[arg(long, value_name = "NAME", help_heading = heading::INPUT)]
     pub served_name: Option<String>,
-    /// Also read images by file: addresses, below DIR only [default: none]
+    /// Allow file: URLs of images, but only below DIR [default: none]
     #[arg(long, value_name = "DIR", help_heading = heading::INPUT)]
     pub media_dir: Option<PathBuf>,
     /// Also download images by http: and https: addresses, of the public internet only
@@ -48,70 +48,70 @@ pub struct ServeArgs {
     /// Address to listen on: 127.0.0.1 for programs of this machine alone, 0.0.0.0 for everybody who can reach it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", help_heading = heading::SERVER)]
     pub host: String,
-    /// Port to listen on; 0: one that is free, which is printed
+    /// Port to listen on; 0 picks a free one, which is printed
     #[arg(long, value_name = "PORT", default_value = "8080", help_heading = heading::SERVER)]
     pub port: u16,
-    /// Key that clients must send as "Authorization: Bearer KEY"; may repeat. Other users of this machine can see it
-    /// here: the variable and the file keep it to you [default: none, everybody may ask]
+    /// Key that clients must send as "Authorization: Bearer KEY"; can be repeated. Other users of this machine can
+    /// read it on the command line, so prefer the variable or the file [default: none, requests need no key]
     #[arg(long, value_name = "KEY", env = "HIRED_API_KEY", hide_env_values = true, value_parser = values::key, help_heading = heading::SERVER)]
     pub api_key: Vec<String>,
-    /// Also take the keys in FILE, one a line
+    /// Also accept the keys in FILE, one per line
     #[arg(hide_short_help = true, long, value_name = "FILE", help_heading = heading::SERVER)]
     pub api_key_file: Option<PathBuf>,
-    /// Requests that may wait for their turn; one more is refused with status 429
+    /// Requests that may wait in the queue; further ones are refused with status 429
     #[arg(long, value_name = "N", default_value = "64", value_parser = values::count, help_heading = heading::SERVER)]
     pub max_waiting: usize,
-    /// Rows of other prompts and images that may be computed between two tokens of an answer; 0: all, which answers most
-    /// in the long run
+    /// Rows of other prompts and images that may be computed between two tokens of an answer; 0: no limit, which
+    /// gives the highest throughput
     #[arg(hide_short_help = true, long, value_name = "N", default_value = "128", help_heading = heading::SERVER)]
     pub max_stall: usize,
-    /// Memory for the rows of images that may be asked about again, and as much of the key/value cache for beginnings of
-    /// prompts; 0: every request is computed from its start
+    /// Memory for cached image features, and as much of the key/value cache for cached prompt prefixes; 0 disables
+    /// the cache
     #[arg(long, value_name = "SIZE", default_value = values::CACHE, value_parser = values::size_or_none, help_heading = heading::SERVER)]
     pub cache_memory: usize,
-    /// Most bytes of a request's body, images as base64 included
+    /// Largest size of a request's body, images as base64 included
     #[arg(hide_short_help = true, long, value_name = "SIZE", default_value = BODY, value_parser = values::size, help_heading = heading::SERVER)]
     pub max_body: usize,
-    /// Most images of a request
+    /// Largest number of images in a request
     #[arg(hide_short_help = true, long, value_name = "N", default_value_t = IMAGES, value_parser = values::count, help_heading = heading::SERVER)]
     pub max_images: usize,
-    /// Most connections at the same time
+    /// Largest number of simultaneous connections
     #[arg(hide_short_help = true, long, value_name = "N", default_value = "256", value_parser = values::count, help_heading = heading::SERVER)]
     pub max_connections: usize,
-    /// Seconds in which the head of a request must arrive; idle connections are closed after them
+    /// Seconds within which a request's headers must arrive; idle connections are closed after the same time
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub header_timeout: f64,
-    /// Seconds in which the body of a request must arrive
+    /// Seconds within which a request's body must arrive
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub body_timeout: f64,
-    /// Seconds in which a client may take nothing of its answer before the connection is closed
+    /// Seconds without the client accepting data after which the connection is closed
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub send_timeout: f64,
-    /// Seconds after which a silent stream sends a comment, so that nobody on the way closes it
+    /// Seconds after which a silent stream sends a comment, so that proxies do not close it
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub keep_alive: f64,
-    /// Seconds in which new requests are still taken after SIGTERM or Ctrl-C, for balancers that ask /ready
-    /// [default: 0]
+    /// Seconds during which new requests are still accepted after SIGTERM or Ctrl-C, for load balancers that poll
+    /// /ready [default: 0]
     #[arg(hide_short_help = true, long, value_name = "S", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub drain_delay: Option<f64>,
-    /// Seconds that requests may then take to their end
+    /// Seconds that running requests then have to finish
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "60", value_parser = values::seconds, help_heading = heading::SERVER)]
     pub drain_timeout: f64,
-    /// Number of image tokens to keep where a request does not say: a count (576), a share of all patches (20%) or full
+    /// Number of image tokens to keep unless a request sets it: a count (576), a share of all patches (20%) or full
     #[arg(short, long, value_name = "B", default_value = "20%", allow_hyphen_values = true, help_heading = heading::TOKENS)]
     pub budget: Budget,
     #[command(flatten)]
     pub selection: SelectionArgs,
-    /// Tokens of an answer where a request does not say
+    /// Largest number of tokens of an answer unless a request sets it
     #[arg(long, value_name = "N", default_value = "512", value_parser = values::count, help_heading = heading::ANSWER)]
     pub default_max_tokens: usize,
-    /// Most tokens of an answer that a request may ask for [default: what the model has positions for]
+    /// Largest number of tokens that a request may ask for [default: the model's context length]
     #[arg(hide_short_help = true, long, value_name = "N", value_parser = values::count, help_heading = heading::ANSWER)]
     pub max_tokens: Option<usize>,
-    /// Write the words of requests to the log; without it nothing of them is written
+    /// Write the prompts of requests to the log, which otherwise contains none of their text
     #[arg(hide_short_help = true, long, help_heading = heading::MESSAGES)]
     pub log_prompts: bool,
-    /// Write the log as JSON, an object a line
+    /// Write the log as JSON, one object per line
     #[arg(hide_short_help = true, long, help_heading = heading::MESSAGES)]
     pub log_json: bool,
     #[command(flatten)]
@@ -140,7 +140,7 @@ pub fn serve(args: &ServeArgs, given: &Given<'_>, interrupt: &Interrupt) -> Resu
     crate::serve::serve(settings, load, announce, || interrupt.raised()).map_err(Stop::Failed)
 }
 
-/// What was asked for, read and checked.
+/// Reads and checks the settings of the server.
 fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
     let mut keys = args.api_key.clone();
     if let Some(path) = &args.api_key_file {
@@ -152,13 +152,13 @@ fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
             keys.push(values::key(line).map_err(|what| failed(what.into()))?);
         }
         if keys.len() == before {
-            return Err(failed("there is no key in it: write one on a line".into()));
+            return Err(failed("the file has no key: write one per line".into()));
         }
     }
     let folder = args.media_dir.as_deref().map(|dir| {
         let failed = |what: String| Stop::Failed(format!("--media-dir {}: {what}", dir.display()));
         let found = dir.canonicalize().map_err(|error| failed(error.to_string()))?;
-        if found.is_dir() { Ok(found) } else { Err(failed("this is no folder".into())) }
+        if found.is_dir() { Ok(found) } else { Err(failed("this is not a folder".into())) }
     });
     let images = Images {
         folder: folder.transpose()?,
@@ -199,14 +199,14 @@ fn settings(args: &ServeArgs) -> Result<Settings, Stop> {
     })
 }
 
-/// What a model is called: as it was given, of a folder the last part.
+/// The model's name: as given, or for a folder its last part.
 fn name(model: &Path) -> String {
     let last = if model.exists() { model.canonicalize().ok() } else { None };
     let last = last.as_deref().and_then(Path::file_name).unwrap_or(model.as_os_str());
     last.to_string_lossy().into_owned()
 }
 
-/// One log for the whole program, on standard error.
+/// Sets up the program's log on standard error.
 fn log(json: bool) {
     let level = match () {
         () if shows(Level::Info) => LevelFilter::DEBUG,

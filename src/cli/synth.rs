@@ -1,4 +1,4 @@
-//! `hired synth`: a random-weight checkpoint.
+//! `hired synth`: writes a model folder with random weights.
 
 use super::interrupt::Interrupt;
 use super::values;
@@ -18,7 +18,7 @@ pub struct SynthArgs {
     /// Folder to write, new or empty
     #[arg(short, long, value_name = "DIR")]
     pub out: PathBuf,
-    /// The same preset and seed give the same bytes
+    /// Seed of the weights; the same preset and seed give the same bytes
     #[arg(long, value_name = "S", default_value = "0", allow_hyphen_values = true, value_parser = values::whole::<u64>)]
     pub seed: u64,
 }

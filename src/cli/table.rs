@@ -1,4 +1,4 @@
-//! Figures for people, and tables for spreadsheets.
+//! Readable numbers and tables, and CSV for spreadsheets.
 
 use super::Stop;
 use clap::ValueEnum;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::fmt::{self, Display};
 use std::io::IsTerminal;
 
-/// How a command prints its result.
+/// Output format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Aligned columns
@@ -21,7 +21,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// What was asked for; else columns for who reads a terminal, and Markdown for files and pipes.
+    /// The requested format; otherwise aligned columns in a terminal and Markdown elsewhere.
     pub fn or_default(asked: Option<Self>) -> Self {
         let unasked = if std::io::stdout().is_terminal() { Self::Table } else { Self::Md };
         asked.unwrap_or(unasked)
@@ -32,14 +32,14 @@ impl Format {
 #[derive(Debug)]
 pub struct Columns {
     heads: Vec<String>,
-    /// For aligned columns; without them it is Markdown.
+    /// Widths of aligned columns; `None` for Markdown.
     widths: Option<Vec<usize>>,
-    /// How many columns hold text, and begin at the left.
+    /// Number of leading columns that hold text and are left-aligned.
     texts: usize,
 }
 
 impl Columns {
-    /// Columns at least as wide as `widths` say; longer cells move what follows in their row.
+    /// Columns of at least the given widths; longer cells shift the rest of their row.
     pub fn new(format: Format, heads: &[(&str, usize)], texts: usize) -> Self {
         let widths = heads.iter().map(|(head, width)| head.chars().count().max(*width)).collect();
         Self {
@@ -49,7 +49,7 @@ impl Columns {
         }
     }
 
-    /// The whole of a table, as wide as it must be.
+    /// A whole table with columns as wide as needed.
     pub fn all(format: Format, heads: &[&str], texts: usize, rows: &[Vec<String>]) -> String {
         let widest = |column: usize| {
             rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
@@ -59,7 +59,7 @@ impl Columns {
         rows.iter().fold(columns.head(), |text, row| text + &columns.row(row))
     }
 
-    /// The line of heads, with what Markdown has below it.
+    /// The header line, followed in Markdown by the separator line.
     pub fn head(&self) -> String {
         let mut text = self.row(&self.heads);
         if self.widths.is_none() {
@@ -69,7 +69,7 @@ impl Columns {
         text
     }
 
-    /// A line.
+    /// A row.
     pub fn row(&self, cells: &[String]) -> String {
         let Some(widths) = &self.widths else {
             let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
@@ -88,7 +88,7 @@ impl Columns {
     }
 }
 
-/// A CSV table, with or without its head; the objects have the keys of the first.
+/// A CSV table, with or without its header; the columns are the keys of the first object.
 pub fn csv(rows: &[Value], with_head: bool) -> Result<String, Stop> {
     let failed = |e: &dyn Display| Stop::Failed(format!("cannot write CSV: {e}"));
     let mut writer = csv::Writer::from_writer(Vec::new());
@@ -108,19 +108,19 @@ pub fn csv(rows: &[Value], with_head: bool) -> Result<String, Stop> {
     String::from_utf8(bytes).map_err(|e| failed(&e))
 }
 
-/// Three significant digits.
+/// Formats a number with three significant digits.
 pub fn digits(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    // Rounding first: 0.9997 has three digits as 1.00.
+    // Rounded first, because 0.9997 becomes 1.00.
     let scale = 10f64.powi(value.abs().log10().floor() as i32 - 2);
     let rounded = (value / scale).round() * scale;
     let before = rounded.abs().log10().floor() as i32 + 1;
     format!("{value:.*}", (3 - before).clamp(0, 7) as usize)
 }
 
-/// The same without zeros at the end, as axes have it.
+/// The same without trailing zeros, for axes.
 pub fn tick(value: f64) -> String {
     let text = digits(value);
     match text.contains('.') {
@@ -129,7 +129,7 @@ pub fn tick(value: f64) -> String {
     }
 }
 
-/// A difference, with the sign that books print.
+/// A difference with its sign, where minus is U+2212.
 pub fn signed<T: Display>(value: f64, of: impl Fn(f64) -> T) -> String {
     match value {
         0.0 => "0".into(),
@@ -138,7 +138,7 @@ pub fn signed<T: Display>(value: f64, of: impl Fn(f64) -> T) -> String {
     }
 }
 
-/// The beginning of a text that is longer than `most` characters, on one line.
+/// The beginning of a text, on one line, if it is longer than `most` characters.
 pub fn shortened(text: &str, most: usize) -> String {
     let text = super::one_line(text.trim());
     match text.chars().count() > most {
@@ -147,7 +147,7 @@ pub fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// Rows of as many cells, the first column to the left, the others to the right, each as wide as it must be.
+/// Rows with equally many cells, the first column left-aligned, the others right-aligned.
 pub struct Table(pub Vec<Vec<String>>);
 
 impl Display for Table {
@@ -172,7 +172,7 @@ impl Display for Table {
     }
 }
 
-/// A rate in some unit, as people read it: three digits.
+/// A rate in some unit, with three digits and an SI prefix.
 pub struct Rate(pub f64, pub &'static str);
 
 impl Display for Rate {
@@ -187,7 +187,7 @@ impl Display for Rate {
     }
 }
 
-/// Seconds as people read them: three digits or four.
+/// A duration in seconds, with three or four digits and a fitting unit.
 pub struct Time(pub f64);
 
 impl Display for Time {

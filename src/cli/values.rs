@@ -1,4 +1,4 @@
-//! Values as typed to values as meant. Each parser's error completes "invalid value '…' for '--option'".
+//! Parsers of option values. Each parser's error completes "invalid value '…' for '--option'".
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use hired::Preset;
@@ -10,12 +10,12 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// `--budget` of an answer.
+/// The value of `--budget` for an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BudgetArg {
-    /// The largest one that keeps a limit.
+    /// The largest budget within a limit.
     Auto,
-    /// This one.
+    /// A given budget.
     Fixed(Budget),
 }
 
@@ -30,7 +30,7 @@ impl FromStr for BudgetArg {
     }
 }
 
-/// A budget, kept as it was typed.
+/// A budget, with its text as given on the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypedBudget {
     pub typed: String,
@@ -45,16 +45,16 @@ impl FromStr for TypedBudget {
     }
 }
 
-/// What `plan` is about.
+/// The value of `hired plan --gpu`.
 #[derive(Debug, Clone, Copy)]
 pub enum GpuArg {
-    /// Every GPU that has a name here.
+    /// Every known GPU.
     All,
-    /// This one.
+    /// One GPU.
     One(&'static Gpu),
 }
 
-/// A GPU by its name, as people write it, or `all`.
+/// Parses a GPU's name as people write it, or `all`.
 #[derive(Debug, Clone, Copy)]
 pub struct GpuParser;
 
@@ -73,7 +73,7 @@ impl TypedValueParser for GpuParser {
         }
         match Gpu::named(&text) {
             Some(gpu) => Ok(GpuArg::One(gpu)),
-            // Its error lists the names and the most similar one.
+            // clap's error lists the names and suggests the most similar one.
             None => PossibleValuesParser::new(GPUS.iter().map(|gpu| gpu.name))
                 .parse_ref(command, option, typed)
                 .map(|_| GpuArg::All),
@@ -86,7 +86,7 @@ impl TypedValueParser for GpuParser {
     }
 }
 
-/// One of some names, which the help and the error list.
+/// A parser for one of some names, which the help and the error list.
 pub fn one_of<T: Copy + Send + Sync>(
     names: &'static [(&'static str, T)],
 ) -> impl TypedValueParser<Value = T> {
@@ -96,7 +96,7 @@ pub fn one_of<T: Copy + Send + Sync>(
     })
 }
 
-/// What `--dtype` names.
+/// The value of `--dtype`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NumberFormat {
     /// Floating-point numbers.
@@ -108,7 +108,7 @@ pub enum NumberFormat {
 }
 
 impl NumberFormat {
-    /// As typed.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Float(dtype) => dtype.name(),
@@ -117,7 +117,7 @@ impl NumberFormat {
         }
     }
 
-    /// The scheme of integers, in groups of 128 unless others are asked for.
+    /// The quantization scheme of an integer format, with groups of 128 by default.
     pub fn scheme(self, group: Option<usize>) -> Option<Scheme> {
         match self {
             Self::Float(_) => None,
@@ -127,7 +127,7 @@ impl NumberFormat {
     }
 }
 
-/// Values of `--dtype`; the last two are integers.
+/// Values of `--dtype`; the last two are integer formats.
 pub const FORMATS: [(&str, NumberFormat); 4] = [
     ("f16", NumberFormat::Float(Dtype::F16)),
     ("f32", NumberFormat::Float(Dtype::F32)),
@@ -138,7 +138,7 @@ pub const FORMATS: [(&str, NumberFormat); 4] = [
 /// Values of `--activations`.
 pub const ACTIVATIONS: [(&str, Dtype); 2] = [("f16", Dtype::F16), ("f32", Dtype::F32)];
 
-/// Those of `hired quantize`.
+/// Values of `hired quantize --dtype`.
 pub const INTEGERS: [(&str, NumberFormat); 2] =
     [("q8", NumberFormat::Q8), ("q4", NumberFormat::Q4)];
 
@@ -148,12 +148,12 @@ pub const GROUPS: [(&str, usize); 3] = [("32", 32), ("64", 64), ("128", 128)];
 /// Values of `--quantize`.
 pub const SCOPES: [(&str, Scope); 2] = [("llm", Scope::Llm), ("all", Scope::All)];
 
-/// Architectures that `plan` is about.
+/// The value of `hired plan --preset`.
 #[derive(Debug, Clone, Copy)]
 pub enum PresetArg {
-    /// Every one that has a name here.
+    /// Every known architecture.
     All,
-    /// This one.
+    /// One architecture.
     One(Preset),
 }
 
@@ -168,7 +168,7 @@ impl FromStr for PresetArg {
     }
 }
 
-/// `auto`, `cpu`, `cuda` or `cuda:N`.
+/// Parses `auto`, `cpu`, `cuda` or `cuda:N`.
 pub fn device(text: &str) -> Result<Device, &'static str> {
     match text {
         "auto" => Ok(Device::Auto),
@@ -182,21 +182,21 @@ pub fn device(text: &str) -> Result<Device, &'static str> {
     }
 }
 
-/// Where the words of a prompt are.
+/// The source of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PromptArg {
-    /// On the command line.
+    /// Text on the command line.
     Words(String),
-    /// In a file.
+    /// A file.
     File(PathBuf),
-    /// On standard input.
+    /// Standard input.
     Stdin,
 }
 
-/// Words, `@FILE` or `@-`; `@@` begins words with a plain `@`.
+/// Parses text, `@FILE` or `@-`; a leading `@@` stands for a plain `@`.
 pub fn prompt(text: &str) -> Result<PromptArg, &'static str> {
     match text.strip_prefix('@') {
-        None if text.is_empty() => Err("the prompt is empty: give some words"),
+        None if text.is_empty() => Err("the prompt is empty: give some text"),
         None => Ok(PromptArg::Words(text.into())),
         Some("") => Err("@ needs the name of a file, or - for standard input"),
         Some("-") => Ok(PromptArg::Stdin),
@@ -205,70 +205,72 @@ pub fn prompt(text: &str) -> Result<PromptArg, &'static str> {
     }
 }
 
-/// A text that ends an answer.
+/// Parses a stop text.
 pub fn stop(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() { Err("it is empty: give some words") } else { Ok(text.into()) }
+    if text.is_empty() { Err("it is empty: give some text") } else { Ok(text.into()) }
 }
 
-/// A key of the server: what a header can carry.
+/// Parses a key of the server, which must fit into an HTTP header.
 #[cfg(feature = "serve")]
 pub fn key(text: &str) -> Result<String, &'static str> {
     match !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()) {
         true => Ok(text.into()),
-        false => Err("a key is made of visible ASCII characters, without blanks"),
+        false => Err("a key may only have visible ASCII characters, without blanks"),
     }
 }
 
-/// A whole number that may be 0.
+/// Parses a whole number, 0 included.
 pub fn whole<T: FromStr>(text: &str) -> Result<T, &'static str> {
     let number = digits(text).ok_or("give a whole number of at least 0")?;
     number.parse().map_err(|_| "this number is too large")
 }
 
-/// A layer; whether the model has it is for the engine to say, so numbers too large for it are cut, not refused.
+/// Parses a layer. The engine checks whether the model has it, so larger numbers are clamped, not refused.
 pub fn layer(text: &str) -> Result<i32, &'static str> {
     let number: i128 = text.parse().map_err(|_| "give a whole number, such as 0 or -2")?;
     Ok(number.clamp(i32::MIN.into(), i32::MAX.into()) as i32)
 }
 
-/// A number of tokens.
+/// Parses a whole number of at least 1.
 pub fn count(text: &str) -> Result<usize, &'static str> {
     let number = text.parse().ok().filter(|&number| number > 0);
     number.ok_or("give a whole number of at least 1")
 }
 
-/// A number of threads.
+/// Parses a number of threads.
 pub fn threads(text: &str) -> Result<usize, String> {
     let most = super::threads::most();
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| format!("give a whole number from 1 to {most}, four for each core here"))
+    number.ok_or_else(|| {
+        format!("give a whole number from 1 to {most}, four per core of this machine")
+    })
 }
 
-/// A divisor of logits.
+/// Parses a temperature.
 pub fn temperature(text: &str) -> Result<f32, &'static str> {
     let number = text.parse().ok().filter(|t: &f32| t.is_finite() && *t >= 0.0);
     number.ok_or("give a number of at least 0, such as 0.7")
 }
 
-/// A probability.
+/// Parses a probability.
 pub fn probability(text: &str) -> Result<f32, &'static str> {
     let number = text.parse().ok().filter(|p| (0.0..=1.0).contains(p));
     number.ok_or("give a number from 0 to 1")
 }
 
-/// A divisor of the logits of repeated tokens.
+/// Parses a repetition penalty.
 pub fn penalty(text: &str) -> Result<f32, &'static str> {
     let number = text.parse().ok().filter(|f: &f32| f.is_finite() && *f > 0.0);
     number.ok_or("give a number above 0, such as 1.1")
 }
 
-/// A time in seconds.
+/// Parses a time in seconds.
 pub fn seconds(text: &str) -> Result<f64, &'static str> {
     let number = text.parse().ok().filter(|s: &f64| s.is_finite() && *s > 0.0);
     number.ok_or("give a number of seconds above 0, such as 2.5")
 }
 
-/// A size in bytes: a number, and a binary or decimal unit if there is one.
+/// Parses a size in bytes: a number with an optional binary or decimal unit.
 pub fn size(text: &str) -> Result<usize, &'static str> {
     const WRONG: &str = "give a size such as 15GiB, 15GB or 15000000000 (bytes)";
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -291,30 +293,29 @@ pub fn size(text: &str) -> Result<usize, &'static str> {
         .and(digits(fraction))
         .and_then(|_| number.parse().ok())
         .map(|number: f64| number * unit as f64);
-    // Beyond 2⁵³ an f64 holds no odd numbers, and no machine has that much memory.
+    // Beyond 2⁵³ an f64 cannot represent odd numbers, and no machine has that much memory.
     match bytes.filter(|bytes| (1.0..=(1u64 << 53) as f64).contains(bytes)) {
         Some(bytes) => usize::try_from(bytes as u64).map_err(|_| WRONG),
         None => Err(WRONG),
     }
 }
 
-/// What is kept of requests for later ones: some hundred images at a fifth of their tokens, for a model of 7 billion
-/// weights.
+/// Default cache size: about a hundred images at 20% of their tokens, for a model with 7 billion parameters.
 pub const CACHE: &str = "512MiB";
 
-/// A share in per cent.
+/// Parses a percentage.
 pub fn share(text: &str) -> Result<f64, &'static str> {
     let number = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
     let share = number.filter(|number| (0.0..=100.0).contains(number));
     share.map(|number| number / 100.0).ok_or("give a share from 0% to 100%")
 }
 
-/// A size, or 0 for none.
+/// Parses a size, where 0 means none.
 pub fn size_or_none(text: &str) -> Result<usize, &'static str> {
     if text == "0" { Ok(0) } else { size(text) }
 }
 
-/// The text if it is one or more decimal digits; `parse` would take a sign too.
+/// Returns the text if it consists of decimal digits only; `parse` alone would accept a sign.
 fn digits(text: &str) -> Option<&str> {
     (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then_some(text)
 }

@@ -1,12 +1,12 @@
-//! What this build is, in several lines.
+//! The long version text, which describes this build.
 
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-/// Whoever builds may name the commit: `HIRED_COMMIT=$(git rev-parse --short HEAD) cargo build`.
+/// The commit, which can be set when building: `HIRED_COMMIT=$(git rev-parse --short HEAD) cargo build`.
 const COMMIT: Option<&str> = option_env!("HIRED_COMMIT");
 
-/// Set by the build script where nvcc compiled the kernels.
+/// Set by the build script if nvcc compiled the kernels.
 const NVCC: Option<&str> = option_env!("HIRED_NVCC_VERSION");
 
 /// The text after the program's name.

@@ -1,4 +1,4 @@
-//! What requests that come one by one will take, and whether there is room for one more.
+//! Admission of requests to a scheduler: predicts the memory of each one and decides whether it can start.
 
 use super::cache::{Beginnings, Caches, Found, Pictures, Sight, sights};
 use super::company::Company;
@@ -15,49 +15,49 @@ use crate::ops::{DECODE_ROWS, Ops};
 use crate::{Error, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a request alone will take.
+/// The predicted memory of one request.
 #[derive(Debug, Clone)]
 pub(super) struct Forecast {
-    /// Its pages when its answer is as long as it may get.
+    /// Cache pages for its longest possible answer.
     pub room: Room,
     pub workspace: usize,
-    /// It is computed so that later requests can use what it leaves.
+    /// Its results are kept for later requests, so it is computed in parts.
     pub keeps: bool,
-    /// What its images are known by; `None` where it neither takes from the caches nor gives to them.
+    /// Cache keys of its images; `None` if the request does not use the caches.
     pub sights: Option<Vec<Sight>>,
 }
 
-/// Prepares requests on any thread, and refuses those for which there is never room.
+/// Prepares requests on any thread and refuses those that can never be answered.
 pub(super) struct Gate {
     preparer: Arc<Preparer>,
     weights: Arc<Weights>,
     predictor: Mutex<Predictor>,
-    /// Tokens that the cache holds.
+    /// Capacity of the key/value cache in tokens.
     tokens: usize,
-    /// Workspace that there may be at most, beside that of a step.
+    /// The most workspace that a request may take, in addition to that of a decode step.
     workspace: Option<usize>,
-    /// Something is kept for later requests.
+    /// Results are kept for later requests.
     keeps: bool,
 }
 
 impl Gate {
-    /// A request in numbers, and what it will take.
+    /// Prepares a request and predicts its memory.
     ///
     /// # Errors
-    /// What is wrong with it; [`Error::Capacity`] when it can never be answered, with the numbers.
+    /// Those of the preparation; [`Error::Capacity`] with the numbers if the request can never be answered.
     pub fn prepare(&self, request: &Request) -> Result<(Prepared, Forecast)> {
         let prepared = self.preparer.prepare(request)?;
         let room = room_for([std::slice::from_ref(&prepared)].into_iter());
         let wanted = room.pages().max().unwrap_or(0);
         if wanted > pages_for(self.tokens) {
             return Err(Error::Capacity(format!(
-                "the request needs a cache of {} tokens, there is one of {} for all requests: use a smaller budget, a \
+                "the request needs a cache of {} tokens, the engine has one of {} for all requests: use a smaller budget, a \
                  shorter prompt or fewer new tokens",
                 wanted * kv::PAGE,
                 self.tokens
             )));
         }
-        // Whatever broke off while it counted, the next question begins anew.
+        // Even if an earlier prediction panicked, the next one starts from a clean state.
         let mut predictor = self.predictor.lock().unwrap_or_else(PoisonError::into_inner);
         for image in &prepared.images {
             predictor.require(image, &*self.weights)?;
@@ -71,13 +71,13 @@ impl Gate {
         drop(predictor);
         if let Some(most) = self.workspace.filter(|&most| need.workspace > most) {
             return Err(Error::Capacity(format!(
-                "the request needs {} of workspace, {} can be had beside weights and cache: use a smaller budget or a \
+                "the request needs {} of workspace, {} are left next to weights and cache: use a smaller budget or a \
                  shorter prompt",
                 Size(need.workspace as u64),
                 Size(most as u64)
             )));
         }
-        // Intermediate results are those of the whole work; what lazy tiles keep is known by other numbers.
+        // Intermediate results must come from a full computation, and the cache keys do not cover lazy tiles.
         let is_lazy = prepared.images.iter().any(|image| image.plan.lazy.is_some());
         let looks = self.keeps && request.cache && !request.keep_stages && !is_lazy;
         let sights = looks.then(|| sights(&prepared));
@@ -87,9 +87,10 @@ impl Gate {
 }
 
 impl<O: Ops> Session<O> {
-    /// Takes a cache for requests that come one by one, of which up to `running` are answered at a time: as large as the
-    /// engine was told, else for `running` of the longest prompts that the model has positions for, within half of the
-    /// memory that is free. `keeps`: bytes of images, and of pages that hold beginnings of prompts, that are kept.
+    /// Reserves the key/value cache for a scheduler that answers up to `running` requests at a time. Its size is the
+    /// configured one; otherwise it holds `running` prompts of the model's full context, but takes at most half of
+    /// the free memory. `keeps`: bytes for images, and for pages with prefixes of prompts, that are kept for later
+    /// requests.
     pub(super) fn open_gate(&mut self, running: usize, keeps: usize) -> Result<Gate> {
         let config = &self.preparer.config;
         let page: usize =
@@ -127,9 +128,10 @@ impl<O: Ops> Session<O> {
         })
     }
 
-    /// Whether a request may begin beside those who have: its pages are free however long their answers get.
+    /// Returns true if a request can start next to the running ones: there are free pages even if all answers reach
+    /// their maximum length.
     pub(super) fn fits(&self, forecast: &Forecast, company: &Company) -> bool {
-        // Whoever drops rows in the decoder has other caches than the others.
+        // Requests that drop rows in the decoder have differently shaped caches, which cannot be mixed with others.
         let room = self.runner.room();
         company.is_empty()
             || room.firsts().eq(forecast.room.firsts())
@@ -140,10 +142,10 @@ impl<O: Ops> Session<O> {
                     .all(|(group, (all, wanted))| company.pages(group) + wanted <= all)
     }
 
-    /// Takes what a request needs that is not there yet; the pages of each group that it may come to hold.
+    /// Allocates what a request needs in addition; returns the most pages of each group that it may use.
     ///
     /// # Errors
-    /// [`Error::Busy`] where something else has taken the memory since the request passed the gate.
+    /// [`Error::Busy`] if the memory was taken by something else after the request was admitted.
     pub(super) fn make_room(&mut self, job: &Job<'_>, company: &mut Company) -> Result<Vec<usize>> {
         let Some(forecast) = &job.forecast else { return Ok(Vec::new()) };
         self.take_for_job(job, forecast, company).map_err(|error| match error {
@@ -166,7 +168,7 @@ impl<O: Ops> Session<O> {
             self.runner.free_caches();
             self.runner.reserve(&self.preparer.config, &room)?;
         }
-        // A step of the others may come at any block of its prompt.
+        // A decode step of the running requests may come between any two layers of this prompt.
         let workspace = forecast.workspace + self.step;
         let held = self.held();
         let need = Need { kv: held.kv, workspace, peak: 0 };
@@ -174,7 +176,7 @@ impl<O: Ops> Session<O> {
             check_memory(&need, held, self.runner.ops.available())?;
             let grown = self.runner.ops.reserve(Purpose::Workspace, workspace);
             if grown.is_err() && held.workspace > 0 {
-                // What the others need.
+                // Restores the workspace of the running requests.
                 self.runner.ops.reserve(Purpose::Workspace, held.workspace)?;
             }
             grown?;

@@ -1,54 +1,54 @@
-//! What the engine gives back.
+//! The results of a request: events while it runs, then the answer with its timings and memory.
 
 use crate::ops::clock::Stage;
 use crate::select::{Kept, Plan, Slot, order};
 use serde::Serialize;
 
-/// News while requests are served. Returning [`std::ops::ControlFlow::Break`] stops the work: of all requests of a batch,
-/// in [`Engine::generate_each`](super::Engine::generate_each) of the event's request alone.
+/// An event that is reported while requests are served. Returning [`std::ops::ControlFlow::Break`] stops all requests
+/// of the batch; in [`Engine::generate_each`](super::Engine::generate_each) it stops only the request of the event.
 ///
-/// Stopped at [`Event::Progress`], a request has no answer and no further event. Stopped at [`Event::Token`], it ends with
-/// that token, and one [`Event::Finished`] still comes for it, with [`FinishReason::Cancelled`] if the token was not its last
-/// one anyway. Stopped at the last [`Event::Finished`], nothing changes.
+/// A request that is stopped at [`Event::Progress`] has no answer and no further event. A request that is stopped at
+/// [`Event::Token`] ends with that token, and one [`Event::Finished`] still follows, with [`FinishReason::Cancelled`]
+/// unless that token was the last one anyway. Stopping at the last [`Event::Finished`] has no effect.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A block of the vision tower or of the decoder is done.
+    /// A layer of the vision tower or of the decoder is done.
     #[non_exhaustive]
     Progress {
-        /// Index of the request.
+        /// Index of the request in the batch.
         request: usize,
-        /// Vision or prefill.
+        /// The stage: vision or prefill.
         stage: Stage,
-        /// Blocks done.
+        /// Layers done so far.
         done: usize,
-        /// Blocks in all.
+        /// Layers in total.
         all: usize,
     },
-    /// A token was drawn.
+    /// A token was generated.
     #[non_exhaustive]
     Token {
-        /// Index of the request.
+        /// Index of the request in the batch.
         request: usize,
-        /// The token.
+        /// The token's id.
         id: u32,
-        /// Text that is complete with it; may be empty, never holds half a character.
+        /// The text that this token completes. It may be empty and never ends inside a character.
         text: &'a str,
     },
-    /// An answer has ended.
+    /// An answer is complete.
     #[non_exhaustive]
     Finished {
-        /// Index of the request.
+        /// Index of the request in the batch.
         request: usize,
-        /// Text that was held back, waiting for the rest of a character.
+        /// The remaining text, which was held back because a character was incomplete.
         text: &'a str,
-        /// Why it ended.
+        /// The reason why the answer ended.
         reason: FinishReason,
     },
 }
 
 impl Event<'_> {
-    /// The same with another number of the request.
+    /// The same event with the request's index mapped by `number`.
     pub(super) fn of(mut self, number: impl Fn(usize) -> usize) -> Self {
         let (Self::Progress { request, .. }
         | Self::Token { request, .. }
@@ -58,56 +58,58 @@ impl Event<'_> {
     }
 }
 
-/// Why an answer ended.
+/// The reason why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// The model ended it.
+    /// The model generated its end-of-sequence token, or a stop text appeared.
     Stop,
-    /// It has as many tokens as were asked for.
+    /// The answer reached the requested number of tokens.
     Length,
     /// The caller stopped it.
     Cancelled,
 }
 
-/// What became of an image's patches: what entered the decoder, or what was left where it drops some itself.
+/// The image tokens of one image: how many there were, and which of them were kept. With methods that drop tokens
+/// inside the decoder, those that were left after the drop.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Visual {
-    /// Sub-images as [rows, columns]; `None` for a model without them.
+    /// Rows and columns of sub-images; `None` for models without sub-images.
     pub grid: Option<[usize; 2]>,
-    /// The full image and the sub-images.
+    /// The number of partitions: the full image and the sub-images.
     pub partitions: usize,
-    /// Those of them that the vision tower encoded: all, unless tiles are lazy.
+    /// The number of partitions that the vision tower encoded: all of them, unless tiles are lazy.
     pub encoded: usize,
-    /// Patches of a partition.
+    /// Patches per partition.
     pub tokens_per_partition: usize,
-    /// Patches that are left after unpadding, over all partitions.
+    /// Patches that are left after unpadding, summed over all partitions.
     pub valid: usize,
-    /// The budget asked for, as a count.
+    /// The requested budget, as a number of image tokens.
     pub budget: usize,
-    /// Patches kept.
+    /// The number of patches kept.
     pub kept: usize,
-    /// Rows beside them, which the budget counts too: merged of several patches, or not of a patch at all.
+    /// Further tokens that count towards the budget: merged from several patches, or not made from a patch at all.
     pub merged: usize,
-    /// Newline tokens.
+    /// Row separators (image_newline).
     pub newlines: usize,
-    /// Patches allotted to each partition, the full image first; those left, where the decoder drops.
+    /// The number of patches allotted to each partition, the full image first. With methods that drop in the decoder,
+    /// the number that was left.
     pub allocation: Vec<usize>,
-    /// Patches kept of each partition, ascending.
+    /// Indices of the patches kept in each partition, ascending.
     pub kept_indices: Vec<Vec<u32>>,
-    /// Patches of each partition that are not kept, but part of a merged row or of a kept patch's; ascending.
+    /// Indices of the patches in each partition that were not kept but merged into another token, ascending.
     pub merged_indices: Vec<Vec<u32>>,
 }
 
 impl Visual {
-    /// What the decoder sees of the image: patches kept, rows beside them, newlines.
+    /// The number of tokens that the decoder sees of the image: kept patches, merged tokens and row separators.
     pub fn tokens(&self) -> usize {
         self.kept + self.merged + self.newlines
     }
 
-    /// The report of a selection.
+    /// Reports a selection.
     #[doc(hidden)]
     pub fn new(plan: &Plan, kept: Kept) -> Self {
         let geometry = &plan.geometry;
@@ -127,7 +129,7 @@ impl Visual {
         }
     }
 
-    /// The same where only these partitions were encoded, if not all were.
+    /// The same, for a selection in which only the listed partitions were encoded (`None`: all).
     pub(super) fn of_some(plan: &Plan, kept: Kept, partitions: Option<&[usize]>) -> Self {
         match partitions {
             None => Self::new(plan, kept),
@@ -138,8 +140,8 @@ impl Visual {
         }
     }
 
-    /// The report of a selection of which the decoder dropped some. `rows` are those of the prompt that were left; the
-    /// image's begin at row `first`.
+    /// Reports a selection of which the decoder dropped some tokens. `rows` are the prompt rows that were left; the
+    /// image's rows begin at row `first`.
     #[doc(hidden)]
     pub fn thinned(plan: &Plan, kept: &Kept, first: usize, rows: &[u32]) -> Self {
         let mut indices = vec![Vec::new(); plan.geometry.partitions()];
@@ -153,77 +155,78 @@ impl Visual {
                 Slot::Merged(_) => merged += 1,
             }
         }
-        // Sub-images take turns in the decoder's order; in each, patches come row by row.
+        // Sub-images alternate in the decoder's order; within each of them patches come row by row.
         let allocation = indices.iter().map(Vec::len).collect();
         Self { newlines, merged, ..Self::new(plan, Kept { allocation, indices, mix: None }) }
     }
 }
 
-/// Where the time went, in seconds.
+/// The time spent in each stage, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Opening the folder and taking the weights, once for the engine.
+    /// Opening the folder and loading the weights, once per engine.
     pub load: f64,
-    /// Image decoding, resizing and cutting; template and tokenizer.
+    /// Decoding, resizing and cutting the image; chat template and tokenizer.
     pub preprocess: f64,
-    /// Pixels on their way to a card; 0 on the CPU.
+    /// Uploading the pixels to the GPU; 0 on the CPU.
     pub upload: f64,
     /// The vision tower.
     pub vision: f64,
-    /// Scores to kept patches.
+    /// Selecting the patches to keep from their scores.
     pub select: f64,
     /// The projector.
     pub project: f64,
-    /// The decoder over the prompt.
+    /// Prefill: the decoder over the prompt.
     pub prefill: f64,
-    /// From the call to this request's first token; loading is not in it.
+    /// Time to first token: from the call to this request's first token, without loading.
     pub ttft: f64,
-    /// From the first token to the last.
+    /// Decoding: from the first token to the last.
     pub decode: f64,
-    /// Tokens after the first per second of `decode`; `None` when there was only one.
+    /// Tokens per second after the first one; `None` if there was only one token.
     pub decode_tokens_per_second: Option<f64>,
 }
 
-/// Where the memory went, in bytes.
+/// The memory in use, in bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Memory {
-    /// Weights copied out of the files.
+    /// Weights that were copied out of the files.
     pub weights: usize,
-    /// Weights used where they lie: mapped files, whose pages the system may drop and reread, or synthetic numbers.
+    /// Weights used in place: memory-mapped files, whose pages the system may drop and read again, or synthetic
+    /// weights.
     pub mapped: usize,
-    /// Keys and values.
+    /// The key/value cache.
     pub kv: usize,
-    /// The most activations and scratch at one moment.
+    /// The largest amount of activations and scratch memory at any time.
     pub workspace: usize,
-    /// Contexts, modules and libraries of a device; none on the CPU.
+    /// Contexts, modules and libraries of a device; 0 on the CPU.
     pub other: usize,
-    /// The most of `weights`, `kv` and `workspace` together at one moment, counted where it was taken.
+    /// The largest sum of `weights`, `kv` and `workspace` at any time, counted at allocation.
     pub peak: usize,
-    /// What was predicted for `peak` before any of it was taken.
+    /// The value of `peak` that was predicted before the work began.
     pub predicted_peak: usize,
 }
 
-/// Intermediate results, row-major f32 unless said; those of several images one after the other.
+/// Intermediate results, row-major f32 unless noted; those of several images are concatenated.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Stages {
-    /// `[P, 3, S, S]`, normalised.
+    /// `[P, 3, S, S]`: the normalised pixels of all partitions.
     pub pixel_values: Option<Vec<f32>>,
-    /// Side *S* of a partition.
+    /// Side *S* of a partition in pixels.
     pub side: usize,
-    /// The prompt as fed, the image token repeated for every visual row.
+    /// The prompt's token ids, with the image token repeated for every image row.
     pub input_ids: Vec<u32>,
-    /// `[P, T]` scores of the content layer; rows that the method did not need are NaN.
+    /// `[P, T]`: attention scores of the content layer; NaN in partitions that the method did not need.
     pub cls_attention_init: Option<Vec<f32>>,
-    /// `[P, T]` scores of the ranking layer; rows that the method did not need are NaN.
+    /// `[P, T]`: attention scores of the ranking layer; NaN in partitions that the method did not need.
     pub cls_attention_final: Option<Vec<f32>>,
-    /// `[K, D]`, the rows in image positions, newlines included.
+    /// `[K, D]`: the rows in image positions, row separators included.
     pub visual_tokens: Option<Vec<f32>>,
-    /// *D*.
+    /// The decoder's hidden size *D*.
     pub hidden: usize,
-    /// `[V]`, from which the first token was drawn.
+    /// `[V]`: the logits from which the first token was chosen.
     pub prefill_logits: Vec<f32>,
 }
 
@@ -231,28 +234,28 @@ pub struct Stages {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Answer {
-    /// The text, special tokens left out.
+    /// The text, without special tokens.
     pub text: String,
-    /// The tokens drawn, the ending one included.
+    /// The generated tokens, the one that ended the answer included.
     pub token_ids: Vec<u32>,
-    /// Why it ended.
+    /// The reason why the answer ended.
     pub finish_reason: FinishReason,
-    /// Rows of the prompt as prefilled, visual ones included.
+    /// Rows of the prompt in the prefill, image rows included.
     pub prompt_tokens: usize,
-    /// Those of them that a [`Scheduler`](super::Scheduler) had computed for an earlier request.
+    /// The number of these rows that a [`Scheduler`](super::Scheduler) had already computed for an earlier request.
     pub cached_tokens: usize,
-    /// Images that it had encoded for an earlier request.
+    /// The number of images that a scheduler had already encoded for an earlier request.
     pub cached_images: usize,
-    /// What became of the image; of the first one, where there are several.
+    /// The tokens kept of the first image; `None` without an image.
     pub visual: Option<Visual>,
-    /// What became of each image, in their order in the prompt.
+    /// The tokens kept of each image, in their order in the prompt.
     pub visuals: Vec<Visual>,
-    /// Whether a device had to wait for the host: to choose what to keep, or to learn how many rows that is.
+    /// True if a device had to wait for the host, either to select tokens there or to learn how many were kept.
     pub host_round_trip: bool,
-    /// Time.
+    /// Where the time went.
     pub timings: Timings,
-    /// Memory, of the whole batch.
+    /// Memory of the whole batch.
     pub memory: Memory,
-    /// Present if the request asked to keep them.
+    /// Intermediate results, if the request asked for them.
     pub stages: Option<Stages>,
 }

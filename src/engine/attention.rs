@@ -1,4 +1,4 @@
-//! What the decoder attends to while it answers.
+//! Records what the decoder attends to while it answers.
 
 use super::answer::Answer;
 use super::prepare::{Prepared, Preparer};
@@ -6,37 +6,37 @@ use super::request::Request;
 use crate::select::{Kept, Slot, order};
 use crate::{Error, Result};
 
-/// What a row of the prompt is.
+/// The kind of one row of the prompt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PromptRow {
-    /// A token before the image, or of a prompt without one.
+    /// A token before the image, or of a prompt without an image.
     System,
-    /// A patch of the image: of a partition, 0 being the full image.
+    /// A patch of a partition; partition 0 is the full image.
     Patch {
-        /// Its partition.
+        /// Index of the partition.
         partition: usize,
-        /// Its place in it, row by row.
+        /// Index of the patch in its partition, row by row.
         patch: u32,
     },
     /// A row separator of the image.
     Newline,
-    /// A token behind the image.
+    /// A token after the image.
     Text,
 }
 
-/// An answer, and what every token of it was drawn by.
+/// An answer with the attention weights behind each of its tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attention {
     /// The answer.
     pub answer: Answer,
-    /// The rows of the prompt.
+    /// The kind of each row of the prompt.
     pub rows: Vec<PromptRow>,
-    /// For each token of the answer, and for each layer of the decoder, what the row that the token was drawn from attends
-    /// to: of the prompt's rows, then of the answer's tokens before it, the softmax's weight, as the mean over heads.
+    /// For each generated token and each decoder layer, the attention weights (after softmax, averaged over heads) of
+    /// the row from which the token was generated: first to the prompt's rows, then to the answer's earlier tokens.
     pub weights: Vec<Vec<Vec<f32>>>,
 }
 
-/// A request whose attention is to be told of.
+/// A prepared request whose attention is recorded.
 pub struct Watched {
     prepared: Prepared,
     layers: usize,
@@ -44,37 +44,37 @@ pub struct Watched {
 
 impl Watched {
     /// # Errors
-    /// As preparing the request, and where a row cannot be told by its place.
+    /// The errors of preparing the request; [`Error::Request`] if the method's rows have no position in the image.
     pub fn new(preparer: &Preparer, request: &Request) -> Result<Self> {
         let prepared = preparer.prepare(request)?;
         check(&prepared, request)?;
         Ok(Self { prepared, layers: preparer.config.text.layers })
     }
 
-    /// `recorded`: what [`crate::ops::MeasureOps::recorded_attention`] gives.
+    /// Combines the answer with `recorded`, the result of [`crate::ops::MeasureOps::recorded_attention`].
     pub fn told(&self, answer: Answer, recorded: &[Vec<f32>]) -> Attention {
         let weights = recorded.chunks(self.layers).map(<[Vec<f32>]>::to_vec).collect();
         Attention { rows: rows(&self.prepared, &answer), answer, weights }
     }
 }
 
-/// Fails where a row cannot be told by its place.
+/// Refuses methods whose rows cannot be mapped to positions in the image.
 fn check(prepared: &Prepared, request: &Request) -> Result<()> {
     let method = request.selection.method;
     let what = match &prepared.images[..] {
         [] => return Ok(()),
         [image] if image.plan.late.is_some() => {
             format!(
-                "the method {method} drops inside the language model, whose layers see other rows each: take another one"
+                "the method {method} drops inside the language model, so its layers see different rows: use another method"
             )
         }
         [image] if image.plan.sources > 0 => {
             format!(
-                "the method {method} merges patches into rows that have no place in the image: take another one"
+                "the method {method} merges patches into rows without a position in the image: use another method"
             )
         }
         [_] => return Ok(()),
-        _ => "attention is told of one image at a time: give one".into(),
+        _ => "attention can be recorded for one image at a time: give one image".into(),
     };
     Err(Error::Request(what))
 }

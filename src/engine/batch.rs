@@ -1,4 +1,4 @@
-//! A batch whose memory is taken: all of it begins before anything goes on.
+//! Serves a batch whose memory is already allocated: all its requests are prefilled before decoding begins.
 
 use super::admission::Forecast;
 use super::answer::{Answer, Event};
@@ -13,17 +13,17 @@ use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// What ends with a request that fails or is stopped.
+/// Which requests end when one of them fails or is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// All of its batch.
+    /// All requests of the batch.
     Shared,
-    /// It alone.
+    /// Only the one that failed.
     Own,
 }
 
 impl Fate {
-    /// Whether a failure of this kind leaves the other requests as they are.
+    /// Returns true if a failure of this kind leaves the other requests intact.
     fn spares_others(self, error: &Error) -> bool {
         let is_its_own = matches!(
             error,
@@ -85,8 +85,8 @@ impl<'p> Desk<'p> for Batch<'p, '_> {
 }
 
 impl<O: Ops> Session<O> {
-    /// Runs a planned batch to its end; what requests come to, in their order. Only requests of their own [`Fate`] fail
-    /// by themselves.
+    /// Runs a planned batch to its end and returns the outcomes in the order of the requests. A single request can
+    /// only fail on its own with [`Fate::Own`].
     pub(super) fn serve(
         &mut self,
         batch: &[Prepared],
@@ -108,7 +108,7 @@ impl<O: Ops> Session<O> {
             outcomes,
         };
         self.run(&mut desk, survey, predicted_peak)?;
-        // Of the whole batch.
+        // The memory of the whole batch.
         let memory = company::memory(self.runner.ops.meter(), predicted_peak);
         let outcomes = desk.outcomes.into_iter().flatten();
         Ok(outcomes.map(|outcome| outcome.map(|answer| Answer { memory, ..answer })).collect())

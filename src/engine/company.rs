@@ -1,4 +1,4 @@
-//! The requests that are being answered: one more token for each of them at every step.
+//! The running requests: each gets one more token per decode step.
 
 use super::answer::{Answer, FinishReason, Memory};
 use super::drawing::Turn;
@@ -13,20 +13,20 @@ use crate::ops::{DECODE_ROWS, Ops};
 use crate::{Error, Result};
 use std::time::Instant;
 
-/// Requests that have their first token.
+/// The requests that have their first token.
 pub(super) struct Company {
     members: Vec<Member>,
-    /// Rows of others' prompts since the last step.
+    /// Prompt rows of other requests computed since the last decode step.
     waited: f64,
     predicted_peak: usize,
 }
 
-/// One of them.
+/// One running request.
 pub(super) struct Member {
     pub number: usize,
     pub start: Instant,
     pub begun: Begun,
-    /// Pages of each group that it may come to hold; none where nobody counts them.
+    /// The most pages of each group that it may use; empty if pages are not counted.
     pub pages: Vec<usize>,
     pub failed: Option<Error>,
 }
@@ -50,7 +50,7 @@ impl Company {
         self.members.is_empty()
     }
 
-    /// Pages of a group that its members may come to hold.
+    /// The most pages of a group that all members together may use.
     pub fn pages(&self, group: usize) -> usize {
         self.members.iter().filter_map(|member| member.pages.get(group)).sum()
     }
@@ -59,13 +59,13 @@ impl Company {
         self.members.push(member);
     }
 
-    /// What was predicted to be the most of all memory.
+    /// Raises the predicted peak memory.
     pub fn predict(&mut self, peak: usize) {
         self.predicted_peak = self.predicted_peak.max(peak);
     }
 
-    /// Between two blocks of somebody's prompt, of which one has come to `rows` more: those who are stopped leave, and the
-    /// others take a step once they have waited for `stall` rows. Tells whether they did.
+    /// Called between two layers of another request's prefill, which has computed `rows` more rows. Cancelled members
+    /// leave; once the members have waited for `stall` rows they take a decode step. Returns true if they did.
     pub fn between<O: Ops>(
         &mut self,
         lent: &mut Lent<'_, O>,
@@ -83,7 +83,7 @@ impl Company {
         Ok(true)
     }
 
-    /// Draws one more token for each member; who has ended leaves.
+    /// Generates one more token for each member and removes those that have ended.
     pub fn advance<O: Ops>(
         &mut self,
         lent: &mut Lent<'_, O>,
@@ -102,7 +102,7 @@ impl Company {
                         member.failed = pushed.err();
                     }
                 }
-                // It is not known whose fault it is, nor how far each of them has come.
+                // The failure cannot be attributed to one member, and their progress is unknown.
                 Err(error) => {
                     let _ = lent.ops.enter(Stage::Idle);
                     group.iter_mut().for_each(|member| member.failed = Some(error.again()));
@@ -112,7 +112,8 @@ impl Company {
         self.leave(lent, desk)
     }
 
-    /// Whoever has ended or is stopped leaves: the pages go back at once, and the desk gets the outcome.
+    /// Removes members that have ended or were cancelled: their pages are freed at once and the outcome is reported
+    /// to the desk.
     pub fn leave<O: Ops>(&mut self, lent: &mut Lent<'_, O>, desk: &mut dyn Desk<'_>) -> Result<()> {
         let mut index = 0;
         while let Some(member) = self.members.get_mut(index) {
@@ -138,7 +139,7 @@ impl Company {
     }
 }
 
-/// A token for each of a group.
+/// The next token of each member of a group.
 fn step<O: Ops>(lent: &mut Lent<'_, O>, group: &mut [Member]) -> Result<Vec<Result<u32>>> {
     let mut rows: Vec<(u32, &mut Tables)> = group
         .iter_mut()
@@ -152,7 +153,7 @@ fn step<O: Ops>(lent: &mut Lent<'_, O>, group: &mut [Member]) -> Result<Vec<Resu
     lent.draw_each(&logits, &turns)
 }
 
-/// What an executor has taken.
+/// The memory that an executor has allocated.
 pub(super) fn memory(meter: &Meter, predicted_peak: usize) -> Memory {
     Memory {
         weights: meter.held(Purpose::Weights),
@@ -165,7 +166,7 @@ pub(super) fn memory(meter: &Meter, predicted_peak: usize) -> Memory {
     }
 }
 
-/// A request that has come to its end.
+/// The answer of a request that has ended.
 fn told(begun: Begun, memory: Memory) -> Answer {
     let Begun { sequence, prompt_tokens, visuals, host_round_trip, mut timings, stages, reused } =
         begun;

@@ -1,28 +1,28 @@
-//! The next tokens of a group of answers.
+//! Samples the next tokens of a group of sequences.
 
 use super::runner::Lent;
 use crate::ops::Ops;
 use crate::ops::sample::{self, Sampling};
 use crate::{Error, Result};
 
-/// What decides the next token of an answer, beside its logits.
+/// What determines the next token of a sequence, apart from its logits.
 pub struct Turn<'a> {
     pub sampling: Sampling,
-    /// Tokens of the prompt, each once; only where [`Sampling::penalizes`].
+    /// The distinct tokens of the prompt; only if [`Sampling::penalizes`].
     pub before: &'a [u32],
     /// The answer so far.
     pub tokens: &'a [u32],
 }
 
 impl<O: Ops> Lent<'_, O> {
-    /// A token for each row of logits: drawn where the logits are, or, where one of the rows asks for what no device
-    /// has, all of them on the host.
+    /// Samples a token for each row of logits: on the executor, or, if any row uses an option that the device kernels
+    /// do not support, all of them on the host.
     pub fn draw(&mut self, logits: &O::Buffer, turns: &[Turn<'_>]) -> Result<Vec<u32>> {
         if turns.iter().all(|turn| turn.sampling.is_on_devices()) {
             let how: Vec<_> = turns.iter().map(|turn| (turn.sampling, turn.tokens.len())).collect();
             return self.ops.sample(logits, &how);
         }
-        // It finds logits that are not finite, and the executor learns that the first token is there.
+        // This call checks that the logits are finite, and tells the executor that the first token is done.
         let likely = vec![(Sampling::default(), 0); turns.len()];
         self.ops.sample(logits, &likely)?;
         let mut numbers = self.ops.download(logits)?;
@@ -36,7 +36,7 @@ impl<O: Ops> Lent<'_, O> {
 }
 
 impl<O: Ops> Lent<'_, O> {
-    /// As [`Lent::draw`], but each row keeps to itself that its logits are not finite.
+    /// As [`Lent::draw`], but logits that are not finite only fail their own row.
     pub fn draw_each(
         &mut self,
         logits: &O::Buffer,
@@ -57,7 +57,7 @@ impl<O: Ops> Lent<'_, O> {
     }
 }
 
-/// The next token of finite logits.
+/// Samples the next token from finite logits.
 fn on_host(logits: &mut [f32], turn: &Turn<'_>) -> u32 {
     let Turn { sampling, before, tokens } = turn;
     if sampling.penalizes() {
@@ -68,7 +68,8 @@ fn on_host(logits: &mut [f32], turn: &Turn<'_>) -> u32 {
         let all = before.iter().copied().chain(answer);
         sample::penalize(logits, sampling.repetition_penalty, all);
     }
-    // A penalty can make a finite logit infinite, which is then the most likely one, or never drawn.
+    // A penalty can turn a finite logit into an infinity; clamped, it is either the most likely token or never
+    // chosen.
     logits.iter_mut().for_each(|logit| *logit = logit.clamp(f32::MIN, f32::MAX));
     sample::draw(logits, sampling, tokens.len()).expect("all logits are finite")
 }

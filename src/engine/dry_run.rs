@@ -1,4 +1,4 @@
-//! A request on a model without weights, a picture or a device: what can be said of them beforehand.
+//! Predicts the cost of a request on a model without weights, image or device.
 
 use super::predict::{Held, Need, Predictor};
 use super::prepare::{Prepared, PreparedImage, plan};
@@ -20,50 +20,50 @@ use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
-/// Width and height of the picture.
+/// Width and height of the typical request's image in pixels.
 const PICTURE: usize = 672;
-/// Its prompt, beside the image.
+/// Text tokens of the typical request.
 const TEXT_TOKENS: usize = 60;
-/// Its answer.
+/// The largest number of new tokens of the typical request.
 pub const NEW_TOKENS: usize = 128;
 
-/// The request that figures without an image are about, in words.
+/// Describes the request that is assumed where no image is given.
 pub fn typical_request() -> String {
     format!(
         "an image of {PICTURE}×{PICTURE} pixels, {TEXT_TOKENS} tokens of text, up to {NEW_TOKENS} new ones"
     )
 }
 
-/// Which model.
+/// The model to plan for.
 #[derive(Debug, Clone, Copy)]
 pub enum Subject<'a> {
     /// A Hugging Face folder.
     Folder(&'a Path),
-    /// An architecture that there need be no files of.
+    /// A known architecture, without any files.
     Preset(Preset),
 }
 
-/// What one budget needs; bytes.
+/// The memory that one budget needs, in bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct BudgetNeed {
-    /// As typed.
+    /// The budget as the caller gave it.
     pub budget: String,
-    /// Rows that the image takes in the prompt, newlines included.
+    /// Rows of the image in the prompt, row separators included.
     pub visual_tokens: usize,
     /// Weights copied out of the files.
     pub weights: usize,
-    /// Weights used where the files are mapped, which `peak` leaves out.
+    /// Weights used in place from memory-mapped files; not part of `peak`.
     pub mapped: usize,
-    /// Keys and values.
+    /// The key/value cache.
     pub kv: usize,
-    /// The most activations and scratch at one moment.
+    /// The largest amount of activations and scratch memory at any time.
     pub workspace: usize,
-    /// The most of weights, keys and values, and workspace at one moment.
+    /// The largest sum of weights, cache and workspace at any time.
     pub peak: usize,
 }
 
-/// A model that is only counted.
+/// A model that is only counted, not computed.
 pub struct DryRun {
     pub config: ModelConfig,
     pub footprint: Footprint,
@@ -73,7 +73,7 @@ pub struct DryRun {
 }
 
 impl DryRun {
-    /// A model that takes memory as `options` say.
+    /// A model whose memory follows `options`.
     pub fn new(subject: Subject<'_>, options: &EngineOptions) -> Result<Self> {
         match subject {
             Subject::Folder(path) => {
@@ -81,7 +81,7 @@ impl DryRun {
                     checkpoint::open_with(path, Access::default(), options.quantization)?;
                 Self::of(config, Box::new(checkpoint), options)
             }
-            // As presets are written.
+            // Presets are written in f16.
             Subject::Preset(preset) => Self::of(
                 preset.config()?,
                 Box::new(Imagined { format: Format::F16, quantization: options.quantization }),
@@ -97,12 +97,12 @@ impl DryRun {
     ) -> Result<Self> {
         let footprint = options.footprint()?;
         let predictor = Predictor::new(&config, footprint, &*source)?;
-        // Numbers of the picture play no part.
+        // Pixel values have no effect on the cost.
         let norm = Normalization::new(&config.image, Resample::default());
         Ok(Self { config, footprint, predictor, source, norm })
     }
 
-    /// The typical request with another length of its answer.
+    /// The typical request with another number of new tokens.
     pub fn request(&self, selection: &Selection, max_new_tokens: usize) -> Result<Prepared> {
         let layout = Layout::new(PICTURE, PICTURE, &self.config.image)?;
         let (plan, layers) = plan(&self.config, &layout, selection)?;
@@ -119,12 +119,12 @@ impl DryRun {
         })
     }
 
-    /// What requests need together; the predictor's counter then has what they cost.
+    /// The memory that requests need together. Afterwards the predictor's counter holds their cost.
     pub fn need(&mut self, batch: &[Prepared]) -> Result<Need> {
         self.need_in(batch, &room_for([batch].into_iter()))
     }
 
-    /// The same in caches of this room.
+    /// The same, in caches of the given size.
     pub fn need_in(&mut self, batch: &[Prepared], room: &Room) -> Result<Need> {
         for image in batch.iter().flat_map(|p| &p.images) {
             self.predictor.require(image, &*self.source)?;
@@ -132,7 +132,7 @@ impl DryRun {
         self.predictor.need(&self.config, &self.norm, batch, room, Held::default())
     }
 
-    /// What the typical request needs at a budget.
+    /// The memory of the typical request with the given budget.
     pub fn budget(&mut self, typed: &str, selection: &Selection) -> Result<BudgetNeed> {
         let selection = Selection { budget: typed.parse::<Budget>()?, ..selection.clone() };
         let request = self.request(&selection, NEW_TOKENS)?;
@@ -150,7 +150,7 @@ impl DryRun {
         })
     }
 
-    /// Bytes of the keys and values that there is room for.
+    /// Bytes of a key/value cache of the given size.
     pub fn bytes(&self, room: &Room) -> usize {
         let shapes = room.shapes(&self.config.text);
         let numbers: usize = shapes.iter().map(Shape::elements).sum();

@@ -1,4 +1,4 @@
-//! What a checkpoint is and what it will need, without reading a weight.
+//! Describes a model folder and its memory needs without reading the weights.
 
 use super::dry_run::{BudgetNeed, DryRun};
 use super::prepare::Preparer;
@@ -13,48 +13,49 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A checkpoint and its needs.
+/// A description of a model folder and of the memory it needs.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Inspection {
     /// The class name in `config.json`.
     pub architecture: &'static str,
-    /// Numbers in all tensors of the files.
+    /// Number of parameters in all weight files.
     pub parameters: u64,
-    /// Format of most of them: `f16`, `bf16`, `f32`, `q8` or `q4`.
+    /// Number format of most parameters: `f16`, `bf16`, `f32`, `q8` or `q4`.
     pub dtype: &'static str,
     /// Bytes of all tensors.
     pub bytes: u64,
     /// Layers of the language model.
     pub layers: usize,
-    /// Width of its residual stream.
+    /// Hidden size of the language model.
     pub hidden_size: usize,
-    /// Width of its MLP.
+    /// Hidden size of its MLP.
     pub intermediate_size: usize,
-    /// Its query heads.
+    /// Query heads.
     pub heads: usize,
-    /// Its heads of keys and values.
+    /// Key/value heads.
     pub kv_heads: usize,
-    /// Width of one head.
+    /// Size of one attention head.
     pub head_dim: usize,
-    /// Tokens of its vocabulary.
+    /// Vocabulary size of the language model.
     pub vocabulary: usize,
-    /// Positions: prompt and answer together.
+    /// Context length in tokens, prompt and answer together.
     pub context: usize,
     /// The vision tower.
     pub vision: VisionInspection,
-    /// Sub-images as [rows, columns], of which the one that suits an image is used; `None` for a model without them.
+    /// Grids of sub-images as [rows, columns], from which the best one for an image is chosen; `None` for models
+    /// without sub-images.
     pub grids: Option<Vec<[usize; 2]>>,
     /// The prompt that the chat template makes of an image and the question `{question}`.
     pub template: String,
-    /// `cpu` or `cuda`: what `kv_bytes_per_token` and `budgets` hold for.
+    /// `cpu` or `cuda`: the device that `kv_bytes_per_token` and `budgets` are computed for.
     pub device: &'static str,
-    /// What its user should hear: settings of the folder that are not followed.
+    /// Notes for the user: settings of the folder that are ignored.
     pub notes: Vec<String>,
-    /// Bytes of keys and values for one token of context.
+    /// Bytes of keys and values per token of context.
     pub kv_bytes_per_token: usize,
-    /// Needs of the [typical request](super::typical_request) at several budgets; shares that come to no token are left
-    /// out.
+    /// Memory needs of the [typical request](super::typical_request) at several budgets. Shares that round to no
+    /// token are left out.
     pub budgets: Vec<BudgetNeed>,
 }
 
@@ -64,9 +65,9 @@ pub struct Inspection {
 pub struct VisionInspection {
     /// Layers in the files.
     pub layers: usize,
-    /// Layers that the image's features need.
+    /// Layers that are computed for the image features.
     pub layers_used: usize,
-    /// Width of the residual stream.
+    /// Hidden size.
     pub hidden_size: usize,
     /// Attention heads.
     pub heads: usize,
@@ -74,7 +75,7 @@ pub struct VisionInspection {
     pub image_size: usize,
     /// Side of a patch in pixels.
     pub patch_size: usize,
-    /// Tokens of a partition.
+    /// Tokens per partition.
     pub tokens_per_partition: usize,
 }
 
@@ -93,8 +94,8 @@ impl VisionInspection {
     }
 }
 
-/// Inspects a model folder for the device and formats of `options` and the given selection;
-/// its budget is replaced by full, 40%, 30%, 20% and 10% in turn.
+/// Inspects a model folder for the device and formats of `options`. The budget of `selection` is replaced by full,
+/// 40%, 30%, 20% and 10% in turn.
 ///
 /// # Errors
 /// As [`super::Engine::load`].
@@ -105,13 +106,13 @@ pub fn inspect(
 ) -> Result<Inspection> {
     let (ModelFolder { dir, config }, checkpoint) =
         checkpoint::open_with(path.as_ref(), Access::default(), options.quantization)?;
-    // What answering would refuse is refused here too.
+    // Inspection must refuse everything that answering refuses.
     let preparer = Preparer::open(&dir, config.clone(), options)?;
     let template = preparer.render("{question}", true)?;
     let mut parameters = 0;
     let mut formats: BTreeMap<&str, u64> = BTreeMap::new();
     for tensor in checkpoint.tensors() {
-        // A scale belongs to the integers that it is for.
+        // A scale is part of the quantized tensor it belongs to, not a parameter.
         if !checkpoint.is_scale(tensor) {
             parameters += tensor.elements() as u64;
         }
@@ -125,7 +126,7 @@ pub fn inspect(
     let mut budgets = Vec::new();
     for budget in ["full", "40%", "30%", "20%", "10%"] {
         match dry_run.budget(budget, selection) {
-            // A small model's smallest shares come to no token.
+            // For a small model the smallest shares round to no token.
             Err(Error::Request(_)) if !budgets.is_empty() => {}
             need => budgets.push(need?),
         }

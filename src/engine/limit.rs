@@ -1,4 +1,5 @@
-//! The largest budget that keeps a promise: of this machine, as measured, or of a card that is only planned for.
+//! Finds the largest budget that stays within a limit of memory or time, on this machine as measured or on a planned
+//! GPU.
 
 use super::predict::Need;
 use super::request::Request;
@@ -14,21 +15,21 @@ use crate::select::{Budget, Method, Selection};
 use crate::{Error, Result};
 use std::time::Instant;
 
-/// What a budget must keep to.
+/// A limit that a budget must stay within.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// Bytes that the engine may take at one moment (mapped weights are not taken).
+    /// Peak memory of the engine in bytes, without mapped weights.
     Memory(usize),
-    /// Seconds to the first token (of the last request), estimated from this machine's measured rate of matrix
-    /// products and a quarter more for everything else.
+    /// Seconds to the first token of the last request, estimated from the measured rate of matrix products on this
+    /// machine plus a quarter for everything else.
     Ttft(f64),
 }
 
-/// What a budget comes to.
+/// The estimated cost of a budget.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Bytes at one moment.
+    /// Peak memory in bytes.
     pub peak: usize,
     /// Seconds to the first token.
     pub ttft: f64,
@@ -42,7 +43,7 @@ impl Limit {
         }
     }
 
-    /// Why no budget keeps it.
+    /// The error for a model that exceeds the limit even with the smallest budget.
     fn refusal(self, &Estimate { peak, ttft }: &Estimate) -> Error {
         Error::Capacity(match self {
             Self::Memory(bytes) => format!(
@@ -58,36 +59,36 @@ impl Limit {
     }
 }
 
-/// How fast a first token is expected to come.
+/// The speed at which a device is expected to reach the first token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
-    /// What bounds the device.
+    /// The device's peak rates.
     pub roofs: Roofs,
-    /// The parts of that speed that its kernels are expected to reach.
+    /// The share of these rates that its kernels are expected to reach.
     pub shares: Shares,
-    /// Seconds beside the device's work: the host's own.
+    /// Seconds of host work in addition to the device's.
     pub host: f64,
 }
 
-/// Norms, softmax and copies take a quarter of what the matrix products do, beside the speed that these were measured
-/// at.
+/// Norms, softmax and copies take a quarter of the time of the matrix products, so products reach this share of their
+/// measured speed overall.
 const MEASURED_SHARE: f64 = 0.8;
 
-/// Seconds beside which some launches and a wait are little.
+/// Seconds after which launch and wait times are negligible.
 const LONG_ENOUGH: f64 = 3e-3;
 
 impl Pace {
-    /// Seconds from the requests to the first token of the last one, of what was counted.
+    /// Seconds from the requests to the first token of the last one, for the counted work.
     pub(super) fn first_token(&self, counter: &Counter) -> f64 {
         self.host + self.expected(counter, false)
     }
 
-    /// Seconds of a decode step, of what was counted, without the host's part.
+    /// Seconds of one decode step on the device, for the counted work.
     pub(super) fn step(&self, counter: &Counter) -> f64 {
         self.expected(counter, true)
     }
 
-    /// Seconds of the device's work: of the decode steps, or of all before them.
+    /// Seconds of the device's work: either of the decode steps or of everything before them.
     fn expected(&self, counter: &Counter, steps: bool) -> f64 {
         let counted = counter.costs().filter(|(stage, ..)| (*stage == Stage::Decode) == steps);
         let time =
@@ -96,18 +97,19 @@ impl Pace {
     }
 }
 
-/// Seconds that a device works at least on what was counted in some stages.
+/// Lower bound, in seconds, on the device's time for the counted work of some stages.
 ///
-/// A device runs one kernel after the other, so kinds of work add up: the traffic of norms does not hide behind the
-/// arithmetic of products. Inside a kind the counter knows sums only, and small products that are bound by memory do
-/// hide behind large ones: what is left out makes the floor lower, never higher.
+/// Kernels run one after the other, so the times of the kinds of work add up: the memory traffic of norms is not
+/// hidden behind the arithmetic of products. Within one kind only sums are known, so small memory-bound products are
+/// hidden behind large ones. What this leaves out can only make the bound lower.
 pub fn floor(counter: &Counter, roofs: &Roofs, stages: impl Fn(Stage) -> bool) -> f64 {
     let counted = counter.costs().filter(|(stage, ..)| stages(*stage));
     counted.map(|(_, kind, cost)| roofs.kind(kind).time(cost)).sum()
 }
 
-/// The largest count from 1 to `most` that nothing speaks against, and what speaks against one more (`None` when
-/// `most` is reached). 0 when there is none. What speaks against a count speaks against every larger one.
+/// The largest count from 1 to `most` to which `against` has no objection, and the objection to the next larger count
+/// (`None` if `most` is reached). 0 if there is no such count. An objection to a count must hold for every larger
+/// one.
 pub fn largest<R>(
     most: usize,
     mut against: impl FnMut(usize) -> Result<Option<R>>,
@@ -123,20 +125,20 @@ pub fn largest<R>(
     Ok((fits, reason))
 }
 
-/// Why a budget is too large.
+/// The reason why a budget is too large.
 #[derive(Debug)]
 pub enum TooMuch {
-    /// It breaks a limit.
+    /// It exceeds a limit.
     For(Limit, Estimate),
-    /// There is no room for it.
+    /// There is not enough memory for it.
     Refused(Error),
 }
 
-/// The largest count budget up to `most` that keeps all limits, and what speaks against one token more. The cost grows
-/// with the budget, but for some KiB of scratch at the first tokens.
+/// The largest budget, as a count up to `most`, that stays within all limits, and the reason why one more token would
+/// not. The cost grows with the budget, except for a few KiB of scratch memory at the first tokens.
 ///
 /// # Errors
-/// [`Error::Capacity`] when even one token is too much; those of `cost`, where [`Error::Capacity`] and
+/// [`Error::Capacity`] if even one token is too much; the errors of `cost`, where [`Error::Capacity`] and
 /// [`Error::Context`] mean that the budget is too large.
 pub fn largest_budget(
     most: usize,
@@ -160,7 +162,7 @@ pub fn largest_budget(
     }
 }
 
-/// Refuses a selection that a budget has no part in.
+/// Refuses methods that take no budget.
 ///
 /// # Errors
 /// [`Error::Request`].
@@ -186,7 +188,7 @@ impl<O: Ops> Session<O> {
         }
         requests.iter().try_for_each(|r| check_method(&r.selection))?;
         if self.kv_tokens.is_none() {
-            // What an earlier batch needed is no part of what this one will need.
+            // Memory of an earlier batch must not count towards this one.
             self.release_memory()?;
         }
         let with = |request: &Request, count| Selection {
@@ -220,10 +222,10 @@ impl<O: Ops> Session<O> {
         Ok(count)
     }
 
-    /// The speed of the decoder's own matrix products on this machine, now. Their traffic is a part of it.
+    /// The measured speed of the decoder's matrix products on this machine, memory traffic included.
     fn measured_roof(&mut self) -> Result<Roof> {
         let mut flops = 0.0f64;
-        // Until a measurement is long enough that launching and waiting do not count: one on a CPU or a small card.
+        // Increases the size until launching and waiting are negligible in the measurement.
         for rows in [128, 256, 512, 1024] {
             let tokens = vec![0; rows];
             let workspace = self.predictor.probe_need(&tokens)?;
@@ -242,7 +244,7 @@ impl<O: Ops> Session<O> {
                 break;
             }
         }
-        // What was measured with is no part of what an answer needs.
+        // The measurement's workspace is not part of what an answer needs.
         self.runner.ops.reserve(Purpose::Workspace, 0)?;
         Ok(Roof { flops, bandwidth: f64::INFINITY })
     }

@@ -1,21 +1,21 @@
-//! Conversations: messages of words and images.
+//! Conversations: messages of text and images.
 
 use super::request::Image;
 
-/// Who says a message.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Role {
-    /// Whoever sets the model up.
+    /// The system prompt.
     System,
-    /// Who asks.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
 impl Role {
-    /// As chat templates and chat interfaces spell it.
+    /// The name in chat templates and chat APIs.
     pub fn name(self) -> &'static str {
         match self {
             Self::System => "system",
@@ -24,7 +24,7 @@ impl Role {
         }
     }
 
-    /// The role of that name.
+    /// The role with this name.
     pub fn of(name: &str) -> Option<Self> {
         [Self::System, Self::User, Self::Assistant].into_iter().find(|role| role.name() == name)
     }
@@ -34,10 +34,9 @@ impl Role {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Message {
-    /// Who says it.
+    /// The author.
     pub role: Role,
-    /// What it says and shows. The model's chat template decides where in the message its images go: most put them
-    /// before the words.
+    /// Text and images. The model's chat template decides where the images go; most put them before the text.
     pub parts: Vec<Part>,
 }
 
@@ -45,41 +44,41 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
-    /// Words.
+    /// Text.
     Text(String),
     /// An image.
     Image(Image),
 }
 
 impl Message {
-    /// A message of no parts yet.
+    /// An empty message.
     pub fn new(role: Role) -> Self {
         Self { role, parts: Vec::new() }
     }
 
-    /// What whoever sets the model up says.
+    /// A system prompt.
     pub fn system(text: impl Into<String>) -> Self {
         Self::new(Role::System).with(text.into())
     }
 
-    /// What the user says.
+    /// A message of the user.
     pub fn user(text: impl Into<String>) -> Self {
         Self::new(Role::User).with(text.into())
     }
 
-    /// What the model has said.
+    /// An earlier answer of the model.
     pub fn assistant(text: impl Into<String>) -> Self {
         Self::new(Role::Assistant).with(text.into())
     }
 
-    /// The same with one more part: words or an image.
+    /// Appends text or an image.
     #[must_use]
     pub fn with(mut self, part: impl Into<Part>) -> Self {
         self.parts.push(part.into());
         self
     }
 
-    /// Its images.
+    /// The images of the message.
     pub fn images(&self) -> impl Iterator<Item = &Image> {
         self.parts.iter().filter_map(|part| match part {
             Part::Image(image) => Some(image),

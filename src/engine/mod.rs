@@ -1,4 +1,4 @@
-//! Requests in, answers out.
+//! The engine: requests in, answers out.
 
 mod admission;
 mod answer;
@@ -61,10 +61,10 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use taking::LoadProgress;
 
-/// A model, ready to answer.
+/// A loaded model that answers requests.
 ///
-/// It may move between threads and answers one batch at a time. It prints nothing, keeps no global state, and a
-/// request that fails leaves it as it was.
+/// It can move between threads and answers one batch at a time. It prints nothing, keeps no global state, and a
+/// failed request leaves it unchanged.
 pub struct Engine {
     session: Box<dyn Serve>,
     card: Option<CardInfo>,
@@ -83,19 +83,20 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Opens a Hugging Face folder of LLaVA-NeXT or LLaVA-1.5.
+    /// Loads a Hugging Face model folder: LLaVA-NeXT, LLaVA-1.5, LLaVA-OneVision or InternVL.
     ///
     /// # Errors
-    /// [`crate::Error::Model`] or [`crate::Error::Io`] naming the file at fault, [`crate::Error::Device`] when the device cannot be used,
-    /// [`crate::Error::Capacity`] when it has no room for the weights.
+    /// [`crate::Error::Model`] or [`crate::Error::Io`] names the file at fault. [`crate::Error::Device`]: the device
+    /// cannot be used. [`crate::Error::Capacity`]: the weights do not fit into its memory.
     pub fn load(path: impl AsRef<Path>, options: EngineOptions) -> Result<Self> {
         Self::load_with(path, options, |_, _| ControlFlow::Continue(()))
     }
 
-    /// The same; `progress` hears of weight bytes taken and in all, and may stop the loading.
+    /// As [`Engine::load`]; `progress` is called with the bytes of weights loaded so far and in total, and can stop
+    /// the loading.
     ///
     /// # Errors
-    /// As [`Engine::load`]; [`crate::Error::Cancelled`] when stopped.
+    /// As [`Engine::load`]; [`crate::Error::Cancelled`] if `progress` stopped it.
     pub fn load_with(
         path: impl AsRef<Path>,
         options: EngineOptions,
@@ -106,8 +107,8 @@ impl Engine {
         Self::open(origin, &options, &mut progress)
     }
 
-    /// A model of random weights, made where they are used: the same as of a folder that
-    /// `hired synth` has written. For measurements and tests where the real weights are not at hand.
+    /// A model with random weights, generated where they are used. They equal those of a folder that `hired synth`
+    /// wrote. For measurements and tests without the real weights.
     ///
     /// # Errors
     /// As [`Engine::load_with`].
@@ -144,13 +145,13 @@ impl Engine {
         Ok(Self { session, card, notes })
     }
 
-    /// What its user should hear although nothing failed, a sentence each: why a GPU that seems to be there is not used,
-    /// or why cuBLAS is not, and which settings of the model's folder are not followed.
+    /// Notes that a user should see although nothing failed, one sentence each: why a GPU or cuBLAS is not used, and
+    /// which settings of the model folder are ignored.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The CUDA device that computes; `None`: the CPU does, or this build has no feature `cuda`.
+    /// The CUDA device in use; `None` on the CPU or without the feature `cuda`.
     pub fn card(&self) -> Option<&CardInfo> {
         self.card.as_ref()
     }
@@ -161,7 +162,7 @@ impl Engine {
         self.session.config()
     }
 
-    /// Answers one request. `on_event` hears of progress and of every token as it is drawn.
+    /// Answers one request. `on_event` is called for progress and for every generated token.
     ///
     /// # Errors
     /// As [`Engine::generate_batch`].
@@ -174,15 +175,16 @@ impl Engine {
         Ok(answers.remove(0))
     }
 
-    /// Answers several requests together; each gets the answer that it would get alone.
+    /// Answers several requests together; each answer equals the one that the request would get alone.
     ///
-    /// All requests are checked and all memory is planned before any work. Stopping when every request has its first
-    /// token gives the answers as far as they have come. [`Engine::generate_each`] keeps the requests apart.
+    /// All requests are checked and all memory is planned before the work begins. Stopping after every request has
+    /// its first token returns the answers generated so far. One failed request fails the batch;
+    /// [`Engine::generate_each`] isolates them.
     ///
     /// # Errors
-    /// [`crate::Error::Image`], [`crate::Error::Request`] and [`crate::Error::Capacity`] before any work; [`crate::Error::Numeric`] when the
-    /// numbers overflow; [`crate::Error::Cancelled`] when stopped before every request has its first token. One failure
-    /// fails the batch.
+    /// [`crate::Error::Image`], [`crate::Error::Request`] and [`crate::Error::Capacity`] before the work begins;
+    /// [`crate::Error::Numeric`] if the numbers overflow; [`crate::Error::Cancelled`] if stopped before every request
+    /// has its first token.
     pub fn generate_batch(
         &mut self,
         requests: &[Request],
@@ -192,13 +194,13 @@ impl Engine {
         answers.into_iter().collect()
     }
 
-    /// Answers several requests together, as [`Engine::generate_batch`] does, but keeps them apart: a request that is
-    /// refused (its image, its words, its length), whose numbers overflow, or that `on_event` stops before its first
-    /// token, has its error in its place, and the others their answers.
+    /// Answers several requests together, as [`Engine::generate_batch`] does, but isolates failures: a request that
+    /// is refused (image, prompt or length), whose numbers overflow, or that `on_event` stops before its first token
+    /// gets an error in its place, and the others get their answers.
     ///
     /// # Errors
-    /// What strikes all of them: [`crate::Error::Capacity`] when the requests together need more memory than there is,
-    /// and [`crate::Error::Device`].
+    /// Only errors that concern all requests: [`crate::Error::Capacity`] if they need more memory together than there
+    /// is, and [`crate::Error::Device`].
     pub fn generate_each(
         &mut self,
         requests: &[Request],
@@ -207,22 +209,23 @@ impl Engine {
         self.session.generate(requests, Fate::Own, &mut on_event)
     }
 
-    /// The vision half only: which patches of an image would be kept.
+    /// Runs the vision part only and returns which patches of an image would be kept.
     ///
     /// # Errors
-    /// As [`Engine::generate_batch`]; [`crate::Error::Request`] for a method that drops inside the language model, which
-    /// no vision tower can tell.
+    /// As [`Engine::generate_batch`]; [`crate::Error::Request`] for a method that drops tokens inside the language
+    /// model, since it needs the prompt.
     pub fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual> {
         self.session.select(image, selection)
     }
 
-    /// Answers requests about one picture once under each of `selections`: as [`Engine::generate_batch`] would, but the
-    /// picture is decoded and encoded once for all. The requests' own images and selections play no part; a request's
-    /// time to its first token counts from this call. Answers by selection, then by request. `go_on` is asked at every
-    /// layer and token, and must then keep to its answer.
+    /// Answers requests about one image under each of `selections`. The answers equal those of
+    /// [`Engine::generate_batch`], but the image is decoded and encoded only once. The requests' own images and
+    /// selections are ignored, and the time to first token counts from this call. Answers are ordered by selection,
+    /// then by request. `go_on` is called at every layer and token; once it has returned `Break` it must keep doing
+    /// so.
     ///
     /// # Errors
-    /// As [`Engine::generate_batch`]; [`crate::Error::Cancelled`] whenever stopped, with no answer.
+    /// As [`Engine::generate_batch`]; [`crate::Error::Cancelled`] if stopped, without any answer.
     pub fn sweep(
         &mut self,
         image: &Image,
@@ -233,18 +236,18 @@ impl Engine {
         self.session.sweep(image, requests, selections, &mut go_on)
     }
 
-    /// The largest count budget that keeps `limit` when each of `requests`, answered as one batch, gets it; their own
-    /// budgets play no part.
+    /// The largest budget, as a number of image tokens, with which `requests`, answered as one batch, stay within
+    /// `limit`. The requests' own budgets are ignored.
     ///
     /// # Errors
-    /// [`crate::Error::Capacity`] when even one token breaks the limit, [`crate::Error::Request`] when there is nothing to choose,
-    /// and what [`Engine::generate_batch`] says of the requests.
+    /// [`crate::Error::Capacity`] if even one token exceeds the limit, [`crate::Error::Request`] if the requests take
+    /// no budget, and the errors of [`Engine::generate_batch`].
     pub fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize> {
         self.session.largest_budget(requests, limit)
     }
 
-    /// Answers requests as [`Engine::generate_batch`] does, and tells every kernel or operation that this took, each
-    /// timed by itself. That costs time; decode steps are not replayed from a recording meanwhile.
+    /// Answers requests as [`Engine::generate_batch`] does and returns every kernel or operation with its own time.
+    /// This is slower, and decode steps are not replayed from CUDA graphs.
     ///
     /// # Errors
     /// As [`Engine::generate_batch`].
@@ -253,8 +256,8 @@ impl Engine {
         self.session.profile(requests)
     }
 
-    /// Answers a request about one image, and tells what the language model attended to for each token of the answer. That
-    /// takes time, and memory beside what was predicted.
+    /// Answers a request about one image and returns what the language model attended to for each generated token.
+    /// This takes extra time, and memory beyond the prediction.
     ///
     /// # Errors
     /// As [`Engine::generate_batch`]; [`crate::Error::Request`] for several images, and for methods that merge patches or
@@ -264,25 +267,25 @@ impl Engine {
         self.session.attention(request)
     }
 
-    /// What the device can do at most, measured now: what a profile's entries are held against.
+    /// Measures the device's peak rates now; the entries of a profile are compared with them.
     ///
     /// # Errors
-    /// When the device refuses.
+    /// [`crate::Error::Device`] if the device fails.
     #[doc(hidden)]
     pub fn ceiling(&mut self) -> Result<Ceiling> {
         self.session.ceiling()
     }
 
-    /// Gives back memory that earlier requests took, beside the weights; the next takes what it needs.
+    /// Frees the memory that earlier requests took, except the weights. The next request allocates what it needs.
     ///
     /// # Errors
-    /// When the device is lost.
+    /// [`crate::Error::Device`] if the device is lost.
     pub fn release(&mut self) -> Result<()> {
         self.session.release()
     }
 }
 
-/// A session and the device that it is on.
+/// A session and its CUDA device, if it runs on one.
 type Opened = (Box<dyn Serve>, Option<CardInfo>);
 
 fn on_cpu(
@@ -320,7 +323,8 @@ fn on_cuda(
     Err(crate::Error::Device("this build has no CUDA executor: use the device cpu".into()))
 }
 
-/// Whether there is a CUDA device that this build can use; an error where there is a driver, but no such device.
+/// Returns true if there is a CUDA device that this build can use; an error if there is a driver but no usable
+/// device.
 fn usable_cuda() -> Result<bool> {
     #[cfg(feature = "cuda")]
     {

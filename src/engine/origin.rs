@@ -1,4 +1,4 @@
-//! Where a model comes from: a folder, or random numbers.
+//! The source of a model: a folder, or random weights.
 
 use super::prepare::Preparer;
 use super::request::EngineOptions;
@@ -11,17 +11,17 @@ use crate::ops::{Ops, Storage};
 use crate::quant::Quantization;
 use std::path::{Path, PathBuf};
 
-/// A model before its weights are taken.
+/// A model before its weights are loaded.
 pub struct Origin {
     pub config: ModelConfig,
     pub weights: Weights,
 }
 
-/// What weights are taken from.
+/// The source of weights.
 pub enum Weights {
-    /// Files of a folder.
+    /// The files of a folder.
     Stored(PathBuf, Checkpoint),
-    /// Numbers that are made when they are taken.
+    /// Random weights, generated when they are loaded.
     Synthetic(Synthetic),
 }
 
@@ -39,7 +39,7 @@ impl Origin {
         Ok(Self { config, weights: Weights::Synthetic(synthetic) })
     }
 
-    /// What turns requests into numbers, and the weights for blocks that are needed later.
+    /// Splits into the part that prepares requests and the weights, some of which are only loaded when needed.
     pub fn into_parts(self, options: &EngineOptions) -> Result<(Preparer, Weights)> {
         let Self { config, weights } = self;
         let preparer = match &weights {
@@ -51,7 +51,7 @@ impl Origin {
 }
 
 impl Weights {
-    /// Bytes of a weight as it is stored.
+    /// Bytes of a weight in its stored format.
     pub fn bytes(&self, wanted: &Wanted<'_>) -> Result<usize> {
         match self {
             Self::Stored(_, checkpoint) => Ok(wanted.of(checkpoint)?.bytes().len()),
@@ -61,7 +61,7 @@ impl Weights {
         }
     }
 
-    /// Fails if files in use have been changed.
+    /// Fails if weight files have changed since they were opened.
     pub fn check_unchanged(&self) -> Result<()> {
         match self {
             Self::Stored(_, checkpoint) => checkpoint.check_unchanged(),
@@ -69,7 +69,7 @@ impl Weights {
         }
     }
 
-    /// Whether they take memory even where an executor uses them in place.
+    /// Returns true if the weights take memory even where an executor uses them in place.
     pub fn take_memory(&self) -> bool {
         matches!(self, Self::Synthetic(_))
     }

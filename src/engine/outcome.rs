@@ -1,4 +1,4 @@
-//! What a session tells of how it came to an answer.
+//! Collects the intermediate results of a request.
 
 use super::answer::Stages;
 use super::prepare::Prepared;
@@ -8,7 +8,7 @@ use crate::model::vit::Encoded;
 use crate::ops::{Chosen, Ops};
 
 impl<O: Ops> Session<O> {
-    /// Copies of the intermediate results.
+    /// Copies the intermediate results.
     pub(super) fn stages(
         &mut self,
         prepared: &Prepared,
@@ -19,14 +19,14 @@ impl<O: Ops> Session<O> {
         let ops = &mut self.runner.ops;
         let config = &self.preparer.config;
         let images = &prepared.images;
-        // Of all images, one after the other. Of partitions that nothing scored: NaN.
+        // Results of all images, concatenated; NaN for partitions without scores.
         let (mut init, mut last, mut numbers) = (Vec::new(), Vec::new(), 0);
         for (image, encoded) in images.iter().zip(encoded) {
             let geometry = &image.plan.geometry;
             numbers += geometry.partitions() * geometry.patches();
             let mut scores = ops.scores(&encoded.kept)?;
             if let Some(some) = &encoded.partitions {
-                // Of the partitions that were not encoded nothing is known.
+                // Partitions that were not encoded are NaN as well.
                 let (patches, mut all) = (geometry.patches(), Vec::new());
                 for i in 0..geometry.partitions() {
                     match some.binary_search(&i) {

@@ -1,4 +1,4 @@
-//! What marks the place of an image in a prompt.
+//! The placeholder of an image in a prompt.
 
 use crate::config::{Architecture, ModelConfig};
 use crate::text::{SpecialTokens, Tokenizer};
@@ -6,22 +6,22 @@ use crate::{Error, Result};
 use std::borrow::Cow;
 use std::path::Path;
 
-/// The text that stands for an image in LLaVA's prompts, and here in those of any model.
+/// The text that stands for an image in LLaVA's prompts, accepted in the prompts of all models.
 const IMAGE: &str = "<image>";
 
-/// How a model's prompts mark the place of an image: by one token, which its visual rows replace.
+/// A model's image placeholder: one token, which is replaced by the image's rows.
 #[derive(Debug)]
 pub struct Placeholder {
-    /// The token's text.
+    /// The text of the token.
     text: String,
-    /// Tokens around the visual rows: none, or what opens and closes an image (InternVL).
+    /// The tokens that open and close an image (InternVL), if there are any.
     around: Option<[u32; 2]>,
 }
 
 impl Placeholder {
     /// # Errors
-    /// [`Error::Model`] where the tokenizer has another id for it than the configuration, or none for what stands around
-    /// it.
+    /// [`Error::Model`] if the tokenizer and the configuration disagree on the token's id, or an enclosing token is
+    /// missing.
     pub fn of(
         dir: &Path,
         config: &ModelConfig,
@@ -50,7 +50,7 @@ impl Placeholder {
             let id = tokenizer.token_id(&text).filter(|&id| (id as usize) < config.text.vocab);
             id.ok_or_else(|| {
                 wrong(format!(
-                    "has no token {text} ({name}), which stands beside an image: download it again"
+                    "has no token {text} ({name}), which encloses an image: download it again"
                 ))
             })
         };
@@ -58,7 +58,8 @@ impl Placeholder {
         Ok(Self { text, around })
     }
 
-    /// A rendered prompt in the model's own spelling. Some templates have LLaVA's, and so may whole prompts.
+    /// Rewrites `<image>` in a rendered prompt to the model's own placeholder. Some templates produce `<image>`, and
+    /// users may write it in a complete prompt.
     pub fn spell<'a>(&self, rendered: &'a str) -> Cow<'a, str> {
         match self.text == IMAGE || !rendered.contains(IMAGE) {
             true => Cow::Borrowed(rendered),
@@ -66,7 +67,7 @@ impl Placeholder {
         }
     }
 
-    /// Puts the tokens around images into the texts between these.
+    /// Adds the tokens that enclose an image to the texts around it.
     pub fn surround(&self, texts: &mut [Vec<u32>]) {
         let (Some([open, close]), Some(last)) = (self.around, texts.len().checked_sub(1)) else {
             return;

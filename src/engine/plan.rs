@@ -1,4 +1,5 @@
-//! What a card can do with a model, without the card: memory by the engine's own planner, time by the card's roof.
+//! Predicts what a GPU can do with a model without having the GPU: memory by the engine's own predictor, time by a
+//! roofline model.
 
 use super::dry_run::{BudgetNeed, DryRun, NEW_TOKENS, Subject};
 use super::limit::{Estimate, Limit, Pace, TooMuch, check_method, floor, largest, largest_budget};
@@ -17,49 +18,49 @@ use crate::select::{Budget, Selection};
 use crate::{Error, Result};
 use serde::Serialize;
 
-/// Seconds that the host takes beside: for the picture, which a 2.5 GHz Xeon under load reads and cuts in as long, the
-/// prompt, and launches that the device waits for.
+/// Seconds of host work: decoding and cutting the image (measured on a 2.5 GHz Xeon under load), the prompt, and
+/// launches that the device waits for.
 const HOST: f64 = 0.05;
 
-/// What one budget comes to on a card.
+/// The predicted cost of one budget on a GPU.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BudgetPlan {
-    /// Its memory.
+    /// Memory needs.
     #[serde(flatten)]
     pub need: BudgetNeed,
-    /// `peak` is no more than `usable`.
+    /// True if `peak` is at most `usable`.
     pub fits: bool,
-    /// Bytes of the card that are left for the engine.
+    /// Bytes of the GPU's memory that the engine can use.
     pub usable: usize,
-    /// Seconds to the first token at the very least: the card's own work, at 100% of its roof.
+    /// Lower bound on the seconds to the first token: the GPU's work at 100% of its peak rates.
     pub ttft_floor: f64,
-    /// Seconds to the first token as they are expected: what `--max-ttft` is held against.
+    /// Expected seconds to the first token, compared with `--max-ttft`.
     pub ttft_expected: f64,
-    /// Seconds a token at the very least, for the first one after the prompt.
+    /// Lower bound on the seconds per token, for the first one after the prompt.
     pub decode_floor: f64,
-    /// Seconds a token as they are expected of the card's own work, for the same one.
+    /// Expected seconds per token, for the same one.
     pub decode_expected: f64,
-    /// The most requests of this kind that fit together.
+    /// The largest batch of such requests that fits.
     pub largest_batch: usize,
-    /// What a larger budget would break, where the largest one was asked for.
+    /// The limit that a larger budget would exceed, if the largest budget was searched for.
     pub limit: Option<Bound>,
 }
 
-/// What bounds a budget.
+/// A limit on the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Bound {
-    /// The card's own memory.
+    /// The memory of the GPU.
     Card,
-    /// The memory that was asked for.
+    /// The requested memory limit.
     MaxMemory,
-    /// The time that was asked for.
+    /// The requested time limit.
     MaxTtft,
-    /// The model's positions, or what its kernels take.
+    /// The model's context length, or a limit of its kernels.
     Model,
 }
 
-/// A model and a card.
+/// Plans a model on a GPU.
 pub struct Planner {
     dry_run: DryRun,
     gpu: &'static Gpu,
@@ -70,10 +71,10 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// Plans for a card, whatever device `options` name. The selection's budget plays no part.
+    /// Creates a plan for `gpu`, whatever device `options` name. The budget of `selection` is ignored.
     ///
     /// # Errors
-    /// As [`super::Engine::load`] for a folder; [`Error::Request`] for options that contradict each other.
+    /// As [`super::Engine::load`] for a folder; [`Error::Request`] for contradictory options.
     pub fn new(
         subject: Subject<'_>,
         gpu: &'static Gpu,
@@ -92,35 +93,35 @@ impl Planner {
         Ok(Self { dry_run, gpu, formats, quantization, selection: selection.clone(), pace })
     }
 
-    /// Format of the weights: of integers that the folder has or that they are rounded to, else that of everything.
+    /// Format of the weights: the integer format if they are quantized, otherwise that of the activations.
     pub fn weights(&self) -> &'static str {
         let stored = self.dry_run.config.quantization;
         let integers = stored.or(self.quantization.map(|q| q.scheme.into()));
         integers.map_or(self.formats.activations.name(), Packing::name)
     }
 
-    /// Whether the plan that was made last has work of this kind.
+    /// Returns true if the latest plan contains work of this kind.
     pub fn has(&self, kind: Kind) -> bool {
         self.dry_run.predictor.counter().costs().any(|(_, other, _)| other == kind)
     }
 
-    /// What is expected of the card.
+    /// The expected speed of the GPU.
     pub fn pace(&self) -> &Pace {
         &self.pace
     }
 
-    /// What a budget, as typed, comes to.
+    /// The predicted cost of a budget.
     ///
     /// # Errors
-    /// [`Error::Request`] for what is no budget or comes to no token, [`Error::Context`] when the model has too few
-    /// positions.
+    /// [`Error::Request`] for an invalid budget or one that rounds to no token, [`Error::Context`] if the model's
+    /// context is too short.
     pub fn at(&mut self, budget: &str) -> Result<BudgetPlan> {
         let selection = Selection { budget: budget.parse()?, ..self.selection.clone() };
         self.dry_run.request(&selection, NEW_TOKENS)?.check_positions(&self.dry_run.config)?;
         let need = self.dry_run.budget(budget, &selection)?;
         let usable = self.gpu.usable();
         let largest_batch = self.largest_batch(&selection, NEW_TOKENS)?;
-        // The one step of an answer of two tokens is the first after the prompt.
+        // The single decode step of an answer of two tokens is the first one after the prompt.
         let request = self.dry_run.request(&selection, 2)?;
         self.dry_run.need(std::slice::from_ref(&request))?;
         let (counter, roofs) = (self.dry_run.predictor.counter(), &self.pace.roofs);
@@ -137,11 +138,11 @@ impl Planner {
         })
     }
 
-    /// The largest count budget that fits the card and keeps what else is demanded: bytes at one moment, seconds to the
-    /// first token.
+    /// The largest budget, as a number of image tokens, that fits the GPU and the given limits on peak memory (bytes)
+    /// and on the time to first token (seconds).
     ///
     /// # Errors
-    /// [`Error::Capacity`] when not even one token does; [`Error::Request`] when the method takes no budget.
+    /// [`Error::Capacity`] if not even one token fits; [`Error::Request`] if the method takes no budget.
     pub fn largest_budget(
         &mut self,
         max_memory: Option<usize>,
@@ -188,13 +189,13 @@ impl Planner {
         Ok(BudgetPlan { limit, ..self.at(&count.to_string())? })
     }
 
-    /// The most requests of one kind that the card has room for; 0 when it has none for one.
+    /// The largest batch of one kind of request that fits the GPU; 0 if not even one does.
     fn largest_batch(&mut self, selection: &Selection, new_tokens: usize) -> Result<usize> {
         let group = (0..DECODE_ROWS)
             .map(|_| self.dry_run.request(selection, new_tokens))
             .collect::<Result<Vec<_>>>()?;
         let each = room_for([&group[..1]].into_iter());
-        // Keys and values alone leave room for no more.
+        // An upper bound from keys and values alone.
         let most = self.gpu.usable() / self.dry_run.bytes(&each);
         let (count, _) = largest(most, |count| {
             let all = each.with(|pages| count * pages);
@@ -222,30 +223,32 @@ mod tests {
         planner(Preset::Next7b, gpu, &EngineOptions::default())
     }
 
-    /// Bytes on a device of LLaVA-v1.6-vicuna-7b, from its published shapes: matrices in `number` bytes, vectors in four.
+    /// Device bytes of the weights of LLaVA-v1.6-vicuna-7b, from the published shapes: matrices with `dtype` bytes
+    /// per element, vectors with four.
     fn weights_by_hand(dtype: usize) -> usize {
         let (d, inner, h, mlp) = (1024, 4096, 4096, 11008);
-        // 3·14·14 columns fill whole vectors of 16 bytes in both formats once they are 592, or 588.
+        // Rows of 3·14·14 = 588 columns are padded to 592 in f16 for vectors of 16 bytes; in f32 588 is aligned
+        // already.
         let patch = if dtype == 2 { 592 } else { 588 };
         let matrices = [
-            // Of 24 blocks the features need 23.
+            // The image features need 23 of 24 blocks.
             23 * (4 * d * d + 2 * d * inner) + d * patch,
             d * h + h * h,
             32 * (4 * h * h + 3 * h * mlp) + 2 * 32064 * h,
         ];
         let vectors = [
-            // Class token, positions, first norm; norms and biases of a block.
+            // Class token, position embeddings and first norm; norms and biases of each block.
             d + 577 * d + 2 * d + 23 * (4 * d + 4 * d + inner + d),
-            // Biases of the projector, newline.
+            // Biases of the projector, and the row separator.
             2 * h + h,
             32 * 2 * h + h,
         ];
         dtype * matrices.iter().sum::<usize>() + 4 * vectors.iter().sum::<usize>()
     }
 
-    /// Two of keys and values, 32 layers, 4096 numbers; and what a decode step reads: frequencies of 64 pairs,
-    /// positions and slots, sequences and tokens of eight rows, their block tables, as long as a power of two times 128
-    /// slots, and a counter for each head, in regions of 256 bytes.
+    /// Keys and values of 32 layers with 4096 elements each, plus the small buffers of a decode step: frequencies of
+    /// 64 pairs, positions and slots, sequences and tokens of eight rows, their block tables (a power of two times
+    /// 128 slots), and a counter per head, each aligned to 256 bytes.
     fn cache_by_hand(pages: usize, dtype: usize) -> usize {
         let tables = pages.div_ceil(8).next_power_of_two() * 8 * 8 * 4;
         let counters = 8 * 32 * 4;
@@ -257,7 +260,7 @@ mod tests {
         let f32 = EngineOptions { dtype: Some(super::super::Dtype::F32), ..Default::default() };
         for (options, dtype) in [(EngineOptions::default(), 2), (f32, 4)] {
             let mut planner = planner(Preset::Next7b, "h200", &options);
-            // 2880 patches and 48 newlines, or 576 patches; 60 of text; 127 of 128 new tokens are fed back.
+            // 2880 patches and 48 row separators, or 576 patches; 60 text tokens; 127 of 128 new tokens are fed back.
             for (budget, visual) in [("full", 2928), ("20%", 576)] {
                 let plan = planner.at(budget).unwrap();
                 let pages = (visual + 60 + 127usize).div_ceil(PAGE);
@@ -270,9 +273,9 @@ mod tests {
         }
     }
 
-    /// The roofs by arithmetic over the whole model, in milliseconds: 42.99 and 10.20 · 10¹² operations over the card's
-    /// rate. The planner leaves out what the engine leaves out (the last blocks do less), and adds the traffic of norms
-    /// and copies, which weighs most where arithmetic is fast: within 4%.
+    /// Lower bounds in milliseconds from the operations of the whole model: 42.99 and 10.20 · 10¹² over the GPU's
+    /// rate. The planner leaves out what the engine skips (part of the last blocks) and adds the traffic of norms and
+    /// copies, which weighs most where arithmetic is fast. Tolerance: 4%.
     #[test]
     fn floors_are_the_roofs() {
         for (gpu, full, twenty) in
@@ -284,7 +287,7 @@ mod tests {
                 assert!((got / wanted - 1.0).abs() < 0.04, "{gpu} {budget}: {got} ms, {wanted}");
             }
         }
-        // All weights and the cache once for each token.
+        // Each token reads all weights and the cache once.
         for (gpu, full, twenty) in [("p40", 23.4, 25.5), ("t4", 21.6, 23.6), ("h200", 325.0, 354.0)]
         {
             let mut planner = seven(gpu);
@@ -295,10 +298,11 @@ mod tests {
         }
     }
 
-    /// The same with integers, by hand. q8 of everything: the tower's 1.85 · 10¹² operations, the projector's and the
-    /// decoder's 8.24 · 10¹² at 47 (P40) and 130 (T4) · 10¹²/s, attention at the rate of fp16: 234 and 80 ms; and passes that
-    /// read 0.95 · 10⁹ activations in f16 and write them in int8, 8.2 and 8.9 ms. q4 is multiplied as fp16 is. A
-    /// step reads 6.476 · 10⁹ weights of the blocks in 1 or 33/64 bytes, the head's 131 · 10⁶ in 1 or 2, and 334 MB of cache.
+    /// The same for integer formats. q8: the tower's 1.85 · 10¹² and the projector's and decoder's 8.24 · 10¹²
+    /// operations at 47 (P40) and 130 (T4) TOP/s, plus attention at the rate of fp16: 234 and 80 ms; and passes that
+    /// read 0.95 · 10⁹ activations in f16 and write them in int8, 8.2 and 8.9 ms. q4 is multiplied at the rate of
+    /// fp16. A decode step reads 6.476 · 10⁹ weights of the blocks in 1 or 33/64 bytes, 131 · 10⁶ of the head in 1 or
+    /// 2 bytes, and 334 MB of cache.
     #[test]
     fn integers_have_floors_of_their_own() {
         let q4 = Scheme::Q4 { group: 128 };
@@ -317,7 +321,7 @@ mod tests {
             };
             near(1e3 * plan.ttft_floor, first, 0.05);
             near(1.0 / plan.decode_floor, rate, 0.01);
-            // Most of the work is one kind of product, so what is expected is near that over its share.
+            // One kind of product dominates, so the expected time is close to its time divided by its share.
             let kind =
                 Kind::of(if scheme == Scheme::Q8 { Format::Q8 } else { Format::Q4 { group: 128 } });
             assert!(planner.has(kind));
@@ -327,8 +331,9 @@ mod tests {
         }
     }
 
-    /// By arithmetic: what 24 GB leave beside the weights and 0.8 GB, over the cache of a prompt. The planner counts
-    /// what drivers leave of the 24, and room for the answer, so with 128 new tokens it is less at small budgets.
+    /// By hand: 24 GB less the weights and 0.8 GB, divided by the cache of a prompt. The planner subtracts what the
+    /// driver takes of the 24 GB and adds room for the answer, so with 128 new tokens it allows fewer at small
+    /// budgets.
     #[test]
     fn batches_are_what_the_cache_allows() {
         let mut planner = seven("p40");
@@ -342,7 +347,7 @@ mod tests {
         assert_eq!(seven("t4").at("full").unwrap().largest_batch, 0);
     }
 
-    /// A group of a larger batch stands for all of it.
+    /// The predictor counts one group instead of a whole batch; both need the same.
     #[test]
     fn a_group_with_the_pages_of_all_needs_what_all_need() {
         for preset in [Preset::Tiny, Preset::Next7b] {
@@ -375,12 +380,12 @@ mod tests {
             assert!(work > plan.ttft_floor / most && work < plan.ttft_floor / least, "{gpu}");
             // Products are most of the work.
             assert!((work * linear / plan.ttft_floor - 1.0).abs() < 0.1, "{gpu}");
-            // And the weights most of what a step reads.
+            // Weights are most of what a decode step reads.
             let step = plan.decode_expected * few.linear / plan.decode_floor;
             assert!((step - 1.0).abs() < 0.05, "{gpu}: {step}");
         }
         let f32 = EngineOptions { dtype: Some(super::super::Dtype::F32), ..Default::default() };
-        // Floating-point numbers in f32 are multiplied as on a P40.
+        // Without integer products f32 uses the same code path as on a P40.
         let of = |shares: Shares| [shares.many.linear, shares.few.linear, shares.attention];
         let shares = planner(Preset::Tiny, "h200", &f32).pace.shares;
         assert_eq!(of(shares), of(seven("p40").pace.shares));

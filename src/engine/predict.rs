@@ -1,4 +1,4 @@
-//! What a batch will need, found by running the model on the executor that only counts.
+//! Predicts the memory and cost of a batch by running the model on a counting executor.
 
 use super::cache::{Found, cuts};
 use super::drawing::Turn;
@@ -17,32 +17,32 @@ use crate::ops::{DECODE_ROWS, MemoryOps};
 use crate::{Error, Result};
 use std::cmp::Reverse;
 
-/// Bytes that a batch takes beside the mapped weights.
+/// The bytes that a batch needs, without mapped weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Need {
-    /// Keys and values.
+    /// The key/value cache.
     pub kv: usize,
-    /// The most activations and scratch at one moment.
+    /// The largest amount of activations and scratch memory at any time.
     pub workspace: usize,
-    /// The most of everything at one moment, copied weights included.
+    /// The largest total at any time, copied weights included.
     pub peak: usize,
 }
 
-/// What draws a token of a request, whatever the token.
+/// The sampling state of a request, of which only the cost matters here.
 fn turn(prepared: &Prepared) -> Turn<'static> {
     Turn { sampling: prepared.sampling, before: &[], tokens: &[] }
 }
 
-/// Bytes that an executor has taken and keeps for the next batch.
+/// Bytes that an executor has allocated and keeps for the next batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Keys and values.
+    /// The key/value cache.
     pub kv: usize,
     /// Workspace.
     pub workspace: usize,
 }
 
-/// A model whose cost can be asked.
+/// A model that predicts costs.
 pub struct Predictor {
     runner: Runner<Counter>,
 }
@@ -61,10 +61,11 @@ impl Predictor {
         self.runner.model.require(image.layers, &mut self.runner.ops, source)
     }
 
-    /// What `batch` needs in caches of this `room` when what is `held` stays and every answer is as long as it may get.
+    /// The needs of `batch` in caches of size `room`, given the memory already `held`, if every answer reaches its
+    /// maximum length.
     ///
-    /// Requests are prefilled one after the other and decoded in groups of [`DECODE_ROWS`]: with the room of a larger
-    /// batch, a group of its requests needs what all of them do.
+    /// Requests are prefilled one after the other and decoded in groups of [`DECODE_ROWS`], so a group of a larger
+    /// batch's requests, counted in the larger batch's caches, needs as much as the whole batch.
     pub fn need(
         &mut self,
         config: &ModelConfig,
@@ -78,9 +79,9 @@ impl Predictor {
         Ok(self.spent())
     }
 
-    /// What a request needs that keeps what it computes for later ones, and finds so much of it.
+    /// The needs of a request that stores its results for later ones and reuses `found`.
     ///
-    /// As [`Predictor::need`], beside what others hold.
+    /// As [`Predictor::need`], in addition to the memory of other requests.
     pub fn need_with(
         &mut self,
         config: &ModelConfig,
@@ -94,7 +95,7 @@ impl Predictor {
         Ok(self.spent())
     }
 
-    /// What `batches` about one image need, one after the other, when it is encoded once for all of them.
+    /// The needs of `batches` about one image, run one after the other, with the image encoded only once.
     ///
     /// As [`Predictor::need`].
     pub fn sweep_need(
@@ -111,14 +112,14 @@ impl Predictor {
         Ok(self.spent())
     }
 
-    /// Counts from nothing.
+    /// Resets the counter.
     fn restart(&mut self, config: &ModelConfig, room: &Room, held: Held) -> Result<()> {
         self.runner.free_caches();
         self.runner.ops.restart(held.workspace);
         self.runner.reserve(config, room)
     }
 
-    /// Counts a batch from its first prompt to its longest answers.
+    /// Counts a batch from its first prefill to its last decode step.
     fn serve(
         &mut self,
         norm: &Normalization,
@@ -142,8 +143,8 @@ impl Predictor {
             runner.lend().draw(&prefilled.logits, &[turn(prepared)])?;
             tables.push((prepared, own));
         }
-        // The last step of each group is its most expensive one. Which answers grow together changes as others end: the
-        // longest of all, here in one group, need no less than any that come together.
+        // The last step of each group costs the most. Which sequences are decoded together changes as others end;
+        // grouping the longest ones gives an upper bound.
         let mut growing: Vec<_> =
             tables.iter_mut().filter(|(prepared, _)| prepared.max_new_tokens > 1).collect();
         growing.sort_by_key(|(prepared, _)| Reverse(prepared.positions()));
@@ -172,7 +173,7 @@ impl Predictor {
         }
     }
 
-    /// What the vision half alone needs.
+    /// The needs of the vision part alone.
     pub fn vision_need(
         &mut self,
         norm: &Normalization,
@@ -187,7 +188,7 @@ impl Predictor {
         Ok(Need { kv: 0, workspace: meter.most(Purpose::Workspace), peak: meter.peak() })
     }
 
-    /// Workspace of a decode step of so many sequences that are so long, whatever draws their tokens.
+    /// Workspace of a decode step with the given number of sequences and context length, for any kind of sampling.
     pub fn step_need(
         &mut self,
         config: &ModelConfig,
@@ -214,7 +215,7 @@ impl Predictor {
         Ok(runner.ops.meter().most(Purpose::Workspace))
     }
 
-    /// Workspace of the piece of work that measures a machine.
+    /// Workspace of the work that measures a machine's speed.
     pub fn probe_need(&mut self, tokens: &[u32]) -> Result<usize> {
         let runner = &mut self.runner;
         runner.free_caches();
@@ -223,20 +224,20 @@ impl Predictor {
         Ok(runner.ops.meter().most(Purpose::Workspace))
     }
 
-    /// The counter, with what the last question cost: all the work up to each first token of a batch, and the last
-    /// decode step of each group.
+    /// The counter, holding the cost of the latest prediction: all work up to the first tokens of a batch, and the
+    /// last decode step of each group.
     pub fn counter(&self) -> &Counter {
         &self.runner.ops
     }
 
-    /// Copied and mapped weight bytes.
+    /// Bytes of copied and of mapped weights.
     pub fn weights(&self) -> (usize, usize) {
         let meter = self.runner.ops.meter();
         (meter.held(Purpose::Weights), meter.mapped())
     }
 }
 
-/// Refuses a batch that there is no memory for.
+/// Refuses a batch that does not fit into memory.
 ///
 /// # Errors
 /// [`Error::Capacity`] with the numbers.
@@ -254,14 +255,14 @@ pub fn check_memory(need: &Need, held: Held, available: Option<usize>) -> Result
     }
 }
 
-/// Refuses weights that there is no memory for.
+/// Refuses weights that do not fit into memory.
 ///
 /// # Errors
 /// [`Error::Capacity`] with the numbers.
 pub fn check_weights(wanted: usize, available: Option<usize>) -> Result<()> {
     match available {
         Some(free) if wanted > free => Err(Error::Capacity(format!(
-            "the weights take {}, {} are available: use --dtype f16, a smaller model, or the CPU, \
+            "the weights need {}, {} are available: use --dtype f16, a smaller model, or the CPU, \
              which uses them where the files are mapped (--device cpu)",
             Size(wanted as u64),
             Size(free as u64),
@@ -270,7 +271,7 @@ pub fn check_weights(wanted: usize, available: Option<usize>) -> Result<()> {
     }
 }
 
-/// Refuses a cache of fixed size, of which a page takes `page` bytes, that there is no memory or no address for.
+/// Refuses a cache of fixed size, with `page` bytes per page, that does not fit into memory or the address space.
 ///
 /// # Errors
 /// [`Error::Capacity`] with the numbers.
@@ -279,11 +280,11 @@ pub fn check_cache(tokens: usize, page: usize, available: Option<usize>) -> Resu
         let fits = most / page.max(1) * PAGE;
         let free = Size(most as u64);
         Err(Error::Capacity(format!(
-            "kv_tokens: a cache of {tokens} tokens does not fit, {free} are available: ask for {fits} at most, or for \
-             none to have as much as the requests at hand need"
+            "kv_tokens: a cache of {tokens} tokens does not fit, {free} are available: set at most {fits}, or leave it \
+             unset to allocate what each batch needs"
         )))
     };
-    // What no allocation may exceed, where the free memory is not known.
+    // The limit of a single allocation, if the free memory is unknown.
     let most = available.unwrap_or(isize::MAX as usize);
     match pages_for(tokens).checked_mul(page) {
         Some(bytes) if bytes <= most => Ok(()),
@@ -302,7 +303,7 @@ mod tests {
         assert!(matches!(refused, Error::Capacity(_)));
         let message = refused.to_string();
         assert!(message.contains("3.0 GiB") && message.contains("200.0 MiB"), "{message}");
-        // What is held already is not taken again; without knowledge nothing is refused.
+        // Memory that is already held is not counted again; without knowing the free memory nothing is refused.
         check_memory(&need, Held { kv: 1 << 30, ..Held::default() }, Some(3 << 30)).unwrap();
         check_memory(&need, Held::default(), None).unwrap();
     }
@@ -319,7 +320,7 @@ mod tests {
             let message = refused.to_string();
             assert!(message.contains("kv_tokens") && message.contains(&tokens.to_string()));
             if available.is_some() {
-                assert!(message.contains(&format!("ask for {} at most", 2 * PAGE)), "{message}");
+                assert!(message.contains(&format!("set at most {}", 2 * PAGE)), "{message}");
             }
         }
     }

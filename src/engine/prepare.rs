@@ -1,4 +1,4 @@
-//! From a request to numbers: everything that the host can know before the model runs.
+//! Prepares requests: everything that the host can compute before the model runs.
 
 use super::placeholder::Placeholder;
 use super::request::{EngineOptions, Image, Prompt, Request};
@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What turns requests into numbers: a folder's configuration, preprocessing, template and tokenizer.
+/// Prepares requests with a model's configuration, preprocessing, chat template and tokenizer.
 #[derive(Debug)]
 pub struct Preparer {
     pub config: ModelConfig,
@@ -28,10 +28,10 @@ pub struct Preparer {
     pub(super) placeholder: Placeholder,
 }
 
-/// A request in numbers.
+/// A prepared request.
 #[derive(Debug, Clone)]
 pub struct Prepared {
-    /// Ids before each image, and those behind the last one.
+    /// Token ids before each image, then those after the last one.
     pub texts: Vec<Vec<u32>>,
     pub images: Vec<PreparedImage>,
     pub max_new_tokens: usize,
@@ -42,7 +42,7 @@ pub struct Prepared {
     pub took: Duration,
 }
 
-/// An image in numbers.
+/// A prepared image.
 #[derive(Debug, Clone)]
 pub struct PreparedImage {
     pub tiles: Arc<Tiles>,
@@ -51,18 +51,18 @@ pub struct PreparedImage {
 }
 
 impl Prepared {
-    /// Rows of the prompt; the most there can be when the plan is not exact.
+    /// Rows of the prompt; an upper bound if the plan is not exact.
     pub fn prompt_tokens(&self) -> usize {
         let visual: usize = self.images.iter().map(|i| i.plan.rows + i.plan.newlines).sum();
         self.text_tokens() + visual
     }
 
-    /// Those of its rows that are no image's.
+    /// Rows of the prompt that belong to no image.
     pub fn text_tokens(&self) -> usize {
         self.texts.iter().map(Vec::len).sum()
     }
 
-    /// The rows of each image, of which the prompt has so many.
+    /// The row ranges of the images in the prompt, given the number of rows of each.
     pub fn image_rows(&self, slots: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
         let mut row = 0;
         let place = |(text, slots): (&Vec<u32>, usize)| {
@@ -73,7 +73,8 @@ impl Prepared {
         self.texts.iter().zip(slots).map(place).collect()
     }
 
-    /// Tokens that a repetition penalty looks at, each once: transformers' are the prompt's, the image's own among them.
+    /// The distinct tokens that a repetition penalty applies to: those of the prompt including the image token, as in
+    /// transformers.
     pub fn penalized(&self, image_token: u32) -> Vec<u32> {
         if !self.sampling.penalizes() {
             return Vec::new();
@@ -85,17 +86,17 @@ impl Prepared {
         ids
     }
 
-    /// Positions when the answer is as long as it may get. The last token drawn is not fed back.
+    /// Positions needed for the longest answer. The last token is not fed back.
     pub fn positions(&self) -> usize {
         self.prompt_tokens() + self.max_new_tokens - 1
     }
 
-    /// What the decoder drops of the image, of which there is then one.
+    /// What the decoder drops of the image; such requests have exactly one image.
     pub fn late(&self) -> Option<Late> {
         self.images.first().and_then(|image| image.plan.late)
     }
 
-    /// Rows of the prompt that a layer of the decoder does not see.
+    /// Rows of the prompt that a decoder layer does not see.
     pub fn dropped(&self, layer: usize) -> usize {
         match (self.images.first(), self.late()) {
             (Some(image), Some(late)) if layer >= late.layer => {
@@ -105,16 +106,16 @@ impl Prepared {
         }
     }
 
-    /// The rows of the prompt of which the decoder drops some, and how many of them stay. The image has `slots` rows.
+    /// The rows of which the decoder drops some, and how many of them stay, if the image has `slots` rows.
     pub fn thinned(&self, slots: usize) -> Option<(Range<usize>, usize)> {
         let late = self.late()?;
         let first = self.texts[0].len();
-        // The answer begins with the prompt's last row, so that stays, also where it is the image's.
+        // The first token is generated from the prompt's last row, so that row stays even if it belongs to the image.
         let last = usize::from(self.texts[1].is_empty());
         Some((first..first + slots - last, late.rows - last))
     }
 
-    /// Refuses what the model has no positions for.
+    /// Refuses requests that exceed the model's context.
     ///
     /// # Errors
     /// [`Error::Context`].
@@ -135,9 +136,9 @@ impl Preparer {
         Self::new(dir, config, tokenizer, template, &SpecialTokens::read(dir)?, options)
     }
 
-    /// For a preset without a folder.
+    /// A preparer for a preset, without a folder.
     pub fn synthetic(preset: Preset, config: ModelConfig, options: &EngineOptions) -> Result<Self> {
-        // Named in errors only.
+        // Only used in error messages.
         let dir = Path::new(preset.name());
         let (template, settings) = preset.prompt_files();
         let special = SpecialTokens::parse(&settings, dir)?;
@@ -162,7 +163,7 @@ impl Preparer {
         Ok(Self { config, normalization, tokenizer, resample, max_pixels, template, placeholder })
     }
 
-    /// The prompt that the folder's template makes of the user's words.
+    /// Renders the folder's chat template for a user's prompt.
     pub fn render(&self, words: &str, with_image: bool) -> Result<String> {
         self.template.render(words, with_image)
     }
@@ -176,14 +177,14 @@ impl Preparer {
         Ok(prepared)
     }
 
-    /// A request about images that are cut already, whatever images the request has.
+    /// Prepares a request with images that are already cut, in place of the request's own.
     pub fn prepare_on(&self, request: &Request, tiles: Vec<Arc<Tiles>>) -> Result<Prepared> {
         let start = Instant::now();
         if request.max_new_tokens == 0 {
             return Err(Error::Request("max_new_tokens is 0: ask for at least one token".into()));
         }
         if request.stop.iter().any(String::is_empty) {
-            return Err(Error::Request("a stop text is empty: give some words".into()));
+            return Err(Error::Request("a stop text is empty: give at least one character".into()));
         }
         request.sampling.check()?;
         if tiles.is_empty() {
@@ -216,7 +217,7 @@ impl Preparer {
         Ok(prepared)
     }
 
-    /// What is kept of each image.
+    /// The selection for each image.
     fn selections(&self, request: &Request, tiles: &[Arc<Tiles>]) -> Result<Vec<Selection>> {
         let selection = &request.selection;
         if selection.method == Method::FastV && tiles.len() > 1 {
@@ -250,7 +251,7 @@ impl Preparer {
         Ok(PreparedImage { tiles, plan, layers })
     }
 
-    /// Plans another selection on a request's images.
+    /// Replaces the selection of a prepared request.
     pub fn plan_again(&self, prepared: &mut Prepared, selection: &Selection) -> Result<()> {
         for image in &mut prepared.images {
             (image.plan, image.layers) = plan(&self.config, &image.tiles.layout, selection)?;
@@ -259,12 +260,12 @@ impl Preparer {
     }
 }
 
-/// The tokens of an image of this layout.
+/// The geometry of an image with this layout.
 pub fn geometry(config: &ModelConfig, layout: &Layout) -> Result<Geometry> {
     Geometry::of(layout, config)
 }
 
-/// What a selection comes to on an image of this layout.
+/// Plans a selection for an image with this layout.
 pub fn plan(
     config: &ModelConfig,
     layout: &Layout,
@@ -282,21 +283,21 @@ pub fn plan(
     }
     if config.cell > 1 && plan.needs.keys.is_some() {
         return Err(Error::Request(format!(
-            "{} looks at the keys of single patches, of which InternVL makes one token of four: take hired, fastervlm, \
+            "{} looks at the keys of single patches, but InternVL merges four patches into one token: use hired, fastervlm, \
              divprune, scope, fastv, spatial or random",
             selection.method
         )));
     }
     if plan.geometry.is_scaled() && (plan.needs.features || plan.needs.keys.is_some()) {
         return Err(Error::Request(format!(
-            "{} looks at patches in front of the projector, and this image's tokens are mixes of several, made behind it: \
-             take hired, fastervlm, divprune, fastv, spatial or random, or a smaller image",
+            "{} looks at patches before the projector, but this image's tokens are resampled from several after it: \
+             use hired, fastervlm, divprune, fastv, spatial or random, or a smaller image",
             selection.method
         )));
     }
     if !config.vision.class_token() && plan.needs.keys.is_some() {
         return Err(Error::Request(format!(
-            "{} looks at the class token, which SigLIP's vision tower has not: take hired, fastervlm, divprune, scope, \
+            "{} looks at the class token, which SigLIP's vision tower does not have: use hired, fastervlm, divprune, scope, \
              fastv, spatial or random",
             selection.method
         )));
@@ -312,7 +313,7 @@ pub fn plan(
     Ok((plan, layers))
 }
 
-/// Refuses to leave sub-images out where nothing says which, or where the decoder reads across them.
+/// Refuses lazy tiles for methods without per-partition scores and for models that combine sub-images.
 fn check_lazy(config: &ModelConfig, selection: &Selection) -> Result<()> {
     if !selection.lazy_tiles {
         return Ok(());
@@ -320,16 +321,16 @@ fn check_lazy(config: &ModelConfig, selection: &Selection) -> Result<()> {
     let wrong = |what: &str| Err(Error::Request(format!("lazy tiles (--lazy-tiles) {what}")));
     if config.image.sub_images.is_none() {
         return wrong(
-            "are for models that read sub-images one by one, which is InternVL: leave it out",
+            "need a model that encodes sub-images independently (InternVL): leave it out",
         );
     }
     if selection.method != Method::Hired || selection.rule != Rule::Exact {
-        return wrong("are HiRED's, by its exact rule: leave out --method and --rule");
+        return wrong("work only with HiRED's exact rule: leave out --method and --rule");
     }
     Ok(())
 }
 
-/// Refuses layers and heads that the model has not, also the tower's where they play no part.
+/// Refuses layers and heads that the model does not have, even if the method ignores them.
 fn check_layers(config: &ModelConfig, selection: &Selection) -> Result<()> {
     resolve(selection.final_layer.into(), config, "final layer")?;
     resolve(Layer::At(selection.init_layer), config, "init layer")?;
@@ -338,7 +339,7 @@ fn check_layers(config: &ModelConfig, selection: &Selection) -> Result<()> {
     check_late(config, selection)
 }
 
-/// Refuses to drop rows where no layer decides, or none is left.
+/// Refuses dropping in the decoder after a layer that does not exist, or after the last one.
 fn check_late(config: &ModelConfig, selection: &Selection) -> Result<()> {
     let (layer, layers) = (selection.tuning.fastv_layer, config.text.layers);
     if selection.method != Method::FastV || (1..layers).contains(&layer) {
@@ -349,7 +350,7 @@ fn check_late(config: &ModelConfig, selection: &Selection) -> Result<()> {
             "fastv drops tokens between two layers, the decoder has {layers}: use another method"
         ),
         _ => format!(
-            "fastv after layer {layer}: the decoder has {layers} layers, of which 1 to {} can come before the drop",
+            "fastv after layer {layer}: the decoder has {layers} layers, so use 1 to {}",
             layers - 1
         ),
     }))
@@ -362,7 +363,7 @@ fn decode(image: &Image, max_pixels: usize) -> Result<RgbImage> {
         #[cfg(not(feature = "image-formats"))]
         Image::Encoded { name, .. } => Err(Error::Image {
             name: name.clone(),
-            what: "this build reads no image files: give RGB8 pixels, \
+            what: "this build cannot decode image files: give RGB8 pixels, \
                    or build with the feature image-formats"
                 .into(),
         }),

@@ -1,4 +1,4 @@
-//! What is asked of the engine.
+//! Requests to the engine, and its options.
 
 use super::messages::Message;
 use crate::Result;
@@ -11,44 +11,46 @@ use crate::quant::Quantization;
 use crate::select::{Budget, Selection};
 use crate::setters::setters;
 
-/// Where the engine computes.
+/// The device that the engine computes on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Device {
-    /// The first CUDA device that works, else the CPU.
+    /// The first CUDA device that works, otherwise the CPU.
     #[default]
     Auto,
     /// The CPU.
     Cpu,
-    /// A CUDA device by number, or the first.
+    /// A CUDA device: the one with this index, or the first one that works.
     Cuda(Option<usize>),
 }
 
-/// How an engine is set up.
+/// Options of an [`Engine`](super::Engine).
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct EngineOptions {
-    /// Where to compute.
+    /// The device to compute on.
     pub device: Device,
-    /// On the CPU the format of the cache alone: weights stay as stored, arithmetic is f32. On CUDA that of weights,
-    /// activations and cache. `None`: the device's own, f32 on the CPU, f16 on CUDA.
+    /// Number format. On CUDA that of weights, activations and cache; on the CPU that of the key/value cache only,
+    /// where weights stay as stored and arithmetic is f32. `None`: f16 on CUDA, f32 on the CPU.
     pub dtype: Option<Dtype>,
-    /// Weights that become integers as they are loaded; the folder's must be floating-point numbers.
+    /// Quantization of floating-point weights to integers while they are loaded. The folder's weights must not be
+    /// quantized already.
     pub quantization: Option<Quantization>,
-    /// Whose bicubic resampling to reproduce. `None`: torchvision's where the folder names an image processor of InternVL's
-    /// that uses it, else Pillow's.
+    /// The bicubic resampling to reproduce. `None`: torchvision's if the folder names an InternVL image processor
+    /// that uses it, otherwise Pillow's.
     pub resample: Option<Resample>,
-    /// Tokens the cache may hold, over all requests of a batch. `None`: as many as the requests at hand need.
+    /// Capacity of the key/value cache in tokens, over all requests of a batch. `None`: as many as the current
+    /// requests need.
     pub kv_tokens: Option<usize>,
-    /// Do not record decode steps as CUDA graphs, so that a profiler shows their kernels one by one.
+    /// Do not record decode steps as CUDA graphs, so that a profiler shows their kernels individually.
     pub no_graph: bool,
-    /// Who makes large matrix products on CUDA.
+    /// Backend for large matrix multiplications on CUDA.
     pub gemm: Gemm,
-    /// Read the weights into memory when the model is loaded, instead of mapping their files. A mapped file that is cut
-    /// short by somebody else ends the process.
+    /// Read the weights into memory instead of memory-mapping their files. If another process truncates a mapped
+    /// file, this process is killed by SIGBUS.
     pub no_mmap: bool,
-    /// Most pixels of an image. `None`, and at most: 178 956 970, as in Pillow. An encoded image may have 8 bytes for each
-    /// of them and 1 MiB more, and never more than 768 MiB.
+    /// The most pixels that an image may have. `None`: 178 956 970, the limit of Pillow, which is also the largest
+    /// value. An encoded image may have 8 bytes per allowed pixel plus 1 MiB, but never more than 768 MiB.
     pub max_pixels: Option<usize>,
 }
 
@@ -67,8 +69,9 @@ setters! {
 }
 
 impl EngineOptions {
-    /// How the executor takes memory. [`Device::Auto`] counts as the CPU: what is planned need not be there. On CUDA a
-    /// library multiplies only if that is demanded, for whether one is installed is not known.
+    /// The rules by which the executor takes memory. [`Device::Auto`] counts as the CPU, because planning must not
+    /// depend on a device being present. On CUDA, cuBLAS is only assumed if it is required, since it is not known
+    /// whether it is installed.
     pub(super) fn footprint(&self) -> Result<Footprint> {
         match self.device {
             Device::Cuda(_) => {
@@ -80,33 +83,33 @@ impl EngineOptions {
         }
     }
 
-    /// The format of the cache on the CPU.
+    /// Format of the key/value cache on the CPU.
     pub(super) fn cpu_cache(&self) -> Dtype {
         self.dtype.unwrap_or(Dtype::F32)
     }
 
-    /// The formats on CUDA.
+    /// Formats of weights, activations and cache on CUDA.
     pub(super) fn cuda_formats(&self) -> Formats {
         self.dtype.unwrap_or(Dtype::F16).into()
     }
 }
 
-/// An image as the caller has it.
+/// An image of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Image {
-    /// A file's content: PNG, JPEG, WebP, BMP or GIF (feature `image-formats`).
+    /// The content of an image file: PNG, JPEG, WebP, BMP or GIF (feature `image-formats`).
     Encoded {
-        /// Named in messages.
+        /// The name to use in error messages.
         name: String,
         /// The file's bytes.
         bytes: Vec<u8>,
     },
-    /// Pixels, three bytes each, row by row.
+    /// RGB pixels, three bytes each, row by row.
     Rgb8 {
-        /// Pixels in a row.
+        /// Width in pixels.
         width: usize,
-        /// Rows.
+        /// Height in pixels.
         height: usize,
         /// `3 · width · height` bytes.
         pixels: Vec<u8>,
@@ -114,31 +117,31 @@ pub enum Image {
 }
 
 impl Image {
-    /// A file's content; `name` is what messages call it.
+    /// An encoded image from the content of a file; `name` is used in error messages.
     pub fn encoded(name: impl Into<String>, bytes: impl Into<Vec<u8>>) -> Self {
         Self::Encoded { name: name.into(), bytes: bytes.into() }
     }
 
-    /// Pixels, three bytes each, row by row: `3 · width · height` bytes.
+    /// An image from `3 · width · height` bytes of RGB pixels, row by row.
     pub fn rgb8(width: usize, height: usize, pixels: impl Into<Vec<u8>>) -> Self {
         Self::Rgb8 { width, height, pixels: pixels.into() }
     }
 }
 
-/// The words of a request. Text becomes [`Prompt::User`].
+/// The prompt of a request. Strings become [`Prompt::User`], lists of messages [`Prompt::Messages`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Prompt {
-    /// The user's words, put into the folder's chat template. Special tokens written in them (`</s>`, `<image>`) are
-    /// recognised, as transformers does, unless the request is [literal](Request::literal).
+    /// The user's text, inserted into the folder's chat template. Special tokens in it (`</s>`, `<image>`) are
+    /// recognised, as in transformers, unless the request is [literal](Request::literal).
     User(String),
-    /// The whole prompt, one `<image>` (or the token that the model has for it) where the image goes.
+    /// The complete prompt, with one `<image>` (or the model's own image token) where the image goes.
     Raw(String),
-    /// The whole prompt as token ids, the image token once where the image goes; tokens around an image, which InternVL has,
-    /// are put there.
+    /// The complete prompt as token ids, with the image token once per image. Tokens that enclose an image, as in
+    /// InternVL, are added.
     Ids(Vec<u32>),
-    /// A conversation, put into the folder's chat template as transformers puts it. Its images are in the messages, any
-    /// number of them; [`Request::image`] is then `None`.
+    /// A conversation, inserted into the folder's chat template as transformers does. Any number of images are part
+    /// of the messages; [`Request::image`] must be `None`.
     Messages(Vec<Message>),
 }
 
@@ -166,39 +169,40 @@ impl From<&String> for Prompt {
     }
 }
 
-/// One question.
+/// A question, about an image or not.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Request {
-    /// The words.
+    /// The prompt.
     pub prompt: Prompt,
-    /// A user's words, and the texts of all messages, are plain text through and through: a special token written in
-    /// them is text too, so that nobody can end their turn and begin another. For words of people whom you do not know.
+    /// Encode the user's text, and the texts of all messages, without recognising special tokens, so that a user
+    /// cannot end their turn and forge another one. Recommended for untrusted text.
     pub literal: bool,
-    /// The image, if there is one. Messages bring their own.
+    /// The image, if there is one. Conversations carry their images in the messages.
     pub image: Option<Image>,
-    /// Which visual tokens to keep, of each image.
+    /// Which image tokens to keep of each image.
     pub selection: Selection,
-    /// A budget for all images together, in place of that of `selection`: each image gets a share of it that its valid
-    /// patches are of all.
+    /// One budget for all images together, in place of the one in `selection`. It is split in proportion to the
+    /// images' numbers of valid patches.
     pub budget_total: Option<Budget>,
-    /// The answer ends after this many tokens at the latest; at least 1.
+    /// The largest number of tokens to generate; at least 1.
     pub max_new_tokens: usize,
-    /// How tokens are drawn.
+    /// How tokens are sampled.
     pub sampling: Sampling,
-    /// Texts of which the first to appear ends the answer: [`Answer::text`](crate::engine::Answer::text) ends before it,
-    /// the tokens that it came with are still among [`Answer::token_ids`](crate::engine::Answer::token_ids). None is empty.
+    /// Stop texts: the answer ends before the first of them to appear. [`Answer::text`](crate::engine::Answer::text)
+    /// leaves it out, [`Answer::token_ids`](crate::engine::Answer::token_ids) includes the tokens that it came with.
+    /// None may be empty.
     pub stop: Vec<String>,
-    /// Go on after the model ended its answer, up to `max_new_tokens`: for measurements.
+    /// Continue after the end-of-sequence token up to `max_new_tokens`; for measurements.
     pub ignore_eos: bool,
-    /// Take from what a [`Scheduler`](super::Scheduler) keeps of earlier requests, and leave something for later ones.
+    /// Use the [`Scheduler`](super::Scheduler)'s cache of earlier requests, and leave this request's results in it.
     pub cache: bool,
-    /// Keep the intermediate results in [`crate::engine::Answer::stages`].
+    /// Return the intermediate results in [`crate::engine::Answer::stages`].
     pub keep_stages: bool,
 }
 
 impl Request {
-    /// A question, by default in the user's words: HiRED at 20%, greedy, up to 128 tokens.
+    /// A request with defaults: HiRED with a budget of 20%, greedy decoding, up to 128 tokens.
     pub fn new(prompt: impl Into<Prompt>) -> Self {
         Self {
             prompt: prompt.into(),
@@ -217,7 +221,7 @@ impl Request {
 }
 
 impl Request {
-    /// Its images, in the order in which they come in the prompt.
+    /// All images, in their order in the prompt.
     pub fn images(&self) -> Vec<&Image> {
         let messages: &[Message] = match &self.prompt {
             Prompt::Messages(messages) => messages,

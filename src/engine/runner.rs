@@ -1,4 +1,4 @@
-//! A model on an executor, with its caches.
+//! A model on an executor, with its key/value caches.
 
 use super::cache::Picture;
 use super::prepare::{Prepared, PreparedImage};
@@ -15,19 +15,20 @@ use crate::{Error, Result};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-/// Weights, executor and caches. The same code serves requests and, on the counter, predicts their cost.
+/// Model, executor and caches. The same code serves requests and, on the counting executor, predicts their cost.
 pub struct Runner<O: Ops> {
     pub ops: O,
     pub model: Llava<O::Weight>,
     pub pools: Pools,
     room: Room,
-    /// One for each group of layers; none when nothing is taken.
+    /// One cache per group of layers; empty if none is allocated.
     caches: Vec<O::Cache>,
-    /// Pages that beginnings of prompts may be kept in.
+    /// Pages that may hold prefixes for later requests.
     kept_pages: usize,
 }
 
-/// A runner in the hands of who works between two blocks of somebody's prompt: its sequences can go on meanwhile.
+/// Access to the running sequences between two layers of another request's prefill, so that they can take decode
+/// steps meanwhile.
 pub struct Lent<'a, O: Ops> {
     pub ops: &'a mut O,
     pub pools: &'a mut Pools,
@@ -35,23 +36,23 @@ pub struct Lent<'a, O: Ops> {
     caches: &'a mut [O::Cache],
 }
 
-/// Hears of every finished block as [`crate::model::Progress`] does, and may use the runner in between.
+/// Callback after each layer, as [`crate::model::Progress`], which may use the runner.
 pub type Between<'a, O> = dyn FnMut(Lent<'_, O>, Stage, usize, usize) -> ControlFlow<()> + 'a;
 
-/// Nobody waits.
+/// A callback that does nothing.
 pub fn quiet<O: Ops>(_: Lent<'_, O>, _: Stage, _: usize, _: usize) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-/// The prompt's outcome.
+/// The result of a prefill.
 pub struct Prefilled<O: Ops> {
-    /// `[1, V]`.
+    /// `[1, V]`: the logits of the last row.
     pub logits: O::Buffer,
-    /// `[K, D]`, if asked for.
+    /// `[K, D]`: the image rows, if requested.
     pub visual_rows: Option<O::Buffer>,
     /// Rows of the prompt.
     pub tokens: usize,
-    /// Those of them that were left in the end, if the decoder dropped some.
+    /// The rows that were left in the end, if the decoder dropped some.
     pub retained: Option<O::Retained>,
 }
 
@@ -62,12 +63,12 @@ impl<O: Ops> Runner<O> {
         Ok(Self { ops, model, pools, room, caches: Vec::new(), kept_pages: 0 })
     }
 
-    /// The caches that there are.
+    /// The size of the allocated caches.
     pub fn room(&self) -> &Room {
         &self.room
     }
 
-    /// Takes caches unless there is room already; nobody may hold any page.
+    /// Allocates caches unless the present ones are large enough. No sequence may hold pages.
     pub fn reserve(&mut self, config: &ModelConfig, room: &Room) -> Result<()> {
         if !self.room.holds(room) {
             self.free_caches();
@@ -80,26 +81,27 @@ impl<O: Ops> Runner<O> {
         Ok(())
     }
 
-    /// Gives the caches back.
+    /// Frees the caches.
     pub fn free_caches(&mut self) {
         self.caches.clear();
         self.room = Room::default();
         self.forget_sequences();
     }
 
-    /// All pages are free, whoever held them.
+    /// Marks all pages as free, whichever sequence held them.
     pub fn forget_sequences(&mut self) {
         self.pools = Pools::new(&self.room);
         self.pools.keep_at_most(self.kept_pages);
     }
 
-    /// How many pages may hold beginnings of prompts for those that come later.
+    /// Sets how many pages may hold prefixes for later requests.
     pub fn keep_pages(&mut self, pages: usize) {
         self.kept_pages = pages;
         self.pools.keep_at_most(pages);
     }
 
-    /// What a batch about one picture looks at, whatever each request keeps of it. There is at least one image.
+    /// Collects what the requests of a batch about one image need from the vision tower. There must be at least one
+    /// image.
     pub fn survey(
         &mut self,
         images: &[&PreparedImage],
@@ -114,7 +116,7 @@ impl<O: Ops> Runner<O> {
         })
     }
 
-    /// Kept patches and features of an image; of its survey if there is one.
+    /// The kept patches and features of an image, computed from `survey` if it is given.
     pub fn encode(
         &mut self,
         image: &PreparedImage,
@@ -133,7 +135,7 @@ impl<O: Ops> Runner<O> {
         })
     }
 
-    /// An image's rows as a cache keeps them, those that it has or new ones.
+    /// The rows of an image in the form that the cache stores, reused or newly computed.
     pub fn encode_to_keep(
         &mut self,
         image: &PreparedImage,
@@ -152,7 +154,7 @@ impl<O: Ops> Runner<O> {
         self.model.project(&mut self.ops, encoded)
     }
 
-    /// Runs the decoder over a prompt, part after part between these `cuts`. Rows that the tables have already are done.
+    /// Runs the decoder over a prompt in the parts given by `cuts`. Rows that the tables already hold are skipped.
     pub fn prefill(
         &mut self,
         prepared: &Prepared,
@@ -165,7 +167,7 @@ impl<O: Ops> Runner<O> {
         let tokens = prepared.text_tokens() + slots;
         if tokens == 0 {
             return Err(Error::Request(
-                "the prompt has no tokens and the rule kept no patch: give some words or a larger budget"
+                "the prompt has no text and no patch was kept: give some text or a larger budget"
                     .into(),
             ));
         }
@@ -207,7 +209,7 @@ impl<O: Ops> Runner<O> {
         Ok(Prefilled { logits, visual_rows, tokens, retained })
     }
 
-    /// Runs the decoder over `rows` of a prompt, of which the first is its row `first`.
+    /// Runs the decoder over `rows` of a prompt, beginning at prompt row `first`.
     fn part(
         &mut self,
         prepared: &Prepared,
@@ -239,7 +241,7 @@ impl<O: Ops> Runner<O> {
         model.prefill(ops, rows, caches, &batches, thinning.as_ref(), &mut progress)
     }
 
-    /// All of it that its sequences need to go on.
+    /// Borrows everything that running sequences need.
     pub fn lend(&mut self) -> Lent<'_, O> {
         let Self { ops, model, pools, caches, .. } = self;
         Lent { ops, pools, model, caches }
@@ -247,10 +249,10 @@ impl<O: Ops> Runner<O> {
 }
 
 impl<O: Ops> Lent<'_, O> {
-    /// Feeds one token to each sequence; logits `[sequences, V]`.
+    /// Runs one decode step with one token per sequence; returns logits `[sequences, V]`.
     pub fn step(&mut self, sequences: &mut [(u32, &mut Tables)]) -> Result<O::Buffer> {
         let tokens: Vec<u32> = sequences.iter().map(|(token, _)| *token).collect();
-        // The rows of the step for each group: a sequence has a place of its own in each, and one position.
+        // A sequence has one position, but its own cache slot in each group of layers.
         let mut spans: Vec<Vec<Span>> = self.caches.iter().map(|_| Vec::new()).collect();
         for (row, (_, tables)) in sequences.iter_mut().enumerate() {
             let position = tables.positions();
@@ -268,12 +270,12 @@ impl<O: Ops> Lent<'_, O> {
     }
 }
 
-/// The images of the requests of a sweep: one picture, whatever each request keeps of it.
+/// The images of the requests of a sweep, which share one picture but differ in their selections.
 pub fn images<'a>(batches: &[&'a [Prepared]]) -> Vec<&'a PreparedImage> {
     batches.iter().copied().flatten().flat_map(|p| &p.images).collect()
 }
 
-/// What batches take, one after the other, when every answer is as long as it may get.
+/// The cache size that batches need, run one after the other, if every answer reaches its maximum length.
 pub fn room_for<'a>(batches: impl Iterator<Item = &'a [Prepared]> + Clone) -> Room {
     let drops = batches.clone().flatten().filter_map(Prepared::late).map(|late| late.layer);
     let firsts: BTreeSet<usize> = drops.chain([0]).collect();

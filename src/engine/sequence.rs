@@ -1,4 +1,4 @@
-//! One answer while it grows.
+//! One answer while it is generated.
 
 use super::answer::{Event, FinishReason};
 use super::drawing::Turn;
@@ -11,7 +11,7 @@ use crate::text::{Detokenizer, Tokenizer};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-/// A request that is being answered.
+/// The state of an answer that is being generated.
 pub struct Sequence {
     pub request: usize,
     pub tables: Tables,
@@ -20,7 +20,7 @@ pub struct Sequence {
     pub finished: Option<FinishReason>,
     pub ttft: Duration,
     pub sampling: Sampling,
-    /// Tokens of the prompt, where they make a difference to what is drawn.
+    /// The distinct tokens of the prompt, if they affect the sampling.
     before: Vec<u32>,
     max_new_tokens: usize,
     eos: Vec<u32>,
@@ -31,7 +31,7 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// A sequence before its first token; one of `eos` ends it. `before` is for [`Turn::before`].
+    /// A sequence before its first token. Any token of `eos` ends it; `before` is passed on as [`Turn::before`].
     pub fn new(
         request: usize,
         tables: Tables,
@@ -59,12 +59,12 @@ impl Sequence {
         }
     }
 
-    /// How the next token is drawn.
+    /// The sampling state for the next token.
     pub fn turn(&self) -> Turn<'_> {
         Turn { sampling: self.sampling, before: &self.before, tokens: &self.tokens }
     }
 
-    /// Takes a drawn token, tells the caller, and finds out whether it was the last one.
+    /// Appends a generated token, reports it, and checks whether the answer ends.
     pub fn push(
         &mut self,
         id: u32,
@@ -83,7 +83,7 @@ impl Sequence {
         };
         let (text, stopped) = self.stops.push(&text);
         if stopped {
-            // What follows is no part of the answer.
+            // Text after a stop text is not part of the answer.
             self.detokenizer = None;
         }
         self.text.push_str(&text);
@@ -114,7 +114,7 @@ impl Sequence {
             Some(detokenizer) => detokenizer.finish()?,
             None => String::new(),
         };
-        // A decoder that tells its text at the end only tells it here.
+        // A detokenizer that returns its text only at the end returns it here.
         let (mut rest, stopped) = self.stops.push(&rest);
         if !stopped {
             rest += &self.stops.finish();
@@ -124,7 +124,7 @@ impl Sequence {
         Ok(on_event(Event::Finished { request: self.request, text: &rest, reason }))
     }
 
-    /// From the first token to the last.
+    /// Time from the first token to the last.
     pub fn decode_time(&self) -> Duration {
         self.last - self.first
     }

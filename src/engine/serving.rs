@@ -1,4 +1,4 @@
-//! Requests on their way: begun one after the other, answered together.
+//! The main loop: starts requests one after the other and decodes them together.
 
 use super::admission::Forecast;
 use super::answer::{Answer, Event, Stages, Timings, Visual};
@@ -20,56 +20,57 @@ use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-/// A request that may be begun.
+/// A request that is ready to start.
 pub(super) struct Job<'p> {
     pub number: usize,
     pub prepared: Cow<'p, Prepared>,
-    /// From when on its times count.
+    /// The time from which its durations are measured.
     pub start: Instant,
-    /// What it will take; `None` where that is taken already.
+    /// Its predicted memory; `None` if the memory is already allocated.
     pub forecast: Option<Forecast>,
 }
 
-/// What there is to begin.
+/// What the loop should do next.
 pub(super) enum Next<'p> {
-    /// This, now.
+    /// Start this request.
     Begin(Box<Job<'p>>),
-    /// Nothing yet.
+    /// No request is ready yet.
     Nothing,
-    /// Nothing any more.
+    /// No further request will come.
     Over,
 }
 
-/// Where a session takes requests from and hands answers to.
+/// The interface through which a session receives requests and returns answers.
 pub(super) trait Desk<'p> {
-    /// The next request, while so many are being answered; `fits` tells whether there is memory for one beside them. May
-    /// wait when none are.
+    /// The next request, given the number of running ones; `fits` tells whether there is memory for another. May
+    /// block if none is running.
     ///
     /// # Errors
-    /// What ends all of them.
+    /// An error that ends all requests.
     fn next(&mut self, live: usize, fits: &dyn Fn(&Forecast) -> bool) -> Result<Next<'p>>;
-    /// Takes news.
+    /// Receives an event.
     fn hear(&mut self, event: Event<'_>) -> ControlFlow<()>;
-    /// Whether a request is to end where it is.
+    /// Returns true if a request should be cancelled.
     fn is_stopped(&self, number: usize) -> bool;
-    /// Takes what a request has come to.
+    /// Receives the outcome of a request.
     ///
     /// # Errors
-    /// When that ends the others too.
+    /// An error that ends the other requests too.
     fn ended(&mut self, number: usize, outcome: Result<Answer>) -> Result<()>;
-    /// Rows of prompts and images that may be computed between two tokens of those who have begun; `None`: all there are.
+    /// The most rows of prompts and images that may be computed between two tokens of running requests; `None`: no
+    /// limit.
     fn stall(&self) -> Option<usize>;
-    /// Hears of the pages of the cache.
+    /// Receives the state of the cache's pages.
     fn pages(&mut self, _: Count) {}
-    /// Hears how much of a request was there already.
+    /// Receives how much of a request was reused.
     fn reused(&mut self, _: Reused) {}
 }
 
 impl<O: Ops> Session<O> {
-    /// Answers requests until there are no more.
+    /// Serves requests until there are no more.
     ///
     /// # Errors
-    /// What the desk says ends all of them. Sequences are then still there.
+    /// An error of the desk, which ends all requests. The sequences then still hold their pages.
     pub(super) fn run<'p>(
         &mut self,
         desk: &mut dyn Desk<'p>,
@@ -82,7 +83,7 @@ impl<O: Ops> Session<O> {
             match next {
                 Next::Begin(job) => {
                     self.admit(&job, survey, &mut company, desk)?;
-                    // Those who have begun get a token between two prompts, unless all begin first.
+                    // Running requests take a decode step between two prompts, unless all prompts come first.
                     if desk.stall().is_none() {
                         continue;
                     }
@@ -95,7 +96,7 @@ impl<O: Ops> Session<O> {
         self.runner.ops.enter(Stage::Idle)
     }
 
-    /// Begins a request; it joins the company, or ends.
+    /// Starts a request, which then joins the running ones or ends at once.
     fn admit<'p>(
         &mut self,
         job: &Job<'p>,
@@ -123,7 +124,7 @@ impl<O: Ops> Session<O> {
             }
             Err(error) => {
                 self.runner.pools.release(tables);
-                // What failed is no longer under way. If this fails too, the first failure is the one to tell.
+                // Leaves the stage that failed. If this fails too, the first error is the one to report.
                 let _ = self.runner.ops.enter(Stage::Idle);
                 if let Ok(clock) = self.runner.ops.clock() {
                     clock.restart();
@@ -134,8 +135,8 @@ impl<O: Ops> Session<O> {
         }
     }
 
-    /// Runs a request up to its first token; the sequence then has the `tables`. The company goes on meanwhile, as far as
-    /// the desk asks for it.
+    /// Runs a request up to its first token; the sequence then owns `tables`. Running requests take decode steps in
+    /// between as often as the desk demands.
     fn begin<'p>(
         &mut self,
         job: &Job<'p>,
@@ -153,12 +154,13 @@ impl<O: Ops> Session<O> {
         }
         let keeps = job.forecast.as_ref().is_some_and(|forecast| forecast.keeps);
         let (runner, norm) = (&mut self.runner, &self.preparer.normalization);
-        // The executor learns that a request begins.
+        // Tells the executor that a request begins.
         let workspace = runner.ops.meter().held(Purpose::Workspace);
         if workspace > 0 {
             runner.ops.reserve(Purpose::Workspace, workspace)?;
         }
-        // Where the number of rows shows on the way, an executor works differently until the first token.
+        // If the number of kept rows is only known during the computation, executors use other code paths up to the
+        // first token.
         let is_exact = prepared.images.iter().all(|image| image.plan.is_exact());
         let stall = desk.stall().filter(|_| is_exact);
         let mut broken = None;
@@ -206,7 +208,7 @@ impl<O: Ops> Session<O> {
         let turn = Turn { sampling: prepared.sampling, before: &before, tokens: &[] };
         let first = runner.lend().draw(&prefilled.logits, &[turn])?[0];
         runner.ops.enter(Stage::Idle)?;
-        // Before the token is told: this is where scores that are none come to light.
+        // Read before the token is reported, because this detects scores that are not finite.
         let (mut visuals, mut chosen) = (Vec::new(), Vec::new());
         for (image, encoded) in prepared.images.iter().zip(&encoded) {
             let kept = runner.ops.kept(&encoded.kept)?;
@@ -238,7 +240,7 @@ impl<O: Ops> Session<O> {
                 (Timings { ttft: sequence.ttft.as_secs_f64(), ..timings }, stages)
             }
             Err(error) => {
-                // The pages go back with the tables.
+                // The caller frees the pages with the tables.
                 *tables = sequence.tables;
                 return Err(error);
             }
@@ -250,7 +252,7 @@ impl<O: Ops> Session<O> {
         Ok(Begun { sequence, prompt_tokens, visuals, host_round_trip, timings, stages, reused })
     }
 
-    /// Where the time up to the first token went, and the intermediate results if they are asked for.
+    /// The timings up to the first token, and the intermediate results if requested.
     fn accounts(
         &mut self,
         prepared: &Prepared,

@@ -1,4 +1,4 @@
-//! Serving requests on one executor.
+//! A session: one model on one executor, serving requests.
 
 use super::admission::Gate;
 use super::answer::{Answer, Event, Stages, Timings, Visual};
@@ -28,23 +28,23 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Hears of progress and tokens, and may stop the work.
+/// Callback for events; it can stop the work.
 pub type Listener<'a> = dyn FnMut(Event<'_>) -> ControlFlow<()> + 'a;
 
-/// What an engine can be asked, whatever computes.
+/// The operations of an engine, independent of the executor.
 pub trait Serve: Send {
     fn config(&self) -> &ModelConfig;
-    /// Answers in the order of the requests; only those of their own [`Fate`] fail by themselves.
+    /// Answers in the order of the requests. A single request can only fail on its own with [`Fate::Own`].
     fn generate(
         &mut self,
         requests: &[Request],
         fate: Fate,
         on_event: &mut Listener<'_>,
     ) -> Result<Vec<Result<Answer>>>;
-    /// Readies the session for [`Serve::answer`] of so many requests at a time, with so many bytes of what they have in
-    /// common.
+    /// Prepares the session for [`Serve::answer`] with up to `running` requests at a time and `keeps` bytes of cached
+    /// results.
     fn gate(&mut self, running: usize, keeps: usize) -> Result<Gate>;
-    /// Answers the requests that come to the desk, which have been at the gate.
+    /// Answers the requests of the desk, which the gate has admitted.
     fn answer(&mut self, desk: &mut dyn Desk<'static>) -> Result<()>;
     fn select(&mut self, image: &Image, selection: &Selection) -> Result<Visual>;
     fn largest_budget(&mut self, requests: &[Request], limit: Limit) -> Result<usize>;
@@ -61,7 +61,7 @@ pub trait Serve: Send {
     fn ceiling(&mut self) -> Result<Ceiling>;
 }
 
-/// A model on an executor, and what turns requests into numbers.
+/// A model on an executor, with everything that prepares requests for it.
 pub struct Session<O: Ops> {
     pub(super) preparer: Arc<Preparer>,
     pub(super) weights: Arc<Weights>,
@@ -70,12 +70,12 @@ pub struct Session<O: Ops> {
     pub(super) kv_tokens: Option<usize>,
     pub(super) load: Duration,
     pub(super) footprint: Footprint,
-    /// Workspace of the largest step, where requests come one by one.
+    /// Workspace of the largest decode step, for requests that are scheduled individually.
     pub(super) step: usize,
     pub(super) caches: Caches,
 }
 
-/// What one request has come to before its first token.
+/// A request that has its first token.
 pub(super) struct Begun {
     pub sequence: Sequence,
     pub prompt_tokens: usize,
@@ -150,7 +150,7 @@ where
         let image = self.preparer.image(image, selection)?;
         if image.plan.late.is_some() {
             return Err(Error::Request(format!(
-                "the method {} chooses inside the language model, by the question: give one to see what is kept (--prompt)",
+                "the method {} drops tokens inside the language model, depending on the question: give one (--prompt)",
                 selection.method
             )));
         }
@@ -199,8 +199,8 @@ where
 }
 
 impl<O: Ops> Session<O> {
-    /// Opens the files and takes the weights. `footprint`: how the executor takes memory; `progress` hears of weight
-    /// bytes taken and in all.
+    /// Opens a model and loads its weights. `footprint` describes how the executor takes memory; `progress` is called
+    /// with the bytes of weights loaded so far and in total.
     pub fn open(
         origin: Origin,
         options: &EngineOptions,
@@ -249,7 +249,7 @@ impl<O: Ops> Session<O> {
         })
     }
 
-    /// Answers a prepared batch, in its order.
+    /// Answers a prepared batch; the outcomes are in its order.
     fn answers(
         &mut self,
         batch: &[Prepared],
@@ -261,7 +261,7 @@ impl<O: Ops> Session<O> {
         self.settled(|session| session.serve(batch, None, start, fate, predicted_peak, on_event))
     }
 
-    /// Gives back what earlier batches took and the next need not have; a cache of fixed size stays.
+    /// Frees memory of earlier batches that later ones do not need; a cache of fixed size stays.
     pub(super) fn release_memory(&mut self) -> Result<()> {
         if self.kv_tokens.is_none() {
             self.runner.free_caches();
@@ -269,22 +269,22 @@ impl<O: Ops> Session<O> {
         self.runner.ops.reserve(Purpose::Workspace, 0)
     }
 
-    /// What is taken already and serves the next batch too.
+    /// Memory that is allocated already and that the next batch can use.
     pub(super) fn held(&self) -> Held {
         let meter = self.runner.ops.meter();
         Held { kv: meter.held(Purpose::Kv), workspace: meter.held(Purpose::Workspace) }
     }
 
-    /// Runs planned work; if it fails, the session is as before.
+    /// Runs planned work; if it fails, the session is restored to its state before.
     pub(super) fn settled<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        // Work that failed may have left a stage begun.
+        // Work that failed may have left a stage active.
         self.runner.ops.enter(Stage::Idle)?;
         self.runner.ops.clock()?.restart();
         let done = work(self);
         if done.is_err() {
-            // The sequences are gone and their block tables with them.
+            // The sequences and their block tables are gone, so their pages are freed here.
             self.runner.forget_sequences();
-            // What failed is no longer under way. If this fails too, the first failure is the one to tell.
+            // Leaves the stage that failed. If this fails too, the first error is the one to report.
             let _ = self.runner.ops.enter(Stage::Idle);
         }
         debug_assert!(self.runner.pools.is_whole());
@@ -300,7 +300,7 @@ impl<O: Ops> Session<O> {
         self.runner.model.require(image.layers, &mut self.runner.ops, &*self.weights)
     }
 
-    /// Takes the vision blocks that requests need.
+    /// Loads the vision blocks that requests need.
     pub(super) fn require_all<'a>(
         &mut self,
         requests: impl IntoIterator<Item = &'a Prepared>,
@@ -309,7 +309,8 @@ impl<O: Ops> Session<O> {
         images.try_for_each(|image| self.require(image))
     }
 
-    /// Memory of a batch in such a room, the system's memory checked. The predictor's counter then has what the batch costs.
+    /// The memory of a batch in caches of this size, checked against the available memory. Afterwards the predictor's
+    /// counter holds the cost of the batch.
     pub(super) fn need(&mut self, batch: &[Prepared], room: &Room) -> Result<Need> {
         self.require_all(batch)?;
         let (config, norm) = (&self.preparer.config, &self.preparer.normalization);
@@ -319,7 +320,7 @@ impl<O: Ops> Session<O> {
         Ok(need)
     }
 
-    /// Plans the memory of a batch and takes the caches.
+    /// Plans the memory of a batch and allocates its caches.
     fn plan(&mut self, batch: &[Prepared]) -> Result<usize> {
         let room = self.granted(room_for([batch].into_iter()))?;
         let need = self.need(batch, &room)?;
@@ -327,11 +328,11 @@ impl<O: Ops> Session<O> {
         Ok(need.peak)
     }
 
-    /// The caches for requests that want such ones: as large as the engine was told, or those that are there, or new
-    /// ones.
+    /// The size of the caches for requests that want `wanted`: the configured one, or the present one if it is large
+    /// enough, otherwise `wanted`.
     ///
     /// # Errors
-    /// [`Error::Capacity`] when caches of fixed size have no place for the requests.
+    /// [`Error::Capacity`] if caches of fixed size are too small for the requests.
     pub(super) fn granted(&self, wanted: Room) -> Result<Room> {
         let Some(tokens) = self.kv_tokens else {
             let there = self.runner.room();
@@ -340,7 +341,7 @@ impl<O: Ops> Session<O> {
         let fixed = wanted.with(|_| kv::pages_for(tokens));
         if !fixed.holds(&wanted) {
             return Err(Error::Capacity(format!(
-                "the requests need a cache of {} tokens, the engine was given {tokens}: \
+                "the requests need a cache of {} tokens, the engine has one of {tokens}: \
                  lower the budget, the new tokens or the number of requests, or raise kv_tokens",
                 wanted.pages().max().unwrap_or(0) * kv::PAGE,
             )));
@@ -348,10 +349,10 @@ impl<O: Ops> Session<O> {
         Ok(fixed)
     }
 
-    /// Takes the memory of what was planned and the caches.
+    /// Allocates the planned memory and the caches.
     pub(super) fn take(&mut self, need: &Need, room: &Room) -> Result<()> {
         if !self.runner.room().holds(room) {
-            // What goes was never there together with what comes.
+            // Frees the old caches first, because the plan does not count both at once.
             self.runner.free_caches();
         }
         self.runner.ops.meter().restart();

@@ -1,6 +1,6 @@
-//! Texts that end an answer.
+//! Stop texts, which end an answer.
 
-/// Looks for texts in another that comes in pieces, and holds back what may be the start of one.
+/// Searches a text that arrives in pieces for stop texts, and holds back what may be the start of one.
 #[derive(Debug, Default)]
 pub struct Stops {
     texts: Vec<String>,
@@ -8,13 +8,13 @@ pub struct Stops {
 }
 
 impl Stops {
-    /// Looks for `texts`, none of which is empty.
+    /// Searches for `texts`, none of which may be empty.
     pub fn new(texts: Vec<String>) -> Self {
         Self { texts, held: String::new() }
     }
 
-    /// Takes a piece. Returns what is certain to come before any of the texts, and whether one of them was found; what
-    /// follows it is dropped.
+    /// Takes a piece. Returns the text that certainly comes before any stop text, and whether one was found. What
+    /// follows a stop text is dropped.
     pub fn push(&mut self, piece: &str) -> (String, bool) {
         if self.texts.is_empty() {
             return (piece.into(), false);
@@ -32,7 +32,7 @@ impl Stops {
         (std::mem::replace(&mut self.held, rest), false)
     }
 
-    /// What was held back, when nothing more comes.
+    /// The text that was held back, once no more pieces come.
     pub fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
@@ -42,7 +42,7 @@ impl Stops {
 mod tests {
     use super::*;
 
-    /// What is let through of pieces, and after how many of them the text ends.
+    /// The text that passes through, and after how many pieces it ended.
     fn through(texts: &[&str], pieces: &[&str]) -> (String, Option<usize>) {
         let mut stops = Stops::new(texts.iter().map(|text| (*text).into()).collect());
         let mut all = String::new();
@@ -61,7 +61,7 @@ mod tests {
         assert_eq!(through(&["\n\n"], &["one\n", "\ntwo"]), ("one".into(), Some(2)));
         assert_eq!(through(&["stop"], &["a s", "t", "op b"]), ("a ".into(), Some(3)));
         assert_eq!(through(&["stop"], &["st", "st", "op"]), ("st".into(), Some(3)));
-        // The first in the text, whatever the order of the texts.
+        // The first stop text in the input counts, whatever the order of the list.
         assert_eq!(through(&["z", "b"], &["abcz"]), ("a".into(), Some(1)));
         assert_eq!(through(&["日本"], &["x日", "本"]), ("x".into(), Some(2)));
     }

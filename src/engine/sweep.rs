@@ -1,4 +1,4 @@
-//! The same requests under many selections, the picture seen once.
+//! Answers the same requests under many selections while encoding the image only once.
 
 use super::answer::{Answer, Event};
 use super::batch::Fate;
@@ -29,12 +29,11 @@ impl<O: Ops> Session<O> {
         }
         if requests.iter().any(|request| matches!(request.prompt, Prompt::Messages(_))) {
             return Err(Error::Request(
-                "a sweep puts its one image before the words: give words in place of messages"
-                    .into(),
+                "a sweep places its image before the text: give text instead of messages".into(),
             ));
         }
         let tiles = self.preparer.tiles(image)?;
-        // What is asked under each selection that keeps something else than those before it.
+        // For each selection, the requests that keep other tokens than under the selections before it.
         let mut asked: Vec<Vec<Prepared>> = Vec::new();
         let mut places = Vec::with_capacity(selections.len());
         for selection in selections {
@@ -70,14 +69,14 @@ impl<O: Ops> Session<O> {
             }
             Ok(answers)
         })?;
-        // Of all batches.
+        // The memory of all batches together.
         let memory = company::memory(self.runner.ops.meter(), need.peak);
         let answers: Vec<Answer> = answers.into_iter().map(|a| Answer { memory, ..a }).collect();
         let of_place = |place: usize| answers[place * requests.len()..][..requests.len()].to_vec();
         Ok(places.into_iter().map(of_place).collect())
     }
 
-    /// Cuts what is asked into batches as large as there is memory for, and takes that memory.
+    /// Splits the requests into batches that fit into memory, and allocates that memory.
     fn fitting<'a>(&mut self, asked: &'a [Vec<Prepared>]) -> Result<(Vec<&'a [Prepared]>, Need)> {
         let mut at_once = DECODE_ROWS;
         loop {
@@ -101,7 +100,7 @@ impl<O: Ops> Session<O> {
     }
 }
 
-/// Whether two requests about one picture see the same of it.
+/// Returns true if two requests keep the same tokens of the image.
 fn keeps_the_same(one: &Prepared, other: &Prepared) -> bool {
     let seen = |p: &Prepared| p.images.first().map(|i| (i.plan.clone(), i.layers));
     seen(one) == seen(other)

@@ -1,4 +1,4 @@
-//! Weights on their way, for those who watch.
+//! Reports the progress of loading weights.
 
 use super::origin::Weights;
 use crate::model::{Source, Wanted};
@@ -7,10 +7,10 @@ use crate::{Error, Result};
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 
-/// Hears of weight bytes taken and in all, and may stop the loading.
+/// Callback with the bytes of weights loaded so far and in total; it can stop the loading.
 pub type LoadProgress<'a> = dyn FnMut(usize, usize) -> ControlFlow<()> + 'a;
 
-/// Weights that tell how many bytes are taken from them.
+/// A source of weights that reports how many bytes are taken from it.
 pub struct Taking<'a> {
     weights: &'a Weights,
     told: RefCell<&'a mut dyn FnMut(usize) -> ControlFlow<()>>,

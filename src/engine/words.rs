@@ -1,4 +1,4 @@
-//! The words of a request as token ids, with the places of its images.
+//! Turns the text of a request into token ids with placeholders for its images.
 
 use super::messages::{Message, Part};
 use super::prepare::Preparer;
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use std::borrow::Cow;
 
 impl Preparer {
-    /// Ids of a request's prompt, with a place for each of so many images.
+    /// The token ids of a prompt with the given number of images.
     pub(super) fn ids(&self, request: &Request, images: usize) -> Result<Vec<u32>> {
         let with_image = images > 0;
         match &request.prompt {
@@ -26,7 +26,7 @@ impl Preparer {
                 self.tokenizer.encode_marked(&self.placeholder.spell(&rendered), mark)
             }
             _ if request.literal => Err(Error::Request(
-                "only a user's words can be taken literally, this request has a whole prompt: leave out literal".into(),
+                "only a user's text can be literal, but this request has a complete prompt: leave out literal".into(),
             )),
             Prompt::User(words) => {
                 let rendered = self.template.render(words, with_image)?;
@@ -37,7 +37,7 @@ impl Preparer {
         }
     }
 
-    /// Ids of a conversation.
+    /// The token ids of a conversation.
     fn conversation(&self, messages: &[Message], literal: bool) -> Result<Vec<u32>> {
         if messages.is_empty() {
             return Err(Error::Request("the conversation has no messages: give one".into()));
@@ -60,7 +60,7 @@ impl Preparer {
             for part in &message.parts {
                 let Part::Text(text) = part else { continue };
                 texts.push(match marked.next() {
-                    // Two texts side by side may be a special token together.
+                    // Two adjacent texts could form a special token together.
                     Some(marked) if !texts.is_empty() => {
                         Cow::Owned(mark.into_iter().chain(marked.chars()).collect::<String>())
                     }
@@ -86,9 +86,9 @@ impl Preparer {
             })
             .collect();
         let rendered = self.template.render_turns(&turns).map_err(|error| match error {
-            // Whether a template takes roles in this order is the conversation's matter.
+            // If the template refuses the order of the roles, the conversation is at fault, not the model.
             Error::Model { path, what } => Error::Request(format!(
-                "the model's chat template does not take this conversation: {}: {what}",
+                "the model's chat template does not accept this conversation: {}: {what}",
                 path.display()
             )),
             error => error,
@@ -100,7 +100,7 @@ impl Preparer {
         }
     }
 
-    /// Cuts the ids at the image tokens: those before each of so many images, and those behind the last one.
+    /// Splits the ids at the image tokens: those before each image, then those after the last one.
     pub(super) fn split(
         &self,
         ids: Vec<u32>,
@@ -119,7 +119,7 @@ impl Preparer {
             ids.split(|&id| id == image_token).map(<[u32]>::to_vec).collect();
         let places = texts.len() - 1;
         if ids.is_empty() {
-            return Err(Error::Request("the prompt has no tokens: give some words".into()));
+            return Err(Error::Request("the prompt is empty: give some text".into()));
         }
         if places == images {
             self.placeholder.surround(&mut texts);
@@ -132,25 +132,25 @@ impl Preparer {
         };
         Err(Error::Request(match (images, is_whole) {
             (0, false) if places > 0 => {
-                "the question holds `<image>`, which marks where an image goes, and the request \
-                 has no image: give one, or have the question taken literally (--literal)"
+                "the question contains `<image>`, which marks where an image goes, and the request \
+                 has no image: give one, or treat the question as plain text (--literal)"
                     .into()
             }
             (1, false) if places > 1 => format!(
-                "the question holds `<image>`, which marks where the image goes, so the prompt has {places} of them: \
-                 leave it out of the question (the image is placed before it), have the question taken literally \
+                "the question contains `<image>`, which marks where the image goes, so the prompt has {places} of them: \
+                 leave it out of the question (the image is placed before it), treat the question as plain text \
                  (--literal), or write the whole prompt yourself (--raw-prompt)",
             ),
             (_, false) if places > images => format!(
-                "the words hold `<image>`, which marks where an image goes, so the prompt has {places} of them and the \
-                 request {have}: leave it out of the words, or have them taken literally (--literal)",
+                "the text contains `<image>`, which marks where an image goes, so the prompt has {places} of them and the \
+                 request {have}: leave it out of the text, or treat it as plain text (--literal)",
             ),
             (_, false) => format!(
-                "the model's chat template gives {places} places to images (<image>), the request has {have}: it \
+                "the model's chat template has {places} image placeholders (<image>), the request has {have}: it \
                  leaves out images of some messages, such as the system's; put them into the user's"
             ),
             _ => format!(
-                "the prompt has {places} image placeholders (<image>), the request has {have}: they must be as many",
+                "the prompt has {places} image placeholders (<image>), the request has {have}: the numbers must be equal",
             ),
         }))
     }

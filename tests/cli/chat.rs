@@ -117,7 +117,7 @@ fn what_is_wrong_is_told_and_the_conversation_goes_on() {
         "/image needs",
         "lots",
         "keeps no token",
-        "/dance is no command",
+        "there is no command /dance",
         "6 lines of the conversation failed",
     ]) {
         assert!(line.starts_with("hired: ") && line.contains(says), "{line}: {says}");

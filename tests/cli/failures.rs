@@ -154,7 +154,10 @@ fn outputs_that_would_replace_an_input() {
     ] {
         let args = super::words(&format!("{line} --model {model}"));
         let message = failure(&args, 1);
-        assert!(message.contains(kept) && message.contains("which is read"), "{line}: {message}");
+        assert!(
+            message.contains(kept) && message.contains("would overwrite the input"),
+            "{line}: {message}"
+        );
     }
     assert_eq!(fs::metadata(weights).unwrap().len(), before);
     // Names that are no picture's, or no file's.

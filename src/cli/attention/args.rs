@@ -15,16 +15,16 @@ pub struct AttentionArgs {
     /// Image: PNG, JPEG, WebP, BMP, first frame of a GIF, - (standard input) or a data: URL
     #[arg(short, long, value_name = "FILE")]
     pub image: PathBuf,
-    /// Question about the image: TEXT, @FILE, or @- (standard input)
+    /// Question about the image: TEXT, @FILE or @- (standard input)
     #[arg(short, long, value_name = "TEXT", value_parser = values::prompt)]
     pub prompt: PromptArg,
-    /// How many image tokens to keep: a count (576), a share of all patches (20%) or full
+    /// Number of image tokens to keep: a count (576), a share of all patches (20%) or full
     #[arg(short, long, value_name = "B", default_value = "full", allow_hyphen_values = true)]
     pub budget: Budget,
-    /// Longest answer in tokens
+    /// Largest number of tokens to generate
     #[arg(long, value_name = "N", default_value = "32", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
-    /// Layers of the language model that are looked at; negative counts from the end [default: all]
+    /// Layers of the language model to evaluate; negative counts from the end [default: all]
     #[arg(long, value_name = "L,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = values::layer)]
     layers: Vec<i32>,
     /// Print a JSON object
@@ -33,7 +33,7 @@ pub struct AttentionArgs {
     /// Plot attention by kind of token and layer, and its cumulative distribution over the image's patches
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
-    /// Draw the vision tower's class attention to the full image as heat maps, one for each of --vision-layers
+    /// Draw heat maps of the vision tower's class attention to the full image, one for each of --vision-layers
     #[arg(long, value_name = "OUT.png")]
     pub heatmap: Option<PathBuf>,
     /// Layers of the vision tower for --heatmap; negative counts from the end
@@ -46,7 +46,7 @@ pub struct AttentionArgs {
 }
 
 impl AttentionArgs {
-    /// The layers asked for, of so many.
+    /// The requested layers of a model with `count` layers.
     pub fn decoder_layers(&self, count: usize) -> Result<Vec<usize>, Stop> {
         if self.layers.is_empty() {
             return Ok((0..count).collect());

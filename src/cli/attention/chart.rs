@@ -1,4 +1,4 @@
-//! The figures as a drawing (Figure 2 of the HiRED paper).
+//! Plots the attention figures (Figure 2 of the HiRED paper).
 
 use super::args::AttentionArgs;
 use super::figures::{Figures, Shares};
@@ -7,7 +7,7 @@ use crate::cli::chart::{Chart, Look, Series, draw_all};
 
 const SIZE: (u32, u32) = (960, 640);
 
-/// Attention by kind and layer, beside its cumulative distribution over patches.
+/// Plots the attention by kind of token and layer, next to its cumulative distribution over patches.
 pub fn draw(args: &AttentionArgs, figures: &Figures) -> Result<String, Stop> {
     type Of = fn(&Shares) -> f64;
     let kinds: [(&str, Of); 5] = [

@@ -1,24 +1,24 @@
-//! Sums of attention: by kind of token, layer and step, over the image's patches, and by partition.
+//! Sums of attention by kind of token, layer and step, over the image's patches, and by partition.
 
 use crate::cli::table::{Columns, Format};
 use hired::engine::{Attention, PromptRow};
 use serde::Serialize;
 
-/// Shares of the patches at which the cumulative distribution is told, in percent.
+/// Points of the cumulative distribution, in percent of the patches.
 const PERCENT: [usize; 12] = [1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90];
-/// Of the most attended patches, whose partitions are counted, in percent of all patches of the partitions.
+/// The most attended patches whose partitions are counted, in percent of all patches.
 const TOP: [usize; 2] = [10, 20];
 
-/// Shares of attention by kind of token; together 1.
+/// Shares of attention by kind of token; they add up to 1.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Shares {
     /// Tokens before the image.
     pub system: f64,
-    /// Patches.
+    /// Patches of the image.
     pub visual: f64,
     /// Row separators of the image.
     pub newline: f64,
-    /// Tokens behind the image.
+    /// Tokens after the image.
     pub text: f64,
     /// Tokens of the answer.
     pub answer: f64,
@@ -36,7 +36,7 @@ struct OfStep {
     shares: Shares,
 }
 
-/// How many tokens of each kind there are.
+/// The number of tokens of each kind.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 struct Counts {
     system: usize,
@@ -46,23 +46,23 @@ struct Counts {
     answer: usize,
 }
 
-/// Share of the attention to patches that the most attended of them get.
+/// The share of all attention to patches that the most attended patches receive.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cumulative {
     pub percent: usize,
     pub share: f64,
 }
 
-/// Where the most attended patches come from.
+/// The partitions of the most attended patches.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Origin {
     percent: usize,
     count: usize,
-    /// Of each partition, the full image first.
+    /// The number of these patches in each partition, the full image first.
     partitions: Vec<usize>,
 }
 
-/// Everything that is told.
+/// The complete report.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figures {
     schema: u32,
@@ -70,7 +70,7 @@ pub struct Figures {
     token_ids: Vec<u32>,
     prompt_tokens: usize,
     tokens: Counts,
-    /// Over all layers and steps.
+    /// Mean over all layers and steps.
     pub mean: Shares,
     /// Mean over steps.
     pub layers: Vec<OfLayer>,
@@ -81,7 +81,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Of the decoder's layers that are asked for.
+    /// Computes the figures for the given decoder layers.
     pub fn of(attention: &Attention, layers: &[usize]) -> Self {
         let Attention { answer, rows, weights } = attention;
         let steps = weights.len().max(1) as f64;
@@ -96,7 +96,7 @@ impl Figures {
             let all: Vec<Shares> = layers.iter().map(|&layer| shares(layer, step)).collect();
             OfStep { token_id, shares: mean_of(&all) }
         });
-        // Of each row of the prompt, over layers and steps.
+        // Attention to each row of the prompt, summed over layers and steps.
         let mut sums = vec![0f64; rows.len()];
         for step in weights {
             for &layer in layers {
@@ -112,7 +112,7 @@ impl Figures {
                 _ => None,
             })
             .collect();
-        // Stable: of equal ones the first counts.
+        // The sort is stable: among equal patches the first one wins.
         patches.sort_by(|a, b| b.0.total_cmp(&a.0));
         let all: Vec<Shares> = by_layer.iter().map(|of| of.shares).collect();
         let visual = answer.visual.as_ref();
@@ -135,7 +135,7 @@ impl Figures {
         }
     }
 
-    /// For people.
+    /// A readable report.
     pub fn text(&self) -> String {
         let format = Format::or_default(None);
         let percent = |share: f64| format!("{:.1}", 100.0 * share);
@@ -217,7 +217,7 @@ impl Counts {
     }
 }
 
-/// `patches`: weight and partition, the most attended first.
+/// The cumulative distribution of `patches` (weight and partition), sorted by descending weight.
 fn cumulative(patches: &[(f64, usize)]) -> Vec<Cumulative> {
     let all: f64 = patches.iter().map(|(weight, _)| weight).sum();
     if all == 0.0 {

@@ -1,5 +1,5 @@
-//! What the class token of the vision tower attends to, layer by layer, over the full image as the tower sees it (Figure 3
-//! of the HiRED paper).
+//! Heat maps of the attention of the vision tower's class token, layer by layer, over the full image as the tower
+//! sees it (Figure 3 of the HiRED paper).
 
 use crate::cli::Stop;
 use crate::cli::overlay::{CAPTION, Canvas, PANEL_SIDE};
@@ -10,17 +10,17 @@ use std::io::Cursor;
 use std::ops::ControlFlow;
 
 const MARGIN: usize = 16;
-/// Height of a caption.
+/// Height of a caption in pixels.
 const LINE: usize = 22;
-/// Panels in a row.
+/// Panels per row.
 const ACROSS: usize = 4;
 
-/// A panel for each layer, as PNG.
+/// Draws a panel for each layer, as PNG.
 pub fn draw(engine: &mut Engine, request: &Request, layers: &[i32]) -> Result<Vec<u8>, Stop> {
     let count = engine.config().vision.layers as i32;
     let mut numbers: Vec<i32> = Vec::new();
     for &layer in layers {
-        // Whether the model has it is for the engine to say.
+        // The engine checks whether the model has this layer.
         let number = if layer < 0 { layer.saturating_add(count) } else { layer };
         if !numbers.contains(&number) {
             numbers.push(number);
@@ -28,7 +28,7 @@ pub fn draw(engine: &mut Engine, request: &Request, layers: &[i32]) -> Result<Ve
     }
     let mut panels = Vec::with_capacity(numbers.len());
     for layer in numbers {
-        // It ranks patches by this layer's attention and needs nothing else.
+        // This selection ranks patches by the layer's attention and needs no other scores.
         let selection = Selection::default()
             .with_method(Method::FasterVlm)
             .with_budget(Budget::Count(1))
@@ -67,7 +67,7 @@ pub fn draw(engine: &mut Engine, request: &Request, layers: &[i32]) -> Result<Ve
     Ok(png.into_inner())
 }
 
-/// The full image's pixels before they were normalised.
+/// The full image's pixels before normalisation.
 fn picture(stages: &Stages, config: &ImageConfig) -> Vec<[u8; 3]> {
     let values = stages.pixel_values.as_ref().expect("an image has pixels");
     let count = stages.side * stages.side;
@@ -78,7 +78,7 @@ fn picture(stages: &Stages, config: &ImageConfig) -> Vec<[u8; 3]> {
     (0..count).map(|at| [0, 1, 2].map(|c| channel(c, at))).collect()
 }
 
-/// Attention to the full image's patches, the highest 1.
+/// Attention to the full image's patches, scaled so that the highest is 1.
 fn heat(stages: &Stages, patches: usize) -> Vec<f32> {
     let scores = stages.cls_attention_final.as_ref().expect("the method looks at them");
     let scores = &scores[..patches * patches];
@@ -86,7 +86,7 @@ fn heat(stages: &Stages, patches: usize) -> Vec<f32> {
     scores.iter().map(|score| score / highest).collect()
 }
 
-/// Between the middles of patches, at this share of the height and width.
+/// Interpolates between the centres of patches; `place` is a share of the height and width.
 fn sampled(heat: &[f32], patches: usize, place: [f32; 2]) -> f32 {
     let [[top, bottom, down], [left, right, along]] = place.map(|share| {
         let at = (share * patches as f32 - 0.5).clamp(0.0, (patches - 1) as f32);
@@ -98,9 +98,9 @@ fn sampled(heat: &[f32], patches: usize, place: [f32; 2]) -> f32 {
     line(top) * (1.0 - down) + line(bottom) * down
 }
 
-/// A grey picture under colours from blue over yellow to red.
+/// Blends a grey pixel with a colour from blue over yellow to red.
 fn blended(pixel: [u8; 3], heat: f32) -> [u8; 3] {
-    // Few patches have most of the attention: the root shows the others too.
+    // Few patches have most of the attention; the square root makes the others visible.
     let heat = heat.sqrt();
     let colour = match heat {
         h if h < 0.5 => [510.0 * h, 510.0 * h * 0.9, 255.0 * (1.0 - 2.0 * h)],

@@ -1,5 +1,5 @@
-//! `hired attention`: what the language model looks at while it answers, and the vision tower by itself (Figures 2 and 3
-//! and Table 2 of the HiRED paper).
+//! `hired attention`: shows what the language model and the vision tower attend to (Figures 2 and 3 and Table 2 of
+//! the HiRED paper).
 
 mod args;
 mod chart;

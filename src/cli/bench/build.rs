@@ -1,4 +1,4 @@
-//! What measured: program, model, device.
+//! Describes the program, model and device behind a measurement.
 
 use super::args::BenchArgs;
 use super::picture;
@@ -12,15 +12,15 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::fmt::Write;
 
-/// What measured: the first JSON line, and the lines above the tables.
+/// The program, model and device: the first JSON line, and the lines above the tables.
 #[derive(Debug, Serialize)]
 pub struct Build {
     schema: u32,
-    /// This program's version, and whether it was built for speed.
+    /// This program's version, and whether it is an optimised build.
     pub build: String,
     pub model: String,
     device: Value,
-    /// What the device can do at most: bytes per second as measured, operations as measured or as its data sheet has it.
+    /// The device's peak rates: measured bandwidth, and arithmetic as measured or from its data sheet.
     ceiling: Ceiling,
     dtype: &'static str,
     #[serde(skip)]
@@ -50,7 +50,7 @@ impl Build {
         }
     }
 
-    /// What rows depend on, beside the columns that each of them has.
+    /// The settings that rows depend on, apart from their own columns.
     pub fn settings(&self, args: &BenchArgs) -> Settings {
         let options = args.device.options();
         let image = args.image.as_ref().map_or(picture::NAME.into(), |i| i.display().to_string());
@@ -69,7 +69,7 @@ impl Build {
         all
     }
 
-    /// An object's columns with what measured it before them, for a table of its own.
+    /// The columns of an object, preceded by those that describe the machine.
     pub fn beside(&self, columns: &Value) -> Value {
         let mut all = Map::new();
         all.insert("build".into(), self.build.clone().into());
@@ -87,7 +87,7 @@ impl Build {
         }
     }
 
-    /// Device, driver and clocks in a line.
+    /// Device, driver and clocks on one line.
     pub fn machine(&self) -> String {
         let mut line = self.text("name").unwrap_or_default();
         for (key, before, after) in [
@@ -105,7 +105,7 @@ impl Build {
         line
     }
 
-    /// What the device can do at most, in a line.
+    /// The device's peak rates on one line.
     pub fn ceilings(&self) -> String {
         let Ceiling { bytes_per_second, flops_per_second, flops_measured } = self.ceiling;
         let mut line = format!("{} (measured)", Rate(bytes_per_second, "B/s"));

@@ -1,4 +1,4 @@
-//! First-token time and throughput over the budget, as a drawing.
+//! Plots time to first token and throughput over the budget.
 
 use super::build::Build;
 use super::peers::Peer;
@@ -9,8 +9,8 @@ use crate::cli::table::tick;
 
 const SIZE: (u32, u32) = (960, 720);
 
-/// Two charts, one below the other: `ttft` and `throughput_with_prefill` over image tokens, a line for each method and
-/// batch, one for the lower bound of each batch, and one for each other engine.
+/// Draws two charts, one below the other: `ttft` and `throughput_with_prefill` over image tokens. Each has a line for
+/// each method and batch size, for the lower bound of each batch size, and for each other engine.
 pub fn draw(build: &Build, rows: &[Row], peers: &[Peer]) -> Result<String, Stop> {
     let title = format!("{}: {}", build.model, build.machine());
     let times = Chart {
@@ -37,15 +37,15 @@ fn series(key: &str, rows: &[Row], peers: &[Peer]) -> Vec<Series> {
     let mut all = Vec::new();
     let lines = methods.iter().flat_map(|method| batches.iter().map(move |batch| (method, batch)));
     for (index, (&method, &batch)) in lines.enumerate() {
-        // The full budget is measured once, whatever the method.
+        // The full budget is measured once for all methods.
         let is_of =
             move |row: &&Row| row.batch == batch && (row.method == method || row.budget == "full");
         let of_line = || rows.iter().filter(is_of);
         let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.median(key)?)));
-        // The engine's name stands for the only method, which is its own unless told otherwise.
+        // With a single method, the lines are named after the engine.
         let name = if methods.len() > 1 { method } else { "hired" };
         all.push(Series::line(format!("{name}, batch {batch}"), Look::nth(index), points));
-        // Methods differ little in it.
+        // The lower bound is nearly the same for all methods.
         if key == "ttft" && method == methods[0] {
             let points = of_line().filter_map(|r| Some((r.visual_tokens() as f64, r.ttft_floor?)));
             let name = format!("lower bound, batch {batch}");

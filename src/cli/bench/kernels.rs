@@ -1,4 +1,4 @@
-//! Every kernel of a row: what it took, and how near that is to what the device can do.
+//! The kernels of a row: their times, compared with the device's limits.
 
 use super::row::Row;
 use crate::cli::table::{Columns, Format, Rate, Time};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 /// The kernels of one row, the longest first.
 pub struct Kernels {
-    /// The row's.
+    /// Name of the row.
     name: String,
     batch: usize,
-    /// An object for each kernel.
+    /// One object per kernel.
     lines: Vec<Value>,
 }
 
@@ -52,7 +52,7 @@ impl Kernels {
         Self { name: row.name.clone(), batch: row.batch, lines }
     }
 
-    /// Those of a row as an earlier run wrote them, if it did.
+    /// The kernels of a row from an earlier run, if it recorded them.
     pub fn restore(row: &Row, written: &[Value]) -> Option<Self> {
         let is_of = |line: &&Value| {
             line["kernel"].is_string()
@@ -65,12 +65,12 @@ impl Kernels {
         (!lines.is_empty()).then_some(Self { name, batch, lines })
     }
 
-    /// One object for each kernel.
+    /// One object per kernel.
     pub fn lines(&self) -> &[Value] {
         &self.lines
     }
 
-    /// A table for people.
+    /// A readable table.
     pub fn table(&self, format: Format) -> String {
         let number = |line: &Value, key: &str| line[key].as_f64();
         let total: f64 = self.lines.iter().filter_map(|line| number(line, "time")).sum();
@@ -103,7 +103,7 @@ impl Kernels {
         let mut all = format!(
             "### Kernels at {}, batch {}\n\n{}\n\
              One answer of up to four tokens, each kernel timed by itself; decode steps are not replayed from a CUDA graph.\n\
-             traffic and arithmetic: the least that must be read, written and computed, over the time; of limit: this\n\
+             traffic and arithmetic: the minimum to read, write and compute, divided by the time; of limit: this\n\
              compared with the device's limits.\n",
             self.name,
             self.batch,
@@ -182,7 +182,7 @@ mod tests {
             told,
             [("b", 1, 2), ("a", 1, 8), ("a", 2, 5)].map(|(n, c, f)| (json!(n), json!(c), json!(f)))
         );
-        // 20 bytes in 3 ms of a ceiling that takes 2.
+        // 20 bytes in 3 ms, where the bandwidth allows 2 ms.
         let share = kernels.lines()[2]["share_of_ceiling"].as_f64().unwrap();
         assert!((share - 2.0 / 3.0).abs() < 1e-9);
         let table = kernels.table(Format::Md);
@@ -191,7 +191,7 @@ mod tests {
             "{table}"
         );
         assert!(!table.contains(">100%") && !table.contains("cores × clock"), "{table}");
-        // As a file has them: the same table; of other rows: none.
+        // Restored from a file the table is the same; for another row there is none.
         let again = Kernels::restore(&row("full", 1, 0.0), kernels.lines()).unwrap();
         assert_eq!(again.table(Format::Md), table);
         assert!(Kernels::restore(&row("full", 2, 0.0), kernels.lines()).is_none());

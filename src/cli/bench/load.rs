@@ -1,4 +1,4 @@
-//! `hired bench --serve`: many clients on one engine, as `hired serve` has them.
+//! `hired bench --serve`: measures many clients of one engine, as with `hired serve`.
 
 use super::args::BenchArgs;
 use super::build::Build;
@@ -18,36 +18,36 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// How often Ctrl-C is looked for.
+/// How often the program checks for Ctrl-C.
 const TICK: Duration = Duration::from_millis(50);
-/// Pictures that those who repeat one ask about.
+/// Number of images that the repeated requests are about.
 const KNOWN: u64 = 4;
 
-/// Many requests of one kind, from so many clients of which each asks again as soon as it has its answer.
+/// Many requests of one kind, from clients that each send the next request as soon as they have their answer.
 #[derive(Debug, Serialize)]
 struct Row {
     method: String,
     budget: String,
     clients: usize,
-    /// Share of requests about a picture that was asked about before.
+    /// Share of requests about an image that was asked about before.
     repeated: f64,
     requests: usize,
-    /// From the first request to the last answer.
+    /// Seconds from the first request to the last answer.
     seconds: f64,
     requests_per_second: f64,
     tokens_per_second: f64,
     ttft_p50: f64,
     ttft_p99: f64,
-    /// From one token of an answer to the next.
+    /// Seconds from one token of an answer to the next.
     gap_p50: f64,
     gap_p99: f64,
-    /// Images that were not encoded again, as a share of all.
+    /// Images that were not encoded again, as a share of all images.
     images_known: f64,
-    /// Prompt tokens that were not computed again, as a share of all.
+    /// Prompt tokens that were not computed again, as a share of all prompt tokens.
     tokens_known: f64,
 }
 
-/// What one client measured.
+/// The measurements of one client.
 #[derive(Default)]
 struct Heard {
     ttft: Vec<f64>,
@@ -125,9 +125,9 @@ pub fn bench(
     scheduler.drain();
     if matches!(format, Format::Table | Format::Md) {
         print(&format!(
-            "\n{} requests a row, at least one for each client, of {} text tokens and {} new ones; each client asks again when \
-             it has its answer.\nrepeated: requests about one of {KNOWN} pictures that were asked about before; the others' \
-             pictures are new.\nknown: images that were not encoded again and prompt tokens that were not computed \
+            "\n{} requests per row, at least one per client, with {} text tokens and {} new tokens; each client sends its next \
+             request when it has its answer.\nrepeated: requests about one of {KNOWN} images that were asked about before; the others' \
+             images are new.\nknown:  images that were not encoded again and prompt tokens that were not computed \
              again, as shares of all.\n",
             args.requests, args.prompt_tokens, args.new_tokens
         ))?;
@@ -153,7 +153,8 @@ fn cells(row: &Row) -> Vec<String> {
     ]
 }
 
-/// The image first, then so many tokens of text: what differs between two questions about a picture is behind it.
+/// The image comes first and the text after it, because the text is what differs between two questions about an
+/// image.
 fn request(args: &BenchArgs, config: &ModelConfig) -> Request {
     let words = (0..args.prompt_tokens).map(|i| {
         let id = (300 + i as u32 % 100) % config.text.vocab as u32;
@@ -163,20 +164,20 @@ fn request(args: &BenchArgs, config: &ModelConfig) -> Request {
     Request::new(Prompt::Ids(ids)).with_max_new_tokens(args.new_tokens).with_ignore_eos(true)
 }
 
-/// What clients ask.
+/// The requests of the clients.
 struct Load<'a> {
     scheduler: &'a Scheduler,
     variants: &'a Variants,
     request: Request,
     repeated: f64,
-    /// The next picture that nobody has seen.
+    /// Number of the next image that no request has used.
     fresh: &'a AtomicU64,
     interrupt: &'a Interrupt,
 }
 
 impl Load<'_> {
     fn measure(&self, clients: usize, requests: usize) -> Result<Row, Stop> {
-        // Those that are asked about again were asked about; and the first answers take memory, which is not counted.
+        // The warm-up computes the images that are repeated later, and the first answers allocate memory.
         let warm = if self.repeated > 0.0 { KNOWN } else { 1 };
         for picture in 0..warm {
             self.ask(picture, &mut Heard::default())?;
@@ -235,7 +236,7 @@ impl Load<'_> {
         })
     }
 
-    /// Which picture a request is about: spread evenly, as many of the known ones as are to be repeated.
+    /// The image of a request: the repeated images are spread evenly over the requests.
     fn picture(&self, number: usize) -> u64 {
         let until = |number: usize| (number as f64 * self.repeated).floor() as u64;
         match until(number + 1) > until(number) {
@@ -276,7 +277,7 @@ impl Load<'_> {
     }
 }
 
-/// Of sorted numbers, the one that such a share of them does not exceed; 0 of none.
+/// The smallest of sorted numbers that the given share of them does not exceed; 0 if there are none.
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = (share * sorted.len() as f64).ceil() as usize;
     sorted.get(place.saturating_sub(1)).copied().unwrap_or(0.0)

@@ -1,4 +1,4 @@
-//! Measuring one row of the table.
+//! Measures one row of the table.
 
 use super::args::BenchArgs;
 use super::row::{Row, Sample};
@@ -11,10 +11,10 @@ use hired::engine::{Answer, Engine, Entry, Image, Prompt, Request};
 use hired::select::Method;
 use std::ops::ControlFlow;
 
-/// Tokens of the answer that is not counted: on a card a decode step is recorded at its second run.
+/// Tokens of the warm-up answer: on a GPU the second decode step is recorded as a CUDA graph.
 const WARM_TOKENS: usize = 4;
 
-/// An engine and what it is asked.
+/// An engine and the requests to measure.
 pub struct Bench<'a> {
     engine: &'a mut Engine,
     args: &'a BenchArgs,
@@ -34,14 +34,14 @@ impl<'a> Bench<'a> {
         Self { engine, args, image, interrupt, steps: progress::steps(all) }
     }
 
-    /// So many requests with a method and a budget.
+    /// The requests of one row.
     pub fn requests(&self, method: Method, budget: &TypedBudget, batch: usize) -> Vec<Request> {
         vec![self.request(method, budget); batch]
     }
 
-    /// Measures the requests of a row; if there is no memory for them, the row says so.
+    /// Measures the requests of a row. If they do not fit into memory, the row records that.
     pub fn measure(&mut self, row: &mut Row, requests: &[Request]) -> Result<(), Stop> {
-        // What an earlier row took is no part of this one.
+        // Memory that an earlier row allocated must not count towards this one.
         self.engine.release()?;
         let samples = self.samples(requests, row);
         match samples {
@@ -52,7 +52,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// A row is over, whether it was measured now or before.
+    /// Advances the progress to the end of a row, measured or restored.
     pub fn end_row(&mut self, text: &str) -> Result<(), Stop> {
         self.steps.skip_to_row_end(self.args.reps + 1);
         self.steps.aside(|| print(text))
@@ -88,7 +88,7 @@ impl<'a> Bench<'a> {
         Ok(answers?)
     }
 
-    /// What the requests' kernels take, one by one. A few tokens are enough: every step is like the last.
+    /// Profiles the kernels of the requests. A few tokens are enough, because all decode steps are alike.
     pub fn profile(&mut self, requests: &[Request]) -> Result<Vec<Entry>, Stop> {
         let few: Vec<Request> = requests
             .iter()
@@ -101,11 +101,11 @@ impl<'a> Bench<'a> {
         Ok(entries)
     }
 
-    /// A prompt of so many tokens around the image, answered to the last token asked for.
+    /// A prompt with the requested number of text tokens around the image, answered up to the last requested token.
     fn request(&self, method: Method, budget: &TypedBudget) -> Request {
         let config = self.engine.config();
         let words = (0..self.args.prompt_tokens).map(|i| {
-            // Any ids do, as long as they are words: the first few of a vocabulary are not.
+            // Any ids of ordinary tokens do; the first few of a vocabulary are special.
             let id = 300 + i as u32 % 100;
             let id = id % config.text.vocab as u32;
             if id == config.image_token { id + 1 } else { id }

@@ -1,10 +1,10 @@
-//! What selecting costs by each method, compared with the vision encoder.
+//! The cost of selecting image tokens with each method, compared with the vision encoder.
 
 use super::row::Row;
 use super::table::size;
 use crate::cli::table::{Columns, Format, Time, digits, signed};
 
-/// The rows that drop something, each compared with the first one of its budget and batch.
+/// The rows that drop tokens, each compared with the first row of the same budget and batch size.
 pub fn table(format: Format, rows: &[Row]) -> String {
     let heads = [
         "method",
@@ -51,8 +51,8 @@ pub fn table(format: Format, rows: &[Row]) -> String {
     )
 }
 
-/// Seconds up to the rows that enter the decoder. A method that looks at more makes the encoder and the projector work
-/// more, too.
+/// Seconds until the image rows are ready for the decoder. Methods that need more data also make the encoder and the
+/// projector slower.
 fn seen(row: &Row) -> Option<f64> {
     ["upload", "vision", "select", "project"].iter().map(|stage| row.median(stage)).sum()
 }
@@ -69,7 +69,7 @@ mod tests {
         rows[2].method = "visionzip".into();
         let text = table(Format::Md, &rows);
         let lines: Vec<&str> = text.lines().skip(4).take(3).collect();
-        // The row has one number for each key: four stages of as many seconds.
+        // The test row has the same number for each key: four stages of that many seconds.
         assert_eq!(
             lines,
             [

@@ -1,4 +1,4 @@
-//! `hired bench`: the cost of a request at each budget and batch.
+//! `hired bench`: measures the cost of a request for each budget and batch size.
 
 mod args;
 mod build;
@@ -45,7 +45,7 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     let timeline = args.timeline.as_deref().map(|path| Output::at(path, &inputs)).transpose()?;
 
     let mut engine = load(args, interrupt)?;
-    // Before anything else is there, so that the copy that measures the bandwidth has room.
+    // Measured first, so that there is memory for the copy that measures the bandwidth.
     let ceiling = engine.ceiling()?;
     let build = Build::new(&engine, args, ceiling);
     if args.serve {
@@ -65,7 +65,7 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         for &batch in &args.batch {
             let requests = bench.requests(method, budget, batch);
             let mut row = Row::new(args, method, budget, batch);
-            // The last line counts: a row that failed is measured again.
+            // The last line counts, because a row that failed is measured again.
             let known = before.iter().rev().find(|line| row.is_in(line));
             let known = known.and_then(|line| row.clone().restore(line));
             let is_new = known.is_none();
@@ -108,9 +108,11 @@ pub fn bench(args: &BenchArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         plot.write(chart::draw(&build, &rows, &peers)?.as_bytes())?;
     }
     if let Some(timeline) = timeline {
-        // Of the first that was measured, which most like to see whole.
+        // The timeline shows the first measured row.
         let Some((index, entries)) = first else {
-            return Err(Stop::Failed("nothing was measured that a timeline could show".into()));
+            return Err(Stop::Failed(
+                "no row was measured, so there is no timeline to draw".into(),
+            ));
         };
         timeline.write(timeline::draw(&build, &rows[index], &entries)?.as_bytes())?;
     }
@@ -140,6 +142,6 @@ fn load(args: &BenchArgs, interrupt: &Interrupt) -> Result<Engine, Stop> {
     Ok(engine)
 }
 
-/// Stages before the first token, in order.
+/// The stages before the first token, in order.
 const BEFORE_FIRST: [Stage; 5] =
     [Stage::Upload, Stage::Vision, Stage::Select, Stage::Project, Stage::Prefill];

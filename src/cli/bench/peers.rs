@@ -1,4 +1,4 @@
-//! Rows of other engines, measured by their own scripts and compared with ours.
+//! Rows of other engines, measured by their own scripts, for comparison.
 
 use super::table::size;
 use crate::cli::Stop;
@@ -6,15 +6,15 @@ use crate::cli::table::{Size, Time, digits};
 use serde_json::Value;
 use std::path::Path;
 
-/// A file of a script has some dozen short lines.
+/// Limit on the size of such a file, which has a few dozen short lines.
 const LARGEST: u64 = 16 << 20;
 
-/// A row of another engine: an object with `engine`, `budget`, `batch`, `visual_tokens`, `ttft` and what else it has of
-/// our columns.
+/// A row of another engine: an object with `engine`, `budget`, `batch`, `visual_tokens`, `ttft` and any further
+/// columns of ours.
 #[derive(Debug)]
 pub struct Peer(Value);
 
-/// Reads JSON lines; those without `engine` describe the machine and are passed over.
+/// Reads JSON lines; lines without `engine` describe the machine and are skipped.
 pub fn read(path: &Path) -> Result<Vec<Peer>, Stop> {
     let failed = |what: String| Stop::Failed(format!("{}: {what}", path.display()));
     let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
@@ -47,7 +47,7 @@ impl Peer {
         self.0.get(key).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// Cells of the table of rows, of which the first names the engine.
+    /// The cells of a table row; the first one names the engine.
     pub fn cells(&self, has_speed_up: bool) -> Vec<String> {
         let time = |key: &str| self.number(key).map_or(String::new(), |v| Time(v).to_string());
         let rate = |key: &str| self.number(key).map_or(String::new(), digits);

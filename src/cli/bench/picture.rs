@@ -1,16 +1,16 @@
-//! The picture that is measured when none is given.
+//! The image that is used if none is given.
 
 use crate::cli::Stop;
 use hired::engine::Image;
 use hired::image::{MAX_PIXELS, decode_within};
 
-/// Side in pixels: a grid of two by two with the usual sub-images.
+/// Side in pixels, for a grid of two by two of the usual sub-images.
 const SIDE: usize = 672;
 
-/// What it is called.
+/// The image's name in reports.
 pub const NAME: &str = "fixed, 672×672";
 
-/// Always the same 672×672 pixels: gradients, a grid of lines and noise, so that no part is like another.
+/// A fixed image of 672×672 pixels with gradients, lines and noise, so that no part equals another.
 pub fn fixed() -> Image {
     let mut noise = 0x2545_f491_4f6c_dd1d_u64;
     let mut pixels = Vec::with_capacity(3 * SIDE * SIDE);
@@ -31,7 +31,7 @@ pub fn fixed() -> Image {
     Image::Rgb8 { width: SIDE, height: SIDE, pixels }
 }
 
-/// A picture of which there are many, alike but for a corner.
+/// Variants of an image that differ in one corner.
 pub struct Variants {
     width: usize,
     height: usize,
@@ -39,7 +39,7 @@ pub struct Variants {
 }
 
 impl Variants {
-    /// Of a picture with at most so many pixels.
+    /// Variants of an image with at most `most` pixels.
     pub fn of(image: &Image, most: Option<usize>) -> Result<Self, Stop> {
         match image {
             Image::Rgb8 { width, height, pixels } => {
@@ -53,10 +53,10 @@ impl Variants {
         }
     }
 
-    /// One of them. A sixteenth of it has other colours than in any other.
+    /// One variant. A sixteenth of its pixels have a colour that no other variant has.
     pub fn at(&self, number: u64) -> Image {
         let mut pixels = self.pixels.clone();
-        // Fibonacci hashing: neighbours are far apart, and no two of 2²⁴ are equal.
+        // Fibonacci hashing: consecutive numbers get distant colours, and no two of 2²⁴ are equal.
         let colour = (number.wrapping_mul(0x9e_3779) & 0xff_ffff).to_le_bytes();
         for row in pixels.chunks_mut(3 * self.width).take(self.height.div_ceil(4)) {
             for pixel in row.chunks_mut(3).take(self.width.div_ceil(4)) {

@@ -1,4 +1,4 @@
-//! One row of the table: what was asked, what it took, and how that compares.
+//! One row of the table: what was requested, the measurements, and the comparison with the full budget.
 
 use super::BEFORE_FIRST;
 use super::args::BenchArgs;
@@ -8,8 +8,9 @@ use hired::select::Method;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
 
-/// What is measured, by the keys that it is printed under. Times are of the whole batch: `ttft` until every request has
-/// its first token, `throughput_with_prefill` all tokens over the time from the call to the last of them.
+/// The measured quantities, by the keys under which they are printed. Times are those of the whole batch: `ttft`
+/// until every request has its first token; `throughput_with_prefill` is the number of all tokens divided by the time
+/// from the call to the last of them.
 pub const KEYS: [&str; 11] = [
     "ttft",
     "preprocess",
@@ -29,7 +30,7 @@ pub fn key(name: &str) -> usize {
     KEYS.iter().position(|key| *key == name).expect("one of the keys")
 }
 
-/// One measurement: a number for each key, or none where there is nothing to measure.
+/// One measurement: a value for each key, or `None` if there was nothing to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample([Option<f64>; KEYS.len()]);
 
@@ -58,7 +59,7 @@ impl Sample {
     }
 }
 
-/// Least, median and greatest of some numbers.
+/// Minimum, median and maximum of some numbers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Spread {
     pub least: f64,
@@ -79,33 +80,33 @@ impl Spread {
     }
 }
 
-/// A method, a budget and a batch.
+/// The row of one method, budget and batch size.
 #[derive(Debug, Clone)]
 pub struct Row {
     pub method: String,
-    /// What tells it apart from the others, the batch aside: the budget, and the method where there are several.
+    /// The budget, with the method if there are several: distinguishes the row from others of the same batch size.
     pub name: String,
-    /// As typed.
+    /// The budget as given on the command line.
     pub budget: String,
     pub batch: usize,
     reps: usize,
     prompt_tokens: usize,
     new_tokens: usize,
-    /// Patch tokens that the budget comes to.
+    /// The requested number of patches.
     pub asked: usize,
     pub kept: usize,
-    /// Rows beside the kept patches, which the budget counts too.
+    /// Further tokens that count towards the budget, in addition to kept patches.
     pub merged: usize,
     pub newlines: usize,
-    /// Whether the device waited for the host to choose.
+    /// True if the device waited for the host to select the tokens.
     pub host_round_trip: bool,
     values: [Option<Spread>; KEYS.len()],
-    /// Beside the row of the full budget.
+    /// Ratios to the row of the full budget.
     ratios: [Option<f64>; KEYS.len()],
-    /// Seconds that the device's ceilings allow: to the first tokens, and for one decode step.
+    /// Lower bounds in seconds from the device's peak rates: to the first tokens, and for one decode step.
     pub ttft_floor: Option<f64>,
     pub decode_floor: Option<f64>,
-    /// Why there is nothing measured.
+    /// The reason why there are no measurements.
     pub failure: Option<String>,
 }
 
@@ -135,7 +136,7 @@ impl Row {
         }
     }
 
-    /// A row as an earlier run wrote it; `None` for one that could not be measured.
+    /// A row restored from an earlier run; `None` if it could not be measured then.
     pub fn restore(mut self, columns: &Value) -> Option<Self> {
         let count = |key: &str| columns.get(key)?.as_u64().map(|count| count as usize);
         if !columns["failure"].is_null() {
@@ -155,7 +156,7 @@ impl Row {
         Some(self)
     }
 
-    /// Whether an object is this row's.
+    /// Returns true if the JSON object belongs to this row.
     pub fn is_in(&self, columns: &Value) -> bool {
         columns.get("ttft").is_some()
             && columns["method"] == self.method[..]
@@ -163,7 +164,7 @@ impl Row {
             && columns["batch"] == self.batch
     }
 
-    /// Takes down what became of the image.
+    /// Records the image's selection.
     pub fn describe(&mut self, answer: &Answer) {
         self.host_round_trip = answer.host_round_trip;
         if let Some(visual) = &answer.visual {
@@ -183,7 +184,7 @@ impl Row {
         }
     }
 
-    /// Least time by the ceilings, summed over the pieces of work.
+    /// Computes the lower bounds from the peak rates, summed over the kernels.
     pub fn set_floors(&mut self, ceiling: Ceiling, entries: &[Entry]) {
         let before = entries.iter().filter(|e| BEFORE_FIRST.contains(&e.stage) && !e.is_copy());
         let first: Duration = before.map(|e| ceiling.time(e.cost)).sum();
@@ -202,7 +203,7 @@ impl Row {
         self.spread(name).map(|spread| spread.median)
     }
 
-    /// Time of selecting compared with the encoder's.
+    /// Time of the selection divided by the encoder's.
     pub fn select_of_vision(&self) -> Option<f64> {
         let vision = self.median("vision").filter(|&vision| vision > 0.0)?;
         Some(self.median("select")? / vision)
@@ -212,7 +213,7 @@ impl Row {
         self.ratios[key(name)]
     }
 
-    /// Compares it with the full budget's row of the same batch, which was measured before.
+    /// Compares the row with the full budget's row of the same batch size, if that was measured.
     pub fn compare(&mut self, rows: &[Row]) {
         let full: Option<Row> = match self.budget == "full" {
             true => Some(self.clone()),
@@ -227,7 +228,7 @@ impl Row {
         }
     }
 
-    /// Every column by its name.
+    /// All columns by name.
     pub fn columns(&self) -> Map<String, Value> {
         let mut all = Map::new();
         let mut put = |name: &str, value: Value| {
@@ -263,7 +264,7 @@ impl Row {
     }
 }
 
-/// Bytes are whole.
+/// Byte counts are printed as integers.
 fn number(name: &str, value: f64) -> Value {
     if name.contains("peak") { json!(value.round() as u64) } else { json!(value) }
 }
@@ -272,7 +273,7 @@ fn number(name: &str, value: f64) -> Value {
 pub mod tests {
     use super::*;
 
-    /// A row with one number for each key.
+    /// A row with the same number for each key.
     pub fn row(budget: &str, batch: usize, value: f64) -> Row {
         let spread = Spread { least: value, median: value, most: value };
         Row {

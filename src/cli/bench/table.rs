@@ -1,4 +1,4 @@
-//! The measurements as text, row by row: a table for people, CSV, JSON lines.
+//! Prints the measurements row by row: as a readable table, CSV or JSON lines.
 
 use super::args::BenchArgs;
 use super::build::Build;
@@ -11,18 +11,18 @@ use crate::cli::table::{Columns, Format, Size, Time, csv, digits};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// What is printed, and what was.
+/// The printer, with its state.
 pub struct Printer<'a> {
     format: Format,
     build: &'a Build,
     peers: &'a [Peer],
-    /// Whose row it is: the method, and the engine where others are shown.
+    /// Print a column for the method, or for the engine if other engines are shown.
     has_who: bool,
-    /// Whether there is a full budget to compare with.
+    /// A full budget is measured, so there are columns of comparisons.
     has_full: bool,
     reps: usize,
     columns: Columns,
-    /// Rows that could not be measured, before the first one that could.
+    /// Rows that could not be measured, held back until the first one that could.
     held: Vec<Row>,
     begun: bool,
 }
@@ -53,7 +53,7 @@ impl<'a> Printer<'a> {
         Self { format, build, peers, has_who, has_full, reps, columns, held, begun }
     }
 
-    /// What is to be printed once a row is there: nothing until one could be measured.
+    /// The text to print after a row: nothing until one row could be measured.
     pub fn row(&mut self, row: &Row) -> Result<String, Stop> {
         if row.failure.is_some() && !self.begun {
             self.held.push(row.clone());
@@ -72,7 +72,7 @@ impl<'a> Printer<'a> {
         self.line(row, false)
     }
 
-    /// What comes before the rows.
+    /// The text before the rows.
     fn head(&self) -> Result<String, Stop> {
         Ok(match self.format {
             Format::Json => line(&json!(self.build))?,
@@ -94,7 +94,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// What comes after the rows.
+    /// The text after the rows.
     pub fn end(&self, rows: &[Row], kernels: &[Kernels]) -> Result<String, Stop> {
         let mut text = String::new();
         match self.format {
@@ -163,17 +163,17 @@ impl<'a> Printer<'a> {
         cells
     }
 
-    /// What the columns mean.
+    /// The explanation of the columns.
     fn legend(&self, rows: &[Row]) -> String {
         let mut text = format!("\nMedians of {} measurements of the whole batch", self.reps);
         if self.reps > 1 {
             text += "; ±: the largest deviation from the median";
         }
-        text += ".\nimage tokens: kept (of those asked for, if fewer)";
+        text += ".\nimage tokens: kept (of requested, if fewer)";
         if rows.iter().any(|row| row.newlines > 0) {
             text += " + row separators";
         }
-        text += ".\nfirst token: time to it, of which vision, select and prefill are parts.\n\
+        text += ".\nfirst token: time to the first token; it includes vision, select and prefill.\n\
                  tokens/s: while decoding; overall: all tokens over the whole time";
         if self.has_full {
             text += "; speed-up: overall, compared with the full budget";
@@ -192,7 +192,7 @@ impl<'a> Printer<'a> {
         match told.is_empty() {
             true => text += "equal to the predicted peak in every row.\n",
             false => {
-                text += "equal to the predicted peak but in these rows:\n";
+                text += "equal to the predicted peak except in these rows:\n";
                 told.iter().for_each(|told| text += &format!("- {told} predicted\n"));
             }
         }
@@ -200,7 +200,7 @@ impl<'a> Printer<'a> {
     }
 }
 
-/// An object as a line.
+/// An object as one line of JSON.
 fn line(value: &Value) -> Result<String, Stop> {
     let text = serde_json::to_string(value);
     Ok(text.map_err(|e| Stop::Failed(format!("cannot write JSON: {e}")))? + "\n")
@@ -210,12 +210,12 @@ fn time(seconds: f64) -> String {
     Time(seconds).to_string()
 }
 
-/// Bytes, which are whole but in the median of an even number of measurements.
+/// A number of bytes. It is an integer except in the median of an even number of measurements.
 pub fn size(bytes: f64) -> String {
     Size(bytes.round() as u64).to_string()
 }
 
-/// The median, and how far in per cent the farthest measurement is from it.
+/// The median, with the largest deviation from it in percent.
 fn spread(spread: Spread, shown: &dyn Fn(f64) -> String) -> String {
     let Spread { least, median, most } = spread;
     let farthest = (most - median).max(median - least);

@@ -1,4 +1,4 @@
-//! The kernels of one request over time, as a drawing: what a profiler's timeline shows, from our own record.
+//! Draws the kernels of one request over time from the engine's own profile, like a profiler's timeline.
 
 use super::build::Build;
 use super::row::Row;
@@ -10,18 +10,18 @@ use std::time::Duration;
 
 const WIDTH: u32 = 1200;
 const LANE: i32 = 22;
-/// Lanes of kernels; those that take least share the last one.
+/// Maximum number of lanes; the kernels that take the least time share the last one.
 const LANES: usize = 14;
-/// Above the lanes: two lines of title, one of colours.
+/// Height above the lanes: two title lines and one line of colours.
 const TOP: i32 = 76;
-/// Below them: the axis and its numbers.
+/// Height below the lanes: the axis and its numbers.
 const BOTTOM: i32 = 44;
-/// Size of type, as in the other drawings: 11.3 pixels.
+/// Font size, as in the other drawings: 11.3 pixels.
 const TYPE: i32 = 14;
-/// Pixels of a character of that size.
+/// Width of a character of that size in pixels.
 const CHARACTER: f64 = 7.0;
 
-/// When something began and ended.
+/// Start and end of a piece of work.
 type Span = (Duration, Duration);
 
 /// Pieces of work that share a lane.
@@ -38,8 +38,8 @@ impl Lane {
     }
 }
 
-/// A lane for the stages, then one for each kernel, the longest first, above an axis of time; colours are stages. Spans
-/// closer than a pixel are drawn as one.
+/// Draws a lane for the stages, then one for each kernel, the longest first, above a time axis. Colours show stages.
+/// Spans less than a pixel apart are drawn as one.
 pub fn draw(build: &Build, row: &Row, entries: &[Entry]) -> Result<String, Stop> {
     let end = entries.iter().map(|e| e.begin + e.took).max().unwrap_or_default();
     let start = entries.iter().map(|e| e.begin).min().unwrap_or_default();
@@ -84,7 +84,7 @@ pub fn draw(build: &Build, row: &Row, entries: &[Entry]) -> Result<String, Stop>
 struct Paint<'a, 'b> {
     root: &'a DrawingArea<SVGBackend<'b>, plotters::coord::Shift>,
     start: Duration,
-    /// Where the time begins, and the pixels of a second.
+    /// Position of time zero, and pixels per second.
     left: i32,
     scale: f64,
 }
@@ -99,7 +99,7 @@ impl Paint<'_, '_> {
         self.root.draw_text(text, &style, at).map_err(|e| e.to_string())
     }
 
-    /// Which colour is which stage.
+    /// Draws the legend of the stages' colours.
     fn colours(&self, stages: impl Iterator<Item = Stage>) -> Result<(), String> {
         let mut x = self.left;
         for stage in stages {
@@ -112,7 +112,7 @@ impl Paint<'_, '_> {
         Ok(())
     }
 
-    /// Numbers below the lanes, each with a line through them.
+    /// Draws the numbers below the lanes and a grid line for each.
     fn axis(&self, all: f64, bottom: i32) -> Result<(), String> {
         let step = step(all);
         let (unit, per) = if all < 1e-3 {
@@ -154,7 +154,7 @@ impl Paint<'_, '_> {
     }
 }
 
-/// Seconds between the numbers of an axis: one, two or five of some power of ten, so that there are five to twelve.
+/// Seconds between the numbers of an axis: one, two or five times a power of ten, such that there are five to twelve.
 fn step(all: f64) -> f64 {
     let power = 10f64.powf((all / 10.0).log10().floor());
     let fits = |times: &f64| all / (times * power) <= 12.0;
@@ -174,7 +174,7 @@ fn colour(stage: Stage) -> RGBColor {
     }
 }
 
-/// When each stage ran, in the order in which they first did.
+/// The time spans of each stage, in the order in which they first ran.
 fn stages(entries: &[Entry]) -> Vec<(Stage, Vec<Span>)> {
     let mut all: Vec<(Stage, Vec<Span>)> = Vec::new();
     let mut last = None;

@@ -16,29 +16,30 @@ pub struct EvalArgs {
     /// JSON lines: {"image": path relative to this file, "prompt": text, "answer": text or [texts]}
     #[arg(long, value_name = "FILE.jsonl")]
     pub questions: PathBuf,
-    /// How a prediction is scored
+    /// Metric for scoring predictions
     #[arg(long, value_enum, default_value_t = Metric::Exact)]
     pub metric: Metric,
     /// Ask only the first N questions
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = values::count)]
     pub limit: Option<usize>,
-    /// Longest answer in tokens
+    /// Largest number of tokens per answer
     #[arg(long, value_name = "N", default_value = "32", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
-    /// Write every prediction to FILE, one JSON line each, as soon as its image is done; the same command goes on from
-    /// there after Ctrl-C or a crash, and after a larger --limit or further methods and budgets asks only what is missing
+    /// Write every prediction to FILE as one line of JSON as soon as its image is done. If the command is repeated
+    /// after Ctrl-C or a crash, or with a larger --limit or more methods or budgets, only missing predictions are
+    /// computed
     #[arg(long, visible_alias = "out", value_name = "FILE.jsonl")]
     pub predictions: Option<PathBuf>,
-    /// How to print the table [default: table in a terminal, md elsewhere]
+    /// Format of the table [default: table in a terminal, md elsewhere]
     #[arg(long, value_enum)]
     pub format: Option<Format>,
-    /// The same as --format json: an array with one object for each row
+    /// Same as --format json: an array with one object per row
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// Plot accuracy over image tokens: a line for each combination of options, a point for each budget
+    /// Plot accuracy over the number of image tokens: a line for each combination of options, a point for each budget
     #[arg(long, value_name = "OUT.svg")]
     pub plot: Option<PathBuf>,
-    /// Plot how many image tokens each image takes: a line for each method and budget
+    /// Plot the number of image tokens of each image: a line for each method and budget
     #[arg(long, value_name = "OUT.svg")]
     pub plot_tokens: Option<PathBuf>,
     #[command(flatten)]
@@ -48,18 +49,19 @@ pub struct EvalArgs {
 }
 
 impl EvalArgs {
-    /// How to print the rows.
+    /// The output format.
     pub fn format(&self) -> Format {
         if self.json { Format::Json } else { Format::or_default(self.format) }
     }
 }
 
-/// What is compared: a row for each combination that makes a difference.
+/// The options to compare: one row for each distinct combination.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Image tokens")]
 pub struct ComparedArgs {
-    /// Methods that choose the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip, divprune,
-    /// scope, globalcom2, fastv (inside the language model, by the question), and the baselines spatial and random
+    /// Methods that choose the image tokens: hired, full (keep all), fastervlm, prumerge, prumerge+, visionzip,
+    /// divprune, scope, globalcom2, fastv (inside the language model, depending on the question), and the baselines
+    /// spatial and random
     #[arg(
         long,
         visible_alias = "method",
@@ -78,7 +80,7 @@ pub struct ComparedArgs {
         allow_hyphen_values = true
     )]
     budgets: Vec<TypedBudget>,
-    /// How hired counts: exact, paper, repo, equal
+    /// How hired allots tokens to partitions: exact, paper, repo, equal
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', default_value = "exact")]
     rule: Vec<Rule>,
     /// The full image's share of the budget, 0 to 1
@@ -90,14 +92,14 @@ pub struct ComparedArgs {
         allow_hyphen_values = true
     )]
     alpha: Vec<Alpha>,
-    /// Vision layers whose CLS attention shares the budget out among the sub-images; negative counts from the end
+    /// Vision layers whose CLS attention splits the budget among the sub-images; negative counts from the end
     #[arg(long, value_name = "L,…", value_delimiter = ',', default_value = "0", allow_hyphen_values = true, value_parser = values::layer)]
     init_layer: Vec<i32>,
     /// Vision layers whose CLS attention ranks the patches; negative counts from the end
     /// [default: the last layer that the model's image features need]
     #[arg(long, value_name = "L,…", value_delimiter = ',', allow_hyphen_values = true, value_parser = values::layer)]
     final_layer: Vec<i32>,
-    /// How the attention heads of these layers become one score: sum, mean, max or the number of one head
+    /// How the attention heads of these layers are combined: sum, mean, max or the number of one head
     #[arg(long, value_name = "HOW,…", value_delimiter = ',', default_value = "sum")]
     heads: Vec<Heads>,
     /// What a patch's score is made of: cls (the class token's attention), received (the attention that the patch
@@ -105,7 +107,8 @@ pub struct ComparedArgs {
     /// layer; for folders that hold it) [default: cls where the vision tower has a class token, else received]
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     score: Vec<Score>,
-    /// Row separators (image_newline tokens): all, none [default: all with the budget full and with fastv, else none]
+    /// Row separators (image_newline tokens): all, none [default: all with the budget full and with fastv, otherwise
+    /// none]
     #[arg(long, value_name = "W,…", value_delimiter = ',')]
     newlines: Vec<Newlines>,
     /// Seed of the method random
@@ -115,21 +118,21 @@ pub struct ComparedArgs {
     tuning: TuningArgs,
 }
 
-/// One combination.
+/// One combination of options.
 #[derive(Debug, Clone)]
 pub struct Compared {
-    /// The budget as typed.
+    /// The budget as given on the command line.
     pub budget: String,
     pub selection: Selection,
 }
 
 impl ComparedArgs {
-    /// Whether newlines were asked for, rather than left to the budget.
+    /// Returns true if row separators were requested explicitly.
     pub fn has_newlines(&self) -> bool {
         !self.newlines.is_empty()
     }
 
-    /// Every combination, the last option the fastest.
+    /// All combinations; the last option varies fastest.
     pub fn all(&self) -> Vec<Compared> {
         let mut all = vec![Compared {
             budget: String::new(),
@@ -152,7 +155,7 @@ impl ComparedArgs {
     }
 }
 
-/// Each combination once with every value; an option that was not given changes nothing.
+/// Combines each entry with every value; an option without values changes nothing.
 fn spread<T>(all: &mut Vec<Compared>, values: &[T], set: impl Fn(&mut Compared, &T)) {
     if values.is_empty() {
         return;

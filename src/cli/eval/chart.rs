@@ -1,4 +1,4 @@
-//! Accuracy over image tokens, as a drawing.
+//! Plots accuracy over the number of image tokens.
 
 use super::args::EvalArgs;
 use super::row::{Row, series};
@@ -7,10 +7,10 @@ use crate::cli::chart::{Chart, Look, Point, Series, draw_all};
 use std::collections::BTreeSet;
 
 const SIZE: (u32, u32) = (960, 540);
-/// Lines up to which intervals are drawn: those of more hide each other.
+/// The number of lines up to which intervals are drawn; with more they would hide each other.
 const WITH_INTERVALS: usize = 4;
 
-/// A line for everything that differs in its budget only, with 95% intervals if there are few.
+/// Draws a line for each group of rows that differ only in the budget, with 95% intervals if there are few.
 pub fn draw(rows: &[Row], args: &EvalArgs) -> Result<String, Stop> {
     let names = series(rows, args);
     let few = names.iter().collect::<BTreeSet<_>>().len() <= WITH_INTERVALS;

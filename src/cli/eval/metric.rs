@@ -1,22 +1,22 @@
-//! How right an answer is, as the benchmarks define it.
+//! Scores of answers, as the benchmarks define them.
 
 use super::vqa;
 use clap::ValueEnum;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Metric {
-    /// Equal to one of the answers; case and outer blanks do not count
+    /// Equal to one of the answers, ignoring case and surrounding white space
     Exact,
     /// VQA and TextVQA: min(annotators who agree / 3, 1)
     Vqa,
-    /// DocVQA: 1 − edit distance / longer length, for the nearest answer; below 0.5 it counts as 0
+    /// DocVQA: 1 − edit distance / longer length, for the nearest answer; below 0.5 counts as 0
     Anls,
     /// ChartQA: numbers within 5% of the answer, words equal
     Relaxed,
 }
 
 impl Metric {
-    /// 0 to 1, against the answers that are right.
+    /// The score of a given answer against the right ones, 0 to 1.
     pub fn score(self, given: &str, right: &[String]) -> f64 {
         match self {
             Self::Exact => {
@@ -29,7 +29,7 @@ impl Metric {
         }
     }
 
-    /// What it is called in papers.
+    /// The name used in papers.
     pub fn title(self) -> &'static str {
         match self {
             Self::Exact => "exact match",
@@ -39,18 +39,18 @@ impl Metric {
         }
     }
 
-    /// As typed.
+    /// The name on the command line.
     pub fn name(self) -> String {
         self.to_possible_value().map_or(String::new(), |value| value.get_name().into())
     }
 
-    /// Whether a score is 0 or 1.
+    /// Returns true if all scores are 0 or 1.
     fn is_binary(self) -> bool {
         matches!(self, Self::Exact | Self::Relaxed)
     }
 
-    /// Mean of the scores and where the true one lies with 95% certainty: Wilson's interval for right or wrong (JASA
-    /// 1927), the normal one for scores in between.
+    /// The mean of the scores and its 95% confidence interval: Wilson's interval for binary scores (JASA 1927),
+    /// otherwise the normal one.
     pub fn summary(self, scores: &[f64]) -> (f64, [f64; 2]) {
         const Z: f64 = 1.959_963_984_540_054;
         let n = scores.len() as f64;
@@ -66,13 +66,14 @@ impl Metric {
             let squares = scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>();
             (mean, Z * (squares / (n - 1.0).max(1.0) / n).sqrt())
         };
-        // Neither end may pass the mean by rounding.
+        // Rounding must not move an end of the interval past the mean.
         (mean, [(middle - reach).clamp(0.0, mean), (middle + reach).clamp(mean, 1.0)])
     }
 }
 
-/// Biten et al., "Scene Text Visual Question Answering", ICCV 2019: 1 − the normalised Levenshtein distance, 0 when that
-/// is more than one half. The paper gives 0 at exactly one half as well; DocVQA's own script, and lmms-eval after it, 0.5.
+/// The normalised Levenshtein similarity (Biten et al., "Scene Text Visual Question Answering", ICCV 2019): 1 −
+/// distance, or 0 if the distance is more than one half. At exactly one half the paper gives 0, but DocVQA's own
+/// script, and lmms-eval with it, 0.5.
 fn similarity(given: &str, right: &str) -> f64 {
     let plain = |text: &str| {
         let lower = text.trim().to_lowercase();
@@ -101,7 +102,8 @@ fn levenshtein(a: &[char], b: &[char]) -> usize {
     row[b.len()]
 }
 
-/// Masry et al., "ChartQA", ACL Findings 2022: numbers may be off by 5%, per cent signs as hundredths.
+/// Relaxed equality (Masry et al., "ChartQA", ACL Findings 2022): numbers may differ by 5%; percent signs divide by
+/// 100.
 fn is_close(given: &str, right: &str) -> bool {
     match (number(given), number(right)) {
         (Some(given), Some(right)) if right != 0.0 => ((given - right) / right).abs() <= 0.05,
@@ -158,7 +160,7 @@ mod tests {
         let scores =
             |right: usize| (0..100).map(|i| f64::from(u8::from(i < right))).collect::<Vec<_>>();
         let (mean, [low, high]) = Metric::Exact.summary(&scores(95));
-        // Wilson's for 95 of 100.
+        // Wilson's interval for 95 of 100.
         assert!(
             (mean - 0.95).abs() < 1e-9
                 && (low - 0.8882).abs() < 1e-4

@@ -1,4 +1,4 @@
-//! `hired eval`: how often answers are right, by what is kept of the image.
+//! `hired eval`: measures the accuracy of answers for each way of choosing image tokens.
 
 mod args;
 mod chart;
@@ -68,7 +68,7 @@ pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
         machine: &machine,
     };
     if interrupted {
-        // Nobody could tell half a CSV or JSON table from a whole one.
+        // An incomplete CSV or JSON table would look like a complete one.
         if !items.is_empty() && matches!(format, Format::Table | Format::Md) {
             print(&report.text(format, args))?;
         }
@@ -90,7 +90,7 @@ pub fn eval(args: &EvalArgs, interrupt: &Interrupt) -> Result<(), Stop> {
     }
 }
 
-/// Says what an earlier run has left to do.
+/// Reports how many predictions an earlier run has left to do.
 fn tell_known(path: &Path, known: &[records::Grid]) {
     let all = || known.iter().flatten().flatten();
     let (done, count) = (all().flatten().count(), all().count());

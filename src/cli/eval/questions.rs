@@ -1,4 +1,4 @@
-//! A file of questions: JSON lines, one question each.
+//! Reads a file of questions: JSON lines, one question each.
 
 use crate::cli::Stop;
 use crate::cli::table::Size;
@@ -9,31 +9,31 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Most bytes of a file of questions, and of a line of it.
+/// Largest size in bytes of a file of questions, and of one line.
 const LARGEST: u64 = 1 << 30;
 const LONGEST: u64 = 1 << 20;
 
-/// A question and the answers that are right.
+/// A question and its right answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
-    /// Its line in the file, from 1.
+    /// Line number in the file, from 1.
     pub line: usize,
-    /// What the file calls it, if anything: `id` or `question_id`.
+    /// The question's `id` or `question_id` in the file, if it has one.
     pub id: Value,
     pub prompt: String,
     pub right: Vec<String>,
 }
 
-/// An image and what is asked about it.
+/// An image and the questions about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
     pub image: PathBuf,
-    /// The path as the file has it.
+    /// The image's path as the file has it.
     pub name: String,
     pub questions: Vec<Question>,
 }
 
-/// Files of lmms-eval and VLMEvalKit say `question` and `answers`.
+/// One line. Files of lmms-eval and VLMEvalKit use `question` and `answers`.
 #[derive(Deserialize)]
 struct Line {
     image: String,
@@ -52,7 +52,7 @@ enum Answer {
     Several(Vec<Text>),
 }
 
-/// A text, or a number, which stands for its digits.
+/// A text, or a number, which is read as its digits.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Text {
@@ -78,7 +78,7 @@ impl From<Text> for String {
     }
 }
 
-/// Reads at most `limit` questions, those about one image together, images in the order in which they come first.
+/// Reads at most `limit` questions, grouped by image; images are in the order of their first question.
 pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     let failed = |what: String| Stop::Failed(format!("{}: {what}", path.display()));
     let file = File::open(path).map_err(|e| failed(e.to_string()))?;
@@ -89,12 +89,12 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     let mut places: BTreeMap<PathBuf, usize> = BTreeMap::new();
     for number in 1.. {
         let mut text = String::new();
-        // A line at a time: what has no lines, such as a device, is not read for ever.
+        // Reading line by line with a limit also ends for devices and other inputs without line ends.
         let read = (&mut file).take(LONGEST).read_line(&mut text);
         let read = read.map_err(|e| failed(format!("line {number}: {e}")))?;
         if read as u64 == LONGEST {
             let what = format!(
-                "line {number} is longer than {}: give a file of questions, one a line",
+                "line {number} is longer than {}: give a file with one question per line",
                 Size(LONGEST)
             );
             return Err(failed(what));
@@ -102,7 +102,7 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
         if read == 0 || limit.is_some_and(|limit| asked == limit) {
             break;
         }
-        // Windows tools begin a file with a byte order mark.
+        // Windows tools write a byte order mark at the start of a file.
         let text = if number == 1 { text.trim_start_matches('\u{feff}') } else { &text };
         if text.trim().is_empty() {
             continue;
@@ -135,17 +135,17 @@ pub fn read(path: &Path, limit: Option<usize>) -> Result<Vec<Item>, Stop> {
     }
     if file.into_inner().limit() == 0 {
         return Err(failed(format!(
-            "{} and more is too large for a file of questions",
+            "larger than {}, the limit for a file of questions",
             Size(LARGEST)
         )));
     }
     if items.is_empty() {
-        return Err(failed("there is no question in this file".into()));
+        return Err(failed("this file has no questions".into()));
     }
     Ok(items)
 }
 
-/// What is wrong with a line.
+/// A readable message for a line that cannot be parsed.
 fn unread(error: &serde_json::Error) -> String {
     match error.to_string() {
         said if said.contains("untagged") => {
@@ -221,7 +221,7 @@ mod tests {
             let why = read_text(&format!("{good}{bad}\n"), None).unwrap_err();
             assert!(why.contains(word), "{why}");
         }
-        assert!(read_text("\n", None).unwrap_err().contains("there is no question"));
+        assert!(read_text("\n", None).unwrap_err().contains("no questions"));
         let endless = "x".repeat(LONGEST as usize + 1);
         assert!(read_text(&endless, None).unwrap_err().contains("line 1 is longer"));
     }

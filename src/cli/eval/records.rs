@@ -1,4 +1,4 @@
-//! Every prediction in a file, written as the work goes on and read when it is taken up again.
+//! The file of predictions, written as the work proceeds and read again by a later run.
 
 use super::args::EvalArgs;
 use super::metric::Metric;
@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-/// What is known of an image: by selection, then by question.
+/// The outcomes of an image that are known so far: by selection, then by question.
 pub type Grid = Vec<Vec<Option<Outcome>>>;
 
 /// A line of the file.
 #[derive(Serialize, Deserialize)]
 struct Record {
-    /// Of the file of questions, from 1.
+    /// Line number in the file of questions, from 1.
     line: usize,
-    /// What the file of questions calls it, or null.
+    /// The question's id in the file of questions, or null.
     id: Value,
     image: String,
     prompt: String,
@@ -31,18 +31,18 @@ struct Record {
     #[serde(flatten)]
     key: Key,
     visual_tokens: usize,
-    /// Tokens of the prediction.
+    /// Number of tokens of the prediction.
     tokens: usize,
 }
 
-/// The open file, or nothing where none was asked for.
+/// The open file, if one was requested.
 pub struct Records<'a> {
     journal: Option<Mutex<Journal>>,
     keys: &'a [Key],
 }
 
 impl<'a> Records<'a> {
-    /// Opens the file that was asked for, if any, and gives what it knows of each image.
+    /// Opens the requested file, if any, and returns the outcomes in it for each image.
     pub fn open(
         args: &EvalArgs,
         card: Option<&CardInfo>,
@@ -65,19 +65,19 @@ impl<'a> Records<'a> {
             .collect();
         for (index, line) in lines.into_iter().enumerate() {
             let failed = |what: String| {
-                // The settings are the first line.
+                // The first line holds the settings.
                 Stop::Failed(format!("{}: line {}: {what}", path.display(), index + 2))
             };
             let record: Record = serde_json::from_value(line)
                 .map_err(|e| failed(format!("this is no prediction ({e}): delete the line")))?;
-            // A smaller --limit, or fewer methods, leave some out.
+            // A smaller --limit or fewer methods leave records unused.
             let Some(&(item, question)) = places.get(&record.line) else { continue };
             let asked = &items[item].questions[question];
             if (&items[item].name, &asked.prompt, &asked.right)
                 != (&record.image, &record.prompt, &record.answer)
             {
                 return Err(failed(format!(
-                    "line {} of {} is another question now: name another file for the predictions",
+                    "line {} of {} has a different question now: name another file for the predictions",
                     record.line,
                     args.questions.display()
                 )));
@@ -89,7 +89,7 @@ impl<'a> Records<'a> {
         Ok((Self { journal: Some(Mutex::new(journal)), keys }, grids))
     }
 
-    /// Adds what became known of an image; the numbers are of selection and question.
+    /// Appends new outcomes of an image; the numbers are those of selection and question.
     pub fn add(&self, item: &Item, new: &[(usize, usize, &Outcome)]) -> Result<(), Stop> {
         let Some(journal) = &self.journal else { return Ok(()) };
         let lines: Vec<Value> = new
@@ -121,7 +121,7 @@ impl Record {
         }
     }
 
-    /// Scored anew, as digits of the score in the file may be cut.
+    /// Scores the prediction again, because the score in the file may be rounded.
     fn outcome(self, metric: Metric, question: &Question) -> Outcome {
         let score = metric.score(&self.prediction, &question.right);
         let Self { prediction, visual_tokens, tokens, .. } = self;
@@ -129,7 +129,7 @@ impl Record {
     }
 }
 
-/// What the predictions depend on, beside the columns that each of them has.
+/// The settings that the predictions depend on, apart from the columns that each of them has.
 fn settings(args: &EvalArgs, card: Option<&CardInfo>, resample: Resample) -> Settings {
     let mut all = Settings::new();
     all.insert("hired".into(), env!("CARGO_PKG_VERSION").into());
@@ -140,7 +140,7 @@ fn settings(args: &EvalArgs, card: Option<&CardInfo>, resample: Resample) -> Set
     all.insert("gemm".into(), card.map_or(Value::Null, |card| json!(card)["gemm"].clone()));
     all.insert("dtype".into(), args.device.dtype_name(card.is_some()).into());
     all.insert("resample".into(), format!("{resample:?}").to_lowercase().into());
-    // Those of single methods are the same in all combinations.
+    // Parameters of individual methods are the same in all combinations.
     all.extend(args.compared.all().first().map_or(Settings::new(), |c| of_tuning(&c.selection)));
     all
 }

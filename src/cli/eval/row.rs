@@ -1,4 +1,4 @@
-//! What a combination came to, and the table of all.
+//! The result of each combination, and the table of all.
 
 use super::args::{Compared, EvalArgs};
 use super::questions::Item;
@@ -8,24 +8,25 @@ use hired::select::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// What tells rows apart; `None`: the option plays no part.
+/// The options that distinguish rows; `None` if an option has no effect.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Key {
     pub method: String,
-    /// As typed; the method `full` has none but this.
+    /// The budget as given on the command line. The method `full` has only this option.
     pub budget: String,
     rule: Option<String>,
     alpha: Option<f64>,
     init_layer: Option<i32>,
     final_layer: Option<i32>,
     heads: Option<String>,
-    /// `None` also where it was not asked for. Rows of answers have a `score` of their own.
+    /// The requested score; also `None` if none was requested. Named differently because rows have a `score` of their
+    /// own.
     #[serde(default)]
     scored_by: Option<String>,
     newlines: String,
 }
 
-/// Options that tell rows apart, beside the budget.
+/// Number of options that distinguish rows, without the budget.
 const COLUMNS: usize = 8;
 
 impl Key {
@@ -50,12 +51,12 @@ impl Key {
         }
     }
 
-    /// Whether nothing is dropped.
+    /// Returns true if no token is dropped.
     pub fn keeps_everything(&self) -> bool {
         self.budget == "full"
     }
 
-    /// Titles and values.
+    /// Titles and values of the options.
     fn names(&self) -> [(&'static str, String); COLUMNS] {
         fn told(value: Option<impl ToString>) -> String {
             value.map_or(String::new(), |value| value.to_string())
@@ -73,7 +74,7 @@ impl Key {
     }
 }
 
-/// Combinations that differ in something that plays a part, each once, with their keys.
+/// The distinct combinations, counting only options that have an effect, with their keys.
 pub fn distinct(all: Vec<Compared>, config: &ModelConfig) -> Vec<(Compared, Key)> {
     let mut distinct: Vec<(Compared, Key)> = Vec::new();
     for compared in all {
@@ -85,34 +86,34 @@ pub fn distinct(all: Vec<Compared>, config: &ModelConfig) -> Vec<(Compared, Key)
     distinct
 }
 
-/// A line of the table.
+/// A row of the table.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     #[serde(flatten)]
     pub key: Key,
     /// Mean score, 0 to 1.
     pub accuracy: f64,
-    /// Where it lies with 95% certainty.
+    /// 95% confidence interval of the mean score.
     pub interval: [f64; 2],
     pub questions: usize,
-    /// Questions about images that could not be read, which count nowhere else.
+    /// Questions about images that could not be read; they count in no other column.
     pub left_out: usize,
-    /// Mean of what the decoder sees of an image: patches kept, rows beside them, newlines.
+    /// Mean number of image tokens that the decoder sees: kept patches, merged tokens and row separators.
     pub visual_tokens: f64,
 }
 
-/// What an answer was, what it was worth, and what it cost.
+/// An answer with its score and cost.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Outcome {
     pub prediction: String,
     pub score: f64,
     pub visual_tokens: usize,
-    /// Tokens of the answer.
+    /// Number of tokens of the answer.
     pub tokens: usize,
 }
 
 impl Row {
-    /// `outcomes`: one for each question.
+    /// Summarises `outcomes`, one for each question.
     pub fn new(key: &Key, args: &EvalArgs, outcomes: &[Outcome], left_out: usize) -> Self {
         let scores: Vec<f64> = outcomes.iter().map(|o| o.score).collect();
         let (accuracy, interval) = args.metric.summary(&scores);
@@ -129,7 +130,7 @@ impl Row {
 }
 
 impl Row {
-    /// With a column for each end of the interval, as spreadsheets need it.
+    /// The row with one column for each end of the interval, for spreadsheets.
     pub fn flat(&self) -> Value {
         let mut row = json!(self);
         if let Some(columns) = row.as_object_mut() {
@@ -141,10 +142,10 @@ impl Row {
     }
 }
 
-/// The columns of `names` in which rows differ; the method always.
+/// The columns of `names` in which rows differ; always includes the method.
 fn telling(rows: &[Row]) -> Vec<usize> {
     let names: Vec<_> = rows.iter().map(|row| row.key.names()).collect();
-    // What plays no part in a row makes no difference.
+    // An option that has no effect in a row makes no difference.
     let differ = |column: usize| {
         let mut told = names.iter().map(|names| &names[column].1).filter(|value| !value.is_empty());
         let first = told.next();
@@ -153,8 +154,8 @@ fn telling(rows: &[Row]) -> Vec<usize> {
     (0..COLUMNS).filter(|&column| column == 0 || differ(column)).collect()
 }
 
-/// A name for each row, the same for those that differ in their budget only. Newlines that follow from the budget tell
-/// nothing.
+/// A name for each row, which is the same for rows that differ only in the budget. Row separators that follow from
+/// the budget are not part of it.
 pub fn series(rows: &[Row], args: &EvalArgs) -> Vec<String> {
     let columns = telling(rows);
     let name = |row: &Row| {
@@ -172,18 +173,18 @@ pub fn series(rows: &[Row], args: &EvalArgs) -> Vec<String> {
     rows.iter().map(name).collect()
 }
 
-/// What was asked, for people: the table of rows, and some of the wrong answers.
+/// The readable report: the table of rows, and some of the wrong answers.
 pub struct Report<'a> {
     pub rows: &'a [Row],
-    /// By row, then by question in the order of `items`.
+    /// Outcomes by row, then by question in the order of `items`.
     pub outcomes: &'a [Vec<Outcome>],
     pub items: &'a [Item],
-    /// Images in all, if the work was ended before the last one.
+    /// Number of all images, if the work was stopped before the last one.
     pub ended_before: Option<usize>,
     pub machine: &'a str,
 }
 
-/// Wrong answers that are shown: of a row, and in all.
+/// Maximum number of wrong answers shown: per row, and in total.
 const WRONG: [usize; 2] = [3, 12];
 
 impl Report<'_> {
@@ -269,7 +270,7 @@ impl Report<'_> {
     }
 }
 
-/// So many of something.
+/// A number with its noun, in the plural unless it is 1.
 pub fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }

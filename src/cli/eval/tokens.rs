@@ -1,4 +1,4 @@
-//! How many image tokens each image takes, as a drawing (Figure 5 of the HiRED paper).
+//! Plots the number of image tokens of each image (Figure 5 of the HiRED paper).
 
 use super::args::EvalArgs;
 use super::questions::Item;
@@ -7,11 +7,11 @@ use crate::cli::Stop;
 use crate::cli::chart::{Chart, Look, Series, draw_all};
 
 const SIZE: (u32, u32) = (960, 540);
-/// How strong the lines of one method are, budget after budget.
+/// Strength of the lines of one method, budget by budget.
 const SHADES: [f64; 3] = [1.0, 0.6, 0.35];
 
-/// A line for each row, its images in the order of their tokens; one for all rows that keep everything. `outcomes`: by
-/// row, then by question in the order of `items`.
+/// Draws a line for each row, with its images sorted by their number of tokens, and one line for all rows that keep
+/// everything. `outcomes`: by row, then by question in the order of `items`.
 pub fn draw(
     rows: &[Row],
     outcomes: &[Vec<Outcome>],
@@ -53,7 +53,8 @@ pub fn draw(
     draw_all(SIZE, &title, &[chart])
 }
 
-/// Tokens of each image, ascending: of its first question, as it is the same for all.
+/// The number of tokens of each image, ascending, taken from its first question, since all its questions have the
+/// same.
 fn of_images(outcomes: &[Outcome], items: &[Item]) -> Vec<usize> {
     let mut left = outcomes;
     let mut counts: Vec<usize> = items

@@ -1,10 +1,10 @@
-//! The VQA challenge's way to compare answers: both are brought into one form first.
+//! The VQA challenge's comparison of answers, which normalises both sides first.
 //!
-//! Antol et al., "VQA: Visual Question Answering", ICCV 2015, and the published evaluation's preprocessing: lower case,
-//! no line breaks, punctuation and articles dropped, number words as digits, apostrophes put back into contractions.
-//! As TextVQA's evaluation does, answers on which all people agree are brought into that form too.
+//! Antol et al., "VQA: Visual Question Answering", ICCV 2015, and the preprocessing of the published evaluation:
+//! lower case, no line breaks, punctuation and articles removed, number words as digits, apostrophes restored in
+//! contractions. As in TextVQA's evaluation, answers on which all annotators agree are normalised too.
 
-/// Characters that go, or become a blank, see [`punctuation`].
+/// Characters that are removed or become a blank, see [`punctuation`].
 const PUNCTUATION: [char; 21] = [
     ';', '/', '[', ']', '"', '{', '}', '(', ')', '=', '+', '\\', '_', '-', '>', '<', '@', '`', ',',
     '?', '!',
@@ -25,7 +25,7 @@ const NUMBERS: [(&str, &str); 12] = [
     ("ten", "10"),
 ];
 
-/// What gets back the one apostrophe that was left out.
+/// Contractions in which a missing apostrophe is restored.
 const CONTRACTIONS: &[&str] = &[
     "'ow's'at",
     "'twas",
@@ -121,7 +121,7 @@ const CONTRACTIONS: &[&str] = &[
     "you've",
 ];
 
-/// An answer in the form in which answers are compared.
+/// The normalised form of an answer.
 pub fn normal(answer: &str) -> String {
     let text = answer.replace(['\n', '\t'], " ");
     let text = punctuation(text.trim()).to_lowercase();
@@ -132,8 +132,8 @@ pub fn normal(answer: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// A mark with a blank beside it goes, so do all marks of a text with a comma between digits; others become blanks.
-/// Full stops go unless a digit follows.
+/// Removes a mark next to a blank, and all marks of a text with a comma between digits; other marks become blanks.
+/// Full stops are removed unless a digit follows.
 fn punctuation(text: &str) -> String {
     let chars: Vec<char> = text.chars().collect();
     let grouped =
@@ -163,8 +163,8 @@ fn contraction(word: &str) -> &str {
     CONTRACTIONS.iter().find(|full| lacks_one(full)).map_or(word, |full| full)
 }
 
-/// Accuracy against the answers of several people: with all but one of them in turn, a third for each that agrees, at
-/// most 1; the mean over the turns.
+/// Accuracy against the answers of several annotators: the mean over leaving out one annotator at a time of
+/// min(agreeing others / 3, 1).
 pub fn accuracy(answer: &str, people: &[String]) -> f64 {
     let answer = normal(answer);
     let people: Vec<String> = people.iter().map(|a| normal(a)).collect();

@@ -1,4 +1,4 @@
-//! Asks every question under every selection: an engine for each core, or one card.
+//! Asks every question under every selection, on one engine per core or on one GPU.
 
 use super::args::EvalArgs;
 use super::questions::Item;
@@ -17,13 +17,13 @@ use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Width of a decoder from which one question's matrix products keep all cores busy.
+/// Decoder width from which the matrix products of one question use all cores.
 const WIDE: usize = 1024;
 
-/// Engines of one model: one, or one a core for a model that does not fill all cores with one question.
+/// Engines of one model: a single one, or one per core if the model is too small to use all cores with one question.
 pub struct Workers {
     first: Engine,
-    /// What the others are loaded with.
+    /// Options for loading the further engines.
     options: EngineOptions,
     count: usize,
 }
@@ -31,30 +31,30 @@ pub struct Workers {
 /// Outcomes by selection, then by question.
 type Outcomes = Vec<Vec<Outcome>>;
 
-/// Something about an image, or why it could not be read.
+/// A result for an image, or the reason why the image could not be read.
 type Read<T> = Result<T, String>;
 
-/// An outcome, and the numbers of its selection and question.
+/// An outcome with the numbers of its selection and question.
 type New = (usize, usize, Outcome);
 
-/// What all the work came to.
+/// The result of all the work.
 pub struct Evaluated {
     /// Images that could be read.
     pub items: Vec<Item>,
     /// Outcomes by selection, then by question in the order of `items`.
     pub outcomes: Outcomes,
-    /// Images that could not be read, and why; their questions are left out.
+    /// Images that could not be read, with the reason; their questions are left out.
     pub unread: Vec<(Item, String)>,
-    /// Ctrl-C came before the last image.
+    /// True if Ctrl-C came before the last image.
     pub interrupted: bool,
 }
 
-/// What is asked of whom, and what is known already.
+/// The questions, selections and known outcomes.
 pub struct Task<'a> {
     pub args: &'a EvalArgs,
     pub items: Vec<Item>,
     pub selections: Vec<Selection>,
-    /// By item.
+    /// Known outcomes by item.
     pub known: Vec<Grid>,
     pub records: Records<'a>,
 }
@@ -83,7 +83,7 @@ impl Workers {
         self.first.config()
     }
 
-    /// Asks everything about every image that can be read. Any other failure ends the work.
+    /// Asks all questions about every image that can be read. Any other failure ends the work.
     pub fn run(self, task: Task<'_>, interrupt: &Interrupt) -> Result<Evaluated, Stop> {
         let Self { first, options, count } = self;
         let Task { args, items, selections, known, records } = task;
@@ -120,7 +120,7 @@ impl Workers {
                             None => work.until_done(engine, options),
                         };
                         if ended.is_err() {
-                            // Nobody needs the rest.
+                            // The other workers need not continue after a failure.
                             work.next.store(work.items.len(), Relaxed);
                         }
                         ended
@@ -167,10 +167,10 @@ impl Workers {
     }
 }
 
-/// Rows whose accuracy is shown while the work goes on.
+/// Number of rows whose accuracy is shown while the work proceeds.
 const SHOWN: usize = 6;
 
-/// What the first rows have come to, in a few words.
+/// A short summary of the first rows so far.
 fn so_far(done: &[Option<Read<Outcomes>>]) -> String {
     let mut sums = [(0.0, 0usize); SHOWN];
     for outcomes in done.iter().flatten().flatten() {
@@ -185,7 +185,7 @@ fn so_far(done: &[Option<Read<Outcomes>>]) -> String {
     format!("images, accuracy so far {}", shares.join(" "))
 }
 
-/// Lines of a file, of which one is meant.
+/// Describes the lines of a file, one of which is at fault.
 fn one_of(lines: &[usize]) -> String {
     match lines {
         [line] => format!("line {line}"),
@@ -201,24 +201,24 @@ fn one_thread() -> Result<ThreadPool, Stop> {
     built.map_err(|e| Stop::Failed(format!("cannot start a thread: {e}")))
 }
 
-/// What the workers share.
+/// State shared by the workers.
 struct Work<'a> {
     args: &'a EvalArgs,
     items: &'a [Item],
     selections: Vec<Selection>,
-    /// By item, what an earlier run found.
+    /// Outcomes of an earlier run, by item.
     known: Vec<Grid>,
     records: &'a Records<'a>,
-    /// The first item that nobody has taken.
+    /// The first item that no worker has taken.
     next: AtomicUsize,
-    /// By item: its outcomes, or why its image could not be read.
+    /// Finished items: outcomes, or the reason why the image could not be read.
     done: Mutex<Vec<Option<Read<Outcomes>>>>,
     bar: &'a Steps,
     interrupt: &'a Interrupt,
 }
 
 impl Work<'_> {
-    /// Takes images until there are none.
+    /// Processes images until there are none left.
     fn until_done(&self, engine: Option<Engine>, options: EngineOptions) -> Result<(), Stop> {
         let mut engine = match engine {
             Some(engine) => engine,
@@ -243,7 +243,7 @@ impl Work<'_> {
         }
     }
 
-    /// What is known of an image and what is new, of which the records are told.
+    /// Merges known and new outcomes of an image, and records the new ones.
     fn together(&self, index: usize, missing: Vec<New>) -> Result<Outcomes, Stop> {
         let mut grid = self.known[index].clone();
         let new: Vec<_> = missing
@@ -258,8 +258,8 @@ impl Work<'_> {
         Ok(grid.into_iter().map(|row| row.into_iter().flatten().collect()).collect())
     }
 
-    /// Outcomes of an image that are not known yet, with the numbers of selection and question; the inner error is of
-    /// an image that cannot be read.
+    /// Computes the missing outcomes of an image, with the numbers of selection and question. The inner error means
+    /// that the image cannot be read.
     fn missing(&self, engine: &mut Engine, index: usize) -> Result<Read<Vec<New>>, Stop> {
         let (item, known) = (&self.items[index], &self.known[index]);
         let rows: Vec<usize> = (0..known.len()).filter(|&row| known[row].contains(&None)).collect();
@@ -289,7 +289,7 @@ impl Work<'_> {
         let answers = match engine.sweep(&image, &requests, &selections, go_on) {
             Ok(answers) => answers,
             Err(error @ hired::Error::Image { .. }) => return Ok(Err(error.to_string())),
-            // It names no question, and there are many.
+            // The error does not name the question, so the message lists the candidates.
             Err(
                 error @ (hired::Error::Request(_)
                 | hired::Error::Capacity(_)

@@ -16,7 +16,7 @@ use std::path::PathBuf;
 pub struct FidelityArgs {
     #[command(flatten)]
     pub model: ModelArgs,
-    /// Folder with the weights to compare with, computed in f32 [default: that of --model]
+    /// Folder of the reference model, computed in f32 [default: the folder of --model]
     #[arg(long, value_name = "DIR")]
     reference: Option<PathBuf>,
     /// JSON lines: {"image": path relative to this file, "prompt": text, "answer": text or [texts]}
@@ -25,7 +25,7 @@ pub struct FidelityArgs {
     /// Ask only the first N questions
     #[arg(long, value_name = "N", default_value = "100", allow_hyphen_values = true, value_parser = values::count)]
     pub limit: usize,
-    /// Tokens of the reference's answers that are compared, at most
+    /// Largest number of tokens to compare per answer of the reference
     #[arg(long, value_name = "N", default_value = "16", allow_hyphen_values = true, value_parser = values::count)]
     pub max_new_tokens: usize,
     /// Budgets, each a count (576), a share of all patches (20%) or full
@@ -38,10 +38,10 @@ pub struct FidelityArgs {
         allow_hyphen_values = true
     )]
     budgets: Vec<TypedBudget>,
-    /// How an answer is scored
+    /// Metric for scoring answers
     #[arg(long, value_enum, default_value_t = Metric::Exact)]
     pub metric: Metric,
-    /// Print an array with one object for each budget
+    /// Print an array with one object per budget
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
@@ -50,13 +50,13 @@ pub struct FidelityArgs {
     pub device: DeviceArgs,
 }
 
-/// How both models are loaded.
+/// The options for loading both models.
 pub struct BothOptions {
     pub reference: EngineOptions,
     pub compared: EngineOptions,
 }
 
-/// Number format of the model that is compared, as it is told.
+/// Number format of the compared model, for the report.
 pub struct Numbers {
     pub dtype: String,
     pub group: Option<usize>,
@@ -64,7 +64,7 @@ pub struct Numbers {
 }
 
 impl FidelityArgs {
-    /// The reference's folder and how both models are loaded.
+    /// The reference's folder and the options for loading both models.
     pub fn models(&self) -> Result<(PathBuf, BothOptions), Stop> {
         let compared = self.device.options();
         let mut reference = compared.clone().with_dtype(Some(Dtype::F32));
@@ -75,7 +75,7 @@ impl FidelityArgs {
                 let model = ModelFolder::open(&self.model.model)?;
                 if let Some(packing) = model.config.quantization {
                     let what = format!(
-                        "{}: its weights are {packing} and nothing else: give the folder it was made from as --reference",
+                        "{}: all its weights are {packing}: give the folder that it was made from as --reference",
                         self.model.model.display()
                     );
                     return Err(Stop::Failed(what));
@@ -91,7 +91,7 @@ impl FidelityArgs {
         Ok((folder, BothOptions { reference, compared }))
     }
 
-    /// What the compared model computes in.
+    /// The number formats of the compared model.
     pub fn numbers(&self, engine: &Engine) -> Numbers {
         let quantization = self.device.options().quantization;
         let stored = engine.config().quantization;
@@ -109,7 +109,7 @@ impl FidelityArgs {
         }
     }
 
-    /// Budgets as they were typed.
+    /// The budgets as given on the command line.
     pub fn budgets(&self) -> impl Iterator<Item = &str> {
         self.budgets.iter().map(|budget| budget.typed.as_str())
     }

@@ -1,4 +1,4 @@
-//! Asking: the reference for its answers, the other model what it thinks of them.
+//! Collects the answers of the reference model and the logits of the compared model for them.
 
 use super::args::FidelityArgs;
 use super::compare::{Distance, divergence, jaccard};
@@ -11,52 +11,52 @@ use hired::engine::{Answer, Engine, Image, Prompt, Request};
 use hired::select::Selection;
 use std::ops::ControlFlow;
 
-/// Bytes of logits that may be kept.
+/// Limit on the bytes of logits that are kept.
 const LARGEST: usize = 8 << 30;
 
-/// Asks both models.
+/// Runs both models.
 pub struct Collector<'a> {
     pub args: &'a FidelityArgs,
     pub items: &'a [Item],
     pub interrupt: &'a Interrupt,
 }
 
-/// What the reference says.
+/// The results of the reference model.
 pub struct Expected {
     pub vocabulary: usize,
-    /// By budget, then by question.
+    /// Results by budget, then by question.
     pub by_budget: Vec<Vec<Said>>,
-    /// Images that could not be read, and why.
+    /// Images that could not be read, with the reason.
     pub unread: Vec<String>,
 }
 
-/// The reference about one question.
+/// The reference's result for one question.
 pub struct Said {
-    /// Place of its image among the items.
+    /// Index of its image among the items.
     item: usize,
     /// The prompt, with the image token once.
     prompt: Vec<u32>,
     /// The answer.
     tokens: Vec<u32>,
-    /// For each of its tokens, what it was drawn from.
+    /// The logits behind each token of the answer.
     logits: Vec<Vec<f32>>,
     kept: Vec<Vec<u32>>,
-    /// Of the answer, 0 to 1.
+    /// Score of the answer, 0 to 1.
     pub score: f64,
 }
 
-/// The other model about one question.
+/// The compared model's result for one question.
 pub struct Compared {
-    /// For each token of the reference's answer.
+    /// The distance at each token of the reference's answer.
     pub distances: Vec<Distance>,
-    /// Share of the patches kept by one model that both keep.
+    /// Jaccard index of the patches kept by the two models.
     pub jaccard: f64,
-    /// Of its own answer.
+    /// Score of its own answer.
     pub score: f64,
 }
 
 impl Collector<'_> {
-    /// Fails if the logits that are to be kept could take too much memory.
+    /// Fails if the logits to keep might take too much memory.
     pub fn fits(&self, vocabulary: usize) -> Result<(), Stop> {
         let questions: usize = self.items.iter().map(|item| item.questions.len()).sum();
         let tokens = questions * self.args.budgets().count() * self.args.max_new_tokens;
@@ -73,7 +73,7 @@ impl Collector<'_> {
         Ok(())
     }
 
-    /// The reference's answers, and the distributions that they were drawn from.
+    /// The reference's answers, with the logits behind them.
     pub fn answers(&self, engine: &mut Engine) -> Result<Expected, Stop> {
         let selections = self.args.selections();
         let mut expected = Expected {
@@ -113,7 +113,7 @@ impl Collector<'_> {
         Ok(expected)
     }
 
-    /// What the other model makes of the same prompts and answers: by budget, then by question.
+    /// The compared model's results for the same prompts and answers: by budget, then by question.
     pub fn distances(
         &self,
         engine: &mut Engine,
@@ -133,7 +133,7 @@ impl Collector<'_> {
             for ((selection, all), found) in
                 selections.iter().zip(&expected.by_budget).zip(&mut found)
             {
-                // Those of an image come one after the other.
+                // Results of one image are adjacent.
                 let first = all.iter().position(|said| about(&said)).unwrap_or(all.len());
                 let said = &all[first..][..item.questions.len()];
                 let answers = self.ask(engine, item, &image, selection)?;
@@ -182,7 +182,8 @@ impl Collector<'_> {
         self.sweep(engine, image, &requests, selection)
     }
 
-    /// For each question the logits from which each token of the reference's answer would be drawn, those before it given.
+    /// For each question, the logits at each token of the reference's answer, given the tokens before it (teacher
+    /// forcing).
     fn forced(
         &self,
         engine: &mut Engine,
@@ -222,7 +223,7 @@ impl Collector<'_> {
         let kept = kept(&answer);
         let score = self.args.metric.score(&answer.text, &question.right);
         let mut prompt = answer.stages.expect("asked for").input_ids;
-        // The prompt as fed has the image token once for every row of the image.
+        // The prompt as fed repeats the image token for every row of the image.
         prompt.dedup_by(|a, b| a == b && *a == image_token);
         Said { item, prompt, tokens: answer.token_ids, logits: Vec::new(), kept, score }
     }

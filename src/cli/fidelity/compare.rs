@@ -1,24 +1,24 @@
-//! The figures, and their table.
+//! Compares the two models, and prints the table.
 
 use super::args::{FidelityArgs, Numbers};
 use super::collect::{Compared, Said};
 use crate::cli::table::{Columns, Format};
 use serde::Serialize;
 
-/// How far one distribution of the next token is from another.
+/// The distance between two distributions of the next token.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Distance {
-    /// Kullback-Leibler divergence of the second from the first, in nats.
+    /// Kullback-Leibler divergence KL(reference ‖ other) in nats.
     pub kl: f64,
-    /// Both have the same likeliest token.
+    /// True if both have the same most likely token.
     pub agree: bool,
 }
 
-/// The distance of the softmax of `other` from that of `reference`, in f64.
+/// The distance between the softmax of `reference` and that of `other`, computed in f64.
 pub fn divergence(reference: &[f32], other: &[f32]) -> Distance {
     let [p, q] = [reference, other].map(log_softmax);
     let kl: f64 = p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum();
-    // Rounding can bring equal ones below 0.
+    // Rounding can make the divergence of equal distributions negative.
     Distance { kl: kl.max(0.0), agree: best(reference) == best(other) }
 }
 
@@ -28,12 +28,12 @@ fn log_softmax(logits: &[f32]) -> Vec<f64> {
     logits.iter().map(|&x| f64::from(x) - largest - sum.ln()).collect()
 }
 
-/// The first of the largest.
+/// Index of the first maximum.
 fn best(logits: &[f32]) -> usize {
     (1..logits.len()).fold(0, |best, i| if logits[i] > logits[best] { i } else { best })
 }
 
-/// Size of the intersection over that of the union, over all partitions; 1 where both keep nothing.
+/// The Jaccard index over all partitions; 1 if both keep nothing.
 pub fn jaccard(one: &[Vec<u32>], other: &[Vec<u32>]) -> f64 {
     let common: usize = one
         .iter()
@@ -47,7 +47,7 @@ pub fn jaccard(one: &[Vec<u32>], other: &[Vec<u32>]) -> f64 {
     }
 }
 
-/// What comparing under one budget came to.
+/// The comparison under one budget.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     schema: u32,
@@ -66,9 +66,9 @@ pub struct Row {
     metric: String,
     accuracy: f64,
     reference_accuracy: f64,
-    /// Questions that the reference answers better.
+    /// Number of questions that the reference answers better.
     lost: usize,
-    /// Questions that it answers worse.
+    /// Number of questions that the reference answers worse.
     gained: usize,
 }
 
@@ -115,7 +115,7 @@ fn percentile(ascending: &[f64], share: f64) -> f64 {
     ascending.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
-/// The rows for people.
+/// The rows as a readable table.
 pub fn table(format: Format, rows: &[Row]) -> String {
     let heads = [
         "weights",
@@ -171,7 +171,7 @@ mod tests {
         let [p, q] = [[2.0f32, 1.0, 1.0], [1.0, 2.0, 1.0]].map(|x| x.map(f32::ln));
         let distance = divergence(&p, &q);
         assert!((distance.kl - 0.25 * 2f64.ln()).abs() < 1e-6 && !distance.agree);
-        // A constant does not change a softmax.
+        // Adding a constant to all logits does not change the softmax.
         let moved = p.map(|x| x + 3.0);
         let distance = divergence(&p, &moved);
         assert!(distance.kl < 1e-7 && distance.agree);

@@ -1,7 +1,7 @@
-//! `hired fidelity`: how far a number format moves a model from its f32 self, on prompts with images.
+//! `hired fidelity`: measures how far a number format moves a model from itself in f32, on prompts with images.
 //!
-//! Both models read the same prompts. What the reference answers is then given to both, token by token, and the
-//! distributions of each next token are compared: as llama.cpp's `--kl-divergence` does for text alone.
+//! Both models read the same prompts. Both are then fed the reference's answer token by token, and their
+//! distributions of each next token are compared, as llama.cpp's `--kl-divergence` does for text.
 
 mod args;
 mod collect;
@@ -23,7 +23,7 @@ pub fn fidelity(args: &FidelityArgs, interrupt: &Interrupt) -> Result<(), Stop> 
     let (reference, options) = args.models()?;
     let collector = Collector { args, items: &items, interrupt };
 
-    // One model at a time is in memory.
+    // Only one model is in memory at a time.
     let mut engine = Engine::load(&reference, options.reference)?;
     collector.fits(engine.config().text.vocab)?;
     let expected = collector.answers(&mut engine)?;
@@ -33,7 +33,7 @@ pub fn fidelity(args: &FidelityArgs, interrupt: &Interrupt) -> Result<(), Stop> 
     tell_notes(&engine);
     if engine.config().text.vocab != expected.vocabulary {
         let what = format!(
-            "{} and the reference have vocabularies of different sizes: give a --reference that is the same model",
+            "{} and the reference have different vocabulary sizes: give the same model as --reference",
             args.model.model.display()
         );
         return Err(Stop::Failed(what));

@@ -1,16 +1,16 @@
-//! Prompts that begin as an earlier one did.
+//! Prefix cache: prompts that begin like an earlier one.
 
 use super::Sight;
 use crate::engine::prepare::Prepared;
 use crate::kv::{Beginning, PAGE, Pools, Tables};
 
-/// Rows of a part of a prompt behind its last image. Images end a part each; text alone is cut as well, so that a long
-/// conversation does not begin anew, but not so often that the weights are read for a few rows.
+/// Rows per part in the text after the last image. A part also ends with each image. Text is cut so that a long
+/// conversation can be reused in part; the parts are large so that the weights are not read for only a few rows.
 const PART: usize = 512;
 
-/// Where a prompt is cut into parts that are computed one after the other, ascending; a beginning may be kept up to
-/// each. Every cut is at a page's end. There are none where what the decoder gets of an image, or keeps of it, is not
-/// known before.
+/// Positions at which a prompt is cut into parts that are computed one after the other, ascending; a prefix may be
+/// kept up to each of them. All cuts are at page boundaries. There are none if the number of image rows is not known
+/// before the computation, or rows are dropped in the decoder.
 pub fn cuts(prepared: &Prepared) -> Vec<usize> {
     let plans = || prepared.images.iter().map(|image| &image.plan);
     if plans().any(|plan| !plan.is_exact() || plan.late.is_some()) {
@@ -26,23 +26,23 @@ pub fn cuts(prepared: &Prepared) -> Vec<usize> {
     cuts
 }
 
-/// Some first rows of a prompt.
+/// The identity of a prefix of a prompt.
 #[derive(Debug, PartialEq)]
 struct Rows {
     pieces: Vec<Piece>,
-    /// Where they were cut when they were computed.
+    /// The cuts that were used to compute it.
     cuts: Vec<usize>,
 }
 
 #[derive(Debug, PartialEq)]
 enum Piece {
     Words(Vec<u32>),
-    /// So many of an image's rows.
+    /// The first rows of an image, with their number.
     Image(Box<Sight>, usize),
 }
 
 impl Rows {
-    /// Those up to a cut.
+    /// The prefix up to `cut`.
     fn until(cut: usize, cuts: &[usize], prepared: &Prepared, sights: &[Sight]) -> Self {
         let mut pieces = Vec::new();
         let mut left = cut;
@@ -64,12 +64,12 @@ impl Rows {
     }
 }
 
-/// Beginnings of which the pages may still be kept.
+/// The prefixes whose pages may still be in the cache.
 #[derive(Debug, Default)]
 pub struct Beginnings(Vec<(Rows, Beginning)>);
 
 impl Beginnings {
-    /// The longest one that a prompt has, and its rows.
+    /// The longest known prefix of a prompt, and its number of rows.
     pub fn find(
         &mut self,
         prepared: &Prepared,
@@ -88,7 +88,7 @@ impl Beginnings {
         self.0.iter().find(|(other, _)| other == rows).map(|(_, name)| *name)
     }
 
-    /// Keeps the beginnings of a prompt from row `known` on, up to which they are kept already.
+    /// Registers the prefixes of a prompt beyond the first `known` rows, which are registered already.
     pub fn keep(
         &mut self,
         prepared: &Prepared,
@@ -100,7 +100,7 @@ impl Beginnings {
         let cuts = cuts(prepared);
         for &cut in cuts.iter().filter(|&&cut| cut > known) {
             let rows = Rows::until(cut, &cuts, prepared, sights);
-            // Somebody else may have begun alike meanwhile.
+            // Another request may have registered the same prefix in the meantime.
             if self.named(&rows).is_some_and(|name| pools.keeps(name)) {
                 continue;
             }

@@ -1,8 +1,8 @@
-//! What later requests need not compute again: rows of images, and keys and values of prompts' beginnings.
+//! Results that later requests can reuse: image features, and keys and values of prompt prefixes.
 //!
-//! An answer is the same to the bit whether something was found here or not. Rows of an image are kept as they were
-//! computed. Prompts are computed in parts that end where a beginning may be kept ([`cuts`]), found or not, so that every
-//! matrix has the shape that it has without a cache's help.
+//! An answer has the same bits whether something was reused or not. Image features are stored exactly as computed.
+//! With a cache, every prompt is computed in parts that end where a prefix may be kept ([`cuts`]), so that all
+//! matrices have the same shapes whether the prefix was found or not.
 
 mod beginnings;
 mod pictures;
@@ -20,36 +20,36 @@ use crate::ops::Ops;
 use crate::select::Kept;
 use std::sync::Arc;
 
-/// What a session keeps.
+/// The caches of a session.
 #[derive(Debug, Default)]
 pub struct Caches {
     pub pictures: Pictures,
     pub beginnings: Beginnings,
 }
 
-/// What a request finds.
+/// The cached results that a request can use.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Of each image, those that are there.
+    /// The cached features of each image, if there are any.
     pictures: Vec<Option<Arc<Picture>>>,
-    /// The prompt's first rows, and how many they are.
+    /// The cached prefix of the prompt, and its number of rows.
     pub beginning: Option<(Beginning, usize)>,
 }
 
-/// How much of a request was found.
+/// How much of a request was reused.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reused {
-    /// Whether the request looked.
+    /// True if the request used the caches.
     pub looked: bool,
-    /// Images that it has.
+    /// Images of the request.
     pub images: usize,
     /// Images that were not encoded again.
     pub known_images: usize,
-    /// Rows of the prompt, the most there can be.
+    /// Rows of the prompt; an upper bound if the number is not known.
     pub all_rows: usize,
     /// Rows of the prompt that were not computed again.
     pub rows: usize,
-    /// Bytes of all images that are kept.
+    /// Bytes of all cached images.
     pub bytes: usize,
 }
 
@@ -73,7 +73,7 @@ impl Found {
 }
 
 impl<O: Ops> Session<O> {
-    /// What is there of a request that is about to begin, in no more workspace than was granted to it.
+    /// Looks up what a request can reuse; the result needs no more workspace than the request was granted.
     pub(super) fn look_up(&mut self, job: &Job<'_>) -> Result<(Found, Reused)> {
         let looked_for = job.forecast.as_ref().and_then(|f| Some((f.sights.as_ref()?, f)));
         let Some((sights, forecast)) = looked_for else { return Ok(Default::default()) };
@@ -100,7 +100,7 @@ impl<O: Ops> Session<O> {
         Ok((found, reused))
     }
 
-    /// Keeps what a request has computed that was not there; `tables` have its prompt, `kept` is of each image.
+    /// Stores the new results of a request. `tables` hold its prompt, `kept` the selection of each image.
     pub(super) fn remember(
         &mut self,
         job: &Job<'_>,
@@ -124,7 +124,7 @@ impl<O: Ops> Session<O> {
     }
 }
 
-/// What decides the rows of each image of a request.
+/// The cache keys of a request's images.
 pub fn sights(prepared: &Prepared) -> Vec<Sight> {
     let mut after_inexact = false;
     let images = prepared.images.iter();

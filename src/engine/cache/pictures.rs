@@ -1,4 +1,4 @@
-//! Images that were encoded before.
+//! Cache of encoded images.
 
 use crate::engine::prepare::PreparedImage;
 use crate::model::vit::Layers;
@@ -8,15 +8,16 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// All that decides an image's rows in the decoder. Where a method also looks at the question, that is later: its rows
-/// are all that it chooses among.
+/// Cache key of an image: everything that determines its rows in the decoder. For methods that also look at the
+/// prompt, the rows before that choice.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sight {
-    /// SHA-256 of the pixels that the vision tower sees, and of how they are arranged.
+    /// SHA-256 of the pixels that the vision tower sees, and of their layout.
     content: [u8; 32],
     plan: Plan,
     layers: Layers,
-    /// An image before it keeps a number of rows that only shows on the way: products are then made in another manner.
+    /// An earlier image in the prompt has a number of kept rows that is only known during the computation. Products
+    /// then use other shapes, so the bits may differ.
     after_inexact: bool,
 }
 
@@ -40,7 +41,7 @@ pub struct Picture {
     sight: Sight,
     /// `[rows, hidden]`, projected.
     pub rows: Saved,
-    /// Which patches they are.
+    /// The patches that the rows belong to.
     pub kept: Kept,
 }
 
@@ -49,29 +50,29 @@ impl Picture {
         Self { sight, rows, kept }
     }
 
-    /// Bytes that it takes, as far as they depend on the image.
+    /// Bytes of the parts whose size depends on the image.
     fn bytes(&self) -> usize {
         let mixed = self.kept.mix.as_ref().map_or(0, |mix| mix.sources());
         self.rows.bytes() + size_of::<u32>() * (self.kept.count() + 2 * mixed) + size_of::<Self>()
     }
 }
 
-/// Encoded images, within a bound.
+/// Encoded images, up to a limit of bytes.
 #[derive(Debug, Default)]
 pub struct Pictures {
-    /// In the order of their last use.
+    /// From the least to the most recently used.
     all: VecDeque<Arc<Picture>>,
     bytes: usize,
     most: usize,
 }
 
 impl Pictures {
-    /// For so many bytes.
+    /// A cache of at most `most` bytes.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
 
-    /// Whether it keeps anything.
+    /// Returns true if the cache stores anything.
     pub fn takes(&self) -> bool {
         self.most > 0
     }
@@ -87,7 +88,7 @@ impl Pictures {
         Some(picture)
     }
 
-    /// Keeps an image, and lets those go that were not used for the longest time.
+    /// Stores an image and evicts the least recently used ones beyond the limit.
     pub fn keep(&mut self, picture: Picture) {
         if picture.bytes() > self.most || self.find(&picture.sight).is_some() {
             return;

@@ -21,7 +21,7 @@ fn asking(words: &str, tone: u8, selection: &Selection) -> Request {
     Request::new(words).with_image(picture(tone)).with_selection(selection.clone())
 }
 
-/// A runner with caches, as a session has it.
+/// A runner with caches, as in a session.
 struct Kept {
     preparer: Preparer,
     runner: Runner<Cpu>,
@@ -43,7 +43,8 @@ impl Kept {
         Self { preparer, runner, caches }
     }
 
-    /// Logits of a prompt's last row, images and rows found; what it computes is kept.
+    /// Returns the logits of the prompt's last row and the numbers of images and rows found, and stores the new
+    /// results.
     fn ask(&mut self, request: &Request) -> (Vec<u32>, usize, usize) {
         let prepared = self.preparer.prepare(request).unwrap();
         let Self { preparer, runner, caches } = self;
@@ -100,7 +101,7 @@ fn what_is_found_leaves_every_bit_as_it_is() {
         let (logits, images, rows) = kept.ask(&second);
         assert_eq!((images, rows > 0), (1, cut), "{selection:?}");
         assert!(logits == alone, "{selection:?}");
-        // The same once more, and another picture, which is not taken for this one.
+        // The same image hits the cache; a different image must not.
         assert!(kept.ask(&second).0 == alone, "{selection:?}");
         let other = asking("How many are there, and why?", 9, &selection);
         let (logits, images, rows) = kept.ask(&other);
@@ -130,7 +131,8 @@ fn a_conversation_goes_on_from_what_is_there() {
         assert!(logits == Kept::new().ask(&request).0, "{count} turns, {rows} rows found");
         found.push(rows);
     }
-    // The first image; what was cut behind it; the first image again, since another follows the text; and that.
+    // In turn: the first image; the cut after it; the first image only, because a different one follows the text; the
+    // new cut.
     assert_eq!(found[0], 0);
     assert!(found[1] > 0 && found[2] > 512 && found[3] == found[1] && found[4] > 1024, "{found:?}");
 }
@@ -146,7 +148,7 @@ fn images_beyond_the_bound_go_and_selections_are_kept_apart() {
     assert_eq!([0, 0].map(|tone| ask(&mut kept, tone, &default)), [0, 1]);
     assert_eq!(ask(&mut kept, 0, &two), 0, "another budget");
     assert_eq!(ask(&mut kept, 0, &default.clone().with_rule(Rule::Paper)), 0, "another rule");
-    // Room for two of them.
+    // A limit that holds two of the images.
     let one = {
         kept.caches.pictures = Pictures::new(1 << 20);
         ask(&mut kept, 0, &default);

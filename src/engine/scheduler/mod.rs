@@ -1,4 +1,4 @@
-//! An engine that many clients use at once.
+//! A scheduler that lets many clients share one engine.
 
 mod queue;
 mod statistics;
@@ -22,24 +22,27 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-/// How a [`Scheduler`] works.
+/// Options of a [`Scheduler`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SchedulerOptions {
-    /// Requests that may wait for their turn; one more is refused with [`SubmitError::Full`].
+    /// The most requests that may wait in the queue; further ones are refused with [`SubmitError::Full`].
     pub max_waiting: usize,
-    /// Requests that are answered at the same time. Up to 8 are decoded for little more than the cost of one.
+    /// The most requests that are answered at the same time. A decode step of up to 8 costs little more than one of a
+    /// single request.
     pub max_running: usize,
-    /// Rows of prompts and images that may be computed between two tokens of an answer that has begun: how long it
-    /// stalls when others come. `None`: prompts are computed as a whole, which answers most in the long run. What keeps a
-    /// number of rows that only shows on the way (the rules `paper` and `repo`, PruMerge) is not interrupted.
+    /// The most rows of prompts and images that may be computed between two tokens of a running answer. It bounds how
+    /// long an answer stalls when others arrive. `None`: prompts are computed as a whole, which gives the highest
+    /// throughput. Selections whose number of kept rows is only known during the computation (rules `paper` and
+    /// `repo`, PruMerge) are not interrupted.
     pub max_stall: Option<usize>,
-    /// Bytes of the rows of images that are kept, so that an image that comes again is not encoded again, and bytes of
-    /// pages of the key/value cache that are kept, so that a prompt that begins as an earlier one is computed from there
-    /// on. Pages are given back before a request has to wait for them. The least recently used go first.
+    /// Bytes for cached image features, so that an image that comes again is not encoded again, and as many bytes of
+    /// key/value cache pages for cached prompt prefixes, so that a prompt that begins like an earlier one is only
+    /// computed from there on. Such pages are freed before a request has to wait for them, the least recently used
+    /// first.
     ///
-    /// An answer is the same whether anything was found or not. But with anything but 0 prompts are computed in parts,
-    /// which end with their images: an answer may then differ in the last bits of its logits from that of an [`Engine`].
+    /// An answer is the same whether something was found in the cache or not. But any value other than 0 makes
+    /// prompts be computed in parts, so the last bits of the logits may differ from those of an [`Engine`].
     pub cache_memory: usize,
 }
 
@@ -63,12 +66,12 @@ setters! {
     }
 }
 
-/// A running engine that many clients use at once: a handle that may be cloned and shared between threads.
+/// A running engine that many clients share: a handle that can be cloned and sent to other threads.
 ///
-/// The engine has a thread of its own. Requests wait in a queue of bounded length and are begun in the order in which
-/// they came, as soon as the cache has pages for the longest answer that they may get; a few later ones may overtake one
-/// that does not fit yet. All that have begun get their next token together, and each gets the tokens that it would get
-/// alone. When the last handle is dropped, what is under way is cancelled and the thread ends.
+/// The engine runs on its own thread. Requests wait in a bounded queue and start in the order of arrival as soon as
+/// the cache has pages for their longest possible answer; a few later requests may overtake one that does not fit
+/// yet. All running requests get their next token in the same decode step, and each answer equals the one the request
+/// would get alone. When the last handle is dropped, all requests are cancelled and the thread ends.
 ///
 /// ```no_run
 /// use hired::{Engine, EngineOptions, Request, Scheduler, SchedulerOptions, SubmitError, Update};
@@ -80,7 +83,7 @@ setters! {
 ///
 /// let (sender, updates) = mpsc::channel();
 /// let request = Request::new("What is a llama?");
-/// // The callback runs on the engine's thread: it must be quick, and hand on what it hears.
+/// // The callback runs on the engine's thread: it must be quick, so it forwards the updates.
 /// let ticket = match scheduler.submit(request, move |update| drop(sender.send(update))) {
 ///     Ok(ticket) => ticket,
 ///     Err(SubmitError::Full { waiting, .. }) => return Err(format!("{waiting} requests wait").into()),
@@ -94,7 +97,7 @@ setters! {
 ///         _ => {}
 ///     }
 /// }
-/// // Dropping the ticket of a request that has not ended cancels it; `ticket.detach()` lets it go on.
+/// // Dropping the ticket of a request that has not ended cancels it; `ticket.detach()` lets it continue.
 /// drop(ticket);
 /// scheduler.drain();
 /// # Ok(())
@@ -103,10 +106,10 @@ setters! {
 #[derive(Clone)]
 pub struct Scheduler(Arc<Running>);
 
-/// The thread and what it shares with the handles.
+/// The engine's thread and the state that it shares with the handles.
 struct Running {
     queue: Arc<Queue>,
-    /// Why none may pass, where that is known already.
+    /// The error that every request gets if the engine could not be set up.
     gate: Result<Gate, Error>,
     config: ModelConfig,
     card: Option<CardInfo>,
@@ -124,7 +127,7 @@ impl Scheduler {
     /// Starts a thread that owns the engine.
     ///
     /// # Panics
-    /// When the system cannot start a thread.
+    /// If the system cannot start a thread.
     pub fn start(engine: Engine, options: SchedulerOptions) -> Self {
         let mut engine = engine;
         let gate = engine.session.gate(options.max_running.max(1), options.cache_memory);
@@ -140,15 +143,14 @@ impl Scheduler {
         Self(Arc::new(Running { queue, gate, config, card, notes, thread }))
     }
 
-    /// Puts a request into the queue. `on_update` hears what becomes of it, on the engine's thread, which waits for it
-    /// meanwhile.
+    /// Queues a request. `on_update` is called on the engine's thread, which waits for it, with everything that
+    /// happens to the request.
     ///
-    /// The request is checked and prepared before, on the caller's thread: the image decoded, the prompt rendered, the
-    /// selection planned. What can never be answered fails here.
-    ///
+    /// The request is checked and prepared on the caller's thread before it is queued: the image is decoded, the
+    /// prompt rendered and the selection planned. A request that can never be answered fails here.
     /// # Errors
-    /// [`SubmitError::Full`] when as many requests wait as may, [`SubmitError::Stopping`] after [`Scheduler::drain`] or
-    /// [`Scheduler::stop`], [`SubmitError::Refused`] with the reason.
+    /// [`SubmitError::Full`] if the queue is full, [`SubmitError::Stopping`] after [`Scheduler::drain`] or
+    /// [`Scheduler::stop`], and [`SubmitError::Refused`] with the reason if the request can never be answered.
     pub fn submit(
         &self,
         request: Request,
@@ -156,7 +158,7 @@ impl Scheduler {
     ) -> Result<Ticket, SubmitError> {
         let came = Instant::now();
         let Running { queue, gate, .. } = &*self.0;
-        // Before any work: an image takes a while to decode.
+        // Checked before any work, because decoding an image takes a while.
         queue.check()?;
         let prepared = gate.as_ref().map_err(Error::again).and_then(|gate| gate.prepare(&request));
         let (prepared, forecast) = match prepared {
@@ -173,17 +175,17 @@ impl Scheduler {
         Ok(ticket)
     }
 
-    /// What has happened so far and what there is now.
+    /// Counters and current state.
     pub fn statistics(&self) -> Statistics {
         self.0.queue.statistics()
     }
 
-    /// The CUDA device that computes; `None`: the CPU does.
+    /// The CUDA device in use; `None` on the CPU.
     pub fn card(&self) -> Option<&CardInfo> {
         self.0.card.as_ref()
     }
 
-    /// What the engine's user should hear, see [`Engine::notes`].
+    /// Notes for the user, see [`Engine::notes`].
     pub fn notes(&self) -> &[String] {
         &self.0.notes
     }
@@ -194,13 +196,13 @@ impl Scheduler {
         &self.0.config
     }
 
-    /// Takes no new requests, and returns when those accepted have ended.
+    /// Refuses new requests and returns when all accepted ones have ended.
     pub fn drain(&self) {
         self.0.queue.close(Phase::Draining);
         self.0.join();
     }
 
-    /// Takes no new requests, cancels all there are, and returns when they have ended.
+    /// Refuses new requests, cancels all accepted ones, and returns when they have ended.
     pub fn stop(&self) {
         self.0.queue.close(Phase::Stopping);
         self.0.join();
@@ -208,7 +210,7 @@ impl Scheduler {
 }
 
 impl Running {
-    /// Waits until the thread has ended, unless it is this one.
+    /// Waits for the engine's thread to end, unless called on it.
     fn join(&self) {
         self.queue.wait_for_end(|| {
             let thread = self.thread.lock().unwrap_or_else(|broken| broken.into_inner());
@@ -218,7 +220,7 @@ impl Running {
         if place.as_ref().is_some_and(|thread| thread.thread().id() != thread::current().id())
             && let Some(thread) = place.take()
         {
-            // A panic there has been told to every request.
+            // A panic of the thread has been reported to every request.
             let _ = thread.join();
         }
     }

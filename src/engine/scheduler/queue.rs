@@ -1,4 +1,4 @@
-//! Requests that wait, and what the engine's thread and its clients share.
+//! The queue of waiting requests, shared between the engine's thread and its clients.
 
 use super::SchedulerOptions;
 use super::statistics::Statistics;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Requests that came later and may begin before one for which there is no room, so that it does not wait for ever.
+/// How many later requests may overtake one that does not fit yet, so that it cannot starve.
 const OVERTAKING: usize = 4;
 
 /// A request in the queue.
@@ -22,7 +22,7 @@ pub struct Waiting {
     pub came: Instant,
     pub cancelled: Arc<AtomicBool>,
     pub on_update: Box<dyn FnMut(Update) + Send>,
-    /// Requests behind it that have begun.
+    /// How many later requests have overtaken it.
     pub overtaken: usize,
 }
 
@@ -32,14 +32,14 @@ impl Waiting {
     }
 }
 
-/// What becomes of requests.
+/// The phases of a scheduler's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// They are accepted.
+    /// Requests are accepted.
     Open,
-    /// None are accepted, those there are answered.
+    /// No requests are accepted; those present are answered.
     Draining,
-    /// None are accepted, those there are cancelled.
+    /// No requests are accepted; those present are cancelled.
     Stopping,
     /// The thread has ended.
     Ended,
@@ -49,7 +49,7 @@ pub enum Phase {
 pub struct Queue {
     pub options: SchedulerOptions,
     state: Mutex<State>,
-    /// Something changed.
+    /// Signals every change of the state.
     changed: Condvar,
 }
 
@@ -76,11 +76,11 @@ impl Queue {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing is done under the lock that could break off halfway.
+        // No code under the lock can panic halfway, so a poisoned state is still consistent.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a request would be accepted now.
+    /// Returns an error if a request would not be accepted now.
     pub fn check(&self) -> Result<(), SubmitError> {
         self.room(&mut self.state())
     }
@@ -89,7 +89,7 @@ impl Queue {
         if state.phase != Phase::Open {
             return Err(SubmitError::Stopping);
         }
-        // Those that are cancelled leave at the next layer or token.
+        // Cancelled requests leave at the next layer or token, so they do not count.
         let waiting = state.waiting.iter().filter(|job| !job.is_cancelled()).count();
         if waiting >= self.options.max_waiting {
             state.statistics.refused += 1;
@@ -108,9 +108,9 @@ impl Queue {
         Ok(())
     }
 
-    /// The next request that is not cancelled and fits beside the `live` ones: the first, or one of the next few if the
-    /// first does not fit and was not overtaken too often. Without any live one it waits for one to come. `None`: there
-    /// is none now, or without a live one, none will come any more.
+    /// The next request that is not cancelled and fits next to the `live` running ones: the first in the queue, or
+    /// one of the next few if the first does not fit and has not been overtaken too often. If none is running, waits
+    /// for one. `None`: no request fits now, or none will come any more.
     pub fn take(&self, live: usize, fits: &dyn Fn(&Forecast) -> bool) -> Option<Waiting> {
         let mut state = self.state();
         loop {
@@ -155,7 +155,7 @@ impl Queue {
         self.state().phase >= Phase::Stopping
     }
 
-    /// Goes on to a later phase.
+    /// Moves to a later phase.
     pub fn close(&self, phase: Phase) {
         let mut state = self.state();
         state.phase = state.phase.max(phase);
@@ -163,12 +163,12 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Takes no more requests.
+    /// Refuses further requests.
     pub fn close_now(&self) {
         self.close(Phase::Stopping);
     }
 
-    /// Nobody answers any more: what still waits fails with what `why` says.
+    /// Ends the queue: requests that still wait fail with the error that `why` returns.
     pub fn end(&self, why: impl Fn() -> Error) {
         let mut state = self.state();
         state.phase = Phase::Ended;
@@ -182,7 +182,7 @@ impl Queue {
         }
     }
 
-    /// Waits until the thread has ended, unless `not` says otherwise.
+    /// Waits until the thread has ended, unless `not` returns true.
     pub fn wait_for_end(&self, not: impl Fn() -> bool) {
         if not() {
             return;
@@ -194,7 +194,7 @@ impl Queue {
     }
 
     pub fn wake(&self) {
-        // Whoever is about to wait looks before it does.
+        // Taking the lock once guarantees that a thread about to wait sees the change first.
         drop(self.state());
         self.changed.notify_all();
     }
@@ -228,7 +228,7 @@ fn next<T>(
     None
 }
 
-/// The waiting requests that are to leave: those cancelled, or all.
+/// Removes the cancelled requests, or all of them.
 fn take_cancelled(state: &mut State, all: bool) -> Vec<Waiting> {
     let mut leaving = Vec::new();
     let mut index = 0;

@@ -1,41 +1,41 @@
-//! What a scheduler has done.
+//! Statistics of a scheduler.
 
-/// Numbers of a [`Scheduler`](super::Scheduler), since it was started unless said.
+/// Statistics of a [`Scheduler`](super::Scheduler), counted since its start unless noted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Statistics {
-    /// Requests that wait now.
+    /// Requests waiting now.
     pub waiting: usize,
-    /// Requests that are being answered now.
+    /// Requests being answered now.
     pub running: usize,
-    /// Requests that were refused when they were submitted: because the queue was full, or with an error.
+    /// Requests refused at submission, because the queue was full or with an error.
     pub refused: u64,
-    /// Requests that were accepted.
+    /// Requests accepted.
     pub accepted: u64,
-    /// Answers that came to their end.
+    /// Requests answered completely.
     pub finished: u64,
-    /// Requests that were cancelled, before their first token or later.
+    /// Requests cancelled, before or after their first token.
     pub cancelled: u64,
     /// Requests that failed.
     pub failed: u64,
-    /// Rows of prompts that were prefilled, those of images included, of answers that have ended.
+    /// Prompt tokens, image tokens included, of answers that have ended.
     pub prompt_tokens: u64,
-    /// Tokens that were drawn.
+    /// Generated tokens.
     pub new_tokens: u64,
-    /// Images of requests that looked for them among those of earlier ones.
+    /// Images of requests that used the cache.
     pub images: u64,
-    /// Those of them that were there, and were not encoded again.
+    /// Images that were found in the cache and not encoded again.
     pub images_known: u64,
-    /// Rows of prompts of requests that looked for a beginning of an earlier one, images' rows included.
+    /// Prompt rows, image rows included, of requests that used the prefix cache.
     pub rows: u64,
-    /// Those of them that were there, and were not computed again.
+    /// Prompt rows that were found in the prefix cache and not computed again.
     pub rows_known: u64,
-    /// Bytes of images that are kept for later requests now.
+    /// Bytes of image features in the cache now.
     pub image_bytes: usize,
     /// Pages of the key/value cache that are free for requests now.
     pub pages_free: usize,
-    /// Those of them that hold beginnings of prompts until somebody needs the pages.
+    /// Free pages that hold cached prefixes until they are needed.
     pub pages_kept: usize,
-    /// Pages of the key/value cache now.
+    /// Pages of the key/value cache in total.
     pub pages: usize,
 }

@@ -1,10 +1,10 @@
-//! A client's hold on its request.
+//! A client's handle to its request.
 
 use super::queue::Queue;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-/// A request that was put into a [`Scheduler`](super::Scheduler). Dropping it cancels the request.
+/// Handle to a request of a [`Scheduler`](super::Scheduler). Dropping it cancels the request.
 #[must_use = "dropping the ticket cancels the request: keep it, or detach it"]
 #[derive(Debug)]
 pub struct Ticket {
@@ -18,14 +18,14 @@ impl Ticket {
         Self { cancelled: Arc::default(), queue: Arc::downgrade(queue), detached: false }
     }
 
-    /// Where the engine looks whether the request is cancelled.
+    /// The flag through which the engine learns of a cancellation.
     pub(super) fn flag(&self) -> Arc<AtomicBool> {
         self.cancelled.clone()
     }
 
-    /// Cancels the request, wherever it is; nothing if it has ended. It ends at its next layer or token: with
-    /// [`Update::Failed`](super::Update::Failed) of [`Error::Cancelled`](crate::Error::Cancelled) before its first token,
-    /// later with the answer as far as it has come.
+    /// Cancels the request, waiting or running; without effect if it has ended. It ends at its next layer or token:
+    /// before its first token with [`Update::Failed`](super::Update::Failed) of
+    /// [`Error::Cancelled`](crate::Error::Cancelled), later with the answer generated so far.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
         if let Some(queue) = self.queue.upgrade() {
@@ -33,7 +33,7 @@ impl Ticket {
         }
     }
 
-    /// Lets the request go on without a ticket.
+    /// Drops the handle without cancelling the request.
     pub fn detach(mut self) {
         self.detached = true;
     }

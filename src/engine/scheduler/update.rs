@@ -1,56 +1,56 @@
-//! What a client hears.
+//! Updates that a client receives about its request.
 
 use crate::Error;
 use crate::engine::answer::Answer;
 use crate::ops::clock::Stage;
 
-/// News of one request of a [`Scheduler`](super::Scheduler). [`Update::Finished`] or [`Update::Failed`] comes once for
-/// every request, and nothing after it.
+/// An update about one request of a [`Scheduler`](super::Scheduler). Every request ends with exactly one
+/// [`Update::Finished`] or [`Update::Failed`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Update {
-    /// The request waits no more.
+    /// The request has left the queue and is being computed.
     Started,
-    /// A block of the vision tower or of the decoder is done.
+    /// A layer of the vision tower or of the decoder is done.
     #[non_exhaustive]
     Progress {
-        /// Vision or prefill.
+        /// The stage: vision or prefill.
         stage: Stage,
-        /// Blocks done.
+        /// Layers done so far.
         done: usize,
-        /// Blocks in all.
+        /// Layers in total.
         all: usize,
     },
-    /// A token was drawn.
+    /// A token was generated.
     #[non_exhaustive]
     Token {
-        /// The token.
+        /// The token's id.
         id: u32,
-        /// Text that is complete with it; may be empty, never holds half a character.
+        /// The text that this token completes. It may be empty and never ends inside a character.
         text: String,
     },
     /// The answer has ended.
     #[non_exhaustive]
     Finished {
-        /// Text that was held back, waiting for the rest of a character: the texts of all tokens and this are the
-        /// answer's.
+        /// The remaining text, which was held back because a character was incomplete. The texts of all tokens
+        /// followed by this one are the answer's text.
         text: String,
-        /// The whole answer. Its times count from [`Scheduler::submit`](super::Scheduler::submit).
+        /// The complete answer. Its times count from [`Scheduler::submit`](super::Scheduler::submit).
         answer: Box<Answer>,
     },
-    /// There is no answer.
+    /// The request failed.
     Failed(Error),
 }
 
-/// Why a request was not accepted.
+/// The reasons why a request is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubmitError {
     /// The queue is full: try again later.
-    #[error("{waiting} requests are waiting, which is as many as may: try again later")]
+    #[error("the queue is full, {waiting} requests are waiting: try again later")]
     #[non_exhaustive]
     Full {
-        /// Requests that wait.
+        /// The number of waiting requests.
         waiting: usize,
     },
     /// The scheduler takes no more requests.

@@ -21,17 +21,17 @@ pub fn run(mut engine: Engine, queue: &Queue) {
     let mut desk = Counter { queue, running: HashMap::new(), begun: 0 };
     let outcome = catch_unwind(AssertUnwindSafe(|| engine.session.answer(&mut desk)));
     queue.close_now();
-    // Before the end is told: whoever waits for it may want the device.
+    // Dropped before the end is reported, because a waiting client may want to use the device next.
     drop(engine);
     let why = match outcome {
         Ok(Ok(())) => Error::Cancelled,
         Ok(Err(error)) => error,
         Err(_) => Error::Device(
-            "the engine's thread has failed, which is a defect: start it again, and please report it".into(),
+            "the engine's thread has failed, which is a defect: start it again and please report this".into(),
         ),
     };
     for (_, mut running) in desk.running {
-        // One of these may be what has failed.
+        // The callback of a request may be what panicked.
         let failed = Update::Failed(why.again());
         let _ = catch_unwind(AssertUnwindSafe(|| (running.on_update)(failed)));
         queue.count(|statistics| statistics.failed += 1);
@@ -39,18 +39,18 @@ pub fn run(mut engine: Engine, queue: &Queue) {
     queue.end(|| why.again());
 }
 
-/// Where the engine takes requests from the queue.
+/// Connects the queue with the engine.
 struct Counter<'q> {
     queue: &'q Queue,
     running: HashMap<usize, Running>,
     begun: usize,
 }
 
-/// A request that has begun.
+/// A running request.
 struct Running {
     cancelled: Arc<AtomicBool>,
     on_update: Box<dyn FnMut(Update) + Send>,
-    /// Text that was held back to its end.
+    /// Text that was held back until the end of the answer.
     rest: String,
 }
 
