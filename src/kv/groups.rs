@@ -1,21 +1,21 @@
-//! Layers whose sequences are not equally long: a cache, a pool and a block table for each group of them.
+//! Groups of layers with sequences of equal length: a cache, a pool and a block table per group.
 //!
-//! Where a prompt loses rows on its way, the later layers have keys and values of fewer rows than the earlier ones, and
-//! take memory for no more. As long as nothing is dropped in the decoder, all layers are one group.
+//! If rows of a prompt are dropped inside the decoder, later layers store keys and values of fewer rows than earlier
+//! ones, and only need memory for those. As long as nothing is dropped in the decoder, all layers form one group.
 
 use super::{Beginning, BlockTable, Pool, Shape};
 use crate::Result;
 use crate::config::TextConfig;
 
-/// Pages of a decoder's caches: one cache for each group of consecutive layers.
+/// The sizes of a decoder's caches: one cache per group of consecutive layers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Room {
-    /// First layer of each group, ascending from 0, and its pages.
+    /// First layer of each group, ascending from 0, and its number of pages.
     groups: Vec<(usize, usize)>,
 }
 
 impl Room {
-    /// Groups that begin at these layers, ascending from 0, with as many pages as `pages` says of each.
+    /// Groups that begin at these layers, ascending from 0, with the number of pages that `pages` returns for each.
     pub fn new(
         firsts: impl IntoIterator<Item = usize>,
         mut pages: impl FnMut(usize) -> usize,
@@ -28,7 +28,7 @@ impl Room {
         Self::new([0], |_| pages)
     }
 
-    /// The same groups, with other pages each.
+    /// The same groups with other numbers of pages.
     pub fn with(&self, mut pages: impl FnMut(usize) -> usize) -> Self {
         Self { groups: self.groups.iter().map(|&(first, now)| (first, pages(now))).collect() }
     }
@@ -38,18 +38,18 @@ impl Room {
         self.groups.iter().map(|&(first, _)| first)
     }
 
-    /// The pages of each group.
+    /// The number of pages of each group.
     pub fn pages(&self) -> impl Iterator<Item = usize> + '_ {
         self.groups.iter().map(|&(_, pages)| pages)
     }
 
-    /// Whether there is place here for what takes `wanted`: the same groups, and no more pages.
+    /// Returns true if caches of this size can serve `wanted`: the same groups, and at least as many pages.
     pub fn holds(&self, wanted: &Self) -> bool {
         self.firsts().eq(wanted.firsts())
             && self.pages().zip(wanted.pages()).all(|(have, want)| have >= want)
     }
 
-    /// The caches of a decoder.
+    /// The shapes of the decoder's caches.
     pub fn shapes(&self, config: &TextConfig) -> Vec<Shape> {
         let ends = self.firsts().skip(1).chain([config.layers]);
         let groups = self.groups.iter().zip(ends);
@@ -62,24 +62,24 @@ impl Room {
     }
 }
 
-/// The free pages of each group.
+/// The page pools of all groups.
 #[derive(Debug, Default)]
 pub struct Pools(Vec<Pool>);
 
-/// How pages are used.
+/// The use of the pages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Those that no sequence holds.
+    /// Pages that no sequence holds.
     pub free: usize,
-    /// Those of them that are kept for sequences that begin like an earlier one.
+    /// Free pages that hold a cached prefix.
     pub kept: usize,
-    /// All.
+    /// All pages.
     pub all: usize,
 }
 
-/// The pages of one sequence in each group.
+/// The block tables of one sequence, one per group.
 ///
-/// Must go back to its pools by [`Pools::release`]; dropped tables lose their pages.
+/// They must be returned with [`Pools::release`]; the pages of dropped tables are lost.
 #[derive(Debug, Default)]
 pub struct Tables(Vec<BlockTable>);
 
@@ -89,26 +89,26 @@ impl Pools {
         Self(room.pages().map(Pool::new).collect())
     }
 
-    /// Tables of a new sequence.
+    /// Block tables of a new sequence.
     pub fn tables(&self) -> Tables {
         Tables(self.0.iter().map(|_| BlockTable::default()).collect())
     }
 
-    /// Makes room for so many more rows in each group, counted from 0.
+    /// Reserves `rows(group)` more rows in each group.
     ///
     /// # Errors
-    /// [`crate::Error::Capacity`] when too few pages are free; groups before that have the rows.
+    /// [`crate::Error::Capacity`] if too few pages are free; earlier groups then already have their rows.
     pub fn append(&mut self, tables: &mut Tables, rows: impl Fn(usize) -> usize) -> Result<()> {
         let both = self.0.iter_mut().zip(&mut tables.0).enumerate();
         both.into_iter().try_for_each(|(group, (pool, table))| pool.append(table, rows(group)))
     }
 
-    /// Takes all pages of a sequence back.
+    /// Takes back all pages of a sequence.
     pub fn release(&mut self, tables: Tables) {
         self.0.iter_mut().zip(tables.0).for_each(|(pool, table)| pool.release(table));
     }
 
-    /// Pages of the first group.
+    /// The use of the first group's pages.
     pub fn count(&self) -> Count {
         self.0.first().map_or(Count::default(), |pool| Count {
             free: pool.free(),
@@ -117,7 +117,7 @@ impl Pools {
         })
     }
 
-    /// How many pages of beginnings may be kept. None are where layers have seen different rows.
+    /// Sets how many pages may hold cached prefixes. If layers have different rows, none are cached.
     pub fn keep_at_most(&mut self, pages: usize) {
         if let [pool] = &mut self.0[..] {
             pool.keep_at_most(pages);
@@ -145,19 +145,19 @@ impl Pools {
         }
     }
 
-    /// No sequence holds a page.
+    /// Returns true if no sequence holds a page.
     pub fn is_whole(&self) -> bool {
         self.0.iter().all(|pool| pool.free() == pool.pages())
     }
 }
 
 impl Tables {
-    /// The table of each group.
+    /// The block table of each group.
     pub fn iter(&self) -> impl Iterator<Item = &BlockTable> {
         self.0.iter()
     }
 
-    /// Rows of the sequence, also of those that later groups have not seen: the first group sees all.
+    /// Rows of the sequence, including those that later groups do not have: the first group has all.
     pub fn positions(&self) -> usize {
         self.0.first().map_or(0, BlockTable::len)
     }

@@ -1,8 +1,8 @@
-//! Pages of keys and values: who holds which, and where a row lies.
+//! Paged key/value cache: page allocation and the layout of a cache.
 //!
-//! A cache is one array `[layer][page][k|v][kv_head][slot][head_dim]` that the executor owns, of all layers or of a
-//! group of them ([`Room`]). This module only hands out page numbers: a sequence has a block table, and row `t` of it
-//! lies in slot `t % PAGE` of page `table[t / PAGE]`, in every layer of the cache.
+//! A cache is one array `[layer][page][k|v][kv_head][slot][head_dim]` that the executor owns, for all layers or for a
+//! group of them ([`Room`]). This module only manages page numbers: each sequence has a block table, and its row `t`
+//! is in slot `t % PAGE` of page `table[t / PAGE]`, in every layer of the cache.
 
 mod groups;
 mod pool;
@@ -12,10 +12,10 @@ pub use pool::{Beginning, BlockTable, Pool};
 
 use crate::config::TextConfig;
 
-/// Positions in a page.
+/// Positions per page.
 pub const PAGE: usize = 16;
 
-/// Pages that hold `tokens` positions.
+/// Number of pages for `tokens` positions.
 pub fn pages_for(tokens: usize) -> usize {
     tokens.div_ceil(PAGE)
 }
@@ -23,34 +23,34 @@ pub fn pages_for(tokens: usize) -> usize {
 /// Shape of a cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
-    /// Decoder blocks.
+    /// Decoder layers.
     pub layers: usize,
     /// Pages, shared by all layers.
     pub pages: usize,
-    /// Key and value heads.
+    /// Key/value heads.
     pub kv_heads: usize,
-    /// Width of a head.
+    /// Size of a head.
     pub head_dim: usize,
 }
 
 impl Shape {
-    /// The cache of a decoder.
+    /// The cache shape of a decoder.
     pub fn new(config: &TextConfig, pages: usize) -> Self {
         let TextConfig { layers, kv_heads, head_dim, .. } = *config;
         Self { layers, pages, kv_heads, head_dim }
     }
 
-    /// Numbers in one page of one layer, keys and values.
+    /// Elements in one page of one layer, keys and values.
     pub fn page_elements(&self) -> usize {
         2 * self.kv_heads * PAGE * self.head_dim
     }
 
-    /// Numbers in the whole cache.
+    /// Elements in the whole cache.
     pub fn elements(&self) -> usize {
         self.layers * self.pages * self.page_elements()
     }
 
-    /// Index of the first number of (`layer`, `page`, keys or values, `kv_head`): `PAGE × head_dim` follow.
+    /// Index of the first element of (`layer`, `page`, keys or values, `kv_head`); `PAGE × head_dim` elements follow.
     pub fn offset(&self, layer: usize, page: usize, values: bool, kv_head: usize) -> usize {
         let half = self.kv_heads * PAGE * self.head_dim;
         (layer * self.pages + page) * 2 * half

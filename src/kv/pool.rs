@@ -1,8 +1,8 @@
-//! Pages: which are free, who holds the others, and which beginnings of prompts are kept for those that come later.
+//! A pool of pages: which are free, which sequences hold the others, and which prompt prefixes are cached.
 //!
-//! A page may be held by several sequences that begin alike, and by beginnings that are kept. Only full pages are shared,
-//! so nobody writes into a page that somebody else reads. What is kept is given back as soon as a sequence needs the
-//! pages, the beginning that was not used for the longest time first.
+//! A page can be held by several sequences with a common prefix and by cached prefixes. Only full pages are shared,
+//! so no sequence writes to a page that another one reads. Cached prefixes are evicted as soon as a sequence needs
+//! the pages, the least recently used first.
 
 use super::{PAGE, pages_for};
 use crate::{Error, Result};
@@ -12,15 +12,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub struct Pool {
     free: Vec<u32>,
-    /// Of each page: how many sequences and kept beginnings hold it.
+    /// For each page, the number of sequences and cached prefixes that hold it.
     holders: Vec<u32>,
-    /// In the order of their last use.
+    /// Cached prefixes, from the least to the most recently used.
     kept: Vec<Kept>,
-    /// Pages that may be kept at most.
+    /// Largest number of pages in cached prefixes.
     most_kept: usize,
 }
 
-/// Names a beginning that is kept, or was. No other has its name, in no other pool.
+/// Identifies a cached, or formerly cached, prefix; unique over all pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Beginning(u64);
 
@@ -37,9 +37,9 @@ struct Kept {
     pages: Vec<u32>,
 }
 
-/// The pages of one sequence in order, and how many of their slots are in use.
+/// The pages of one sequence in order, and the number of their slots in use.
 ///
-/// Must go back to its pool by [`Pool::release`]; a dropped table loses its pages.
+/// It must be returned with [`Pool::release`]; the pages of a dropped table are lost.
 #[derive(Debug, Default)]
 pub struct BlockTable {
     pages: Vec<u32>,
@@ -47,7 +47,7 @@ pub struct BlockTable {
 }
 
 impl Pool {
-    /// A pool in which all `pages` are free, and no beginning is kept.
+    /// A pool of `pages` free pages, without cached prefixes.
     pub fn new(pages: usize) -> Self {
         Self {
             free: (0..pages as u32).rev().collect(),
@@ -57,33 +57,33 @@ impl Pool {
         }
     }
 
-    /// Pages in all.
+    /// Number of all pages.
     pub fn pages(&self) -> usize {
         self.holders.len()
     }
 
-    /// Pages that a sequence can have: those that nobody holds, and those that are only kept.
+    /// Pages available to a sequence: those that are not held, and those held by cached prefixes only.
     pub fn free(&self) -> usize {
         self.free.len() + self.idle()
     }
 
-    /// Pages that no sequence holds, but a kept beginning.
+    /// Pages that are held by a cached prefix, but by no sequence.
     pub fn idle(&self) -> usize {
         let mut kept = vec![0; self.pages()];
         self.kept.iter().flat_map(|kept| &kept.pages).for_each(|&page| kept[page as usize] += 1);
         kept.iter().zip(&self.holders).filter(|&(&kept, &all)| kept > 0 && kept == all).count()
     }
 
-    /// How many pages may be kept; those beyond are given back.
+    /// Sets how many pages may be cached; excess ones are evicted.
     pub fn keep_at_most(&mut self, pages: usize) {
         self.most_kept = pages;
         self.give_back(|pool| pool.kept_pages() <= pool.most_kept);
     }
 
-    /// Makes room for `tokens` more positions of `table`, which then count as used.
+    /// Reserves `tokens` more positions in `table`, which then count as used.
     ///
     /// # Errors
-    /// [`Error::Capacity`] when too few pages are free; the table is then unchanged.
+    /// [`Error::Capacity`] if too few pages are free; the table is then unchanged.
     pub fn append(&mut self, table: &mut BlockTable, tokens: usize) -> Result<()> {
         let wanted = pages_for(table.len + tokens) - table.pages.len();
         self.give_back(|pool| wanted <= pool.free.len());
@@ -102,13 +102,13 @@ impl Pool {
         Ok(())
     }
 
-    /// Takes all pages of a sequence back.
+    /// Takes back all pages of a sequence.
     pub fn release(&mut self, table: BlockTable) {
         self.let_go(table.pages);
     }
 
-    /// Keeps the first `rows` of a sequence, which fill whole pages, when the sequence has ended; `None` where so many are
-    /// not kept.
+    /// Caches the first `rows` of a sequence, which fill whole pages, beyond its end. `None` if that many cannot be
+    /// cached.
     pub fn keep(&mut self, table: &BlockTable, rows: usize) -> Option<Beginning> {
         debug_assert!(rows.is_multiple_of(PAGE) && rows <= table.len);
         let pages = table.pages[..rows / PAGE].to_vec();
@@ -122,12 +122,13 @@ impl Pool {
         Some(name)
     }
 
-    /// Whether that beginning is still kept.
+    /// Returns true if that prefix is still cached.
     pub fn keeps(&self, name: Beginning) -> bool {
         self.kept.iter().any(|kept| kept.name == name)
     }
 
-    /// Begins a sequence with the pages of a beginning; its rows then count as used. Tells whether it is still kept.
+    /// Starts a sequence with the pages of a cached prefix, whose rows then count as used. Returns false if the
+    /// prefix is no longer cached.
     pub fn reuse(&mut self, name: Beginning, table: &mut BlockTable) -> bool {
         debug_assert!(table.is_empty());
         let Some(place) = self.kept.iter().position(|kept| kept.name == name) else { return false };
@@ -139,7 +140,7 @@ impl Pool {
         true
     }
 
-    /// Pages of all that is kept, each counted once.
+    /// Pages of all cached prefixes, each counted once.
     fn kept_pages(&self) -> usize {
         let mut is_kept = vec![false; self.pages()];
         self.kept
@@ -149,10 +150,10 @@ impl Pool {
         is_kept.into_iter().filter(|&is_kept| is_kept).count()
     }
 
-    /// Gives up beginnings, the one that was not used for the longest time first, until it is enough.
+    /// Evicts prefixes, the least recently used first, until `enough` returns true.
     fn give_back(&mut self, enough: impl Fn(&Self) -> bool) {
         while !self.kept.is_empty() && !enough(self) {
-            // One whose last page a sequence reads would free little.
+            // Evicting a prefix whose last page a sequence reads would free little.
             let is_idle = |kept: &Kept| {
                 kept.pages.last().is_some_and(|&page| self.holders[page as usize] == 1)
             };
@@ -183,12 +184,12 @@ impl BlockTable {
         &self.pages
     }
 
-    /// Slots in use.
+    /// Number of slots in use.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// No slot is in use.
+    /// Returns true if no slot is in use.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -228,14 +229,14 @@ mod tests {
         let name = pool.keep(&first, 2 * PAGE).unwrap();
         let mut second = BlockTable::default();
         assert!(pool.reuse(name, &mut second));
-        // Where the cache was taken anew, the pages have other rows.
+        // After the cache was allocated again, the pages hold other rows.
         let mut other = Pool::new(6);
         other.keep_at_most(3);
         let of_other = table(&mut other, PAGE);
         other.keep(&of_other, PAGE).unwrap();
         assert!(!other.keeps(name));
         assert_eq!((second.len(), second.pages()), (2 * PAGE, &first.pages()[..2]));
-        // What follows is its own.
+        // Further rows go to pages of its own.
         pool.append(&mut second, 1).unwrap();
         assert!(!first.pages().contains(&second.pages()[2]));
         assert_eq!((pool.free(), pool.idle()), (1, 0));
@@ -243,7 +244,7 @@ mod tests {
         assert_eq!((pool.free(), pool.idle()), (3, 0), "the second still reads what is kept");
         pool.release(second);
         assert_eq!((pool.free(), pool.idle()), (6, 2));
-        // All pages are there for whoever needs them.
+        // All pages are available to a sequence that needs them.
         let all = table(&mut pool, 6 * PAGE);
         assert!(!pool.keeps(name) && !pool.reuse(name, &mut BlockTable::default()));
         pool.release(all);
@@ -266,7 +267,7 @@ mod tests {
         assert!(pool.reuse(kept[0], &mut used));
         pool.release(used);
         let longer = table(&mut pool, 3 * PAGE);
-        // A beginning of a beginning takes no more than the longer one.
+        // A prefix of a cached prefix needs no further pages.
         let [one, three] = [1, 3].map(|pages| pool.keep(&longer, pages * PAGE).unwrap());
         pool.release(longer);
         assert!(!pool.keeps(kept[1]) && !pool.keeps(kept[0]));

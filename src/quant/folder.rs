@@ -1,4 +1,4 @@
-//! Writing a quantised copy of a model folder, as compressed-tensors stores it: transformers and vLLM load it.
+//! Writes a quantized copy of a model folder in the compressed-tensors format, which transformers and vLLM can load.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -14,39 +14,39 @@ use crate::config::ModelFolder;
 use crate::format::Format;
 use crate::{Error, Result, files};
 
-/// Numbers of a weight that are quantised before they are written.
+/// Number of weights that are quantized before they are written.
 const PANEL: usize = 8 << 20;
 
-/// Codes of a word of packed int4 weights.
+/// int4 codes per packed word.
 const NIBBLES: usize = 8;
 
-/// The largest of the folder's other files that is copied: tokenizers have some megabytes.
+/// Largest other file of the folder that is copied; tokenizers have some megabytes.
 const LARGEST_FILE: u64 = 256 << 20;
 
-/// What [`quantize`] did.
+/// A summary of what [`quantize`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Linear layers whose weights are integers now.
+    /// Linear layers whose weights were quantized.
     pub quantized: usize,
-    /// Tensors that were copied as they are.
+    /// Tensors that were copied unchanged.
     pub copied: usize,
-    /// Bytes of all tensors before.
+    /// Bytes of all tensors in the source.
     pub bytes_before: u64,
-    /// Bytes of all tensors now.
+    /// Bytes of all tensors in the copy.
     pub bytes_after: u64,
 }
 
-/// Writes a copy of the model folder `model` with quantised linear layers into the folder `out`, which must be empty or
-/// not there yet. The same input gives the same bytes.
+/// Writes a copy of the model folder `model` with quantized linear layers to the folder `out`, which must be empty or
+/// not exist. The same input gives the same bytes.
 ///
-/// `progress` is told how many bytes are written, and how many there will be, and may stop it. Files other than weights
+/// `progress` is called with the bytes written so far and in total, and can stop the work. Files other than weights
 /// and `config.json` are copied.
 ///
 /// # Errors
-/// As [`checkpoint::open`]; [`Error::Request`] if `out` holds files or a group does not divide a layer's input,
+/// As [`checkpoint::open`]; [`Error::Request`] if `out` is not empty or a group does not divide a layer's input,
 /// [`Error::Model`] if a weight is not finite, [`Error::Capacity`] if the disk has too little space, [`Error::Io`] if
-/// writing fails, [`Error::Cancelled`] if `progress` stops it. What has been written is then removed.
+/// writing fails, [`Error::Cancelled`] if `progress` stops it. After an error the written files are removed.
 pub fn quantize(
     model: &Path,
     out: &Path,
@@ -57,7 +57,7 @@ pub fn quantize(
     let (folder, weights) = checkpoint::open(model)?;
     if let Some(stored) = folder.config.quantization {
         return Err(Error::Request(format!(
-            "{}: its weights are {stored} already: take the folder that it was made from",
+            "{}: its weights are {stored} already: use the folder that it was made from",
             folder.dir.display()
         )));
     }
@@ -102,10 +102,10 @@ pub fn quantize(
     Ok(summary)
 }
 
-/// The tensors that take the place of a dense weight.
+/// The tensors that replace a floating-point weight.
 fn stored_as(tensor: &Tensor, scheme: Scheme, folder: &ModelFolder) -> Result<Vec<Planned>> {
     let &[rows, columns] = &tensor.shape[..] else {
-        let what = format!("tensor {} is no matrix; it cannot be quantised", tensor.name);
+        let what = format!("tensor {} is not a matrix and cannot be quantised", tensor.name);
         return Err(Error::model(&folder.dir, what));
     };
     scheme.divides(&tensor.name, columns)?;
@@ -128,11 +128,11 @@ fn stored_as(tensor: &Tensor, scheme: Scheme, folder: &ModelFolder) -> Result<Ve
     })
 }
 
-/// Makes the bytes of one planned tensor after the other.
+/// Produces the bytes of the planned tensors one after the other.
 struct Maker<'a> {
     weights: &'a Checkpoint,
     chosen: Quantization,
-    /// Of the weight whose codes were made last.
+    /// Scales of the weight whose codes were written last.
     scales: Vec<f16>,
 }
 
@@ -157,7 +157,7 @@ impl Maker<'_> {
         tensor.bytes().chunks(PANEL).try_for_each(write)
     }
 
-    /// Writes a weight's codes and keeps its scales.
+    /// Writes a weight's codes and keeps its scales for the next tensor.
     fn codes(&mut self, tensor: &Tensor, write: &mut Write<'_>) -> Result<()> {
         let columns = tensor.shape[1];
         let (format, row_bytes) = (self.chosen.scheme.format(), tensor.format.bytes(1, columns));
@@ -182,12 +182,12 @@ impl Maker<'_> {
     }
 }
 
-/// The new `config.json`: the old one, and what its weights are.
+/// The new `config.json`: the original with a description of the quantized weights.
 fn config(dir: &Path, chosen: Quantization) -> Result<String> {
     let path = dir.join("config.json");
     let bytes = files::read(&path, LARGEST_FILE)?.unwrap_or_default();
     let mut root: Value = serde_json::from_slice(&bytes)
-        .map_err(|e| Error::model(&path, format!("this is no JSON ({e})")))?;
+        .map_err(|e| Error::model(&path, format!("is not valid JSON ({e})")))?;
     root["quantization_config"] = description(chosen);
     Ok(format!("{root:#}\n"))
 }
@@ -209,7 +209,7 @@ fn description(Quantization { scheme, scope }: Quantization) -> Value {
             ("pack-quantized", arguments(4, "group", Some(group), false), Value::Null)
         }
     };
-    // The names of modules differ between releases of transformers: in all of them these match.
+    // Module names differ between releases of transformers; these patterns match in all of them.
     let ignore: &[&str] = match (scope, scheme) {
         (Scope::Llm, _) => &["re:.*lm_head", "re:.*vision_tower.*", "re:.*multi_modal_projector.*"],
         (Scope::All, Scheme::Q4 { .. }) => &["re:.*vision_tower.*"],
@@ -227,7 +227,7 @@ fn description(Quantization { scheme, scope }: Quantization) -> Value {
     })
 }
 
-/// The folder's other files and their sizes: not weights of any format, nor folders or hidden files.
+/// The folder's other files with their sizes, without weights of any format, folders and hidden files.
 fn others(dir: &Path) -> Result<Vec<(PathBuf, u64)>> {
     const WEIGHTS: [&str; 9] =
         ["safetensors", "bin", "pt", "pth", "ckpt", "h5", "msgpack", "onnx", "gguf"];

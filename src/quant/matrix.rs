@@ -1,4 +1,4 @@
-//! Whole matrices of integers, made from floating-point weights.
+//! Quantizes whole matrices of floating-point weights.
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -9,8 +9,9 @@ use crate::checkpoint::Tensor;
 use crate::format::Format;
 use crate::{Error, Result};
 
-/// The matrix as [`Format::Q8`] or [`Format::Q4`] has it, in words, so that its scales are aligned. `first` is which row of the
-/// stored tensor its first one is. Beside the result this takes two bytes a row and a row for each thread.
+/// The matrix in the layout of [`Format::Q8`] or [`Format::Q4`], as words, so that its scales are aligned. `first` is
+/// the index of its first row in the stored tensor. Needs two bytes per row and one row per thread in addition to the
+/// result.
 ///
 /// # Errors
 /// As [`rows`].
@@ -36,10 +37,10 @@ pub(crate) fn matrix(tensor: &Tensor, scheme: Scheme, first: usize) -> Result<Ve
     Ok(words)
 }
 
-/// Some rows of a matrix, from `first` on and with these bytes, as scales and codes.
+/// Quantizes rows of a matrix, given as bytes, from row `first` on, into scales and codes.
 ///
 /// # Errors
-/// [`Error::Model`] that names tensor and row: a number is not finite, or too large for an f16 scale.
+/// [`Error::Model`], naming tensor and row, if a weight is not finite or too large for an f16 scale.
 pub(crate) fn rows(
     tensor: &Tensor,
     scheme: Scheme,
@@ -92,7 +93,7 @@ pub(crate) fn rows(
         })
 }
 
-/// Codes −8…7, two to a byte, the first in the lower half, each plus 8.
+/// Packs codes −8…7 two per byte, the first in the lower half, each plus 8.
 fn pack(codes: &[i8], bytes: &mut [u8]) {
     for (byte, pair) in bytes.iter_mut().zip(codes.chunks_exact(2)) {
         let [low, high] = [pair[0], pair[1]].map(|code| (code + 8) as u8);

@@ -1,8 +1,10 @@
-//! Weights as small integers: the rounding rules, and folders in the compressed-tensors layout.
+//! Integer weights: the rounding rules, and folders in the compressed-tensors format.
 //!
-//! Two schemes, both symmetric and made from the weights alone (round to nearest, no calibration data):
-//! - **q8**, W8A8: one scale for each output row of a weight, one for each token of its input, products summed in integers.
-//! - **q4**, W4A16: one scale for each group of 32, 64 or 128 numbers along a weight's input, chosen by the squared error.
+//! There are two schemes, both symmetric and computed from the weights alone (round to nearest, without calibration
+//! data):
+//! - **q8**, W8A8: one scale per output row of a weight and one per token of its input; products are summed in
+//!   integers.
+//! - **q4**, W4A16: one scale per group of 32, 64 or 128 weights along the input, chosen by the least squared error.
 
 mod folder;
 mod matrix;
@@ -19,41 +21,41 @@ pub(crate) use matrix::{matrix, rows};
 pub use packing::Packing;
 pub use rounding::{q4_group, q8_row, q8_token};
 
-/// How a linear layer's weight is made into integers.
+/// The scheme by which a linear layer's weights are quantized.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scheme {
-    /// int8 with a scale for each output row.
+    /// int8 with one scale per output row.
     Q8,
-    /// int4 with a scale for each group of this many numbers along the input: 32, 64 or 128.
+    /// int4 with one scale per group of weights along the input.
     Q4 {
-        /// Numbers of a group.
+        /// Weights per group: 32, 64 or 128.
         group: usize,
     },
 }
 
 impl Scheme {
-    /// The groups of [`Scheme::Q4`] that kernels of this field read.
+    /// The group sizes of [`Scheme::Q4`] that the kernels support.
     pub const GROUPS: [usize; 3] = [32, 64, 128];
 
-    /// Its name on the command line, without the group.
+    /// The name on the command line, without the group size.
     pub fn name(self) -> &'static str {
         self.format().name()
     }
 
-    /// Fails unless the scheme can take rows of so many numbers.
+    /// Fails unless the scheme can quantize rows of `columns` weights.
     pub(crate) fn divides(self, name: &str, columns: usize) -> Result<()> {
         match self {
-            Self::Q4 { group } if !Self::GROUPS.contains(&group) => {
-                Err(Error::Request(format!("q4 has no groups of {group}: give 32, 64 or 128")))
-            }
+            Self::Q4 { group } if !Self::GROUPS.contains(&group) => Err(Error::Request(format!(
+                "q4 does not support groups of {group}: give 32, 64 or 128"
+            ))),
             Self::Q4 { group } if !columns.is_multiple_of(group) => Err(Error::Request(format!(
-                "{name}: its rows have {columns} numbers, which groups of {group} do not divide: take a smaller group, or q8"
+                "{name}: its rows have {columns} numbers, which is not a multiple of the group size {group}: use a smaller group, or q8"
             ))),
             Self::Q8 | Self::Q4 { .. } => Ok(()),
         }
     }
 
-    /// The format of a weight's numbers.
+    /// The storage format of the quantized weights.
     pub(crate) fn format(self) -> Format {
         match self {
             Self::Q8 => Format::Q8,
@@ -62,20 +64,20 @@ impl Scheme {
     }
 }
 
-/// Which weights become integers when a model is loaded, and how.
+/// Which weights are quantized when a model is loaded, and by which scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantization {
-    /// How.
+    /// The scheme.
     pub scheme: Scheme,
-    /// Which.
+    /// The layers.
     pub scope: Scope,
 }
 
 impl Quantization {
-    /// The scheme for the weight of this canonical name, if it is to be quantised.
+    /// The scheme for the weight with this canonical name, or `None` if it is not quantized.
     ///
-    /// q4 leaves the vision tower as it is: each of its layers feeds the scores by which patches are kept, and with int4
-    /// there a fifth of all patches kept has 83% in common with f32's on the demo model (int8: 97%).
+    /// q4 leaves the vision tower unchanged, because each of its layers affects the scores that rank patches: with
+    /// int4 there, the 20% of patches kept on the demo model overlap by 83% with those of f32 (int8: 97%).
     pub fn of(self, name: &str) -> Option<Scheme> {
         let spared = matches!(self.scheme, Scheme::Q4 { .. }) && name.starts_with("vision_tower.");
         (self.scope.contains(name) && !spared).then_some(self.scheme)
@@ -91,17 +93,17 @@ impl fmt::Display for Scheme {
     }
 }
 
-/// Which linear layers are quantised. Embeddings, norms, biases and the patch convolution never are.
+/// Which linear layers are quantized. Embeddings, norms, biases and the patch convolution never are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// The linear layers of the decoder's blocks.
+    /// The linear layers of the decoder.
     Llm,
-    /// Also those of the projector, the logits head and, with q8, the vision tower.
+    /// Also the projector, the logits head and, with q8, the vision tower.
     All,
 }
 
 impl Scope {
-    /// Its name on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Llm => "llm",
@@ -109,7 +111,7 @@ impl Scope {
         }
     }
 
-    /// Whether the weight of this canonical name is that of a linear layer in this scope.
+    /// Returns true if the weight with this canonical name belongs to a linear layer in this scope.
     fn contains(self, name: &str) -> bool {
         let Some(layer) = name.strip_suffix(".weight") else { return false };
         let last = layer.rsplit('.').next().unwrap_or(layer);

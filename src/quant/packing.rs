@@ -1,4 +1,4 @@
-//! How folders store the integer weights of their linear layers.
+//! The layouts in which model folders store integer weights.
 
 use std::fmt;
 
@@ -6,27 +6,28 @@ use super::Scheme;
 use crate::format::Format;
 use crate::{Error, Result};
 
-/// A layout of integer weights, as a folder's `quantization_config` describes it.
+/// A layout of integer weights, as described by a folder's `quantization_config`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// compressed-tensors `int-quantized`: int8 with a scale for each row, products with int8 activations.
+    /// compressed-tensors `int-quantized`: int8 with one scale per row; products with int8 activations.
     Int8,
-    /// compressed-tensors `pack-quantized`: symmetric integers of 4 or 8 bits, products with floating-point activations.
+    /// compressed-tensors `pack-quantized`: symmetric integers of 4 or 8 bits; products with floating-point
+    /// activations.
     Packed {
-        /// 4 or 8.
+        /// Bits per weight: 4 or 8.
         bits: usize,
-        /// Numbers of a row that share a scale; `None`: the whole row does.
+        /// Weights of a row that share a scale; `None`: the whole row.
         group: Option<usize>,
     },
-    /// AutoAWQ `gemm`: int4 with a scale and a zero point for each group, rows and columns exchanged.
+    /// AutoAWQ `gemm`: int4 with a scale and a zero point per group, stored transposed.
     Awq {
-        /// Numbers of a row that share a scale.
+        /// Weights of a row that share a scale.
         group: usize,
     },
 }
 
 impl Packing {
-    /// Its name in reports.
+    /// The name in reports.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int8 => "q8",
@@ -36,14 +37,15 @@ impl Packing {
         }
     }
 
-    /// The format that a weight of so many columns is held in. A scale for a whole row is repeated for groups of it.
+    /// The storage format of a weight with that many columns. A scale for a whole row is repeated for groups of the
+    /// row.
     ///
     /// # Errors
     /// [`Error::Request`] if groups do not divide the rows of the weight called `name`.
     pub(crate) fn format(self, name: &str, columns: usize) -> Result<Format> {
         let refused = |why: String| {
             Err(Error::Request(format!(
-                "{name}: its rows have {columns} numbers, {why}: take the folder that this one was made from, with \
+                "{name}: its rows have {columns} numbers, {why}: use the folder that this one was made from, with \
                  --dtype q8"
             )))
         };
@@ -54,12 +56,12 @@ impl Packing {
                 match Scheme::GROUPS.into_iter().rev().find(|group| columns.is_multiple_of(*group))
                 {
                     Some(group) => group,
-                    None => return refused("which 32 does not divide".into()),
+                    None => return refused("which is not a multiple of 32".into()),
                 }
             }
         };
         if !columns.is_multiple_of(group) {
-            return refused(format!("which groups of {group} do not divide"));
+            return refused(format!("which is not a multiple of the group size {group}"));
         }
         Ok(match self {
             Self::Packed { bits: 8, .. } => Format::W8A16 { group },
@@ -68,7 +70,7 @@ impl Packing {
         })
     }
 
-    /// Whether quantising by `scheme` gives such a folder.
+    /// Returns true if quantizing by `scheme` gives such a folder.
     pub(crate) fn made_by(self, scheme: Scheme) -> bool {
         self == Self::from(scheme)
     }
@@ -109,7 +111,10 @@ mod tests {
         assert_eq!(row(4).format("w", 384).unwrap(), Format::Q4 { group: 128 });
         assert_eq!(row(8).format("w", 96).unwrap(), Format::W8A16 { group: 32 });
         let message = row(4).format("w", 48).unwrap_err().to_string();
-        assert!(message.starts_with("w: its rows have 48 numbers, which 32 does not"), "{message}");
+        assert!(
+            message.starts_with("w: its rows have 48 numbers, which is not a multiple of 32"),
+            "{message}"
+        );
         let awq = Packing::Awq { group: 128 };
         assert_eq!(awq.format("w", 256).unwrap(), Format::Awq { group: 128 });
         assert!(awq.format("w", 192).is_err());

@@ -1,20 +1,21 @@
-//! How a row of numbers becomes small integers with a scale.
+//! Rounds rows of numbers to small integers with a scale.
 //!
-//! Every division, product and sum is an IEEE operation in f32, rounded by itself, and rounding to integers is half to
-//! even, so that a CPU, a GPU and a script of NumPy get the same codes. Scales are rounded to f16 first, and numbers are
-//! divided by the rounded scale.
+//! Every division, product and sum is a separate IEEE operation in f32, and rounding to integers is half to even, so
+//! that a CPU, a GPU and a NumPy script get the same codes. Scales are rounded to f16 first, and numbers are divided
+//! by the rounded scale.
 
 use half::f16;
 
-/// Scales that the clip search of [`q4_group`] compares.
+/// Number of scales that the clipping search of [`q4_group`] compares.
 const CANDIDATES: usize = 19;
 
-/// Adding and subtracting this rounds a number below 2²² to an integer, half to even, without a call.
+/// Adding and subtracting this constant rounds a number below 2²² to an integer, half to even, without a function
+/// call.
 const ROUNDER: f32 = 12_582_912.0;
 
-/// A row of an int8 weight: codes −127…127 and the scale of the whole row, `w ≈ code · scale`.
+/// Quantizes a row of an int8 weight: codes −127…127 and one scale for the whole row, `w ≈ code · scale`.
 ///
-/// The scale is f16(max|w| / 127). A row of zeros, or one whose scale is below the smallest f16, gets the scale 0 and the
+/// The scale is f16(max|w| / 127). A row of zeros, or one whose scale underflows in f16, gets the scale 0 and the
 /// codes 0. `None` if a number of the row, or the scale, is not finite.
 pub fn q8_row(row: &[f32], codes: &mut [i8]) -> Option<f16> {
     debug_assert_eq!(row.len(), codes.len());
@@ -33,10 +34,10 @@ pub fn q8_row(row: &[f32], codes: &mut [i8]) -> Option<f16> {
     Some(scale)
 }
 
-/// A row of activations (one token) as int8: codes −127…127 and the scale max|x| / 127 in f32.
+/// Quantizes a row of activations (one token) to int8: codes −127…127 and the scale max|x| / 127 in f32.
 ///
-/// The codes are rne(x · (127 / max|x|)), with the quotient taken once. A row of zeros gets the scale 0. `None` if a
-/// number of the row is not finite.
+/// The codes are rne(x · (127 / max|x|)), with the quotient computed once. A row of zeros gets the scale 0. `None` if
+/// a number of the row is not finite.
 pub fn q8_token(row: &[f32], codes: &mut [i8]) -> Option<f32> {
     debug_assert_eq!(row.len(), codes.len());
     let largest = largest(row)?;
@@ -51,11 +52,11 @@ pub fn q8_token(row: &[f32], codes: &mut [i8]) -> Option<f32> {
     Some(largest / 127.0)
 }
 
-/// A group of an int4 weight: codes −8…7 and the scale of the group.
+/// Quantizes a group of an int4 weight: codes −8…7 and the group's scale.
 ///
-/// Of the scales f16(max|w| / (6.5 + j/4)), j = 0…18, it takes the one of the least squared error, and of equal ones the
-/// first: clipping the few largest numbers of a group costs less than coarse steps for all the others. `None` if a number
-/// is not finite or the largest scale is not.
+/// Among the scales f16(max|w| / (6.5 + j/4)), j = 0…18, the one with the least squared error is chosen, the first in
+/// a tie: clipping the few largest numbers of a group costs less than coarse steps for all the others. `None` if a
+/// number or the largest scale is not finite.
 pub fn q4_group(group: &[f32], codes: &mut [i8]) -> Option<f16> {
     debug_assert_eq!(group.len(), codes.len());
     let largest = largest(group)?;
@@ -72,7 +73,7 @@ pub fn q4_group(group: &[f32], codes: &mut [i8]) -> Option<f16> {
             *error += off * off;
         }
     }
-    // A scale that underflowed has an error that is no number.
+    // A scale that underflowed has an error of NaN.
     let best = (0..CANDIDATES)
         .filter(|&j| divisors[j] > 0.0)
         .reduce(|best, j| if errors[j] < errors[best] { j } else { best });
@@ -88,15 +89,15 @@ pub fn q4_group(group: &[f32], codes: &mut [i8]) -> Option<f16> {
 
 /// The largest magnitude; `None` if a number is not finite.
 fn largest(row: &[f32]) -> Option<f32> {
-    // Magnitudes of finite numbers order as their bits do, and what is not finite lies above them.
+    // Magnitudes of finite floats have the same order as their bits, and infinities and NaN lie above them.
     let bits = row.iter().fold(0, |bits, x| u32::max(bits, x.to_bits() & 0x7fff_ffff));
     let largest = f32::from_bits(bits);
     largest.is_finite().then_some(largest)
 }
 
-/// `x` between two integers, rounded half to even.
+/// Rounds `x` half to even, clamped to two integers.
 fn rounded(x: f32, least: f32, most: f32) -> f32 {
-    // Clamping to integers first gives the same as clamping afterwards.
+    // Clamping to integers before rounding gives the same result as clamping afterwards.
     (x.max(least).min(most) + ROUNDER) - ROUNDER
 }
 
@@ -117,14 +118,14 @@ mod tests {
 
     #[test]
     fn codes_of_a_row_are_those_worked_out_by_hand() {
-        // A scale of 1: halves go to the even neighbour.
+        // A scale of 1: halves are rounded to even.
         assert_eq!(q8(&[127.0, 0.5, 1.5, 2.5, -0.5, -1.5]), Some((vec![127, 0, 2, 2, 0, -2], 1.0)));
-        // 300/127 rounds down to 2.361328125 in f16, so the largest number would be 127.05: it stays 127.
+        // 300/127 is rounded down to 2.361328125 in f16, so the largest code would be 127.05: it is clamped to 127.
         assert_eq!(q8(&[300.0, -300.0, 2.0]), Some((vec![127, -127, 1], 2.361_328_1)));
         assert_eq!(q8(&[0.0, -0.0]), Some((vec![0, 0], 0.0)));
         // A scale below half the smallest f16 is 0.
         assert_eq!(q8(&[1e-7, 3e-7]), Some((vec![0, 0], 0.0)));
-        // The smallest f16 as the scale: numbers are far above 127 of it or below one.
+        // The scale is the smallest f16: one number is far above 127 times it, the other below it.
         let (codes, scale) = q8(&[7.6e-6, 1e-9]).unwrap();
         assert_eq!((codes, scale), (vec![127, 0], 2f32.powi(-24)));
     }
@@ -136,7 +137,7 @@ mod tests {
             assert_eq!(q4(&[1.0, bad, 2.0]), None);
             assert_eq!(q8_token(&[1.0, bad], &mut [0; 2]), None);
         }
-        // 65520 is the first number that f16 has no room for.
+        // 65520 is the first number that overflows in f16.
         assert!(q8(&[65519.0 * 127.0]).is_some());
         assert_eq!(q8(&[65520.0 * 127.0]), None);
         assert_eq!(q4(&[65520.0 * 6.5]), None);
@@ -154,10 +155,10 @@ mod tests {
 
     #[test]
     fn a_group_clips_its_largest_number_when_that_is_cheaper() {
-        // Integers −8…7 of an exact scale are found again without error: 7 / (6.5 + 2/4) = 1.
+        // Integers −8…7 times an exact scale are recovered without error: 7 / (6.5 + 2/4) = 1.
         let exact: Vec<f32> = (-7..=7).map(|i| i as f32).collect();
         assert_eq!(q4(&exact), Some(((-7..=7).collect(), 1.0)));
-        // One large number among many of a size: the scale fits the many.
+        // One large number among many of the same size: the scale fits the many.
         let mut group = vec![1.0; 31];
         group.push(10.0);
         let (codes, scale) = q4(&group).unwrap();
@@ -172,7 +173,7 @@ mod tests {
             prop_assert_eq!(rounded(x, -127.0, 127.0), x.round_ties_even().clamp(-127.0, 127.0));
         }
 
-        /// The rule as it is written down, one scale after the other.
+        /// The rule as documented, one scale after the other.
         #[test]
         fn groups_follow_the_rule(group in prop::collection::vec(-3f32..3.0, 32)) {
             let a = group.iter().fold(0f32, |a, w| a.max(w.abs()));

@@ -1,4 +1,4 @@
-//! Budgets and shares as typed: decimal text to whole numbers, without floating point on the way.
+//! Parses budgets and shares from decimal text to integers, without floating-point arithmetic.
 
 use super::Geometry;
 use std::cmp::Reverse;
@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 const MILLION: u32 = 1_000_000;
 
-/// How many visual tokens may enter the decoder, over all partitions; newline tokens do not count. Where tokens are
-/// dropped inside the decoder: how many of those that entered may stay, newlines among them.
+/// The number of image tokens that may enter the decoder, over all partitions, without row separators. For methods
+/// that drop tokens inside the decoder: the number that may stay of those that entered, row separators included.
 ///
 /// Parses from `576`, `20%` and `full`, and prints the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ pub enum Budget {
 }
 
 impl Budget {
-    /// The budget *B* as a count, for an image of `partitions` · `patches` patches of which `valid` are valid.
-    /// A share counts ⌊P·T·Q / 10⁸⌋; B may exceed `valid`.
+    /// The budget *B* as a number of tokens, for an image of `partitions` · `patches` patches of which `valid` are
+    /// valid. A share of Q millionths of a percent gives ⌊P·T·Q / 10⁸⌋; B may exceed `valid`.
     ///
     /// # Errors
-    /// [`Error::Request`] for a budget out of range, or a share that comes to no token on this image.
+    /// [`Error::Request`] for a budget out of range, or a share that rounds to no token on this image.
     pub fn tokens(self, partitions: usize, patches: usize, valid: usize) -> Result<usize> {
         if let Some(why) = self.fault() {
             return Err(wrong(&self.to_string(), why));
@@ -39,7 +39,7 @@ impl Budget {
             Budget::Full => Ok(valid),
             Budget::Percent(share) => match all as u128 * u128::from(share) / 100_000_000 {
                 0 => Err(Error::Request(format!(
-                    "budget {self} comes to no token on this image, which has only {all} patches \
+                    "budget {self} rounds to no token on this image, which has only {all} patches \
                      ({partitions} partitions of {patches}): give a larger share or a count"
                 ))),
                 count => Ok(count as usize),
@@ -47,12 +47,12 @@ impl Budget {
         }
     }
 
-    /// The budget for several images together as a budget for each: a share of P·T counts over all images; each gets
-    /// what its valid patches are of all valid patches, rounded by the largest remainders (ties to the earlier image),
-    /// and at least 1.
+    /// Splits the budget for several images into one budget per image. A share refers to P·T summed over all images.
+    /// The tokens are split in proportion to the images' valid patches, rounded by largest remainders (ties go to the
+    /// earlier image), with at least 1 each.
     ///
     /// # Errors
-    /// As [`Budget::tokens`]; [`Error::Request`] for fewer tokens than images.
+    /// As [`Budget::tokens`]; [`Error::Request`] if there are fewer tokens than images.
     pub fn shared(self, images: &[Geometry]) -> Result<Vec<Budget>> {
         let all: usize = images.iter().map(Geometry::all).sum();
         let valid: usize = images.iter().map(Geometry::valid).sum();
@@ -62,8 +62,8 @@ impl Budget {
         let total = self.tokens(1, all, valid)?;
         if total < images.len() {
             return Err(Error::Request(format!(
-                "budget {self} for all images together comes to {total} of {all} patches, and there are {} images: \
-                 give at least one token for each",
+                "budget {self} for all images together comes to {total} of {all} patches, but there are {} images: \
+                 give at least one token per image",
                 images.len()
             )));
         }
@@ -71,7 +71,7 @@ impl Budget {
         let mut counts: Vec<usize> =
             images.iter().map(|image| (part(image) / valid as u128) as usize).collect();
         let mut order: Vec<usize> = (0..images.len()).collect();
-        // The sort is stable.
+        // The sort is stable, so ties go to the earlier image.
         order.sort_by_key(|&i| Reverse(part(&images[i]) % valid as u128));
         let left = total - counts.iter().sum::<usize>();
         order[..left].iter().for_each(|&i| counts[i] += 1);
@@ -83,7 +83,7 @@ impl Budget {
         Ok(counts.into_iter().map(Budget::Count).collect())
     }
 
-    /// Why no image can be given this budget.
+    /// The reason why the budget is invalid for any image.
     fn fault(self) -> Option<&'static str> {
         match self {
             Budget::Count(0) | Budget::Percent(0) => Some("keeps no token"),
@@ -112,7 +112,7 @@ impl FromStr for Budget {
             let share = millionths(number).ok_or("is not a number");
             share.map(|share| Budget::Percent(u32::try_from(share).unwrap_or(u32::MAX)))
         } else if text.bytes().all(|b| b.is_ascii_digit()) && !text.is_empty() {
-            // Only too many digits can be wrong with it: more than any image has.
+            // Parsing digits can only fail by overflow, and such a count is larger than any image.
             Ok(Budget::Count(text.parse().unwrap_or(usize::MAX)))
         } else {
             Err("is not a whole number")
@@ -134,24 +134,24 @@ impl fmt::Display for Budget {
     }
 }
 
-/// The full image's share of the budget: 0 to 1 in whole millionths. Parses from `0.5`; 0.5 by default.
+/// The full image's share of the budget: 0 to 1 in integer millionths. Parses from `0.5`, which is also the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Alpha(u32);
 
 impl Alpha {
-    /// Whole millionths, *A* = 10⁶·alpha: 0 to 10⁶.
+    /// The share in millionths, *A* = 10⁶·alpha: 0 to 10⁶.
     pub fn millionths(self) -> u32 {
         self.0
     }
 
-    /// The share as a number, for reports; no rule computes with it.
+    /// The share as a floating-point number, for reports only.
     pub fn value(self) -> f64 {
         f64::from(self.0) / f64::from(MILLION)
     }
 
     /// ⌊A·count / 10⁶⌋.
     pub(super) fn of(self, count: usize) -> usize {
-        // At most `count`, since A ≤ 10⁶.
+        // The result is at most `count`, because A ≤ 10⁶.
         (count as u128 * u128::from(self.0) / u128::from(MILLION)) as usize
     }
 
@@ -162,7 +162,7 @@ impl Alpha {
 }
 
 impl Alpha {
-    /// `count` of `of` equal parts, of which a million is a multiple.
+    /// The share `count` / `of`, where `of` divides a million.
     pub(super) const fn parts(count: u32, of: u32) -> Self {
         Alpha(MILLION / of * count)
     }
@@ -178,7 +178,7 @@ impl FromStr for Alpha {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // What rounds to zero from below is still below zero.
+        // A negative number that rounds to zero is still refused.
         let negative = text.starts_with('-') && text.bytes().any(|b| matches!(b, b'1'..=b'9'));
         let value = millionths(text).filter(|_| !negative).and_then(|v| u32::try_from(v).ok());
         value.filter(|&value| value <= MILLION).map(Alpha).ok_or_else(|| {
@@ -195,17 +195,17 @@ impl fmt::Display for Alpha {
     }
 }
 
-/// A number of at least 0 in whole millionths. Parses from `1.5`.
+/// A number of at least 0 in integer millionths. Parses from `1.5`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factor(u32);
 
 impl Factor {
-    /// This many tenths.
+    /// The number `tenths` / 10.
     pub(super) const fn tenths(tenths: u32) -> Self {
         Self(tenths * MILLION / 10)
     }
 
-    /// As a number.
+    /// The number in floating point.
     pub fn value(self) -> f64 {
         f64::from(self.0) / f64::from(MILLION)
     }
@@ -215,7 +215,7 @@ impl FromStr for Factor {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        // What rounds to zero from below is still below zero.
+        // A negative number that rounds to zero is still refused.
         let negative = text.starts_with('-') && text.bytes().any(|b| matches!(b, b'1'..=b'9'));
         let value = millionths(text).filter(|_| !negative);
         value.and_then(|value| u32::try_from(value).ok()).map(Self).ok_or_else(|| {
@@ -233,7 +233,7 @@ impl fmt::Display for Factor {
     }
 }
 
-/// Millionths printed as a decimal number without trailing zeros.
+/// Prints millionths as a decimal number without trailing zeros.
 struct Decimal(u32);
 
 impl fmt::Display for Decimal {
@@ -243,8 +243,8 @@ impl fmt::Display for Decimal {
     }
 }
 
-/// Reads a decimal number (`20`, `.5`, `-1.25`, `1e-3`) as whole millionths, rounded half to even from its digits.
-/// `None`: not a number. Beyond 64 bits it saturates.
+/// Parses a decimal number (`20`, `.5`, `-1.25`, `1e-3`) into integer millionths, rounding half to even. `None` if it
+/// is not a number. Saturates beyond 64 bits.
 fn millionths(text: &str) -> Option<i64> {
     let (sign, unsigned) = match text.strip_prefix('-') {
         Some(rest) => (-1, rest),
@@ -263,7 +263,7 @@ fn millionths(text: &str) -> Option<i64> {
     if significant.is_empty() {
         return Some(0);
     }
-    // How many of the significant digits, zeros appended where they run out, stand for whole millionths.
+    // The number of significant digits, padded with zeros, that make up the integer millionths.
     let leading_zeros = digits.len() - significant.len();
     let kept = whole.len() as i64 - leading_zeros as i64 + i64::from(exponent) + 6;
     let kept = match kept {

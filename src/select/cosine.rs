@@ -1,4 +1,4 @@
-//! Likeness of rows: cosines, many at a time.
+//! Cosine similarities of many rows at a time.
 
 use super::dropping::Matrix;
 use crate::matrix::{View, similarities};
@@ -7,22 +7,22 @@ use rayon::prelude::*;
 /// Rows that a thread compares at a time.
 const BLOCK: usize = 64;
 
-/// Rows of length 1; a row of zeros stays one and is like nothing.
+/// Rows normalised to length 1; a row of zeros stays zero, so its similarity to every row is 0.
 pub(super) struct Units {
     numbers: Vec<f32>,
     cols: usize,
 }
 
 impl Units {
-    /// The given rows of a matrix.
+    /// Normalises the given rows of a matrix.
     pub fn of(x: Matrix<'_>, rows: impl ExactSizeIterator<Item = usize>) -> Self {
-        // No more than [`Units::bytes`] says.
+        // The capacity must not exceed what [`Units::bytes`] predicts.
         let mut numbers = Vec::with_capacity(rows.len() * x.cols);
         rows.for_each(|row| numbers.extend_from_slice(x.row(row)));
         Self::new(numbers, x.cols)
     }
 
-    /// Of rows of any length.
+    /// Normalises rows of any length.
     pub fn new(mut numbers: Vec<f32>, cols: usize) -> Self {
         numbers.par_chunks_mut(cols.max(1)).for_each(|row| {
             let length = row.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt();
@@ -33,17 +33,17 @@ impl Units {
         Self { numbers, cols }
     }
 
-    /// Bytes of so many rows.
+    /// Bytes of that many rows.
     pub fn bytes(rows: usize, cols: usize) -> usize {
         rows * cols * size_of::<f32>()
     }
 
-    /// Bytes of [`Units::cosines`] of so many rows.
+    /// Bytes of the result of [`Units::cosines`] for that many rows.
     pub fn cosine_bytes(rows: usize) -> usize {
         rows * rows * size_of::<f32>()
     }
 
-    /// Rows.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.numbers.len() / self.cols.max(1)
     }
@@ -52,7 +52,7 @@ impl Units {
         View::dense(&self.numbers, self.cols)
     }
 
-    /// Cosines of every row with every other: `[n, n]`.
+    /// Cosine similarities of all pairs of rows: `[n, n]`.
     pub fn cosines(&self) -> Vec<f32> {
         let n = self.len();
         let mut out = vec![0.0; n * n];
@@ -62,7 +62,7 @@ impl Units {
         out
     }
 
-    /// Cosines of one row with every row.
+    /// Cosine similarities of one row with every row.
     pub fn cosines_with(&self, row: usize, out: &mut [f32]) {
         let other = self.all().rows(row, 1);
         out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
@@ -71,7 +71,7 @@ impl Units {
     }
 }
 
-/// The first of the greatest, among those that `open` says.
+/// Index of the first maximum among the elements for which `open` is true.
 pub(super) fn greatest<T: PartialOrd + Copy>(
     values: &[T],
     open: impl Fn(usize) -> bool,
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn cosines_are_those_of_angles() {
-        // More than a block, at angles of whole degrees, of any length; and one row of nothing.
+        // More than a block of rows of various lengths, at angles of whole degrees, and one row of zeros.
         let angles: Vec<f32> = (0..100).map(|i| (i as f32 * 3.0).to_radians()).collect();
         let numbers = angles.iter().enumerate().flat_map(|(i, angle)| {
             let length = 0.5 + i as f32;

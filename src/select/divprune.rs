@@ -1,9 +1,9 @@
 //! DivPrune (Alvar et al., "DivPrune: diversity-based visual token pruning for large multimodal models", CVPR 2025):
-//! tokens as unlike each other as can be.
+//! keeps tokens that are as dissimilar as possible.
 //!
-//! Over all partitions together, on projected features, by the distance 1 − cosine: first the token farthest from its
-//! nearest neighbour, then always the one farthest from those that are kept. Newlines are no candidates here: they are
-//! [`super::Newlines`]' matter.
+//! It works over all partitions together, on projected features, with the distance 1 − cosine. The first token kept
+//! is the one farthest from its nearest neighbour; then, repeatedly, the one farthest from those already kept. Row
+//! separators are not candidates; see [`super::Newlines`].
 
 use super::cosine::{Units, greatest};
 use super::dropping::{Dropping, Evidence, Needs, Size};
@@ -28,11 +28,11 @@ impl Dropping for DivPrune {
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
         let geometry = &plan.geometry;
         let n = geometry.valid();
-        // All pairs once: every pick would else read all rows again.
+        // All pairs are computed once, because otherwise each pick would read all rows again.
         let cosines = Units::of(evidence.projected, 0..n).cosines();
         let of = |row: usize| &cosines[row * n..][..n];
         let mut kept = vec![false; n];
-        // How far every token is from the nearest of all others, then of those kept, less 1.
+        // Distance of each token, less 1, to the nearest other token, later to the nearest kept one.
         let far = |row: usize| {
             let others = of(row).iter().enumerate().filter(|(other, _)| *other != row);
             others.fold(1.0f32, |least, (_, cosine)| least.min(-cosine))

@@ -1,4 +1,4 @@
-//! What a method of dropping visual tokens is: what it looks at, how much it keeps, and what.
+//! The interface of a method: what it needs to look at, how many tokens it keeps, and which.
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -12,54 +12,54 @@ use crate::{Error, Result};
 
 /// A method with its parameters.
 ///
-/// [`Dropping::needs`] and [`Dropping::size`] are asked before the vision tower runs, [`Dropping::choose`] after it.
-/// All three are pure: the same arguments give the same answer on every executor.
+/// [`Dropping::needs`] and [`Dropping::size`] are called before the vision tower runs, [`Dropping::choose`] after it.
+/// All three are pure: the same arguments give the same result on every executor.
 pub trait Dropping: Any + Debug + Send + Sync + Same {
-    /// What [`Dropping::choose`] looks at on an image of these patches.
+    /// The evidence that [`Dropping::choose`] needs on an image with this geometry.
     fn needs(&self, geometry: &Geometry) -> Needs;
 
-    /// How many rows enter the decoder when `budget` ≥ 1 are asked for.
+    /// The number of rows that enter the decoder for a requested `budget` ≥ 1.
     fn size(&self, geometry: &Geometry, budget: usize) -> Size;
 
-    /// Chooses. The evidence is there as far as the plan needs it, and of the right lengths.
+    /// Selects the tokens to keep. `evidence` contains what the plan needs, with the right lengths.
     ///
     /// # Errors
-    /// [`Error::Numeric`] for evidence that cannot be what it should be.
+    /// [`Error::Numeric`] for invalid evidence, such as scores that are not finite.
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept>;
 
-    /// What a device runs instead of [`Dropping::choose`], where its kernels have the steps and the number of rows is
-    /// known before. `None`: the host chooses.
+    /// The steps for a device to run instead of [`Dropping::choose`], if there are kernels for them and the number of
+    /// rows is known in advance. `None`: the selection runs on the host.
     fn program(&self, _: &Geometry, _budget: usize) -> Option<Program> {
         None
     }
 
-    /// Which options play a part that other methods have too.
+    /// The shared options that have an effect on this method.
     fn parts(&self) -> Parts {
         Parts::default()
     }
 
-    /// Most sub-images that get tokens, of a method that needs the others not even encoded.
+    /// For a method that does not need all sub-images encoded, the largest number of them that get tokens.
     fn lazy(&self, _: &Geometry, _budget: usize) -> Option<usize> {
         None
     }
 
-    /// What the decoder drops of the rows that enter it, the image's newlines among them.
+    /// What the decoder drops of the rows that enter it, row separators included.
     fn late(&self, _: &Geometry, _newlines: usize, _budget: usize) -> Option<Late> {
         None
     }
 
-    /// Bytes that [`Dropping::choose`] takes at one moment beside the evidence, of which a row has `width` numbers.
+    /// Peak memory in bytes of [`Dropping::choose`] in addition to the evidence, whose rows have `width` elements.
     fn scratch(&self, _: &Plan, _width: usize) -> usize {
         0
     }
 }
 
-/// Which options of a [`super::Selection`] play a part, beside the method and the budget.
+/// The options of a [`super::Selection`] that have an effect, apart from method and budget.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Parts {
     /// [`super::Selection::rule`].
     pub rule: bool,
-    /// [`super::Selection::alpha`] and [`super::Selection::init_layer`], where there are sub-images.
+    /// [`super::Selection::alpha`] and [`super::Selection::init_layer`], if there are sub-images.
     pub shares: bool,
     /// [`super::Selection::final_layer`].
     pub ranks: bool,
@@ -67,9 +67,9 @@ pub struct Parts {
     pub heads: bool,
 }
 
-/// Equality of methods behind [`Dropping`].
+/// Equality of methods behind `dyn` [`Dropping`].
 pub trait Same {
-    /// Whether `other` is the same method with the same parameters.
+    /// Returns true if `other` is the same method with the same parameters.
     fn same(&self, other: &dyn Any) -> bool;
 }
 
@@ -82,9 +82,9 @@ impl<T: PartialEq + 'static> Same for T {
 /// A block of the vision tower.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layer {
-    /// By number; a negative one counts from the end.
+    /// The block with this index; negative counts from the end.
     At(i32),
-    /// The last one that the features need.
+    /// The last block that the image features need.
     Features,
 }
 
@@ -94,67 +94,67 @@ impl From<Option<i32>> for Layer {
     }
 }
 
-/// What a method looks at.
+/// The evidence that a method needs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Needs {
     /// CLS attention of this block in the full image.
     pub init: Option<Layer>,
     /// CLS attention of this block in every partition.
     pub last: Option<Layer>,
-    /// How the heads of both become one score.
+    /// How the heads of both are combined.
     pub heads: Heads,
-    /// What both are made of; the model's vision tower and the request decide, not the method.
+    /// The kind of score for both. It is determined by the vision tower and the request, not by the method.
     pub score: Score,
-    /// Keys of this block, and its class tokens' queries.
+    /// Keys of this block, and the queries of its class tokens.
     pub keys: Option<Layer>,
-    /// Features of every patch.
+    /// Features of every patch before the projector.
     pub features: bool,
-    /// Projected features of every valid patch; what is kept is then taken from them.
+    /// Projected features of every valid patch; the kept rows are then taken from them.
     pub projected: bool,
 }
 
 impl Needs {
-    /// Whether nothing is looked at: the plan alone decides.
+    /// Returns true if the plan alone determines the selection, without any evidence.
     pub fn nothing(&self) -> bool {
         self.init.is_none() && self.last.is_none() && !self.rows()
     }
 
-    /// Whether more than scores is looked at: rows of every patch.
+    /// Returns true if the method needs rows of all patches, not only scores.
     pub fn rows(&self) -> bool {
         self.keys.is_some() || self.features || self.projected
     }
 }
 
-/// How many rows enter the decoder, newlines apart.
+/// The number of rows that enter the decoder, without row separators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// So many; at most so many if not `exact`.
+    /// The number of rows; an upper bound unless `exact`.
     pub rows: usize,
-    /// Whether no evidence changes the number.
+    /// True if no evidence changes the number.
     pub exact: bool,
-    /// Sources of all rows at most, where each is a combination of others; 0 where each is a copy.
+    /// Upper bound on the sources of all rows, if rows are combinations of others; 0 if each is a copy of one.
     pub sources: usize,
 }
 
 /// Dropping inside the language model.
 ///
-/// The first layers see every visual row. Then those stay that the prompt's last token attends to most in the last of
-/// these layers, by the mean over heads of its attention weights; ties go to the earlier row. What stays keeps its
-/// position.
+/// The first layers see every image row. After them, the rows stay to which the prompt's last token attends most in
+/// the last of these layers, by attention weights averaged over heads; ties go to the earlier row. Rows that stay
+/// keep their positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
-    /// Layers that see every row, at least 1: of K such layers the one numbered K − 1 decides.
+    /// The number of layers that see every row, at least 1. With K such layers, the attention of layer K − 1 decides.
     pub layer: usize,
-    /// How many visual rows stay, fewer than there are.
+    /// The number of image rows that stay; fewer than there are.
     pub rows: usize,
 }
 
-/// Rows of numbers.
+/// A row-major matrix.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Matrix<'a> {
-    /// Row-major.
+    /// The elements, row by row.
     pub numbers: &'a [f32],
-    /// Numbers in a row.
+    /// Elements per row.
     pub cols: usize,
 }
 
@@ -165,9 +165,9 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What a method looked at; empty where the plan needs nothing.
+/// The evidence for a selection; parts that the plan does not need are empty.
 ///
-/// T patches and a class token before them make T + 1 rows of each of the P partitions.
+/// Each of the P partitions has T + 1 rows: a class token and T patches.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Evidence<'a> {
     /// \[T\]: scores of the full image.
@@ -178,24 +178,24 @@ pub struct Evidence<'a> {
     pub queries: Matrix<'a>,
     /// \[P·(T+1), D\]: keys.
     pub keys: Matrix<'a>,
-    /// Heads that a row of keys is cut into.
+    /// The number of heads that a row of keys consists of.
     pub heads: usize,
-    /// \[P·(T+1), D\]: what the projector takes.
+    /// \[P·(T+1), D\]: the input of the projector.
     pub features: Matrix<'a>,
-    /// \[V, H\]: what it makes of the valid patches, partition after partition.
+    /// \[V, H\]: projected features of the valid patches, partition after partition.
     pub projected: Matrix<'a>,
 }
 
 impl<'a> Evidence<'a> {
-    /// Scores alone: `init` \[T\] of the full image, `last` \[P, T\] of every partition.
+    /// Evidence that consists of scores only: `init` \[T\] of the full image and `last` \[P, T\] of every partition.
     pub fn scores(init: &'a [f32], last: &'a [f32]) -> Self {
         Self { init, last, ..Self::default() }
     }
 
-    /// Whether all that `plan` needs is there.
+    /// Checks that everything that `plan` needs is there.
     ///
     /// # Errors
-    /// [`Error::Request`] for a wrong number of rows; [`Error::Numeric`] for numbers that are none.
+    /// [`Error::Request`] for a wrong number of rows; [`Error::Numeric`] for numbers that are not finite.
     pub(super) fn check(&self, plan: &Plan) -> Result<()> {
         let (geometry, needs) = (&plan.geometry, &plan.needs);
         let (partitions, patches) = (geometry.partitions(), geometry.patches());
@@ -241,7 +241,7 @@ impl<'a> Evidence<'a> {
     }
 }
 
-/// Scores are made of probabilities: there is one for each patch, finite and not negative.
+/// Scores are sums of probabilities: one per patch, finite and not negative.
 fn check_scores(name: &str, scores: &[f32], partitions: usize, patches: usize) -> Result<()> {
     if scores.len() != partitions * patches {
         return Err(Error::Request(format!(
@@ -252,7 +252,7 @@ fn check_scores(name: &str, scores: &[f32], partitions: usize, patches: usize) -
     match scores.iter().position(|score| !(score.is_finite() && *score >= 0.0)) {
         None => Ok(()),
         Some(at) => Err(Error::Numeric(format!(
-            "the {name} score of partition {}, patch {} is {}, which no attention can be: the vision tower \
+            "the {name} score of partition {}, patch {} is {}, which is not a valid attention score: the vision tower \
              overflowed or its weights are damaged; try f32 or another copy of the checkpoint",
             at / patches,
             at % patches,

@@ -1,6 +1,6 @@
-//! The `exact` rule: a budget that is kept to the token.
+//! The `exact` rule, which meets the budget to the token.
 //!
-//! Everything is whole-number arithmetic, so that every executor, summing in any order, gives the same allocation.
+//! All arithmetic is on integers, so that every executor gets the same allocation whatever the order of its sums.
 
 use std::cmp::Reverse;
 
@@ -8,30 +8,30 @@ use super::budget::Alpha;
 use super::geometry::Geometry;
 use crate::{Error, Result};
 
-/// Splits `tokens` = N ≤ V into those of the full image and those of the sub-images, (N₀, N_sub).
+/// Splits `tokens` = N ≤ V between the full image and the sub-images, (N₀, N_sub).
 ///
 /// ```text
 /// N₀    = min(⌊A·N / 10⁶⌋, T)
 /// N_sub = min(N − N₀, Vₛ)
 /// N₀    = N − N_sub
 /// ```
-/// What the sub-images cannot hold comes back to the full image, which can hold it because N ≤ V.
-/// Without sub-images the full image gets all.
+/// What the sub-images cannot hold goes back to the full image, which can hold it because N ≤ V. Without sub-images
+/// the full image gets everything.
 pub(super) fn split(geometry: &Geometry, alpha: Alpha, tokens: usize) -> (usize, usize) {
     let full_image = alpha.of(tokens).min(geometry.patches());
     let sub_images = (tokens - full_image).min(geometry.valid_in_sub_images());
     (tokens - sub_images, sub_images)
 }
 
-/// Content of each sub-image: the attention mass of the picture area that it shows.
+/// The content of each sub-image: the attention mass of the image area that it shows.
 ///
-/// `init`: \[T\], the full image's scores. With I\[t\] = 2²⁴·init\[t\] rounded half to even, and the shares r and c of
-/// [`Geometry::row_shares`] and [`Geometry::col_shares`],
+/// `init`: \[T\], the full image's scores. With I\[t\] = 2²⁴·init\[t\] rounded half to even, and the shares r and c
+/// of [`Geometry::row_shares`] and [`Geometry::col_shares`],
 ///
 /// ```text
 /// s[a·gw + b] = Σ_j Σ_k r[a][j] · I[j·n + k] · c[b][k]
 /// ```
-/// The sub-images share out exactly the mass of the full map: Σ s = nh · nw · Σ I. Padding shows nothing.
+/// The contents add up to exactly the mass of the full map: Σ s = nh · nw · Σ I. Padding has no content.
 pub(super) fn contents(geometry: &Geometry, init: &[f32]) -> Result<Vec<u128>> {
     let mass: Vec<u64> = init.iter().map(|&score| fixed_point(score)).collect();
     check(geometry, &mass)?;
@@ -45,7 +45,7 @@ pub(super) fn contents(geometry: &Geometry, init: &[f32]) -> Result<Vec<u128>> {
     Ok(contents)
 }
 
-/// 2²⁴·score, rounded half to even. Exact: the product only moves an f64's exponent.
+/// 2²⁴·score, rounded half to even. The product is exact, because it only changes the exponent of an f64.
 fn fixed_point(score: f32) -> u64 {
     (f64::from(score) * f64::from(1 << 24)).round_ties_even() as u64
 }
@@ -54,51 +54,51 @@ fn dot(a: &[u64], b: &[u64]) -> u128 {
     a.iter().zip(b).map(|(&a, &b)| u128::from(a) * u128::from(b)).sum()
 }
 
-/// Most of Σ I that attention comes to: 1 a head, of more heads than a configuration may name.
+/// Upper bound on Σ I for attention scores: 1 per head, for more heads than a configuration may have.
 const MOST_MASS: u128 = 1 << (24 + 15);
 
-/// Heads whose content fits into 64 bits on every image that a device shares by itself.
+/// Number of heads for which the contents fit into 64 bits on every image whose allocation is computed on a device.
 const DEVICE_HEADS: u64 = 64;
 
-/// Every product of this rule is at most Σ I · nh · nw · V, so one check covers them all: attention always passes, for sides
-/// are below 2²⁰ and V below 2⁴⁰, and so does whatever fits into 64 bits, in which a device computes. Only scores of
-/// another origin can fail.
+/// Every product of this rule is at most Σ I · nh · nw · V, so this check covers them all. Attention scores always
+/// pass, because sides are below 2²⁰ and V is below 2⁴⁰, and so does everything that fits into the 64 bits of a
+/// device. Only scores from elsewhere can fail.
 fn check(geometry: &Geometry, mass: &[u64]) -> Result<()> {
     let sum: u128 = mass.iter().map(|&mass| u128::from(mass)).sum();
     let fits = u64::try_from(sum).is_ok_and(|sum| sum <= mass_limit(geometry));
     (fits || sum <= MOST_MASS).then_some(()).ok_or_else(|| {
         Error::Numeric(
             "the content scores of the full image are too large to be CLS attention, \
-             which sums to at most 1 for each head: check the checkpoint's weights"
+             which sums to at most 1 per head: check the checkpoint's weights"
                 .into(),
         )
     })
 }
 
-/// The largest Σ I of which every product fits into 64 bits. (Floors of floors are the floor of the whole quotient.)
+/// The largest Σ I for which every product fits into 64 bits. (Nested floors equal the floor of the whole quotient.)
 pub(crate) fn mass_limit(geometry: &Geometry) -> u64 {
     let (nh, nw) = geometry.fit();
     let factors = [nh, nw, geometry.valid()].into_iter();
     factors.fold(u64::MAX, |limit, factor| limit / factor.max(1) as u64)
 }
 
-/// Whether 64 bits hold the products of any tower's attention on such an image. LLaVA-OneVision's canvases of 4 × 4
-/// sub-images and more of 27² patches are too large.
+/// Returns true if 64 bits hold the products of any tower's attention on such an image. They do not for
+/// LLaVA-OneVision's canvases of 4 × 4 or more sub-images of 27² patches.
 pub(crate) fn fits_64_bits(geometry: &Geometry) -> bool {
     mass_limit(geometry) >= DEVICE_HEADS << 24
 }
 
-/// Shares `tokens` = N_sub ≤ Σ `valid` among the sub-images: quotas proportional to `contents`, capped by `valid`,
-/// summing to `tokens`.
+/// Splits `tokens` = N_sub ≤ Σ `valid` among the sub-images with quotas proportional to `contents`, capped by
+/// `valid`, that add up to `tokens`.
 ///
-/// The real-valued quotas are qᵢ = min(Vᵢ, λ·sᵢ) with the one λ that makes them sum to N_sub. A round gives each
-/// sub-image that its proportional part would fill all it can hold, and shares the rest among the others, whose
-/// parts can only grow by that. When none is filled any more the parts are floored, and the tokens left over go
-/// one each to the largest remainders, ties to the lower sub-image. No cap can break then: an open sub-image has
-/// left·sᵢ < Vᵢ·Σ, hence ⌊left·sᵢ/Σ⌋ + 1 ≤ Vᵢ.
+/// The real-valued quotas are qᵢ = min(Vᵢ, λ·sᵢ) with the λ for which they add up to N_sub. Each round fills every
+/// sub-image whose proportional part is at least its capacity, and splits the rest among the others, whose parts can
+/// only grow by that. Once none is filled any more, the parts are floored and the remaining tokens go one each to the
+/// largest remainders, ties to the lower sub-image. This exceeds no cap: an open sub-image has left·sᵢ < Vᵢ·Σ, hence
+/// ⌊left·sᵢ/Σ⌋ + 1 ≤ Vᵢ.
 ///
-/// When all open sub-images are without content, their valid patches stand in for it. Nothing here is about
-/// sub-images alone: any partitions share so.
+/// If no open sub-image has content, the numbers of valid patches are used instead. The function works for any
+/// partitions, not only for sub-images.
 pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u128]) -> Vec<usize> {
     let mut allocation = vec![0; valid.len()];
     let mut left = tokens as u128;
@@ -132,17 +132,17 @@ pub(super) fn share(tokens: usize, valid: &[usize], contents: &[u128]) -> Vec<us
     }
 }
 
-/// Shares `tokens` ≤ V equally among all partitions: none above its valid patches, what one cannot hold goes to the
-/// others, what is over to the lower ones.
+/// Splits `tokens` ≤ V equally among all partitions, capped by their valid patches. What one cannot hold goes to the
+/// others, and the remainder to the lower ones.
 pub(super) fn equal(geometry: &Geometry, tokens: usize) -> Vec<usize> {
     let valid = valid(geometry);
     share(tokens, &valid, &vec![1; valid.len()])
 }
 
-/// Shares `tokens` ≤ V among all partitions in proportion to their valid patches.
+/// Splits `tokens` ≤ V among all partitions in proportion to their valid patches.
 pub(super) fn proportional(geometry: &Geometry, tokens: usize) -> Vec<usize> {
     let valid = valid(geometry);
-    // Without contents the valid patches stand in for them.
+    // Without contents, `share` uses the valid patches.
     share(tokens, &valid, &vec![0; valid.len()])
 }
 

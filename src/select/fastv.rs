@@ -1,9 +1,9 @@
 //! FastV (Chen et al., "An image is worth 1/2 tokens after layer 2: plug-and-play inference acceleration for large
-//! vision-language models", ECCV 2024): every patch enters the language model, whose layers from the K-th on see only
-//! those visual rows that the prompt's last token attends to most.
+//! vision-language models", ECCV 2024): every patch enters the language model, but from layer K on its layers see
+//! only the image rows that the prompt's last token attends to most.
 //!
-//! Newline rows take part as the patches do, and the budget counts them, as in the published code, which ranks every row
-//! of the image.
+//! Row separators are ranked like patches and count towards the budget, as in the published code, which ranks every
+//! row of the image.
 
 use super::dropping::{Dropping, Evidence, Late, Needs, Size};
 use super::geometry::Geometry;

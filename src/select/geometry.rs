@@ -1,4 +1,5 @@
-//! Which patches exist, which of them show the picture, and how much of the picture each sub-image shows.
+//! The patches of an image: which exist, which show the image and not padding, and which part of the image each
+//! sub-image shows.
 
 mod shrunk;
 
@@ -9,22 +10,22 @@ use crate::config::ModelConfig;
 use crate::image::{Layout, Packing};
 use crate::{Error, Result};
 
-/// Longest side of a canvas in pixels. Far beyond any model; it keeps every product here inside 64 bits.
+/// Longest side of a canvas in pixels. It is far beyond any model and keeps every product here within 64 bits.
 const MAX_CANVAS: usize = 1 << 20;
 
-/// The patches of one image, derived from its size and the model's alone.
+/// The patches of one image, derived from its size and the model's configuration only.
 ///
-/// A partition is a square of *n* × *n* = *T* patches. Partition 0 is the full image, stretched to the
-/// square. With a grid of *gh* × *gw* sub-images, sub-image (a, b) is partition 1 + a·gw + b, and side by
-/// side they make up the canvas of *ch* = gh·n by *cw* = gw·n patches on which the picture lies centred.
-/// Patches are numbered row by row.
+/// A partition is a square of *n* × *n* = *T* patches. Partition 0 is the full image, resized to the square. With a
+/// grid of *gh* × *gw* sub-images, sub-image (a, b) is partition 1 + a·gw + b. Together the sub-images form the
+/// canvas of *ch* = gh·n by *cw* = gw·n patches, in which the image is centred. Patches are numbered row by row.
 ///
-/// Where the model makes one token of the 2 × 2 patches of a cell (InternVL), *patch* means such a token here: what is
-/// kept or not. [`Geometry::cell`] says so, and [`Geometry::rows_of`] which rows of the tower it is made of.
+/// For models that merge each cell of 2 × 2 patches into one token (InternVL), *patch* means such a token here,
+/// because tokens are what is kept or dropped. [`Geometry::cell`] gives the side of a cell, and [`Geometry::rows_of`]
+/// the tower's rows that it consists of.
 ///
-/// Of a canvas that is shrunk behind the projector (LLaVA-OneVision, [`Geometry::with_most`]) *patch* means a token of the
-/// shrunk one here: what is kept or not. A sub-image has those whose centres it shows, fewer than T; the square of n × n holds
-/// them from its first row and column on.
+/// For a canvas that is downscaled after the projector (LLaVA-OneVision, [`Geometry::with_most`]) *patch* means a
+/// token of the downscaled canvas. A sub-image has the tokens whose centres it shows, fewer than T; they fill the n ×
+/// n square from its first row and column on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Geometry {
     pixels: usize,
@@ -32,7 +33,7 @@ pub struct Geometry {
     patch_size: usize,
     /// Rows before the patches of a partition.
     prefix: usize,
-    /// Patches of the tower along the side of one here.
+    /// Side of a patch here in patches of the tower.
     cell: usize,
     /// The projector makes one row of those of a cell.
     pooled: bool,
@@ -58,12 +59,12 @@ impl Geometry {
         Ok(geometry.with_most(config.most_patches))
     }
 
-    /// Derives the geometry for square patches of `patch_size` pixels, with a class token before those of each
-    /// partition. Pixels of a partition that make no whole patch are left out, at the right and at the bottom.
+    /// Derives the geometry for square patches of `patch_size` pixels, with a class token before the patches of each
+    /// partition. Pixels at the right and bottom of a partition that do not fill a patch are left out.
     ///
     /// # Errors
-    /// [`Error::Request`] for a layout that no preprocessing produces: an empty image, a partition smaller than a patch,
-    /// a picture larger than its canvas.
+    /// [`Error::Request`] for a layout that no preprocessing produces: an empty image, a partition smaller than a
+    /// patch, or an image larger than its canvas.
     pub fn new(layout: &Layout, patch_size: usize) -> Result<Self> {
         let &Layout { width, height, side: pixels, grid, fit, packing } = layout;
         if width == 0 || height == 0 {
@@ -108,7 +109,7 @@ impl Geometry {
         let (nh, nw) = fit;
         if nh > th || nw > tw {
             return Err(Error::Request(format!(
-                "a picture of {nw} x {nh} pixels does not fit its canvas of {tw} x {th} pixels"
+                "an image of {nw} x {nh} pixels does not fit its canvas of {tw} x {th} pixels"
             )));
         }
         let (rows, cols) = match packing {
@@ -133,13 +134,13 @@ impl Geometry {
         })
     }
 
-    /// The same for a tower that has a class token or not.
+    /// Sets whether the tower has a class token.
     pub fn with_class_token(mut self, class_token: bool) -> Self {
         self.prefix = usize::from(class_token);
         self
     }
 
-    /// The same for a tower of which `cell` × `cell` patches make one here.
+    /// Sets the cell size: `cell` × `cell` patches of the tower form one patch here.
     pub fn with_cells(mut self, cell: usize) -> Self {
         self.cell = cell;
         self
@@ -167,28 +168,29 @@ impl Geometry {
         Ok(geometry.with_class_token(self.class_token()).with_cells(self.cell))
     }
 
-    /// Tokens that a share of all counts: those of whole partitions, padding among them, or of a shrunk canvas what is left.
+    /// The number of tokens that a share refers to: whole partitions including padding, or what is left of a
+    /// downscaled canvas.
     pub fn all(&self) -> usize {
         if self.is_scaled() { self.valid() } else { self.partitions() * self.patches() }
     }
 
-    /// Whether a class token stands before the patches of each partition.
+    /// Returns true if each partition begins with a class token.
     pub fn class_token(&self) -> bool {
         self.prefix == 1
     }
 
-    /// Patches of the tower along the side of one here: more than 1 where a token is made of a cell of them.
+    /// Side of a patch here in patches of the tower; more than 1 if a token merges a cell of patches.
     pub fn cell(&self) -> usize {
         self.cell
     }
 
-    /// Rows that stand before a partition's patches in the matrices that methods look at; among the rows of cells there is
-    /// none of a class token.
+    /// Rows before a partition's patches in the matrices that methods see. With cells there is no row for a class
+    /// token.
     fn before(&self) -> usize {
         if self.cell > 1 { 0 } else { self.prefix }
     }
 
-    /// Rows of a partition in the matrices that methods look at: T + 1, or T without a class token.
+    /// Rows of a partition in the matrices that methods see: T + 1, or T without a class token.
     pub fn stride(&self) -> usize {
         self.before() + self.patches()
     }
@@ -198,7 +200,7 @@ impl Geometry {
         partition * self.stride() + self.before() + patch
     }
 
-    /// Rows that a patch is made of in a matrix of all rows of the tower: those of its cell, row by row.
+    /// Rows of the tower that a patch consists of: those of its cell, row by row.
     pub fn rows_of(&self, partition: usize, patch: usize) -> impl Iterator<Item = usize> + Clone {
         let (n, cell) = (self.side, self.cell);
         let first = partition * self.tower_stride() + self.prefix;
@@ -206,7 +208,7 @@ impl Geometry {
         (0..cell * cell).map(move |i| first + (y + i / cell) * n * cell + x + i % cell)
     }
 
-    /// The same of all patches, partition after partition.
+    /// The rows of all patches, partition after partition.
     pub fn all_rows(&self) -> Vec<usize> {
         let of = |i: usize| (0..self.patches()).flat_map(move |patch| self.rows_of(i, patch));
         (0..self.partitions()).flat_map(of).collect()
@@ -217,12 +219,12 @@ impl Geometry {
         self.prefix + self.tower_patches()
     }
 
-    /// Patches of a partition as the tower has them.
+    /// Patches of a partition in the tower's resolution.
     pub fn tower_patches(&self) -> usize {
         self.patches() * self.cell * self.cell
     }
 
-    /// Scores \[P, T\] of those of the tower's patches: the sum over each cell, in f32 and in the cell's order.
+    /// Pools scores \[P, T\] of the tower's patches: the sum over each cell, in f32 and in the cell's order.
     pub fn pooled(&self, scores: Vec<f32>) -> Vec<f32> {
         if self.cell == 1 {
             return scores;
@@ -238,7 +240,7 @@ impl Geometry {
         partitions.flat_map(|p| (0..self.patches()).map(move |patch| sum(p, patch))).collect()
     }
 
-    /// Partition of a row in such a matrix, and its patch unless it is the class token's.
+    /// Partition and patch of a row in such a matrix; no patch for a class token.
     pub fn patch_of(&self, row: usize) -> (usize, Option<usize>) {
         (row / self.stride(), (row % self.stride()).checked_sub(self.before()))
     }
@@ -248,7 +250,7 @@ impl Geometry {
         self.side
     }
 
-    /// Side of a partition in pixels, what patches leave of it included.
+    /// Side of a partition in pixels, including pixels that fill no patch.
     pub fn pixels(&self) -> usize {
         self.pixels
     }
@@ -330,7 +332,7 @@ impl Geometry {
         self.patches() + self.valid_in_sub_images()
     }
 
-    /// Newlines that end rows of the canvas; none where it is not read in rows.
+    /// Row separators of the canvas, one per valid row; 0 if sub-images are read one after the other.
     pub fn newlines(&self) -> usize {
         match self.packing {
             Packing::Canvas => self.rows.len(),
@@ -338,28 +340,28 @@ impl Geometry {
         }
     }
 
-    /// How sub-images are put together and read.
+    /// How sub-images are arranged and read.
     pub fn packing(&self) -> Packing {
         self.packing
     }
 
-    /// Size (height, width) in pixels of the resized picture on the canvas, (*nh*, *nw*).
+    /// Size (height, width) in pixels of the resized image in the canvas, (*nh*, *nw*).
     pub fn fit(&self) -> (usize, usize) {
         self.fit
     }
 
-    /// `r[a][j]`: how much of patch row j of the full image horizontal strip a of the canvas shows,
-    /// in units of 1/n of a pixel row of the resized picture: 0 to nh, and over the strips a `r[a][j]` adds up to nh.
+    /// `r[a][j]`: the share of patch row j of the full image that horizontal strip a of the canvas shows, in units of
+    /// 1/n of a pixel row of the resized image: 0 to nh, and the sum over all strips is nh.
     pub fn row_shares(&self) -> &[Vec<u64>] {
         &self.row_shares
     }
 
-    /// `c[b][k]`: the same for columns and vertical strip b: 0 to nw, and over the strips b `c[b][k]` adds up to nw.
+    /// `c[b][k]`: the same for columns and vertical strip b: 0 to nw, and the sum over all strips is nw.
     pub fn col_shares(&self) -> &[Vec<u64>] {
         &self.col_shares
     }
 
-    /// Partition and patch that canvas patch (`row`, `col`) is. Needs a grid.
+    /// Partition and patch of canvas patch (`row`, `col`). Requires a grid.
     pub(super) fn locate(&self, row: usize, col: usize) -> (usize, usize) {
         match (&self.scaled, self.grid) {
             (Some(scaled), Some((_, gw))) => {
@@ -370,7 +372,7 @@ impl Geometry {
         }
     }
 
-    /// The same of a canvas as the sub-images show it.
+    /// The same for a canvas that is not downscaled.
     fn on_canvas(&self, row: usize, col: usize) -> (usize, usize) {
         let n = self.side;
         let gw = self.grid.map_or(1, |(_, gw)| gw);
@@ -378,13 +380,13 @@ impl Geometry {
     }
 }
 
-/// Rows and columns of a canvas of (`ch`, `cw`) patches that unpadding keeps for a picture of (`w`, `h`) pixels.
+/// Rows and columns that unpadding keeps of a canvas of (`ch`, `cw`) patches, for an image of (`w`, `h`) pixels.
 ///
-/// transformers computes new = int(round(H·cw/W, 7)) in floating point; whole-number division is the same.
-/// The pad is floored, so that new or new + 1 rows stay.
+/// transformers computes new = int(round(H·cw/W, 7)) in floating point, which equals this integer division. The
+/// padding is floored, so new or new + 1 rows stay.
 fn unpadded((w, h): (usize, usize), (ch, cw): (usize, usize)) -> (Range<usize>, Range<usize>) {
     let [w, h, wide_ch, wide_cw] = [w, h, ch, cw].map(|x| x as u128);
-    // Each quotient is at most the canvas side it is taken from.
+    // Each quotient is at most the canvas side that it is taken from.
     if w * wide_ch > wide_cw * h {
         let pad = (ch - (h * wide_cw / w) as usize) / 2;
         (pad..ch - pad, 0..cw)
@@ -394,10 +396,12 @@ fn unpadded((w, h): (usize, usize), (ch, cw): (usize, usize)) -> (Range<usize>, 
     }
 }
 
-/// `[strip][j]`: overlap of strip `strip` of the canvas with row j of n equal rows of the picture, in 1/n pixel.
+/// `[strip][j]`: overlap of strip `strip` of the canvas with row j of n equal rows of the image, in units of 1/n
+/// pixel.
 ///
-/// The picture is `length` pixels long and centred on `strips` · `pixels`, the odd pixel of padding behind it.
-/// Strip a shows its pixels [a·S − offset, (a+1)·S − offset), cut to the picture; row j is [j·length/n, (j+1)·length/n).
+/// The image is `length` pixels long and centred in `strips` · `pixels` pixels, with the odd pixel of padding after
+/// it. Strip a shows the image's pixels [a·S − offset, (a+1)·S − offset), clipped to the image; row j is [j·length/n,
+/// (j+1)·length/n).
 fn strip_shares(strips: usize, pixels: usize, n: usize, length: usize) -> Vec<Vec<u64>> {
     let offset = (strips * pixels - length) / 2;
     let edge = |strip: usize| n * (strip * pixels).saturating_sub(offset).min(length);

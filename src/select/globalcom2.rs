@@ -1,17 +1,18 @@
-//! GlobalCom² (Liu et al., "Global compression commander: plug-and-play inference acceleration for high-resolution large
-//! vision-language models", AAAI 2026): the full image says how much each sub-image keeps, and takes part in saying what.
+//! GlobalCom² (Liu et al., "Global compression commander: plug-and-play inference acceleration for high-resolution
+//! large vision-language models", AAAI 2026): the full image determines how many patches each sub-image keeps, and
+//! helps to choose which.
 //!
-//! A patch's score z is its key's product with the class token's query in the tower's last block, the mean over the heads
-//! before any softmax. Of a budget of N tokens and V valid patches, R = N / V:
+//! A patch's score z is the product of its key with the class token's query in the tower's last block, averaged over
+//! the heads, before any softmax. With a budget of N tokens and V valid patches, R = N / V:
 //!
-//! - the full image keeps R of its patches, those of the highest z;
-//! - with p the softmax over the m sub-images of (Σ z of the full image's patches in a sub-image's cell) / 10, sub-image i
-//!   keeps R·(1 + pᵢ − 1/m) of its valid patches, at most all;
-//! - those are the highest by u + g, both of length 1: u is the sub-image's own z, g the full image's, resized to the
-//!   picture's patches bilinearly.
+//! - the full image keeps the share R of its patches, those with the highest z;
+//! - with p the softmax over the m sub-images of (Σ z of the full image's patches in a sub-image's cell) / 10,
+//!   sub-image i keeps the share R·(1 + pᵢ − 1/m) of its valid patches, at most all;
+//! - these are the highest by u + g, both normalised to length 1: u is the sub-image's own z, and g the full image's z,
+//!   resized bilinearly to the sub-image's patches.
 //!
-//! The published code floors each of these numbers, so that a few tokens of the budget are lost; here the same shares are
-//! scaled to give exactly the budget, the largest remainders first.
+//! The published code floors each of these numbers and loses a few tokens of the budget. Here the same shares are
+//! scaled to give exactly the budget, by largest remainders.
 
 use super::dropping::{Dropping, Evidence, Layer, Needs, Size};
 use super::geometry::Geometry;
@@ -20,9 +21,9 @@ use super::topk::highest;
 use super::{Kept, Plan, exact};
 use crate::Result;
 
-/// Of the softmax over the sub-images, as published.
+/// Temperature of the softmax over the sub-images, as published.
 const TEMPERATURE: f64 = 10.0;
-/// Whole-number weights count in parts of this.
+/// Fixed-point unit of the integer weights.
 const UNIT: f64 = (1u64 << 20) as f64;
 
 /// GlobalCom² with its parameter.
@@ -69,8 +70,8 @@ impl Dropping for GlobalCom2 {
     }
 }
 
-/// \[T\]: the mean over the heads of the class token's scaled products with the patches' keys. The mean of products by
-/// head is the whole product over the number of heads.
+/// \[T\]: scaled products of the class token's query with the patches' keys, averaged over the heads. The average of
+/// the products per head equals the whole product divided by the number of heads.
 fn logits(geometry: &Geometry, evidence: &Evidence<'_>, i: usize) -> Vec<f64> {
     let query = evidence.queries.row(i);
     let head = query.len() / evidence.heads;
@@ -83,8 +84,8 @@ fn logits(geometry: &Geometry, evidence: &Evidence<'_>, i: usize) -> Vec<f64> {
     (0..geometry.patches()).map(logit).collect()
 }
 
-/// 1 + pᵢ − 1/m of every sub-image. Cells are ⌊n/gh⌋ by ⌊n/gw⌋ patches of the full image, at least one; what is left at
-/// the right and at the bottom belongs to the last of each.
+/// 1 + pᵢ − 1/m for every sub-image. Cells have ⌊n/gh⌋ by ⌊n/gw⌋ patches of the full image, at least one; the
+/// remainder at the right and at the bottom belongs to the last cells.
 fn shares(geometry: &Geometry, full: &[f64]) -> Vec<f64> {
     let Some((gh, gw)) = geometry.grid() else { return Vec::new() };
     let n = geometry.side();
@@ -100,13 +101,13 @@ fn shares(geometry: &Geometry, full: &[f64]) -> Vec<f64> {
     powers.iter().map(|power| 1.0 + power / total - 1.0 / m).collect()
 }
 
-/// \[T\]: u + g of the valid patches of sub-image `i`, 0 for the others. `own`: its logits.
+/// \[T\]: u + g for the valid patches of sub-image `i`, 0 for the others. `own`: its logits.
 fn of_sub_image(geometry: &Geometry, full: &[f64], own: &[f64], i: usize) -> Vec<f32> {
     let n = geometry.side();
     let gw = geometry.grid().map_or(1, |(_, gw)| gw);
     let (row0, col0) = ((i - 1) / gw * n, (i - 1) % gw * n);
     let (rows, cols) = (geometry.rows(), geometry.cols());
-    // Places among the canvas' valid rows and columns.
+    // Positions among the canvas's valid rows and columns.
     let resized = |patch: usize| {
         let (row, col) = (row0 + patch / n - rows.start, col0 + patch % n - cols.start);
         let ((top, bottom, down), (left, right, across)) =
@@ -126,14 +127,15 @@ fn of_sub_image(geometry: &Geometry, full: &[f64], own: &[f64], i: usize) -> Vec
     scores
 }
 
-/// The two of `n` samples that place `at` of `size` lies between, and how far: centres are aligned, edges repeat.
+/// The two of `n` samples between which position `at` of `size` lies, and the weight of the second: half-pixel
+/// centres, edges repeated.
 fn between(at: usize, size: usize, n: usize) -> (usize, usize, f64) {
     let place = ((at as f64 + 0.5) * n as f64 / size as f64 - 0.5).max(0.0);
     let low = (place.floor() as usize).min(n - 1);
     (low, (low + 1).min(n - 1), place - low as f64)
 }
 
-/// Exactly `a` where both are alike.
+/// Linear interpolation; exactly `a` if both are equal.
 fn mix(a: f64, b: f64, share: f64) -> f64 {
     a + (b - a) * share
 }

@@ -1,27 +1,27 @@
-//! How the attention of several heads becomes one score.
+//! Combines the attention of several heads into one score.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Error, Result};
 
-/// Over the heads of a block.
+/// How the heads of a block are combined.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Heads {
-    /// Their sum, as HiRED has it.
+    /// Their sum, as in HiRED.
     #[default]
     Sum,
     /// Their mean.
     Mean,
-    /// The greatest.
+    /// Their maximum.
     Max,
-    /// This one alone, counted from 0.
+    /// The head with this index alone.
     One(usize),
 }
 
 impl Heads {
-    /// Scores \[P, T\] of `heads` \[P, `count`, T\], in f32, the heads in their order.
+    /// Computes scores \[P, T\] from `heads` \[P, `count`, T\], in f32, adding heads in their order.
     pub fn scores(self, heads: &[f32], count: usize, patches: usize) -> Vec<f32> {
         let partitions = heads.chunks_exact((count * patches).max(1));
         let score = |partition: &[f32], patch: usize| {
@@ -29,18 +29,18 @@ impl Heads {
             match self {
                 Self::Sum => of_heads.fold(0.0, |sum, x| sum + x),
                 Self::Mean => of_heads.fold(0.0, |sum, x| sum + x) / count as f32,
-                // Of a number and NaN `max` takes the number: what is none must stay to be seen.
+                // `max` ignores NaN, but an invalid score must remain visible.
                 Self::Max => {
                     of_heads.fold(0.0, |most, x| if x > most || x.is_nan() { x } else { most })
                 }
-                // Like the others never −0.
+                // Adding 0 turns −0 into 0, as in the sums.
                 Self::One(head) => of_heads.nth(head).map_or(f32::NAN, |x| x + 0.0),
             }
         };
         partitions.flat_map(|p| (0..patches).map(move |patch| score(p, patch))).collect()
     }
 
-    /// Refuses a head that a block of `count` has not.
+    /// Refuses a head that does not exist in a block of `count` heads.
     ///
     /// # Errors
     /// [`Error::Request`].
@@ -64,7 +64,7 @@ impl FromStr for Heads {
             "mean" => Ok(Self::Mean),
             "max" => Ok(Self::Max),
             _ if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
-                // Only too many digits can be wrong with it: more than any block has.
+                // Parsing digits can only fail by overflow, and such a number is larger than any block's.
                 Ok(Self::One(text.parse().unwrap_or(usize::MAX)))
             }
             _ => Err(Error::Request(format!(
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn heads_become_one() {
-        // Two partitions of two heads and two patches.
+        // Two partitions with two heads and two patches.
         let heads = [1.0, 2.0, 3.0, 0.5, 0.0, 4.0, 8.0, f32::NAN];
         let of = |how: &str| how.parse::<Heads>().unwrap().scores(&heads, 2, 2);
         assert_eq!(of("sum")[..3], [4.0, 2.5, 8.0]);

@@ -1,9 +1,9 @@
 //! HiRED (Arif et al., "HiRED: attention-guided token dropping for efficient inference of high-resolution
-//! vision-language models", AAAI 2025): the full image's early CLS attention shares the budget out among the
-//! sub-images, each partition keeps the patches that its late CLS attention ranks highest.
+//! vision-language models", AAAI 2025): the early CLS attention in the full image splits the budget among the
+//! sub-images, and each partition keeps the patches that its late CLS attention ranks highest.
 //!
-//! With equal budgets the same is FasterVLM (Zhang et al., "\[CLS\] attention is all you need for training-free visual
-//! token pruning", 2024), whose mean over heads ranks as their sum does.
+//! With equal budgets this is FasterVLM (Zhang et al., "\[CLS\] attention is all you need for training-free visual
+//! token pruning", 2024), whose mean over heads gives the same ranking as the sum.
 
 use super::budget::Alpha;
 use super::dropping::{Dropping, Evidence, Layer, Needs, Parts, Size};
@@ -24,25 +24,25 @@ pub struct Hired {
     heads: Heads,
 }
 
-/// How HiRED counts on one image.
+/// HiRED's allocation on one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ranking {
-    /// How HiRED counts.
+    /// The allocation rule.
     pub rule: Rule,
-    /// The full image's share, of which `repo` also derives how many patches it marks.
+    /// The full image's share; the rule `repo` also derives from it how many patches it marks.
     pub alpha: Alpha,
     /// Tokens of the full image, *N₀* ≤ T.
     pub full_image: usize,
-    /// Tokens to be shared among the sub-images, *N_sub*.
+    /// Tokens to be split among the sub-images, *N_sub*.
     pub sub_images: usize,
-    /// Tokens of every partition, where no score has a part in that.
+    /// Tokens of every partition, if scores do not affect them.
     pub allocation: Option<Vec<usize>>,
 }
 
 impl Hired {
     pub(super) fn new(selection: &Selection) -> Self {
         let &Selection { rule, alpha, init_layer, final_layer, heads, .. } = selection;
-        // What plays no part makes no difference.
+        // Options without effect are normalised, so that equal methods compare equal.
         let (alpha, init_layer) = match rule {
             Rule::Equal => (Alpha::default(), 0),
             _ => (alpha, init_layer),
@@ -50,12 +50,12 @@ impl Hired {
         Self { rule, alpha, init: Layer::At(init_layer), last: final_layer.into(), heads }
     }
 
-    /// Equal budgets, whatever the rule asked for.
+    /// Equal budgets, whatever the selection's rule.
     pub(super) fn equal(selection: &Selection) -> Self {
         Self::new(&Selection { rule: Rule::Equal, ..selection.clone() })
     }
 
-    /// The `exact` rule, whatever the rule asked for: for methods that borrow HiRED's budgets.
+    /// The `exact` rule, whatever the selection's rule: for methods that use HiRED's budgets.
     pub(super) fn exact(selection: &Selection) -> Self {
         Self::new(&Selection { rule: Rule::Exact, ..selection.clone() })
     }
@@ -73,7 +73,7 @@ impl Hired {
         Ranking { rule, alpha, full_image, sub_images, allocation }
     }
 
-    /// Tokens of every partition, the full image first. `init`: \[T\], if [`Dropping::needs`] says so.
+    /// The tokens of every partition, the full image first. `init`: \[T\], if [`Dropping::needs`] asks for it.
     pub(super) fn allocate(
         &self,
         geometry: &Geometry,
@@ -116,7 +116,7 @@ impl Dropping for Hired {
         }
     }
 
-    /// `paper` and `repo` with sub-images lose what they allot to padding and what rounding leaves over.
+    /// With sub-images, `paper` and `repo` lose the tokens that fall into padding or are lost by rounding.
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
         let Ranking { full_image, sub_images, .. } = self.count(geometry, budget);
         Size {
@@ -132,7 +132,7 @@ impl Dropping for Hired {
         let allocation = self.allocate(geometry, plan.budget, evidence.init)?;
         let ranked = evidence.last.chunks_exact(patches).zip(&allocation).enumerate();
         let indices = ranked.map(|(i, (scores, &count))| match self.rule {
-            // A shrunk canvas has no padding that could take part.
+            // A downscaled canvas has no padding among its tokens.
             _ if geometry.is_scaled() => topk::highest(scores, geometry.valid_patches(i), count),
             Rule::Exact | Rule::Equal => topk::highest(scores, geometry.valid_patches(i), count),
             Rule::Paper | Rule::Repo => {

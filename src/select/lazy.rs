@@ -1,9 +1,9 @@
-//! HiRED that encodes only the sub-images which get a part of the budget.
+//! HiRED that only encodes sub-images which get part of the budget.
 //!
-//! The full image's early scores share the budget out among the sub-images (the `exact` rule) before these are encoded.
-//! While one of them gets less than a quarter of its tokens, the poorest gets nothing and the others share its part, as
-//! far as they can hold it. What gets nothing is not encoded. The numbers differ from those of `exact`, which gives
-//! every sub-image its part.
+//! The early scores of the full image split the budget among the sub-images (the `exact` rule) before these are
+//! encoded. As long as one of them gets less than a quarter of its tokens, the one with the least content gets
+//! nothing and the others share its part, as far as they can hold it. Sub-images that get nothing are not encoded.
+//! The allocation differs from that of `exact`, which gives every sub-image its part.
 
 use super::budget::Alpha;
 use super::dropping::{Dropping, Evidence, Layer, Needs, Parts, Size};
@@ -17,7 +17,7 @@ use crate::Result;
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-/// A sub-image is poor that gets less than this part of its tokens.
+/// A sub-image must get at least 1 / this of its tokens.
 const QUARTER: usize = 4;
 
 /// The method.
@@ -34,7 +34,7 @@ impl Lazy {
         Self { hired: Hired::exact(selection), last: (*final_layer).into(), heads: *heads }
     }
 
-    /// Tokens of every partition; none of a sub-image that need not be encoded. `init`: \[T\].
+    /// The tokens of every partition; 0 for a sub-image that need not be encoded. `init`: \[T\].
     fn allocate(&self, geometry: &Geometry, budget: usize, init: &[f32]) -> Result<Vec<usize>> {
         let Ranking { full_image, sub_images, .. } = self.hired.count(geometry, budget);
         if geometry.grid().is_none() {
@@ -46,7 +46,7 @@ impl Lazy {
         loop {
             let shares = exact::share(sub_images, &room, &contents);
             let open = (0..room.len()).filter(|&i| room[i] > 0);
-            // Of the same contents the later one.
+            // Ties go to the later sub-image.
             let poorest = open.min_by_key(|&i| (contents[i], Reverse(i)));
             let others = |i: usize| room.iter().sum::<usize>() - room[i];
             match poorest {
@@ -56,7 +56,7 @@ impl Lazy {
         }
     }
 
-    /// Most sub-images that get tokens, whatever the scores.
+    /// Upper bound on the sub-images that get tokens, whatever the scores.
     fn most(&self, geometry: &Geometry, budget: usize) -> usize {
         let tokens = self.hired.count(geometry, budget).sub_images;
         let each = geometry.patches();
@@ -74,7 +74,7 @@ impl Dropping for Lazy {
         self.hired.needs(geometry)
     }
 
-    /// The number of rows is known, that of partitions is not.
+    /// The number of rows is known in advance, but not the number of partitions.
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
         let exact = geometry.grid().is_none();
         Size { rows: budget.min(geometry.valid()), exact, sources: 0 }
@@ -90,7 +90,7 @@ impl Dropping for Lazy {
     }
 }
 
-/// Of each partition the highest of its last scores, as many as it has been given.
+/// Keeps the highest final scores of each partition, with a given allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Given {
     allocation: Vec<usize>,
@@ -132,17 +132,18 @@ fn ranked(geometry: &Geometry, allocation: Vec<usize>, evidence: &Evidence<'_>) 
 }
 
 impl Plan {
-    /// A plan for the full image alone that looks at nothing but `init` scores, to learn them: as its last scores.
+    /// A plan for the full image alone that only asks for `init` scores, as its final scores, in order to read them.
     pub(crate) fn glance(&self) -> Result<Plan> {
         let layer = self.needs.init.unwrap_or(Layer::At(0));
         let given = Given { allocation: vec![1], last: layer, heads: self.needs.heads };
         let plan = self.of_some(given, 1)?;
-        // How many partitions follow shows on the way: products are made in one part from here on.
+        // The number of partitions is only known during the computation, so products must not be split differently
+        // from here on.
         Ok(Plan { exact: false, ..plan })
     }
 
-    /// The partitions to encode, the full image first, and a plan for these alone. `init`: the full image's scores; without any
-    /// (where work is only counted) the most partitions that there can be.
+    /// The partitions to encode, the full image first, and a plan for them alone. `init`: the full image's scores; if
+    /// it is empty, as when work is only counted, the largest possible number of partitions.
     pub(crate) fn encoded(&self, init: &[f32]) -> Result<(Vec<usize>, Plan)> {
         let theirs: &dyn std::any::Any = &*self.dropping;
         let lazy = theirs.downcast_ref::<Lazy>().expect("only this method encodes less than all");
@@ -151,7 +152,7 @@ impl Plan {
             let Ranking { full_image, sub_images, .. } = lazy.hired.count(geometry, self.budget);
             let most = lazy.most(geometry, self.budget);
             let valid = vec![geometry.patches(); most];
-            // Without contents all get as many.
+            // Without contents all sub-images get the same number.
             [vec![full_image], exact::share(sub_images, &valid, &vec![0; most])].concat()
         } else {
             lazy.allocate(geometry, self.budget, init)?

@@ -16,10 +16,10 @@ use super::uniform::{Full, Uniform};
 use super::visionzip::VisionZip;
 use crate::{Error, Result};
 
-/// One row for each method: its name as typed, and how it is made of a request.
+/// One row per method: its name on the command line and its constructor.
 macro_rules! methods {
     ($($(#[$about:meta])+ $variant:ident = $name:literal, $make:expr;)+) => {
-        /// How visual tokens are dropped; the repository's `docs/methods.md` puts the methods beside each other.
+        /// The methods of dropping image tokens; `docs/methods.md` in the repository compares them.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
         #[non_exhaustive]
         pub enum Method {
@@ -27,10 +27,10 @@ macro_rules! methods {
         }
 
         impl Method {
-            /// All of them.
+            /// All methods.
             pub const ALL: &'static [Self] = &[$(Self::$variant),+];
 
-            /// With the parameters of a request.
+            /// Creates the method with the parameters of a selection.
             #[doc(hidden)]
             pub fn with(self, selection: &Selection) -> Arc<dyn Dropping> {
                 let parameters = selection;
@@ -48,33 +48,33 @@ macro_rules! methods {
 }
 
 methods! {
-    /// HiRED (Arif et al., AAAI 2025): the full image's early CLS attention shares the budget out among the
-    /// sub-images, each partition keeps the patches that its late CLS attention ranks highest.
+    /// HiRED (Arif et al., AAAI 2025): the early CLS attention in the full image splits the budget among the
+    /// sub-images, and each partition keeps the patches that its late CLS attention ranks highest.
     #[default]
     Hired = "hired", Hired::new;
-    /// Nothing is dropped; the budget plays no part.
+    /// Drops nothing; the budget is ignored.
     Full = "full", |_| Full;
-    /// Patches at even distances in raster order, [`Tuning::spatial`](super::Tuning::spatial) says which: what a method
-    /// must beat.
+    /// Baseline: evenly spaced patches in raster order, see [`Tuning::spatial`](super::Tuning::spatial).
     Spatial = "spatial", Uniform::spatial;
-    /// Any patches, by [`Selection::seed`], as many of each partition as `spatial` by default.
+    /// Baseline: random patches with [`Selection::seed`], with the same number per partition as `spatial` by default.
     Random = "random", |selection| Uniform::Random(selection.seed);
     /// FasterVLM (Zhang et al., 2024): HiRED's ranking with equal budgets.
     FasterVlm = "fastervlm", Hired::equal;
-    /// PruMerge (Shang et al., 2024): what stands out, with what is like it merged into it.
+    /// PruMerge (Shang et al., 2024): keeps patches with outlying attention and merges similar ones into them.
     PruMerge = "prumerge", PruMerge::new;
-    /// PruMerge+: and patches at even distances.
+    /// PruMerge+: PruMerge with additional, evenly spaced patches.
     PruMergePlus = "prumerge+", PruMerge::plus;
-    /// VisionZip (Yang et al., CVPR 2025): the most attended patches, and rows that sum up the rest.
+    /// VisionZip (Yang et al., CVPR 2025): keeps the most attended patches, and contextual tokens that summarise the
+    /// rest.
     VisionZip = "visionzip", VisionZip::new;
-    /// DivPrune (Alvar et al., CVPR 2025): patches as unlike each other as can be.
+    /// DivPrune (Alvar et al., CVPR 2025): keeps patches that are as dissimilar as possible.
     DivPrune = "divprune", |_| DivPrune;
-    /// SCOPE (Deng et al., NeurIPS 2025): patches that are attended to and stand for many others.
+    /// SCOPE (Deng et al., NeurIPS 2025): keeps patches that are attended to and that represent many others.
     Scope = "scope", Scope::new;
-    /// GlobalCom² (Liu et al., AAAI 2026): the full image's class attention before the softmax says how much each sub-image
-    /// keeps, and with the sub-image's own says what.
+    /// GlobalCom² (Liu et al., AAAI 2026): the full image's class attention before the softmax determines how many
+    /// patches each sub-image keeps and, with the sub-image's own, which.
     GlobalCom2 = "globalcom2", GlobalCom2::new;
-    /// FastV (Chen et al., ECCV 2024): every patch enters the language model, whose later layers see those that the
+    /// FastV (Chen et al., ECCV 2024): every patch enters the language model, and its later layers see those that the
     /// prompt's last token attends to most.
     FastV = "fastv", FastV::new;
 }

@@ -1,23 +1,24 @@
-//! Rows that are no plain patch: sums of weighted feature rows.
+//! Rows that are weighted sums of feature rows.
 
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// What enters the decoder when a method merges: each row a combination of rows \[P·(T+1), D\] of the vision tower.
+/// The rows that enter the decoder if a method merges tokens: each is a combination of rows of the vision tower's
+/// output \[P·(T+1), D\].
 ///
-/// First come the kept patches, partition after partition, then the rows that were added beside them.
+/// First come the rows of kept patches, partition after partition, then additional rows.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Mix {
-    /// Where each row's sources end; it begins where the one before ends.
+    /// The end of each row's sources; they begin where those of the row before end.
     ends: Vec<usize>,
     sources: Vec<u32>,
     weights: Vec<f32>,
-    /// The partition of each added row. Those of the full image come first.
+    /// The partition of each additional row. Those of the full image come first.
     added: Vec<usize>,
 }
 
 impl Mix {
-    /// Adds a row: its sources, each with its weight.
+    /// Appends a row, given its sources and their weights.
     pub fn push(&mut self, sources: impl IntoIterator<Item = (usize, f32)>) {
         for (source, weight) in sources {
             self.sources.push(source as u32);
@@ -26,7 +27,7 @@ impl Mix {
         self.ends.push(self.sources.len());
     }
 
-    /// Adds a row that is no kept patch.
+    /// Appends an additional row, which belongs to no kept patch.
     pub fn push_added(
         &mut self,
         partition: usize,
@@ -36,27 +37,27 @@ impl Mix {
         self.added.push(partition);
     }
 
-    /// Rows in all.
+    /// Number of rows.
     pub fn rows(&self) -> usize {
         self.ends.len()
     }
 
-    /// The partitions of the rows that were added beside kept patches.
+    /// The partitions of the additional rows.
     pub fn added(&self) -> &[usize] {
         &self.added
     }
 
-    /// Bytes of so many rows made of so many sources.
+    /// Bytes of a mixture with that many rows and sources.
     pub(super) fn bytes(rows: usize, sources: usize) -> usize {
         rows * 2 * size_of::<usize>() + sources * (size_of::<u32>() + size_of::<f32>())
     }
 
-    /// Sources of all rows.
+    /// Number of sources of all rows.
     pub fn sources(&self) -> usize {
         self.sources.len()
     }
 
-    /// Where a row's sources lie among all.
+    /// Range of a row's sources.
     pub fn span(&self, row: usize) -> Range<usize> {
         let begin = if row == 0 { 0 } else { self.ends[row - 1] };
         begin..self.ends[row]
@@ -69,7 +70,8 @@ impl Mix {
         self.sources[range].iter().zip(weights).map(|(&source, &weight)| (source as usize, weight))
     }
 
-    /// out = the rows made of `x`, both row-major with `cols` numbers in a row; in f32, sources in their order.
+    /// Computes the rows from `x`; both matrices are row-major with `cols` columns. Sums in f32, in the order of the
+    /// sources.
     pub fn apply(&self, x: &[f32], cols: usize, out: &mut [f32]) {
         out.par_chunks_mut(cols.max(1)).enumerate().for_each(|(row, out)| {
             out.fill(0.0);

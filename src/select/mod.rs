@@ -1,14 +1,14 @@
-//! Which visual tokens reach the language model.
+//! Selects the image tokens that reach the language model.
 //!
-//! [`Geometry`] and [`plan`] use the image's size and the request alone, so that every shape of the `exact` rule is
-//! known before the vision tower runs. [`choose`] adds what the method looks at, [`order()`] puts what was kept into
-//! the order in which it enters the decoder. All are pure functions over plain numbers.
+//! [`Geometry`] and [`plan`] only use the image's size and the request, so that all shapes under the `exact` rule are
+//! known before the vision tower runs. [`choose`] adds the evidence that the method looks at, and [`order()`] puts
+//! the kept tokens into the order in which they enter the decoder. All of these are pure functions on plain numbers.
 //!
-//! A method is one implementation of [`Dropping`] and one row in the table of [`Method`]. None keeps padding.
+//! A method is one implementation of [`Dropping`] and one row in the table of [`Method`]. No method keeps padding.
 //!
-//! A score is the CLS row of one block's post-softmax attention over all T + 1 keys, the CLS column dropped, not
-//! renormalised, summed over the heads (or as [`Heads`] says), in f32. `init` scores tell where the content of the full image is, `final`
-//! scores which patches of a partition matter.
+//! A score is the CLS row of one block's attention after softmax over all T + 1 keys, without the CLS column, not
+//! renormalised, summed over the heads (or as [`Heads`] says), in f32. The `init` scores locate the content of the
+//! full image; the `final` scores rank the patches of a partition.
 
 mod budget;
 mod cosine;
@@ -54,32 +54,32 @@ use crate::Result;
 use std::any::Any;
 use std::sync::Arc;
 
-/// What is known of a selection before anything is looked at.
+/// What is known of a selection before the vision tower runs.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// The image's patches.
     pub geometry: Geometry,
     dropping: Arc<dyn Dropping>,
-    /// What [`choose`] looks at.
+    /// The evidence that [`choose`] needs.
     pub needs: Needs,
-    /// What a device runs, see [`Dropping::program`].
+    /// The steps for a device, see [`Dropping::program`].
     pub program: Option<Program>,
-    /// The budget *B* as asked for, as a count; it may exceed the valid patches.
+    /// The requested budget *B* as a number of tokens; it may exceed the number of valid patches.
     pub budget: usize,
-    /// How many rows enter the decoder, newlines apart: exactly this many if [`Plan::is_exact`], else at most.
+    /// The number of rows that enter the decoder, without row separators; an upper bound unless [`Plan::is_exact`].
     pub rows: usize,
     exact: bool,
-    /// Sources of all rows at most, where rows are combinations; else 0.
+    /// Upper bound on the sources of all rows, if rows are combinations; otherwise 0.
     pub sources: usize,
-    /// Newline tokens, which no budget counts but one inside the language model.
+    /// Row separators. They count towards the budget only if tokens are dropped inside the language model.
     pub newlines: usize,
-    /// What is dropped inside the language model of what enters it.
+    /// What the language model drops of the rows that enter it.
     pub late: Option<Late>,
-    /// Most sub-images that are encoded, where the full image's scores decide which; else all are.
+    /// Upper bound on the sub-images that are encoded, if the full image's scores decide which; `None`: all are.
     pub lazy: Option<usize>,
 }
 
-/// Equal plans choose the same of the same evidence.
+/// Equal plans select the same tokens from the same evidence.
 impl PartialEq for Plan {
     fn eq(&self, other: &Self) -> bool {
         let numbers = |plan: &Self| (plan.budget, plan.rows, plan.newlines);
@@ -118,7 +118,7 @@ impl Plan {
         }
     }
 
-    /// How HiRED counts, where that and the scores' ranks are all there is to the method.
+    /// HiRED's allocation, if the method consists only of that and of ranking scores.
     pub fn ranking(&self) -> Option<&Ranking> {
         match &self.program {
             Some(Program::Rank(ranking)) => Some(ranking),
@@ -126,45 +126,45 @@ impl Plan {
         }
     }
 
-    /// Whether [`Plan::rows`] is the number itself, whatever the evidence.
+    /// Returns true if [`Plan::rows`] is the exact number for any evidence.
     pub fn is_exact(&self) -> bool {
         self.exact
     }
 
-    /// The budget from which on nothing is dropped.
+    /// The budget from which nothing is dropped.
     pub fn most(&self) -> usize {
         self.late.map_or(self.geometry.valid(), |_| self.rows + self.newlines)
     }
 
-    /// How many `init` and `final` scores [`choose`] looks at.
+    /// The numbers of `init` and `final` scores that [`choose`] needs.
     pub fn scores(&self) -> [usize; 2] {
         let (partitions, patches) = (self.geometry.partitions(), self.geometry.patches());
         let count = |layer: Option<Layer>, rows| layer.map_or(0, |_| rows * patches);
         [count(self.needs.init, 1), count(self.needs.last, partitions)]
     }
 
-    /// Bytes of what the rows are made of at most, where they are combinations.
+    /// Upper bound on the bytes of the mixture, if rows are combinations.
     pub fn mix_bytes(&self) -> usize {
         if self.sources == 0 { 0 } else { Mix::bytes(self.rows, self.sources) }
     }
 
-    /// Bytes that [`choose`] takes at one moment beside the evidence, of which a row has `width` numbers.
+    /// Peak memory in bytes of [`choose`] in addition to the evidence, whose rows have `width` elements.
     pub fn scratch(&self, width: usize) -> usize {
         self.dropping.scratch(self, width)
     }
 
-    /// Whether kept rows are taken from projected ones: those of all valid patches.
+    /// Returns true if the kept rows are taken from projected features of all valid patches.
     pub fn from_projected(&self) -> bool {
         self.needs.projected || self.geometry.is_scaled() || self.geometry.is_pooled()
     }
 
-    /// Rows that a kept patch is made of in the matrix that it is taken from: those of its cell, where it is a cell.
+    /// Source rows per kept patch: those of its cell, if a token merges a cell of patches.
     pub fn rows_each(&self) -> usize {
         if self.from_projected() { 1 } else { self.geometry.cell().pow(2) }
     }
 
-    /// Rows of the kept patches in the matrix that they are taken from, partition after partition: among all rows of the
-    /// tower (in \[P·(T+1), D\]), or among the valid patches where these were projected before.
+    /// Source rows of the kept patches, partition after partition: among all rows of the tower (\[P·(T+1), D\]), or
+    /// among the valid patches if these were projected before.
     pub fn rows_of(&self, indices: &[Vec<u32>]) -> Vec<usize> {
         let geometry = &self.geometry;
         let mut rows = Vec::new();
@@ -192,7 +192,7 @@ impl Plan {
         (0..geometry.partitions()).flat_map(of).collect()
     }
 
-    /// Rows of all valid patches in the matrices that methods look at, partition after partition.
+    /// Rows of all valid patches in the matrices that methods see, partition after partition.
     pub fn valid_rows(&self) -> Vec<usize> {
         let geometry = &self.geometry;
         let of = |i: usize| geometry.valid_patches(i).map(move |patch| geometry.row(i, patch));
@@ -200,33 +200,34 @@ impl Plan {
     }
 }
 
-/// The scores that [`choose`] looks at: empty where the plan needs none.
+/// The scores that [`choose`] needs; empty if the plan needs none.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scores {
-    /// \[T\]: the full image's content.
+    /// \[T\]: content scores of the full image.
     pub init: Vec<f32>,
-    /// \[P, T\]: the ranking in every partition.
+    /// \[P, T\]: ranking scores of every partition.
     pub last: Vec<f32>,
 }
 
-/// What is kept of each partition, the full image first.
+/// The tokens kept in each partition, the full image first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Kept {
     /// Patches allotted to each partition. `paper`, `repo` and [`Spacing::Stride`] may lose some of them to padding.
     pub allocation: Vec<usize>,
-    /// Patches that arrive, ascending in each partition.
+    /// Patches that are kept, ascending in each partition.
     pub indices: Vec<Vec<u32>>,
-    /// What their rows are made of, and rows beside theirs; `None`: each is its patch's own, and there are no others.
+    /// How the rows are mixed, including additional rows; `None`: each row is that of its patch, and there are no
+    /// others.
     pub mix: Option<Mix>,
 }
 
 impl Kept {
-    /// Patches of which each is kept as it is.
+    /// Patches that are kept unchanged.
     pub fn of(indices: Vec<Vec<u32>>) -> Self {
         Self { allocation: indices.iter().map(Vec::len).collect(), indices, mix: None }
     }
 
-    /// The same among all of so many partitions, of which those here are these.
+    /// The same selection expressed in all `of` partitions, of which only `partitions` were part of it.
     pub(crate) fn among(self, partitions: &[usize], of: usize) -> Self {
         let (mut allocation, mut indices) = (vec![0; of], vec![Vec::new(); of]);
         for ((&i, count), patches) in partitions.iter().zip(self.allocation).zip(self.indices) {
@@ -235,17 +236,17 @@ impl Kept {
         Self { allocation, indices, mix: self.mix }
     }
 
-    /// Patches that arrive, over all partitions.
+    /// The number of kept patches over all partitions.
     pub fn count(&self) -> usize {
         self.indices.iter().map(Vec::len).sum()
     }
 
-    /// Rows that stand for no single kept patch: merged of several, or not of a patch at all.
+    /// The number of additional rows, which belong to no kept patch.
     pub fn merged(&self) -> usize {
         self.mix.as_ref().map_or(0, |mix| mix.added().len())
     }
 
-    /// Patches of each partition that are not kept, but part of a row; ascending.
+    /// Patches of each partition that are not kept but merged into a row, ascending.
     pub fn merged_patches(&self, geometry: &Geometry) -> Vec<Vec<u32>> {
         let mut all = vec![Vec::new(); self.indices.len()];
         let Some(mix) = &self.mix else { return all };
@@ -263,10 +264,10 @@ impl Kept {
     }
 }
 
-/// Plans `selection` on the patches of an image.
+/// Plans `selection` for an image with this geometry.
 ///
 /// # Errors
-/// [`crate::Error::Request`] for a budget that is out of range or comes to no token on this image.
+/// [`crate::Error::Request`] for a budget that is out of range or rounds to no token on this image.
 pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
     let everything = selection.keeps_everything();
     let (method, wanted) = match everything {
@@ -288,23 +289,23 @@ pub fn plan(geometry: &Geometry, selection: &Selection) -> Result<Plan> {
     };
     let mut plan = Plan::of(geometry, dropping, budget, newlines);
     let needs = &mut plan.needs;
-    // What no method looks at may be anything.
+    // The score option is only checked for methods that use scores.
     let asked = selection.score.filter(|_| needs.init.is_some() || needs.last.is_some());
     needs.score = Score::of(asked, geometry.class_token())?;
     if selection.lazy_tiles && needs.score != Score::Cls {
         return Err(crate::Error::Request(format!(
-            "score {}: lazy tiles are chosen by the class token's attention: take cls, or encode all tiles",
+            "score {}: lazy tiles need the class token's attention: use cls, or encode all tiles",
             needs.score
         )));
     }
     Ok(plan)
 }
 
-/// Chooses what to keep. Evidence that the plan does not need ([`Plan::needs`]) is not looked at and may be left empty.
+/// Selects the tokens to keep. Evidence that the plan does not need ([`Plan::needs`]) may be empty.
 ///
 /// # Errors
-/// [`crate::Error::Numeric`] for a score that is not finite or cannot be attention, and for rows that are not finite;
-/// [`crate::Error::Request`] for a wrong number of either.
+/// [`crate::Error::Numeric`] for a score that is not finite or is not a valid attention score, and for rows that are
+/// not finite; [`crate::Error::Request`] for a wrong number of scores or rows.
 pub fn choose(plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
     evidence.check(plan)?;
     match plan.needs.last.and_then(|_| plan.geometry.shrunk(evidence.last)) {

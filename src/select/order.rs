@@ -1,28 +1,29 @@
-//! The order in which what was kept enters the decoder.
+//! The order in which kept tokens enter the decoder.
 
 use super::{Kept, Mix, Plan};
 use crate::image::Packing;
 
-/// One visual row of the decoder's input.
+/// One image row of the decoder's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slot {
-    /// Projected features of a patch.
+    /// The projected features of a patch.
     Patch {
-        /// 0 is the full image.
+        /// The partition; 0 is the full image.
         partition: usize,
-        /// Position in the partition, row by row.
+        /// Index of the patch in the partition, row by row.
         patch: u32,
     },
-    /// The learned `image_newline` vector.
+    /// The learned row separator `image_newline`.
     Newline,
-    /// A row beside the kept patches: this one of [`super::Mix::added`].
+    /// The additional row with this index in [`super::Mix::added`].
     Merged(usize),
 }
 
-/// The visual rows in order: the kept patches of the full image row by row, then those of the whole canvas row by
-/// row, so that left and right sub-images interleave. With newlines, one ends each valid canvas row, also a row
-/// that kept nothing. Rows that were added follow what they were added to: the full image's its patches, all others
-/// the canvas. Tiles ([`Packing::Tiles`]) come one after the other, each row by row, the full image last.
+/// The image rows in order: the kept patches of the full image row by row, then those of the whole canvas row by row,
+/// so that sub-images next to each other interleave. Row separators, if used, end every valid canvas row, even one
+/// without kept patches. Additional rows follow what they belong to: those of the full image follow its patches, all
+/// others follow the canvas. Independent tiles ([`Packing::Tiles`]) come one after the other, each row by row, with
+/// the full image last.
 pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
     let geometry = &plan.geometry;
     let mut is_kept = vec![vec![false; geometry.patches()]; geometry.partitions()];
@@ -40,7 +41,7 @@ pub fn order(plan: &Plan, kept: &Kept) -> Vec<Slot> {
     let mut slots = Vec::with_capacity(kept.count() + added.len() + plan.newlines);
     let whole = |partition: usize| (0..geometry.patches()).map(move |patch| (partition, patch));
     if geometry.packing() == Packing::Tiles {
-        // Only methods without rows of their own work on such models' tokens.
+        // Only methods without additional rows support these models.
         slots.extend((1..geometry.partitions()).chain([0]).flat_map(whole).filter_map(slot));
         return slots;
     }

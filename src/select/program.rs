@@ -1,31 +1,32 @@
-//! What a device runs to choose, where there are kernels for it.
+//! The steps of a selection that a device runs, if there are kernels for it.
 
 use super::hired::Ranking;
 
-/// The steps of a method on one image, with all numbers that no evidence changes. An executor that knows the steps needs
-/// no [`super::Dropping::choose`].
+/// The steps of a method on one image, with all numbers that do not depend on evidence. An executor that supports
+/// them does not need [`super::Dropping::choose`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Program {
-    /// The highest scores of every partition, by HiRED's counting.
+    /// Keep the highest scores of every partition, with HiRED's allocation.
     Rank(Ranking),
-    /// The highest scores, the class token, and rows that sum up what is left, by likeness of keys: of each partition.
+    /// In each partition keep the highest scores, the class token, and contextual rows that summarise the rest by
+    /// similarity of keys.
     Contexts(Vec<Contextual>),
-    /// Rows as unlike each other as can be, over all partitions, by projected features.
+    /// Keep rows that are as dissimilar as possible, over all partitions, by projected features.
     Spread,
-    /// Rows that are attended to and stand for many others, by features.
+    /// Keep rows that are attended to and represent many others, by features.
     Cover {
-        /// Of each partition.
+        /// Number of rows in each partition.
         counts: Vec<usize>,
-        /// Of the scores.
+        /// Exponent of the scores.
         exponent: f64,
     },
-    /// The most attended rows with those of the most like keys merged into them, and a row of the others.
+    /// Keep the most attended rows, merge those with the most similar keys into them, and add one row for all others.
     Merge {
-        /// Rows of each partition.
+        /// Number of rows in each partition.
         ranking: Ranking,
-        /// Three quarters lie at even distances.
+        /// Three quarters of the rows are evenly spaced.
         spatial: bool,
-        /// Rows merged into each, as far as there are others.
+        /// Number of rows merged into each one, as far as there are others.
         neighbours: usize,
     },
 }
@@ -33,21 +34,21 @@ pub enum Program {
 /// The rows of one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Contextual {
-    /// Patches that are kept as they are.
+    /// Patches that are kept unchanged.
     pub dominant: usize,
-    /// Whether the class token is.
+    /// True if the class token is kept.
     pub class: bool,
-    /// Rows that sum up what is left.
+    /// Contextual rows, which summarise the rest.
     pub contexts: usize,
 }
 
 impl Contextual {
-    /// Rows beside the patches.
+    /// The number of additional rows.
     pub fn added(&self) -> usize {
         usize::from(self.class) + self.contexts
     }
 
-    /// Sources of these, of a partition with so many valid patches.
+    /// The number of their sources in a partition with that many valid patches.
     pub fn sources(&self, valid: usize) -> usize {
         let left = if self.contexts == 0 { 0 } else { valid - self.dominant };
         usize::from(self.class) + left

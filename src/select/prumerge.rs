@@ -1,19 +1,19 @@
 //! PruMerge and PruMerge+ (Shang et al., "LLaVA-PruMerge: adaptive token reduction for efficient large multimodal
-//! models", 2024): tokens that stand out are kept, and what is like them is merged into them.
+//! models", 2024): keeps tokens with outlying attention and merges similar tokens into them.
 //!
-//! By partition, over its valid patches only, with a\[j\] the class token's attention in the tower's last block taken as
-//! one single head, and keys of the same block:
+//! It works on each partition, over its valid patches only, with a\[j\] the class token's attention in the tower's
+//! last block, treated as a single head, and keys of the same block:
 //!
-//! - how many: as many as lie above Q3 + 1.5·(Q3 − Q1) of a (`adaptive`, as published; at least one, and together no
-//!   more rows than the budget, in which case all partitions give way in proportion), or a partition's share of HiRED's
-//!   budget (`budget`, as HiRED's authors compared it);
-//! - which: those of the highest a; with `+` also patches at even distances, a third of the distance that as many kept
-//!   ones would have;
-//! - merging: to a kept patch's features those of the 32 patches of the most like keys are added, each times its a; and
-//!   all dropped ones, each times its a, make one row more.
+//! - number: the patches above Q3 + 1.5·(Q3 − Q1) of a (`adaptive`, as published; at least one, and all partitions are
+//!   reduced in proportion if their sum exceeds the budget), or the partition's part of HiRED's budget (`budget`, as
+//!   HiRED's authors compared it);
+//! - selection: the patches with the highest a; with `+` also evenly spaced patches, at a third of the distance that as
+//!   many evenly spaced patches as are kept would have;
+//! - merging: to the features of a kept patch, those of the 32 patches with the most similar keys are added, each
+//!   weighted by its a; all dropped patches, weighted by their a, form one additional row.
 //!
-//! Under a given number of rows `+` keeps a quarter of the patches by a, as its third of the distance comes to, and the
-//! others at even distances. Rows keep raster order; the published code leaves them in that of a.
+//! For a given number of rows, `+` keeps a quarter of the patches by a, which is what a third of the distance
+//! implies, and the others evenly spaced. Rows are in raster order; the published code orders them by a.
 
 use super::budget::Factor;
 use super::cosine::Units;
@@ -30,26 +30,26 @@ use crate::Result;
 /// PruMerge with its parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PruMerge {
-    /// PruMerge+.
+    /// True for PruMerge+.
     spatial: bool,
-    /// Whose budgets are taken, if not as many as stand out.
+    /// HiRED's allocation, if it determines the number of tokens instead of the outliers.
     budgets: Option<Hired>,
     keys: Layer,
     neighbours: usize,
     outliers: Factor,
 }
 
-/// One partition.
+/// The data of one partition.
 struct Partition {
     valid: Vec<usize>,
     /// The class token's attention to each valid patch.
     attention: Vec<f32>,
 }
 
-/// What is kept of one, by places among its valid patches.
+/// The patches kept in one partition, as indices among its valid patches.
 struct Share {
     places: Vec<u32>,
-    /// Whether the dropped ones make a row.
+    /// True if the dropped patches form an additional row.
     merged: bool,
 }
 
@@ -79,7 +79,7 @@ impl PruMerge {
         Self { spatial: true, ..Self::new(selection) }
     }
 
-    /// How many stand out; at least one of any.
+    /// The number of outliers; at least one if there are patches.
     fn outlying(&self, attention: &[f32]) -> usize {
         let mut sorted: Vec<f64> = attention.iter().map(|&a| f64::from(a)).collect();
         sorted.sort_unstable_by(f64::total_cmp);
@@ -93,7 +93,7 @@ impl PruMerge {
         sorted.iter().filter(|&&a| a > fence).count().max(1)
     }
 
-    /// What a partition keeps by itself.
+    /// What a partition keeps without a given number of rows.
     fn adaptive(&self, Partition { attention, .. }: &Partition) -> Share {
         let n = attention.len();
         if n == 0 {
@@ -110,7 +110,8 @@ impl PruMerge {
         Share { places, merged }
     }
 
-    /// What a partition keeps in so many rows, no more than its valid patches. A single row is a patch's own.
+    /// What a partition keeps in `rows` rows, at most its valid patches. If there is only one row, it is a patch's
+    /// own.
     fn within(&self, rows: usize, Partition { attention, .. }: &Partition) -> Share {
         let n = attention.len();
         let merged = rows >= 2 && rows < n;
@@ -143,7 +144,7 @@ impl PruMerge {
     }
 }
 
-/// The class token's attention to the valid patches of partition `i`: softmax over all T + 1 keys, one head.
+/// The class token's attention to the valid patches of partition `i`: softmax over all T + 1 keys, as a single head.
 fn attention(geometry: &Geometry, evidence: &Evidence<'_>, i: usize) -> Partition {
     let query = evidence.queries.row(i);
     let keys = geometry.stride();
@@ -175,7 +176,7 @@ impl Dropping for PruMerge {
         Needs { init, heads, keys: Some(self.keys), ..Needs::default() }
     }
 
-    /// At most a quarter of all lies above the third quartile.
+    /// At most a quarter of all patches lies above the third quartile.
     fn size(&self, geometry: &Geometry, budget: usize) -> Size {
         let outlying = |n: usize| n.saturating_sub(1) - 3 * n.saturating_sub(1) / 4;
         let most = |i: usize| match geometry.valid_in(i) {
@@ -227,7 +228,7 @@ impl Dropping for PruMerge {
         Ok(Kept { mix: Some(mix), ..kept })
     }
 
-    /// Adaptive counting leaves the number of rows to the evidence.
+    /// With adaptive counting the number of rows depends on the evidence, so the selection runs on the host.
     fn program(&self, geometry: &Geometry, budget: usize) -> Option<Program> {
         let ranking = self.budgets.as_ref()?.count(geometry, budget);
         let neighbours = self.neighbours.min(geometry.patches() - 1);

@@ -1,13 +1,13 @@
-//! The two published HiREDs, `paper` and `repo`, to compare with.
+//! The two published versions of HiRED, `paper` and `repo`, for comparison.
 //!
-//! Both select among all T patches of a partition, padding included, and lose afterwards what lies in padding.
-//! Both lose what flooring and cutting leave over.
+//! Both select among all T patches of a partition, padding included, and afterwards lose those in padding. Both also
+//! lose tokens to flooring and clipping.
 
 use super::budget::Alpha;
 use super::geometry::Geometry;
 use super::topk::highest;
 
-/// Splits `budget` = B into (N₀, N_sub) as the paper does: N₀ = ⌊A·B / 10⁶⌋ cut to T, N_sub = B − ⌊A·B / 10⁶⌋.
+/// Splits `budget` = B into (N₀, N_sub) as in the paper: N₀ = ⌊A·B / 10⁶⌋, at most T, and N_sub = B − ⌊A·B / 10⁶⌋.
 /// Without sub-images the full image gets min(B, T).
 pub(super) fn paper_split(geometry: &Geometry, alpha: Alpha, budget: usize) -> (usize, usize) {
     let patches = geometry.patches();
@@ -18,8 +18,8 @@ pub(super) fn paper_split(geometry: &Geometry, alpha: Alpha, budget: usize) -> (
     (full_image.min(patches), budget - full_image)
 }
 
-/// Splits `budget` = B into (N₀, N_sub) as the code does: N₀ = min(⌊A·B / 10⁶⌋, T), N_sub = min(B − N₀, (P−1)·T).
-/// Without sub-images the full image gets min(B, T).
+/// Splits `budget` = B into (N₀, N_sub) as in the published code: N₀ = min(⌊A·B / 10⁶⌋, T), N_sub = min(B − N₀,
+/// (P−1)·T). Without sub-images the full image gets min(B, T).
 pub(super) fn repo_split(geometry: &Geometry, alpha: Alpha, budget: usize) -> (usize, usize) {
     let patches = geometry.patches();
     if geometry.grid().is_none() {
@@ -29,11 +29,11 @@ pub(super) fn repo_split(geometry: &Geometry, alpha: Alpha, budget: usize) -> (u
     (full_image, (budget - full_image).min((geometry.partitions() - 1) * patches))
 }
 
-/// Shares `tokens` = N_sub as the paper does (Arif et al., AAAI 2025, Algorithm 1).
+/// Splits `tokens` = N_sub among the sub-images as in the paper (Arif et al., AAAI 2025, Algorithm 1).
 ///
-/// A sub-image's content sᵢ is the plain sum of `init` \[T\] over the patches (y, x) of the full image whose centre
-/// lies in its equal cell (⌊(2y+1)·gh / 2n⌋, ⌊(2x+1)·gw / 2n⌋). It gets ⌊N_sub·sᵢ / Σs⌋ in f64, cut to T, and
-/// nothing when Σs = 0.
+/// A sub-image's content sᵢ is the sum of `init` \[T\] over the patches (y, x) of the full image whose centre lies in
+/// its cell (⌊(2y+1)·gh / 2n⌋, ⌊(2x+1)·gw / 2n⌋). It gets ⌊N_sub·sᵢ / Σs⌋, computed in f64, at most T, and nothing if
+/// Σs = 0.
 pub(super) fn paper_share(geometry: &Geometry, tokens: usize, init: &[f32]) -> Vec<usize> {
     let n = geometry.side();
     let (gh, gw) = geometry.grid().unwrap_or((0, 0));
@@ -51,11 +51,12 @@ pub(super) fn paper_share(geometry: &Geometry, tokens: usize, init: &[f32]) -> V
     contents.iter().map(|s| allot(s).min(geometry.patches())).collect()
 }
 
-/// Shares `tokens` = N_sub as the published code does.
+/// Splits `tokens` = N_sub among the sub-images as in the published code.
 ///
 /// The ⌊T·(10⁶ − A) / 10⁶⌋ highest `init` scores of the full image are marked, ties to the lower patch. Its raster
-/// sequence is cut into m = P − 1 chunks \[⌊iT/m⌋, ⌊(i+1)T/m⌋), chunk i credited to sub-image i: horizontal bands,
-/// whatever the grid. Sub-image i gets trunc(countᵢ / Σcount · N_sub) in f32, cut to T, and nothing without marks.
+/// sequence is cut into m = P − 1 chunks \[⌊iT/m⌋, ⌊(i+1)T/m⌋), and chunk i is credited to sub-image i, so chunks are
+/// horizontal bands for any grid. Sub-image i gets trunc(countᵢ / Σcount · N_sub), computed in f32, at most T, and
+/// nothing if nothing is marked.
 pub(super) fn repo_share(
     geometry: &Geometry,
     alpha: Alpha,

@@ -1,22 +1,22 @@
-//! A canvas that is shrunk behind the projector: LLaVA-OneVision's `anyres_max_N`.
+//! Canvases that are downscaled after the projector: LLaVA-OneVision's `anyres_max_N`.
 //!
-//! More than N partitions' worth of valid patches are resized like a picture, by bilinear interpolation of their projected
-//! rows (half-pixel centres, no antialiasing, edges repeated: torch's `interpolate`). A token of such an image is a mix
-//! of up to four projected patches, and tokens are what methods keep or drop. A token belongs to the sub-image in which
-//! its centre lies.
+//! If there are more valid patches than in N partitions, they are resized by bilinear interpolation of their
+//! projected rows (half-pixel centres, no antialiasing, edges repeated: torch's `interpolate`). Each token is then a
+//! mixture of up to four projected patches, and tokens are what methods keep or drop. A token belongs to the
+//! sub-image that contains its centre.
 
 use std::ops::Range;
 
 use super::mix::Mix;
 
-/// From patches to tokens, along one side of the canvas.
+/// The mapping from patches to tokens along one side of the canvas.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Axis {
     /// Valid patches of the canvas.
     patches: Range<usize>,
-    /// Tokens made of them.
+    /// Number of tokens made from them.
     tokens: usize,
-    /// First token of each strip of the canvas, and their number at the end.
+    /// First token of each strip of the canvas, followed by the number of tokens.
     starts: Vec<usize>,
 }
 
@@ -42,15 +42,15 @@ impl Axis {
         self.starts.partition_point(|&start| start <= token) - 1
     }
 
-    /// The token over the middle of a patch of the canvas, if that is valid.
+    /// The token over the centre of a patch of the canvas, if the patch is valid.
     fn over(&self, patch: usize) -> Option<usize> {
         let place = 2 * patch.checked_sub(self.patches.start)? + 1;
         let length = self.patches.len();
         (place < 2 * length).then(|| place * self.tokens / (2 * length))
     }
 
-    /// The two patches, counted from the first valid one, that a token lies between, and the weight of the second; in
-    /// f32, as torch has it.
+    /// The two patches between which a token lies, counted from the first valid one, and the weight of the second; in
+    /// f32, as in torch.
     fn between(&self, token: usize) -> (usize, usize, f32) {
         let scale = self.patches.len() as f32 / self.tokens as f32;
         let at = (scale * (token as f32 + 0.5) - 0.5).max(0.0);
@@ -60,7 +60,7 @@ impl Axis {
     }
 }
 
-/// What tokens of the canvas are made of.
+/// The mapping from patches of a canvas to tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scaled {
     rows: Axis,
@@ -68,8 +68,8 @@ pub struct Scaled {
 }
 
 impl Scaled {
-    /// For valid patches `rows` × `cols` of a canvas of `grid` sub-images of `side` × `side` patches, of which the model
-    /// takes `most`. `None`: they stay as they are.
+    /// The mapping for valid patches `rows` × `cols` of a canvas of `grid` sub-images of `side` × `side` patches, for
+    /// a model with the limit `most`. `None` if the canvas is not downscaled.
     pub(super) fn new(
         rows: Range<usize>,
         cols: Range<usize>,
@@ -94,7 +94,7 @@ impl Scaled {
         (self.rows.tokens, self.cols.tokens)
     }
 
-    /// Tokens of the sub-image in row `a` and column `b` of the grid, as rows and columns.
+    /// Rows and columns of the tokens of the sub-image in row `a` and column `b` of the grid.
     pub(super) fn tokens_of(&self, a: usize, b: usize) -> (Range<usize>, Range<usize>) {
         (self.rows.of(a), self.cols.of(b))
     }
@@ -105,18 +105,18 @@ impl Scaled {
         ((a, b), (row - self.rows.starts[a], col - self.cols.starts[b]))
     }
 
-    /// The token, as row and column, over the middle of a patch of the canvas, if that is valid.
+    /// Row and column of the token over the centre of a patch of the canvas, if the patch is valid.
     pub(super) fn over(&self, row: usize, col: usize) -> Option<(usize, usize)> {
         Some((self.rows.over(row)?, self.cols.over(col)?))
     }
 
-    /// Valid patches of the canvas, row by row: what tokens are made of.
+    /// Valid patches of the canvas, row by row: the sources of tokens.
     pub(super) fn patches(&self) -> impl Iterator<Item = (usize, usize)> + Clone + '_ {
         let cols = &self.cols.patches;
         self.rows.patches.clone().flat_map(move |row| cols.clone().map(move |col| (row, col)))
     }
 
-    /// Patches that a token is made of as (row, column) of the canvas, with their weights.
+    /// The patches that a token is mixed from, as (row, column) of the canvas, with their weights.
     pub(super) fn sources(
         &self,
         row: usize,
@@ -135,8 +135,8 @@ impl Scaled {
         there.map(move |(y, x, weight)| ((first_row + y, first_col + x), weight))
     }
 
-    /// Tokens of rows: first `before` rows as they are, then the patches of [`Scaled::patches`]; `tokens` are (row,
-    /// column) of those that are wanted.
+    /// The mixture of the given tokens, as (row, column). Its input has `before` rows, which are copied, then the
+    /// patches of [`Scaled::patches`].
     pub(super) fn mix(&self, before: usize, tokens: impl Iterator<Item = (usize, usize)>) -> Mix {
         let mut mix = Mix::default();
         (0..before).for_each(|row| mix.push([(row, 1.0)]));
@@ -161,7 +161,7 @@ fn floor_division(a: f64, b: f64) -> f64 {
 mod tests {
     use super::*;
 
-    /// transformers' sizes for 27 × 27 patches and anyres_max_9.
+    /// The sizes that transformers computes for 27 × 27 patches and anyres_max_9.
     #[test]
     fn large_canvases_shrink_to_nine_partitions() {
         let size = |rows: Range<usize>, cols: Range<usize>, grid| {
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn division_is_pythons() {
         assert_eq!([floor_division(75.0, 1.242), floor_division(6.0, 2.0)], [60.0, 3.0]);
-        // 1 // 0.1 is 9, though 1 / 0.1 is 10.
+        // 1 // 0.1 is 9 in Python, although 1 / 0.1 is 10.
         assert_eq!(floor_division(1.0, 0.1), 9.0);
     }
 }

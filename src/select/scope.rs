@@ -1,13 +1,14 @@
-//! SCOPE (Deng et al., "SCOPE: saliency-coverage oriented token pruning for efficient multimodal LLMs", NeurIPS 2025):
-//! tokens that are attended to and stand for many others.
+//! SCOPE (Deng et al., "SCOPE: saliency-coverage oriented token pruning for efficient multimodal LLMs", NeurIPS
+//! 2025): keeps tokens that are attended to and that represent many others.
 //!
-//! Every partition gets an equal share of the budget. In each, again and again the token is kept that gains most:
+//! Every partition gets an equal share of the budget. In each of them the token with the largest gain is kept,
+//! repeatedly:
 //!
 //! ```text
 //! gain(j) = a[j]^exponent · Σ_i max(0, S[i][j] − covered[i])
 //! ```
-//! S: cosines of features before the projector; a: CLS attention; covered\[i\]: how like token i the most like kept one
-//! is, at least 0.
+//! S: cosine similarities of features before the projector; a: CLS attention; covered\[i\]: the similarity of token i
+//! to the most similar kept token, at least 0.
 
 use super::budget::Factor;
 use super::cosine::{Units, greatest};
@@ -76,7 +77,7 @@ impl Dropping for Scope {
     }
 }
 
-/// `count` of the places 0 to n − 1, ascending. `likeness`: \[n, n\], symmetric.
+/// Selects `count` of the indices 0 to n − 1, ascending. `likeness`: the symmetric matrix S \[n, n\].
 fn cover(likeness: &[f32], saliency: &[f64], count: usize) -> Vec<usize> {
     let n = saliency.len();
     let mut covered = vec![0.0f32; n];

@@ -1,4 +1,4 @@
-//! What a patch's score is made of.
+//! The kind of score that ranks patches.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,14 +6,15 @@ use std::str::FromStr;
 use super::selection::named;
 use crate::{Error, Result};
 
-/// Attention in a block of the vision tower.
+/// A score from the attention in a block of the vision tower.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Score {
-    /// The class token's attention to the patch, as HiRED has it.
+    /// The class token's attention to the patch, as in HiRED.
     #[default]
     Cls,
-    /// What the patch receives: the mean over all queries of its partition, the class token's among them where there is one.
+    /// The attention that the patch receives: the mean over all queries of its partition, the class token's included
+    /// if there is one.
     Received,
     /// The attention to the patch of the tower's own pooling head: of its learned query (probe), behind the last block. SigLIP's
     /// has one, if its files hold it.
@@ -23,7 +24,7 @@ pub enum Score {
 named!(Score, "score", Cls = "cls", Received = "received", Head = "head");
 
 impl Score {
-    /// What is asked for, or what the tower has: the class token's where there is one.
+    /// The requested score, or the tower's default: the class token's attention if it has one.
     ///
     /// # Errors
     /// [`Error::Request`] for a class token's that is not there, and for a pooling head's in a tower that has a class token
@@ -33,7 +34,7 @@ impl Score {
             None if class_token => Ok(Self::Cls),
             None => Ok(Self::Received),
             Some(Self::Cls) if !class_token => Err(Error::Request(
-                "score cls: this model's vision tower has no class token (SigLIP): take received, which is the default there"
+                "score cls: this model's vision tower has no class token (SigLIP): use received, the default for such models"
                     .into(),
             )),
             Some(Self::Head) if class_token => Err(Error::Request(

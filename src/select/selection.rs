@@ -1,4 +1,4 @@
-//! What a request asks for.
+//! The selection options of a request.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,73 +11,73 @@ use super::score::Score;
 use crate::setters::setters;
 use crate::{Error, Result};
 
-/// How HiRED counts.
+/// HiRED's rule for allotting tokens to partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Rule {
-    /// Exactly min(budget, valid) tokens, padding never kept, whole-number arithmetic.
+    /// Exactly min(budget, valid) tokens, padding never kept, integer arithmetic.
     #[default]
     Exact,
-    /// The published paper: floors and loses what is left over.
+    /// As in the published paper, which loses tokens to flooring and padding.
     Paper,
-    /// The published code: the most attended patches of the full image, counted in raster chunks.
+    /// As in the published code: the most attended patches of the full image, counted in raster chunks.
     Repo,
-    /// Every partition as many as every other, as far as it has valid patches; exactly min(budget, valid) tokens.
+    /// The same number for every partition, as far as it has valid patches; exactly min(budget, valid) tokens.
     Equal,
 }
 
-/// Whether `image_newline` tokens end the canvas rows.
+/// Whether row separators (`image_newline`) end the canvas rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Newlines {
-    /// One after every valid canvas row, also a row that kept nothing.
+    /// One after every valid canvas row, even one without kept patches.
     All,
-    /// None.
+    /// No row separators.
     None,
 }
 
-/// How many tokens PruMerge keeps.
+/// How PruMerge determines the number of tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Counting {
-    /// As many as stand out in each partition, together at most the budget.
+    /// The outliers of each partition, together at most the budget.
     #[default]
     Adaptive,
     /// HiRED's budgets, by its exact rule.
     Budget,
 }
 
-/// Which patches `spatial` keeps.
+/// Which patches the method `spatial` keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Spacing {
-    /// Exactly the budget, at even distances among the valid patches.
+    /// Exactly the budget, evenly spaced among the valid patches.
     #[default]
     Even,
-    /// Every so many-th patch of each partition, padding among them, as HiRED's published code does: what falls into
-    /// padding is lost, and up to twice the budget is kept.
+    /// Every n-th patch of each partition, padding included, as in HiRED's published code. Patches in padding are
+    /// lost, and up to twice the budget is kept.
     Stride,
 }
 
-/// Parameters of single methods; as published by default.
+/// Parameters of individual methods. The defaults are the published values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Tuning {
-    /// `spatial`: which patches.
+    /// `spatial`: how the patches are spaced.
     pub spatial: Spacing,
-    /// PruMerge: how many tokens.
+    /// PruMerge: how the number of tokens is determined.
     pub prumerge: Counting,
-    /// PruMerge: patches merged into each kept one.
+    /// PruMerge: number of patches merged into each kept one.
     pub neighbours: usize,
-    /// PruMerge: attention stands out from so many times the distance of the quartiles above the third one on.
+    /// PruMerge: outlier threshold F; patches with attention above Q3 + F·(Q3 − Q1) are outliers.
     pub outliers: Factor,
-    /// VisionZip: the contextual rows' share of each partition's rows.
+    /// VisionZip: share of contextual rows among each partition's rows.
     pub contextual: Alpha,
-    /// SCOPE: the exponent of attention.
+    /// SCOPE: exponent of the attention.
     pub saliency: Factor,
-    /// The vision block whose keys say what is alike; negative counts from the end. `None`: the last one for PruMerge,
-    /// the last one that the features need for VisionZip.
+    /// PruMerge, VisionZip, GlobalCom²: the vision block whose keys are compared; negative counts from the end.
+    /// `None`: the last block; for VisionZip the last one that the image features need.
     pub key_layer: Option<i32>,
-    /// FastV: the decoder's layers that see every visual row, 1 or more.
+    /// FastV: number of decoder layers that see every image row, at least 1.
     pub fastv_layer: usize,
 }
 
@@ -109,35 +109,35 @@ impl Default for Tuning {
     }
 }
 
-/// What to keep of an image. The default is HiRED's exact rule at a fifth of all patches.
+/// Which tokens of an image to keep. The default is HiRED's exact rule with a budget of 20% of all patches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Selection {
-    /// How tokens are dropped.
+    /// The method.
     pub method: Method,
-    /// How many may stay.
+    /// The number of tokens to keep.
     pub budget: Budget,
-    /// How HiRED counts.
+    /// HiRED's allocation rule.
     pub rule: Rule,
     /// The full image's share of the budget.
     pub alpha: Alpha,
-    /// Vision block whose CLS attention scores content; negative counts from the end.
+    /// Vision block whose CLS attention locates content; negative counts from the end.
     pub init_layer: i32,
-    /// Vision block whose CLS attention ranks patches; negative counts from the end.
-    /// `None`: the last one that the features need.
+    /// Vision block whose CLS attention ranks patches; negative counts from the end. `None`: the last one that the
+    /// image features need.
     pub final_layer: Option<i32>,
-    /// How the heads of these blocks become one score.
+    /// How the heads of these blocks are combined.
     pub heads: Heads,
-    /// What scores are made of. `None`: the class token's attention where there is one, else what patches receive.
+    /// The kind of score. `None`: the class token's attention if the tower has one, otherwise the attention received.
     pub score: Option<Score>,
-    /// Of the method [`Method::Random`]: same seed, same patches.
+    /// Seed of the method [`Method::Random`]; the same seed keeps the same patches.
     pub seed: u64,
-    /// Of single methods.
+    /// Parameters of individual methods.
     pub tuning: Tuning,
-    /// HiRED's exact rule, with which only sub-images that get at least a quarter of their tokens are encoded, as far as these
-    /// can hold the budget; of models that read sub-images one by one (InternVL).
+    /// Use HiRED's exact rule and only encode sub-images that get at least a quarter of their tokens, as far as these
+    /// can hold the budget. For models that encode sub-images independently (InternVL).
     pub lazy_tiles: bool,
-    /// Newline tokens. `None`: all when every patch enters the decoder by request, else none.
+    /// Row separators. `None`: all if every patch enters the decoder, otherwise none.
     pub newlines: Option<Newlines>,
 }
 
@@ -178,35 +178,35 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// Which options play a part in what is kept.
+    /// The options that have an effect on the result.
     #[doc(hidden)]
     pub fn parts(&self) -> Parts {
         if self.keeps_everything() {
             return Parts::default();
         }
-        // FasterVLM is HiRED by one of its rules, and has no others.
+        // FasterVLM is HiRED with one of its rules, and ignores the rule option.
         Parts { rule: self.method == Method::Hired, ..self.method.with(self).parts() }
     }
 
-    /// Whether nothing is to be dropped.
+    /// Returns true if nothing is dropped.
     pub fn keeps_everything(&self) -> bool {
         self.method == Method::Full || self.budget == Budget::Full
     }
 
-    /// Whether every patch enters the decoder by request.
+    /// Returns true if every patch enters the decoder.
     #[doc(hidden)]
     pub fn enters_whole(&self) -> bool {
         self.keeps_everything() || self.method == Method::FastV
     }
 
-    /// Newline tokens, as asked for or by default.
+    /// Row separators, as requested or by default.
     pub fn newlines(&self) -> Newlines {
         let default = if self.enters_whole() { Newlines::All } else { Newlines::None };
         self.newlines.unwrap_or(default)
     }
 }
 
-/// Names as typed: `FromStr` and `Display` of a plain enum.
+/// Implements `FromStr` and `Display` for a plain enum with the given names.
 macro_rules! named {
     ($type:ident, $what:literal, $($variant:ident = $name:literal),+) => {
         impl FromStr for $type {

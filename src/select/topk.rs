@@ -1,14 +1,14 @@
-//! The highest scores among candidates.
+//! Selects the highest scores.
 
-/// The `count` candidates with the highest scores, ties to the lower candidate, in ascending order of position;
-/// all of them when there are fewer. `candidates` index the finite `scores`.
+/// The `count` candidates with the highest scores, ties to the lower candidate, in ascending order; all of them if
+/// there are fewer. `candidates` are indices of finite `scores`.
 pub(crate) fn highest(
     scores: &[f32],
     candidates: impl IntoIterator<Item = usize>,
     count: usize,
 ) -> Vec<u32> {
     let mut ranked: Vec<usize> = candidates.into_iter().collect();
-    // Adding 0 makes −0 a tie with 0, which the total order of the bits is not.
+    // Adding 0 turns −0 into 0, because the total order of floats would rank them differently.
     let rank = |i: usize| scores[i] + 0.0;
     ranked.sort_unstable_by(|&a, &b| rank(b).total_cmp(&rank(a)).then(a.cmp(&b)));
     ranked.truncate(count);

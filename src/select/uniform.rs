@@ -1,4 +1,4 @@
-//! Dropping that looks at nothing: what every method that does look must beat. And none at all.
+//! Methods that look at no evidence: the baselines, and the method that drops nothing.
 
 use super::dropping::{Dropping, Evidence, Needs, Size};
 use super::geometry::Geometry;
@@ -6,7 +6,7 @@ use super::selection::{Selection, Spacing};
 use super::{Kept, Plan, exact};
 use crate::Result;
 
-/// Nothing is dropped.
+/// Drops nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
@@ -26,22 +26,22 @@ impl Dropping for Full {
     }
 }
 
-/// Which patches are kept without any score.
+/// Keeps patches without any score.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uniform {
-    /// At even distances in raster order, of each partition as many as its share of the valid ones.
+    /// Evenly spaced in raster order; tokens are split in proportion to the partitions' valid patches.
     Even,
-    /// Every s-th of a partition's T patches from the first on, as HiRED's published code samples for its baseline:
-    /// s = ⌊T / ⌊B/P⌋⌋. Because s is rounded down this is up to twice the budget *B* (288 of 576 at 40%, where s = 2).
-    /// What falls into padding is lost. A budget of less than a patch for each partition, for which that code has no
-    /// answer, counts as one.
+    /// Every s-th of a partition's T patches from the first on, as HiRED's published code samples for its baseline,
+    /// with s = ⌊T / ⌊B/P⌋⌋. Because s is rounded down, up to twice the budget *B* is kept (288 of 576 at 40%, where
+    /// s = 2). Patches in padding are lost. The published code does not work for a budget of less than one patch per
+    /// partition; here it counts as one.
     Stride,
-    /// Any, by this seed, of each partition as many as its share of the valid ones.
+    /// Random patches with this seed; tokens are split in proportion to the partitions' valid patches.
     Random(u64),
 }
 
 impl Uniform {
-    /// [`Uniform::Even`] or [`Uniform::Stride`], as the request says.
+    /// [`Uniform::Even`] or [`Uniform::Stride`], as the selection says.
     pub(super) fn spatial(selection: &Selection) -> Self {
         match selection.tuning.spatial {
             Spacing::Even => Self::Even,
@@ -82,7 +82,8 @@ impl Dropping for Uniform {
     }
 }
 
-/// Of each partition as many as its share of the valid patches; `pick` takes so many of its valid ones, ascending.
+/// Splits the budget in proportion to the partitions' valid patches; `pick` selects that many of the valid ones,
+/// ascending.
 fn shared_out(plan: &Plan, pick: impl Fn(usize, Vec<u32>, usize) -> Vec<u32>) -> Kept {
     let geometry = &plan.geometry;
     let counts = exact::proportional(geometry, plan.rows).into_iter().enumerate();
@@ -97,8 +98,8 @@ fn even(valid: Vec<u32>, count: usize) -> Vec<u32> {
     middles(valid.len(), count).map(|i| valid[i]).collect()
 }
 
-/// Every patch draws a number, the lowest are kept: each choice is as likely as any other, and a patch's number does
-/// not depend on how many there are.
+/// Every patch draws a random number and the lowest are kept. All subsets are equally likely, and a patch's number
+/// does not depend on the number of patches.
 fn drawn(seed: u64, partition: usize, mut valid: Vec<u32>, count: usize) -> Vec<u32> {
     let draw = |&patch: &u32| mix(mix(mix(seed) ^ partition as u64) ^ u64::from(patch));
     valid.sort_by_key(draw);
@@ -107,7 +108,7 @@ fn drawn(seed: u64, partition: usize, mut valid: Vec<u32>, count: usize) -> Vec<
     valid
 }
 
-/// The distance of [`Uniform::Stride`].
+/// The distance s of [`Uniform::Stride`].
 fn stride(geometry: &Geometry, budget: usize) -> usize {
     let (patches, each) = (geometry.patches(), budget / geometry.partitions());
     patches / each.clamp(1, patches)
@@ -118,7 +119,7 @@ fn multiples(geometry: &Geometry, stride: usize, i: usize) -> impl Iterator<Item
     geometry.valid_patches(i).filter(move |patch| patch.is_multiple_of(stride))
 }
 
-/// The middles of `count` runs of equal length of `length` places.
+/// The centres of `count` equal segments of `length` positions.
 pub(super) fn middles(length: usize, count: usize) -> impl Iterator<Item = usize> {
     (0..count).map(move |i| (2 * i + 1) * length / (2 * count))
 }
@@ -145,7 +146,7 @@ mod tests {
         assert!(even(valid.clone(), 0).is_empty());
     }
 
-    /// The published code at 40%, 20% and 10% of 24×24 patches, and where it has no answer.
+    /// The published code at 40%, 20% and 10% of 24×24 patches, and where it does not work.
     #[test]
     fn the_published_stride() {
         let layout = Layout {
@@ -175,7 +176,7 @@ mod tests {
                 times[patch as usize] += 1;
             }
         }
-        // 1000 each; a binomial's deviation is 27.
+        // 1000 each are expected; the standard deviation of the binomial is 27.
         assert!(times.iter().all(|n| n.abs_diff(1000) < 110), "{times:?}");
     }
 

@@ -1,11 +1,11 @@
 //! VisionZip (Yang et al., "VisionZip: longer is better but not necessary in vision language models", CVPR 2025):
-//! dominant tokens, and contextual ones that sum up the rest.
+//! keeps dominant tokens, and contextual ones that summarise the rest.
 //!
-//! Every partition gets an equal share of the budget, n rows. Of these c = ⌊share·n⌋ are contextual; the published
-//! split of 54 dominant and 10 contextual tokens is the share 10/64. The dominant ones are the class token and the
-//! n − c − 1 patches that it attends to most (no class token where that would leave no patch). Of what remains every
-//! ⌊remaining/c⌋-th patch is a target; each other one goes to the target most like it, by the cosine of keys averaged
-//! over heads. A contextual row is its target plus the mean of what went to it.
+//! Every partition gets an equal share of the budget, n rows. c = ⌊share·n⌋ of them are contextual; the published
+//! split of 54 dominant and 10 contextual tokens is the share 10/64. The dominant ones are the class token and the n
+//! − c − 1 patches that it attends to most (no class token if that would leave no patch). Of the remaining patches,
+//! every ⌊remaining/c⌋-th is a target; each other one is assigned to the most similar target, by the cosine of keys
+//! averaged over heads. A contextual row is its target plus the mean of the patches assigned to it.
 
 use super::budget::Alpha;
 use super::cosine::Units;
@@ -27,11 +27,11 @@ pub struct VisionZip {
     contextual: Alpha,
 }
 
-/// The rows of one partition, by patches.
+/// The rows of one partition, as patches.
 struct Rows {
     dominant: Vec<u32>,
     class: bool,
-    /// Each target with what went to it.
+    /// Each target with the patches assigned to it.
     contextual: Vec<(usize, Vec<usize>)>,
 }
 
@@ -46,14 +46,14 @@ impl VisionZip {
         }
     }
 
-    /// What `count` rows of a partition are.
+    /// Splits `count` rows of a partition into dominant and contextual ones.
     fn split(&self, count: usize) -> Contextual {
         let contexts = self.contextual.of(count);
         let class = count >= contexts + 2;
         Contextual { dominant: count - contexts - usize::from(class), class, contexts }
     }
 
-    /// What `count` ≤ Vᵢ rows of partition `i` are made of.
+    /// The patches of `count` ≤ Vᵢ rows of partition `i`.
     fn rows(&self, geometry: &Geometry, evidence: &Evidence<'_>, i: usize, count: usize) -> Rows {
         let patches = geometry.patches();
         let Contextual { dominant, class, contexts } = self.split(count);
@@ -73,11 +73,11 @@ impl VisionZip {
             (0..width).map(number)
         };
         let units = Units::new(rows.flat_map(mean).collect(), width);
-        // At least as many are left as there are targets: the rows are no more than the valid patches.
+        // There are at least as many patches left as targets, because the rows are at most the valid patches.
         let step = (left.len() / contexts).max(1);
         let mut contextual: Vec<(usize, Vec<usize>)> =
             (0..contexts).map(|target| (left[target * step], Vec::new())).collect();
-        // Of what remains: how like its target it is, and which that is.
+        // For each remaining patch, the similarity and index of its target.
         let mut nearest = vec![(f32::NEG_INFINITY, 0); left.len()];
         let mut likeness = vec![0.0; left.len()];
         for target in 0..contexts {
@@ -122,7 +122,7 @@ impl Dropping for VisionZip {
         Size { rows, exact: true, sources: sources.sum() }
     }
 
-    /// Rows beside the patches come as published: the full image's class token and contextual rows, then the class
+    /// Additional rows are in the published order: the full image's class token and contextual rows, then the class
     /// tokens of all sub-images, then their contextual rows.
     fn choose(&self, plan: &Plan, evidence: &Evidence<'_>) -> Result<Kept> {
         let geometry = &plan.geometry;
@@ -155,7 +155,7 @@ impl Dropping for VisionZip {
     }
 
     fn scratch(&self, plan: &Plan, width: usize) -> usize {
-        // Whole keys are more than their mean over heads: how many those are is not known here.
+        // The number of heads is not known here; whole keys are an upper bound on their mean over heads.
         Units::bytes(plan.geometry.patches(), width)
     }
 }

@@ -202,7 +202,7 @@ fn what_cannot_be_asked_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let file = questions(dir.path(), |_, _| "x".into());
     for (rest, part) in [
-        ("--budgets 0.0001%", "comes to no token"),
+        ("--budgets 0.0001%", "rounds to no token"),
         ("--final-layer 99", "final layer"),
         ("--limit 0", "--limit"),
         ("--metric bleu", "possible values: exact, vqa, anls, relaxed"),

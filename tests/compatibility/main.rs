@@ -295,7 +295,7 @@ fn documented() -> BTreeMap<String, BTreeMap<String, String>> {
 }
 
 /// Every setting of transformers' own classes stands on the page, and what the page says of it is so: a value that is
-/// not the default gives another configuration (followed), an error (refused), a note (told), or nothing at all.
+/// not the default gives another configuration (followed), an error (refused), a note (noted), or nothing at all.
 #[test]
 fn no_setting_is_passed_over_in_silence() {
     let listed = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/compatibility/settings.json");
@@ -345,7 +345,7 @@ fn no_setting_is_passed_over_in_silence() {
                     }
                     Err(error) if error.to_string().contains(key) => "refused",
                     Err(error) => panic!("{section}: {key}: {error}"),
-                    Ok((_, notes)) if notes.iter().any(|note| note.contains(key)) => "told",
+                    Ok((_, notes)) if notes.iter().any(|note| note.contains(key)) => "noted",
                     Ok((config, _)) if config != plain => "followed",
                     Ok(_) => "no effect",
                 };

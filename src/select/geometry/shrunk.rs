@@ -1,11 +1,13 @@
-//! Canvases that are shrunk behind the projector, so that tokens are mixes of projected patches (LLaVA-OneVision).
+//! Canvases that are downscaled after the projector, where tokens are mixtures of projected patches
+//! (LLaVA-OneVision).
 
 use super::super::mix::Mix;
 use super::super::scaled::Scaled;
 use super::Geometry;
 
 impl Geometry {
-    /// The same for a model that shrinks what shows more than `most` patches of the canvas, by more than a tenth of its sides.
+    /// Sets the limit above which a model downscales: canvases that show more than `most` patches, by more than a
+    /// tenth of their sides.
     pub fn with_most(mut self, most: Option<usize>) -> Self {
         let (Some(grid), Some(most)) = (self.grid, most) else { return self };
         let (rows, cols) = (self.rows.clone(), self.cols.clone());
@@ -17,13 +19,14 @@ impl Geometry {
         self
     }
 
-    /// Whether the canvas is shrunk behind the projector, so that tokens are mixes of projected patches.
+    /// Returns true if the canvas is downscaled after the projector, so that tokens are mixtures of projected
+    /// patches.
     pub fn is_scaled(&self) -> bool {
         self.scaled.is_some()
     }
 
-    /// Rows in a matrix of all rows of the tower that are projected where the canvas is shrunk: the full image's, then those
-    /// of the canvas row by row.
+    /// For a downscaled canvas, the tower's rows that are projected: those of the full image, then those of the
+    /// canvas row by row.
     pub fn projected_rows(&self) -> Vec<usize> {
         let full = (0..self.patches()).map(|patch| self.row(0, patch));
         let canvas = self.scaled.iter().flat_map(Scaled::patches).map(|(row, col)| {
@@ -33,7 +36,7 @@ impl Geometry {
         full.chain(canvas).collect()
     }
 
-    /// What the valid tokens are made of, partition after partition, where the canvas is shrunk: of
+    /// For a downscaled canvas, how its valid tokens, partition after partition, are mixed from
     /// [`Geometry::projected_rows`].
     pub fn shrinking(&self) -> Option<Mix> {
         let scaled = self.scaled.as_ref()?;
@@ -45,7 +48,7 @@ impl Geometry {
         Some(scaled.mix(self.patches(), tokens))
     }
 
-    /// Scores \[P, T\] of tokens, from those of patches: mixed as the tokens are, 0 where there is no token.
+    /// Converts scores \[P, T\] of patches into those of tokens, mixed like the tokens; 0 where there is no token.
     pub(in crate::select) fn shrunk(&self, scores: &[f32]) -> Option<Vec<f32>> {
         let scaled = self.scaled.as_ref()?;
         let patches = self.patches();
@@ -63,8 +66,8 @@ impl Geometry {
         Some(shrunk)
     }
 
-    /// What stands for patch `patch` of partition `i` as the tower sees it, as partition and patch: itself, or of a shrunk
-    /// canvas the token over its middle. `None` for padding.
+    /// Partition and patch that stand for patch `patch` of the tower's partition `i`: the patch itself, or in a
+    /// downscaled canvas the token over its centre. `None` for padding.
     pub fn shown(&self, i: usize, patch: usize) -> Option<(usize, usize)> {
         match (&self.scaled, self.grid, i) {
             (Some(scaled), Some((_, gw)), 1..) => {
