@@ -113,7 +113,7 @@ fn a_folder_is_a_batch_in_the_order_of_names() {
         assert_eq!(one["token_ids"], alone["token_ids"], "{name}");
     }
     let dump = on_model("run", "-p x -i @album --dump @d");
-    assert!(failure(&dump, 1).contains("--dump is for one image, and there are 3"));
+    assert!(failure(&dump, 1).contains("--dump is for one prompt, but there are 3"));
 }
 
 #[test]
