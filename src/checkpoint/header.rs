@@ -1,4 +1,4 @@
-//! The header of a safetensors file: which tensors it holds, and where.
+//! The header of a safetensors file: its tensors and their positions.
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,30 +9,30 @@ use safetensors::tensor::{Dtype, Metadata};
 use crate::error::{Error, Result, excerpt};
 use crate::format::Format;
 
-/// Bytes of the header's length, which comes first in the file.
+/// Bytes of the header length at the start of the file.
 pub(super) const LENGTH: usize = 8;
 
-/// The largest header that is parsed: a hundred times what the largest LLaVA needs.
+/// Largest header that is parsed: a hundred times that of the largest LLaVA.
 const LARGEST: usize = 8 << 20;
 
-/// One tensor as a file describes it.
+/// A tensor as described in a file.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its name in the file.
+    /// The name in the file.
     pub name: String,
-    /// Type of its elements, or the name of one that is not supported.
+    /// Format of the elements, or the name of an unsupported one.
     pub format: Result<Format, String>,
-    /// Its dimensions, outermost first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// Its bytes in the file, inside the file and as many as type and shape ask for.
+    /// Byte range in the file; it lies inside the file and matches format and shape.
     pub range: Range<usize>,
 }
 
-/// The tensors of the safetensors file with the content `file`, in order of their bytes. No two of
-/// them overlap, and together they fill the file. `path` is for messages only.
+/// The tensors of the safetensors file with the content `file`, in the order of their bytes. They do not overlap and
+/// fill the file. `path` is only used in messages.
 ///
 /// # Errors
-/// [`Error::Model`]: the content is no such file, or a damaged one.
+/// [`Error::Model`] if the content is not a safetensors file or is damaged.
 pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
     let damaged = |what: String| Error::model(path, format!("{what}; download the file again"));
     if file.starts_with(b"version https://git-lfs") {
@@ -51,8 +51,8 @@ pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
         );
         return Err(damaged(what));
     };
-    // Parsing also checks that the tensors follow each other without hole or overlap, each as long
-    // as its shape asks for.
+    // Parsing also checks that the tensors follow each other without gaps or overlaps and have the lengths of their
+    // shapes.
     let metadata: Metadata = serde_json::from_slice(header)
         .map_err(|e| damaged(format!("its header is broken ({})", excerpt(e, 200))))?;
     let start = LENGTH + header.len();
@@ -80,7 +80,7 @@ pub fn parse_header(file: &[u8], path: &Path) -> Result<Vec<Stored>> {
     Ok(stored.collect())
 }
 
-/// What is wrong with a header that this program made itself.
+/// The error for an invalid header that this program created itself.
 pub(super) fn unwritable(path: &Path, error: SafeTensorError) -> Error {
     Error::model(path, format!("its header cannot be written: {error}"))
 }

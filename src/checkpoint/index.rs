@@ -1,4 +1,4 @@
-//! `model.safetensors.index.json`: which shard holds which tensor.
+//! `model.safetensors.index.json`: maps tensors to shards.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::error::{Error, Result, excerpt};
 
-/// Each file is mapped; a hundred gigabytes make twenty.
+/// Limit on the number of mapped files; a hundred gigabytes make twenty.
 const MAX_SHARDS: usize = 1000;
 
 #[derive(Deserialize)]
@@ -15,11 +15,11 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// The file name of the shard for each stored tensor name, from the bytes of an index. The names
-/// are plain: none leads out of the model's folder. `path` is for messages only.
+/// The shard's file name for each stored tensor name, from the bytes of an index. The names are plain file names, so
+/// none leaves the model's folder. `path` is only used in messages.
 ///
 /// # Errors
-/// [`Error::Model`]: the bytes are no index, or it names something other than a file of the folder.
+/// [`Error::Model`] if the bytes are not an index, or it refers to something other than a file of the folder.
 pub fn parse_index(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>> {
     let index: Index = serde_json::from_slice(bytes).map_err(|e| {
         let what = format!("not a valid index ({}); download it again", excerpt(e, 200));
@@ -34,7 +34,7 @@ pub fn parse_index(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>
         return Err(Error::model(path, what));
     }
     if map.is_empty() {
-        return Err(Error::model(path, "its weight_map lists no tensor; download it again"));
+        return Err(Error::model(path, "its weight_map is empty; download it again"));
     }
     let mut files: Vec<_> = map.values().collect();
     files.sort_unstable();
@@ -46,7 +46,7 @@ pub fn parse_index(bytes: &[u8], path: &Path) -> Result<BTreeMap<String, String>
     Ok(map)
 }
 
-/// Whether this is a file name and nothing else, on any system.
+/// Returns true if this is a plain file name on any system.
 fn is_plain(file: &str) -> bool {
     let separates = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
     file.ends_with(".safetensors") && !file.starts_with('.') && !file.contains(separates)

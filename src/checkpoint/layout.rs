@@ -1,5 +1,5 @@
-//! Every tensor a model consists of: the one place that knows their shapes, and which layers have biases or are stored
-//! together. [`crate::model`] asks for tensors by name.
+//! The list of all tensors of a model. This is the only place that knows their shapes, and which layers have biases
+//! or are stored as one tensor. [`crate::model`] asks for tensors by name.
 
 use crate::config::{Architecture, ModelConfig, Tower};
 
@@ -13,20 +13,20 @@ pub(crate) const POOLING_ATTENTION: &str = "vision_tower.head.attention.in_proj"
 pub enum Part {
     /// The vision tower.
     Vision,
-    /// The projector and the newline embedding.
+    /// The projector and the row separator.
     Projector,
-    /// The decoder: embedding, blocks, final norm and output matrix.
+    /// The decoder: embedding, layers, final norm and output matrix.
     Language,
 }
 
-/// What a checkpoint must hold under one name.
+/// A tensor that a checkpoint must contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Weight {
     /// Canonical name.
     pub name: String,
     /// Dimensions, outermost first; linear layers are [out, in].
     pub shape: Vec<usize>,
-    /// Where it belongs.
+    /// The part it belongs to.
     pub part: Part,
     /// No answer needs it, though published checkpoints have it: blocks of the vision tower after
     /// those that the features come from (a method may score by one), its final norm, and its pooling head.
@@ -40,7 +40,7 @@ impl Weight {
     }
 }
 
-/// All weights of a model of this configuration, in the order of published checkpoints. With
+/// All weights of a model with this configuration, in the order of published checkpoints. With
 /// [tied](crate::config::TextConfig::tied) embeddings there is no `lm_head.weight`.
 pub fn layout(config: &ModelConfig) -> Vec<Weight> {
     let mut list = List { part: Part::Projector, optional: false, weights: Vec::new() };
@@ -82,7 +82,7 @@ impl List {
         self.weights.push(Weight { name: name.into(), shape: shape.to_vec(), part, optional });
     }
 
-    /// A weight and its bias.
+    /// Adds a weight and its bias.
     fn pair(&mut self, name: &str, shape: &[usize]) {
         self.push(format!("{name}.weight"), shape);
         self.push(format!("{name}.bias"), &shape[..1]);

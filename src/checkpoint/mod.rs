@@ -1,6 +1,6 @@
-//! Weights of a model folder: safetensors files, mapped into memory and used where they lie, or read.
+//! Weights of a model folder: safetensors files that are memory-mapped and used in place, or read into memory.
 //!
-//! Tensors go by one canonical name each, whichever of transformers' spellings a file has:
+//! Each tensor has one canonical name, whichever of transformers' spellings a file uses:
 //! `vision_tower.encoder.layers.{i}.…`, `multi_modal_projector.linear_1.weight`, `image_newline`,
 //! `language_model.embed_tokens.weight`, `language_model.layers.{i}.…`, `lm_head.weight`.
 
@@ -35,7 +35,7 @@ use tensor::{Raw, Shard};
 const SINGLE: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// Opens a model folder: its configuration and its weights.
+/// Opens the configuration and the weights of a model folder.
 ///
 /// # Errors
 /// As [`ModelFolder::open`] and [`Checkpoint::open`].
@@ -43,10 +43,10 @@ pub fn open(path: &Path) -> Result<(ModelFolder, Checkpoint)> {
     open_with(path, Access::default(), None)
 }
 
-/// The same, with the weights mapped or read, and some of them made integers as they are taken.
+/// As [`open`], with the weights mapped or read, and optionally quantized when they are loaded.
 ///
 /// # Errors
-/// As [`open`]; [`Error::Capacity`] when there is no memory to read them into.
+/// As [`open`]; [`Error::Capacity`] if there is not enough memory to read them.
 pub fn open_with(
     path: &Path,
     access: Access,
@@ -58,8 +58,8 @@ pub fn open_with(
     match (folder.config.quantization, quantization) {
         (Some(stored), Some(wish)) if !stored.made_by(wish.scheme) => {
             return Err(Error::Request(format!(
-                "{}: its weights are stored as {stored}, {} cannot be made of them: leave the choice to the folder, or take \
-                 the one that it was made from",
+                "{}: its weights are stored as {stored}, they cannot be converted to {}: leave out the format, or use \
+                 the folder that it was made from",
                 folder.dir.display(),
                 wish.scheme
             )));
@@ -67,8 +67,8 @@ pub fn open_with(
         (Some(_), _) => {}
         (None, wish) => checkpoint.quantization = wish,
     }
-    // Settings of published files are not to be relied on here, and a merge of an adapter leaves the setting and changes
-    // the head: transformers takes the one that is stored.
+    // The setting in published files is unreliable, and merging an adapter changes the head but not the setting. Like
+    // transformers, a stored head is used.
     if ["lm_head.weight", "lm_head.weight_packed"].iter().any(|name| checkpoint.contains(name)) {
         folder.config.text.tied = false;
     }
@@ -82,40 +82,40 @@ pub fn open_with(
 
 /// The tensors of a model folder, by canonical name.
 ///
-/// Opening reads headers only; the weights are read from disk as they are used.
+/// Opening only reads headers; weights are read from disk as they are used.
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
     shards: Vec<Arc<Shard>>,
     tensors: BTreeMap<String, Tensor>,
-    /// Tensors of other types than floating-point numbers.
+    /// Tensors that are not floating-point.
     others: BTreeMap<String, Raw>,
-    /// How some weights are stored as integers.
+    /// The layout of integer weights.
     stored: Option<Packing>,
-    /// What [`Checkpoint::get`] makes of some of them.
+    /// The quantization that [`Checkpoint::get`] applies.
     quantization: Option<Quantization>,
 }
 
 impl Checkpoint {
-    /// Maps `model.safetensors`, or else the files that `model.safetensors.index.json` lists, in
-    /// the folder `dir`. Tensors that no model needs are tolerated.
+    /// Maps `model.safetensors`, or otherwise the files listed in `model.safetensors.index.json`, in the folder
+    /// `dir`. Unused tensors are allowed.
     ///
-    /// While the checkpoint or one of its tensors lives, the files must not be written to: a file cut
-    /// short under a mapping ends the process (SIGBUS). Removing them, or renaming others to their names, is harmless.
+    /// While the checkpoint or one of its tensors is alive, the files must not be modified: truncating a mapped file
+    /// ends the process (SIGBUS). Removing files, or renaming others to their names, is harmless.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Model`]: a file is missing, truncated or damaged, or the index
-    /// and the files disagree.
+    /// [`Error::Io`] or [`Error::Model`] if a file is missing, truncated or damaged, or the index and the files
+    /// disagree.
     pub fn open(dir: &Path) -> Result<Self> {
         Self::open_with(dir, Access::default())
     }
 
-    /// The same, with the files mapped or read.
+    /// As [`Checkpoint::open`], with the files mapped or read.
     ///
     /// # Errors
-    /// As [`Checkpoint::open`]; [`Error::Capacity`] when there is no memory to read them into.
+    /// As [`Checkpoint::open`]; [`Error::Capacity`] if there is not enough memory to read them.
     pub fn open_with(dir: &Path, access: Access) -> Result<Self> {
-        /// The real ones have a hundred kilobytes.
+        /// Limit on the index's size in bytes; real ones have a hundred kilobytes.
         const LARGEST_INDEX: u64 = 16 << 20;
         files::expect_folder(dir)?;
         let mut checkpoint = Self {
@@ -126,7 +126,7 @@ impl Checkpoint {
             stored: None,
             quantization: None,
         };
-        // The order of transformers: an index next to a whole file is a leftover.
+        // As in transformers, an index next to a complete file is ignored.
         if let Some(shard) = Shard::open(dir.join(SINGLE), access)? {
             checkpoint.add(shard, |_| true)?;
             return Ok(checkpoint);
@@ -160,7 +160,7 @@ impl Checkpoint {
                     found += 1;
                     true
                 }
-                // Another shard's copy is the one meant; what no index lists is taken as it comes.
+                // The index means the copy in another shard; tensors that it does not list are accepted.
                 Some(_) => false,
                 None => true,
             })?;
@@ -203,11 +203,11 @@ impl Checkpoint {
         Ok(())
     }
 
-    /// The tensor of this canonical name; cheap, the bytes stay where they are.
+    /// The tensor with this canonical name. This is cheap, because the bytes are not copied.
     ///
     /// # Errors
-    /// [`Error::Model`]: there is none, or it is neither f16, bf16 nor f32. [`Error::Request`]: it cannot be quantised as
-    /// [`open`] was told to.
+    /// [`Error::Model`] if there is none or it is neither f16, bf16 nor f32; [`Error::Request`] if it cannot be
+    /// quantized as requested.
     pub fn get(&self, name: &str) -> Result<Tensor> {
         if let Some(tensor) = self.tensors.get(name) {
             return match self.quantization.and_then(|quantization| quantization.of(name)) {
@@ -223,11 +223,11 @@ impl Checkpoint {
         let what = match self.others.get(name) {
             Some(Raw { dtype, .. }) => format!(
                 "tensor {name} is stored as {dtype}, and config.json has no quantization_config that says how: \
-                 take a checkpoint in F16, BF16 or F32, or both files from the same checkpoint"
+                 use a checkpoint in F16, BF16 or F32, or both files from the same checkpoint"
             ),
             None if self.is_quantized(name) => format!(
                 "tensor {name} is stored as integers under other names, and config.json does not say how in \
-                 quantization_config: take all files from the same folder; what is read there is the output of \
+                 quantization_config: take all files from the same folder; supported are the formats of \
                  compressed-tensors and AutoAWQ"
             ),
             None => match self.wrapper_of(name) {
@@ -245,7 +245,7 @@ impl Checkpoint {
         Err(Error::model(&self.dir, what))
     }
 
-    /// Whether there are codes of a known layout for this weight.
+    /// Returns true if there are integer codes for this weight.
     fn is_quantized(&self, name: &str) -> bool {
         let layer = name.strip_suffix(".weight").unwrap_or(name);
         ["weight_packed", "qweight"]
@@ -253,7 +253,7 @@ impl Checkpoint {
             .any(|ending| self.others.contains_key(&format!("{layer}.{ending}")))
     }
 
-    /// What stands in front of the name of this tensor, if it is there under a longer name.
+    /// The prefix before the name of this tensor, if it exists under a longer name.
     fn wrapper_of(&self, name: &str) -> Option<String> {
         let stored = self.tensors.keys().chain(self.others.keys());
         stored.into_iter().find_map(|stored| {
@@ -263,12 +263,12 @@ impl Checkpoint {
         })
     }
 
-    /// Whether the files hold a tensor of this canonical name, of whatever type.
+    /// Returns true if the files contain a tensor with this canonical name, of any type.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name) || self.others.contains_key(name)
     }
 
-    /// Fails if a mapped file has been written to since it was opened: answers could not be trusted any more.
+    /// Fails if a mapped file was modified since it was opened, because answers could then be wrong.
     ///
     /// # Errors
     /// [`Error::Model`] naming the file.
@@ -276,7 +276,7 @@ impl Checkpoint {
         self.shards.iter().try_for_each(|shard| shard.check_unchanged())
     }
 
-    /// What to tell of layers that the files hold and the configuration leaves out.
+    /// Notes about layers in the files that the configuration leaves out.
     fn unused_layers(&self, config: &ModelConfig) -> Vec<String> {
         let parts = [
             ("vision_tower.encoder.layers.", "vision_config", config.vision.layers),
@@ -292,7 +292,7 @@ impl Checkpoint {
             let stored = stored(prefix);
             (stored > layers).then(|| {
                 format!(
-                    "the weights have {stored} layers under {prefix}, {section} of config.json runs {layers} of them \
+                    "the weights have {stored} layers under {prefix}, but {section} of config.json uses {layers} of them \
                      (num_hidden_layers): unless that is meant, take both files from one model"
                 )
             })
@@ -300,30 +300,29 @@ impl Checkpoint {
         unused.collect()
     }
 
-    /// All tensors of a supported type, needed or not, in order of their names.
+    /// All tensors of a supported type, used or not, sorted by name.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.tensors.values()
     }
 
-    /// Weights that are stored as integers, by what their folder calls them: how many numbers each has, and its bytes
-    /// without what groups share.
+    /// Integer weights: their format, number of weights, and bytes without scales and zero points.
     pub fn integer_weights(&self) -> impl Iterator<Item = (Format, u64, u64)> + '_ {
         let codes = self.others.values().filter_map(|raw| {
             let stored = self.stored?;
             Some((stored, integers::numbers(stored, raw)?, raw.range.len() as u64))
         });
-        // Groups are of no account here.
+        // The group size does not matter here.
         codes.filter_map(|(stored, numbers, bytes)| {
             Some((stored.format("", 128).ok()?, numbers, bytes))
         })
     }
 
-    /// Whether a tensor of floating-point numbers holds the scales of integers.
+    /// Returns true if a floating-point tensor holds the scales of integer weights.
     pub fn is_scale(&self, tensor: &Tensor) -> bool {
         self.stored.is_some_and(|stored| integers::is_scale(stored, &tensor.name))
     }
 
-    /// Fails unless every weight that `config` cannot do without is there in its shape.
+    /// Fails unless all required weights of `config` exist with the right shapes.
     pub fn verify(&self, config: &ModelConfig) -> Result<()> {
         for weight in layout(config).into_iter().filter(|weight| !weight.optional) {
             self.get(&weight.name)?.expect_shape(&weight.shape)?;
@@ -336,14 +335,14 @@ fn no_weights(dir: &Path) -> Error {
     let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
     if let Some(shard) = shard(dir) {
         let what = format!(
-            "{INDEX} is missing: it says which tensor is in which of the shards, such as {shard}; \
-             download it from where they came from"
+            "{INDEX} is missing: it maps tensors to shards such as {shard}; \
+             download it from the same place"
         );
         return Error::model(dir, what);
     }
     let what = match pickled.into_iter().find(|name| dir.join(name).exists()) {
         Some(name) => format!(
-            "the weights are in {name}, which is not read; convert them to safetensors by loading \
+            "the weights are in {name}, which is not supported; convert them to safetensors by loading \
              and saving the model with transformers"
         ),
         None => {
@@ -353,7 +352,7 @@ fn no_weights(dir: &Path) -> Error {
     Error::model(dir, what)
 }
 
-/// A file of the folder that is named as one of several shards.
+/// A file of the folder whose name is that of a shard.
 fn shard(dir: &Path) -> Option<String> {
     let names =
         std::fs::read_dir(dir).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

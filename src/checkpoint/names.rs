@@ -1,8 +1,8 @@
-//! One name for each tensor, whatever a release of transformers called it.
+//! Canonical names of tensors, independent of transformers' release.
 
 use crate::config::Tower;
 
-/// How InternViT's tensors are called, and what the same of CLIP's are; parts of names, replaced in this order.
+/// Parts of InternViT's tensor names and the corresponding parts of CLIP's, replaced in this order.
 const INTERNVIT: [(&str, &str); 8] = [
     ("embeddings.cls_token", "embeddings.class_embedding"),
     ("embeddings.position_embeddings", "embeddings.position_embedding.weight"),
@@ -14,14 +14,13 @@ const INTERNVIT: [(&str, &str); 8] = [
     (".layernorm_after.", ".layer_norm2."),
 ];
 
-/// The canonical form of a tensor's stored name. Names of no LLaVA tensor stay what they are, less
+/// The canonical form of a tensor's stored name. Names that are not those of LLaVA tensors stay unchanged, except for
 /// a leading `model.`.
 ///
 /// Published checkpoints have `language_model.model.…`, `language_model.lm_head.weight` and
-/// `vision_tower.vision_model.…`; files saved from a model built by transformers 5 lack
-/// `vision_model.`; files with the names modules have in memory since transformers 4.52 put `model.`
-/// in front of all but `lm_head`, and lack the `model.` inside `language_model.`. InternViT's tensors
-/// get the names of CLIP's.
+/// `vision_tower.vision_model.…`; files saved by transformers 5 lack `vision_model.`; files with the module names in
+/// memory since transformers 4.52 have `model.` before all names but `lm_head`, and lack the `model.` inside
+/// `language_model.`. InternViT's tensors get the names of CLIP's.
 pub fn canonical(stored: &str) -> String {
     let name = stored.strip_prefix("model.").unwrap_or(stored);
     if let Some(rest) = name.strip_prefix("language_model.") {
@@ -46,7 +45,7 @@ pub fn canonical(stored: &str) -> String {
     name.to_owned()
 }
 
-/// What published checkpoints with such a vision tower call the tensor of this canonical name.
+/// The name that published checkpoints with this vision tower use for a canonical name.
 pub(crate) fn published(canonical: &str, tower: Tower) -> String {
     if let Some(rest) = canonical.strip_prefix("vision_tower.")
         && tower == Tower::InternVit

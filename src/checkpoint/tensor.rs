@@ -1,4 +1,4 @@
-//! A tensor in a file that is mapped or has been read.
+//! A tensor in a file that is memory-mapped or was read.
 
 use std::fs::File;
 use std::io::Read;
@@ -17,17 +17,18 @@ use crate::ops::cpu::system::available;
 use crate::quant::{self, Scheme};
 use crate::{Error, Result, files};
 
-/// How the weights of a file come into memory.
+/// How weight files are accessed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Access {
-    /// The file is mapped: its pages are read as they are used and count as free memory, and nobody may write to it.
+    /// The file is memory-mapped: its pages are read when they are used and do not count as allocated memory. The
+    /// file must not be modified.
     #[default]
     Mapped,
-    /// The file is read when it is opened: it takes memory, and what becomes of it later plays no part.
+    /// The file is read into memory when it is opened; later changes to it have no effect.
     Read,
 }
 
-/// A safetensors file in memory, or numbers made on the spot.
+/// A safetensors file in memory, or generated weights.
 #[derive(Debug)]
 pub(super) struct Shard {
     path: PathBuf,
@@ -37,12 +38,12 @@ pub(super) struct Shard {
 #[derive(Debug)]
 enum Data {
     Mapped(Mapped),
-    /// A file's content and its length: words, so that it is aligned as a mapped one.
+    /// A file's content, as words so that it is as aligned as a mapped one, and its length.
     Read(Vec<u64>, usize),
     Made(Vec<f16>),
 }
 
-/// A mapped file, and what tells whether it has been changed.
+/// A mapped file, and its state when it was opened, for detecting changes.
 #[derive(Debug)]
 struct Mapped {
     map: Mmap,
@@ -50,17 +51,17 @@ struct Mapped {
     state: State,
 }
 
-/// Length of a file and when it was last written.
+/// Length and modification time of a file.
 type State = (u64, Option<SystemTime>);
 
 fn state(file: &File) -> std::io::Result<State> {
     let metadata = file.metadata()?;
-    // A system that knows no times still knows the length.
+    // Without modification times the length alone is compared.
     Ok((metadata.len(), metadata.modified().ok()))
 }
 
 impl Shard {
-    /// Maps a file or reads it; `None` if there is none of this name.
+    /// Maps or reads a file; `None` if it does not exist.
     pub fn open(path: PathBuf, access: Access) -> Result<Option<Self>> {
         let Some(file) = files::open(&path)? else { return Ok(None) };
         let io = |e| Error::io(&path, e);
@@ -69,15 +70,15 @@ impl Shard {
             return Ok(Some(Self { path, data: Data::Read(words, length) }));
         }
         let state = state(&file).map_err(io)?;
-        // SAFETY: the map is read-only and private to this type; that nobody changes the file
-        // meanwhile is asked of the user in `Checkpoint::open`. Weights are plain numbers: bytes
-        // that do change are wrong weights, never an invalid value.
+        // SAFETY: the map is read-only and private to this type. `Checkpoint::open` requires of the user that the
+        // file is not modified. Weights are plain numbers, so modified bytes give wrong weights but never an invalid
+        // value.
         let map = unsafe { Mmap::map(&file) }.map_err(io)?;
         Ok(Some(Self { path, data: Data::Mapped(Mapped { map, file, state }) }))
     }
 
-    /// Fails if a mapped file has been written to since it was opened. One that was removed, or replaced by another of
-    /// its name, is still there for those who have it open.
+    /// Fails if a mapped file was modified since it was opened. A file that was removed, or replaced by renaming
+    /// another one, remains accessible through the mapping.
     pub fn check_unchanged(&self) -> Result<()> {
         let Data::Mapped(Mapped { file, state: opened, .. }) = &self.data else { return Ok(()) };
         if state(file).map_err(|e| Error::io(&self.path, e))? == *opened {
@@ -101,12 +102,12 @@ impl Shard {
     }
 }
 
-/// The whole content of a file.
+/// Reads the whole content of a file.
 fn read(path: &Path, mut file: File) -> Result<(Vec<u64>, usize)> {
     let io = |e| Error::io(path, e);
     let no_room = |length: u64| {
         Error::Capacity(format!(
-            "{}: no memory for its {length} bytes: free some, or let the file be mapped (without --no-mmap)",
+            "{}: no memory for its {length} bytes: free some, or map the file (without --no-mmap)",
             path.display()
         ))
     };
@@ -123,41 +124,41 @@ fn read(path: &Path, mut file: File) -> Result<(Vec<u64>, usize)> {
     Ok((words, length))
 }
 
-/// A stored tensor, row-major: a view of a mapped file that it keeps alive, or numbers of its own. Cloning copies no
-/// data.
+/// A stored tensor, row-major: a view of a mapped file, which it keeps alive, or generated data. Cloning does not
+/// copy data.
 #[derive(Debug, Clone)]
 pub struct Tensor {
     /// Canonical name.
     pub name: String,
-    /// Format of the elements, as [`Tensor::to_words`] has them.
+    /// Format of the elements, as returned by [`Tensor::to_words`].
     pub format: Format,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
     range: Range<usize>,
     shard: Arc<Shard>,
-    /// Which row of the stored tensor is the first of this one.
+    /// Index of its first row in the stored tensor.
     first: usize,
-    /// How the elements are made when they are taken, if they do not lie there.
+    /// How the elements are computed when they are loaded, if they are not stored directly.
     made: Option<Made>,
 }
 
-/// Elements that are made when they are taken.
+/// Elements that are computed when they are loaded.
 #[derive(Debug, Clone)]
 enum Made {
-    /// Integers of floating-point numbers in this format.
+    /// Quantized from floating-point elements in this format.
     Quantized(Format, Scheme),
-    /// Integers that lie there, with what belongs to them, which lies elsewhere.
+    /// Stored codes, joined with scales and zero points from other tensors.
     Joined(Box<Parts>),
-    /// Some rows of such integers, whose layout in the file need not be row by row.
+    /// A range of rows of such integers, whose layout in the file need not be row by row.
     Rows(Box<Tensor>, Range<usize>),
 }
 
-/// A tensor of another type than floating-point numbers.
+/// A tensor that is not floating-point.
 #[derive(Debug, Clone)]
 pub(super) struct Raw {
     /// Canonical name.
     pub name: String,
-    /// As the file calls it.
+    /// The type's name in the file.
     pub dtype: String,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
@@ -172,7 +173,7 @@ impl Raw {
 }
 
 impl Tensor {
-    /// `range` lies inside the shard and fits format and shape: [`super::parse_header`] saw to it.
+    /// `range` lies inside the shard and matches format and shape, as checked by [`super::parse_header`].
     pub(super) fn new(
         name: String,
         format: Format,
@@ -183,7 +184,7 @@ impl Tensor {
         Self { name, format, shape, range, shard, first: 0, made: None }
     }
 
-    /// Integers with their scales, and zero points where there are some.
+    /// A tensor of integer codes with their scales and zero points.
     pub(super) fn joined(
         name: &str,
         format: Format,
@@ -196,7 +197,7 @@ impl Tensor {
         Self { name: name.to_owned(), format, shape, range, shard, first: 0, made }
     }
 
-    /// A tensor of numbers that are in no file.
+    /// A tensor of generated data.
     pub(super) fn made(name: String, shape: Vec<usize>, numbers: Vec<f16>) -> Self {
         debug_assert_eq!(shape.iter().product::<usize>(), numbers.len());
         let range = 0..size_of_val(&numbers[..]);
@@ -204,15 +205,15 @@ impl Tensor {
         Self { name, format: Format::F16, shape, range, shard, first: 0, made: None }
     }
 
-    /// The same weight in integers, which are made when it is taken.
+    /// The same weight, quantized when it is loaded.
     ///
     /// # Errors
-    /// [`Error::Request`] if a group does not divide its rows or it is no matrix of floating-point numbers.
+    /// [`Error::Request`] if a group does not divide its rows or it is not a floating-point matrix.
     pub fn quantized(mut self, scheme: Scheme) -> Result<Self> {
         let dense = !self.format.is_integer();
         let (&[_, columns], true) = (&self.shape[..], dense) else {
             let what = format!(
-                "tensor {} is no matrix of floating-point numbers: {scheme} cannot be made of it",
+                "tensor {} is not a floating-point matrix and cannot be converted to {scheme}",
                 self.name
             );
             return Err(Error::Request(what));
@@ -223,11 +224,10 @@ impl Tensor {
         Ok(self)
     }
 
-    /// A copy of the elements in their [format](Tensor::format), aligned for every format; what is to be quantised is
-    /// made now.
+    /// A copy of the elements in their [format](Tensor::format), aligned for every format; quantization happens here.
     ///
     /// # Errors
-    /// [`Error::Model`] if numbers to be quantised are not finite.
+    /// [`Error::Model`] if weights to be quantized are not finite.
     pub fn to_words(&self) -> Result<Vec<u32>> {
         match &self.made {
             Some(Made::Quantized(_, scheme)) => quant::matrix(self, *scheme, self.first),
@@ -237,7 +237,7 @@ impl Tensor {
         }
     }
 
-    /// Whether some of its rows are taken at the cost of these alone.
+    /// Returns true if a range of rows can be loaded without loading the rest.
     #[cfg(feature = "cuda")]
     pub(crate) fn is_row_by_row(&self) -> bool {
         !matches!(self.made, Some(Made::Joined(_) | Made::Rows(..)))
@@ -251,18 +251,18 @@ impl Tensor {
         }
     }
 
-    /// The elements as they are stored, little-endian. They start at a multiple of [`Format::align`] in files of the usual writers, but
-    /// safetensors does not promise it.
+    /// The elements as stored, little-endian. They start at a multiple of [`Format::align`] in files of the usual
+    /// writers, but safetensors does not guarantee it.
     pub fn bytes(&self) -> &[u8] {
         &self.shard.bytes()[self.range.clone()]
     }
 
-    /// The file that holds it.
+    /// The file that contains the tensor.
     pub(crate) fn path(&self) -> &Path {
         self.shard.path()
     }
 
-    /// Whether the numbers can be read where they are mapped.
+    /// Returns true if the elements can be read in place.
     pub fn is_aligned(&self) -> bool {
         self.made.is_none() && self.bytes().as_ptr().addr().is_multiple_of(self.format.align())
     }
@@ -272,7 +272,7 @@ impl Tensor {
         self.shape.iter().product()
     }
 
-    /// Some of its rows, as a tensor of their own that copies nothing. They must be there.
+    /// A range of rows as a tensor, without copying. The rows must exist.
     pub fn rows(mut self, rows: Range<usize>) -> Self {
         if let Some(Made::Joined(_)) = self.made {
             self.made = Some(Made::Rows(Box::new(self.clone()), rows.clone()));

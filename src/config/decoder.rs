@@ -1,4 +1,4 @@
-//! Decoders: what `text_config` may say, and a row of facts for each `model_type`.
+//! Decoders: reads `text_config`, with a table of the differences between `model_type`s.
 
 use super::json::Section;
 use super::model::{
@@ -8,21 +8,21 @@ use super::model::{
 use super::{Architecture, Family, TextConfig, rope};
 use crate::Result;
 
-/// When a decoder sees only the positions of a window behind each position.
+/// When a decoder only attends to a sliding window of positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Window {
     /// Never; the key is ignored.
     Never,
-    /// Unless `sliding_window` is null; absent, it is this.
+    /// Unless `sliding_window` is null; this is the default width.
     Default(usize),
     /// If `sliding_window` is a number.
     IfGiven,
-    /// If `use_sliding_window` is true; absent, it is this wide.
+    /// If `use_sliding_window` is true; this is the default width.
     IfUsed(usize),
 }
 
-/// What sets a kind of decoder apart: the defaults of its configuration class in transformers for absent keys, and
-/// where its arithmetic or its tensors differ from LLaMA's.
+/// The properties of a kind of decoder: the defaults of its configuration class in transformers, and where its
+/// arithmetic or its tensors differ from LLaMA's.
 #[derive(Debug)]
 pub(super) struct Facts {
     model_type: &'static str,
@@ -32,7 +32,7 @@ pub(super) struct Facts {
     layers: usize,
     /// Key and value heads where the key is absent; `None`, and `null` in the file: as many as query heads.
     kv_heads: Option<usize>,
-    /// Width of a head where the key is absent; `None`: hidden_size / num_attention_heads.
+    /// Head size if the key is absent; `None`: hidden_size / num_attention_heads.
     head_dim: Option<usize>,
     vocab: usize,
     positions: usize,
@@ -144,7 +144,7 @@ pub(super) fn facts(family: Family) -> &'static Facts {
     DECODERS.iter().find(|facts| facts.family == family).expect("a row for each family")
 }
 
-/// The decoder that `text_config` describes.
+/// Reads the decoder described by `text_config`.
 pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextConfig> {
     let section = &root.section("text_config")?;
     let known = DECODERS.each_ref().map(|facts| (facts.model_type, facts));
@@ -170,7 +170,7 @@ pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextCon
     let width = section.whole("head_dim", width, 0..=MAX_HIDDEN)?;
     head_dim(section, "head_dim", width)?;
     let positions = section.whole("max_position_embeddings", facts.positions, 1..=MAX_POSITIONS)?;
-    // Which of the two sections transformers obeys differs from class to class; what the files hold decides.
+    // transformers' classes differ in which of the two sections they obey; the weight files decide in the end.
     let tied = root.flag("tie_word_embeddings", architecture == Architecture::InternVl)?
         || section.flag("tie_word_embeddings", false)?;
     Ok(TextConfig {
@@ -198,8 +198,8 @@ pub(super) fn text(root: &Section, architecture: Architecture) -> Result<TextCon
     })
 }
 
-/// Positions after which the arithmetic would change: while a sequence fits the window, every position sees all before
-/// it.
+/// The largest position for which the window has no effect: as long as a sequence fits into the window, every
+/// position attends to all before it.
 fn max_positions(section: &Section, window: Window, positions: usize) -> Result<usize> {
     const KEY: &str = "sliding_window";
     let width = |default| section.whole(KEY, default, 1..=u32::MAX as usize);

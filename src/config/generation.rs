@@ -1,4 +1,4 @@
-//! `generation_config.json`: where an answer ends, and what of it changes greedy answers elsewhere.
+//! `generation_config.json`: the end-of-sequence ids, and settings that would change greedy answers in transformers.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use crate::Result;
 
 pub(super) const GENERATION: &str = "generation_config.json";
 
-/// Settings by which transformers' greedy search draws other tokens, each with the values that change nothing.
+/// Settings that change transformers' greedy answers, each with the values that have no effect.
 const CHANGING: [(&str, &[Neutral]); 23] = [
     ("bad_words_ids", &[]),
     ("begin_suppress_tokens", &[Neutral::Empty]),
@@ -37,7 +37,7 @@ const CHANGING: [(&str, &[Neutral]); 23] = [
     ("watermarking_config", &[]),
 ];
 
-/// A value that changes nothing, besides `null`.
+/// A value without effect, in addition to `null`.
 enum Neutral {
     Is(f64),
     Empty,
@@ -54,7 +54,7 @@ impl Neutral {
     }
 }
 
-/// The file, or none.
+/// The content of the file, if it exists.
 pub(super) struct Generation {
     path: PathBuf,
     map: Map<String, Value>,
@@ -74,18 +74,18 @@ impl Generation {
         Section::root(&self.path, &self.map)
     }
 
-    /// A sentence for each setting that transformers would follow and this engine does not.
+    /// A sentence for each setting that transformers would follow but this engine does not.
     pub(super) fn ignored(&self) -> Vec<String> {
         let root = self.root();
         let set = CHANGING.iter().filter_map(|(key, neutral)| {
             let value = root.get(key)?;
             (!neutral.iter().any(|neutral| neutral.holds(value))).then(|| {
                 format!(
-                    "{GENERATION} sets {key} to {}, which is not followed: transformers' answers may differ{}",
+                    "{GENERATION} sets {key} to {}, which hired ignores: transformers' answers may differ{}",
                     quote(value),
                     match *key {
-                        "repetition_penalty" => " (--repetition-penalty follows it)",
-                        "stop_strings" => " (--stop follows it)",
+                        "repetition_penalty" => " (use --repetition-penalty)",
+                        "stop_strings" => " (use --stop)",
                         _ => "",
                     }
                 )
@@ -95,7 +95,7 @@ impl Generation {
         set.chain(options.into_iter().flatten()).collect()
     }
 
-    /// That transformers would draw its answers, and how.
+    /// The sampling settings, if transformers would sample its answers.
     fn sampling(&self) -> Option<String> {
         let root = self.root();
         root.get("do_sample").filter(|value| value.as_bool() == Some(true))?;
@@ -104,17 +104,17 @@ impl Generation {
             .collect();
         let how = if how.is_empty() { "temperature 1".into() } else { how.join(", ") };
         Some(format!(
-            "{GENERATION} sets do_sample to true ({how}), which is not followed: the most likely token is always taken, \
-             unless a temperature is given (--temperature)"
+            "{GENERATION} sets do_sample to true ({how}), which hired ignores: decoding is greedy, \
+             unless a temperature is set (--temperature)"
         ))
     }
 
-    /// That transformers would end its answers at another length.
+    /// A note if transformers would limit its answers to another length.
     fn length(&self) -> Option<String> {
         let root = self.root();
         let tokens = root.get("max_new_tokens").filter(|value| !value.is_null())?;
         Some(format!(
-            "{GENERATION} sets max_new_tokens to {}, which is not followed: give the length yourself (--max-new-tokens)",
+            "{GENERATION} sets max_new_tokens to {}, which hired ignores: set the length yourself (--max-new-tokens)",
             quote(tokens)
         ))
     }

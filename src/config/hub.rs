@@ -1,4 +1,4 @@
-//! Folders as the cache of the Hugging Face hub lays them out: `models--NAME/{refs/main, snapshots/REVISION/…}`.
+//! Folders of the Hugging Face cache: `models--NAME/{refs/main, snapshots/REVISION/…}`.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,15 +9,15 @@ use std::path::{Component, Path, PathBuf};
 use super::model::CONFIG;
 use crate::{Error, Result};
 
-/// What to type to get a model that hired reads.
+/// An example of a command that downloads a supported model.
 const EXAMPLE: &str = "hf download llava-hf/llava-v1.6-vicuna-7b-hf";
 
-/// The folder of a model's files: `path` itself, or, where there is no such folder and it is the name of a model on the
-/// hub (`OWNER/NAME`), that model's folder in the local cache. Of a model's folder in the cache it is the snapshot that
-/// `main` names, or else the only one.
+/// The folder with a model's files: `path` itself, or, if there is no such folder and it is a model name of the hub
+/// (`OWNER/NAME`), that model's folder in the local cache. For a model's folder in the cache it is the snapshot that
+/// `main` refers to, or else the only one.
 ///
 /// # Errors
-/// [`Error::Model`]: there is no such folder, it is a file, or it has several snapshots, or none.
+/// [`Error::Model`]: there is no such folder, it is a file, or it has no snapshot or several.
 pub fn folder(path: &Path) -> Result<PathBuf> {
     find(path, &|name| env::var_os(name).filter(|value| !value.is_empty()))
 }
@@ -64,7 +64,7 @@ fn hub_name(path: &Path) -> Option<(&str, &str)> {
     }
 }
 
-/// Where the hub's own tools keep models, by the variables that they look at.
+/// The cache folder of the hub's own tools, according to the environment variables that they use.
 fn cache(variable: &dyn Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
     let at = |name: &str, below: &[&str]| {
         let mut path = PathBuf::from(variable(name)?);
@@ -82,18 +82,18 @@ fn is_gguf(path: &Path) -> bool {
     path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf"))
 }
 
-/// What to do about a file where a folder is wanted.
+/// The advice for a file where a folder is expected.
 fn what_file(path: &Path) -> String {
     if is_gguf(path) {
         return format!(
-            "GGUF files are not read; give the Hugging Face folder of the model, with config.json and *.safetensors (to \
+            "GGUF files are not supported; give the Hugging Face folder of the model, with config.json and *.safetensors (to \
              get one: {EXAMPLE})"
         );
     }
     "this is a file; give the folder that holds config.json and *.safetensors".into()
 }
 
-/// Refuses a folder that has GGUF files in place of a model's own.
+/// Refuses a folder that has GGUF files instead of a model's own.
 fn refuse_gguf_folder(path: &Path) -> Result<()> {
     if path.join(CONFIG).exists() {
         return Ok(());
@@ -103,7 +103,7 @@ fn refuse_gguf_folder(path: &Path) -> Result<()> {
     gguf.map_or(Ok(()), |file| Err(Error::model(&file, what_file(&file))))
 }
 
-/// The snapshot of a model's folder in the cache; of any other folder itself.
+/// The snapshot of a model's folder in the cache; any other folder is returned unchanged.
 fn snapshot(path: &Path) -> Result<PathBuf> {
     let snapshots = path.join("snapshots");
     if path.join(CONFIG).exists() || !snapshots.is_dir() {
@@ -150,7 +150,7 @@ mod tests {
         let found = root.join(snapshot);
         assert_eq!(find("some/model-7b", &[("HF_HOME", root.clone())]).unwrap(), found);
         let hub = root.join("hub");
-        // The nearer variable goes first.
+        // The more specific variable takes precedence.
         let both = [("HF_HOME", "none".into()), ("HF_HUB_CACHE", hub.clone())];
         assert_eq!(find("some/model-7b", &both).unwrap(), found);
         fs::create_dir_all(root.join(".cache")).unwrap();
@@ -178,7 +178,10 @@ mod tests {
         fs::write(&file, "GGUF").unwrap();
         for path in [dir.path(), &file] {
             let message = folder(path).unwrap_err().to_string();
-            assert!(message.contains("model.Q4_K_M.GGUF: GGUF files are not read"), "{message}");
+            assert!(
+                message.contains("model.Q4_K_M.GGUF: GGUF files are not supported"),
+                "{message}"
+            );
         }
         fs::write(dir.path().join(CONFIG), "{}").unwrap();
         assert_eq!(folder(dir.path()).unwrap(), dir.path());

@@ -1,4 +1,4 @@
-//! Values of a JSON file by key, with errors that name file, key and value.
+//! Reads values of a JSON file by key, with errors that name file, key and value.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -12,15 +12,15 @@ use crate::error::{Error, Result, excerpt};
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(_) => Err(Error::model(path, "the file holds no JSON object; download it again")),
+        Ok(_) => Err(Error::model(path, "the file is not a JSON object; download it again")),
         Err(e) => Err(Error::model(path, format!("not valid JSON ({e}); download it again"))),
     }
 }
 
 /// A JSON object inside a file, with the dotted key that leads to it.
 ///
-/// As transformers writes `null` for a setting left at its default, `null` reads as absent, unless
-/// asked for with [`Section::is_null`].
+/// transformers writes `null` for settings with their default, so `null` counts as absent, except in
+/// [`Section::is_null`].
 pub(super) struct Section<'a> {
     path: &'a Path,
     prefix: String,
@@ -33,7 +33,7 @@ impl<'a> Section<'a> {
         Self { path, prefix: String::new(), map: Some(map) }
     }
 
-    /// The object under `key`; an absent one is empty.
+    /// The object under `key`; empty if absent.
     pub fn section(&self, key: &str) -> Result<Section<'a>> {
         let map = match self.get(key) {
             None => None,
@@ -43,42 +43,42 @@ impl<'a> Section<'a> {
         Ok(Section { path: self.path, prefix: format!("{}{key}.", self.prefix), map })
     }
 
-    /// Whether the object itself is there.
+    /// Returns true if the object is present.
     pub fn exists(&self) -> bool {
         self.map.is_some()
     }
 
-    /// Whether nothing stands in it.
+    /// Returns true if the object has no keys.
     pub fn is_empty(&self) -> bool {
         self.map.is_none_or(Map::is_empty)
     }
 
-    /// The value under `key`, unless absent or `null`.
+    /// The value under `key`, unless it is absent or `null`.
     pub fn get(&self, key: &str) -> Option<&'a Value> {
         self.map?.get(key).filter(|value| !value.is_null())
     }
 
-    /// Whether `key` is there and holds `null`.
+    /// Returns true if `key` is present and `null`.
     pub fn is_null(&self, key: &str) -> bool {
         self.map.and_then(|map| map.get(key)).is_some_and(Value::is_null)
     }
 
-    /// The spelling of a renamed key that this file uses; the newest if it has none of them.
+    /// The spelling of a renamed key that this file uses; the newest if it has neither.
     pub fn spelling(&self, newest: &'static str, older: &'static str) -> &'static str {
         if self.get(newest).is_none() && self.get(older).is_some() { older } else { newest }
     }
 
-    /// An error about `key`: `what` continues "`file`: `key` …".
+    /// An error about `key`; `what` continues the text "`file`: `key` …".
     pub fn error(&self, key: &str, what: impl Display) -> Error {
         Error::model(self.path, format!("{}{key} {what}", self.prefix))
     }
 
-    /// An error about the value of `key`, which should have been `wanted`.
+    /// An error about the value of `key`, which should be `wanted`.
     pub fn wrong(&self, key: &str, value: &Value, wanted: impl Display) -> Error {
         self.error(key, format!("is {}; it must be {wanted}", quote(value)))
     }
 
-    /// A whole number inside `range`.
+    /// An integer inside `range`.
     pub fn whole(&self, key: &str, default: usize, range: RangeInclusive<usize>) -> Result<usize> {
         let Some(value) = self.get(key) else { return Ok(default) };
         whole(value).filter(|n| range.contains(n)).ok_or_else(|| {
@@ -105,7 +105,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// Fails unless `key` has (or defaults to) the one value this engine computes.
+    /// Fails unless `key` has, or defaults to, the only supported value.
     pub fn require_flag(&self, key: &str, default: bool, wanted: bool) -> Result<()> {
         if self.flag(key, default)? == wanted {
             return Ok(());
@@ -122,7 +122,7 @@ impl<'a> Section<'a> {
         }
     }
 
-    /// One of several names; `default` names the one meant by an absent key.
+    /// One of several names; `default` is the name for an absent key.
     pub fn choice<T: Copy>(&self, key: &str, default: &str, names: &[(&str, T)]) -> Result<T> {
         let name = self.text(key)?.unwrap_or(default);
         let found = names.iter().find(|(known, _)| *known == name);
@@ -138,12 +138,12 @@ impl<'a> Section<'a> {
     }
 }
 
-/// A value as a whole number, if it is one and not negative.
+/// The value as an integer, if it is one and not negative.
 pub(super) fn whole(value: &Value) -> Option<usize> {
     value.as_u64().and_then(|n| usize::try_from(n).ok())
 }
 
-/// A value for a message.
+/// Formats a value for a message.
 pub(super) fn quote(value: &Value) -> String {
     excerpt(value, 60)
 }

@@ -1,8 +1,7 @@
-//! A Hugging Face model folder's JSON files, read into one validated [`ModelConfig`].
+//! Reads the JSON files of a Hugging Face model folder into one validated [`ModelConfig`].
 //!
-//! Defaults of absent keys are those of transformers' configuration classes: published LLaVA
-//! checkpoints leave most of `text_config` out. Keys that changed their name over transformers'
-//! releases are read in both spellings.
+//! Absent keys have the defaults of transformers' configuration classes, because published LLaVA checkpoints leave
+//! out most of `text_config`. Keys that were renamed over transformers' releases are read in both spellings.
 
 mod decoder;
 mod generation;
@@ -21,25 +20,27 @@ use std::path::{Path, PathBuf};
 use crate::quant::Packing;
 use crate::{Result, files};
 
-// Sizes are bounded when they are read such that their products fit 64 bits.
+// The limits on sizes guarantee that their products fit 64 bits.
 const _: () = assert!(usize::BITS >= 64, "models do not fit an address space of 32 bits");
 
-/// Which layout a checkpoint has.
+/// The architecture of a checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Architecture {
-    /// `LlavaNextForConditionalGeneration` (LLaVA-v1.6): a base image and a grid of sub-images.
+    /// `LlavaNextForConditionalGeneration` (LLaVA-v1.6): a full image and a grid of sub-images.
     LlavaNext,
     /// `LlavaForConditionalGeneration` (LLaVA-1.5): one centre-cropped image.
     Llava,
-    /// `InternVLForConditionalGeneration` (InternVL 2.5 to 3.5): sub-images without padding and a thumbnail, four patches
+    /// `InternVLForConditionalGeneration` (InternVL 2.5 to 3.5): sub-images without padding and a thumbnail, with
+    /// four patches per token.
     /// to a token.
     InternVl,
-    /// `LlavaOnevisionForConditionalGeneration`: as LLaVA-NeXT, with larger grids that are shrunk behind the projector.
+    /// `LlavaOnevisionForConditionalGeneration`: as LLaVA-NeXT, with larger grids that are downscaled after the
+    /// projector.
     OneVision,
 }
 
 impl Architecture {
-    /// Its class in transformers.
+    /// The class name in transformers.
     pub fn class(self) -> &'static str {
         match self {
             Self::LlavaNext => "LlavaNextForConditionalGeneration",
@@ -50,7 +51,7 @@ impl Architecture {
     }
 }
 
-/// Non-linearity between two linear layers.
+/// The activation function between two linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
     /// x·σ(1.702·x), CLIP's.
@@ -63,25 +64,25 @@ pub enum Activation {
     Silu,
 }
 
-/// A kind of vision transformer. What they compute differently follows from it.
+/// A kind of vision transformer, which determines the differences in its computation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tower {
-    /// CLIP: a class token, a norm before the first block.
+    /// CLIP: a class token, and a norm before the first block.
     Clip,
-    /// SigLIP: neither; a bias where patches are embedded.
+    /// SigLIP: neither of these; a bias in the patch embedding.
     Siglip,
-    /// InternViT: a class token, the bias, no norm before the first block, a factor for each column of what a block adds.
+    /// InternViT: a class token, the bias, no norm before the first block, and layer scale.
     InternVit,
 }
 
-/// The vision transformer.
+/// Configuration of the vision transformer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VisionConfig {
-    /// Its kind.
+    /// The kind.
     pub tower: Tower,
-    /// Width of the residual stream.
+    /// Hidden size.
     pub hidden: usize,
-    /// Width of the MLP.
+    /// Hidden size of the MLP.
     pub intermediate: usize,
     /// Blocks in the checkpoint (24 for ViT-L), of which [`ModelConfig::feature_blocks`] are run.
     pub layers: usize,
@@ -89,13 +90,13 @@ pub struct VisionConfig {
     pub heads: usize,
     /// Side of a partition in pixels (336).
     pub image_size: usize,
-    /// Side of a patch in pixels (14). What it leaves of `image_size` at the right and at the bottom is not looked at.
+    /// Side of a patch in pixels (14). Pixels at the right and at the bottom that do not fill a patch are ignored.
     pub patch_size: usize,
     /// LayerNorm epsilon.
     pub eps: f32,
     /// MLP activation.
     pub activation: Activation,
-    /// The projections to queries, keys and values have biases.
+    /// The query, key and value projections have biases.
     pub qkv_bias: bool,
     /// Queries and keys are normalised over their whole width, all heads together (RMSNorm).
     pub qk_norm: bool,
@@ -110,39 +111,40 @@ impl VisionConfig {
         self.image_size / self.patch_size
     }
 
-    /// Whether a class token stands before the patches of each partition.
+    /// Returns true if each partition begins with a class token.
     pub fn class_token(&self) -> bool {
         self.tower != Tower::Siglip
     }
 
-    /// Whether embeddings are normalised before the first block.
+    /// Returns true if embeddings are normalised before the first block.
     pub fn pre_norm(&self) -> bool {
         self.tower == Tower::Clip
     }
 
-    /// Whether the embedding of patches has a bias.
+    /// Returns true if the patch embedding has a bias.
     pub fn patch_bias(&self) -> bool {
         self.tower != Tower::Clip
     }
 
-    /// Whether what attention and MLP add to the residual stream is multiplied by a vector (layer scale).
+    /// Returns true if the outputs of attention and MLP are multiplied by a vector before they are added (layer
+    /// scale).
     pub fn layer_scale(&self) -> bool {
         self.tower == Tower::InternVit
     }
 
-    /// Patches of one partition, the CLS token not counted (576).
+    /// Patches per partition, without the class token (576).
     pub fn patches(&self) -> usize {
         self.side() * self.side()
     }
 
-    /// Width of one attention head.
+    /// Size of one attention head.
     pub fn head_dim(&self) -> usize {
         self.hidden / self.heads
     }
 }
 
-/// A kind of decoder, by its `model_type`. It decides prompt format and defaults; what it computes differently stands
-/// in [`TextConfig`].
+/// A kind of decoder, by its `model_type`. It determines the prompt format and defaults; differences in the
+/// computation are in [`TextConfig`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// `llama`: Vicuna, LLaMA 3, Yi, TinyLlama.
@@ -162,19 +164,19 @@ pub enum Family {
 /// The decoder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextConfig {
-    /// Its kind.
+    /// The kind.
     pub family: Family,
-    /// Width of the residual stream.
+    /// Hidden size.
     pub hidden: usize,
     /// Width of the MLP.
     pub intermediate: usize,
-    /// Blocks.
+    /// Number of layers.
     pub layers: usize,
     /// Query heads; not always `hidden / head_dim`.
     pub heads: usize,
-    /// Key and value heads; divides `heads`.
+    /// Key/value heads; divides `heads`.
     pub kv_heads: usize,
-    /// Width of one head, even.
+    /// Size of one head; even.
     pub head_dim: usize,
     /// Rows of the embedding and of the output matrix.
     pub vocab: usize,
@@ -182,15 +184,15 @@ pub struct TextConfig {
     pub eps: f32,
     /// Rotary position embeddings.
     pub rope: Rope,
-    /// Positions the model may see; a sliding window counts as a limit, inside which it changes nothing.
+    /// Context length; a sliding window counts as a limit, within which it has no effect.
     pub max_positions: usize,
-    /// The output matrix is the embedding, unless the files hold one of its own.
+    /// The output matrix is the embedding, unless the files contain a separate one.
     pub tied: bool,
-    /// The projections to queries, keys and values have biases.
+    /// The query, key and value projections have biases.
     pub qkv_bias: bool,
-    /// Queries and keys are normalised head by head before they are rotated.
+    /// Queries and keys are normalised per head before rotation.
     pub head_norm: bool,
-    /// Queries, keys and values are stored as one tensor, gate and up as another.
+    /// Queries, keys and values are stored as one tensor, and gate and up as another.
     pub fused: bool,
     /// One LayerNorm feeds a block's attention and beside it an MLP without a gate; their results are added. All linear
     /// layers of blocks have biases, and the final norm is a LayerNorm too.
@@ -199,7 +201,7 @@ pub struct TextConfig {
     pub head_bias: bool,
 }
 
-/// How pixels reach the vision tower (`preprocessor_config.json`).
+/// Image preprocessing (`preprocessor_config.json`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImageConfig {
     /// Side of a partition in pixels; equals the vision tower's `image_size`.
@@ -212,22 +214,22 @@ pub struct ImageConfig {
     pub std: [f64; 3],
     /// Factor applied to a byte before normalisation (1/255).
     pub rescale: f64,
-    /// Without sub-images: the picture is first padded to a square, in the mean colour (`do_pad`).
+    /// Without sub-images: the image is first padded to a square with the mean colour (`do_pad`).
     pub pad: bool,
-    /// Without sub-images: the picture is resized to a square, its proportions not kept (SigLIP's processor).
+    /// Without sub-images: the image is resized to a square without keeping its aspect ratio (SigLIP's processor).
     pub squash: bool,
-    /// The picture is cut into at least and at most so many sub-images, as its proportions want (InternVL).
+    /// Least and largest number of sub-images into which an image is cut, according to its aspect ratio (InternVL).
     pub sub_images: Option<(usize, usize)>,
     /// The file names a processor that resizes with torchvision, which is then the default.
     pub torchvision: bool,
 }
 
-/// Everything the engine must know about a model, checked for consistency.
+/// The complete configuration of a model, checked for consistency.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ModelConfig {
-    /// Its class.
+    /// The architecture.
     pub architecture: Architecture,
-    /// How weights of linear layers are stored as integers, if they are.
+    /// The layout of quantized linear layers, if there are any.
     pub quantization: Option<Packing>,
     /// The vision tower.
     pub vision: VisionConfig,
@@ -235,7 +237,7 @@ pub struct ModelConfig {
     pub text: TextConfig,
     /// Preprocessing.
     pub image: ImageConfig,
-    /// Blocks of the vision tower whose output the features need (23 for layer −2 of 24).
+    /// Number of vision blocks needed for the image features (23 for layer −2 of 24).
     pub feature_blocks: usize,
     /// Patches along the side of a token, 1 or 2: InternVL and MobileVLM V2 make a token of the four patches of a cell.
     pub cell: usize,
@@ -248,27 +250,27 @@ pub struct ModelConfig {
     pub projector_activation: Activation,
     /// The projector's layers have biases.
     pub projector_bias: bool,
-    /// Id that stands for the image in a prompt.
+    /// Id of the token that stands for an image in a prompt.
     pub image_token: u32,
     /// Ids that end an answer.
     pub eos: Vec<u32>,
-    /// Settings of `generation_config.json` that would change greedy answers in transformers and are not followed
-    /// here, each as a sentence for the user.
+    /// Settings of `generation_config.json` that would change greedy answers in transformers but are ignored here,
+    /// each as a sentence for the user.
     pub ignored: Vec<String>,
 }
 
-/// A model folder whose configuration has been read and found sound.
+/// A model folder with a valid configuration.
 #[derive(Debug, Clone)]
 pub struct ModelFolder {
     /// The folder.
     pub dir: PathBuf,
-    /// What its JSON files say.
+    /// The content of its JSON files.
     pub config: ModelConfig,
 }
 
 impl ModelFolder {
-    /// Reads the configuration of the model in `path`; see [`ModelConfig::read`]. Where there is no such folder,
-    /// `OWNER/NAME` is that model of the Hugging Face hub in its local cache (`HF_HUB_CACHE`, `HF_HOME`,
+    /// Reads the configuration of the model in `path`; see [`ModelConfig::read`]. If there is no such folder,
+    /// `OWNER/NAME` stands for that model in the local Hugging Face cache (`HF_HUB_CACHE`, `HF_HOME`,
     /// `~/.cache/huggingface/hub`). A model's folder in the cache (`models--…`) stands for its snapshot of `main`.
     pub fn open(path: &Path) -> Result<Self> {
         let dir = hub::folder(path)?;
@@ -277,14 +279,14 @@ impl ModelFolder {
     }
 }
 
-/// The bytes of the files [`from_json`] reads.
+/// The contents of the files that [`from_json`] reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Files<'a> {
     /// `config.json`.
     pub config: &'a [u8],
     /// `preprocessor_config.json`.
     pub preprocessor: Option<&'a [u8]>,
-    /// `processor_config.json`; its `image_processor`, if it has one, goes before `preprocessor`.
+    /// `processor_config.json`; its `image_processor`, if present, takes precedence over `preprocessor`.
     pub processor: Option<&'a [u8]>,
     /// `generation_config.json`.
     pub generation: Option<&'a [u8]>,
@@ -293,29 +295,28 @@ pub struct Files<'a> {
 const ADAPTER: &str = "adapter_config.json";
 
 impl ModelConfig {
-    /// Side of a token in pixels (14; 28 where four patches make one).
+    /// Side of a token in pixels (14; 28 if four patches form one).
     pub fn token_size(&self) -> usize {
         self.vision.patch_size * self.cell
     }
 
-    /// Tokens of one partition (576).
+    /// Tokens per partition (576).
     pub fn tokens(&self) -> usize {
         (self.vision.side() / self.cell).pow(2)
     }
 
-    /// Reads `config.json`, `preprocessor_config.json` (or the `image_processor` inside
-    /// `processor_config.json`) and, if there, `generation_config.json` of the folder `dir`.
+    /// Reads `config.json`, `preprocessor_config.json` (or the `image_processor` inside `processor_config.json`) and,
+    /// if present, `generation_config.json` of the folder `dir`.
     ///
     /// # Errors
-    /// [`Error::Io`](crate::Error::Io) or [`Error::Model`](crate::Error::Model): a file is missing
-    /// or is not JSON, or a key has a value that this engine does not compute or that makes no
-    /// sense.
+    /// [`Error::Io`](crate::Error::Io) or [`Error::Model`](crate::Error::Model): a file is missing or is not JSON, or
+    /// a key has a value that is invalid or not supported.
     pub fn read(dir: &Path) -> Result<Self> {
-        /// The real files have a few kilobytes.
+        /// Limit on the file size in bytes; real files have a few kilobytes.
         const LARGEST: u64 = 16 << 20;
         files::expect_folder(dir)?;
         if dir.join(ADAPTER).exists() {
-            let what = "is a PEFT adapter (LoRA), which transformers would apply to the weights of this folder and \
+            let what = "is a PEFT adapter (LoRA), which transformers would apply to the weights of this folder but \
                         hired does not: merge it (PEFT's merge_and_unload, then save_pretrained) and give the \
                         merged folder; to run the weights without it, move this file elsewhere";
             return Err(crate::Error::model(dir.join(ADAPTER), what));
@@ -338,10 +339,10 @@ impl ModelConfig {
     }
 }
 
-/// The configuration that the files of the folder `dir` describe; `dir` is for messages only.
+/// The configuration described by the files of the folder `dir`, which is only used in messages.
 ///
 /// # Errors
-/// As [`ModelConfig::read`], without those of the operating system.
+/// As [`ModelConfig::read`], without errors of the operating system.
 pub fn from_json(dir: &Path, files: &Files) -> Result<ModelConfig> {
     model::model(dir, files)
 }

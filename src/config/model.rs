@@ -15,8 +15,8 @@ use crate::{Error, Result};
 
 pub(super) const CONFIG: &str = "config.json";
 
-// Bounds on what a file may claim: far above every published model, and small enough that no
-// product of them (elements of a tensor, bytes of a cache, scores of a block) leaves 64 bits.
+// Limits on the sizes in a file: far above every published model, and small enough that none of their products
+// (elements of a tensor, bytes of a cache, scores of a block) exceeds 64 bits.
 pub(super) const MAX_LAYERS: usize = 1000;
 pub(super) const MAX_HIDDEN: usize = 1 << 20;
 pub(super) const MAX_INTERMEDIATE: usize = 1 << 22;
@@ -26,12 +26,12 @@ const MAX_IMAGE_SIDE: usize = 8192;
 const MAX_PATCHES: usize = 1 << 16;
 const MAX_PINPOINTS: usize = 1024;
 pub(super) const MAX_SUB_IMAGES: usize = 64;
-/// Whole numbers up to here are exact in f32, in which rotary angles are computed.
+/// Integers up to this are exact in f32, in which rotary angles are computed.
 pub(super) const MAX_POSITIONS: usize = 1 << 24;
-/// The widest head an attention kernel takes.
+/// The largest head size that the attention kernels support.
 const MAX_HEAD_DIM: usize = 128;
 
-/// Published LLaVA-NeXT canvases as (height, width), transformers' default.
+/// Canvases of published LLaVA-NeXT models as (height, width), transformers' default.
 const PINPOINTS: [(usize, usize); 5] =
     [(336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)];
 
@@ -95,7 +95,7 @@ pub(super) fn model(dir: &Path, files: &Files) -> Result<ModelConfig> {
     })
 }
 
-/// Fails unless the features are those of all patches and nothing else.
+/// Fails unless the features consist of all patches and nothing else.
 fn strategy(root: &Section, vision: &VisionConfig, one_vision: bool) -> Result<()> {
     const KEY: &str = "vision_feature_select_strategy";
     let absent = if one_vision { "full" } else { "default" };
@@ -103,14 +103,15 @@ fn strategy(root: &Section, vision: &VisionConfig, one_vision: bool) -> Result<(
     if is_default == vision.class_token() {
         return Ok(());
     }
-    // Without the class token nobody knows what the first row is worth, and with it no method here has a rule for it.
+    // The methods define no score for the first row of a tower without a class token, nor for a class token in the
+    // decoder.
     let what = match is_default {
         true => {
             "is \"default\", which drops the first patch of a tower without a class token \
              (vision_config.model_type siglip_vision_model), and is not supported; it must be \"full\""
         }
         false => {
-            "is \"full\", which hands the class token to the decoder, and is not supported; it must be \"default\""
+            "is \"full\", which passes the class token to the decoder, and is not supported; it must be \"default\""
         }
     };
     Err(root.error(KEY, what))
@@ -124,19 +125,19 @@ fn architecture(root: &Section) -> Result<Architecture> {
         ("internvl", Architecture::InternVl),
     ];
     if root.text("model_type")? == Some("internvl_chat") {
-        let what = "is that of InternVL's own code, which is not read: take the folder of the same name with -hf \
+        let what = "is that of InternVL's own code, which is not supported: use the folder of the same name with -hf \
                     (InternVL3_5: -HF) at its end on the Hugging Face hub";
         return Err(root.error("model_type", what));
     }
-    // LLaVA's own code names the vision tower by a path, transformers describes it.
+    // LLaVA's own code refers to the vision tower by a path, transformers describes it.
     let key = "mm_vision_tower";
     if root.get(key).is_some() && root.get("vision_config").is_none()
         || root
             .text("model_type")?
             .is_some_and(|name| name.starts_with("llava_") && names.iter().all(|(n, _)| *n != name))
     {
-        let what = "is that of LLaVA's original code: this is an original checkpoint, which is not read; \
-                    take the converted one, named llava-hf/… on the Hugging Face hub, or convert it with \
+        let what = "is that of LLaVA's original code: this is an original checkpoint, which is not supported; \
+                    use the converted one, named llava-hf/… on the Hugging Face hub, or convert it with \
                     tools/convert";
         return Err(root.error(if root.get(key).is_some() { key } else { "model_type" }, what));
     }
@@ -170,8 +171,8 @@ fn vision(section: &Section, architecture: Architecture) -> Result<VisionConfig>
             section.choice("model_type", default, &towers)?
         }
     };
-    // An absent tower is ViT-L/14 at 336 pixels, LLaVA-OneVision's SigLIP at 384; one that is there defaults as its class
-    // in transformers.
+    // An absent section means ViT-L/14 at 336 pixels, or SigLIP at 384 for LLaVA-OneVision; a present one has the
+    // defaults of its class in transformers.
     let [hidden, intermediate, layers, heads, image_size, patch_size] =
         match (section.exists(), tower) {
             (_, Tower::InternVit) => [1024, 4096, 24, 16, 448, 14],
@@ -187,7 +188,7 @@ fn vision(section: &Section, architecture: Architecture) -> Result<VisionConfig>
     };
     let is_internvit = tower == Tower::InternVit;
     if is_internvit {
-        // The others are those of InternViT-6B, in models of 26B and more.
+        // Other values are those of InternViT-6B, in models of 26B and more.
         section.choice("norm_type", "layer_norm", &[("layer_norm", ())])?;
         section.require_flag("use_mean_pooling", true, true)?;
         section.require_flag("use_absolute_position_embeddings", true, true)?;
@@ -219,7 +220,7 @@ fn vision(section: &Section, architecture: Architecture) -> Result<VisionConfig>
         Tower::Clip | Tower::InternVit => {
             divides(section, "patch_size", config.patch_size, "image_size", config.image_size)?;
         }
-        // 14 does not divide the 384 pixels of the published ones.
+        // 14 does not divide the 384 pixels of published models.
         Tower::Siglip if config.patch_size <= config.image_size => {}
         Tower::Siglip => {
             let what =
@@ -249,7 +250,7 @@ fn side(section: &Section, key: &str, default: usize) -> Result<usize> {
     }
 }
 
-/// Patches along the side of a token.
+/// Side of a token in patches.
 fn cell(root: &Section, architecture: Architecture, vision: &VisionConfig) -> Result<usize> {
     if architecture != Architecture::InternVl {
         return Ok(1);
@@ -318,7 +319,7 @@ fn pinpoints(
         let (rows, cols) = (height / side, width / side);
         if height == 0 || width == 0 || height % side != 0 || width % side != 0 {
             let what = format!(
-                "holds [{height}, {width}], which is no multiple of vision_config.image_size {side}"
+                "holds [{height}, {width}], which is not a multiple of vision_config.image_size {side}"
             );
             return Err(root.error(KEY, what));
         }
@@ -333,7 +334,7 @@ fn pinpoints(
     Ok(canvases)
 }
 
-/// The list of (height, width) under `image_grid_pinpoints`, the same in both files that have it.
+/// The list of (height, width) under `image_grid_pinpoints`, which two files may have.
 pub(super) fn pinpoint_list(section: &Section) -> Result<Option<Vec<(usize, usize)>>> {
     const KEY: &str = "image_grid_pinpoints";
     let Some(value) = section.get(KEY) else { return Ok(None) };
@@ -350,8 +351,8 @@ pub(super) fn pinpoint_list(section: &Section) -> Result<Option<Vec<(usize, usiz
     list.iter().map(pair).collect::<Option<Vec<_>>>().map(Some).ok_or_else(wrong)
 }
 
-/// Blocks to run for the features of `vision_feature_layer`: index i of the hidden states, of which
-/// 0 is the embedding, or −1 the last block's output.
+/// The number of blocks to run for `vision_feature_layer`, which is an index of the hidden states: 0 is the
+/// embedding, and −1 is the last block's output.
 fn feature_blocks(root: &Section, layers: usize, default: i32) -> Result<usize> {
     const KEY: &str = "vision_feature_layer";
     let default = Value::from(default);
@@ -375,8 +376,8 @@ fn feature_blocks(root: &Section, layers: usize, default: i32) -> Result<usize> 
     })
 }
 
-/// Ids that end an answer: of `generation_config.json`, else of `config.json` itself, else of its decoder, else those
-/// that are the default of the decoder's class.
+/// Ids that end an answer: from `generation_config.json`, otherwise from `config.json` itself, otherwise from its
+/// decoder, otherwise the default of the decoder's class.
 fn eos(generation: &Generation, root: &Section, family: Family) -> Result<Vec<u32>> {
     const KEY: &str = "eos_token_id";
     let text = root.section("text_config")?;
@@ -417,7 +418,7 @@ pub(super) fn head_dim(section: &Section, key: &str, width: usize) -> Result<()>
     Err(section.error(key, what))
 }
 
-/// The error about a file that must be there.
+/// The error for a missing required file.
 pub(super) fn missing(dir: &Path, what: &str) -> Error {
     Error::model(dir, format!("{what}; download it from where the checkpoint came from"))
 }

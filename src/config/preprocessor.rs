@@ -1,4 +1,4 @@
-//! `preprocessor_config.json`, or the same inside `processor_config.json`.
+//! `preprocessor_config.json`, or the equivalent section of `processor_config.json`.
 
 use std::path::Path;
 
@@ -16,10 +16,10 @@ pub(super) const PROCESSOR: &str = "processor_config.json";
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
-/// Pillow's number for bicubic.
+/// Pillow's number for bicubic resampling.
 const BICUBIC: usize = 3;
 
-/// The preprocessing for `vision` on the canvases `pinpoints` of `config.json`.
+/// The preprocessing for `vision` with the canvases `pinpoints` of `config.json`.
 pub(super) fn image(
     dir: &Path,
     files: &Files,
@@ -33,7 +33,7 @@ pub(super) fn image(
             read(path, section, vision, architecture, pinpoints)
         }
     };
-    // Saves by transformers 5 have all in one file, which it prefers.
+    // transformers 5 saves everything in one file, which it prefers.
     if let Some(bytes) = files.processor {
         let path = dir.join(PROCESSOR);
         let map = json::parse(&path, bytes)?;
@@ -43,8 +43,8 @@ pub(super) fn image(
         }
     }
     let Some(bytes) = files.preprocessor else {
-        let what = "there is neither preprocessor_config.json nor an image_processor in \
-                    processor_config.json in this folder";
+        let what = "this folder has neither preprocessor_config.json nor an image_processor in \
+                    processor_config.json";
         return Err(model::missing(dir, what));
     };
     let path = dir.join(PREPROCESSOR);
@@ -71,17 +71,17 @@ fn read(
             Tower::Siglip | Tower::InternVit => &["SiglipImageProcessor"][..],
         }
     };
-    // SigLIP's processor takes the whole picture, CLIP's the middle of it.
+    // SigLIP's processor uses the whole image, CLIP's crops its centre.
     let squash = !tiled && vision.tower == Tower::Siglip;
     class(section, known)?;
     section.require_flag("do_rescale", true, true)?;
     section.require_flag("do_normalize", true, true)?;
     if !tiled {
-        // Sub-images have their final size already, and only batches of images are padded.
+        // Sub-images have their final size already, and padding only concerns batches of images.
         section.require_flag("do_resize", true, true)?;
         section.require_flag("do_center_crop", !squash, !squash)?;
     }
-    // Of CLIP's processor it is no setting.
+    // CLIP's processor has no such setting.
     let pads = section.text("image_processor_type")?.is_some_and(|name| name.starts_with("Llava"));
     let pad = !tiled && pads && section.flag("do_pad", false)?;
     section.whole("resample", BICUBIC, BICUBIC..=BICUBIC)?;
@@ -104,10 +104,9 @@ fn read(
     Ok(ImageConfig { pinpoints, pad, squash, ..numbers })
 }
 
-/// InternVL's preprocessing: as many sub-images as the picture's proportions want.
+/// InternVL's preprocessing, which chooses the number of sub-images by the image's aspect ratio.
 ///
-/// `crop_to_patches` plays no part: published files say false, and transformers' processor sets it to true whatever
-/// they say.
+/// `crop_to_patches` is ignored: published files say false, but transformers' processor always sets it to true.
 fn cut(section: &Section, vision: &VisionConfig) -> Result<ImageConfig> {
     let torchvision =
         class(section, &["GotOcr2ImageProcessor"])?.is_some_and(|n| n.ends_with("Fast"));
@@ -126,7 +125,7 @@ fn cut(section: &Section, vision: &VisionConfig) -> Result<ImageConfig> {
     Ok(ImageConfig { squash: true, sub_images: Some((least, most)), torchvision, ..numbers })
 }
 
-/// The processor's class if it is named, one of these (in any of transformers' spellings).
+/// The processor's class if it is named and is one of `known`, in any of transformers' spellings.
 fn class<'a>(section: &Section<'a>, known: &[&str]) -> Result<Option<&'a str>> {
     const KEY: &str = "image_processor_type";
     let Some(name) = section.text(KEY)? else { return Ok(None) };
@@ -138,7 +137,7 @@ fn class<'a>(section: &Section<'a>, known: &[&str]) -> Result<Option<&'a str>> {
     Err(section.wrong(KEY, &Value::from(name), wanted))
 }
 
-/// What all processors have, on the side of a partition.
+/// The settings that all processors have, for partitions of this side.
 fn numbers(
     section: &Section,
     vision: &VisionConfig,
@@ -158,11 +157,12 @@ fn numbers(
     })
 }
 
-/// Fails unless `size` or `crop_size`, in whichever spelling, is the side of a partition.
+/// Fails unless `size` or `crop_size`, in either spelling, is the side of a partition.
 ///
-/// An image whose shortest edge is to be `size` must not say `height` and `width`: that squashes it.
+/// If `size` is meant for the shortest edge, `height` and `width` must not be given, because they would change the
+/// aspect ratio.
 fn side(section: &Section, key: &str, image_size: usize, shortest_edge: bool) -> Result<()> {
-    // The image processors' own default is CLIP's, never a published LLaVA's.
+    // The image processors' own default is CLIP's, which no published LLaVA uses.
     let default = Value::from(224);
     let value = section.get(key).unwrap_or(&default);
     let edge = |name: &str| value.get(name).filter(|edge| !edge.is_null());
@@ -187,7 +187,7 @@ fn side(section: &Section, key: &str, image_size: usize, shortest_edge: bool) ->
     Err(section.wrong(key, value, what))
 }
 
-/// One number for each of red, green and blue, from `lowest` to 1000.
+/// One number per colour channel, from `lowest` to 1000.
 fn channels(section: &Section, key: &str, default: [f64; 3], lowest: f64) -> Result<[f64; 3]> {
     let Some(value) = section.get(key) else { return Ok(default) };
     let read = || -> Option<[f64; 3]> {

@@ -1,4 +1,4 @@
-//! `quantization_config`: how the weights of a folder are integers, if they are.
+//! `quantization_config`: the layout of integer weights, if a folder has any.
 
 use std::path::Path;
 
@@ -8,13 +8,14 @@ use super::json::Section;
 use crate::error::{Error, Result, excerpt};
 use crate::quant::{Packing, Scheme};
 
-/// How a folder's integer weights are stored, as compressed-tensors or AutoAWQ describe it; `None` if they are
-/// floating-point numbers.
+/// The layout of a folder's integer weights, as described by compressed-tensors or AutoAWQ; `None` for floating-point
+/// weights.
 ///
-/// Which layers are integers is said by the tensors themselves, not by `targets`, `ignore` and `modules_to_not_convert`.
+/// Which layers are quantized is determined by the tensors themselves, not by `targets`, `ignore` and
+/// `modules_to_not_convert`.
 pub(super) fn quantization(path: &Path, root: &Map<String, Value>) -> Result<Option<Packing>> {
     let whole = Section::root(path, root);
-    // The second is what older releases of compressed-tensors call it.
+    // The second key is that of older releases of compressed-tensors.
     for key in ["quantization_config", "compression_config"] {
         let section = whole.section(key)?;
         if section.exists() {
@@ -25,15 +26,15 @@ pub(super) fn quantization(path: &Path, root: &Map<String, Value>) -> Result<Opt
     Ok(None)
 }
 
-const WAY_OUT: &str = "take the folder that it was made from, with --dtype q8 or q4, or one that compressed-tensors \
-                       (int-quantized, pack-quantized) or AutoAWQ (gemm) has written";
+const WAY_OUT: &str = "use the folder that it was made from, with --dtype q8 or q4, or one that compressed-tensors \
+                       (int-quantized, pack-quantized) or AutoAWQ (gemm) wrote";
 
 fn stored(config: &Section<'_>, groups: Option<&Value>) -> Result<Packing> {
     match config.text("quant_method")? {
         Some("compressed-tensors") => compressed_tensors(config, groups),
         Some("awq") => awq(config),
         Some(other) => {
-            let what = format!("is \"{}\", which is not read: {WAY_OUT}", excerpt(other, 40));
+            let what = format!("is \"{}\", which is not supported: {WAY_OUT}", excerpt(other, 40));
             Err(config.error("quant_method", what))
         }
         None => Err(config.error("quant_method", format!("is missing: {WAY_OUT}"))),
@@ -42,14 +43,14 @@ fn stored(config: &Section<'_>, groups: Option<&Value>) -> Result<Packing> {
 
 /// AutoAWQ's description; absent keys have transformers' defaults.
 fn awq(config: &Section<'_>) -> Result<Packing> {
-    // AutoAWQ's own files spell some keys in another way.
+    // AutoAWQ's own files use another spelling of some keys.
     let bits = config.spelling("bits", "w_bit");
     config.whole(bits, 4, 4..=4)?;
     let key = config.spelling("version", "format");
     let version = config.text(key)?.unwrap_or("gemm");
     if !version.eq_ignore_ascii_case("gemm") {
         let what = format!(
-            "is \"{}\"; it must be \"gemm\": other versions order their tensors in other ways: {WAY_OUT}",
+            "is \"{}\"; it must be \"gemm\": other versions order their tensors differently: {WAY_OUT}",
             excerpt(version, 40)
         );
         return Err(config.error(key, what));
@@ -58,7 +59,7 @@ fn awq(config: &Section<'_>) -> Result<Packing> {
     let key = config.spelling("group_size", "q_group_size");
     let group = match config.get(key).and_then(Value::as_i64) {
         Some(-1) => {
-            let what = format!("is -1, a scale for each row, which is not read: {WAY_OUT}");
+            let what = format!("is -1, one scale per row, which is not supported: {WAY_OUT}");
             return Err(config.error(key, what));
         }
         _ => group_size(config, key)?,
@@ -79,7 +80,7 @@ fn compressed_tensors(config: &Section<'_>, groups: Option<&Value>) -> Result<Pa
     for key in ["kv_cache_scheme", "transform_config", "sparsity_config"] {
         if config.get(key).is_some_and(|value| value.as_object().is_none_or(|map| !map.is_empty()))
         {
-            return Err(config.error(key, format!("is set, which is not followed: {WAY_OUT}")));
+            return Err(config.error(key, format!("is set, which is not supported: {WAY_OUT}")));
         }
     }
     let Some(Value::Object(groups)) = groups else {
@@ -91,8 +92,7 @@ fn compressed_tensors(config: &Section<'_>, groups: Option<&Value>) -> Result<Pa
         let group = section.section(name)?;
         let scheme = of_group(&group, config.text("format")?)?;
         if found.is_some_and(|before| before != scheme) {
-            let what =
-                "has groups of different schemes, which is not read: take a folder with one scheme";
+            let what = "has groups of different schemes, which is not supported: use a folder with one scheme";
             return Err(config.error("config_groups", what));
         }
         found = Some(scheme);
@@ -106,7 +106,7 @@ fn of_group(group: &Section<'_>, format: Option<&str>) -> Result<Packing> {
     weights.choice("type", "int", &[("int", ())])?;
     weights.require_flag("symmetric", true, true)?;
     if let Some(order) = weights.get("actorder") {
-        return Err(weights.wrong("actorder", order, "null: reordered columns are not read"));
+        return Err(weights.wrong("actorder", order, "null: reordered columns are not supported"));
     }
     if let Some(output) = group.get("output_activations") {
         return Err(group.wrong("output_activations", output, "null"));
@@ -117,7 +117,7 @@ fn of_group(group: &Section<'_>, format: Option<&str>) -> Result<Packing> {
             weights.choice("strategy", "channel", &[("channel", ())])?;
             let inputs = group.section("input_activations")?;
             if !inputs.exists() {
-                let what = "is null: int8 weights with floating-point activations are not read";
+                let what = "is null: int8 weights with floating-point activations are not supported in this format";
                 return Err(group.error("input_activations", what));
             }
             inputs.whole("num_bits", 8, 8..=8)?;

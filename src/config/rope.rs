@@ -1,10 +1,10 @@
-//! Rotary position embeddings: by how much each pair of a head's numbers turns from one position to the next.
+//! Rotary position embeddings: the rotation of each pair of a head's elements per position.
 
 use super::json::Section;
 use crate::Result;
 use std::f32::consts::TAU;
 
-/// Rotary position embeddings (Su et al. 2021), with the scalings that stretch a model's context.
+/// Rotary position embeddings (Su et al. 2021), with the scalings that extend a model's context.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rope {
     /// The base θ.
@@ -15,26 +15,26 @@ pub struct Rope {
     pub scaling: RopeScaling,
 }
 
-/// A change of the frequencies, named as transformers' `rope_type`.
+/// A scaling of the frequencies, named as transformers' `rope_type`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum RopeScaling {
-    /// None.
+    /// No scaling.
     Default,
-    /// All are divided (Chen et al. 2023).
+    /// All frequencies are divided by a factor (Chen et al. 2023).
     Linear {
-        /// By this.
+        /// The factor.
         factor: f32,
     },
-    /// LLaMA 3.1: slow turns are divided, quick ones stay, those between are blended.
+    /// LLaMA 3.1: low frequencies are divided, high ones stay, and those between are interpolated.
     Llama3 {
-        /// What slow ones are divided by.
+        /// The divisor of low frequencies.
         factor: f32,
-        /// Slow: fewer turns than this in the original context.
+        /// Low frequencies make fewer turns than this in the original context.
         low_freq_factor: f32,
-        /// Quick: more turns than this in the original context.
+        /// High frequencies make more turns than this in the original context.
         high_freq_factor: f32,
-        /// Positions of the original context.
+        /// Length of the original context.
         original_positions: f32,
     },
 }
@@ -96,7 +96,7 @@ pub(super) fn read(
     let scaling = match inner.choice(
         inner.spelling("rope_type", "type"),
         "default",
-        // "dynamic" changes nothing up to max_position_embeddings, beyond which no request goes here.
+        // "dynamic" has no effect up to max_position_embeddings, which no request exceeds.
         &[("default", 0), ("dynamic", 0), ("linear", 1), ("llama3", 2)],
     )? {
         0 => RopeScaling::Default,
@@ -140,7 +140,7 @@ fn turned(section: &Section, inner: &Section, head_dim: usize, share: f64) -> Re
 fn factor(inner: &Section) -> Result<f32> {
     if inner.get("factor").is_none() {
         return Err(
-            inner.error("factor", "is missing; it says by how much the context is stretched")
+            inner.error("factor", "is missing; it says by how much the context is extended")
         );
     }
     Ok(inner.number("factor", 1.0, 1.0..=1e6)? as f32)

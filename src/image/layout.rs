@@ -1,58 +1,58 @@
-//! Where the picture lies: the choice of a canvas and the size of the picture on it.
+//! The layout of an image: the choice of a canvas and the size of the image on it.
 //!
-//! transformers computes these in Python floats, and their noise is visible (a 300×300 image becomes
-//! 336×337), so everything here is `f64` in the same order of operations.
+//! transformers computes these in Python floats, with visible rounding (a 300×300 image becomes 336×337), so
+//! everything here is in `f64` with the same order of operations.
 
 use crate::config::ImageConfig;
 use crate::{Error, Result};
 
 use super::check_size;
 
-/// Most pixels of a canvas: a hundred times what any model has, and small enough to be held.
+/// Largest canvas in pixels: a hundred times that of any model, and small enough for memory.
 const MAX_CANVAS: usize = 1 << 26;
 
-/// How sub-images are put together and in which order their patches are read.
+/// How sub-images are arranged and in which order their patches are read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Packing {
-    /// Side by side they are one canvas with the picture in its middle, which is read row by row across them, less its
-    /// padding, after the full image (LLaVA-NeXT).
+    /// Together they form one canvas with the image in its centre. After the full image, the canvas is read row by
+    /// row across sub-images, without its padding (LLaVA-NeXT).
     #[default]
     Canvas,
-    /// The picture is stretched over all of the canvas. They are read one after the other, the full image behind them
+    /// The image is resized to the whole canvas. Sub-images are read one after the other, followed by the full image
     /// (InternVL).
     Tiles,
 }
 
-/// Where the picture lies: everything that selection and preprocessing derive from its size alone. Pixels.
+/// The layout of an image: everything that selection and preprocessing derive from its size. In pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layout {
-    /// Width of the image as decoded.
+    /// Width of the decoded image.
     pub width: usize,
-    /// Height of the image as decoded.
+    /// Height of the decoded image.
     pub height: usize,
     /// Side of a partition.
     pub side: usize,
-    /// Sub-images as (rows, columns); `None` where there are none, by the model or for this image.
+    /// Rows and columns of sub-images; `None` if the model or this image has none.
     pub grid: Option<(usize, usize)>,
-    /// Size (height, width) of the resized picture on the canvas of `rows·side × cols·side`;
-    /// without sub-images: of the resized picture before the centre crop.
+    /// Size (height, width) of the resized image on the canvas of `rows·side × cols·side`; without sub-images, of the
+    /// resized image before the centre crop.
     pub fit: (usize, usize),
-    /// How sub-images are put together.
+    /// The arrangement of sub-images.
     pub packing: Packing,
 }
 
 impl Layout {
     /// The layout of a `width × height` image.
     ///
-    /// With pinpoints (LLaVA-NeXT) the canvas that shows most of the picture is taken, the one with
-    /// the least waste among those, the first in the list among those, and the picture is fitted
-    /// into it. Without (LLaVA-1.5) the shorter side becomes `side`, after padding to a square if
-    /// the model pads, or both sides do if its processor is SigLIP's. InternVL's grid is the one whose
-    /// proportions are nearest to the picture's; of a single sub-image only the full image is left.
+    /// With pinpoints (LLaVA-NeXT) it chooses the canvas that shows the image at the highest resolution, among those
+    /// the one with the least unused area, and among those the first in the list; the image is fitted into it.
+    /// Without pinpoints (LLaVA-1.5) the shorter side becomes `side`, after padding to a square if the model pads, or
+    /// both sides do with SigLIP's processor. InternVL's grid is the one with the nearest aspect ratio; if it has a
+    /// single sub-image, only the full image is used.
     ///
     /// # Errors
-    /// [`Error::Image`] for a size that no image may have, [`Error::Request`] for a side or pinpoints
-    /// that are missing, absurdly large, or no multiples of each other.
+    /// [`Error::Image`] for an invalid image size, [`Error::Request`] for a side or pinpoints that are missing, too
+    /// large, or not multiples of each other.
     pub fn new(width: usize, height: usize, config: &ImageConfig) -> Result<Self> {
         check_size(width, height)
             .map_err(|what| Error::image(format!("{width}×{height} pixels"), what))?;
@@ -87,7 +87,7 @@ impl Layout {
             let whole = h > 0 && w > 0 && h % side == 0 && w % side == 0;
             if !whole || h.saturating_mul(w) > MAX_CANVAS {
                 return Err(Error::Request(format!(
-                    "image_grid_pinpoints: [{h}, {w}] is not made of {side}×{side} sub-images within \
+                    "image_grid_pinpoints: [{h}, {w}] is not a multiple of {side}×{side} within \
                      {MAX_CANVAS} pixels: correct config.json"
                 )));
             }
@@ -99,13 +99,13 @@ impl Layout {
         Ok(Self { width, height, side, grid: Some((h / side, w / side)), fit, packing })
     }
 
-    /// Images that the vision tower sees: the full image and its sub-images.
+    /// Number of images that the vision tower sees: the full image and its sub-images.
     pub fn partitions(&self) -> usize {
         1 + self.grid.map_or(0, |(rows, columns)| rows * columns)
     }
 
-    /// Where the picture begins, as (top, left): on the canvas, or, without sub-images, the corner
-    /// of the centre crop in the resized picture.
+    /// The image's (top, left) corner on the canvas; without sub-images, the corner of the centre crop in the resized
+    /// image.
     pub fn corner(&self) -> (usize, usize) {
         let middle = |outer: usize, inner: usize| outer.saturating_sub(inner) / 2;
         match self.grid {
@@ -139,8 +139,8 @@ fn best_resolution(
 }
 
 /// transformers' `get_optimal_tiled_canvas`: the grid (rows, columns) of `least` to `most` squares of `side` whose
-/// proportions are nearest to the picture's. Of several the one with the most squares, as long as the picture has more
-/// than half of their pixels.
+/// aspect ratio is nearest to the image's. In a tie, the one with more squares if the image has more than half of
+/// their pixels.
 fn nearest_grid(
     width: usize,
     height: usize,
@@ -150,7 +150,7 @@ fn nearest_grid(
     let wanted = width as f64 / height as f64;
     let pixels = (width * height) as f64;
     let (mut nearest, mut best) = (f64::INFINITY, (1, 1));
-    // By their number of squares, then by columns.
+    // Ordered by the number of squares, then by columns.
     for count in least..=most {
         for columns in (1..=count).filter(|columns| count.is_multiple_of(*columns)) {
             let rows = count / columns;
@@ -164,7 +164,7 @@ fn nearest_grid(
     best
 }
 
-/// transformers' `get_patch_output_size`: (height, width) of the picture on a canvas of (height, width).
+/// transformers' `get_patch_output_size`: (height, width) of the image on a canvas of (height, width).
 fn fit(width: usize, height: usize, (h, w): (usize, usize)) -> (usize, usize) {
     let scale_w = w as f64 / width as f64;
     let scale_h = h as f64 / height as f64;

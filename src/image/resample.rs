@@ -1,8 +1,8 @@
-//! Bicubic resampling in the fixed-point arithmetic of Pillow and of torch, bit for bit.
+//! Bicubic resampling in the fixed-point arithmetic of Pillow and torch, bit for bit.
 //!
-//! Both resize one axis after the other with 8-bit pixels in between, and both cut the same
-//! kernel (a = −0.5, widened when shrinking) into integer weights. They differ in how many bits a
-//! weight has and in which axis comes first; the order matters because of the rounding in between.
+//! Both resize one axis after the other with 8-bit pixels in between, and both convert the same kernel (a = −0.5,
+//! widened when downscaling) into integer weights. They differ in the number of bits per weight and in the order of
+//! the axes, which matters because of the intermediate rounding.
 //!
 //! Sources: Pillow `src/libImaging/Resample.c`; torch `aten/src/ATen/native/cpu/UpSampleKernel.cpp`
 //! (`separable_upsample_generic_Nd_kernel_impl` for uint8).
@@ -14,40 +14,40 @@ use rayon::prelude::*;
 use super::RgbImage;
 use crate::config::ImageConfig;
 
-/// Whose bicubic resize (and, with it, whose normalisation) to reproduce.
+/// The bicubic resampling, and with it the normalisation, to reproduce.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Resample {
-    /// Pillow 13 and newer: the rows first where the height shrinks much more than the width.
+    /// Pillow 13 and newer: vertical first if the height shrinks much more than the width.
     #[default]
     Pillow,
-    /// Pillow up to 12.1: always the columns of each row first.
+    /// Pillow up to 12.1: always horizontal first.
     Pillow12,
-    /// torchvision on a CPU (transformers' "fast" processors): columns first, 16-bit weights.
+    /// torchvision on a CPU (transformers' "fast" processors): horizontal first, 16-bit weights.
     Torchvision,
 }
 
 impl Resample {
-    /// What was asked for, or the default of the folder's image processor.
+    /// The requested resampling, or the default of the folder's image processor.
     pub fn of(config: &ImageConfig, asked: Option<Self>) -> Self {
         let own = if config.torchvision { Self::Torchvision } else { Self::Pillow };
         asked.unwrap_or(own)
     }
 }
 
-/// The picture at another size.
+/// Resizes an image.
 ///
-/// A size of 0 gives a picture without pixels.
+/// A size of 0 gives an image without pixels.
 ///
 /// # Panics
-/// When `image.pixels` has not the length that its sides say.
+/// If the length of `image.pixels` does not match its sides.
 pub fn resize(image: &RgbImage, width: usize, height: usize, resample: Resample) -> RgbImage {
     let pixels = resize_window(image, (height, width), (0..height, 0..width), resample);
     RgbImage { width, height, pixels, transparent: None }
 }
 
-/// The part `rows × columns` of the picture resized to `(height, width)`, without making the rest:
-/// a centre crop of a thin picture is a tiny part of a huge one. RGB8, as [`RgbImage::pixels`].
+/// The part `rows × columns` of the image resized to `(height, width)`, without computing the rest: the centre crop
+/// of a thin image is a tiny part of a huge one. RGB8, as [`RgbImage::pixels`].
 pub(super) fn resize_window(
     image: &RgbImage,
     (height, width): (usize, usize),
@@ -60,7 +60,7 @@ pub(super) fn resize_window(
     }
     let across = (width != image.width).then(|| Taps::new(image.width, width, &columns, resample));
     let down = (height != image.height).then(|| Taps::new(image.height, height, &rows, resample));
-    // Each pass makes only what the other still needs.
+    // Each pass only computes what the other one needs.
     let rows = down.as_ref().map_or(rows, |taps| taps.reach.clone());
     let columns = across.as_ref().map_or(columns, |taps| taps.reach.clone());
     let source = View { pixels: &image.pixels, width: image.width };
@@ -86,7 +86,7 @@ pub(super) fn resize_window(
     }
 }
 
-/// RGB8 rows of a known width.
+/// RGB8 rows of a given width.
 #[derive(Clone, Copy)]
 struct View<'a> {
     pixels: &'a [u8],
@@ -108,16 +108,16 @@ impl<'a> View<'a> {
 struct Taps {
     /// First input of each output.
     starts: Vec<usize>,
-    /// Weights of all outputs, one after the other; output `i` has `ends[i-1]..ends[i]`.
+    /// Weights of all outputs, concatenated; output `i` has `ends[i-1]..ends[i]`.
     weights: Vec<i32>,
     ends: Vec<usize>,
-    /// Inputs that any of the outputs reads.
+    /// Range of inputs that any of the outputs reads.
     reach: Range<usize>,
-    /// Fraction bits of a weight.
+    /// Fraction bits of the weights.
     precision: u32,
 }
 
-/// Fraction bits of Pillow's weights, and the most that torch's have.
+/// Fraction bits of Pillow's weights, and the maximum of torch's.
 const PILLOW_PRECISION: u32 = 22;
 
 impl Taps {
@@ -139,7 +139,7 @@ impl Taps {
         for x in outputs.clone() {
             let start = axis.weights(x, &mut weights);
             taps.starts.push(start);
-            // Half away from zero: adding ±½ and truncating, as both do.
+            // Rounds half away from zero by adding ±½ and truncating, as both do.
             taps.weights.extend(weights.iter().map(|w| (w * one + 0.5f64.copysign(*w)) as i32));
             taps.ends.push(taps.weights.len());
             taps.reach.start = taps.reach.start.min(start);
@@ -152,13 +152,13 @@ impl Taps {
         self.starts.len()
     }
 
-    /// The same weights for an input whose first `by` elements are left out.
+    /// The same weights for an input without its first `by` elements.
     fn shifted(mut self, by: usize) -> Self {
         self.starts.iter_mut().for_each(|start| *start -= by);
         self
     }
 
-    /// Where output `i` begins to read, and its weights.
+    /// First input of output `i`, and its weights.
     fn of(&self, i: usize) -> (usize, &[i32]) {
         let begin = if i == 0 { 0 } else { self.ends[i - 1] };
         (self.starts[i], &self.weights[begin..self.ends[i]])
@@ -169,7 +169,7 @@ impl Taps {
         ((sum + (1 << (self.precision - 1))) >> self.precision).clamp(0, 255) as u8
     }
 
-    /// Resizes the rows `rows`: every output is a column.
+    /// Resizes the rows `rows` horizontally.
     fn horizontal(&self, view: View, rows: Range<usize>) -> Vec<u8> {
         let mut out = vec![0; rows.len() * self.len() * 3];
         out.par_chunks_exact_mut(self.len() * 3).zip(rows).for_each(|(out, y)| {
@@ -190,7 +190,7 @@ impl Taps {
         out
     }
 
-    /// Resizes the columns `columns`: every output is a row.
+    /// Resizes the columns `columns` vertically.
     fn vertical(&self, view: View, columns: Range<usize>) -> Vec<u8> {
         let stride = columns.len() * 3;
         let mut out = vec![0; self.len() * stride];
@@ -213,11 +213,11 @@ impl Taps {
     }
 }
 
-/// One axis of a resize, before its weights are cut to integers.
+/// One axis of a resize, before its weights are converted to integers.
 struct Axis {
     input: usize,
     scale: f64,
-    /// Half the width of the kernel in inputs.
+    /// Half the width of the kernel, in inputs.
     support: f64,
     /// Kernel units per input.
     step: f64,
@@ -230,10 +230,10 @@ impl Axis {
         Self { input, scale, support: 2.0 * widening, step: 1.0 / widening }
     }
 
-    /// Writes the normalised weights of output `x` and returns the input of the first.
+    /// Writes the normalised weights of output `x` and returns the index of its first input.
     fn weights(&self, x: usize, weights: &mut Vec<f64>) -> usize {
         let center = (x as f64 + 0.5) * self.scale;
-        // `as` truncates and takes what is below zero as zero.
+        // `as` truncates and clamps negative numbers to zero.
         let start = (center - self.support + 0.5) as usize;
         let end = ((center + self.support + 0.5) as usize).min(self.input);
         weights.clear();
@@ -245,7 +245,7 @@ impl Axis {
         start
     }
 
-    /// torch gives a weight as many fraction bits as the largest of the axis leaves in an `i16`.
+    /// torch gives weights as many fraction bits as the axis's largest weight leaves in an `i16`.
     fn torch_precision(&self, output: usize) -> u32 {
         let mut weights = Vec::new();
         let mut largest = 0.0f64;
@@ -314,7 +314,7 @@ mod tests {
 
     #[test]
     fn the_order_of_passes_flips_where_pillow_13_flips_it() {
-        // Rows first exactly when 2·(20 − 12) = 16 is exceeded.
+        // Vertical first exactly if 2·(20 − 12) = 16 is exceeded.
         for (height, differs) in [(46, false), (47, true)] {
             let picture = picture(20, height);
             let new = resize(&picture, 12, 30, Resample::Pillow);

@@ -1,4 +1,4 @@
-//! The partitions that the vision tower sees, as bytes, and what number each byte stands for.
+//! The partitions that the vision tower sees, as bytes, and the numbers that the bytes stand for.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,10 +9,10 @@ use crate::config::ImageConfig;
 use super::resample::resize_window;
 use super::{Layout, Resample, RgbImage};
 
-/// The full image, squashed to a square, and the sub-images of the canvas in raster order.
+/// The full image, resized to a square, and the sub-images of the canvas in raster order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tiles {
-    /// Where the picture lies.
+    /// The layout of the image.
     pub layout: Layout,
     /// Planar bytes `[P, 3, S, S]`: partition, colour (red first), row, column.
     pub pixels: Vec<u8>,
@@ -24,7 +24,7 @@ impl Tiles {
         self.layout.partitions()
     }
 
-    /// Some of the partitions, the full image among them, as the sub-images of an image that has no others.
+    /// Some of the partitions, including the full image, as the partitions of an image that has no others.
     pub(crate) fn some(&self, partitions: &[usize]) -> Self {
         let (side, others) = (self.layout.side, partitions.len() - 1);
         let bytes = 3 * side * side;
@@ -38,12 +38,11 @@ impl Tiles {
     }
 }
 
-/// Resizes and cuts a picture for the vision tower.
+/// Resizes an image and cuts it for the vision tower.
 ///
-/// LLaVA-NeXT: partition 0 is the whole picture squashed to `S × S`; the others are cut from a
-/// black canvas with the fitted picture in its middle. LLaVA-1.5: one centre crop, or, if the model
-/// pads, the picture in the middle of a square of the mean colour. InternVL: as LLaVA-NeXT, with the
-/// picture stretched over all of the canvas.
+/// LLaVA-NeXT: partition 0 is the whole image resized to `S × S`; the others are cut from a black canvas with the
+/// fitted image in its centre. LLaVA-1.5: one centre crop, or, if the model pads, the image in the centre of a square
+/// of the mean colour. InternVL: as LLaVA-NeXT, with the image resized to the whole canvas.
 ///
 /// # Errors
 /// Those of [`RgbImage::new`] for an inconsistent `image`, and those of [`Layout::new`].
@@ -71,7 +70,7 @@ pub fn tiles(image: &RgbImage, config: &ImageConfig, resample: Resample) -> Resu
     let (height, width) = layout.fit;
     let fitted = resize_window(&image, layout.fit, (0..height, 0..width), resample);
     for (i, sub) in subs.chunks_exact_mut(3 * plane).enumerate() {
-        // What this sub-image shows of the picture, in the picture's coordinates.
+        // The part of the image that this sub-image shows, in the image's coordinates.
         let shown = |at: usize, corner: usize, length: usize| {
             let begin = (at * side).saturating_sub(corner).min(length);
             let end = ((at + 1) * side).saturating_sub(corner).min(length);
@@ -84,8 +83,8 @@ pub fn tiles(image: &RgbImage, config: &ImageConfig, resample: Resample) -> Resu
     Ok(Tiles { layout, pixels })
 }
 
-/// Copies the part `rows × columns` of interleaved pixels, `width` to a row, to `(y, x)` of a
-/// planar square of `side`.
+/// Copies the part `rows × columns` of interleaved pixels with `width` pixels per row to `(y, x)` of a planar square
+/// of `side`.
 fn paste(
     square: &mut [u8],
     side: usize,
@@ -107,7 +106,7 @@ fn paste(
     }
 }
 
-/// The picture in the middle of a square, transformers' `pad_to_square`.
+/// The image in the centre of a square, transformers' `pad_to_square`.
 fn padded(image: Cow<'_, RgbImage>, mean: [f64; 3]) -> Cow<'_, RgbImage> {
     let (width, height) = (image.width, image.height);
     if width == height {
@@ -123,10 +122,10 @@ fn padded(image: Cow<'_, RgbImage>, mean: [f64; 3]) -> Cow<'_, RgbImage> {
     Cow::Owned(RgbImage { width: side, height: side, pixels, transparent: None })
 }
 
-/// The picture with its transparent colour shown white.
+/// The image with its transparent colour shown white.
 ///
-/// `load_image` drops an alpha channel, but Pillow carries a transparent *colour* along in
-/// `info["transparency"]`, and the processors lay such pictures on white.
+/// `load_image` drops an alpha channel, but Pillow keeps a transparent *colour* in `info["transparency"]`, and the
+/// processors put such images on white.
 fn on_white(image: &RgbImage) -> Cow<'_, RgbImage> {
     let Some(key) = image.transparent else {
         return Cow::Borrowed(image);
@@ -140,17 +139,16 @@ fn on_white(image: &RgbImage) -> Cow<'_, RgbImage> {
     Cow::Owned(image)
 }
 
-/// What number the vision tower sees for a byte: rescaled, less the mean, by the deviation.
+/// The number that the vision tower sees for each byte: rescaled, minus the mean, divided by the standard deviation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Normalization {
-    /// Value of a byte, by colour (red first).
+    /// The value of each byte, by colour (red first).
     pub lut: [[f32; 256]; 3],
 }
 
 impl Normalization {
-    /// The values of transformers' PIL processor, which rescales in `f64` and normalises in `f32`,
-    /// or of its torchvision processor, which folds the scale into mean and deviation. They differ
-    /// in the last bits.
+    /// The values of transformers' PIL processor, which rescales in `f64` and normalises in `f32`, or of its
+    /// torchvision processor, which folds the scale into mean and standard deviation. They differ in the last bits.
     pub fn new(config: &ImageConfig, resample: Resample) -> Self {
         let value = |channel: usize, byte: u8| {
             let (mean, std) = (config.mean[channel] as f32, config.std[channel] as f32);
@@ -173,7 +171,7 @@ impl Normalization {
         Self { lut }
     }
 
-    /// `pixel_values` `[P, 3, S, S]`.
+    /// Computes `pixel_values` `[P, 3, S, S]`.
     pub fn apply(&self, tiles: &Tiles) -> Vec<f32> {
         let plane = tiles.layout.side * tiles.layout.side;
         let channels = tiles.pixels.chunks_exact(plane).zip(self.lut.iter().cycle());

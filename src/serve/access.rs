@@ -1,4 +1,4 @@
-//! One line of log for each request, written when it is over, however it ended.
+//! The access log: one line per request, written when it is over, however it ended.
 
 use super::metrics::Metrics;
 use hired::{Answer, Visual};
@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-/// A request while it lasts. Whoever works on it holds one; the last to let go writes the line.
+/// The log entry of a request in progress. Everything that works on the request holds a clone; dropping the last one
+/// writes the line.
 #[derive(Debug)]
 pub struct Access {
     pub id: String,
@@ -18,13 +19,13 @@ pub struct Access {
     told: Mutex<Told>,
 }
 
-/// What there is to tell.
+/// The content of the entry.
 #[derive(Debug, Default)]
 struct Told {
     status: Option<u16>,
-    /// Why a response that had begun broke off.
+    /// The reason why a response ended early.
     broken: Option<String>,
-    /// An answer is due, and its client still waits for it.
+    /// True while an answer is due and its client is still connected.
     open: bool,
     stream: bool,
     queued: f64,
@@ -33,7 +34,7 @@ struct Told {
     new: usize,
     ttft: Option<f64>,
     reason: &'static str,
-    /// The words, if these are wanted.
+    /// The prompt, if prompts are logged.
     words: Option<String>,
 }
 
@@ -59,7 +60,7 @@ impl Access {
         self.tell(|told| told.status = Some(status));
     }
 
-    /// The engine has the request.
+    /// Records that the engine has accepted the request.
     pub fn opened(&self, stream: bool, words: Option<String>) {
         self.tell(|told| (told.open, told.stream, told.words) = (true, stream, words));
     }
@@ -83,7 +84,7 @@ impl Access {
         });
     }
 
-    /// There will be no answer, or not the rest of it.
+    /// Records that there will be no answer, or that it is incomplete.
     pub fn failed(&self, why: &str) {
         self.tell(|told| (told.open, told.broken) = (false, Some(why.into())));
     }
@@ -99,11 +100,11 @@ impl Drop for Access {
         }
         let outcome = match (&told.broken, left) {
             (Some(why), _) => why.as_str(),
-            (None, true) => "the client left",
+            (None, true) => "the client disconnected",
             (None, false) => told.reason,
         };
         let Self { id, method, path, .. } = self;
-        // 499 is what servers log where the client did not wait.
+        // Servers log status 499 for clients that disconnected.
         let status = told.status.unwrap_or(499);
         let [kept, valid] = told.image;
         if path.starts_with("/v1/") && method == "POST" {
@@ -125,14 +126,14 @@ impl Drop for Access {
                 "request"
             );
         } else {
-            // Probes and scrapes come all the time.
+            // Probes and scrapes are frequent, so they are only logged at debug level.
             tracing::debug!(id, method, path, status, outcome, seconds = milli(seconds), "request");
         }
         self.alive.fetch_sub(1, Relaxed);
     }
 }
 
-/// Seconds to the millisecond.
+/// Seconds, rounded to milliseconds.
 fn milli(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }

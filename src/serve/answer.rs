@@ -1,4 +1,4 @@
-//! From a request to its answer, whole or as it comes.
+//! Answers a request, complete or streamed.
 
 use super::access::Access;
 use super::ask::{Asked, Way};
@@ -20,13 +20,13 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-/// A request that the engine has. Dropping it, as happens when the client leaves, cancels the request.
+/// A request that the engine has accepted. It is dropped when the client disconnects, which cancels it.
 pub struct Running {
     server: Arc<Server>,
     access: Arc<Access>,
     updates: UnboundedReceiver<Update>,
     _ticket: Ticket,
-    /// Memory of the body, which is the image's by now.
+    /// Reserved memory of the request body, which the image uses by now.
     _room: OwnedSemaphorePermit,
     head: Head,
     selection: Selection,
@@ -40,14 +40,14 @@ pub struct Running {
     last: Option<Instant>,
 }
 
-/// What comes next of an answer.
+/// The next part of an answer.
 enum Next {
     Text(String),
     End { text: String, answer: Box<Answer> },
     Failed(ApiError),
 }
 
-/// Hands a request to the engine. Whatever is wrong with it is found here.
+/// Submits a request to the engine. Errors in the request are found here.
 pub fn submit(
     server: &Arc<Server>,
     access: &Arc<Access>,
@@ -70,7 +70,7 @@ pub fn submit(
         SubmitError::Refused(error) => error.into(),
         _ => match server.phase() {
             Phase::Draining => ApiError::unavailable("the server is stopping", "stopping", 5),
-            // It takes no more work though nobody told it to end.
+            // The engine accepts no more work although the server is not shutting down.
             _ => {
                 server.go(Phase::Broken);
                 let message = "the engine has failed: start the server again";
@@ -105,7 +105,7 @@ pub fn submit(
 }
 
 impl Running {
-    /// What comes next; may be dropped while it waits.
+    /// The next part of the answer; cancel-safe.
     async fn next(&mut self) -> Next {
         loop {
             match self.updates.recv().await {
@@ -122,7 +122,7 @@ impl Running {
                     }
                 }
                 Some(Update::Finished { text, answer, .. }) => match answer.finish_reason {
-                    // Not by its client, who would not be here.
+                    // Not cancelled by its client, who would have disconnected.
                     FinishReason::Cancelled => return Next::Failed(hired::Error::Cancelled.into()),
                     _ => {
                         self.server.device.answered();
@@ -138,7 +138,7 @@ impl Running {
                 }
                 Some(_) => {}
                 None => {
-                    return Next::Failed(ApiError::server("the engine has let go of the request"));
+                    return Next::Failed(ApiError::server("the engine dropped the request"));
                 }
             }
         }
@@ -149,7 +149,7 @@ impl Running {
         self.access.failed(error.reason());
     }
 
-    /// The answer's own part, with the pictures if they were asked for.
+    /// The answer's `hired` object, with pictures if they were requested.
     async fn own<'a>(&mut self, answer: &'a Answer) -> Own<'a> {
         self.access.answered(answer, finish_reason(answer));
         let images = std::mem::take(&mut self.overlay);
@@ -159,7 +159,7 @@ impl Running {
                 let (server, visuals) = (self.server.clone(), answer.visuals.clone());
                 let drawn = tokio::task::spawn_blocking(move || {
                     let pairs = images.iter().zip(&visuals);
-                    // The images were decoded before: they cannot be at fault.
+                    // The images were decoded before, so errors are not the client's fault.
                     pairs
                         .filter_map(|(image, visual)| picture::draw(&server, image, visual).ok()?)
                         .collect()
@@ -172,7 +172,7 @@ impl Running {
         Own::new(answer, selection, asked, *seed, *queued, *kept, overlays)
     }
 
-    /// The answer in one piece.
+    /// The complete answer as one response.
     pub async fn whole(mut self) -> Result<Response, ApiError> {
         loop {
             match self.next().await {
@@ -189,8 +189,8 @@ impl Running {
         }
     }
 
-    /// The answer as server-sent events. What fails soon has its own status; for all that takes longer the status is
-    /// sent before, so that comments can keep the connection alive.
+    /// The answer as server-sent events. Early errors have their own status; after a short time the status 200 is
+    /// sent, so that comments can keep the connection alive.
     pub async fn streamed(mut self) -> Result<Response, ApiError> {
         let patience = self.server.settings.keep_alive;
         let mut first = String::new();
@@ -229,7 +229,7 @@ impl Running {
                 begun = true;
             }
             match next {
-                Err(_) => text += ": still at it\n\n",
+                Err(_) => text += ": still working\n\n",
                 Ok(Next::Text(piece)) => text += &event(&running.head.piece(&piece, running.usage)),
                 Ok(Next::End { text: rest, answer }) => {
                     text += &running.end(&rest, &answer).await;
@@ -237,7 +237,7 @@ impl Running {
                 }
                 Ok(Next::Failed(error)) => {
                     running.failed(&error);
-                    // A stream that just ended would be taken for a whole answer.
+                    // Without an error event, a stream that just ends would look like a complete answer.
                     text += &event(&error.object());
                     return Some((Ok(Bytes::from(text)), None));
                 }
@@ -254,7 +254,7 @@ impl Running {
         }
     }
 
-    /// All that follows the last token.
+    /// Everything after the last token.
     async fn end(&mut self, rest: &str, answer: &Answer) -> String {
         let own = self.own(answer).await;
         let mut text = String::new();
@@ -277,7 +277,7 @@ fn events(body: Body) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        // nginx would gather the pieces.
+        // Keeps nginx from buffering the stream.
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, body).into_response()

@@ -1,4 +1,4 @@
-//! What a client asks for: the body's fields as a request to the engine.
+//! Converts the body of a request into a request to the engine.
 
 use super::error::ApiError;
 use super::fields::Fields;
@@ -10,38 +10,38 @@ use hired::select::{Budget, Selection};
 use hired::{Image, Message, Prompt, Request};
 use serde_json::Value;
 
-/// What requests get that do not say otherwise, and what they may ask for.
+/// Defaults and limits for requests.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// The model's name.
     pub model: String,
-    /// How image tokens are chosen.
+    /// The default selection.
     pub selection: Selection,
-    /// Tokens of an answer.
+    /// Default number of tokens per answer.
     pub default_tokens: usize,
-    /// Most tokens of an answer.
+    /// Largest number of tokens per answer.
     pub most_tokens: Option<usize>,
-    /// Where images come from.
+    /// Rules for images.
     pub images: Images,
 }
 
-/// A request, and what its answer is to look like.
+/// A parsed request, with the requested form of its answer.
 #[derive(Debug)]
 pub struct Asked {
     pub request: Request,
-    /// As the client calls it.
+    /// The model's name in the request.
     pub model: String,
     pub stream: bool,
     pub include_usage: bool,
-    /// Tell which patches were kept.
+    /// Return which patches were kept.
     pub kept: bool,
-    /// Draw which patches were kept, on these images.
+    /// Images on which to draw the kept patches.
     pub overlay: Vec<Image>,
-    /// Fields that nobody knows.
+    /// Number of unknown fields.
     pub unknown: usize,
 }
 
-/// Which of the two ways to ask.
+/// The endpoint of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
     /// `/v1/chat/completions`.
@@ -50,7 +50,7 @@ pub enum Way {
     Text,
 }
 
-/// Fields without effect on an answer, which clients send all the same.
+/// Fields without effect on an answer, which clients send nevertheless.
 const IDLE: [&str; 11] = [
     "user",
     "store",
@@ -87,7 +87,7 @@ impl Asked {
         own.read(&mut body, &mut selection)?;
         if let Some(mut object) = body.object("hired")? {
             own.read(&mut object, &mut selection)?;
-            // A typing error must not change an experiment.
+            // Unknown fields are refused here, because a typing error must not change an experiment.
             if let Some(name) = object.left().next() {
                 return Err(object.wrong(
                     name,
@@ -107,7 +107,7 @@ impl Asked {
         };
         let images = || messages.iter().flat_map(Message::images).cloned().collect();
         let overlay = if own.overlay { images() } else { Vec::new() };
-        // Special tokens that somebody types are text: they must not end the turn.
+        // Special tokens in messages are treated as text, so that they cannot end the turn.
         let request = Request::new(Prompt::Messages(messages))
             .with_literal(true)
             .with_selection(selection)
@@ -120,8 +120,8 @@ impl Asked {
     }
 }
 
-/// The model's name as asked for, and the budget that may ride in it: some programs let their user choose a model, and
-/// nothing else.
+/// The requested model name, and the budget that may be part of it, for clients that let their users choose a model
+/// and nothing else.
 fn named(asked: Option<String>, terms: &Terms) -> Result<(String, Option<Budget>), ApiError> {
     let Some(asked) = asked else { return Ok((terms.model.clone(), None)) };
     let (name, budget) = match asked.rsplit_once('@') {
@@ -141,16 +141,17 @@ fn named(asked: Option<String>, terms: &Terms) -> Result<(String, Option<Budget>
     Ok((asked, budget))
 }
 
-/// Refuses what would change the answer and is not done here. Their harmless values pass: clients send them.
+/// Refuses unsupported fields that would change the answer. Values without effect are accepted, because clients send
+/// them.
 fn refuse(body: &mut Fields, way: Way) -> Result<(), ApiError> {
     if body.whole("n", 1)?.is_some_and(|n| n != 1) {
         return Err(body.wrong(
             "n",
-            "one answer is given to a request: leave it out, and ask again for another",
+            "only one answer per request is supported: leave it out, or send another request",
         ));
     }
     if body.whole("best_of", 1)?.is_some_and(|n| n != 1) {
-        return Err(body.wrong("best_of", "one answer is drawn: leave it out"));
+        return Err(body.wrong("best_of", "only one answer is generated: leave it out"));
     }
     let is_harmless = |field: &str, value: &Value| match (field, value) {
         ("response_format", value) => value["type"] == "text",
@@ -179,7 +180,7 @@ fn refuse(body: &mut Fields, way: Way) -> Result<(), ApiError> {
     ];
     for field in of_both.iter().chain(of_way) {
         if body.take(field).is_some_and(|value| !is_harmless(field, &value)) {
-            return Err(body.wrong(field, "this is not done here: leave it out"));
+            return Err(body.wrong(field, "this is not supported: leave it out"));
         }
     }
     Ok(())
@@ -239,7 +240,7 @@ mod tests {
         })
     }
 
-    /// Every place in a value at which something else may stand.
+    /// Every position in a value at which something else may be put.
     fn places(value: &Value, at: &str, found: &mut Vec<String>) {
         found.push(at.to_owned());
         match value {
@@ -258,7 +259,8 @@ mod tests {
     fn a_sound_body_is_read_whole() {
         let asked = read(&sound(), Way::Chat).unwrap();
         assert!(asked.stream && asked.include_usage && asked.kept && asked.overlay.is_empty());
-        // What stands in the body holds against what rides in the model's name; `prompt` belongs to the other way.
+        // The field in the body takes precedence over the budget in the model's name; `prompt` belongs to the other
+        // endpoint.
         assert_eq!((asked.request.selection.budget.to_string(), asked.unknown), ("20%".into(), 1));
         assert_eq!((asked.request.max_new_tokens, asked.request.sampling.seed), (5, 1));
         assert_eq!(asked.request.images().len(), 1);
@@ -266,8 +268,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever stands anywhere in a body: a request, or a failure that is the client's and names a field that is
-        /// there or missing there.
+        /// Any change of a body gives either a request or a client error that names an existing or missing field.
         #[test]
         fn bodies_of_any_kind_are_read_or_refused(place: prop::sample::Index, other in anything()) {
             let mut body = sound();

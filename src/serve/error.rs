@@ -1,22 +1,22 @@
-//! Failures in the shape that clients of OpenAI's API read: a status and an object with four keys.
+//! Errors in the format of OpenAI's API: a status and an object with four keys.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-/// A failure as the client is told of it.
+/// An error that is returned to the client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApiError {
     pub status: StatusCode,
     message: String,
     /// The field at fault.
     param: Option<String>,
-    /// For programs.
+    /// An error code for programs.
     code: Option<&'static str>,
-    /// Seconds after which it is worth trying again.
+    /// Seconds after which a retry may succeed.
     retry_after: Option<u64>,
-    /// Tokens of a prompt that is too long, and what the model takes.
+    /// Number of tokens of a prompt that is too long, and the model's context length.
     context: Option<[usize; 2]>,
 }
 
@@ -36,30 +36,30 @@ impl ApiError {
         self
     }
 
-    /// A field of the body is wrong.
+    /// An invalid field in the body.
     pub fn field(param: impl Into<String>, message: impl Into<String>) -> Self {
         let param = Some(param.into()).filter(|param| !param.is_empty());
         Self { param, ..Self::new(StatusCode::BAD_REQUEST, message) }
     }
 
-    /// An image cannot be had.
+    /// An image that cannot be read.
     pub fn image(param: impl Into<String>, message: impl Into<String>) -> Self {
         Self::field(param, message).code("invalid_image")
     }
 
-    /// No key, or a wrong one.
+    /// A missing or wrong API key.
     pub fn key(message: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, message).code("invalid_api_key")
     }
 
     pub fn no_model(asked: &str, served: &str) -> Self {
-        let message = format!("the model '{asked}' is not served here: ask for '{served}'");
+        let message = format!("the model '{asked}' is not available here: use '{served}'");
         Self { param: Some("model".into()), ..Self::new(StatusCode::NOT_FOUND, message) }
             .code("model_not_found")
     }
 
     pub fn no_path(path: &str) -> Self {
-        let message = format!("there is no {path} here: the API is below /v1");
+        let message = format!("there is no path {path}: the API is below /v1");
         Self::new(StatusCode::NOT_FOUND, message).code("not_found")
     }
 
@@ -68,7 +68,7 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, message).code("method_not_allowed")
     }
 
-    /// The body did not come in time.
+    /// The body did not arrive in time.
     pub fn slow(seconds: u64) -> Self {
         let message = format!("the body did not arrive within {seconds} s");
         Self::new(StatusCode::REQUEST_TIMEOUT, message).code("request_timeout")
@@ -84,24 +84,24 @@ impl ApiError {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message).code("unsupported_media_type")
     }
 
-    /// Too much is waiting already.
+    /// Too many requests are waiting.
     pub fn busy(message: impl Into<String>, retry_after: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, message)
             .code("queue_full")
             .retry_after(retry_after)
     }
 
-    /// The server is starting, ending or broken.
+    /// The server is starting, shutting down or has failed.
     pub fn unavailable(message: &str, code: &'static str, retry_after: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).code(code).retry_after(retry_after)
     }
 
-    /// Not the request's fault.
+    /// A failure that is not the client's fault.
     pub fn server(message: impl Into<String>) -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, message)
     }
 
-    /// What its place in the metrics is called.
+    /// The label of this error in the metrics.
     pub fn reason(&self) -> &'static str {
         self.code.unwrap_or(match self.status {
             StatusCode::BAD_REQUEST => "invalid_request",
@@ -109,7 +109,7 @@ impl ApiError {
         })
     }
 
-    /// The object that every failure is.
+    /// The JSON object of the error.
     pub fn object(&self) -> Value {
         let kind = match self.status {
             StatusCode::UNAUTHORIZED => "authentication_error",
@@ -120,7 +120,7 @@ impl ApiError {
         let Self { message, param, code, .. } = self;
         let mut error = json!({"message": message, "type": kind, "param": param, "code": code});
         if let Some([prompt, limit]) = self.context {
-            // By which clients cut their conversations.
+            // Clients use these numbers to shorten their conversations.
             error["n_prompt_tokens"] = json!(prompt);
             error["n_ctx"] = json!(limit);
         }
@@ -133,7 +133,7 @@ impl From<hired::Error> for ApiError {
         use hired::Error;
         let message = error.to_string();
         match error {
-            // Images are named by their place in the body.
+            // Images are named by their position in the body.
             Error::Image { name, .. } => Self::image(name, message),
             Error::Request(_) => Self::field("", message),
             Error::Capacity(_) => Self {
@@ -160,7 +160,7 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::INTERNAL_SERVER_ERROR && self.code.is_none() {
-            // The same request fails again; clients repeat it twice unless told so.
+            // The same request would fail again; clients would otherwise retry it twice.
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
         if self.status == StatusCode::UNAUTHORIZED {

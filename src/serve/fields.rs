@@ -1,17 +1,17 @@
-//! Reading a JSON object field by field, so that every refusal names the field.
+//! Reads a JSON object field by field, so that every error names the field.
 
 use super::error::ApiError;
 use serde_json::{Map, Value};
 use std::str::FromStr;
 
-/// What is left of an object, and where it stands in the body.
+/// The remaining fields of an object, and its position in the body.
 #[derive(Debug)]
 pub struct Fields {
     path: String,
     map: Map<String, Value>,
 }
 
-/// What a value is called in messages.
+/// The name of a value's type in messages.
 fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
@@ -25,7 +25,7 @@ fn kind(value: &Value) -> &'static str {
 
 impl Fields {
     /// # Errors
-    /// When the value is no object.
+    /// If the value is not an object.
     pub fn of(path: impl Into<String>, value: Value) -> Result<Self, ApiError> {
         let path = path.into();
         match value {
@@ -38,19 +38,19 @@ impl Fields {
         }
     }
 
-    /// The whole name of a field.
+    /// The full name of a field.
     pub fn name(&self, field: &str) -> String {
         if self.path.is_empty() { field.into() } else { format!("{}.{field}", self.path) }
     }
 
-    /// That a field is wrong.
+    /// An error about a field.
     pub fn wrong(&self, field: &str, what: impl std::fmt::Display) -> ApiError {
         let name = self.name(field);
         let message = format!("{name}: {what}");
         ApiError::field(name, message)
     }
 
-    /// A field's value; null is as good as none.
+    /// Removes and returns a field's value; null counts as absent.
     pub fn take(&mut self, field: &str) -> Option<Value> {
         self.map.remove(field).filter(|value| !value.is_null())
     }
@@ -82,7 +82,7 @@ impl Fields {
         self.typed(field, "true or false", |value| value.as_bool().ok_or(value))
     }
 
-    /// A whole number; some clients write it with a point.
+    /// An integer; some clients write it with a decimal point.
     pub fn whole(&mut self, field: &str, least: u64) -> Result<Option<u64>, ApiError> {
         self.typed(field, &format!("a whole number of at least {least}"), |value| {
             let float = value.as_f64().filter(|f| f.fract() == 0.0 && (0.0..9e15).contains(f));
@@ -114,7 +114,7 @@ impl Fields {
         self.take(field).map(|value| Self::of(name, value)).transpose()
     }
 
-    /// What the command line takes as text; a number stands for the text that it is written as.
+    /// A value that the command line takes as text; a number is converted to its text.
     pub fn parsed<T: FromStr<Err = hired::Error>>(
         &mut self,
         field: &str,
@@ -127,7 +127,7 @@ impl Fields {
         text.map(|text| text.parse().map_err(|error| self.wrong(field, error))).transpose()
     }
 
-    /// Names that nobody has taken.
+    /// Names of the remaining fields.
     pub fn left(&self) -> impl Iterator<Item = &str> {
         self.map.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str())
     }

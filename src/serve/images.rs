@@ -9,19 +9,19 @@ use serde_json::Value;
 use std::fs::File;
 use std::path::PathBuf;
 
-/// Where images may come from, and how large they may be.
+/// The rules for images: their sources and sizes.
 #[derive(Debug, Clone, Default)]
 pub struct Images {
-    /// `file:` addresses below this folder, which has no links in its name.
+    /// The folder for `file:` URLs, without symbolic links in its path.
     pub folder: Option<PathBuf>,
-    /// Pixels of an image.
+    /// Largest number of pixels of an image.
     pub max_pixels: Option<usize>,
-    /// Images of a request.
+    /// Largest number of images in a request.
     pub most: usize,
 }
 
 impl Images {
-    /// The image that a part's `image_url` names; `param` is where it stands.
+    /// The image in a part's `image_url`; `param` is its position in the body.
     pub fn read(&self, value: Value, param: &str) -> Result<Image, ApiError> {
         let url = match value {
             Value::String(url) => url,
@@ -57,12 +57,12 @@ impl Images {
         Ok(Image::encoded(param, bytes))
     }
 
-    /// A file below the folder. Everything else is refused in the same words, so that nobody learns which files there
-    /// are.
+    /// Reads a file below the folder. All other paths give the same error, so that clients cannot find out which
+    /// files exist.
     fn file(&self, url: &str) -> Result<Vec<u8>, String> {
         let Some(folder) = &self.folder else {
             return Err(
-                "this server reads no files (--media-dir): send the image as a data: URL".into()
+                "this server does not allow file: URLs (--media-dir): send the image as a data: URL".into()
             );
         };
         let none = || "there is no such file below the folder that this server may read".to_owned();
@@ -83,7 +83,7 @@ impl Images {
 
 fn data(url: &str) -> Result<Vec<u8>, String> {
     let url = DataUrl::process(url)
-        .map_err(|_| "this is no data: URL: it has the form data:image/png;base64,…")?;
+        .map_err(|_| "this is not a valid data: URL; the form is data:image/png;base64,…")?;
     let (bytes, _) = url.decode_to_vec().map_err(|_| "the base64 of this data: URL is damaged")?;
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! The loop that takes connections, and the server's life: it listens, loads, answers, drains and ends.
+//! Accepts connections and runs the server's life cycle: listening, loading, answering, draining and exiting.
 
 use super::Settings;
 use super::routes::router;
@@ -17,15 +17,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::sleep;
 use tokio_io_timeout::TimeoutStream;
 
-/// How often it is looked whether something has happened that nobody tells of.
+/// How often the server polls for changes that are not signalled.
 const TICK: Duration = Duration::from_millis(25);
-/// What clients get to read the last bytes.
+/// Time for clients to read the last bytes.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Serves until `stop` says so, and then until those who are there have their answers.
+/// Serves until `stop` requests the end, and then until the running requests have their answers.
 ///
 /// # Errors
-/// When the address is taken, the model cannot be loaded, or the engine fails.
+/// If the address is in use, the model cannot be loaded, or the engine fails.
 pub fn serve<L>(
     settings: Settings,
     load: L,
@@ -35,7 +35,7 @@ pub fn serve<L>(
 where
     L: FnOnce() -> hired::Result<Engine> + Send + 'static,
 {
-    // Few: the processors are the engine's.
+    // Only a few threads, because the CPU cores are for the engine.
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(16)
@@ -48,7 +48,7 @@ where
     if let Some(loaded) = server.loaded() {
         loaded.scheduler.stop();
     }
-    // Connections that linger are not waited for.
+    // Open connections are not waited for.
     runtime.shutdown_background();
     outcome
 }
@@ -100,12 +100,12 @@ where
     }
 }
 
-/// Lets those who are there have their answers, as long as that is allowed to take.
+/// Waits until the running requests have their answers, up to the time limit.
 async fn drain(server: &Server) {
     let alive = || server.alive.load(Relaxed);
     tracing::info!(requests = alive(), "stopping");
     server.go(Phase::Leaving);
-    // Balancers learn of it by asking; until they have, they send more.
+    // Load balancers learn of the shutdown by polling and send requests until then.
     sleep(server.settings.drain_delay).await;
     server.go(Phase::Draining);
     let until = Instant::now() + server.settings.drain_timeout;
@@ -127,12 +127,12 @@ async fn drain(server: &Server) {
     }
 }
 
-/// Takes connections, no more than may be there at the same time.
+/// Accepts connections up to the limit of simultaneous ones.
 async fn accept(listener: TcpListener, server: Arc<Server>, closed: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(server.settings.max_connections));
     let router = router(server.clone());
     loop {
-        // The next one waits in the system's queue until one of those here has gone.
+        // Further connections wait in the system's queue until one is closed.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
@@ -145,7 +145,7 @@ async fn accept(listener: TcpListener, server: Arc<Server>, closed: watch::Recei
                 ));
             }
             Err(error) => {
-                // Such as too many open files: others must close first.
+                // For example too many open files: other connections must be closed first.
                 tracing::warn!(%error, "cannot take a connection");
                 sleep(Duration::from_millis(100)).await;
             }
@@ -161,18 +161,18 @@ async fn connection(
     place: OwnedSemaphorePermit,
 ) {
     server.metrics.connections(1);
-    // Tokens are small, and each is to go out at once.
+    // Tokens are small and each should be sent immediately.
     let _ = stream.set_nodelay(true);
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(server.settings.header_timeout);
     let service = TowerToHyperService::new(router);
-    // Whoever reads nothing would hold its answer, and its place, for ever.
+    // A client that reads nothing would otherwise hold its answer and its connection for ever.
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(server.settings.send_timeout));
     let connection = builder.serve_connection(TokioIo::new(Box::pin(stream)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // What goes wrong on it is the client's affair.
+        // Errors on a connection only concern its client.
         _ = connection.as_mut() => {}
         _ = closed.changed() => {
             connection.as_mut().graceful_shutdown();

@@ -1,4 +1,4 @@
-//! The turns of a conversation as a body has them.
+//! Reads the messages of a conversation in a body.
 
 use super::error::ApiError;
 use super::fields::Fields;
@@ -6,7 +6,7 @@ use super::images::Images;
 use hired::{Message, Part, Role};
 use serde_json::Value;
 
-/// Most turns of a conversation.
+/// Largest number of messages.
 const TURNS: usize = 1000;
 
 /// Reads `messages`.
@@ -39,11 +39,11 @@ pub fn read(body: &mut Fields, images: &Images) -> Result<Vec<Message>, ApiError
     }
 }
 
-/// Reads the `prompt` of a text completion: the user's words.
+/// Reads the `prompt` of a text completion as the user's message.
 pub fn text(body: &mut Fields) -> Result<Vec<Message>, ApiError> {
     let words = match body.take("prompt") {
         Some(Value::String(words)) => words,
-        // Clients that send lists send one text at a time.
+        // Clients that send a list send one text at a time.
         Some(Value::Array(mut items)) if items.len() == 1 && items[0].is_string() => {
             match items.remove(0) {
                 Value::String(words) => words,
@@ -54,7 +54,7 @@ pub fn text(body: &mut Fields) -> Result<Vec<Message>, ApiError> {
         Some(_) => return Err(body.wrong("prompt", "give one string")),
     };
     if words.is_empty() {
-        return Err(body.wrong("prompt", "the prompt is empty: give some words"));
+        return Err(body.wrong("prompt", "the prompt is empty: give some text"));
     }
     Ok(vec![Message::user(words)])
 }
@@ -65,7 +65,7 @@ fn turn(mut message: Fields, images: &Images) -> Result<Message, ApiError> {
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
         Some(other) => {
-            let what = format!("'{other}' takes no part here: give system, user or assistant");
+            let what = format!("'{other}' is not supported: use system, user or assistant");
             return Err(message.wrong("role", what));
         }
         None => return Err(message.wrong("role", "it is missing: give system, user or assistant")),
@@ -88,7 +88,7 @@ fn turn(mut message: Fields, images: &Images) -> Result<Message, ApiError> {
     };
     let is_empty = |part: &Part| matches!(part, Part::Text(text) if text.is_empty());
     if parts.iter().all(is_empty) && role == Role::User {
-        return Err(message.wrong("content", "it is empty: give some words or an image"));
+        return Err(message.wrong("content", "it is empty: give some text or an image"));
     }
     Ok(parts.into_iter().fold(Message::new(role), Message::with))
 }
@@ -113,7 +113,7 @@ fn part(name: String, value: Value, role: Role, images: &Images) -> Result<Part,
             }
         },
         Some(other) => {
-            Err(part.wrong("type", format!("'{other}' is not read here: give text or image_url")))
+            Err(part.wrong("type", format!("'{other}' is not supported: use text or image_url")))
         }
         None => Err(part.wrong("type", "it is missing: give text or image_url")),
     }

@@ -1,4 +1,4 @@
-//! What Prometheus reads.
+//! Metrics for Prometheus.
 
 use hired::{Answer, Statistics};
 use prometheus::{
@@ -7,11 +7,11 @@ use prometheus::{
 };
 use std::sync::{Mutex, PoisonError};
 
-/// Seconds that answers take, from a small model's to a large one's on a CPU.
+/// Histogram buckets in seconds, from a small model to a large one on a CPU.
 const SECONDS: [f64; 15] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0];
 
-/// The server's measurements.
+/// The server's metrics.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -29,12 +29,12 @@ pub struct Metrics {
     vision: Histogram,
     prefill: Histogram,
     connections: IntGauge,
-    /// Locked while its numbers are brought up to date.
+    /// Locked while the gauges are updated.
     engine: Mutex<EngineGauges>,
 }
 
-/// What the engine tells when it is asked. Routers and autoscalers know the first three by vLLM's names, so these are
-/// there too.
+/// Gauges that are read from the engine on each scrape. Routers and autoscalers know the first three by vLLM's names,
+/// so they are exported under both names.
 #[derive(Debug)]
 struct EngineGauges {
     running: [IntGauge; 2],
@@ -44,7 +44,7 @@ struct EngineGauges {
     pages_free: IntGauge,
     pages_kept: IntGauge,
     image_bytes: IntGauge,
-    /// Looked for and found: images, and tokens of prompts.
+    /// Cache queries and hits: images, and prompt tokens.
     images: [IntCounter; 2],
     tokens: [IntCounter; 2],
 }
@@ -83,7 +83,7 @@ impl Metrics {
         let build = IntGauge::with_opts(build)?;
         build.set(1);
         registry.register(Box::new(build))?;
-        let (running, waiting) = ("Requests that are being answered", "Requests that wait");
+        let (running, waiting) = ("Requests that are being answered", "Requests that are waiting");
         let cache_use = "Share of the pages of the key/value cache that is in use, 0 to 1";
         let engine = EngineGauges {
             running: [
@@ -102,16 +102,19 @@ impl Metrics {
             pages_free: gauge("hired_kv_pages_free", "Pages of the key/value cache that are free")?,
             pages_kept: gauge(
                 "hired_kv_pages_kept",
-                "Free pages that hold beginnings of prompts until they are needed",
+                "Free pages that hold cached prompt prefixes until they are needed",
             )?,
-            image_bytes: gauge("hired_image_cache_bytes", "Bytes of images that are kept")?,
+            image_bytes: gauge("hired_image_cache_bytes", "Bytes of cached image features")?,
             images: [
-                counter("hired_image_cache_queries_total", "Images that were looked for")?,
-                counter("hired_image_cache_hits_total", "Images that were not encoded again")?,
+                counter("hired_image_cache_queries_total", "Images looked up in the cache")?,
+                counter("hired_image_cache_hits_total", "Images found in the cache")?,
             ],
             tokens: [
-                counter("hired_prefix_cache_queries_total", "Prompt tokens that were looked for")?,
-                counter("hired_prefix_cache_hits_total", "Prompt tokens not computed again")?,
+                counter(
+                    "hired_prefix_cache_queries_total",
+                    "Prompt tokens looked up in the cache",
+                )?,
+                counter("hired_prefix_cache_hits_total", "Prompt tokens found in the cache")?,
             ],
         };
         Ok(Self {
@@ -123,23 +126,23 @@ impl Metrics {
             )?,
             finished: counters(
                 "hired_request_success_total",
-                "Answers by the reason of their end",
+                "Answers by finish reason",
                 "finished_reason",
             )?,
             prompt_tokens: counter("hired_prompt_tokens_total", "Tokens of answered prompts")?,
             new_tokens: counter("hired_generation_tokens_total", "Tokens of answers")?,
             visual_tokens: counters(
                 "hired_visual_tokens_total",
-                "Image tokens of answered prompts: all that show the image, and those kept",
+                "Image tokens of answered prompts: valid ones, and those kept",
                 "which",
             )?,
             unknown_fields: counter("hired_unknown_fields_total", "Body fields that were ignored")?,
             first_token: histogram("hired_time_to_first_token_seconds", "Request to first token")?,
             gap: histogram("hired_inter_token_latency_seconds", "From one token to the next")?,
             whole: histogram("hired_e2e_request_latency_seconds", "Request to last token")?,
-            queue: histogram("hired_request_queue_time_seconds", "Waiting for a turn")?,
+            queue: histogram("hired_request_queue_time_seconds", "Time in the queue")?,
             vision: histogram("hired_request_vision_time_seconds", "Vision tower")?,
-            prefill: histogram("hired_request_prefill_time_seconds", "Decoder over the prompt")?,
+            prefill: histogram("hired_request_prefill_time_seconds", "Prefill of the decoder")?,
             connections: gauge("hired_connections", "Open connections")?,
             engine: Mutex::new(engine),
             registry,
@@ -170,7 +173,7 @@ impl Metrics {
         self.gap.observe(seconds);
     }
 
-    /// An answer that came to its end.
+    /// Records a complete answer.
     pub fn answered(&self, answer: &Answer, reason: &str, seconds: f64) {
         self.finished.with_label_values(&[reason]).inc();
         self.prompt_tokens.inc_by(answer.prompt_tokens as u64);
@@ -188,14 +191,14 @@ impl Metrics {
         }
     }
 
-    /// Mean seconds of an answer, waiting not counted; `None` before the first.
+    /// Mean seconds per answer without waiting; `None` before the first answer.
     pub fn mean_seconds(&self) -> Option<f64> {
         let (count, sum) = (self.whole.get_sample_count(), self.whole.get_sample_sum());
         let queued = self.queue.get_sample_sum();
         (count > 0).then(|| (sum - queued).max(0.0) / count as f64)
     }
 
-    /// The text, with what the engine says now.
+    /// The metrics in text format, with the engine's current statistics.
     pub fn text(&self, statistics: Option<Statistics>) -> Result<String, prometheus::Error> {
         let engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(now) = statistics {
@@ -222,7 +225,7 @@ impl Metrics {
         Ok(String::from_utf8(text).unwrap_or_default())
     }
 
-    /// How the text calls itself.
+    /// The content type of the text format.
     pub fn content_type() -> &'static str {
         prometheus::TEXT_FORMAT
     }

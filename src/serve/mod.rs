@@ -1,4 +1,4 @@
-//! `hired serve`: an HTTP server with OpenAI's API in front of the engine.
+//! `hired serve`: an HTTP server with an OpenAI-compatible API.
 //!
 //! A request passes the routes (`routes`), becomes a request to the engine (`ask`, `messages`, `images`, `fetch`), waits for its
 //! answer (`answer`) and is told of in the log (`access`) and the metrics. `listen` is the loop around it all.
@@ -29,44 +29,44 @@ pub use listen::serve;
 use hired::image::Resample;
 use std::time::Duration;
 
-/// How the server is set up.
+/// Settings of the server.
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub host: String,
     pub port: u16,
-    /// API keys; none: everybody may ask.
+    /// API keys; if empty, no key is needed.
     pub keys: Vec<String>,
     pub terms: Terms,
     /// Images by http: and https: addresses; none: such are refused.
     pub fetch: Option<FetchTerms>,
     /// Requests that may wait for their turn.
     pub max_waiting: usize,
-    /// Rows of others' prompts and images between two tokens of an answer.
+    /// Largest number of rows of other prompts and images between two tokens of an answer.
     pub max_stall: Option<usize>,
-    /// Bytes of what is kept of requests for later ones.
+    /// Cache size in bytes.
     pub cache_memory: usize,
-    /// Bytes of a body.
+    /// Largest body in bytes.
     pub max_body: usize,
     pub max_connections: usize,
     pub header_timeout: Duration,
     pub body_timeout: Duration,
-    /// How long a client may take nothing of what is sent to it.
+    /// Time without the client accepting data after which the connection is closed.
     pub send_timeout: Duration,
-    /// How long a stream may be silent before a comment is sent.
+    /// Time after which a silent stream sends a comment.
     pub keep_alive: Duration,
-    /// How long new requests are still answered after the first signal.
+    /// Time during which new requests are accepted after the first signal.
     pub drain_delay: Duration,
-    /// How long requests may take after that.
+    /// Time that running requests then have to finish.
     pub drain_timeout: Duration,
-    /// Words and answers appear in the log.
+    /// Write prompts and answers to the log.
     pub log_prompts: bool,
     pub resample: Option<Resample>,
-    /// Number formats and kernels that were asked for.
+    /// The requested number formats and kernels.
     pub formats: String,
 }
 
 impl Settings {
-    /// KiB of the largest body.
+    /// Size of the largest body in KiB.
     fn kib(&self) -> usize {
         self.max_body.div_ceil(1024).max(1)
     }

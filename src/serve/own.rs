@@ -1,14 +1,14 @@
-//! The engine's own fields of a body.
+//! hired's own fields of a body.
 
 use super::error::ApiError;
 use super::fields::Fields;
 use hired::select::{Budget, Selection};
 
-/// The engine's own fields, at the top of the body or in its object `hired`.
+/// hired's own fields, at the top level of the body or in its object `hired`.
 #[derive(Debug)]
 pub struct OwnFields {
     pub budget_total: Option<Budget>,
-    /// Takes from what is kept of earlier requests, and leaves something.
+    /// Use the cache of earlier requests, and leave results in it.
     pub cache: bool,
     pub kept: bool,
     pub overlay: bool,

@@ -1,4 +1,4 @@
-//! The page for people who have nothing but a browser.
+//! The web page.
 
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
 
-/// One file, which loads nothing.
+/// A single file that loads no others.
 const PAGE: &str = include_str!("page.html");
 
 const ICON: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 16 16\"><rect width=\"16\" height=\"16\" \
@@ -21,7 +21,7 @@ fn inside(element: &str) -> &'static str {
     &PAGE[begin..end]
 }
 
-/// What the browser is to allow: this page's own script and style, and addresses of this server.
+/// The content security policy: only this page's own script and style, and addresses of this server.
 fn policy() -> String {
     let hash = |element| BASE64_STANDARD.encode(Sha256::digest(inside(element)));
     format!(

@@ -10,7 +10,7 @@ use hired::select::Geometry;
 use hired::{Image, Result, Visual};
 use std::io::Cursor;
 
-/// A PNG as a `data:` URL.
+/// Draws a PNG as a `data:` URL.
 pub fn draw(server: &Server, image: &Image, visual: &Visual) -> Result<Option<String>> {
     let (Some(loaded), Image::Encoded { name, bytes }) = (server.loaded(), image) else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Answers as JSON: whole ones, pieces of streamed ones, and what they cost.
+//! Answers as JSON: complete ones, chunks of streamed ones, and their usage.
 
 use super::ask::Way;
 use crate::cli::report::How;
@@ -7,7 +7,7 @@ use hired::{Answer, FinishReason, Timings, Visual};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-/// What all pieces of an answer have in common.
+/// The common part of all chunks of an answer.
 #[derive(Debug, Clone)]
 pub struct Head {
     pub id: String,
@@ -17,17 +17,17 @@ pub struct Head {
     pub way: Way,
 }
 
-/// The engine's own part of an answer.
+/// The object `hired` of an answer.
 #[derive(Debug, Serialize)]
 pub struct Own<'a> {
     visual: Option<Value>,
-    /// Of several images.
+    /// The images, if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     visuals: Vec<Value>,
     #[serde(flatten)]
     how: How,
     budget: Option<String>,
-    /// `None` where nothing is left to chance.
+    /// The seed; `None` if nothing is random.
     seed: Option<u64>,
     /// Seconds in the queue.
     queued: f64,
@@ -39,16 +39,16 @@ pub struct Own<'a> {
     overlays: Vec<String>,
 }
 
-/// What was there of earlier requests.
+/// Cached results of earlier requests that were used.
 #[derive(Debug, Serialize)]
 struct Cache {
     /// Images that were not encoded again.
     images: usize,
-    /// Tokens of the prompt that were not computed again.
+    /// Prompt tokens that were not computed again.
     tokens: usize,
 }
 
-/// The list if it has several items: of one alone it would say the same twice.
+/// The list if it has several items; a single item is already in another field.
 fn several<T>(list: Vec<T>) -> Vec<T> {
     if list.len() > 1 { list } else { Vec::new() }
 }
@@ -79,7 +79,7 @@ impl<'a> Own<'a> {
     }
 }
 
-/// What became of an image; which patches were kept only if that was asked for, for the lists are long.
+/// Describes the selection of an image. The kept patches are only included if requested, because the lists are long.
 fn told(visual: &Visual, kept: bool) -> Value {
     let mut value = json!(visual);
     if !kept && let Some(fields) = value.as_object_mut() {
@@ -88,7 +88,7 @@ fn told(visual: &Visual, kept: bool) -> Value {
     value
 }
 
-/// The API's word for the end of an answer.
+/// The API's finish reason.
 pub fn finish_reason(answer: &Answer) -> &'static str {
     match answer.finish_reason {
         FinishReason::Length => "length",
@@ -96,7 +96,7 @@ pub fn finish_reason(answer: &Answer) -> &'static str {
     }
 }
 
-/// Tokens read and written.
+/// Numbers of prompt and completion tokens.
 pub fn usage(answer: &Answer) -> Value {
     let (prompt, new) = (answer.prompt_tokens, answer.token_ids.len());
     let image: usize = answer.visuals.iter().map(Visual::tokens).sum();
@@ -129,7 +129,7 @@ impl Head {
         })
     }
 
-    /// An answer in one piece.
+    /// A complete answer.
     pub fn whole(&self, answer: &Answer, own: &Own<'_>) -> Value {
         let reason = finish_reason(answer);
         let choice = match self.way {
@@ -149,24 +149,24 @@ impl Head {
         value
     }
 
-    /// What a chat's stream begins with.
+    /// The first chunk of a chat stream.
     pub fn first(&self, usage: bool) -> Value {
         self.chunk(json!({"role": "assistant", "content": ""}), "", None, usage)
     }
 
-    /// A piece of text.
+    /// A chunk of text.
     pub fn piece(&self, text: &str, usage: bool) -> Value {
         self.chunk(json!({"content": text}), text, None, usage)
     }
 
-    /// What says that the answer has ended.
+    /// The chunk that ends the answer.
     pub fn last(&self, answer: &Answer, own: &Own<'_>, usage: bool) -> Value {
         let mut value = self.chunk(json!({}), "", Some(finish_reason(answer)), usage);
         value["hired"] = json!(own);
         value
     }
 
-    /// What it cost, after everything else: only for those who ask, since others stumble over it.
+    /// The usage chunk, which is only sent if requested, because some clients cannot handle it.
     pub fn cost(&self, answer: &Answer) -> Value {
         let mut value = self.object(true, json!([]));
         value["usage"] = usage(answer);

@@ -1,4 +1,4 @@
-//! Paths and what is done there.
+//! The routes of the server and their handlers.
 
 use super::access::Access;
 use super::answer::{self, Running};
@@ -19,7 +19,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use tokio::time::timeout;
 
-/// All paths.
+/// The router.
 pub fn router(server: Arc<Server>) -> Router {
     let api = Router::new()
         .route("/v1/chat/completions", post(chat))
@@ -42,7 +42,7 @@ pub fn router(server: Arc<Server>) -> Router {
         .with_state(server)
 }
 
-/// Gives a request its number, and writes its line when it is over.
+/// Gives a request its id, and writes its log line when it is over.
 async fn access(State(server): State<Arc<Server>>, mut request: Request, next: Next) -> Response {
     let given = request.headers().get("x-request-id").and_then(|id| id.to_str().ok());
     let is_good =
@@ -69,7 +69,7 @@ async fn access(State(server): State<Arc<Server>>, mut request: Request, next: N
     response
 }
 
-/// Lets those in who have a key.
+/// Checks the API key.
 async fn key(State(server): State<Arc<Server>>, request: Request, next: Next) -> Response {
     let given = request.headers().get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     match server.admits(given) {
@@ -112,7 +112,7 @@ async fn ask(
     way: Way,
 ) -> Result<Response, ApiError> {
     server.working()?;
-    // Pages of other sites can send everything but this without asking first.
+    // Other websites can send any request but this content type without a preflight.
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     if !kind.eq_ignore_ascii_case("application/json") {
@@ -171,7 +171,7 @@ async fn receive(server: &Server, body: Body) -> Result<Bytes, ApiError> {
     }
 }
 
-/// The object of the one model.
+/// The object that describes the model.
 fn card(server: &Server) -> Value {
     let positions = server.loaded().map(|loaded| loaded.config.text.max_positions);
     json!({
@@ -195,7 +195,7 @@ async fn model(
     if &asked == served { Ok(Json(card(&server))) } else { Err(ApiError::no_model(&asked, served)) }
 }
 
-/// The process is there and its engine has not failed.
+/// Returns 200 while the process runs and its engine has not failed.
 async fn health(State(server): State<Arc<Server>>) -> Result<Json<Value>, ApiError> {
     match server.phase() {
         Phase::Broken => server.working().map(|_| Json(Value::Null)),

@@ -1,4 +1,4 @@
-//! How long an answer may get, where it ends, and how its tokens are drawn: the fields of a body that say so.
+//! Reads the fields for the length, the end and the sampling of an answer.
 
 use super::ask::Terms;
 use super::error::ApiError;
@@ -8,10 +8,10 @@ use hired::ops::sample::Sampling;
 use serde_json::Value;
 use std::hash::{BuildHasher, RandomState};
 
-/// Most stop texts of a request.
+/// Largest number of stop texts in a request.
 const STOPS: usize = 16;
 
-/// How long an answer may get, where it ends, and how its tokens are drawn.
+/// Applies the fields for length, stop texts and sampling to a request.
 pub fn sampled(body: &mut Fields, request: Request, terms: &Terms) -> Result<Request, ApiError> {
     let old = body.whole("max_tokens", 1)?;
     let field = "max_completion_tokens";
@@ -19,7 +19,7 @@ pub fn sampled(body: &mut Fields, request: Request, terms: &Terms) -> Result<Req
     if let Some((most, asked)) = terms.most_tokens.zip(asked).filter(|(most, asked)| asked > most) {
         return Err(body.wrong(
             "max_tokens",
-            format!("{asked} tokens are asked for, this server gives at most {most}"),
+            format!("{asked} tokens are requested, but this server allows at most {most}"),
         ));
     }
     let mut sampling = Sampling::default();
@@ -35,7 +35,7 @@ pub fn sampled(body: &mut Fields, request: Request, terms: &Terms) -> Result<Req
     if let Some(p) = body.number("min_p", "a number from 0 to 1", share)? {
         sampling = sampling.with_min_p(p as f32);
     }
-    // -1 is how other servers write "from all".
+    // Other servers use -1 for "all tokens".
     let all = |k: f64| k >= -1.0 && k.fract() == 0.0;
     if let Some(k) = body.number("top_k", "a whole number, 0 for all tokens", all)? {
         sampling = sampling.with_top_k(k.max(0.0) as usize);
@@ -45,7 +45,7 @@ pub fn sampled(body: &mut Fields, request: Request, terms: &Terms) -> Result<Req
         sampling = sampling.with_repetition_penalty(f as f32);
     }
     let seed = body.typed_seed()?;
-    // Whoever leaves a draw to chance is told the seed, and can ask for the same again.
+    // If no seed is given, one is chosen and returned, so that the client can repeat the request.
     sampling = sampling.with_seed(seed.unwrap_or_else(|| RandomState::new().hash_one(0) >> 11));
     Ok(request
         .with_max_new_tokens(asked.unwrap_or(terms.default_tokens))
@@ -54,7 +54,7 @@ pub fn sampled(body: &mut Fields, request: Request, terms: &Terms) -> Result<Req
 }
 
 impl Fields {
-    /// A seed; negative ones are as good as others.
+    /// A seed; negative ones are allowed.
     fn typed_seed(&mut self) -> Result<Option<u64>, ApiError> {
         match self.take("seed") {
             None => Ok(None),

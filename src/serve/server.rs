@@ -1,4 +1,4 @@
-//! What all requests share.
+//! State that all requests share.
 
 use super::Settings;
 use super::error::ApiError;
@@ -13,15 +13,15 @@ use std::time::Instant;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// What the server is about.
+/// The phases of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// The model is being loaded.
     Loading,
     Ready,
-    /// Told to end; still answers.
+    /// Asked to end; still accepts requests.
     Leaving,
-    /// Answers what it has, and takes nothing new.
+    /// Finishes running requests and accepts no new ones.
     Draining,
     /// The engine has failed.
     Broken,
@@ -34,11 +34,11 @@ const PHASES: [Phase; 5] =
 pub struct Server {
     pub settings: Settings,
     pub metrics: Arc<Metrics>,
-    /// Requests that are not over.
+    /// Number of unfinished requests.
     pub alive: Arc<AtomicUsize>,
-    /// Bodies that are in memory, in KiB.
+    /// Memory of request bodies, in KiB.
     bodies: Arc<Semaphore>,
-    /// Bodies that are being read into requests, which takes a processor.
+    /// Bodies that are being parsed, which takes CPU time.
     reading: Semaphore,
     pub fetch: Option<Fetch>,
     phase: AtomicU8,
@@ -47,30 +47,31 @@ pub struct Server {
     keys: Vec<[u8; 32]>,
 }
 
-/// The model once it is there.
+/// The model, once it is loaded.
 #[derive(Debug)]
 pub struct Loaded {
     pub scheduler: Scheduler,
     pub config: ModelConfig,
-    /// Answers are equal to the bit as long as this is: build, device, formats.
+    /// Answers have the same bits as long as this is the same: build, device, formats.
     pub fingerprint: String,
 }
 
-/// What is known of the device: a call may fail by itself, but one after the other means that it is lost.
+/// The state of the device. A single call may fail, but several failures in a row mean that the device is lost.
 #[derive(Debug, Default)]
 pub struct Device(Mutex<(usize, Option<Instant>)>);
 
-/// Requests that fail, each begun after the one before has failed, before the device is given up.
+/// Number of consecutive failures, each of a request that started after the one before failed, after which the device
+/// counts as lost.
 const FAILURES: usize = 3;
 
 impl Device {
-    /// Somebody got an answer.
+    /// Records an answer.
     pub fn answered(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (0, None);
     }
 
-    /// The device failed a request that came at that time; whether it is lost. Those who were under way together fail
-    /// together, which counts once.
+    /// Records that a request, which started at `came`, failed on the device; returns true if the device is lost.
+    /// Requests that ran at the same time fail together, which counts once.
     pub fn failed(&self, came: Instant) -> bool {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (failures, last) = &mut *state;
@@ -81,9 +82,9 @@ impl Device {
     }
 }
 
-/// Requests whose bodies are read at the same time.
+/// Number of bodies that are parsed at the same time.
 const READERS: usize = 2;
-/// Bodies of the largest size that may be in memory at the same time.
+/// Number of bodies of the largest size that may be in memory at the same time.
 const BODIES: usize = 8;
 
 impl Server {
@@ -105,11 +106,11 @@ impl Server {
         })
     }
 
-    /// Begins to answer.
+    /// Starts answering with a loaded engine.
     pub fn take(&self, engine: Engine) {
         let config = engine.config().clone();
         let device = engine.card().map_or("cpu".into(), |card| format!("{card:?}"));
-        // Where something is kept, prompts are computed in parts.
+        // With a cache, prompts are computed in parts, which can change the last bits.
         let parts = if self.settings.cache_memory > 0 { " parts" } else { "" };
         let formats = &self.settings.formats;
         let build = format!("{} {device} {formats}{parts}", env!("CARGO_PKG_VERSION"));
@@ -128,7 +129,7 @@ impl Server {
         PHASES[usize::from(self.phase.load(Relaxed))]
     }
 
-    /// Goes on to a later phase.
+    /// Moves to a later phase.
     pub fn go(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Relaxed);
     }
@@ -137,7 +138,7 @@ impl Server {
         self.engine.get()
     }
 
-    /// The engine, if it may be given work.
+    /// The engine, if it accepts work.
     pub fn working(&self) -> Result<&Loaded, ApiError> {
         match (self.phase(), self.loaded()) {
             (Phase::Ready | Phase::Leaving, Some(loaded)) => Ok(loaded),
@@ -153,7 +154,7 @@ impl Server {
         }
     }
 
-    /// Whether new requests should come here.
+    /// Returns an error if new requests should not be sent here.
     pub fn is_ready(&self) -> Result<(), ApiError> {
         let loaded = self.working()?;
         if self.phase() == Phase::Leaving {
@@ -161,34 +162,34 @@ impl Server {
         }
         let waiting = loaded.scheduler.statistics().waiting;
         if waiting >= self.settings.max_waiting {
-            let message = "as many requests are waiting as may";
+            let message = "the queue is full";
             return Err(ApiError::unavailable(message, "queue_full", self.retry_after(waiting)));
         }
         Ok(())
     }
 
-    /// Seconds until some of those who wait have had their turn.
+    /// Seconds until some of the waiting requests will have been answered.
     pub fn retry_after(&self, waiting: usize) -> u64 {
         let together = SchedulerOptions::default().max_running as f64;
         let seconds = self.metrics.mean_seconds().unwrap_or(1.0) * waiting as f64 / together;
         (seconds.ceil() as u64).clamp(1, 120)
     }
 
-    /// Room for a body of so many bytes, until the answer is there.
+    /// Reserves memory for a body of that many bytes, until the answer is complete.
     pub fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
         let kib = u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX);
         self.bodies.clone().try_acquire_many_owned(kib).map_err(|_| {
-            let message = "the bodies of other requests take all memory that is set apart for them";
+            let message = "the bodies of other requests use all memory reserved for bodies";
             ApiError::busy(message, self.retry_after(1))
         })
     }
 
-    /// A place among those who read bodies.
+    /// Waits for permission to parse a body.
     pub async fn reader(&self) -> Option<SemaphorePermit<'_>> {
         self.reading.acquire().await.ok()
     }
 
-    /// Whether a client has one of the keys; `given` is its header `Authorization`.
+    /// Checks a client's API key; `given` is its `Authorization` header.
     pub fn admits(&self, given: Option<&[u8]>) -> Result<(), ApiError> {
         if self.keys.is_empty() {
             return Ok(());
@@ -202,12 +203,12 @@ impl Server {
                 "an API key is needed: send the header Authorization: Bearer KEY",
             ));
         };
-        // Every key is compared, each in the same time.
+        // All keys are compared, each in constant time.
         let hash = hash(key);
         let known = self.keys.iter().map(|known| known.ct_eq(&hash));
         match bool::from(known.fold(Choice::from(0), |found, one| found | one)) {
             true => Ok(()),
-            false => Err(ApiError::key("this API key is not known here")),
+            false => Err(ApiError::key("this API key is not valid")),
         }
     }
 }
@@ -224,7 +225,7 @@ mod tests {
     fn a_device_is_lost_when_one_request_after_the_other_fails() {
         let device = Device::default();
         let came = Instant::now();
-        assert!((0..9).all(|_| !device.failed(came)), "all of one step");
+        assert!((0..9).all(|_| !device.failed(came)), "all from one step");
         let next = || Instant::now() + std::time::Duration::from_nanos(1);
         assert!(!device.failed(next()));
         device.answered();

@@ -1,4 +1,4 @@
-//! Jinja as transformers sets it up for chat templates: the environment and its additions.
+//! The Jinja environment for chat templates, with transformers' additions.
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,15 +8,16 @@ use crate::guard::guarded;
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, syntax::SyntaxConfig};
 
-/// Longest template source; the longest in use are below 32 KiB.
+/// Longest template source in bytes; those in use have less than 32 KiB.
 pub(super) const SOURCE_LIMIT: usize = 64 << 10;
-/// What one prompt may cost: steps, plus one per 64 bytes of text or lists made. Templates in use take a few
-/// hundred, and six copies of a text of 1 MiB fit.
+/// Fuel for rendering one prompt: steps, plus one per 64 bytes of text or lists created. Templates in use need a few
+/// hundred, and six copies of a text of 1 MiB are allowed.
 const FUEL: u64 = 100_000;
-/// Compiling recurses as deeply as tags and expressions nest: 2 KB for an `elif`, of which a template has few, and for
-/// each operator of an expression, whose length is bounded. A thread's usual 2 MiB do not hold that.
+/// Stack size in bytes. Compilation recurses with the nesting of tags and expressions: 2 KB per `elif`, of which
+/// templates have few, and per operator of an expression, whose length is limited. The default of 2 MiB is not
+/// enough.
 const STACK: usize = 16 << 20;
-/// Longest JSON text, indentation included.
+/// Longest JSON text in bytes, indentation included.
 const JSON_LIMIT: usize = 16 << 20;
 const INDENT: usize = 64;
 
@@ -61,32 +62,32 @@ pub(super) fn environment() -> Environment<'static> {
     env
 }
 
-/// Runs what a template can make recurse on a stack of its own.
+/// Runs work in which a template can cause deep recursion on a thread with a large stack.
 pub(super) fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
         let thread =
             std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, || guarded(work));
         let thread = thread.map_err(|e| {
             let size = STACK >> 20;
-            format!("cannot be run: a thread with {size} MiB for its stack could not be started ({e}); free some memory, or raise the limit on it or on threads")
+            format!("cannot be run: a thread with {size} MiB for its stack could not be started ({e}); free some memory, or raise the limits on memory or threads")
         })?;
         thread.join().ok().flatten().ok_or_else(|| "makes the template engine fail".to_owned())
     })
 }
 
-/// Refuses format strings that could ask for padding out of all proportion: a width of more than four digits, or one
-/// taken from the arguments. The text is made before the engine counts fuel for it.
+/// Refuses format strings that could ask for excessive padding: a width of more than four digits, or one that is
+/// taken from the arguments. The engine counts fuel for the text only after it was created.
 fn modest_format(format: &Value) -> Result<(), Error> {
     let text = format.as_str().unwrap_or_default();
     let wide = text.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 4);
-    // A brace opened inside a field; an escaped one follows another at once.
+    // A brace inside a field; escaped braces come in pairs.
     let mut opened = text.split('{').skip(1).peekable();
     let mut nested = false;
     while let Some(field) = opened.next() {
         nested |= opened.peek().is_some() && !field.is_empty() && !field.contains('}');
     }
     if wide || nested || text.contains('*') {
-        let what = "format: a width of more than four digits, or one that is not written out";
+        let what = "format: a width of more than four digits, or one taken from the arguments";
         return Err(Error::new(ErrorKind::InvalidOperation, what));
     }
     Ok(())
@@ -238,8 +239,8 @@ const MONTHS: [&str; 12] = [
 const DAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 
-/// C's strftime in UTC and English, `seconds` after 1970. Python would use local time, which the standard
-/// library does not know.
+/// C's strftime in UTC and English, for `seconds` after 1970. Python would use local time, which the standard library
+/// does not provide.
 fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
@@ -255,7 +256,7 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
             continue;
         }
         let mut code = chars.next();
-        // glibc's `%-d`: no leading zero.
+        // glibc's `%-d`: without a leading zero.
         let plain = code == Some('-');
         if plain {
             code = chars.next();
@@ -285,7 +286,7 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
             Some('%') => out.push('%'),
             other => {
                 let code: String = other.into_iter().collect();
-                let what = format!("strftime_now does not know %{code}");
+                let what = format!("strftime_now does not support %{code}");
                 return Err(Error::new(ErrorKind::InvalidOperation, what));
             }
         }
@@ -293,12 +294,12 @@ fn strftime(format: &str, seconds: u64) -> Result<String, Error> {
     Ok(out)
 }
 
-/// Year, month, day and day of the year, from 1, of a day counted from 1 January 1970.
+/// Year, month, day, and day of the year from 1, of a day counted from 1 January 1970.
 fn date(mut days: u64) -> (u64, u64, u64, u64) {
     let leap = |year: u64| {
         year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
     };
-    // 400 years have the same number of days wherever they start; the loops below stay short.
+    // Every 400 years have the same number of days; subtracting them keeps the loops below short.
     let mut year = 1970 + days / 146_097 * 400;
     days %= 146_097;
     while days >= 365 + u64::from(leap(year)) {

@@ -1,24 +1,24 @@
-//! Filters put into a template's expressions, wherever a list or dict comes about or a value is kept, that measure it
-//! ([`super::weight`]): the engine has no hook in its operators. A filter, unlike a function, cannot be redefined by
-//! the template.
+//! Inserts filters into a template's expressions, wherever a list or dict is created or a value is stored, that limit
+//! its size ([`super::weight`]), because the engine has no hook in its operators. Filters are used since a template
+//! can redefine functions but not filters.
 
 use std::ops::Range;
 
-/// Measures a value and puts it through.
+/// The filter that checks a value and returns it.
 pub(super) const FILTER: &str = "_measured";
 /// The same for an attribute of a namespace.
 pub(super) const ATTRIBUTE_FILTER: &str = "_measured_attribute";
 
-/// Deepest brackets that are entered; the engine refuses deeper ones.
+/// Deepest nesting of brackets that is processed; the engine refuses deeper ones.
 const DEPTH: usize = 200;
 
-/// The source of an expression (`tag` is empty) or of what follows a tag's name, with the filters put in. Line numbers
-/// do not change.
+/// Inserts the filters into the source of an expression (`tag` is empty) or of what follows a tag's name. Line
+/// numbers do not change.
 pub(super) fn measured(tag: &str, source: &str) -> String {
     let tokens = tokens(source);
     let mut writer = Writer { source, tokens, at: 0, copied: 0, out: String::new(), depth: 0 };
     writer.tag(tag);
-    // Brackets that nobody opened; the engine has words for them.
+    // Unmatched closing brackets are left for the engine to report.
     while writer.peek().is_some() {
         writer.emit();
         writer.values(Place::Open);
@@ -29,7 +29,7 @@ pub(super) fn measured(tag: &str, source: &str) -> String {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Token<'a> {
     Word(&'a str),
-    /// A text or a number.
+    /// A string or a number.
     Constant,
     Open(u8),
     Close,
@@ -57,7 +57,7 @@ fn tokens(source: &str) -> Vec<(Token<'_>, Range<usize>)> {
                 while bytes.get(at).is_some_and(|&byte| byte != c as u8) {
                     at += if bytes[at] == b'\\' { 2 } else { 1 };
                 }
-                // An escaped character may have several bytes, and a text may have no end.
+                // An escaped character may have several bytes, and a string may be unterminated.
                 at = (at + 1).min(source.len());
                 while !source.is_char_boundary(at) {
                     at += 1;
@@ -93,29 +93,29 @@ fn tokens(source: &str) -> Vec<(Token<'_>, Range<usize>)> {
     tokens
 }
 
-/// What a run of tokens is, up to the bracket that closes it.
+/// The context of a run of tokens up to its closing bracket.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
-    /// An expression whose value is not kept.
+    /// An expression whose value is not stored.
     Open,
-    /// A value that `set` keeps; a comma makes it a tuple.
+    /// A value that `set` stores; a comma makes it a tuple.
     Assigned { attribute: bool },
-    /// Names, with values behind `=`: those of `with`, and in the parentheses of `macro` and `call`.
+    /// Names with values after `=`: those of `with`, and in the parentheses of `macro` and `call`.
     Parameters,
-    /// What is handed to a function, filter or test.
+    /// Arguments of a function, filter or test.
     Arguments,
     /// The items of a list, dict or tuple, or an expression in parentheses.
     Items,
-    /// The item that is picked of a value.
+    /// An index into a value.
     Subscript,
 }
 
-/// What stands in front of a bracket.
+/// The token before a bracket.
 #[derive(Clone, Copy, PartialEq)]
 enum Before {
     Operator,
     Value,
-    /// The name of a test: its argument may do without parentheses.
+    /// The name of a test, whose argument may have no parentheses.
     Test,
 }
 
@@ -123,7 +123,7 @@ struct Writer<'a> {
     source: &'a str,
     tokens: Vec<(Token<'a>, Range<usize>)>,
     at: usize,
-    /// End of the source that is in `out`.
+    /// End of the source that has been copied to `out`.
     copied: usize,
     out: String,
     depth: usize,
@@ -134,7 +134,7 @@ impl<'a> Writer<'a> {
         self.tokens.get(self.at).map(|(token, _)| *token)
     }
 
-    /// Copies the next token and the space in front of it.
+    /// Copies the next token with the white space before it.
     fn emit(&mut self) {
         if let Some((_, range)) = self.tokens.get(self.at) {
             self.out.push_str(&self.source[self.copied..range.end]);
@@ -143,7 +143,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Puts a filter behind what was written since `from`.
+    /// Applies a filter to what was written since `from`.
     fn filter(&mut self, from: usize, filter: &str) {
         self.out.insert_str(from, "((");
         self.out.push_str(&format!(")|{filter})"));
@@ -158,7 +158,7 @@ impl<'a> Writer<'a> {
                     self.emit_to(end + 1);
                     self.values(Place::Assigned { attribute });
                 }
-                // A block, perhaps with filters behind its name.
+                // A block, which may have filters after its name.
                 None => self.values(Place::Open),
             },
             "for" => {
@@ -199,10 +199,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A bracket, what is in it, and the one that closes it.
+    /// Copies a bracket, its content and the closing bracket.
     fn bracket(&mut self, place: Place) {
         let from = self.out.len();
-        // The space in front of it stays in front.
+        // White space before the bracket stays outside.
         let from = from + self.tokens[self.at].1.start - self.copied;
         self.emit();
         let is_empty = self.peek() == Some(Token::Close);
@@ -217,11 +217,11 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Tokens up to a bracket that closes, or to the end.
+    /// Copies tokens up to a closing bracket or the end.
     fn values(&mut self, place: Place) {
         let keeps = |place| matches!(place, Place::Arguments | Place::Assigned { .. });
         let mut value = keeps(place).then_some(self.out.len());
-        // It consists of names, constants, and what is measured already.
+        // True while the value consists of names, constants and measured values only.
         let mut plain = true;
         let mut before = Before::Operator;
         let mut previous = [Token::Comma; 2];
@@ -255,7 +255,7 @@ impl<'a> Writer<'a> {
                     value = Some(self.out.len());
                     plain = true;
                 }
-                // The items of a list as arguments.
+                // Unpacking of a list into arguments.
                 Token::Operator("*" | "**") if begins => {
                     self.emit();
                     value = Some(self.out.len());
@@ -299,7 +299,8 @@ impl<'a> Writer<'a> {
 mod tests {
     use super::measured;
 
-    /// Filters as `<…>` and `<<…>>`, so that the cases can be read; of three parentheses that open, the first two.
+    /// Writes the filters as `<…>` and `<<…>>`, so that the cases are readable; of three opening parentheses, the
+    /// first two.
     fn short(tag: &str, source: &str) -> String {
         let text = measured(tag, source)
             .replace(")|_measured_attribute)", ">>")
@@ -333,7 +334,7 @@ mod tests {
             ("with", " a = b + c, d = e ", " a =< b + c>, d = e "),
             ("", ") ] [1", ") ] [1"),
         ] {
-            // Both filters open with the same two parentheses.
+            // Both filters begin with the same two parentheses.
             let expected = expected.replace("<<", "<");
             assert_eq!(short(tag, source), expected, "{tag} {source}");
         }

@@ -1,4 +1,4 @@
-//! Prompts, token ids and text: chat template → tokenizer → (model) → incremental detokenisation.
+//! Text processing: chat template → tokenizer → (model) → incremental detokenization.
 
 mod jinja;
 mod measured;
@@ -20,7 +20,7 @@ use std::path::Path;
 
 use crate::{Error, Result, files};
 
-/// Reads a UTF-8 text file of at most `limit` bytes; `None` if there is no such file.
+/// Reads a UTF-8 text file of at most `limit` bytes; `None` if it does not exist.
 fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
     let Some(bytes) = files::read(path, limit)? else { return Ok(None) };
     String::from_utf8(bytes).map(Some).map_err(|e| {
@@ -29,7 +29,7 @@ fn read_text(path: &Path, limit: u64) -> Result<Option<String>> {
     })
 }
 
-/// Reads a JSON file that may be absent.
+/// Reads a JSON file, which may be absent.
 fn read_json(path: &Path, limit: u64) -> Result<Option<serde_json::Value>> {
     let Some(text) = read_text(path, limit)? else { return Ok(None) };
     serde_json::from_str(&text)

@@ -1,23 +1,23 @@
-//! Which parts of a `tokenizer.json` are let in: those that the tokenizers of LLaVA's language models use (LLaMA,
-//! Mistral, Qwen, Phi, Yi, Gemma and their like), with parameters under which a text cannot grow without measure.
+//! The components of a `tokenizer.json` that are allowed: those that the tokenizers of LLaVA's language models use
+//! (LLaMA, Mistral, Qwen, Phi, Yi, Gemma and similar), with parameters that limit the growth of a text.
 //!
-//! The tokenizers crate has more. Some of them panic on odd parameters (`FixedLength`, `Precompiled`), and some
-//! make a few letters into gigabytes when they are chained (`Replace`).
+//! The tokenizers crate has more components. Some of them panic on unusual parameters (`FixedLength`, `Precompiled`),
+//! and chains of others turn a few letters into gigabytes (`Replace`).
 
 use serde_json::Value;
 
 use crate::error::excerpt;
 
-/// No vocabulary comes near it.
+/// Largest token id, far above any vocabulary.
 const MAX_ID: u64 = u32::MAX as u64 / 2;
-/// Longest token in bytes; the longest in use have a few hundred.
+/// Longest token in bytes; those in use have at most a few hundred.
 const MAX_TOKEN: usize = 4096;
-/// Most steps of one kind; those in use have up to five.
+/// Largest number of steps of one kind; those in use have up to five.
 const MAX_STEPS: usize = 16;
-/// Most bytes that one byte of a text may become; LLaMA's tokenizer comes to 12 by this count.
+/// Largest growth, in bytes per byte of text; LLaMA's tokenizer has 12 by this count.
 const MAX_GROWTH: usize = 256;
 
-/// A kind of step: its key in the file, the key of the steps in a `Sequence`, and the types that are let in.
+/// A kind of component: its key in the file, the key of the steps of a `Sequence`, and the allowed types.
 struct Kind {
     key: &'static str,
     steps: &'static str,
@@ -65,10 +65,10 @@ const DECODER: Kind = Kind {
     types: &["Replace", "ByteFallback", "Fuse", "Strip", "ByteLevel", "Metaspace", "WordPiece"],
 };
 
-/// Checks the file's content. Gives the most bytes that a byte of a text can become while it is encoded.
+/// Checks the content of the file. Returns the most bytes that one byte of text can become while it is encoded.
 ///
 /// # Errors
-/// What is not let in, in words for the user.
+/// A message for the user that names what is not supported.
 pub(super) fn check(json: &Value) -> Result<usize, String> {
     check_model(&json["model"])?;
     check_tokens(json)?;
@@ -97,7 +97,7 @@ pub(super) fn check(json: &Value) -> Result<usize, String> {
 }
 
 impl Kind {
-    /// The steps of this kind in their order, all of them of a type that is let in.
+    /// The steps of this kind in order, all of an allowed type.
     fn steps_of<'a>(&self, json: &'a Value) -> Result<Vec<&'a Value>, String> {
         let mut steps = Vec::new();
         self.collect(&json[self.key], &mut steps)?;
@@ -130,8 +130,8 @@ impl Kind {
                 Ok(())
             }
             Some(other) => Err(format!(
-                "the `{}` has a step of the type {}, which no tokenizer of a LLaVA model uses and this engine does \
-                 not run; known are Sequence, {}",
+                "the `{}` has a step of the type {}, which LLaVA models do not use and this engine does \
+                 not support; supported are Sequence, {}",
                 self.key,
                 excerpt(other, 60),
                 self.types.join(", ")
@@ -143,7 +143,7 @@ impl Kind {
 
 fn check_model(model: &Value) -> Result<(), String> {
     let wordpiece = model["type"] == "WordPiece";
-    // Files of the first years have no type.
+    // The earliest files have no type.
     let bpe = model["type"] == "BPE" || (model["type"].is_null() && model["merges"].is_array());
     if !bpe && !wordpiece {
         let found = model["type"].as_str().map_or("without `type`".into(), |t| excerpt(t, 60));
@@ -151,7 +151,7 @@ fn check_model(model: &Value) -> Result<(), String> {
             "the `model` is {found}; only BPE and WordPiece are read, which LLaVA models use"
         ));
     }
-    // The tokenizers crate panics on one.
+    // The tokenizers crate panics if BPE has one.
     if !wordpiece && model["continuing_subword_prefix"].as_str().is_some_and(|p| !p.is_empty()) {
         return Err(
             "`continuing_subword_prefix` is not supported; use the tokenizer of a LLaVA model"
@@ -160,7 +160,7 @@ fn check_model(model: &Value) -> Result<(), String> {
     }
     if model["dropout"].as_f64().is_some_and(|share| share != 0.0) {
         return Err(
-            "`dropout` makes the ids of a text random, it is meant for training; set it to null"
+            "`dropout` makes the ids of a text random, and is meant for training; set it to null"
                 .into(),
         );
     }
@@ -189,19 +189,20 @@ fn check_tokens(json: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// A replacement of a fixed text. One of a pattern panics in the tokenizers crate where it matches nothing at all.
+/// Checks that a replacement is of a fixed text. With a pattern that matches the empty text the tokenizers crate
+/// panics.
 fn check_replace(step: &Value) -> Result<(), String> {
     if step["type"] != "Replace"
         || step["pattern"]["String"].as_str().is_some_and(|p| !p.is_empty())
     {
         return Ok(());
     }
-    Err("a `Replace` step needs a text that is replaced (`pattern` with `String`, not empty); use the tokenizer of a \
+    Err("a `Replace` step needs a fixed text to replace (`pattern` with a non-empty `String`); use the tokenizer of a \
          LLaVA model"
         .into())
 }
 
-/// A template of special tokens: all defined, and few.
+/// Checks a template of special tokens: all must be defined, and there must be few.
 fn check_processor(step: &Value) -> Result<(), String> {
     let pieces = || {
         let templates = [&step["single"], &step["pair"]];
@@ -225,19 +226,19 @@ fn check_processor(step: &Value) -> Result<(), String> {
     Ok(())
 }
 
-/// The most bytes that a byte of a text becomes in these steps.
+/// The most bytes that one byte of text becomes in these steps.
 fn growth(steps: &[&Value]) -> usize {
     let len = |text: &Value| text.as_str().map_or(0, str::len);
     let factors = steps.iter().map(|step| match step["type"].as_str() {
         Some("Replace") => {
             len(&step["content"]).div_ceil(len(&step["pattern"]["String"]).max(1)).max(1)
         }
-        // It stands before each piece between two special tokens, and a piece may have one byte.
+        // It is inserted before each piece between two special tokens, and a piece may have one byte.
         Some("Prepend") => 1 + len(&step["prepend"]),
         // Three bytes (U+FDFA) become 33.
         Some("NFKC" | "NFKD") => 11,
         Some("NFD") => 3,
-        // A byte becomes a letter of two, and a piece may get a leading space.
+        // A byte becomes a character of two bytes, and a piece may get a leading space.
         Some("ByteLevel") => 3,
         Some("Metaspace") => 2 * len(&step["replacement"]).max(1),
         _ => 1,

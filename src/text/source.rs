@@ -1,20 +1,21 @@
-//! A template's source, made ready for the Jinja engine.
+//! Prepares a template's source for the Jinja engine.
 
 use super::measured::measured;
 
-/// Longest expression in bytes, a string counting as one: the engine's time to compile one grows with the square
-/// of its length. The longest in use have a few hundred.
+/// Longest expression in bytes, with a string literal counting as one, because the engine's compile time grows with
+/// the square of the length. Those in use have a few hundred.
 const EXPRESSION_LIMIT: usize = 4096;
 
-/// Translates `{% generation %}…{% endgeneration %}`, a tag that transformers adds to Jinja to mark the
-/// assistant's words, and checks the length of expressions.
+/// Translates `{% generation %}…{% endgeneration %}`, a tag that transformers adds to Jinja to mark the assistant's
+/// text, limits the length of expressions, and inserts the filters that limit the size of values
+/// ([`super::measured`]).
 ///
-/// It puts filters that bound the size of values into expressions ([`super::measured`]), and replaces each `generation` block by a `with` block, its equal in everything a prompt can show: the body is
-/// rendered in a scope of its own, and the tag's own whitespace control stays as written. Text inside strings,
-/// comments and `raw` blocks is left alone; line numbers do not change.
+/// Each `generation` block becomes a `with` block, which is equivalent for rendering: the body has its own scope, and
+/// the tag's white space control is kept. Text inside strings, comments and `raw` blocks is left alone; line numbers
+/// do not change.
 ///
 /// # Errors
-/// Which line has an expression that is too long.
+/// The line with an expression that is too long.
 pub(super) fn prepare(source: &str) -> Result<String, String> {
     let mut out = String::with_capacity(source.len());
     let mut copied = 0;
@@ -53,8 +54,8 @@ pub(super) fn prepare(source: &str) -> Result<String, String> {
     Ok(out)
 }
 
-/// What is between the marks of a tag or expression that ends at `end`: without the signs that control white space, and
-/// nothing at all where the mark at its end is missing.
+/// The content of a tag or expression that ends at `end`, without white space control signs; empty if the closing
+/// delimiter is missing.
 fn inside(source: &str, from: usize, end: usize) -> (usize, &str) {
     let text = source.get(from..end).unwrap_or_default();
     let Some(text) = text.strip_suffix("%}").or_else(|| text.strip_suffix("}}")) else {
@@ -71,7 +72,7 @@ fn find(source: &str, from: usize, what: &str) -> Option<usize> {
     source.get(from..)?.find(what).map(|at| from + at)
 }
 
-/// The first word of a tag whose `{%` ends at `at`, and where it stands.
+/// The first word of a tag whose `{%` ends at `at`, and its position.
 fn tag_name(source: &str, at: usize) -> (&str, usize) {
     let rest = &source[at..];
     let start = rest.trim_start_matches(['-', '+']).trim_start();
@@ -79,7 +80,7 @@ fn tag_name(source: &str, at: usize) -> (&str, usize) {
     (&start[..len], at + rest.len() - start.len())
 }
 
-/// Just behind the `%}` or `}}` that ends the expression starting at `from`: not one in a string, and not the
+/// The position after the `%}` or `}}` that ends the expression starting at `from`, ignoring those in strings and the
 /// braces of a dict.
 fn expression_end(source: &str, from: usize, first: u8) -> Result<usize, String> {
     let bytes = source.as_bytes();
@@ -113,7 +114,7 @@ fn expression_end(source: &str, from: usize, first: u8) -> Result<usize, String>
     Ok(source.len())
 }
 
-/// Just behind the `{% endraw %}` of a raw block whose content starts at `from`.
+/// The position after the `{% endraw %}` of a raw block whose content starts at `from`.
 fn raw_end(source: &str, from: usize) -> Result<usize, String> {
     let mut at = from;
     while let Some(open) = find(source, at, "{%") {

@@ -1,4 +1,4 @@
-//! `tokenizer_config.json`: the part of it that changes ids, text or prompts.
+//! `tokenizer_config.json`: the settings that affect ids, text or prompts.
 
 use std::path::Path;
 
@@ -7,17 +7,18 @@ use serde_json::{Map, Value};
 use super::read_json;
 use crate::{Error, Result};
 
-/// Special tokens of a model folder and what transformers does with them.
+/// Special tokens of a model folder and how transformers treats them.
 ///
-/// Source: `tokenizer_config.json`, and `special_tokens_map.json` for folders so old that the former lists no
-/// `added_tokens_decoder`. Both may be absent; then nothing is special beyond what `tokenizer.json` says.
+/// They are read from `tokenizer_config.json`, and from `special_tokens_map.json` in old folders whose
+/// `tokenizer_config.json` has no `added_tokens_decoder`. Both may be absent; then only the special tokens of
+/// `tokenizer.json` exist.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SpecialTokens {
     /// Name and text of each named token (`bos_token`, `eos_token`, …), as chat templates see them.
     pub named: Vec<(String, String)>,
-    /// Tokens without a name of their own.
+    /// Special tokens without a name.
     pub extra: Vec<String>,
-    /// Spaces before punctuation are removed after decoding: of any tokenizer but BPE, of BPE too.
+    /// Remove spaces before punctuation after decoding: for tokenizers other than BPE, and for BPE too.
     pub(super) clean_up: bool,
     pub(super) clean_up_bpe: bool,
     /// `added_tokens_decoder`, by id.
@@ -28,10 +29,10 @@ const LIMIT: u64 = 8 << 20;
 const EXTRA: [&str; 2] = ["extra_special_tokens", "additional_special_tokens"];
 
 impl SpecialTokens {
-    /// Reads them from a model folder.
+    /// Reads the special tokens of a model folder.
     ///
     /// # Errors
-    /// A file that cannot be read, is not JSON, or has a token that is neither text nor an object with `content`.
+    /// A file that cannot be read, is not JSON, or has a token that is neither a text nor an object with `content`.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer_config.json");
         let config = read_json(&path, LIMIT)?.unwrap_or_else(|| Value::Object(Map::new()));
@@ -45,7 +46,7 @@ impl SpecialTokens {
         Ok(special)
     }
 
-    /// Takes them from a `tokenizer_config.json` alone. `file` is named in errors.
+    /// Takes the special tokens from a `tokenizer_config.json` alone. `file` is named in errors.
     ///
     /// # Errors
     /// As [`SpecialTokens::read`].
@@ -70,12 +71,12 @@ impl SpecialTokens {
 
     fn take_tokens(&mut self, path: &Path, config: &Map<String, Value>) -> Result<()> {
         for (key, value) in config.iter().filter(|(key, _)| key.ends_with("_token")) {
-            // `add_bos_token` is a switch; a token that is switched off is null.
+            // `add_bos_token` is a switch, and an unset token is null.
             if !matches!(value, Value::Bool(_) | Value::Null) {
                 self.name(key, content(path, key, value)?);
             }
         }
-        // The second is the old name of the first; of two lists the first wins, a list and names both count.
+        // The second key is the old name of the first. Of two lists the first counts; a list and names both count.
         let mut is_listed = false;
         for key in EXTRA {
             match config.get(key) {

@@ -1,20 +1,20 @@
-//! Text of an answer while it grows.
+//! Incremental detokenization of an answer.
 
 use serde_json::Value;
 
 use super::Tokenizer;
 use crate::Result;
 
-/// How the text of the first tokens can be known before the last have come. It follows from the folder's decoder.
+/// How the text of tokens can be determined before later tokens are known. It depends on the folder's decoder.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Streaming {
-    /// Each token has its own text, but neighbouring byte tokens are read together, and the first text of all
-    /// may lose its leading space (LLaMA, Mistral). `letter` is a token of `len` bytes of plain text: decoded in
-    /// front of others, it stands for "not the first".
+    /// Each token has its own text, but consecutive byte tokens are decoded together, and the first text may lose its
+    /// leading space (LLaMA, Mistral). `letter` is a token of `len` bytes of plain text; put before other tokens it
+    /// shows that they are not the first.
     Runs { letter: u32, len: usize },
     /// Tokens are pieces of one sequence of bytes (GPT-2, LLaMA-3).
     Bytes,
-    /// Anything may depend on anything: the text comes at the end.
+    /// Any token may affect the text of others, so the text is only returned at the end.
     Whole,
 }
 
@@ -47,8 +47,8 @@ fn flatten<'a>(decoder: &'a Value, steps: &mut Vec<&'a Value>) {
     }
 }
 
-/// Whether each step sees one token at a time, byte runs apart, up to a final join from which only leading
-/// spaces are taken.
+/// Returns true if each step processes one token at a time, apart from byte runs, up to a final join that only
+/// removes leading spaces.
 fn token_by_token(steps: &[&Value]) -> bool {
     let mut fused = false;
     steps.iter().all(|step| match step["type"].as_str() {
@@ -64,20 +64,20 @@ fn token_by_token(steps: &[&Value]) -> bool {
     })
 }
 
-/// Turns ids into text one by one: all pieces, [`finish`](Self::finish)'s included, joined are what
-/// [`Tokenizer::decode`] gives for all ids, and no piece ends inside a character.
+/// Turns token ids into text incrementally. All pieces joined, the one of [`finish`](Self::finish) included, equal
+/// the result of [`Tokenizer::decode`] for all ids, and no piece ends inside a character.
 ///
-/// A piece is empty while the text is not settled. In particular a byte token waits for the end of its run of
-/// byte tokens: one wrong byte makes the whole run unreadable. The cost of a token does not depend on how many
-/// came before.
+/// A piece is empty while the text is not certain. In particular a byte token waits for the end of its run of byte
+/// tokens, because one invalid byte makes the whole run unreadable. The cost per token does not depend on the number
+/// of earlier tokens.
 #[derive(Debug)]
 pub struct Detokenizer {
     tokenizer: Tokenizer,
-    /// Tokens whose text is not or not fully out, special tokens left out.
+    /// Tokens whose text has not been returned completely, without special tokens.
     pending: Vec<u32>,
-    /// Bytes at the start of the text of `pending` that are out.
+    /// Bytes of the text of `pending` that have been returned.
     out: usize,
-    /// Some text is out.
+    /// True if some text has been returned.
     started: bool,
 }
 
@@ -90,7 +90,7 @@ impl Detokenizer {
     /// Takes the next id and returns the text that became certain.
     ///
     /// # Errors
-    /// The folder's decoder fails.
+    /// If the folder's decoder fails.
     pub fn push(&mut self, id: u32) -> Result<String> {
         let Some(token) = self.tokenizer.visible(id) else { return Ok(String::new()) };
         let streaming = self.tokenizer.streaming();
@@ -106,10 +106,10 @@ impl Detokenizer {
         }
     }
 
-    /// Ends the text and returns what was still held back.
+    /// Ends the text and returns the remainder.
     ///
     /// # Errors
-    /// The folder's decoder fails.
+    /// If the folder's decoder fails.
     pub fn finish(mut self) -> Result<String> {
         match self.tokenizer.streaming() {
             Streaming::Runs { letter, len } => self.settle_run(letter, len),
@@ -130,7 +130,7 @@ impl Detokenizer {
             return Ok(tail(&text, len));
         }
         let text = self.tokenizer.decode(&self.pending)?;
-        // While all is stripped away the next token may be stripped too: it has to be seen together with these.
+        // If everything was stripped, the next token may be stripped too, so it must be decoded together with these.
         if !text.is_empty() {
             self.started = true;
             self.pending.clear();
@@ -148,7 +148,7 @@ impl Detokenizer {
             self.pending.clear();
             self.out = 0;
         } else {
-            // An unfinished character has at most three bytes, hence tokens; the one before them shows where
+            // An incomplete character has at most three bytes, hence three tokens; the token before them shows where
             // it starts.
             let old = self.pending.len().saturating_sub(4);
             self.pending.drain(..old);
@@ -162,7 +162,7 @@ fn tail(text: &str, from: usize) -> String {
     text.get(from..).unwrap_or_default().to_owned()
 }
 
-/// Whether a token of the vocabulary stands for one byte, as the decoder's byte fallback sees it.
+/// Returns true if a token of the vocabulary stands for one byte (byte fallback).
 fn is_byte(token: &str) -> bool {
     let digits = token.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>'));
     digits.is_some_and(|digits| digits.len() == 2 && u8::from_str_radix(digits, 16).is_ok())

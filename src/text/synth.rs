@@ -1,10 +1,10 @@
-//! A tokenizer for synthetic checkpoints: small, made by rule, and of the LLaMA kind in every respect that counts.
+//! A small, rule-based tokenizer for synthetic checkpoints that behaves like LLaMA's.
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-/// Words from which merges are learned, as if from a text: each becomes one token with its leading space.
+/// Words from which merges are derived; each becomes one token with its leading space.
 const WORDS: &str = "a the of and to in is it on at as an or by we he be do if up so no my \
     what where which who how why when there this that these those are was were has have had will can \
     image picture photo figure chart table text page sign word number title line label color shape size \
@@ -12,24 +12,25 @@ const WORDS: &str = "a the of and to in is it on at as an or by we he be do if u
     man woman child people person dog cat bird car street house tree water sky road building window \
     show shown shows see seen describe explain answer question read write count find name list \
     USER ASSISTANT INST What The This It A In There Describe How Which";
-/// Endings that words share, merged without a leading space.
+/// Common word endings, merged without a leading space.
 const ENDINGS: &str = "ing tion ed er est ly ment ness able al ive ous ful";
 const SPACE: &str = "▁";
 
-/// [`tokenizer_json_with`] `<image>` alone.
+/// [`tokenizer_json_with`] only the image token `<image>`.
 pub fn tokenizer_json(vocab: usize, image_token: u32) -> String {
     tokenizer_json_with(vocab, image_token, &["<image>"])
 }
 
-/// The text of a `tokenizer.json` whose last tokens but `<pad>` are `image_tokens`, the last of them with the id
-/// `image_token` (`<image>`, and what stands around an image before it); `vocab` is the number of rows the model has for them.
+/// The text of a `tokenizer.json` whose last tokens before `<pad>` are `image_tokens`, the last of which has the id
+/// `image_token` (`<image>`, preceded by tokens that enclose an image). `vocab` is the model's number of embedding
+/// rows.
 ///
-/// It is BPE with byte fallback as LLaMA's: `<unk>`, `<s>`, `</s>`, 256 byte tokens, `▁` and the printable ASCII
-/// characters, pieces of common English words with the merges that make them, and numbered pieces (`▁p7`) up to
-/// `image_token`, which no text encodes to but which a model with random weights will answer. What does not fit
-/// is left out from the end; every text can be encoded if `image_token` is at least 259. `<pad>` is left out if
-/// `vocab` has no row for it; further rows get special tokens that no text encodes to, because converters to other
-/// formats take the tokenizer's length for the number of rows.
+/// It is BPE with byte fallback like LLaMA's: `<unk>`, `<s>`, `</s>`, 256 byte tokens, `▁` and the printable ASCII
+/// characters, pieces of common English words with their merges, and numbered pieces (`▁p7`) up to `image_token`, to
+/// which no text encodes but which a model with random weights will generate. If there are too few ids, pieces are
+/// left out from the end; every text can be encoded if `image_token` is at least 259. `<pad>` is left out if `vocab`
+/// has no row for it. Remaining rows get special tokens to which no text encodes, because converters to other formats
+/// take the tokenizer's length for the number of rows.
 pub fn tokenizer_json_with(vocab: usize, image_token: u32, image_tokens: &[&str]) -> String {
     let size = image_token as usize + 1 - image_tokens.len();
     let mut tokens: Vec<String> = ["<unk>", "<s>", "</s>"].map(String::from).to_vec();

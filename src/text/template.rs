@@ -1,4 +1,4 @@
-//! The chat template: the user's words and the place of the image, as the model was taught to see them.
+//! Chat templates: the prompt format that a model was trained on.
 
 use std::path::{Path, PathBuf};
 
@@ -9,14 +9,15 @@ use crate::config::Family;
 use crate::error::{Error, Result, excerpt};
 
 const LIMIT: u64 = 8 << 20;
-/// More than any model's context holds; it keeps a long prompt from looking like a template that does not end.
+/// Longest prompt in bytes. It is more than any model's context and keeps a long prompt from exhausting the
+/// template's fuel.
 const PROMPT_LIMIT: usize = 1 << 20;
-/// Most messages and parts of them. Templates may look at no larger lists, see [`super::weight`].
+/// Largest number of messages and their parts. Templates cannot handle larger lists, see [`super::weight`].
 const PARTS_LIMIT: usize = 1_200;
-/// Name of the one template inside its environment.
+/// Name of the template inside its environment.
 const NAME: &str = "chat template";
 
-/// A model folder's chat template, ready to render conversations.
+/// The chat template of a model folder, ready to render conversations.
 #[derive(Debug)]
 pub struct ChatTemplate(Kind);
 
@@ -25,16 +26,16 @@ pub struct ChatTemplate(Kind);
 pub struct Turn<'a> {
     /// `system`, `user` or `assistant`.
     pub role: &'a str,
-    /// What it says and shows, in this order.
+    /// Text and images, in this order.
     pub content: Vec<Piece<'a>>,
 }
 
 /// A part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
-    /// Words.
+    /// Text.
     Text(&'a str),
-    /// The place of an image.
+    /// The position of an image.
     Image,
 }
 
@@ -47,11 +48,11 @@ enum Kind {
 impl ChatTemplate {
     /// Finds the template of a model folder in transformers' order: the key `chat_template` of
     /// `processor_config.json`, `chat_template.json`, `chat_template.jinja`, then that key of `tokenizer_config.json`
-    /// (a text, or several by name, of which `default` is used). A folder without any gets the format its decoder's
-    /// family was trained on.
+    /// (a text, or several by name, of which `default` is used). A folder without a template gets the format that its
+    /// decoder's family was trained on.
     ///
     /// # Errors
-    /// A file that cannot be read or is not what it should be, or a template that is not valid Jinja.
+    /// A file that cannot be read or has the wrong content, or a template that is not valid Jinja.
     pub fn open(dir: &Path, family: Family) -> Result<Self> {
         let places = [
             "processor_config.json",
@@ -82,17 +83,17 @@ impl ChatTemplate {
         Ok(Self(Kind::Default(family)))
     }
 
-    /// Compiles a template's source. `file` is named in errors; `tokens` are the variables such as `bos_token`.
+    /// Compiles a template's source. `file` is named in errors; `tokens` are variables such as `bos_token`.
     ///
     /// # Errors
-    /// The source is not valid Jinja, or uses a tag, filter or test that does not exist.
+    /// If the source is not valid Jinja, or uses an unknown tag, filter or test.
     pub fn parse(source: &str, file: &Path, tokens: &[(String, String)]) -> Result<Self> {
         if source.len() > jinja::SOURCE_LIMIT {
             let what =
                 format!("is longer than {} bytes; is it a chat template?", jinja::SOURCE_LIMIT);
             return Err(Error::model(file, what));
         }
-        // Jinja reads every line end as \n.
+        // Jinja treats every line ending as \n.
         let source = &source.replace("\r\n", "\n").replace('\r', "\n");
         let mut env = jinja::environment();
         let source =
@@ -103,7 +104,7 @@ impl ChatTemplate {
         Ok(Self(Kind::Jinja { file: file.to_owned(), env: Box::new(env), tokens: tokens.to_vec() }))
     }
 
-    /// The prompt for one user turn of an image, if any, and a text, as [`render_turns`](Self::render_turns) has it.
+    /// The prompt for one user message with an optional image and a text, as [`render_turns`](Self::render_turns).
     ///
     /// # Errors
     /// As [`render_turns`](Self::render_turns).
@@ -115,15 +116,14 @@ impl ChatTemplate {
         self.render_turns(&[Turn { role: "user", content }])
     }
 
-    /// The prompt for a conversation up to where the next answer starts: what transformers' `apply_chat_template` gives
-    /// with `add_generation_prompt=True`.
+    /// The prompt for a conversation up to where the next answer starts, equal to the result of transformers'
+    /// `apply_chat_template` with `add_generation_prompt=True`.
     ///
-    /// Texts are put in as they are: special tokens in them become special tokens, as in transformers.
+    /// Texts are inserted unchanged: special tokens in them become special tokens, as in transformers.
     ///
     /// # Errors
-    /// Texts of over 1 MiB, or a thousand messages; or the template refuses the conversation, fails, or does not come to
-    /// an end within a bound on steps and text. (Lists that are made to double are not bounded: a template is code, run none you do
-    /// not trust that far.)
+    /// If texts have over 1 MiB or there are about a thousand messages; if the template refuses the conversation,
+    /// fails, or exceeds its limits on steps, text or the size of lists.
     pub fn render_turns(&self, turns: &[Turn<'_>]) -> Result<String> {
         let bytes: usize = turns.iter().flat_map(Turn::texts).map(str::len).sum();
         let parts = turns.len() + turns.iter().map(|turn| turn.content.len()).sum::<usize>();
@@ -149,7 +149,7 @@ impl ChatTemplate {
 }
 
 impl<'a> Turn<'a> {
-    /// Its words.
+    /// The texts of the message.
     fn texts(&self) -> impl Iterator<Item = &'a str> + '_ {
         self.content.iter().filter_map(|piece| match *piece {
             Piece::Text(text) => Some(text),
@@ -158,7 +158,7 @@ impl<'a> Turn<'a> {
     }
 }
 
-/// A prompt as the decoder's family was trained on, and as the templates of the LLaVA folders on the hub have it.
+/// The prompt format that the decoder's family was trained on, as in the templates of LLaVA folders on the hub.
 fn by_default(family: Family, turns: &[Turn<'_>]) -> String {
     let mut prompt = String::new();
     for turn in turns {
@@ -188,7 +188,7 @@ fn by_default(family: Family, turns: &[Turn<'_>]) -> String {
         }
 }
 
-/// What transformers hands to a template. The content is a list of parts, never a plain text.
+/// The variables that transformers passes to a template. The content is always a list of parts, never a plain text.
 fn variables(turns: &[Turn<'_>], tokens: &[(String, String)]) -> Value {
     let part = |kind: &str, text: Option<&str>| {
         let entries = [("type", Some(kind)), ("text", text)];
@@ -212,7 +212,7 @@ fn variables(turns: &[Turn<'_>], tokens: &[(String, String)]) -> Value {
     Value::from_pairs(tokens.chain(fixed))
 }
 
-/// The template in a JSON file's key `chat_template`.
+/// The template under the key `chat_template` of a JSON file.
 fn of_json(path: &Path, json: &serde_json::Value) -> Result<Option<String>> {
     use serde_json::Value as Json;
     let wrong = |what: &str| Err(Error::model(path, format!("`chat_template` {what}; correct it")));
@@ -233,7 +233,7 @@ fn of_json(path: &Path, json: &serde_json::Value) -> Result<Option<String>> {
 }
 
 fn failure(file: &Path, error: &minijinja::Error) -> Error {
-    // A template can put anything into its message: keep it to one line of readable length.
+    // A template can put any text into its error message, so it is limited to one readable line.
     let said: String = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
     let said = excerpt(said, 300);
     Error::model(

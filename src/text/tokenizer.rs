@@ -1,4 +1,4 @@
-//! Text to token ids and back, by the folder's `tokenizer.json`.
+//! Encodes text to token ids and decodes them, according to the folder's `tokenizer.json`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,13 +13,13 @@ use super::{SpecialTokens, parts, read_text};
 use crate::error::{Error, Result, excerpt};
 use crate::guard::guarded;
 
-/// The largest tokenizers in use are below 40 MB.
+/// Largest `tokenizer.json` in bytes; those in use have less than 40 MB.
 const LIMIT: u64 = 64 << 20;
 
-/// Most bytes that a text may become while it is encoded.
+/// Limit on the bytes that a text may become while it is encoded.
 const GROWN_LIMIT: usize = 128 << 20;
 
-/// A model folder's tokenizer. Clones share it.
+/// The tokenizer of a model folder. Clones share it.
 #[derive(Clone)]
 pub struct Tokenizer(Arc<Inner>);
 
@@ -29,7 +29,7 @@ struct Inner {
     bos: Option<String>,
     clean_up: bool,
     streaming: Streaming,
-    /// Most bytes that a byte of a text may become while it is encoded.
+    /// The most bytes that one byte of text may become while it is encoded.
     growth: usize,
 }
 
@@ -40,11 +40,12 @@ impl fmt::Debug for Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json` and applies what transformers takes from `tokenizer_config.json`: tokens it adds and
-    /// `clean_up_tokenization_spaces` (not `add_bos_token`: what stands around a text is `tokenizer.json`'s).
+    /// Reads `tokenizer.json` and applies what transformers takes from `tokenizer_config.json`: added tokens and
+    /// `clean_up_tokenization_spaces` (not `add_bos_token`, because `tokenizer.json` determines the tokens around a
+    /// text).
     ///
     /// # Errors
-    /// The file is missing, damaged, or asks for something that cannot be done.
+    /// If the file is missing, damaged or needs something that is not supported.
     pub fn open(dir: &Path) -> Result<Self> {
         let path = dir.join("tokenizer.json");
         let Some(json) = read_text(&path, LIMIT)? else {
@@ -55,20 +56,20 @@ impl Tokenizer {
         Self::parse(&json, &path, &SpecialTokens::read(dir)?)
     }
 
-    /// Makes a tokenizer from the text of a `tokenizer.json`. `file` is named in errors.
+    /// Creates a tokenizer from the text of a `tokenizer.json`. `file` is named in errors.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn parse(json: &str, file: &Path, special: &SpecialTokens) -> Result<Self> {
         let fail = |what: String| Error::model(file, what);
-        // Parsed first on its own: the tokenizers crate panics on a decoder or model cut short.
+        // Parsed separately first, because the tokenizers crate panics on a truncated decoder or model.
         let value: Value = serde_json::from_str(json)
             .map_err(|e| fail(format!("is not valid JSON ({e}); download it again")))?;
         let growth = parts::check(&value).map_err(fail)?;
         let built = guarded(|| build(json, &value["decoder"], special));
         let (tokenizer, streaming) =
             built.unwrap_or_else(|| Err(PANICKED.into())).map_err(|said| {
-                fail(format!("is not a tokenizer this engine reads ({said}); download it again"))
+                fail(format!("is not a supported tokenizer ({said}); download it again"))
             })?;
         let bpe = matches!(tokenizer.get_model(), ModelWrapper::BPE(_));
         let clean_up = if bpe { special.clean_up_bpe } else { special.clean_up };
@@ -82,11 +83,11 @@ impl Tokenizer {
         })))
     }
 
-    /// Ids of a text. Special tokens written in it are recognised. `add_special`: with the tokens that the
-    /// tokenizer puts around a text (BOS).
+    /// The ids of a text. Special tokens in it are recognised. With `add_special`, the tokens that the tokenizer puts
+    /// around a text (BOS) are added.
     ///
     /// # Errors
-    /// The vocabulary cannot express the text (never with byte fallback).
+    /// If the vocabulary cannot express the text (never with byte fallback).
     pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>> {
         self.check_length(text)?;
         let encode = || self.0.crate_tokenizer.encode_fast(text, add_special);
@@ -94,8 +95,8 @@ impl Tokenizer {
         Ok(encoding.map_err(|e| self.fail("encode", &*e))?.get_ids().to_vec())
     }
 
-    /// Ids of a rendered chat template. Special tokens are added unless the template has written the BOS token
-    /// itself, which is transformers' rule.
+    /// The ids of a rendered chat template. Special tokens are added unless the template has written the BOS token
+    /// itself, as in transformers.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -103,18 +104,18 @@ impl Tokenizer {
         self.encode(rendered, !self.has_bos(rendered))
     }
 
-    /// Texts in which no special token, and no `<image>`, is recognised once a template that has them is encoded by
-    /// [`encode_marked`](Self::encode_marked); and the mark that was put into them.
+    /// Marks texts such that [`encode_marked`](Self::encode_marked) recognises no special token and no `<image>` in
+    /// them after they were inserted into a template. Returns the marked texts and the mark.
     ///
     /// # Errors
-    /// The texts hold every character that could serve as a mark.
+    /// If the texts contain all characters that could serve as a mark.
     pub(crate) fn mark(&self, texts: &[&str]) -> Result<(Vec<String>, char)> {
-        // Characters that Unicode promises never to give a meaning.
+        // Noncharacters, to which Unicode will never assign a meaning.
         let mut marks = '\u{fdd0}'..='\u{fdef}';
         let is_free = |mark: &char| !texts.iter().any(|text| text.contains(*mark));
         let mark = marks.find(is_free).ok_or_else(|| {
             Error::Request(
-                "the prompt holds every character from U+FDD0 to U+FDEF: leave one out".into(),
+                "the prompt contains all characters from U+FDD0 to U+FDEF: leave one out".into(),
             )
         })?;
         Ok((texts.iter().map(|text| self.marked(text, mark)).collect(), mark))
@@ -123,9 +124,9 @@ impl Tokenizer {
     fn marked(&self, words: &str, mark: char) -> String {
         let added = self.0.crate_tokenizer.get_added_vocabulary();
         let tokens = added.get_vocab().keys().map(String::as_str);
-        // Also where `<image>` is no token: it may be spelled as the one that the model has for images.
+        // `<image>` is included even if it is not a token, because it may be rewritten to the model's image token.
         let tokens = tokens.filter(|token| added.is_special_token(token)).chain([IMAGE]);
-        // Behind the first character of each place.
+        // Marks are inserted after the first character of each match.
         let mut places: Vec<usize> = tokens
             .filter(|token| !token.is_empty())
             .flat_map(|token| {
@@ -146,7 +147,8 @@ impl Tokenizer {
         marked + &words[copied..]
     }
 
-    /// As [`encode_prompt`](Self::encode_prompt), without the marks, which keep special tokens from being recognised.
+    /// As [`encode_prompt`](Self::encode_prompt), but removes the marks, which kept special tokens from being
+    /// recognised.
     ///
     /// # Errors
     /// As [`encode`](Self::encode).
@@ -182,15 +184,15 @@ impl Tokenizer {
             return Ok(());
         }
         Err(Error::Request(format!(
-            "the prompt has {} bytes, this model's tokenizer takes up to {longest}; shorten it",
+            "the prompt has {} bytes, this model's tokenizer supports up to {longest}; shorten it",
             text.len()
         )))
     }
 
-    /// Text of ids; special tokens, and ids outside the vocabulary, have none.
+    /// The text of ids, without special tokens and ids outside the vocabulary.
     ///
     /// # Errors
-    /// The folder's decoder fails.
+    /// If the folder's decoder fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let decode = || self.0.crate_tokenizer.decode(ids, true);
         let text = guarded(decode).ok_or_else(|| self.fail("decode", &PANICKED))?;
@@ -198,17 +200,17 @@ impl Tokenizer {
         Ok(if self.0.clean_up { clean_up(text) } else { text })
     }
 
-    /// Id of a token given by its exact text, such as `<image>`.
+    /// The id of a token given by its exact text, such as `<image>`.
     pub fn token_id(&self, token: &str) -> Option<u32> {
         self.0.crate_tokenizer.token_to_id(token)
     }
 
-    /// Number of tokens, added ones included.
+    /// The number of tokens, added ones included.
     pub fn vocab_size(&self) -> usize {
         self.0.crate_tokenizer.get_vocab_size(true)
     }
 
-    /// The text of an id as the vocabulary spells it, if it takes part in [`decode`](Self::decode).
+    /// The text of an id in the vocabulary's spelling, if it is part of [`decode`](Self::decode)'s output.
     pub(super) fn visible(&self, id: u32) -> Option<String> {
         let token = self.0.crate_tokenizer.id_to_token(id)?;
         let special = self.0.crate_tokenizer.get_added_vocabulary().is_special_token(&token);
@@ -226,13 +228,14 @@ impl Tokenizer {
     }
 }
 
-/// Where the image goes in a prompt.
+/// The placeholder of an image in a prompt.
 const IMAGE: &str = "<image>";
 
-/// What is said of a panic.
+/// The message for a panic of the library.
 const PANICKED: &str = "the tokenizers library failed on it";
 
-/// The library's tokenizer with the tokens of the folder's other files, and how its text can be streamed.
+/// Creates the library's tokenizer with the tokens of the folder's other files, and determines how its text can be
+/// streamed.
 fn build(
     json: &str,
     decoder: &Value,
@@ -240,11 +243,11 @@ fn build(
 ) -> std::result::Result<(tokenizers::Tokenizer, Streaming), String> {
     let said = |error: tokenizers::Error| excerpt(error, 200);
     let mut tokenizer: tokenizers::Tokenizer = json.parse().map_err(said)?;
-    // Meant for training batches; transformers switches both off for a single prompt.
+    // These are for training batches; transformers switches both off for a single prompt.
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(said)?;
     tokenizer.add_tokens(&special.added);
-    // One that is special already keeps its own flags: they say what becomes of the spaces around it.
+    // A token that is special already keeps its own flags, which determine the treatment of spaces around it.
     let named = special.named.iter().map(|(_, text)| text).chain(&special.extra);
     let vocabulary = tokenizer.get_added_vocabulary();
     let tokens: Vec<AddedToken> = named

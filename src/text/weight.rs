@@ -1,21 +1,22 @@
-//! How large a value of a template is.
+//! Limits the size of values in a template.
 //!
-//! Lists and maps can share parts, so that a hundred steps make one of 2¹⁰⁰ items. The engine counts what is made, not
-//! what is walked when such values are compared, sorted, hashed, printed or joined: so none is let come about.
+//! Lists and maps can share parts, so a hundred steps can create one with 2¹⁰⁰ items. The engine's fuel counts what
+//! is created, not what is visited when such values are compared, sorted, hashed, printed or joined; therefore they
+//! must not be created.
 
 use minijinja::value::ValueKind;
 use minijinja::{Error, ErrorKind, State, Value};
 
-/// Items of a value, those of its lists in lists included. A conversation has about ten.
+/// Largest number of items of a value, nested ones included. A conversation has about ten.
 const NODES: usize = 4_000;
-/// Levels of lists in lists.
+/// Deepest nesting of lists.
 const DEPTH: usize = 64;
-/// Bytes of a value's texts.
+/// Largest number of bytes of a value's texts.
 const BYTES: usize = 16 << 20;
-/// Items that are walked for one unit of fuel.
+/// Items that are visited per unit of fuel.
 const NODES_PER_FUEL: usize = 32;
 
-/// Puts a value through if it is of a size that can be worked with.
+/// Returns the value if its size is within the limits.
 pub(super) fn bounded(state: &mut State, value: Value) -> Result<Value, Error> {
     let mut weight = Weight::default();
     weight.add(&value, 0)?;
@@ -23,7 +24,8 @@ pub(super) fn bounded(state: &mut State, value: Value) -> Result<Value, Error> {
     Ok(value)
 }
 
-/// The same of what becomes an attribute of a namespace. One inside another could grow after it was measured.
+/// The same for an attribute of a namespace. A namespace inside another one is refused, because it could grow after
+/// it was measured.
 pub(super) fn bounded_attribute(state: &mut State, value: Value) -> Result<Value, Error> {
     if is_namespace(&value) {
         return Err(namespace_inside());
@@ -31,12 +33,12 @@ pub(super) fn bounded_attribute(state: &mut State, value: Value) -> Result<Value
     bounded(state, value)
 }
 
-/// Refuses what has no measure.
+/// Fails if a value exceeds the limits.
 pub(super) fn check(value: &Value) -> Result<(), Error> {
     Weight::default().add(value, 0)
 }
 
-/// Refuses a namespace inside a namespace.
+/// Fails for a namespace inside a namespace.
 pub(super) fn check_attributes(attributes: &Value) -> Result<(), Error> {
     let mut weight = Weight::default();
     if attributes.kind() != ValueKind::Map {
@@ -56,12 +58,12 @@ fn namespace_inside() -> Error {
     invalid("a namespace inside a list, a dict or another namespace is not supported")
 }
 
-/// The engine's type is private, its name is not.
+/// The engine's type is private, but its name is accessible.
 fn is_namespace(value: &Value) -> bool {
     value.as_object().is_some_and(|object| object.type_name().ends_with("::Namespace"))
 }
 
-/// What was met so far.
+/// What was counted so far.
 #[derive(Default)]
 struct Weight {
     nodes: usize,

@@ -29,7 +29,7 @@ fn hostile_indexes() {
     let many: Vec<_> = (0..1001).map(|i| (i.to_string(), format!("{i}.safetensors"))).collect();
     let many: Vec<_> = many.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
     assert_message(parse_index(&index(&many), path), &["1001 shards"]);
-    assert_message(parse_index(&index(&[]), path), &["no tensor"]);
+    assert_message(parse_index(&index(&[]), path), &["weight_map is empty"]);
     let long = format!("{{\"weight_map\": \"{}\"}}", "\u{7f}".repeat(5000));
     for text in
         [&long, "", "{}", "[]", "{\"weight_map\": 1}", "{\"weight_map\": {\"a\": 1}}", "\u{0}"]

@@ -68,7 +68,10 @@ fn the_model_may_be_named_by_the_environment_or_the_cache() {
     assert!(message.contains("hf download some/other"), "{message}");
     fs::write(path("model.gguf"), "GGUF").unwrap();
     let message = failure(&["inspect", "-m", &path("model.gguf")], 1);
-    assert!(message.contains("GGUF files are not read; give the Hugging Face folder"), "{message}");
+    assert!(
+        message.contains("GGUF files are not supported; give the Hugging Face folder"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -331,7 +331,7 @@ fn a_plan_for_people_says_what_it_assumes() {
     assert!(rows.iter().any(|row| row.starts_with("20%") && row.contains(" no ")), "{text}");
     let text =
         printed(&words(&format!("plan --gpu t4 --preset {SEVEN} --max-ttft 0.3 --gemm cublas")));
-    assert!(text.contains("would break --max-ttft") && text.contains("cuBLAS"), "{text}");
+    assert!(text.contains("would exceed --max-ttft") && text.contains("cuBLAS"), "{text}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn what_is_not_computed_is_refused_by_its_key() {
         (json!({ "quant_method": "awq", "bits": 8 }), &["bits", "8"]),
         (json!({ "quant_method": "awq", "version": "gemv" }), &["version", "\"gemv\"", "gemm"]),
         (json!({ "quant_method": "awq", "zero_point": false }), &["zero_point"]),
-        (json!({ "quant_method": "awq", "group_size": -1 }), &["group_size", "each row"]),
+        (json!({ "quant_method": "awq", "group_size": -1 }), &["group_size", "one scale per row"]),
         (json!({ "quant_method": "awq", "q_group_size": 48 }), &["q_group_size", "48"]),
         (json!({ "quant_method": "bitsandbytes" }), &["\"bitsandbytes\""]),
         (json!({ "quant_method": 3 }), &["quant_method", "string"]),

@@ -85,7 +85,7 @@ fn scales_that_are_no_scales() {
     }
     // In f32 they may be what f16 loses, silently. Scales of q8 stay f32.
     for value in [1e-9, 1e6] {
-        let words = [&words[..], &["f16 does not hold", "--dtype"]].concat();
+        let words = [&words[..], &["f16 cannot represent", "--dtype"]].concat();
         for kind in ["int4-channel", "int8-group"] {
             changed(kind, &words, |t, _| scale(t, value, Dtype::F32));
         }

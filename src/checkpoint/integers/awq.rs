@@ -1,7 +1,8 @@
 //! AutoAWQ's `gemm` layout: `….qweight` (I32, `[columns, rows / 8]`), `….qzeros` (I32, `[groups, rows / 8]`) and
-//! `….scales` (`[groups, rows]`), that is, rows and columns of the weight exchanged.
+//! `….scales` (`[groups, rows]`), that is, transposed with respect to the weight.
 //!
-//! The factors by which AWQ scales a layer's inputs are folded into the norms before it, whose weights the folder has too.
+//! The factors by which AWQ scales a layer's inputs are folded into the preceding norms, whose weights are in the
+//! folder too.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +13,10 @@ use crate::Result;
 use crate::checkpoint::tensor::{Raw, Tensor};
 use crate::quant::Packing;
 
-/// Codes in a word.
+/// Codes per word.
 pub(super) const IN_WORD: usize = 8;
 
-/// Where in a word the code of each of 8 consecutive rows lies, in nibbles from the lowest.
+/// The position of each of 8 consecutive rows in a word, in nibbles from the lowest.
 const NIBBLE: [u32; IN_WORD] = [0, 4, 1, 5, 2, 6, 3, 7];
 
 /// As [`super::find`].
@@ -40,7 +41,7 @@ pub(super) fn find(
         let has = list(&codes.shape);
         return Err(wrong(
             codes,
-            format!("tensor {} has shape {has}, which is no matrix", codes.name),
+            format!("tensor {} has shape {has}, which is not a matrix", codes.name),
         ));
     };
     let rows = words * IN_WORD;
@@ -62,7 +63,7 @@ pub(super) fn find(
     Ok(Some(Tensor::joined(name, format, vec![rows, columns], codes, parts)))
 }
 
-/// Puts zero points and codes into the rows' order.
+/// Reorders zero points and codes by row.
 pub(super) fn unpack(tensor: &Tensor, parts: &Parts, zeros: &mut [u8], codes: &mut [u8]) {
     let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
     if rows == 0 || columns == 0 {
@@ -76,7 +77,7 @@ pub(super) fn unpack(tensor: &Tensor, parts: &Parts, zeros: &mut [u8], codes: &m
             *zero = code(word(stored.bytes(), group * in_row + row / IN_WORD), row);
         }
     }
-    // A word has one column's codes of 8 rows.
+    // A word has the codes of 8 rows in one column.
     let bytes = tensor.bytes();
     codes.par_chunks_mut(IN_WORD * columns / 2).enumerate().for_each(|(block, codes)| {
         for pair in 0..columns / 2 {

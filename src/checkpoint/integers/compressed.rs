@@ -1,4 +1,5 @@
-//! compressed-tensors: `….weight` (I8) or `….weight_packed` (I32) with `….weight_shape`, and `….weight_scale`.
+//! The compressed-tensors layout: `….weight` (I8) or `….weight_packed` (I32) with `….weight_shape`, and
+//! `….weight_scale`.
 
 use std::collections::BTreeMap;
 
@@ -49,7 +50,7 @@ pub(super) fn find(
     Ok(Some(Tensor::joined(name, format, shape.into(), codes, parts)))
 }
 
-/// Rows and columns of a packed weight, which `shape` tells and its words must fit.
+/// Rows and columns of a packed weight, from its `shape` tensor, checked against the number of words.
 fn packed_shape(
     name: &str,
     bits: usize,
@@ -68,7 +69,7 @@ fn packed_shape(
         return Err(wrong(codes, format!("tensor {name}_shape has a negative size")));
     };
     let [rows, columns] = matrix(name, codes, &sizes)?;
-    // A row begins in a word of its own.
+    // Each row begins in a new word.
     let wanted = [rows, columns.div_ceil(WORD / bits)];
     if codes.shape != wanted {
         let has = list(&codes.shape);
@@ -81,12 +82,12 @@ fn packed_shape(
 
 fn matrix(name: &str, codes: &Raw, shape: &[usize]) -> Result<[usize; 2]> {
     <[usize; 2]>::try_from(shape).map_err(|_| {
-        wrong(codes, format!("tensor {name} has shape {}, which is no matrix", list(shape)))
+        wrong(codes, format!("tensor {name} has shape {}, which is not a matrix", list(shape)))
     })
 }
 
-/// Codes as a weight's format has them. Words are little-endian and begin with the lowest column, so nibbles lie in order
-/// already; 2^(bits − 1) is added to each code, which int8 weights do not have here.
+/// Unpacks codes into the weight's format. Words are little-endian and begin with the lowest column, so nibbles are
+/// in order already; 2^(bits − 1) was added to each code, which our int8 weights do not have.
 pub(super) fn unpack(tensor: &Tensor, codes: &mut [u8]) {
     codes.copy_from_slice(tensor.bytes());
     if let Format::W8A16 { .. } = tensor.format {

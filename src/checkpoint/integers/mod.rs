@@ -1,5 +1,5 @@
-//! Weights that are stored as integers: codes in one tensor, scales in another, perhaps zero points in a third. Checked when
-//! they are looked up, put into the order of their [`Format`] when they are taken.
+//! Weights that are stored as integers: codes in one tensor, scales in another, possibly zero points in a third. They
+//! are checked when they are looked up, and reordered into their [`Format`] when they are loaded.
 
 mod awq;
 mod compressed;
@@ -15,10 +15,10 @@ use crate::format::Format;
 use crate::quant::Packing;
 use crate::{Error, Result};
 
-/// Bits of a word of packed codes.
+/// Bits per word of packed codes.
 const WORD: usize = 32;
 
-/// What belongs to the codes of a weight.
+/// The tensors that belong to the codes of a weight.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
     stored: Packing,
@@ -26,12 +26,12 @@ pub(super) struct Parts {
     zeros: Option<Raw>,
 }
 
-/// The weight of this canonical name (`….weight`) in a folder that stores integers so; `None` if it has no integers of
-/// this name.
+/// Looks up the weight with this canonical name (`….weight`) in a folder with this layout; `None` if it is not stored
+/// as integers.
 ///
 /// # Errors
-/// [`Error::Model`] if one of its tensors is missing or they do not fit each other, [`Error::Request`] if its groups do
-/// not divide its rows.
+/// [`Error::Model`] if one of its tensors is missing or they do not match, [`Error::Request`] if its groups do not
+/// divide its rows.
 pub(super) fn find(
     name: &str,
     stored: Packing,
@@ -44,7 +44,7 @@ pub(super) fn find(
     }
 }
 
-/// How many numbers the codes in this tensor stand for; `None` if it holds no codes.
+/// The number of weights in a tensor of codes; `None` if it is not one.
 pub(super) fn numbers(stored: Packing, raw: &Raw) -> Option<u64> {
     let (ending, in_element) = match stored {
         Packing::Int8 => (".weight", 1),
@@ -55,7 +55,7 @@ pub(super) fn numbers(stored: Packing, raw: &Raw) -> Option<u64> {
     raw.name.ends_with(ending).then(|| elements * in_element as u64)
 }
 
-/// Whether a tensor of floating-point numbers holds the scales of a weight.
+/// Returns true if a floating-point tensor holds the scales of a weight.
 pub(super) fn is_scale(stored: Packing, name: &str) -> bool {
     match stored {
         Packing::Int8 | Packing::Packed { .. } => name.ends_with(".weight_scale"),
@@ -63,10 +63,11 @@ pub(super) fn is_scale(stored: Packing, name: &str) -> bool {
     }
 }
 
-/// Scales, zero points and codes one after the other, as the weight's format has them.
+/// Scales, zero points and codes, concatenated in the weight's format.
 ///
 /// # Errors
-/// [`Error::Model`] that names tensor and row: a scale is not finite or too large for f16, or 0 where codes are not.
+/// [`Error::Model`], naming tensor and row, if a scale is not finite or too large for f16, or is 0 although codes are
+/// not.
 pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
     let (rows, columns) = (tensor.shape[0], tensor.shape[1]);
     let format = tensor.format;
@@ -101,7 +102,7 @@ pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
                 f16::from_f32(number).to_f32()
             }
         };
-        // What stands for 0, in each nibble or in the byte.
+        // The code that stands for 0, in each nibble or in the byte.
         let zero = match format {
             Format::Q4 { .. } => 0x88,
             Format::Awq { .. } => zeros[i] * 0x11,
@@ -110,7 +111,7 @@ pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
         if !held.is_finite() || held == 0.0 && codes.iter().any(|&code| code != zero) {
             let why = match number.is_finite() && number != 0.0 {
                 true => {
-                    "which f16 does not hold: take the folder that it was made from, with --dtype"
+                    "which f16 cannot represent: use the folder that it was made from, with --dtype"
                 }
                 false => "the file is damaged, download it again",
             };
@@ -124,7 +125,7 @@ pub(super) fn words(tensor: &Tensor, parts: &Parts) -> Result<Vec<u32>> {
     Ok(words)
 }
 
-/// Some rows of a matrix of integers, as its format has them.
+/// Extracts rows of a matrix of integers in its format.
 pub(super) fn rows(whole: &Tensor, words: &[u32], rows: &Range<usize>) -> Vec<u32> {
     let (format, count, columns) = (whole.format, whole.shape[0], whole.shape[1]);
     let mut out = vec![0u32; format.bytes(rows.len(), columns).div_ceil(size_of::<u32>())];
@@ -151,7 +152,7 @@ fn floats(tensor: &Tensor) -> Vec<f32> {
         .collect()
 }
 
-/// A fault of the tensors beside `codes`.
+/// An error about the tensors that belong to `codes`.
 fn wrong(codes: &Raw, what: String) -> Error {
     Error::model(codes.shard.path(), format!("{what}; download the files again"))
 }
@@ -166,7 +167,7 @@ fn expect_type(raw: &Raw, stored: Packing, wanted: &str) -> Result<()> {
     Err(wrong(raw, what))
 }
 
-/// A shape for a message.
+/// Formats a shape for a message.
 fn list(shape: &[usize]) -> String {
     excerpt(format!("{shape:?}"), 100)
 }

@@ -1,4 +1,4 @@
-//! The small files of a synthetic checkpoint, as those of published ones are.
+//! The small files of a synthetic checkpoint, modelled on those of published ones.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use super::internvl;
 use super::preset::Preset::{self, *};
 
 impl Preset {
-    /// Names and contents of the small files, the tokenizer's own left out.
+    /// Names and contents of the small files, except `tokenizer.json`.
     pub(super) fn files(self) -> Vec<(&'static str, String)> {
         let template = json!({ "chat_template": self.chat_template() });
         [
@@ -22,7 +22,7 @@ impl Preset {
         .into()
     }
 
-    /// `config.json`. As in published ones `text_config` leaves out what is LLaMA's or Mistral's default.
+    /// `config.json`. As in published files, `text_config` leaves out LLaMA's or Mistral's defaults.
     pub(super) fn config_json(self) -> Value {
         let mut vision = json!({
             "hidden_size": 1024, "image_size": self.side(), "intermediate_size": 4096,
@@ -273,7 +273,7 @@ impl Preset {
         })
     }
 
-    /// Vicuna 1.6 pads with `<unk>`, the others with the `<pad>` that follows `<image>`.
+    /// Vicuna 1.6 uses `<unk>` for padding, the others the `<pad>` after `<image>`.
     fn pad_token(self) -> u32 {
         if matches!(self, Next7b | Next13b) { 0 } else { self.image_token() + 1 }
     }
@@ -304,8 +304,8 @@ impl Preset {
         settings
     }
 
-    /// Images before text in every turn, whatever their order in the message, as in the published
-    /// templates. BOS is the tokenizer's business.
+    /// Images before text in every message, whatever their order, as in the published templates. The tokenizer adds
+    /// BOS.
     pub(super) fn chat_template(self) -> String {
         const CONTENT: &str = "{% for part in turn.content if part.type == 'image' %}\
             {{ '<image>\\n' }}{% endfor %}\

@@ -1,16 +1,16 @@
-//! What the files of InternVL presets have of their own, and the Qwen decoders.
+//! The files of InternVL presets, and of Qwen decoders.
 
 use super::files::set;
 use serde_json::{Value, json};
 
-/// Messages with images where they are in them.
+/// A template that keeps images at their positions in the messages.
 pub(super) const CHAT_TEMPLATE: &str = "{% for turn in messages %}{{ '<|im_start|>' ~ turn.role ~ '\\n' }}\
     {% for part in turn.content %}\
     {% if part.type == 'image' %}{{ '<IMG_CONTEXT>\\n' }}{% else %}{{ part.text }}{% endif %}\
     {% endfor %}{{ '<|im_end|>\\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
 
-/// `config.json` with this decoder, with tiles of `side` pixels.
+/// `config.json` with this decoder and tiles of `side` pixels.
 pub(super) fn config(image_token: u32, side: usize, text: Value) -> Value {
     json!({
         "architectures": ["InternVLForConditionalGeneration"], "downsample_ratio": 0.5,
@@ -39,7 +39,7 @@ pub(super) fn preprocessor(side: usize) -> Value {
     })
 }
 
-/// A Qwen2.5 of this width, MLP width, layers, heads, and key and value heads.
+/// A Qwen2.5 decoder: hidden size, MLP size, layers, heads, and key/value heads.
 pub(super) fn qwen2([hidden, intermediate, layers, heads, kv_heads]: [usize; 5]) -> Value {
     json!({
         "architectures": ["Qwen2ForCausalLM"], "hidden_size": hidden,
@@ -49,7 +49,7 @@ pub(super) fn qwen2([hidden, intermediate, layers, heads, kv_heads]: [usize; 5])
     })
 }
 
-/// A Qwen3, likewise.
+/// A Qwen3 decoder, likewise.
 pub(super) fn qwen3(shape: [usize; 5]) -> Value {
     let mut text = qwen2(shape);
     set(

@@ -1,4 +1,4 @@
-//! The architectures there are checkpoints of, as their published files describe them.
+//! Known architectures, described by the files of published checkpoints.
 
 use std::fmt;
 use std::path::Path;
@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::config::{self, ModelConfig, Tower};
 use crate::{Error, Result};
 
-/// An architecture of [`write`](super::write).
+/// A known architecture, of which [`write`](super::write) can create a checkpoint with random weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Preset {
-    /// A LLaVA-NeXT that answers within seconds on a CPU: 112-pixel sub-images in the published
-    /// grids, every part present, keys and values shared among heads.
+    /// A LLaVA-NeXT that answers within seconds on a CPU: 112-pixel sub-images in the published grids, with all parts
+    /// and grouped key/value heads.
     Tiny,
     /// LLaVA-v1.6 on Vicuna 7B.
     Next7b,
@@ -24,7 +24,7 @@ pub enum Preset {
     NextMistral7b,
     /// LLaVA-NeXT on LLaMA-3 8B.
     NextLlama8b,
-    /// LLaVA-NeXT on Qwen2 7B, as Pangea has it.
+    /// LLaVA-NeXT on Qwen2 7B, as in Pangea.
     NextQwen7b,
     /// LLaVA-v1.6 on Yi 34B.
     Next34b,
@@ -93,7 +93,7 @@ impl Preset {
         InternVl35x8b,
     ];
 
-    /// Its name on the command line.
+    /// The name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Tiny => "tiny",
@@ -121,7 +121,7 @@ impl Preset {
         }
     }
 
-    /// Its configuration, read from the files it is written with.
+    /// The configuration, read from the preset's files.
     #[doc(hidden)]
     pub fn config(self) -> Result<ModelConfig> {
         let [config, preprocessor] =
@@ -135,12 +135,12 @@ impl Preset {
         config::from_json(Path::new(self.name()), &files)
     }
 
-    /// The template and the tokenizer's settings that it is written with.
+    /// The chat template and the tokenizer's settings.
     pub(crate) fn prompt_files(self) -> (String, Value) {
         (self.chat_template(), self.tokenizer_json())
     }
 
-    /// Rows of the embedding.
+    /// Vocabulary size.
     #[doc(hidden)]
     pub fn vocab(self) -> usize {
         match self {
@@ -156,8 +156,7 @@ impl Preset {
         }
     }
 
-    /// Id of the token that marks an image, the first one after the base vocabulary but for those of
-    /// [`Preset::image_tokens`] before it.
+    /// Id of the image token, which follows the base vocabulary and the other [`Preset::image_tokens`].
     #[doc(hidden)]
     pub fn image_token(self) -> u32 {
         match self {
@@ -172,7 +171,7 @@ impl Preset {
         }
     }
 
-    /// Texts of the tokens that end with the one that marks an image.
+    /// Texts of the special tokens for images; the last one is the image token.
     #[doc(hidden)]
     pub fn image_tokens(self) -> &'static [&'static str] {
         if self.is_internvl() { &["<img>", "</img>", "<IMG_CONTEXT>"] } else { &["<image>"] }
@@ -190,7 +189,7 @@ impl Preset {
         )
     }
 
-    /// Its vision tower.
+    /// The vision tower.
     pub(crate) fn tower(self) -> Tower {
         if self.is_internvl() { Tower::InternVit } else { Tower::Clip }
     }
@@ -213,7 +212,7 @@ impl Preset {
         matches!(self, OneVision05b | OneVision7b)
     }
 
-    /// With SigLIP's tower instead of CLIP's.
+    /// Returns true for presets with SigLIP's tower instead of CLIP's.
     pub(super) fn siglip(self) -> bool {
         self.one_vision() || matches!(self, Interleave05b | JoyCaption)
     }
@@ -251,7 +250,7 @@ impl FromStr for Preset {
     fn from_str(name: &str) -> Result<Self> {
         Self::ALL.into_iter().find(|preset| preset.name() == name).ok_or_else(|| {
             let known = Self::ALL.map(Self::name).join(", ");
-            Error::Request(format!("there is no preset {name:?}; there are {known}"))
+            Error::Request(format!("unknown preset {name:?}; known are {known}"))
         })
     }
 }

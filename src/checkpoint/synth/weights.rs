@@ -1,4 +1,4 @@
-//! Random numbers that make a working, if witless, model.
+//! Random weights that keep activations in a normal range.
 
 use half::f16;
 use half::slice::HalfFloatSliceExt;
@@ -10,29 +10,29 @@ use crate::quant::Scheme;
 use crate::{Error, Result};
 use std::ops::Range;
 
-/// How the elements of one tensor are drawn: uniformly around a mean, by position, so that any part
-/// can be made at any time on any thread, or on a card.
+/// How the elements of a tensor are generated: uniformly around a mean, by position, so that any part can be
+/// generated at any time on any thread or on a GPU.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// The tensor's name.
     pub name: String,
     /// Dimensions, outermost first.
     pub shape: Vec<usize>,
-    /// Element *i* is drawn from 16 of the bits of SplitMix64 at `key` + *i*/4, the lowest first.
+    /// Element *i* is computed from 16 bits of SplitMix64 at `key` + *i*/4, the lowest bits first.
     pub key: u64,
-    /// Middle of the interval.
+    /// Centre of the interval.
     pub mean: f32,
     /// Half the width of the interval.
     pub reach: f32,
-    /// The numbers become integers like this.
+    /// The quantization of the elements, if any.
     pub scheme: Option<Scheme>,
 }
 
 impl Recipe {
-    /// For the weight that has this name in published files.
+    /// The recipe for the weight that has this name in published files.
     pub(super) fn new(name: &str, shape: &[usize], seed: u64) -> Self {
         let (mean, deviation) = moments(name, shape);
-        // FNV-1a of the name: every tensor has its own sequence.
+        // FNV-1a hash of the name, so that every tensor has its own sequence.
         let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         });
@@ -41,14 +41,15 @@ impl Recipe {
         Self { name, shape, key, mean, reach: deviation * 3f32.sqrt(), scheme: None }
     }
 
-    /// Some of the tensor's rows, with the numbers they have in it.
+    /// The recipe for a range of the tensor's rows, with the same values as in the whole.
     ///
     /// # Errors
-    /// [`Error::Request`] where they begin inside of four numbers that are drawn together.
+    /// [`Error::Request`] if the range begins inside a group of four elements that are generated together.
     pub fn rows(mut self, rows: Range<usize>) -> Result<Self> {
         let before = rows.start * self.shape[1..].iter().product::<usize>();
         if !before.is_multiple_of(4) {
-            let what = format!("rows of {} cannot be made by themselves: use a folder", self.name);
+            let what =
+                format!("rows of {} cannot be generated separately: use a folder", self.name);
             return Err(Error::Request(what));
         }
         self.key = self.key.wrapping_add(before as u64 / 4);
@@ -56,7 +57,7 @@ impl Recipe {
         Ok(self)
     }
 
-    /// The tensor, made in memory.
+    /// Generates the tensor in memory.
     ///
     /// # Errors
     /// As [`Tensor::quantized`].
@@ -75,9 +76,9 @@ impl Recipe {
         self.scheme.map_or(Format::F16, Scheme::format)
     }
 
-    /// Fills `out` with the elements from `first` on. `first` is a multiple of four.
+    /// Fills `out` with the elements from `first` on, which must be a multiple of four.
     pub(super) fn fill(&self, first: u64, out: &mut [f16]) {
-        /// Elements a thread takes at a time.
+        /// Elements per task of a thread.
         const BLOCK: usize = 8192;
         out.par_chunks_mut(BLOCK).enumerate().for_each(|(block, out)| {
             let mut values = [0f32; BLOCK];
@@ -85,7 +86,7 @@ impl Recipe {
             for (i, four) in values[..out.len()].chunks_mut(4).enumerate() {
                 let mut bits = mix(self.key.wrapping_add(counter + i as u64));
                 for value in four {
-                    // A signed 16-bit draw, centred: (d + ½) / 2¹⁵ lies inside ±1.
+                    // A signed 16-bit number, centred: (d + ½) / 2¹⁵ lies inside ±1.
                     *value = self.mean + (f32::from(bits as i16) + 0.5) / 32768.0 * self.reach;
                     bits >>= 16;
                 }
@@ -97,9 +98,9 @@ impl Recipe {
 
 /// Mean and standard deviation of a tensor's elements.
 ///
-/// Linear layers keep the scale of their input, so that the residual stream grows like the square
-/// root of the depth and stays far inside f16. Queries and keys are larger: logits of deviation 2
-/// give attention that prefers some positions.
+/// Linear layers preserve the scale of their input, so the residual stream grows with the square root of the depth
+/// and stays within f16. Queries and keys are larger: logits with a standard deviation of 2 give attention that
+/// prefers some positions.
 fn moments(name: &str, shape: &[usize]) -> (f32, f32) {
     let fan_in: usize = shape[1..].iter().product();
     if name.ends_with(".bias") {
@@ -107,14 +108,14 @@ fn moments(name: &str, shape: &[usize]) -> (f32, f32) {
     } else if name.contains("norm") {
         (1.0, 0.1)
     } else if name.contains(".lambda_") {
-        // What blocks of InternViT add, a factor for each column.
+        // InternViT's layer scale.
         (0.5, 0.1)
     } else if name.contains("embedding.") && !name.contains("patch")
         || name.contains("embeddings.cls_token")
         || name.contains("embeddings.position_embeddings")
         || shape.len() == 1
     {
-        // Class and position embeddings of the vision tower, and the newline.
+        // Class and position embeddings of the vision tower, and the row separator.
         (0.0, 0.5)
     } else if name.contains("embed_tokens") {
         (0.0, 1.0)

@@ -1,4 +1,4 @@
-//! Writing a checkpoint: a new folder that is complete or not there.
+//! Writes a checkpoint to a new folder, which is either complete or removed.
 
 mod shards;
 
@@ -10,15 +10,15 @@ pub(crate) use shards::{Planned, SHARD, ShardPlan, Write, split, write_shards};
 
 use crate::{Error, Result, files};
 
-/// Ends the name of a file of weights until it is whole.
+/// Suffix of a weight file's name until it is complete.
 const UNFINISHED: &str = ".unfinished";
 
-/// Makes the folder `dir`, which must be empty or not there yet, asks the disk for room for the shards and `small` bytes
-/// of other files, and lets `fill` write them. What has been written is removed if that fails.
+/// Creates the folder `dir`, which must be empty or not exist, checks that the disk has space for the shards and
+/// `small` bytes of other files, and lets `fill` write them. If that fails, the written files are removed.
 ///
 /// # Errors
-/// [`Error::Request`] if `dir` holds files, [`Error::Capacity`] if the disk has too little space, [`Error::Io`] if writing
-/// fails, and what `fill` returns.
+/// [`Error::Request`] if `dir` is not empty, [`Error::Capacity`] if the disk has too little space, [`Error::Io`] if
+/// writing fails, and the errors of `fill`.
 pub(crate) fn new_folder(
     dir: &Path,
     shards: &[ShardPlan],
@@ -35,7 +35,7 @@ pub(crate) fn new_folder(
     done
 }
 
-/// Makes the folder if it is not there; whether it was made.
+/// Creates the folder unless it exists; returns true if it was created.
 fn prepare(dir: &Path) -> Result<bool> {
     if !dir.exists() {
         std::fs::create_dir_all(dir).map_err(|e| Error::io(dir, e))?;
@@ -48,7 +48,7 @@ fn prepare(dir: &Path) -> Result<bool> {
     match (names.first(), unfinished) {
         (None, _) => Ok(false),
         (_, Some(name)) => Err(Error::Request(format!(
-            "{}: the folder holds a checkpoint whose writing was cut off ({}); remove the folder, or give a new one",
+            "{}: the folder contains an incomplete checkpoint ({}); remove the folder, or give a new one",
             dir.display(),
             name.to_string_lossy()
         ))),
@@ -73,7 +73,7 @@ fn enough_space(dir: &Path, need: u64) -> Result<()> {
     )))
 }
 
-/// The folder under construction and what is in it so far.
+/// The folder under construction, with the files written so far.
 pub(crate) struct Folder<'a> {
     dir: &'a Path,
     created: bool,
@@ -81,7 +81,7 @@ pub(crate) struct Folder<'a> {
 }
 
 impl Folder<'_> {
-    /// A path in the folder, which is going to be written.
+    /// Registers a path in the folder that is about to be written.
     fn path(&mut self, name: impl AsRef<Path>) -> PathBuf {
         let path = self.dir.join(name);
         self.written.push(path.clone());
@@ -99,7 +99,8 @@ impl Folder<'_> {
         self.file(name, pretty(value).as_bytes())
     }
 
-    /// Takes everything back. What cannot be removed stays: the first failure is the one to report.
+    /// Removes everything that was written. What cannot be removed stays, because the first error is the one to
+    /// report.
     fn remove(&self) {
         for path in &self.written {
             let _ = std::fs::remove_file(path);
@@ -110,7 +111,7 @@ impl Folder<'_> {
     }
 }
 
-/// JSON as Hugging Face's tools print it.
+/// Formats JSON like Hugging Face's tools.
 pub(crate) fn pretty(value: &Value) -> String {
     let mut value = value.clone();
     value.sort_all_objects();
@@ -128,7 +129,10 @@ mod tests {
         assert!(prepare(dir.path()).unwrap_err().to_string().contains("not empty"));
         std::fs::write(dir.path().join("model.safetensors.unfinished"), "").unwrap();
         let message = prepare(dir.path()).unwrap_err().to_string();
-        assert!(message.contains("cut off (model.safetensors.unfinished)"), "{message}");
+        assert!(
+            message.contains("incomplete checkpoint (model.safetensors.unfinished)"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -146,7 +150,7 @@ mod tests {
         let created = prepare(&path).unwrap();
         let mut folder = Folder { dir: &path, created, written: Vec::new() };
         folder.file("a.json", b"{}").unwrap();
-        // The second file cannot be made: its name leads through the first.
+        // The second file cannot be created, because its path leads through the first file.
         folder.file("a.json/b.json", b"{}").unwrap_err();
         folder.remove();
         assert!(!path.exists());

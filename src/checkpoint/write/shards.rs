@@ -1,4 +1,4 @@
-//! Which weights go into which file, and writing the files.
+//! Distributes weights over files and writes the files.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -13,17 +13,17 @@ use super::super::{INDEX, SINGLE};
 use super::{Folder, UNFINISHED};
 use crate::{Error, Result};
 
-/// Shards of published checkpoints have at most this many bytes of tensors.
+/// Largest number of tensor bytes per shard, as in published checkpoints.
 pub(crate) const SHARD: u64 = 5_000_000_000;
 
-/// A tensor that will be written.
+/// A tensor to be written.
 #[derive(Debug, Clone)]
 pub(crate) struct Planned {
-    /// Its name in the file.
+    /// The name in the file.
     pub name: String,
-    /// Type of its elements.
+    /// Type of the elements.
     pub dtype: Dtype,
-    /// Its dimensions, outermost first.
+    /// Dimensions, outermost first.
     pub shape: Vec<usize>,
 }
 
@@ -53,12 +53,12 @@ impl ShardPlan {
         self.weights.iter().map(Planned::bytes).sum()
     }
 
-    /// Size of the file, its header taken somewhat too large.
+    /// Upper bound on the size of the file.
     pub fn file_bytes(&self) -> u64 {
         self.data_bytes() + 256 * self.weights.len() as u64
     }
 
-    /// Length and text of the header, padded so that the data starts aligned.
+    /// Length and text of the header, padded so that the data is aligned.
     fn header(&self, path: &Path) -> Result<Vec<u8>> {
         let mut start = 0;
         let tensors = self.weights.iter().map(|weight| {
@@ -77,7 +77,7 @@ impl ShardPlan {
     }
 }
 
-/// Fills one shard after another, none beyond `limit` bytes unless a single weight is larger.
+/// Fills one shard after another, each up to `limit` bytes unless a single weight is larger.
 pub(crate) fn split(weights: impl IntoIterator<Item = Planned>, limit: u64) -> Vec<ShardPlan> {
     let mut shards: Vec<ShardPlan> = Vec::new();
     for weight in weights {
@@ -89,8 +89,8 @@ pub(crate) fn split(weights: impl IntoIterator<Item = Planned>, limit: u64) -> V
     shards
 }
 
-/// Writes the shards, then the index: a folder without it is not finished. `make` writes the bytes of a tensor,
-/// little-endian; `progress` is told how many bytes are written, and how many there will be, and may stop it.
+/// Writes the shards, then the index, without which a folder is incomplete. `make` writes the bytes of a tensor,
+/// little-endian; `progress` is called with the bytes written so far and in total, and can stop the work.
 pub(crate) fn write_shards(
     folder: &mut Folder,
     shards: &[ShardPlan],
@@ -105,7 +105,7 @@ pub(crate) fn write_shards(
             1 => SINGLE.to_owned(),
             count => format!("model-{:05}-of-{count:05}.safetensors", i + 1),
         };
-        // Under a name that no reader takes for weights until it is whole.
+        // The temporary name is not recognised as weights by any reader.
         let unfinished = folder.path(format!("{name}{UNFINISHED}"));
         let io = |e| Error::io(&unfinished, e);
         let mut file = File::create(&unfinished).map_err(io)?;

@@ -1,21 +1,21 @@
-//! The first frame of a GIF on its screen.
+//! The first frame of a GIF, placed on its canvas.
 
 use gif::{ColorOutput, DecodeOptions};
 
 use super::{RgbImage, check_pixels, unreadable};
 
-/// What Pillow shows of a GIF before its second frame: a canvas of the transparent index (0 without
-/// one), on it the first frame, opaque.
+/// Decodes what Pillow shows of a GIF's first frame: a canvas filled with the transparent index (0 without one), with
+/// the first frame drawn on it, opaque.
 pub(super) fn decode(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
     let mut options = DecodeOptions::new();
     options.set_color_output(ColorOutput::Indexed);
     let mut decoder = options.read_info(bytes).map_err(unreadable)?;
     let screen = (usize::from(decoder.width()), usize::from(decoder.height()));
     let frame = decoder.next_frame_info().map_err(unreadable)?;
-    let frame = frame.ok_or_else(|| unreadable("it holds no frame"))?.clone();
+    let frame = frame.ok_or_else(|| unreadable("it has no frame"))?.clone();
     let (left, top) = (usize::from(frame.left), usize::from(frame.top));
     let (columns, rows) = (usize::from(frame.width), usize::from(frame.height));
-    // A frame that sticks out makes the picture larger.
+    // A frame that extends beyond the canvas enlarges the image.
     let (width, height) = (screen.0.max(left + columns), screen.1.max(top + rows));
     check_pixels(width, height, most)?;
 

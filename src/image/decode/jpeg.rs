@@ -1,60 +1,60 @@
-//! JPEG: its markers, and its pixels as libjpeg-turbo gives them.
+//! JPEG: reads its markers and decodes its pixels like libjpeg-turbo.
 //!
-//! A decoder fills what is missing of a truncated file with grey, where Pillow refuses it: the markers tell whether it
-//! is all there and of a kind that Pillow reads.
+//! Decoders fill the missing part of a truncated file with grey, but Pillow refuses it. The markers show whether the
+//! file is complete and of a kind that Pillow reads.
 
 use jpeg_decoder::PixelFormat;
 
 use super::{FAILED, RgbImage, check_pixels, metadata, unreadable};
 use crate::guard::guarded;
 
-/// The picture and its orientation.
+/// Decodes the image and returns its orientation.
 pub(super) fn decode(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String> {
     let header = Header::read(bytes)?;
     let (width, height) = header.size.ok_or_else(|| unreadable("it has no frame"))?;
     check_pixels(width, height, most)?;
-    // A decoder that panics on a file has not read it.
+    // A decoder that panics on a file counts as failed.
     let attempt = |decode: fn(&[u8]) -> Result<Vec<u8>, String>| {
         guarded(|| decode(bytes)).unwrap_or_else(|| Err(FAILED.into()))
     };
     let pixels = attempt(as_turbo).or_else(|first| {
-        // The better words are those of the decoder that reads more.
+        // The first decoder supports more, so its message is more useful.
         attempt(as_few_do).map_err(|_| unreadable(first))
     })?;
     if pixels.len() != width * height * 3 {
-        return Err(unreadable("it has another size than its header says"));
+        return Err(unreadable("its size differs from that in its header"));
     }
     let orientation = metadata::orientation(header.exif.as_deref(), header.xmp.as_deref());
     Ok((RgbImage { width, height, pixels, transparent: None }, orientation))
 }
 
-/// Pixels equal to libjpeg-turbo's to the byte.
+/// Decodes to the same bytes as libjpeg-turbo.
 fn as_turbo(bytes: &[u8]) -> Result<Vec<u8>, String> {
     use libjpeg_turbo_rs::{PixelFormat, decompress_to};
     let image = decompress_to(bytes, PixelFormat::Rgb).map_err(|e| e.to_string())?;
     Ok(image.data)
 }
 
-/// Pixels of the kinds that few programs write: chroma with more samples than luma, baseline scans of some of the
-/// components. Within 3 levels of libjpeg-turbo's.
+/// Decodes rare kinds: chroma with more samples than luma, and baseline scans of only some components. The result is
+/// within 4 levels of libjpeg-turbo's.
 fn as_few_do(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
     let pixels = decoder.decode().map_err(|e| e.to_string())?;
     match decoder.info().map(|info| info.pixel_format) {
         Some(PixelFormat::RGB24) => Ok(pixels),
         Some(PixelFormat::L8) => Ok(pixels.into_iter().flat_map(|grey| [grey; 3]).collect()),
-        _ => Err("four components in this coding".into()),
+        _ => Err("four components with this coding".into()),
     }
 }
 
-/// What the markers of a JPEG say.
+/// The content of a JPEG's markers.
 #[derive(Default)]
 struct Header {
     /// Width and height.
     size: Option<(usize, usize)>,
-    /// APP1 `Exif` segments, joined.
+    /// Joined APP1 `Exif` segments.
     exif: Option<Vec<u8>>,
-    /// Last APP1 XMP packet.
+    /// The last APP1 XMP packet.
     xmp: Option<Vec<u8>>,
 }
 
@@ -65,8 +65,8 @@ impl Header {
         let mut header = Self::default();
         let mut at = 2;
         loop {
-            // Bytes between segments, entropy-coded data with its stuffed zeros and restart
-            // markers, and fill bytes are all passed over alike.
+            // Skips bytes between segments, entropy-coded data with its stuffed zeros and restart markers, and fill
+            // bytes alike.
             let marker = loop {
                 let skip = bytes.get(at..).and_then(|rest| rest.iter().position(|&b| b == 0xff));
                 at += skip.ok_or_else(truncated)? + 1;
@@ -87,7 +87,7 @@ impl Header {
             let segment = bytes.get(at + 2..at + length).ok_or_else(truncated)?;
             at += length;
             match marker {
-                // Start of frame, whatever the coding; c4, c8 and cc are something else.
+                // Start of frame, for any coding; c4, c8 and cc have other meanings.
                 0xc0..=0xcf if !matches!(marker, 0xc4 | 0xc8 | 0xcc) => {
                     let (depth, components) = (segment.first(), segment.get(5));
                     if depth != Some(&8) || !matches!(components, Some(1 | 3 | 4)) {

@@ -1,13 +1,13 @@
-//! Which way up a picture is: EXIF first, XMP where EXIF is silent, as Pillow's `getexif` has it.
+//! The orientation of an image: from EXIF, or from XMP if EXIF has none, as in Pillow's `getexif`.
 
 /// The orientation, 1 to 8 (1: upright), from an EXIF block and an XMP packet.
 pub(super) fn orientation(exif: Option<&[u8]>, xmp: Option<&[u8]>) -> u8 {
     exif.and_then(from_exif).or_else(|| xmp.and_then(from_xmp)).unwrap_or(1)
 }
 
-/// Tag 0x0112 of the first directory of a TIFF block, which may follow `Exif\0\0`.
+/// Tag 0x0112 in the first directory of a TIFF block, which may follow `Exif\0\0`.
 ///
-/// A tag that is there counts, also with a value that means nothing.
+/// A tag that is present counts even if its value is invalid.
 fn from_exif(mut exif: &[u8]) -> Option<u8> {
     while let Some(rest) = exif.strip_prefix(b"Exif\0\0") {
         exif = rest;
@@ -47,7 +47,7 @@ fn from_xmp(xmp: &[u8]) -> Option<u8> {
     const KEY: &[u8] = b"tiff:Orientation";
     xmp.windows(KEY.len() + 3).find_map(|window| {
         let value = window.strip_prefix(KEY)?;
-        // The longer of the two forms may be cut by the window, the shorter may not.
+        // The window may truncate the longer of the two forms, but not the shorter.
         let digit = match value {
             [b'=', b'"', digit] | [b'>', digit, _] => digit,
             _ => return None,
@@ -56,7 +56,7 @@ fn from_xmp(xmp: &[u8]) -> Option<u8> {
     })
 }
 
-/// The bytes of ImageMagick's `Raw profile type exif`: three lines of heading, then hexadecimal.
+/// The bytes of ImageMagick's `Raw profile type exif`: three header lines, then hexadecimal digits.
 pub(super) fn raw_profile(text: &str) -> Option<Vec<u8>> {
     let digits = text.split('\n').skip(3).flat_map(str::bytes);
     let digits: Option<Vec<u8>> = digits

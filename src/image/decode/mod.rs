@@ -1,7 +1,7 @@
-//! Encoded images to RGB8 pixels, as Pillow's `open`, `exif_transpose` and `convert("RGB")` give them.
+//! Decodes images to RGB8 pixels, like Pillow's `open`, `exif_transpose` and `convert("RGB")`.
 //!
-//! PNG and GIF are read through the crates of their formats, because `image` widens palettes and
-//! 16-bit samples in other ways than Pillow does.
+//! PNG and GIF are decoded with the crates of their formats, because `image` converts palettes and 16-bit samples
+//! differently from Pillow.
 
 mod gif;
 mod jpeg;
@@ -19,21 +19,20 @@ use super::{MAX_PIXELS, RgbImage, check_pixels};
 use crate::error::{Error, Result, excerpt};
 use crate::guard::guarded;
 
-/// Decodes a PNG, JPEG, WebP, BMP or GIF (first frame), told apart by content; `name` is for errors.
+/// Decodes a PNG, JPEG, WebP, BMP or GIF (first frame), which is recognised by its content; `name` is used in errors.
 ///
-/// The pixels are those of transformers' `load_image`: EXIF orientation applied, alpha dropped,
-/// palettes resolved, 16-bit colours cut to their high byte and 16-bit greys clipped at 255. Only of
-/// JPEGs of the rarest kinds (chroma finer than luma, baseline scans of two components) differ by up
-/// to 3 levels.
+/// The pixels are those of transformers' `load_image`: EXIF orientation applied, alpha dropped, palettes resolved,
+/// 16-bit colours reduced to their high byte and 16-bit greys clipped at 255. Only JPEGs of the rarest kinds (chroma
+/// with more samples than luma, baseline scans of two components) differ, by up to 4 levels.
 ///
 /// # Errors
-/// [`Error::Image`] when the data is of none of these formats, damaged, truncated or too large;
-/// the size is checked before memory for the pixels is taken.
+/// [`Error::Image`] if the data has none of these formats or is damaged, truncated or too large. The size is checked
+/// before memory for the pixels is allocated.
 pub fn decode(bytes: &[u8], name: &str) -> Result<RgbImage> {
     decode_within(bytes, name, MAX_PIXELS)
 }
 
-/// The same of an image of at most `most` pixels, and of at most [`largest_encoded`] bytes.
+/// As [`decode`], for an image of at most `most` pixels and [`largest_encoded`] bytes.
 ///
 /// # Errors
 /// As [`decode`].
@@ -48,13 +47,13 @@ pub fn decode_within(bytes: &[u8], name: &str, most: usize) -> Result<RgbImage> 
     upright.map_err(|what| Error::image(name, what))
 }
 
-/// Most bytes of an encoded image of so many pixels: 8 a pixel, as 16-bit RGBA has them, and 1 MiB for whatever else
-/// stands in the file; never more than 768 MiB.
+/// Largest size in bytes of an encoded image with that many pixels: 8 bytes per pixel, as in 16-bit RGBA, and 1 MiB
+/// for metadata, but at most 768 MiB.
 pub fn largest_encoded(pixels: usize) -> usize {
     pixels.saturating_mul(8).saturating_add(1 << 20).min(768 << 20)
 }
 
-/// What is said of a decoder that panics.
+/// The message if a decoder panics.
 const FAILED: &str = "its decoder failed";
 
 fn upright(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
@@ -63,25 +62,27 @@ fn upright(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
         return Err(format!("the file is empty: {GIVE}"));
     }
     let format = image::guess_format(bytes)
-        .map_err(|_| format!("this is not an image, or of no known format: {GIVE}"))?;
+        .map_err(|_| format!("this is not an image, or its format is not supported: {GIVE}"))?;
     let (image, orientation) = match format {
         ImageFormat::Png => png::decode(bytes, most),
         ImageFormat::Gif => gif::decode(bytes, most).map(|image| (image, 1)),
         ImageFormat::Jpeg => jpeg::decode(bytes, most),
         ImageFormat::WebP => decode_webp(bytes, most),
         ImageFormat::Bmp => decode_bmp(bytes, most).map(|image| (image, 1)),
-        other => return Err(format!("{other:?} images are not read: {GIVE}")),
+        other => return Err(format!("{other:?} images are not supported: {GIVE}")),
     }?;
     Ok(oriented(image, orientation))
 }
 
-/// What to say when a decoder gives up.
+/// The message if a decoder fails.
 fn unreadable(error: impl Display) -> String {
     let said = excerpt(error, 200);
-    format!("damaged, truncated or of a kind that is not read ({said}): save it again, best as PNG")
+    format!(
+        "cannot decode it ({said}): the file may be damaged, truncated or of an unsupported kind; save it again as PNG"
+    )
 }
 
-/// Pixels by way of the `image` crate, alpha dropped.
+/// Decodes pixels with the `image` crate and drops alpha.
 fn pixels(decoder: impl ImageDecoder, most: usize) -> Result<RgbImage, String> {
     let (width, height) = decoder.dimensions();
     let (width, height) = (width as usize, height as usize);
@@ -90,7 +91,7 @@ fn pixels(decoder: impl ImageDecoder, most: usize) -> Result<RgbImage, String> {
     let pixels = match image {
         DynamicImage::ImageRgba8(image) => {
             let mut pixels = image.into_raw();
-            // In place, so that a large picture is not held twice.
+            // Converted in place, so that a large image is not held twice.
             for i in 0..width * height {
                 pixels.copy_within(i * 4..i * 4 + 3, i * 3);
             }
@@ -104,7 +105,7 @@ fn pixels(decoder: impl ImageDecoder, most: usize) -> Result<RgbImage, String> {
 
 fn decode_webp(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String> {
     let mut decoder = WebPDecoder::new(Cursor::new(bytes)).map_err(unreadable)?;
-    // Metadata that cannot be read is no reason to refuse a picture that can.
+    // Unreadable metadata is no reason to refuse a readable image.
     let exif = decoder.exif_metadata().ok().flatten();
     let xmp = decoder.xmp_metadata().ok().flatten();
     Ok((pixels(decoder, most)?, metadata::orientation(exif.as_deref(), xmp.as_deref())))
@@ -117,7 +118,7 @@ fn decode_bmp(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
         |at: usize| bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     let (header, depth) = (word(14), word(28).map(|bits| bits & 0xffff));
     if header >= Some(40) && depth == Some(16) {
-        // Pillow widens 5 and 6 bits by truncating v·255/31 and v·255/63, `image` by rounding.
+        // Pillow widens 5 and 6 bits by truncating v·255/31 and v·255/63, but `image` rounds.
         let truncate = |byte: u8, top: u32| ((u32::from(byte) * top + 127) / 255 * 255 / top) as u8;
         let bitfields = word(30) == Some(3);
         let green = if bitfields && word(58) == Some(0x7e0) { 63 } else { 31 };
@@ -130,7 +131,7 @@ fn decode_bmp(bytes: &[u8], most: usize) -> Result<RgbImage, String> {
     Ok(image)
 }
 
-/// The picture turned and mirrored as EXIF orientation 1 to 8 says; other values change nothing.
+/// Rotates and mirrors an image according to its EXIF orientation, 1 to 8; other values have no effect.
 fn oriented(image: RgbImage, orientation: u8) -> RgbImage {
     if !(2..=8).contains(&orientation) {
         return image;

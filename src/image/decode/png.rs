@@ -1,4 +1,4 @@
-//! PNG with its samples reduced to RGB8 as Pillow reduces them.
+//! PNG, with its samples reduced to RGB8 like in Pillow.
 
 use std::io::Cursor;
 
@@ -6,10 +6,10 @@ use png::{BitDepth, ColorType, Info, InterlaceInfo, Limits, Transformations};
 
 use super::{RgbImage, check_pixels, metadata, unreadable};
 
-/// Memory for rows and metadata, beside the pixels.
+/// Memory for rows and metadata, in addition to the pixels.
 const LIMITS: Limits = Limits { bytes: 64 << 20 };
 
-/// The default image (of an APNG: not its animation) and its orientation.
+/// Decodes the default image (for APNG, not the animation) and returns its orientation.
 pub(super) fn decode(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String> {
     let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), LIMITS);
     decoder.set_transformations(Transformations::IDENTITY);
@@ -37,18 +37,18 @@ pub(super) fn decode(bytes: &[u8], most: usize) -> Result<(RgbImage, u8), String
             }
         }
     }
-    // Metadata may follow the pixels. What is wrong there does not make the pixels wrong.
+    // Metadata may follow the pixels; errors in it do not affect the pixels.
     let _ = reader.finish();
     Ok((RgbImage { width, height, pixels, transparent }, orientation(reader.info())))
 }
 
-/// How a row of the file becomes RGB8.
+/// The conversion of a row to RGB8.
 enum Samples {
-    /// One sample of up to 8 bits a pixel, an index into colours.
+    /// One sample of up to 8 bits per pixel, as an index into a table of colours.
     Table { bits: u8, colours: Box<[[u8; 3]; 256]> },
-    /// 16-bit grey. Pillow clips it at 255 (mode `I;16`) where it cuts colours to their high byte.
+    /// 16-bit grey. Pillow clips it at 255 (mode `I;16`), although it reduces colours to their high byte.
     Grey16,
-    /// Pixels of `step` bytes; those `at` are red, green and blue.
+    /// Pixels of `step` bytes, with red, green and blue at the offsets `at`.
     Bytes { step: usize, at: [usize; 3] },
 }
 
@@ -65,7 +65,7 @@ impl Samples {
                 Self::Table { bits, colours: Box::new(std::array::from_fn(grey)) }
             }
             ColorType::Indexed => {
-                // An index beyond the palette is black.
+                // Indices beyond the palette are black.
                 let mut colours = Box::new([[0; 3]; 256]);
                 let palette = info.palette.as_deref().unwrap_or_default();
                 for (slot, colour) in colours.iter_mut().zip(palette.chunks_exact(3)) {
@@ -78,7 +78,7 @@ impl Samples {
         }
     }
 
-    /// Writes a row as RGB8; unused bits at its end become pixels too.
+    /// Writes a row as RGB8, including pixels from unused bits at its end.
     fn widen(&self, row: &[u8], wide: &mut Vec<u8>) {
         wide.clear();
         match self {
@@ -106,9 +106,9 @@ impl Samples {
         }
     }
 
-    /// The colour that a `tRNS` chunk declares transparent, as it ends up after Pillow's
-    /// `convert("RGB")`: a palette with several transparent entries declares none, greys of 2 and 4
-    /// bits are not widened, and of a 16-bit value the low byte counts.
+    /// The colour that a `tRNS` chunk declares transparent, after Pillow's `convert("RGB")`: a palette with several
+    /// transparent entries has none, greys of 2 and 4 bits are not widened, and only the low byte of a 16-bit value
+    /// counts.
     fn transparent(&self, info: &Info) -> Option<[u8; 3]> {
         match (info.color_type, info.trns.as_deref()?) {
             (ColorType::Indexed, alphas) => {
@@ -128,7 +128,7 @@ impl Samples {
     }
 }
 
-/// From the `eXIf` chunk, else ImageMagick's text chunk, else XMP.
+/// The orientation from the `eXIf` chunk, otherwise from ImageMagick's text chunk, otherwise from XMP.
 fn orientation(info: &Info) -> u8 {
     let text = |key: &str| {
         let international = info.utf8_text.iter().rfind(|chunk| chunk.keyword == key);
@@ -137,7 +137,7 @@ fn orientation(info: &Info) -> u8 {
         if let Some(chunk) = plain {
             Some(chunk.text.clone())
         } else if let Some(mut chunk) = compressed.cloned() {
-            // This bounds the text, which `get_text` alone does not.
+            // This limits the size of the text, which `get_text` alone does not.
             chunk.decompress_text().and_then(|()| chunk.get_text()).ok()
         } else {
             let mut chunk = international.cloned()?;
