@@ -232,7 +232,7 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--out", type=Path, default=TOOLS.parent / "tests" / "fixtures")
     arguments.add_argument("--pillow12", required=True, help="a python with Pillow 12.1 and numpy")
-    arguments.add_argument("--add", nargs="+", metavar="MODEL", help="make these models only, keep the rest")
+    arguments.add_argument("--add", nargs="+", metavar="MODEL", help="create only these models, keep the rest")
     options = arguments.parse_args()
     out = options.out
     torch.set_num_threads(1)

@@ -67,8 +67,8 @@ def main():
     arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments.add_argument("--model", type=Path, required=True)
     arguments.add_argument("--questions", type=Path, required=True)
-    arguments.add_argument("--limit", type=questions.count, help="the first so many questions")
-    arguments.add_argument("--hired", type=Path, help="the program, to be compared with")
+    arguments.add_argument("--limit", type=questions.count, help="use only the first N questions")
+    arguments.add_argument("--hired", type=Path, help="the program to compare with")
     options = arguments.parse_args()
     try:
         return compare(options)
