@@ -218,7 +218,7 @@ def show(rows, summaries):
         lines = []
         for budget, told in summaries.items():
             lines.append([named[budget], *cells(told[key])])
-            lines.append(["drawn blindly", *[f"{v:.1f}" for v in told[blind]["mean"]]])
+            lines.append(["expected by chance", *[f"{v:.1f}" for v in told[blind]["mean"]]])
         table([title, *head], lines)
     units = summaries[BUDGETS[0]]["correlation"]
     lines = []

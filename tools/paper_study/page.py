@@ -177,11 +177,11 @@ class Page:
 
     def write(self, facts, waits):
         lines = ["# The paper's tables and figures", ""]
-        lines += ["Written by `tools/paper`: figures measured here, and beside them those that the HiRED paper",
-                  "(arXiv 2408.10945, first version) prints.", ""]
+        lines += ["Written by `tools/paper`: values measured here, next to those of the HiRED paper (arXiv 2408.10945,",
+                  "first version).", ""]
         lines += ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items()), ""]
-        lines += ["Accuracies are percent of the questions, and points for OCRBench and MME. Of N questions a share",
-                  "has a 95% interval of up to ±98/√N points: ±10 of 100, ±4.8 of 420.", ""]
+        lines += ["Accuracies are in percent, and in points for OCRBench and MME. With N questions the 95% interval is at",
+                  "most ±98/√N percentage points: ±10 with 100 questions, ±4.8 with 420.", ""]
         lines += ["| of the paper | what | measured here |", "|---|---|---|"]
         found = {}
         for name, title, what in self.done:
