@@ -155,7 +155,7 @@ fn configurations_that_lie() {
         config[quantization]["config_groups"]["group_0"]["weights"][key] = value;
     };
     // Groups that do not divide the rows, and that are others than the file's.
-    changed("int8-group", &["groups of 128", "64 numbers"], |_, c| {
+    changed("int8-group", &["group size 128", "64 numbers"], |_, c| {
         group(c, "group_size", json!(128))
     });
     changed("int8-group", &["_scale", "it must be [64, 1]"], |_, c| {

@@ -101,7 +101,7 @@ fn what_does_not_fit_is_refused_by_name() {
     refused("awq", &["integers under other names", quantization], &|_, config| {
         config.as_object_mut().unwrap().remove(quantization);
     });
-    refused("awq", &["groups of 128 do not divide", "64 numbers"], &|_, config| {
+    refused("awq", &["group size 128", "64 numbers"], &|_, config| {
         config[quantization]["group_size"] = 128.into();
     });
     refused("int8-group", &["_packed", "_shape asks for"], &|_, config| {

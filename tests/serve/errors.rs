@@ -72,7 +72,7 @@ fn a_wrong_body_is_told_by_field() {
             with(asked(), json!({"response_format": {"type": "json_object"}})),
             "response_format",
             "",
-            "not done",
+            "not supported",
         ),
         (with(asked(), json!({"presence_penalty": 0.5})), "presence_penalty", "", "not supported"),
         (with(asked(), json!({"temperature": -1})), "temperature", "", "0 to 2, not -1"),

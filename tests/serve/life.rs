@@ -40,7 +40,7 @@ fn a_client_that_leaves_ends_its_request() {
     assert_eq!(server.chat(&words("why", 2)).status, 200);
     let (status, log) = server.stop();
     assert_eq!(status, Some(0));
-    assert_eq!(log.matches("outcome=\"the client left\"").count(), 2, "{log}");
+    assert_eq!(log.matches("outcome=\"the client disconnected\"").count(), 2, "{log}");
 }
 
 #[test]
