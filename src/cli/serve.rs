@@ -45,7 +45,7 @@ pub struct ServeArgs {
     /// Seconds in which all images of a request must be downloaded
     #[arg(hide_short_help = true, long, value_name = "S", default_value = "10", value_parser = values::seconds, requires = "fetch_images", help_heading = heading::INPUT)]
     pub fetch_timeout: f64,
-    /// Address to listen on: 127.0.0.1 for programs of this machine alone, 0.0.0.0 for everybody who can reach it
+    /// Address to listen on: 127.0.0.1 for programs on this machine only, 0.0.0.0 for everyone who can reach it
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1", help_heading = heading::SERVER)]
     pub host: String,
     /// Port to listen on; 0 picks a free one, which is printed
