@@ -68,7 +68,7 @@ const IDLE: [&str; 11] = [
 /// A body as JSON.
 pub fn parsed(body: &[u8]) -> Result<Value, ApiError> {
     serde_json::from_slice(body)
-        .map_err(|error| ApiError::field("", format!("the body is no JSON: {error}")))
+        .map_err(|error| ApiError::field("", format!("the body is not valid JSON: {error}")))
 }
 
 impl Asked {
