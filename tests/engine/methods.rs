@@ -47,7 +47,7 @@ fn scores_can_be_what_patches_receive() {
     assert_eq!(siglip.generate(&named, go).unwrap().visual, default.visual);
     let cls = Selection::default().with_score(Score::Cls);
     let error = siglip.generate(&question().with_selection(cls), go).unwrap_err().to_string();
-    assert!(error.contains("score cls") && error.contains("take received"), "{error}");
+    assert!(error.contains("score cls") && error.contains("use received"), "{error}");
 }
 
 #[test]
