@@ -169,6 +169,7 @@ impl Display for Text<'_> {
         for (kind, unit, of) in [
             (Kind::Linear, "TFLOP/s", "products"),
             (Kind::Widened, "TFLOP/s", "products with int4 weights"),
+            (Kind::WidenedBytes, "TFLOP/s", "products with int8 weights"),
             (Kind::Integers, "TOP/s", "products of int8"),
         ] {
             if planner.has(kind) {

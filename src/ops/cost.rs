@@ -41,7 +41,7 @@ pub struct Roofs {
     pub bandwidth: f64,
     /// Operations per second of products with floating-point weights, a multiply-add counting as two.
     pub linear: f64,
-    /// The same of [`Kind::Widened`].
+    /// The same of [`Kind::Widened`] and [`Kind::WidenedBytes`].
     pub widened: f64,
     /// Operations per second of [`Kind::Integers`].
     pub integers: f64,
@@ -59,7 +59,7 @@ impl Roofs {
     pub fn kind(&self, kind: Kind) -> Roof {
         let flops = match kind {
             Kind::Linear => self.linear,
-            Kind::Widened => self.widened,
+            Kind::Widened | Kind::WidenedBytes => self.widened,
             Kind::Integers => self.integers,
             Kind::Attention | Kind::Scores | Kind::Other => self.rest,
         };
@@ -80,8 +80,10 @@ impl Roof {
 pub enum Kind {
     /// Matrix products with weights in floating point.
     Linear,
-    /// Matrix products with integer weights that become floating-point numbers on their way to the product.
+    /// Matrix products with int4 weights that become floating-point numbers on their way to the product.
     Widened,
+    /// The same of int8.
+    WidenedBytes,
     /// Matrix products of int8 weights and int8 activations.
     Integers,
     /// Q·Kᵀ and P·V.
@@ -97,14 +99,15 @@ impl Kind {
     pub fn of(weights: Format) -> Self {
         match weights {
             Format::Q8 => Self::Integers,
-            _ if weights.is_integer() => Self::Widened,
-            _ => Self::Linear,
+            Format::Q4 { .. } | Format::Awq { .. } => Self::Widened,
+            Format::W8A16 { .. } => Self::WidenedBytes,
+            Format::F16 | Format::Bf16 | Format::F32 => Self::Linear,
         }
     }
 
     /// Whether it is a product with weights.
     pub fn is_product(self) -> bool {
-        matches!(self, Self::Linear | Self::Widened | Self::Integers)
+        matches!(self, Self::Linear | Self::Widened | Self::WidenedBytes | Self::Integers)
     }
 }
 

@@ -23,34 +23,41 @@ pub struct Products {
     pub linear: f64,
     /// For [`Kind::Widened`].
     pub widened: f64,
+    /// Of [`Kind::WidenedBytes`].
+    pub bytes: f64,
     /// Of [`Kind::Integers`].
     pub integers: f64,
 }
 
-const fn products([linear, widened, integers]: [f64; 3]) -> Products {
-    Products { linear, widened, integers }
+const fn products([linear, widened, bytes, integers]: [f64; 4]) -> Products {
+    Products { linear, widened, bytes, integers }
 }
 
 /// fp32 multiply-adds: a product reaches 80% at thousands of rows, and loses its last wave at hundreds. `dp4a`: four times
 /// the arithmetic from twice the bytes, of at most 87% by issue.
+///
+/// Of widened weights the bytes are those of their format, so a share says only how near a kernel comes to reading them as
+/// fast as memory does. Of few rows int4 takes some 960 instructions for 2 KB, with zero points and without (a word more for
+/// each group, read in one access): 240 clocks of the 272 in which a P40's memory brings them, which is close to issue. Bytes
+/// take 510, 126 clocks: memory bounds them everywhere but on the newest GPUs, where 2 KB come in 111.
 const FMA: Shares = Shares {
-    many: products([0.75, 0.73, 0.65]),
-    few: products([0.84, 0.75, 0.84]),
+    many: products([0.75, 0.73, 0.73, 0.65]),
+    few: products([0.84, 0.75, 0.82, 0.84]),
     attention: 0.55,
     traffic: 0.85,
 };
 /// Tensor cores by `mma.sync.m16n8k8`: a T4 at its sustained clock; int8 by `m8n8k16`, near the limit of its L2 cache.
 const MMA8: Shares = Shares {
-    many: products([0.53, 0.48, 0.45]),
-    few: products([0.8, 0.7, 0.82]),
+    many: products([0.53, 0.48, 0.48, 0.45]),
+    few: products([0.8, 0.7, 0.8, 0.82]),
     attention: 0.45,
     traffic: 0.8,
 };
 /// Tensor cores by `mma.sync.m16n8k16`, which reach two thirds of Hopper's rate; int8 by `m16n8k32`, limited by L2
 /// there. GEMV with int4 weights is limited by issue slots where memory is this fast.
 const MMA16: Shares = Shares {
-    many: products([0.45, 0.4, 0.3]),
-    few: products([0.85, 0.6, 0.82]),
+    many: products([0.45, 0.4, 0.4, 0.3]),
+    few: products([0.85, 0.6, 0.7, 0.82]),
     attention: 0.3,
     traffic: 0.75,
 };
@@ -60,7 +67,7 @@ const LIBRARY: f64 = 0.6;
 impl Shares {
     /// The same throughput for all kinds of work.
     pub const fn all(share: f64) -> Self {
-        let products = products([share; 3]);
+        let products = products([share; 4]);
         Self { many: products, few: products, attention: share, traffic: share }
     }
 
@@ -88,6 +95,7 @@ impl Shares {
         match kind {
             Kind::Linear => products.linear,
             Kind::Widened => products.widened,
+            Kind::WidenedBytes => products.bytes,
             Kind::Integers => products.integers,
             Kind::Attention => self.attention,
             Kind::Scores | Kind::Other => self.traffic,
@@ -116,11 +124,14 @@ mod tests {
             for tensor in [false, true] {
                 let Shares { many, few, attention, traffic } =
                     Shares::of(capability, tensor, false);
-                let of = |p: Products| [p.linear, p.widened, p.integers];
-                let all = [of(many), of(few), [attention, traffic, traffic]].concat();
+                let of = |p: Products| [p.linear, p.widened, p.bytes, p.integers];
+                let all = [of(many).as_slice(), &of(few), &[attention, traffic]].concat();
                 assert!(all.iter().all(|share| (0.25..0.95).contains(share)), "{all:?}");
                 // Widening costs time, so a widened format reaches at most what fp16 does.
                 assert!(many.widened <= many.linear && few.widened <= few.linear);
+                // Half as many numbers to a byte are half the instructions.
+                assert!(many.bytes == many.widened && few.bytes > few.widened);
+                assert!(few.bytes <= few.linear);
             }
         }
     }

@@ -15,6 +15,8 @@ pub struct Case {
     pub epilogue: u32,
     /// Behind an RMSNorm, of few rows.
     pub normed: bool,
+    /// Results leave in f32, whatever the format of x: of few rows.
+    pub logits: bool,
     /// x is small integers and scales are powers of two: all sums are exact.
     pub exact: bool,
 }
@@ -100,6 +102,11 @@ impl Case {
         Data { x, norm, w, old }
     }
 
+    /// Of the results.
+    fn out(&self) -> Dtype {
+        if self.logits { Dtype::F32 } else { self.dtype }
+    }
+
     fn outs(&self) -> usize {
         if self.epilogue == GATE { 1 } else { self.cols.iter().filter(|&&cols| cols > 0).count() }
     }
@@ -120,7 +127,7 @@ impl Case {
     fn compare(&self, data: &Data, kernel: &str, card: &Card, at: [u64; 3]) {
         for (which, &at) in at.iter().enumerate().take(self.outs()) {
             let width = self.cols[which];
-            let out = download(card, at, self.rows * width, self.dtype);
+            let out = download(card, at, self.rows * width, self.out());
             for (i, &y) in out.iter().enumerate() {
                 let (row, col) = (i / width, i % width);
                 let place = format!("{self:?} {kernel}: out {which} row {row} column {col}: {y}");
@@ -134,10 +141,10 @@ impl Case {
                     _ => (sum, size),
                 };
                 if self.exact {
-                    assert_eq!(y, rounded(truth as f32, self.dtype), "{place}");
+                    assert_eq!(y, rounded(truth as f32, self.out()), "{place}");
                     continue;
                 }
-                let stored = if self.dtype == Dtype::F16 {
+                let stored = if self.out() == Dtype::F16 {
                     truth.abs() * 2f64.powi(-11) + 2f64.powi(-25)
                 } else {
                     0.0
@@ -169,7 +176,7 @@ impl Case {
             params.weights[i] = card.upload(&data.w[i].codes);
             params.scales.weights[i] = card.upload(&data.w[i].shared);
             if i < self.outs() {
-                params.outs[i] = upload(card, &data.old[i], self.dtype, 0);
+                params.outs[i] = upload(card, &data.old[i], self.out(), 0);
             }
         }
         params
@@ -183,10 +190,15 @@ impl Case {
         let &Self { rows, inner, cols, .. } = self;
         let gated = self.epilogue == GATE;
         if rows <= 8 {
-            let form = if gated { Form::Gate } else { Form::Linear };
+            let form = match (gated, self.logits) {
+                (true, _) => Form::Gate,
+                (false, true) => Form::Logits,
+                (false, false) => Form::Linear,
+            };
             let product =
                 Gemv { form, rows, inner, cols, x_stride: inner, w_stride: inner, aligned: true };
             let launch = kernels.gemv(&product);
+            assert_eq!(launch.kernel.contains("logits"), self.logits && self.dtype == Dtype::F16);
             let card = Card::new(ORDERS[turn % ORDERS.len()]);
             let params = self.operands(&card, &data);
             card.run(&launch, (&raw const params).cast::<c_void>());

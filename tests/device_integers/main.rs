@@ -175,6 +175,10 @@ fn groups_are_multiplied_as_their_numbers() {
                 let cols = [5, 5, 0];
                 let case = case(format, dtype, rows, 128);
                 groups::Case { cols, epilogue: GATE, normed: true, ..case }.check(turn);
+                // A head: one weight, more columns than a warp or a block has.
+                let head = groups::Case { cols: [37, 0, 0], logits: true, ..case };
+                groups::Case { normed: true, ..head }.check(turn);
+                groups::Case { exact: true, ..head }.check(turn + 1);
             }
         }
     }
@@ -182,8 +186,8 @@ fn groups_are_multiplied_as_their_numbers() {
 
 /// Weights of this format with columns still to be given.
 fn case(format: Format, dtype: Dtype, rows: usize, inner: usize) -> groups::Case {
-    let (cols, epilogue, normed, exact) = ([0; 3], STORE, false, false);
-    groups::Case { format, dtype, rows, cols, inner, epilogue, normed, exact }
+    let (cols, epilogue, normed, logits, exact) = ([0; 3], STORE, false, false, false);
+    groups::Case { format, dtype, rows, cols, inner, epilogue, normed, logits, exact }
 }
 
 #[test]
@@ -209,6 +213,7 @@ fn integers_are_clean() {
             groups::Case { cols: [136, 8, 0], ..case(format, dtype, 66, 96) }.check(5);
             let few = groups::Case { cols: [9, 0, 0], ..case(format, dtype, 6, 1056) };
             groups::Case { normed: true, ..few }.check(6);
+            groups::Case { logits: true, ..few }.check(7);
         }
     }
 }
