@@ -7,12 +7,14 @@
 //
 // A split has a fixed number of slots, so the bits of a row depend on its own length alone, neither on the batch nor on
 // the grid. Slot and block table are read from memory, so that a captured graph can be replayed unchanged while they
-// advance. The last block of a key/value head to finish merges all splits, always in their order.
+// advance. The last block of a key/value head to finish merges all splits, always in their order. If the row is to be
+// multiplied as int8, the last of these blocks also quantizes it.
 //
 // Two rounds of loads are in flight at any time, from the first keys to the last values; the softmax between them waits
 // for neither.
 #include "attention_merge.cuh"
 #include "rotate.cuh"
+#include "codes.cuh"
 
 // N numbers as one load brings them, unpacked when they are used: until then f16 takes half the registers.
 template <typename T, int N>
@@ -91,8 +93,9 @@ struct Lanes {
 
 // G: the most query heads of a block, which share its keys. If a key/value head has more, other blocks take them.
 template <typename T, int D, int N, int G>
-__device__ void decode(const DecodeParams& p)
+__device__ void decode(const CodedDecodeParams& params)
 {
+    const DecodeParams& p = params.step;
     using Lanes = ::Lanes<D, N>;
     constexpr int C = Lanes::C, ROUND = Lanes::ROUND;
     constexpr uint32_t STRIDE = Lanes::STRIDE;
@@ -304,17 +307,24 @@ __device__ void decode(const DecodeParams& p)
     if (!is_last) return;
     __threadfence();
     merge<T, D, N == 1 ? 1 : D / WARP, G>(p, place, mixed);
+
+    const CodedRows& coded = params.coded;
+    if (!coded.codes || !is_last_block(coded.done + sequence, p.kv_heads)) return;
+    const uint32_t cols = p.heads * p.head_dim;
+    const T* row = static_cast<const T*>(p.out) + static_cast<size_t>(sequence) * p.out_stride;
+    round_written_row(row, cols, coded.codes + static_cast<size_t>(sequence) * cols, coded.scales + sequence);
 }
 
 // PRECOND: grid of (splits, kv_heads * (heads / kv_heads by the heads in the name, rounded up), sequences); block of
 // 128 threads; head_dim even, at most 128 (64 where the name says so); turned at most head_dim / 2; split a multiple of
 // HIRED_LEAST_SPLIT, at most HIRED_SPLIT; every slot below splits * split, which table_stride reaches; the tables hold a
-// sequence's pages, the own slot's among them, and readable numbers behind; done is 0.
+// sequence's pages, the own slot's among them, and readable numbers behind; done is 0. With codes: out and codes
+// multiples of 16, and so are heads * head_dim and out_stride.
 // vector: cache a multiple of 16, head_dim whole vectors of 16 bytes. guarded: any.
 // BLOCKS: blocks per multiprocessor. Without the bound, the compiler aims at one more and spills a few bytes.
 #define BLOCKS(G) (G == 1 ? 7 : G == 4 ? 4 : 3)
 #define DECODE(name, T, D, N, G)                                                                           \
-    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, BLOCKS(G)) attention_decode_##name(DecodeParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_ATTENTION_THREADS, BLOCKS(G)) attention_decode_##name(CodedDecodeParams p) \
     {                                                                                                      \
         decode<T, D, N, G>(p);                                                                             \
     }

@@ -1,5 +1,7 @@
 // Products of 1 to 8 rows of int8 codes with int8 weights by dp4a, limited by memory. Columns and steps of a warp are
-// those of gemv.cuh. The integer sums are exact, in any order.
+// those of gemv.cuh. The integer sums are exact, in any order. The block that finishes last quantizes the rows that gate
+// and up make, for the product that follows.
+#include "codes.cuh"
 #include "gemv.cuh"
 
 // The codes of a column.
@@ -85,19 +87,32 @@ struct CodeSums {
     }
 };
 
+// By all threads of a block that has stored its part of gate and up, a row after the other.
+template <typename T>
+__device__ void round_rows(const GemvParams& p, const CodedRows& coded)
+{
+    if (!coded.codes || !is_last_block(coded.done, gridDim.x)) return;
+    const uint32_t cols = p.cols[0];
+    for (uint32_t row = 0; row < p.rows; row++) {
+        const size_t at = static_cast<size_t>(row) * cols;
+        round_written_row(static_cast<const T*>(p.outs[0]) + at, cols, coded.codes + at, coded.scales + row);
+    }
+}
+
 // PRECOND: as for GEMV; x, weights and scales multiples of 16; inner and the strides of x and of the weights multiples of
-// 16, with zeros behind the codes; no norm.
+// 16, with zeros behind the codes; no norm. With codes: out and codes multiples of 16, their columns too, and done is 0.
 // BLOCKS: blocks per multiprocessor, chosen so that no variant spills; each warp has 4 KB of weights in flight.
 #define GEMV_Q8(dtype, Out, ROWS, BLOCKS)                                                          \
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS)                       \
-        gemv_rows##ROWS##_q8_##dtype(ScaledGemvParams p)                                           \
+        gemv_rows##ROWS##_q8_##dtype(CodedGemvParams p)                                            \
     {                                                                                              \
-        gemv<Out, CodeSums<ROWS>>(p);                                                              \
+        gemv<Out, CodeSums<ROWS>>(p.product);                                                      \
     }                                                                                              \
     extern "C" __global__ void __launch_bounds__(HIRED_GEMV_THREADS, BLOCKS)                       \
-        gemv_gate_rows##ROWS##_q8_##dtype(ScaledGemvParams p)                                      \
+        gemv_gate_rows##ROWS##_q8_##dtype(CodedGemvParams p)                                       \
     {                                                                                              \
-        gemv_gate<Out, CodeSums<ROWS>>(p);                                                         \
+        gemv_gate<Out, CodeSums<ROWS>>(p.product);                                                 \
+        if (ROWS <= HIRED_ROUNDED_ROWS) round_rows<Out>(p.product.product, p.coded);               \
     }
 
 GEMV_Q8(f32, float, 1, 4)

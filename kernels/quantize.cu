@@ -1,22 +1,10 @@
-// Quantizes rows of activations to int8, with a block for each row: codes rne(y · (127 / a)) and the scale a / 127,
-// where a is the largest |y| of the row, and y = x or RMSNorm(x) rounded to the format that it would be stored in.
-// (docs/quantization.md has the rule.) Limited by memory. Host side: src/ops/cuda/matmul/integers.rs.
-//
-// A row of zeros has scale 0. A row that is not finite has scale NaN, which makes all its products NaN, so that the
-// fault is found where it would be found without integers.
-#include "prelude.cuh"
+// Quantizes rows of activations to int8, with a block for each row, by the rule of codes.cuh: y = x or RMSNorm(x)
+// rounded to the format that it would be stored in. Limited by memory. Host side: src/ops/cuda/matmul/integers.rs.
+#include "codes.cuh"
 #include "rms.cuh"
 
-// Numbers of a row that a thread keeps in registers, and codes of an access.
+// Numbers of a row that a thread keeps in registers.
 constexpr int KEPT = 32;
-constexpr int LANE_CODES = 8;
-
-// The code of a number; arbitrary for one that is not finite.
-__device__ inline uint32_t code(float y, float factor)
-{
-    // Clamped first, since numbers outside of the range and NaN have no integer.
-    return static_cast<uint32_t>(__float2int_rn(fminf(fmaxf(__fmul_rn(y, factor), -127.0f), 127.0f))) & 0xFF;
-}
 
 // Loads N numbers of a row and applies the norm, if there is one; stores N codes.
 template <typename T, int N>
@@ -27,15 +15,6 @@ __device__ inline void normed(const QuantizeParams& p, uint32_t column, float sc
     load(p.norm + column, weight);
 #pragma unroll
     for (int i = 0; i < N; i++) x[i] = to_float(from_float<T>(x[i] * scale * weight[i]));
-}
-
-template <int N>
-__device__ inline float largest(float so_far, const float (&x)[N])
-{
-    // fmaxf ignores NaN, so NaN is looked for separately.
-#pragma unroll
-    for (int i = 0; i < N; i++) so_far = fabsf(x[i]) < INFINITY ? fmaxf(so_far, fabsf(x[i])) : INFINITY;
-    return so_far;
 }
 
 // A row in registers, so that memory is read once.
@@ -86,11 +65,8 @@ struct KeptRow {
 #pragma unroll
         for (int v = 0; v < VECTORS; v++) {
             if (column(v) >= p.stride) break;
-            uint32_t words[2] = {};
-            if (column(v) < p.cols)
-#pragma unroll
-                for (int i = 0; i < N; i++) words[i / 4] |= code(x[v][i], factor) << i % 4 * 8;
-            *reinterpret_cast<uint2*>(to + column(v)) = make_uint2(words[0], words[1]);
+            const uint2 none = make_uint2(0, 0);
+            *reinterpret_cast<uint2*>(to + column(v)) = column(v) < p.cols ? codes_of(x[v], factor) : none;
         }
     }
 };
@@ -137,25 +113,26 @@ struct ReadRow {
 };
 
 template <typename T, typename Row>
-__device__ void quantize(const QuantizeParams& p)
+__device__ void quantize(const CountedQuantizeParams& params)
 {
+    const QuantizeParams& p = params.rows;
+    if (params.done && blockIdx.x == 0 && threadIdx.x == 0) *params.done = 0;
     Row row(p, static_cast<const T*>(p.x) + static_cast<size_t>(blockIdx.x) * p.x_stride);
     const float scale = p.norm ? rms_scale<T>(block_sum(row.squares(p)), p.inverse_cols, p.eps) : 1.0f;
     const float most = block_max(row.greatest(p, scale));
-    const float factor = most > 0.0f ? __fdiv_rn(127.0f, most) : 0.0f;
-    row.write(p, p.codes + static_cast<size_t>(blockIdx.x) * p.stride, scale, factor);
-    if (threadIdx.x == 0) p.scales[blockIdx.x] = most < INFINITY ? __fdiv_rn(most, 127.0f) : NAN;
+    row.write(p, p.codes + static_cast<size_t>(blockIdx.x) * p.stride, scale, code_factor(most));
+    if (threadIdx.x == 0) p.scales[blockIdx.x] = code_scale(most);
 }
 
 // PRECOND: grid of `rows`; 1-D block of whole warps, at most HIRED_NORM_THREADS.
 // vector: x, norm and codes multiples of 16; cols, x_stride whole vectors of 8 numbers; at most 32 numbers a thread.
 // guarded: any cols, strides and alignment.
 #define QUANTIZE(dtype, T)                                                                         \
-    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) quantize_vector_##dtype(QuantizeParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) quantize_vector_##dtype(CountedQuantizeParams p) \
     {                                                                                              \
         quantize<T, KeptRow<T>>(p);                                                                \
     }                                                                                              \
-    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) quantize_guarded_##dtype(QuantizeParams p) \
+    extern "C" __global__ void __launch_bounds__(HIRED_NORM_THREADS) quantize_guarded_##dtype(CountedQuantizeParams p) \
     {                                                                                              \
         quantize<T, ReadRow<T>>(p);                                                                \
     }

@@ -8,8 +8,7 @@
 use std::path::Path;
 use std::process::Command;
 
-const HEADER: &str =
-    "// By bindgen from kernels/abi.h: `HIRED_UPDATE=1 cargo test --test abi` writes this file.";
+const HEADER: &str = "// By bindgen from kernels/abi_codes.h: `HIRED_UPDATE=1 cargo test --test abi` writes this file.";
 
 #[test]
 fn committed_bindings_are_those_of_the_header() {
@@ -23,7 +22,7 @@ fn committed_bindings_are_those_of_the_header() {
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut builder = bindgen::builder()
-        .header(root.join("kernels/abi.h").to_str().expect("a path in UTF-8"))
+        .header(root.join("kernels/abi_codes.h").to_str().expect("a path in UTF-8"))
         .raw_line(HEADER)
         .disable_header_comment()
         .allowlist_type(".*Params")
@@ -35,7 +34,10 @@ fn committed_bindings_are_those_of_the_header() {
         let folder = String::from_utf8_lossy(&output.stdout);
         builder = builder.clang_args(["-isystem", folder.trim()]);
     }
-    let made = builder.generate().expect("kernels/abi.h is plain C").to_string();
+    let made = builder
+        .generate()
+        .expect("kernels/abi_codes.h and what it includes is plain C")
+        .to_string();
     let path = root.join("src/ops/cuda/abi.rs");
     if std::env::var("HIRED_UPDATE").as_deref() == Ok("1") {
         std::fs::write(&path, &made).unwrap();

@@ -109,8 +109,12 @@ fn child_fixtures() {
     let mut cases = vec![(fixture("next-hub"), Scheme::Q8)];
     // One code path has all of them.
     if std::env::var("HIRED_EMULATOR_SM").as_deref() == Ok("61") {
-        let more = ["llava15", "next-336", "next-memory", "next-mistral", "next-odd", "next-v5"];
-        cases.extend(more.map(|name| (fixture(name), Scheme::Q8)));
+        let folders = std::fs::read_dir(root().join("tests/fixtures/models")).unwrap();
+        cases = folders.map(|entry| (entry.unwrap().path(), Scheme::Q8)).collect();
+        cases.sort_by(|a, b| a.0.cmp(&b.0));
+        assert!(cases.len() > 10);
+        let narrow = ["next-hub", "next-llama3", "llava-phi3"];
+        cases.extend(narrow.map(|name| (fixture(name), Scheme::Q4 { group: 32 })));
         cases.push((demo(), Scheme::Q8));
         cases.push((demo(), Scheme::Q4 { group: 128 }));
     }

@@ -127,6 +127,27 @@ impl Footprint {
         matches!(self, Self::Cuda { .. }) && cuda::matmul::quantizes(weights)
     }
 
+    /// See [`cuda::matmul::attention_leaves_codes`].
+    pub(super) fn attention_leaves_codes(
+        self,
+        rows: usize,
+        cols: usize,
+        of_integers: bool,
+    ) -> bool {
+        matches!(self, Self::Cuda { .. })
+            && cuda::matmul::attention_leaves_codes(rows, cols, of_integers)
+    }
+
+    /// See [`cuda::matmul::gate_leaves_codes`].
+    pub(super) fn gate_leaves_codes(self, rows: usize, cols: usize, weights: &[Format]) -> bool {
+        matches!(self, Self::Cuda { .. }) && cuda::matmul::gate_leaves_codes(rows, cols, weights)
+    }
+
+    /// Bytes of rows as int8.
+    pub(super) fn coded(self, rows: usize, cols: usize) -> usize {
+        scratch::tokens(rows, cols).bytes()
+    }
+
     pub(super) fn patches_scratch(self, pixels: usize) -> Option<usize> {
         matches!(self, Self::Cuda { .. }).then(|| scratch::patches(pixels).bytes())
     }

@@ -42,14 +42,18 @@ fn it_keeps_the_bounds_of_each_format() {
     for (format, mean, most, kept) in [
         ("q8", 9e-5, 1.1e-3, 1.0),
         ("q8 --quantize all", 4.5e-4, 6e-3, 0.95),
+        ("q4 --group 32", 7.8e-3, 1.4e-1, 1.0),
         ("q4 --group 64", 2.4e-3, 3e-2, 1.0),
+        ("q4 --group 128", 1.44e-2, 2.4e-1, 1.0),
     ] {
         let rows = rows(&format!("--budgets full,20% --dtype {format}"));
         let full = &rows[0];
         assert_eq!(full["questions"], 20);
         let [was_mean, was_most] = ["kl_mean", "kl_max"].map(|key| number(full, key));
         assert!(was_mean > 0.0 && was_mean <= mean && was_most <= most, "{format}: {full}");
-        assert_eq!(number(full, "top1_agreement"), 1.0, "{format}");
+        // The reference measured one answer of twenty that groups of 32 change.
+        let alike = if format.ends_with("32") { 0.95 } else { 1.0 };
+        assert!(number(full, "top1_agreement") >= alike, "{format}: {full}");
         // Only where the vision tower is quantised can other patches be kept.
         let jaccard = number(&rows[1], "kept_jaccard");
         assert!(jaccard >= kept && jaccard <= 1.0, "{format}: {jaccard}");

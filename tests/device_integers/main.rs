@@ -19,10 +19,10 @@ use emulator::{Build, Emulator};
 use groups::formats;
 use half::f16;
 use hired::format::{Dtype, Format};
-use hired::ops::cuda::matmul::Factors;
 use hired::ops::cuda::matmul::choose::{Kernels, quantize};
 use hired::ops::cuda::matmul::gemm::{Product, Split};
 use hired::ops::cuda::matmul::gemv::{Form, Gemv};
+use hired::ops::cuda::matmul::{Factors, gate_leaves_codes};
 use hired::quant::q8_token;
 use numbers::{Numbers, download, rounded, upload};
 use params::{GemmParams, GemvParams, QuantizeParams};
@@ -91,6 +91,13 @@ fn codes_are_multiplied_to_the_bit() {
                 Case { epilogue: ADD, ..case }.gemv(turn + 1);
             }
             Case { out, cols: [5, 5, 0], epilogue: GATE, ..Case::new(rows, 0, 100) }.gemv(turn);
+        }
+        // One block, two, many; a row, and as many as leave as codes.
+        for (rows, cols, inner) in [(1, 16, 47), (2, 16, 100), (1, 1040, 33), (2, 4112, 16)] {
+            let gate = Case { out, epilogue: GATE, ..Case::new(rows, 0, inner) };
+            for fill in [Fill::Random, Fill::Zero] {
+                Case { fill, cols: [cols, cols, 0], ..gate }.gate_leaves_codes();
+            }
         }
         // Sums as large as they get, and none at all.
         for fill in [Fill::Largest(127), Fill::Largest(-128), Fill::Zero] {
@@ -208,6 +215,7 @@ fn integers_are_clean() {
         base.gemm(1);
         Case { cols: [40, 40, 0], epilogue: GATE, ..base }.gemm(2);
         Case { rows: 5, cols: [5, 7, 3], ..base }.gemv(3);
+        Case { rows: 2, cols: [48, 48, 0], epilogue: GATE, ..base }.gate_leaves_codes();
         rows_become_codes(dtype, 264, 8, true, 4);
         for format in formats(32) {
             groups::Case { cols: [136, 8, 0], ..case(format, dtype, 66, 96) }.check(5);

@@ -219,4 +219,50 @@ impl Case {
         card.run(&launch, (&raw const params).cast::<c_void>());
         self.compare(&data, &launch.kernel, &self.read(&card, &data, params.outs));
     }
+
+    /// Gate and up, whose rows leave as codes, too: in every order of the blocks, twice by one counter.
+    pub fn gate_leaves_codes(&self) {
+        let data = self.data();
+        let stride = Format::Q8.stride(self.inner);
+        let (rows, cols) = (self.rows, self.cols[0]);
+        assert!(gate_leaves_codes(rows, cols, &[Format::Q8; 2]) && self.epilogue == GATE);
+        let product = Gemv {
+            form: Form::Gate,
+            rows,
+            inner: stride,
+            cols: self.cols,
+            x_stride: stride,
+            w_stride: stride,
+            aligned: true,
+        };
+        let launch = Kernels::of(path(), self.factors()).unwrap().gemv(&product);
+        for order in ORDERS {
+            let card = Card::new(order);
+            let mut params = self.operands(&card, &data);
+            params.coded = params::Coded {
+                codes: card.blank::<i8>(rows * cols),
+                scales: card.blank::<f32>(rows),
+                done: card.upload(&[0u32]),
+            };
+            for _ in 0..2 {
+                card.run(&launch, (&raw const params).cast::<c_void>());
+                let out = self.read(&card, &data, params.outs);
+                self.compare(&data, &launch.kernel, &out);
+                let codes: Vec<i8> = card.download(params.coded.codes, rows * cols);
+                let scales: Vec<f32> = card.download(params.coded.scales, rows);
+                for (row, numbers) in out[0].chunks_exact(cols).enumerate() {
+                    let mut wanted = vec![0i8; cols];
+                    let place = format!("{self:?} {} row {row}", launch.kernel);
+                    match q8_token(numbers, &mut wanted) {
+                        None => assert!(scales[row].is_nan(), "{place}: {}", scales[row]),
+                        Some(scale) => {
+                            assert_eq!(scales[row].to_bits(), scale.to_bits(), "{place}");
+                            assert_eq!(codes[row * cols..][..cols], wanted, "{place}");
+                        }
+                    }
+                }
+                assert_eq!(card.download::<u32>(params.coded.done, 1), [0]);
+            }
+        }
+    }
 }

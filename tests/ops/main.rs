@@ -6,6 +6,7 @@
 mod emulator;
 
 mod attention;
+mod chain;
 mod choice;
 mod corpus;
 mod decode;
@@ -115,6 +116,25 @@ fn child_f16() {
 #[ignore = "child"]
 fn child_cublas() {
     all(Dtype::F16, Gemm::Cublas);
+}
+
+/// Rows that kernels leave as int8.
+#[test]
+fn emulated_rows_left_as_codes() {
+    let emulator = Emulator::build(Build::Plain, &[]);
+    for sm in ["61", "75", "80"] {
+        run(&emulator, sm, &["child_chain"]);
+    }
+}
+
+#[test]
+#[ignore = "child"]
+fn child_chain() {
+    for dtype in [Dtype::F32, Dtype::F16] {
+        let mut corpus = Corpus::open(dtype, Gemm::Own).unwrap();
+        chain::cases(&mut corpus);
+        corpus.report();
+    }
 }
 
 /// A part of everything, for sanitizers: `HIRED_EVERY` says how large.

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod hostile;
+mod layers;
 mod others;
 
 use common::integers::Stored;
@@ -161,6 +162,10 @@ fn a_request_has_the_tokens_that_it_has_alone_and_the_memory_that_was_predicted(
     assert!(cases.len() > 10);
     cases.push((demo(), Scheme::Q8));
     cases.push((demo(), Scheme::Q4 { group: 128 }));
+    // Of the small models those whose rows groups of 32 divide.
+    for name in ["next-hub", "next-llama3", "llava-phi3"] {
+        cases.push((fixtures.join(name), Scheme::Q4 { group: 32 }));
+    }
     for (folder, scheme) in cases {
         for scope in [Scope::Llm, Scope::All] {
             let mut engine = Engine::load(&folder, options(scheme, scope)).unwrap();

@@ -50,6 +50,16 @@ pub struct GemvParams {
     pub eps: f32,
     pub reserved: u32,
     pub scales: Scales,
+    /// Which only kernels with int8 weights take.
+    pub coded: Coded,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct Coded {
+    pub codes: u64,
+    pub scales: u64,
+    pub done: u64,
 }
 
 #[repr(C)]
@@ -64,4 +74,5 @@ pub struct QuantizeParams {
     pub stride: u32,
     pub inverse_cols: f32,
     pub eps: f32,
+    pub done: u64,
 }

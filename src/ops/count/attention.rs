@@ -96,7 +96,7 @@ impl AttentionOps for Counter {
     fn attention(&mut self, q: &Size, cache: &Cache, _: usize, batch: &Rows) -> Result<Size> {
         let heads = q.cols / cache.shape.head_dim;
         let scratch = self.footprint.attention_scratch(cache.shape, heads, &batch.batch);
-        Ok(self.attend(q, cache, batch, scratch))
+        Ok(self.attend(q, cache, batch, scratch, false))
     }
 
     fn step_attention(
@@ -112,15 +112,23 @@ impl AttentionOps for Counter {
         self.pass(q.rows * q.cols + 2 * k.rows * k.cols);
         let heads = q.cols / cache.shape.head_dim;
         let scratch = self.footprint.step_scratch(cache.shape, heads, &batch.batch);
-        Ok(self.attend(q, cache, batch, scratch))
+        let coded = self.footprint.attention_leaves_codes(q.rows, q.cols, q.of_integers);
+        Ok(self.attend(q, cache, batch, scratch, coded))
     }
 }
 
 impl Counter {
-    /// Counts causal attention that needs `scratch` bytes beside its result.
-    fn attend(&mut self, q: &Size, cache: &Cache, batch: &Rows, scratch: Option<usize>) -> Size {
+    /// Counts causal attention that needs `scratch` bytes beside its result. If `coded`, the result is also kept as int8.
+    fn attend(
+        &mut self,
+        q: &Size,
+        cache: &Cache,
+        batch: &Rows,
+        scratch: Option<usize>,
+        coded: bool,
+    ) -> Size {
         let (shape, spans) = (cache.shape, &batch.batch.spans);
-        let out = self.buffer(q.rows, q.cols);
+        let out = self.coded_buffer(q.rows, q.cols, coded);
         drop(scratch.map(|bytes| self.hold(bytes)));
         let activation = self.footprint.activations().size();
         let stored = self.footprint.cache_format().size();

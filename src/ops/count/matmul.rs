@@ -3,12 +3,12 @@
 use super::{Counter, Shape, Size};
 use crate::Result;
 use crate::config::Activation;
-use crate::ops::cost::{self, Cost, Kind};
+use crate::ops::cost::{self, Kind};
 use crate::ops::{Linear, MatmulOps, Norm};
 
 impl MatmulOps for Counter {
     fn linear(&mut self, x: &Size, layer: &Linear<Shape>, _: Option<Activation>) -> Result<Size> {
-        let out = self.buffer(x.rows, layer.weight.rows);
+        let out = self.out(x.rows, layer);
         self.product(x, layer);
         Ok(out)
     }
@@ -18,7 +18,7 @@ impl MatmulOps for Counter {
         x: &Size,
         layers: [&Linear<Shape>; N],
     ) -> Result<[Size; N]> {
-        let outs = layers.map(|layer| self.buffer(x.rows, layer.weight.rows));
+        let outs = layers.map(|layer| self.out(x.rows, layer));
         self.products(x, &layers, cost::linear);
         Ok(outs)
     }
@@ -46,8 +46,10 @@ impl MatmulOps for Counter {
         up: &Linear<Shape>,
     ) -> Result<Size> {
         let _n = self.norm(x, &[gate, up]);
-        if self.footprint.fuses_gate(x.rows, &[gate.weight.format, up.weight.format]) {
-            let out = self.buffer(x.rows, gate.weight.rows);
+        let formats = [gate.weight.format, up.weight.format];
+        if self.footprint.fuses_gate(x.rows, &formats) {
+            let coded = self.footprint.gate_leaves_codes(x.rows, gate.weight.rows, &formats);
+            let out = self.coded_buffer(x.rows, gate.weight.rows, coded);
             self.products(x, &[gate, up], cost::linear);
             return Ok(out);
         }
@@ -70,6 +72,12 @@ impl MatmulOps for Counter {
 }
 
 impl Counter {
+    fn out(&self, rows: usize, layer: &Linear<Shape>) -> Size {
+        let mut out = self.buffer(rows, layer.weight.rows);
+        out.of_integers = self.footprint.quantizes(layer.weight.format);
+        out
+    }
+
     fn product(&mut self, x: &Size, layer: &Linear<Shape>) {
         self.products(x, &[layer], cost::linear);
     }
@@ -84,13 +92,15 @@ impl Counter {
             return layers.iter().for_each(|layer| self.products(x, &[layer], of));
         }
         let cols: Vec<usize> = layers.iter().map(|layer| layer.weight.rows).collect();
-        let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
-        drop(scratch.map(|bytes| self.hold(bytes)));
-        let activation = self.footprint.activations().size();
-        if self.footprint.quantizes(*format) {
-            let row = k * (activation + size_of::<i8>()) + size_of::<f32>();
-            self.count(Kind::Other, Cost::bytes(x.rows * row));
+        let quantizes = self.footprint.quantizes(*format);
+        if !(quantizes && x.coded.is_some()) {
+            let scratch = self.footprint.products_scratch(x.rows, self.whole, &cols, *k, *format);
+            drop(scratch.map(|bytes| self.hold(bytes)));
+            if quantizes {
+                self.rounding(x.rows, *k);
+            }
         }
+        let activation = self.footprint.activations().size();
         for Linear { weight: w, .. } in layers {
             let bytes = w.format.bytes(w.rows, w.cols);
             self.count(Kind::of(w.format), of(x.rows, w.rows, w.cols, activation, bytes));

@@ -83,7 +83,24 @@ impl Counter {
     }
 
     fn sized(&self, rows: usize, cols: usize, dtype: Dtype) -> Size {
-        Size { rows, cols, _hold: self.hold(rows * cols * dtype.size()) }
+        let _hold = self.hold(rows * cols * dtype.size());
+        Size { rows, cols, _hold, of_integers: false, coded: None }
+    }
+
+    /// A buffer of rows that their kernel also leaves as int8, if `coded`.
+    fn coded_buffer(&mut self, rows: usize, cols: usize, coded: bool) -> Size {
+        let mut out = self.buffer(rows, cols);
+        if coded {
+            out.coded = Some(self.hold(self.footprint.coded(rows, cols)));
+            self.rounding(rows, cols);
+        }
+        out
+    }
+
+    /// Rows that become int8.
+    fn rounding(&mut self, rows: usize, cols: usize) {
+        let row = cols * (self.footprint.activations().size() + size_of::<i8>());
+        self.count(Kind::Other, Cost::bytes(rows * (row + size_of::<f32>())));
     }
 
     fn count(&mut self, kind: Kind, cost: Cost) {

@@ -12,6 +12,10 @@ pub struct Size {
     pub(super) rows: usize,
     pub(super) cols: usize,
     pub(super) _hold: Hold,
+    /// Made by int8 weights.
+    pub(super) of_integers: bool,
+    /// The same rows as int8.
+    pub(super) coded: Option<Hold>,
 }
 
 impl Extent for Size {

@@ -1,4 +1,4 @@
-// By bindgen from kernels/abi.h: `HIRED_UPDATE=1 cargo test --test abi` writes this file.
+// By bindgen from kernels/abi_codes.h: `HIRED_UPDATE=1 cargo test --test abi` writes this file.
 
 pub const HIRED_PAGE: u32 = 16;
 pub const HIRED_NEWLINE: u32 = 4294967295;
@@ -38,6 +38,7 @@ pub const HIRED_GEMV_COLS: u32 = 4;
 pub const HIRED_LEAST_SPLIT: u32 = 64;
 pub const HIRED_SPLIT: u32 = 128;
 pub const HIRED_RETAIN_THREADS: u32 = 1024;
+pub const HIRED_ROUNDED_ROWS: u32 = 2;
 #[repr(C)]
 #[derive(Debug, Copy, Clone)]
 pub struct NormParams {
@@ -2130,4 +2131,86 @@ const _: () = {
     [
         "Offset of field: ScaledGemvParams::scales",
     ][::core::mem::offset_of!(ScaledGemvParams, scales) - 136usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CodedRows {
+    pub codes: *mut i8,
+    pub scales: *mut f32,
+    pub done: *mut u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CodedRows"][::core::mem::size_of::<CodedRows>() - 24usize];
+    ["Alignment of CodedRows"][::core::mem::align_of::<CodedRows>() - 8usize];
+    [
+        "Offset of field: CodedRows::codes",
+    ][::core::mem::offset_of!(CodedRows, codes) - 0usize];
+    [
+        "Offset of field: CodedRows::scales",
+    ][::core::mem::offset_of!(CodedRows, scales) - 8usize];
+    [
+        "Offset of field: CodedRows::done",
+    ][::core::mem::offset_of!(CodedRows, done) - 16usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CountedQuantizeParams {
+    pub rows: QuantizeParams,
+    pub done: *mut u32,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of CountedQuantizeParams",
+    ][::core::mem::size_of::<CountedQuantizeParams>() - 64usize];
+    [
+        "Alignment of CountedQuantizeParams",
+    ][::core::mem::align_of::<CountedQuantizeParams>() - 8usize];
+    [
+        "Offset of field: CountedQuantizeParams::rows",
+    ][::core::mem::offset_of!(CountedQuantizeParams, rows) - 0usize];
+    [
+        "Offset of field: CountedQuantizeParams::done",
+    ][::core::mem::offset_of!(CountedQuantizeParams, done) - 56usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CodedGemvParams {
+    pub product: ScaledGemvParams,
+    pub coded: CodedRows,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    ["Size of CodedGemvParams"][::core::mem::size_of::<CodedGemvParams>() - 200usize];
+    [
+        "Alignment of CodedGemvParams",
+    ][::core::mem::align_of::<CodedGemvParams>() - 8usize];
+    [
+        "Offset of field: CodedGemvParams::product",
+    ][::core::mem::offset_of!(CodedGemvParams, product) - 0usize];
+    [
+        "Offset of field: CodedGemvParams::coded",
+    ][::core::mem::offset_of!(CodedGemvParams, coded) - 176usize];
+};
+#[repr(C)]
+#[derive(Debug, Copy, Clone)]
+pub struct CodedDecodeParams {
+    pub step: DecodeParams,
+    pub coded: CodedRows,
+}
+#[allow(clippy::unnecessary_operation, clippy::identity_op)]
+const _: () = {
+    [
+        "Size of CodedDecodeParams",
+    ][::core::mem::size_of::<CodedDecodeParams>() - 168usize];
+    [
+        "Alignment of CodedDecodeParams",
+    ][::core::mem::align_of::<CodedDecodeParams>() - 8usize];
+    [
+        "Offset of field: CodedDecodeParams::step",
+    ][::core::mem::offset_of!(CodedDecodeParams, step) - 0usize];
+    [
+        "Offset of field: CodedDecodeParams::coded",
+    ][::core::mem::offset_of!(CodedDecodeParams, coded) - 144usize];
 };

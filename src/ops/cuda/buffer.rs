@@ -30,6 +30,18 @@ pub struct Buffer {
     /// Distance between rows, in numbers.
     pub(super) stride: usize,
     pub(super) dtype: Dtype,
+    /// Made by int8 weights: what becomes of it will most likely be multiplied by such, too.
+    pub(super) of_integers: bool,
+    /// The same rows as int8, where the kernel that made them left these. Rows that have them are never changed in place.
+    pub(super) coded: Option<Coded>,
+}
+
+/// Rows as int8: codes without gaps and a scale for each row.
+#[derive(Debug)]
+pub struct Coded {
+    pub(super) _place: Home,
+    pub(super) codes: u64,
+    pub(super) scales: u64,
 }
 
 impl Extent for Buffer {

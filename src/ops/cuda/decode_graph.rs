@@ -52,7 +52,8 @@ impl Cuda {
             })?;
         // SAFETY: weights, cache and workspace have not moved: whatever moves one of them clears the graphs.
         unsafe { recorded.graph.launch(&self.queue)? };
-        Ok(Buffer { _place: place, address, rows, cols, stride: cols, dtype: Dtype::F32 })
+        let (stride, dtype, of_integers, coded) = (cols, Dtype::F32, false, None);
+        Ok(Buffer { _place: place, address, rows, cols, stride, dtype, of_integers, coded })
     }
 
     fn record(

@@ -6,7 +6,7 @@ use crate::format::{Dtype, Format};
 use crate::ops::arena::{Arena, rounded};
 use crate::ops::cost::Cost;
 use crate::ops::cuda::abi::SynthParams;
-use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Home, Scores, Weight, part};
+use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Coded, Home, Scores, Weight, part};
 use crate::ops::cuda::driver::block::Block;
 use crate::ops::cuda::driver::staging::{Place, Staging};
 use crate::ops::cuda::executor::Cuda;
@@ -252,6 +252,18 @@ impl Cuda {
         self.strided(rows, cols, cols, self.options.formats.activations)
     }
 
+    /// A buffer of rows that their kernel also leaves as int8, if `coded`.
+    pub(super) fn coded_buffer(&self, rows: usize, cols: usize, coded: bool) -> Result<Buffer> {
+        let mut out = self.buffer(rows, cols)?;
+        if coded {
+            let parts = scratch::tokens(rows, cols);
+            let (_place, address) = self.region(parts.bytes())?;
+            let [codes, scales] = [0, 1].map(|which| part(address, &parts, which));
+            out.coded = Some(Coded { _place, codes, scales });
+        }
+        Ok(out)
+    }
+
     pub(super) fn strided(
         &self,
         rows: usize,
@@ -260,7 +272,8 @@ impl Cuda {
         dtype: Dtype,
     ) -> Result<Buffer> {
         let (place, address) = self.region(rows * stride * dtype.size())?;
-        Ok(Buffer { _place: place, address, rows, cols, stride, dtype })
+        let (of_integers, coded) = (false, None);
+        Ok(Buffer { _place: place, address, rows, cols, stride, dtype, of_integers, coded })
     }
 
     /// Allocates a block for `bytes` more of weights.

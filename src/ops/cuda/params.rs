@@ -76,6 +76,13 @@ fn is_head(dim: u32) -> bool {
     dim.is_multiple_of(2) && dim <= HIRED_HEAD_DIM
 }
 
+/// Whether codes, where a kernel leaves them of rows of so many columns at `out`, are whole vectors with scales and a counter.
+fn leaves_codes(coded: &CodedRows, out: *const (), cols: u32) -> bool {
+    let aligned =
+        [out.addr(), coded.codes.addr(), cols as usize].iter().all(|n| n.is_multiple_of(16));
+    coded.codes.is_null() || (aligned && !coded.scales.is_null() && !coded.done.is_null())
+}
+
 kernels! {
     NormParams: ["norm"] ["layer_norm_", "rms_norm_"] |p, l| {
         "a block for each row": l.grid == [p.rows, 1, 1],
@@ -159,13 +166,13 @@ kernels! {
         "operands at multiples of 16": l.reaches([p.x.cast(), p.norm.cast(), p.weights[0].cast(), p.weights[1].cast(), p.weights[2].cast()]),
         "whole vectors": l.fits(&[p.inner, p.x_stride, p.w_stride]),
     }
-    QuantizeParams: ["quantize"] ["quantize_"] |p, l| {
-        "a block for each row": l.grid == [p.rows, 1, 1],
+    CountedQuantizeParams: ["quantize"] ["quantize_"] |params, l| {
+        "a block for each row": l.grid == [params.rows.rows, 1, 1],
         "whole warps of at most HIRED_NORM_THREADS": l.whole_warps(HIRED_NORM_THREADS),
-        "codes hold a row": p.stride >= p.cols && p.stride.is_multiple_of(16),
-        "rows at multiples of 16": l.reaches([p.x.cast(), p.norm.cast(), p.codes.cast_const().cast()]),
-        "whole accesses of 8 numbers": !l.is_vector() || (p.cols.is_multiple_of(8) && p.x_stride.is_multiple_of(8)),
-        "a thread keeps 32 numbers": !l.is_vector() || p.stride <= l.block * 32,
+        "codes hold a row": params.rows.stride >= params.rows.cols && params.rows.stride.is_multiple_of(16),
+        "rows at multiples of 16": l.reaches([params.rows.x.cast(), params.rows.norm.cast(), params.rows.codes.cast_const().cast()]),
+        "whole accesses of 8 numbers": !l.is_vector() || (params.rows.cols.is_multiple_of(8) && params.rows.x_stride.is_multiple_of(8)),
+        "a thread keeps 32 numbers": !l.is_vector() || params.rows.stride <= l.block * 32,
     }
     ScaledGemmParams: ["gemm_dp4a", "gemm_mma8_q8", "gemm_mma16_q8", "gemm_fma_q4", "gemm_mma_q4", "gemm_fma_awq", "gemm_mma_awq", "gemm_fma_w8a16", "gemm_mma_w8a16"] ["gemm_"] |p, l| {
         "as without scales": !l.is_vector() || p.product.broken(l).is_none(),
@@ -176,11 +183,18 @@ kernels! {
         "whole words": [p.product.inner, p.product.x_stride, p.product.w_stride].iter().all(|n| n.is_multiple_of(16)),
         "codes in one part": !l.file.ends_with("q8") && l.file != "gemm_dp4a" || p.product.parts == 1,
     }
-    ScaledGemvParams: ["gemv_q8", "gemv_q4", "gemv_awq", "gemv_w8a16"] ["gemv_"] |p, l| {
+    ScaledGemvParams: ["gemv_q4", "gemv_awq", "gemv_w8a16"] ["gemv_"] |p, l| {
         "as without scales": p.product.broken(l).is_none(),
         "scales for each weight": (0..3).all(|i| p.product.cols[i] == 0 || !p.scales.weights[i].is_null()),
-        "codes have scales and no norm": l.file != "gemv_q8" || (!p.scales.rows.is_null() && p.product.norm.is_null()),
         "whole vectors": [p.product.inner, p.product.x_stride, p.product.w_stride].iter().all(|n| n.is_multiple_of(16)),
+    }
+    CodedGemvParams: ["gemv_q8"] ["gemv_"] |p, l| {
+        "as without codes": p.product.broken(l).is_none(),
+        "codes have scales and no norm": !p.product.scales.rows.is_null() && p.product.product.norm.is_null(),
+        "only gate and up leave codes, of few rows": p.coded.codes.is_null()
+            || (l.kernel.starts_with("gemv_gate_") && p.product.product.rows <= HIRED_ROUNDED_ROWS),
+        "a scale for each row, a counter, and whole vectors":
+            leaves_codes(&p.coded, p.product.product.outs[0].cast_const().cast(), p.product.product.cols[0]),
     }
     VisionAttentionParams: ["attention_vision"] ["attention_vision_"] |p, l| {
         "a head of at most HIRED_HEAD_DIM numbers": is_head(p.head_dim),
@@ -205,6 +219,12 @@ kernels! {
         "tables reach all splits": p.table_stride * HIRED_PAGE >= p.splits * p.split,
         "the cache at a multiple of 16": l.reaches([p.cache.cast_const().cast()]),
         "whole vectors": l.fits(&[p.head_dim]),
+    }
+    CodedDecodeParams: ["attention_decode"] ["attention_decode_"] |p, l| {
+        "as without codes": p.step.broken(l).is_none(),
+        "a scale and a counter for each row, and whole vectors":
+            leaves_codes(&p.coded, p.step.out.cast_const().cast(), p.step.heads * p.step.head_dim)
+            && (p.coded.codes.is_null() || p.step.out_stride.is_multiple_of(16)),
     }
     ClsScoresParams: ["attention_cls"] ["attention_cls_"] |p, l| {
         "a head of at most HIRED_HEAD_DIM numbers": is_head(p.head_dim),

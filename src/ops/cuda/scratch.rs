@@ -43,9 +43,10 @@ pub fn weight(format: Format, rows: usize, cols: usize, storage: Storage) -> usi
     }
 }
 
-/// Layout of rows of activations as int8, padded like int8 weights: codes, then a scale for each row.
-pub fn tokens(rows: usize, cols: usize) -> Parts<2> {
-    Parts::of([rows * Format::Q8.stride(cols), rows * size_of::<f32>()])
+/// Layout of rows of activations as int8, padded like int8 weights: codes, a scale for each row, and the counter by
+/// which the blocks of the product that reads them find the last one.
+pub fn tokens(rows: usize, cols: usize) -> Parts<3> {
+    Parts::of([rows * Format::Q8.stride(cols), rows * size_of::<f32>(), WORD])
 }
 
 /// Layout of a prompt's batch: slot and sequence of each row, and the sequences' block tables.
@@ -55,11 +56,11 @@ pub fn rows(rows: usize, sequences: usize, pages: usize) -> Parts<3> {
 
 /// Layout of the arrays that are allocated with a cache: rotary frequencies; the arrays of a decode step, at the same
 /// addresses in every step (positions and slots, sequences, tokens, block tables); and the counters by which the blocks
-/// of attention find the last one of a row and key/value head. The counters are 0 between launches.
+/// of attention find the last one of a row and key/value head, and of a row. The counters are 0 between launches.
 pub fn step(shape: kv::Shape) -> Parts<6> {
     let row = DECODE_ROWS * WORD;
     let pages = attention::reach(shape.pages * kv::PAGE) / kv::PAGE;
-    let counters = shape.kv_heads * row;
+    let counters = (shape.kv_heads + 1) * row;
     Parts::of([shape.head_dim / 2 * size_of::<f32>(), 2 * row, row, row, pages * row, counters])
 }
 

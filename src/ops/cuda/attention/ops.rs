@@ -3,17 +3,19 @@
 use crate::config::Rope;
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    ClsScoresParams, DecodeParams, PrefillParams, ReceivedParams, RopeAppendParams,
-    VisionAttentionParams,
+    ClsScoresParams, CodedDecodeParams, DecodeParams, PrefillParams, ReceivedParams,
+    RopeAppendParams, VisionAttentionParams,
 };
 use crate::ops::cuda::attention::choose::{self as attention, Heads};
 use crate::ops::cuda::buffer::{Batch, Buffer, Cache, Scores, part};
 use crate::ops::cuda::executor::Cuda;
+use crate::ops::cuda::matmul::attention_leaves_codes;
+use crate::ops::cuda::matmul::integers::{coded, rounding};
 use crate::ops::cuda::rows::choose::rope;
 use crate::ops::cuda::scratch::{self, DONE};
 use crate::ops::cuda::select::ClsHeads;
 use crate::ops::cuda::select::ops::Kept;
-use crate::ops::{AttentionOps, Span};
+use crate::ops::{AttentionOps, DECODE_ROWS, Span};
 use crate::{Result, kv};
 
 /// 1/√head_dim, the factor of the scores.
@@ -238,14 +240,17 @@ impl AttentionOps for Cuda {
             return self.attention(q, cache, layer, batch);
         }
         let frequencies = self.frequencies(cache, rotary)?;
-        let out = self.buffer(q.rows, q.cols)?;
+        let leaves_codes = attention_leaves_codes(q.rows, q.cols, q.of_integers);
+        let out = self.coded_buffer(q.rows, q.cols, leaves_codes)?;
         let heads = Self::decoder_heads(q, &out, cache);
         let slots = batch.stride * kv::PAGE;
         let split = attention::split(&heads, self.processors);
         let splits = slots / split;
         let parts = scratch::decode(cache.shape, heads.heads, q.rows, slots);
         let (_region, address) = self.region(parts.bytes())?;
-        let params = DecodeParams {
+        let done = part(cache.step, &cache.parts, DONE);
+        let of_rows = done + (cache.shape.kv_heads * DECODE_ROWS * size_of::<u32>()) as u64;
+        let step = DecodeParams {
             q: q.pointer(),
             k: k.pointer(),
             v: v.pointer(),
@@ -257,7 +262,7 @@ impl AttentionOps for Cuda {
             tables: batch.tables as *const u32,
             mixed: part(address, &parts, 0) as *mut f32,
             weights: part(address, &parts, 1) as *mut f32,
-            done: part(cache.step, &cache.parts, DONE) as *mut u32,
+            done: done as *mut u32,
             split: split as u32,
             splits: splits as u32,
             heads: heads.heads as u32,
@@ -273,9 +278,13 @@ impl AttentionOps for Cuda {
         };
         let mut cost = decoder_cost(q, cache, &batch.spans);
         cost += cost::pass(2 * k.rows * k.cols, k.dtype.size());
+        if leaves_codes {
+            cost += rounding(q.rows, q.cols, q.dtype.size());
+        }
+        let params = CodedDecodeParams { step, coded: coded(&out, of_rows) };
         let launch = attention::decode(&heads, q.rows, splits).costing(cost);
         // SAFETY: the tables name the pages of all slots, which are distinct; the scratch has space for every split,
-        // and every key/value head of every row has a counter.
+        // and every key/value head of every row, and every row, has a counter.
         unsafe { self.queue.launch(&launch, &params)? };
         Ok(out)
     }

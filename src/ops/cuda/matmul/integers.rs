@@ -4,17 +4,42 @@ use super::choose::quantize;
 use super::ops::Factor;
 use crate::Result;
 use crate::format::Format;
-use crate::ops::cuda::abi::{FactorScales, QuantizeParams};
-use crate::ops::cuda::buffer::{Buffer, Home, Weight, part};
+use crate::ops::cost::Cost;
+use crate::ops::cuda::abi::{CodedRows, CountedQuantizeParams, FactorScales, QuantizeParams};
+use crate::ops::cuda::buffer::{Buffer, Coded, Home, Weight, part};
 use crate::ops::cuda::executor::Cuda;
 use crate::ops::cuda::scratch;
 use crate::ops::{Linear, Norm};
-use std::ptr::null;
+use std::ptr::{null, null_mut};
 
 /// Rows of activations as int8 codes with scales.
 pub(super) struct Tokens {
     pub factor: Factor,
     _place: Home,
+}
+
+/// Cost of quantizing rows in a pass of their own.
+pub(in crate::ops::cuda) fn rounding(rows: usize, cols: usize, activation: usize) -> Cost {
+    Cost::bytes(rows * (cols * (activation + size_of::<i8>()) + size_of::<f32>()))
+}
+
+/// Rows that the kernel that made them has also stored as codes.
+pub(super) fn left(x: &Buffer, coded: &Coded) -> Factor {
+    let Buffer { rows, cols, dtype, .. } = *x;
+    let Coded { codes: address, scales, .. } = *coded;
+    Factor { address, scales, counter: 0, rows, cols, inner: cols, stride: cols, dtype }
+}
+
+/// Where a kernel stores codes, if it stores any, and the counter of its blocks.
+pub(in crate::ops::cuda) fn coded(out: &Buffer, counter: u64) -> CodedRows {
+    match &out.coded {
+        Some(Coded { codes, scales, .. }) => CodedRows {
+            codes: *codes as *mut i8,
+            scales: *scales as *mut f32,
+            done: counter as *mut u32,
+        },
+        None => CodedRows { codes: null_mut(), scales: null_mut(), done: null_mut() },
+    }
 }
 
 impl Cuda {
@@ -23,7 +48,7 @@ impl Cuda {
         let stride = Format::Q8.stride(x.cols);
         let parts = scratch::tokens(x.rows, x.cols);
         let (place, address) = self.region(parts.bytes())?;
-        let scales = part(address, &parts, 1);
+        let [scales, counter] = [1, 2].map(|which| part(address, &parts, which));
         let params = QuantizeParams {
             x: x.pointer(),
             norm: norm.map_or(null(), |n| n.weight.vector()),
@@ -36,11 +61,12 @@ impl Cuda {
             inverse_cols: 1.0 / x.cols as f32,
             eps: norm.map_or(0.0, |n| n.eps),
         };
+        let params = CountedQuantizeParams { rows: params, done: counter as *mut u32 };
         let launch = quantize(x.dtype, x.rows, x.cols, x.stride);
-        // SAFETY: the region has space for codes and scales.
+        // SAFETY: the region has space for codes, scales and the counter.
         unsafe { self.queue.launch(&launch, &params)? };
         let (rows, cols, dtype) = (x.rows, x.cols, x.dtype);
-        let factor = Factor { address, scales, rows, cols, inner: stride, stride, dtype };
+        let factor = Factor { address, scales, counter, rows, cols, inner: stride, stride, dtype };
         Ok(Tokens { factor, _place: place })
     }
 }

@@ -9,13 +9,14 @@ pub(super) mod cublas;
 #[cfg(feature = "cuda")]
 mod elements;
 #[cfg(feature = "cuda")]
-mod integers;
+pub(super) mod integers;
 #[cfg(feature = "cuda")]
 mod ops;
 mod split;
 
 use crate::format::{Dtype, Format, Formats};
 use crate::ops::DECODE_ROWS;
+use crate::ops::cuda::abi::HIRED_ROUNDED_ROWS;
 use crate::{Error, Result};
 use std::borrow::Cow;
 
@@ -92,6 +93,24 @@ pub fn fuses_norm(rows: usize, weights: &[Format]) -> bool {
 pub fn fuses_gate(rows: usize, weights: &[Format], library: bool) -> bool {
     let by_library = rows > DECODE_ROWS && weights.iter().any(|&w| is_by_library(w, library));
     are_alike(weights) && !by_library
+}
+
+/// Whether `rows` rows of attention of a decode step leave their kernel as int8, too; `of_integers`: queries were made by int8
+/// weights. Each row has a block of its own that does it.
+pub fn attention_leaves_codes(rows: usize, cols: usize, of_integers: bool) -> bool {
+    of_integers && rows <= DECODE_ROWS && are_whole(cols)
+}
+
+/// The same of the product of gate and up, of these formats, where one block does it for all rows: docs/kernels.md has what
+/// that costs.
+pub fn gate_leaves_codes(rows: usize, cols: usize, weights: &[Format]) -> bool {
+    let few = rows <= HIRED_ROUNDED_ROWS as usize;
+    few && weights.iter().copied().all(quantizes) && are_whole(cols)
+}
+
+/// Whether rows of codes of so many columns need no padding.
+fn are_whole(cols: usize) -> bool {
+    Format::Q8.stride(cols) == cols
 }
 
 /// The backend for large matrix products.

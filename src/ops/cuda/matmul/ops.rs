@@ -1,14 +1,14 @@
 //! Matrix products on the device: few rows by GEMV, which reads each weight once, and more by GEMM.
 
 use super::choose::Kernels;
-use super::integers::scales;
-use super::{Factors, fuses_gate, fuses_norm, is_by_library, quantizes};
+use super::integers::{self, coded, scales};
+use super::{Factors, fuses_gate, fuses_norm, gate_leaves_codes, is_by_library, quantizes};
 use crate::config::Activation;
 use crate::format::{Dtype, Format};
 use crate::ops::cost::{self, Cost};
 use crate::ops::cuda::abi::{
-    GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY, HIRED_STORE, ScaledGemmParams,
-    ScaledGemvParams,
+    CodedGemvParams, GemmParams, GemvParams, HIRED_ADD, HIRED_GATE, HIRED_IDENTITY, HIRED_STORE,
+    ScaledGemmParams, ScaledGemvParams,
 };
 use crate::ops::cuda::buffer::{Buffer, Weight};
 use crate::ops::cuda::executor::Cuda;
@@ -36,6 +36,8 @@ pub struct Factor {
     pub(super) address: u64,
     /// Address of the rows' scales, if they are quantized.
     pub(super) scales: u64,
+    /// Address of the counter by which the blocks of a product of such rows find the last one.
+    pub(super) counter: u64,
     pub(super) rows: usize,
     /// Numbers of a row, and the numbers to multiply: with the padding where both factors have it.
     pub(super) cols: usize,
@@ -53,7 +55,8 @@ impl MatmulOps for Cuda {
         layer: &Linear<Weight>,
         activation: Option<Activation>,
     ) -> Result<Buffer> {
-        let out = self.buffer(x.rows, layer.weight.rows)?;
+        let mut out = self.buffer(x.rows, layer.weight.rows)?;
+        out.of_integers = quantizes(layer.weight.format);
         let epilogue = Epilogue { activation: number_of(activation), ..STORE };
         self.products(x, None, &[layer], &[&out], epilogue)?;
         Ok(out)
@@ -105,7 +108,8 @@ impl MatmulOps for Cuda {
             Some(n) => (n, None),
             None => (x, Some(norm)),
         };
-        let out = self.buffer(x.rows, gate.weight.rows)?;
+        let leaves_codes = gate_leaves_codes(x.rows, gate.weight.rows, &formats);
+        let out = self.coded_buffer(x.rows, gate.weight.rows, leaves_codes)?;
         if fuses_gate(x.rows, &formats, self.blas.is_some()) {
             self.products(x, norm, &layers, &[&out], GATE)?;
             return Ok(out);
@@ -139,7 +143,9 @@ impl Cuda {
         const { assert!(N >= 1 && N <= 3) };
         let mut outs = Vec::with_capacity(N);
         for layer in layers {
-            outs.push(self.buffer(rows, layer.weight.rows)?);
+            let mut out = self.buffer(rows, layer.weight.rows)?;
+            out.of_integers = quantizes(layer.weight.format);
+            outs.push(out);
         }
         Ok(outs.try_into().expect("one for each layer"))
     }
@@ -176,12 +182,17 @@ impl Cuda {
             return Ok(());
         }
         if quantizes(weight.format) {
+            if let (None, Some(coded)) = (norm, &x.coded) {
+                let left = integers::left(x, coded);
+                return self.products_of(&left, None, layers, outs, epilogue);
+            }
             let tokens = self.tokens(x, norm)?;
             return self.products_of(&tokens.factor, None, layers, outs, epilogue);
         }
         let factor = Factor {
             address: x.address,
             scales: 0,
+            counter: 0,
             rows: x.rows,
             cols: x.cols,
             inner: inner(x, weight),
@@ -356,16 +367,24 @@ impl Cuda {
         };
         let mut cost = Cost::default();
         layers.iter().for_each(|layer| cost += cost_of(x, &layer.weight, epilogue));
-        let launch = self.kernels(x, weight)?.gemv(&product).costing(cost);
-        // SAFETY: the model has checked the shapes; all operands are allocated.
-        unsafe {
-            if weight.format.is_integer() {
-                let scales = scales(x, layers);
-                self.queue.launch(&launch, &ScaledGemvParams { product: params, scales })
-            } else {
-                self.queue.launch(&launch, &params)
-            }
+        let gated = epilogue.kind == HIRED_GATE;
+        if gated && outs[0].coded.is_some() {
+            cost += integers::rounding(x.rows, outs[0].cols, x.dtype.size());
         }
+        let launch = self.kernels(x, weight)?.gemv(&product).costing(cost);
+        if !weight.format.is_integer() {
+            // SAFETY: the model has checked the shapes; all operands are allocated.
+            return unsafe { self.queue.launch(&launch, &params) };
+        }
+        let product = ScaledGemvParams { product: params, scales: scales(x, layers) };
+        if !quantizes(weight.format) {
+            // SAFETY: as above.
+            return unsafe { self.queue.launch(&launch, &product) };
+        }
+        let params = CodedGemvParams { product, coded: coded(outs[0], x.counter) };
+        // SAFETY: as above. The kernel that quantizes rows sets their counter to 0; rows that were quantized by the
+        // kernel that made them are read by a product that stores no codes.
+        unsafe { self.queue.launch(&launch, &params) }
     }
 }
 
