@@ -128,7 +128,10 @@ async fn ask(
     let body = receive(&server, body).await?;
     let mut body = reading(&server, move || parsed(&body)).await?;
     if let (Some(fetch), Way::Chat) = (&server.fetch, way) {
-        let grow = |bytes| Ok(room.merge(server.room(bytes)?));
+        let grow = |bytes| {
+            room.merge(server.room(bytes)?);
+            Ok(())
+        };
         fetch.fill(&mut body, server.settings.terms.images.most, grow).await?;
     }
     let shared = server.clone();

@@ -27,7 +27,7 @@ pub fn rows_become_codes(dtype: Dtype, cols: usize, gap: usize, normed: bool, tu
         inverse_cols: 1.0 / cols as f32,
         eps: 1e-5,
         // Something for the pass to clear, and nothing.
-        done: if turn % 2 == 0 { card.upload(&[7u32]) } else { 0 },
+        done: if turn.is_multiple_of(2) { card.upload(&[7u32]) } else { 0 },
     };
     let launch = quantize(dtype, rows, cols, x_stride);
     card.run(&launch, (&raw const params).cast::<c_void>());
