@@ -248,10 +248,10 @@ mod tests {
 
     /// Keys and values of 32 layers with 4096 elements each, plus the small buffers of a decode step: frequencies of
     /// 64 pairs, positions and slots, sequences and tokens of eight rows, their block tables (a power of two times
-    /// 128 slots), and a counter per head, each aligned to 256 bytes.
+    /// 128 slots), and counters per row, one for each head and one for the row, each aligned to 256 bytes.
     fn cache_by_hand(pages: usize, dtype: usize) -> usize {
         let tables = pages.div_ceil(8).next_power_of_two() * 8 * 8 * 4;
-        let counters = 8 * 32 * 4;
+        let counters = (8 * (32 + 1) * 4usize).next_multiple_of(256);
         pages * PAGE * 2 * 32 * 4096 * dtype + 256 + 3 * 256 + tables + counters
     }
 

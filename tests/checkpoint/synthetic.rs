@@ -21,7 +21,7 @@ fn published_sizes() {
         (Preset::OneVision05b, 716, 893_675_552),
         (Preset::OneVision7b, 765, 8_030_807_584),
         (Preset::Interleave05b, 715, 864_031_264),
-        (Preset::JoyCaption, 732, 8_464_752_496),
+        (Preset::JoyCaption, 743, 8_479_990_848),
         (Preset::LlavaTinyLlama, 596, 1_410_113_536),
         (Preset::Llava7b, 686, 7_063_427_072),
         (Preset::Llava13b, 758, 13_351_494_656u64),
