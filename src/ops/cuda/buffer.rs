@@ -30,13 +30,13 @@ pub struct Buffer {
     /// Distance between rows, in numbers.
     pub(super) stride: usize,
     pub(super) dtype: Dtype,
-    /// Made by int8 weights: what becomes of it will most likely be multiplied by such, too.
+    /// Whether int8 weights made these rows. Rows computed from them are then likely to be multiplied by int8 weights too.
     pub(super) of_integers: bool,
-    /// The same rows as int8, where the kernel that made them left these. Rows that have them are never changed in place.
+    /// The same rows quantized to int8, if the kernel that made them stored these too. Such rows are never changed in place.
     pub(super) coded: Option<Coded>,
 }
 
-/// Rows as int8: codes without gaps and a scale for each row.
+/// Rows quantized to int8: contiguous codes, and a scale for each row.
 #[derive(Debug)]
 pub struct Coded {
     pub(super) _place: Home,

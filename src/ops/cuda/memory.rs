@@ -252,7 +252,7 @@ impl Cuda {
         self.strided(rows, cols, cols, self.options.formats.activations)
     }
 
-    /// A buffer of rows that their kernel also leaves as int8, if `coded`.
+    /// Allocates rows; if `coded`, with memory for the same rows quantized to int8.
     pub(super) fn coded_buffer(&self, rows: usize, cols: usize, coded: bool) -> Result<Buffer> {
         let mut out = self.buffer(rows, cols)?;
         if coded {

@@ -95,20 +95,20 @@ pub fn fuses_gate(rows: usize, weights: &[Format], library: bool) -> bool {
     are_alike(weights) && !by_library
 }
 
-/// Whether `rows` rows of attention of a decode step leave their kernel as int8, too; `of_integers`: queries were made by int8
-/// weights. Each row has a block of its own that does it.
+/// Whether the attention kernel of a decode step also quantizes its `rows` rows to int8; `of_integers`: int8 weights made
+/// the queries. Each row has a block of its own that does it.
 pub fn attention_leaves_codes(rows: usize, cols: usize, of_integers: bool) -> bool {
     of_integers && rows <= DECODE_ROWS && are_whole(cols)
 }
 
-/// The same of the product of gate and up, of these formats, where one block does it for all rows: docs/kernels.md has what
-/// that costs.
+/// Whether the product of gate and up, with weights of these formats, also quantizes its rows to int8. One block does it
+/// for all rows; docs/kernels.md has the cost.
 pub fn gate_leaves_codes(rows: usize, cols: usize, weights: &[Format]) -> bool {
     let few = rows <= HIRED_ROUNDED_ROWS as usize;
     few && weights.iter().copied().all(quantizes) && are_whole(cols)
 }
 
-/// Whether rows of codes of so many columns need no padding.
+/// Whether rows of `cols` codes need no padding.
 fn are_whole(cols: usize) -> bool {
     Format::Q8.stride(cols) == cols
 }
