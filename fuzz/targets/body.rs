@@ -2,6 +2,8 @@
 //! library: they are taken as they are.
 
 #![no_main]
+// Parts of these modules are for the server alone.
+#![allow(dead_code)]
 
 #[path = "../../src/serve/ask.rs"]
 mod ask;

@@ -28,9 +28,9 @@ fn parse(file: &[u8]) {
         assert!(range.start <= range.end && range.end <= file.len(), "{range:?} of {}", file.len());
         assert!(end.is_none_or(|end| range.start == end), "hole or overlap before {range:?}");
         end = Some(range.end);
-        if let Ok(dtype) = tensor.dtype {
+        if let Ok(format) = tensor.format {
             let elements = tensor.shape.iter().try_fold(1usize, |n, &side| n.checked_mul(side));
-            let bytes = elements.and_then(|n| n.checked_mul(dtype.size()));
+            let bytes = elements.map(|elements| format.bytes(1, elements));
             assert_eq!(bytes, Some(range.len()), "{:?}", tensor.shape);
         }
         canonical(&tensor.name);
