@@ -1,6 +1,6 @@
-//! The decoder over a paged cache: LLaMA's (Touvron et al. 2023) and those that differ from it by what stands in
-//! [`TextConfig`]: Mistral (Jiang et al. 2023), Qwen2 and Qwen3 (Yang et al. 2024, 2025), Phi-3 (Abdin et al. 2024); and
-//! blocks whose MLP stands beside the attention: Phi-2 (Li et al. 2023).
+//! The decoder over a paged KV cache: LLaMA's (Touvron et al. 2023), and variants of it that are described by
+//! [`TextConfig`]: Mistral (Jiang et al. 2023), Qwen2 and Qwen3 (Yang et al. 2024, 2025), Phi-3 (Abdin et al. 2024);
+//! and blocks whose MLP stands beside the attention: Phi-2 (Li et al. 2023).
 
 use super::{Loader, Progress, report};
 use crate::Result;
@@ -43,8 +43,8 @@ enum Mlp<W> {
 
 const BESIDE: Option<Activation> = Some(Activation::GeluTanh);
 
-/// How a prompt loses rows on its way (FastV): after the attention of the last group's last layer that has a batch, by
-/// that attention. What follows it in that layer is computed for the rows that are left.
+/// How FastV drops rows of a prompt: by the attention of the last layer that all rows pass (the last layer of the last
+/// group with a batch). The rest of that layer is computed for the retained rows only.
 #[derive(Debug, Clone)]
 pub struct Thinning {
     /// Rows among which some are dropped.

@@ -140,8 +140,8 @@ impl<'a, O: Ops> Loader<'a, O> {
         Ok(Linear { weight, bias: Some(bias) })
     }
 
-    /// Layers of these names and outputs, or their rows one after the other in the layer `fused`, where they are stored
-    /// like that.
+    /// Loads layers with these names and numbers of outputs. Where the model stores them as one layer `fused`, they are
+    /// consecutive rows of it.
     fn linears<const N: usize>(
         &mut self,
         fused: &str,

@@ -59,8 +59,8 @@ impl<W> Projector<W> {
         })
     }
 
-    /// `[rows, vision width]` (of all patches of a token) to `[rows, decoder width]`. Where it pools, the rows are all patches
-    /// of one image, those of a token one after the other, and a fourth as many come out.
+    /// Projects `[rows, vision width]` (a row has all patches of a token) to `[rows, decoder width]`. Where it pools,
+    /// the rows are all patches of one image, those of a token one after the other, and a fourth as many come out.
     pub fn forward<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,

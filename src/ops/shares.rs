@@ -25,7 +25,7 @@ pub struct Products {
     pub widened: f64,
     /// Of [`Kind::WidenedBytes`].
     pub bytes: f64,
-    /// Of [`Kind::Integers`].
+    /// For [`Kind::Integers`].
     pub integers: f64,
 }
 
@@ -33,8 +33,8 @@ const fn products([linear, widened, bytes, integers]: [f64; 4]) -> Products {
     Products { linear, widened, bytes, integers }
 }
 
-/// fp32 multiply-adds: a product reaches 80% at thousands of rows, and loses its last wave at hundreds. `dp4a`: four times
-/// the arithmetic from twice the bytes, of at most 87% by issue.
+/// fp32 multiply-adds: a product reaches 80% at thousands of rows, and loses part of its last wave of blocks at
+/// hundreds. int8 by `dp4a`: four times the arithmetic for twice the bytes, at most 87% by issue slots.
 ///
 /// Of widened weights the bytes are those of their format, so a share says only how near a kernel comes to reading them as
 /// fast as memory does. Of few rows int4 takes some 960 instructions for 2 KB, with zero points and without (a word more for

@@ -6,10 +6,10 @@ use crate::ops::Ops;
 use crate::select::Score;
 
 impl<W> Vit<W> {
-    /// Scores of a block, and its class queries, as far as they are looked at. `n`: its normalised input.
+    /// Keeps the scores and class-token queries of a block that are needed. `n`: the block's normalised input.
     ///
-    /// The queries are always computed by themselves, whoever else looks: near ties must go the same way in a sweep as
-    /// in a request alone.
+    /// The queries are always computed in a product of their own, whatever else is needed. So a sweep gets the bits,
+    /// and decides near ties, as a request alone does.
     pub(super) fn look<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,
@@ -40,9 +40,9 @@ impl<W> Vit<W> {
         Ok(())
     }
 
-    /// The same where a patch's score is the attention that it receives, the mean over all queries of its partition
-    /// (VisionZip's rule for towers without a class token). All of them, a class token's among them, add up to the number of
-    /// heads, as a class token's attention does.
+    /// Keeps scores of the other kind: the attention that each patch receives, as the mean over all queries of its
+    /// partition (VisionZip's rule for towers without a class token). The scores of a partition, including a class
+    /// token's, add up to the number of heads, as class-token attention does.
     fn look_at_received<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,

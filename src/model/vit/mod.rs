@@ -299,7 +299,7 @@ impl<W> Vit<W> {
         self.finish(ops, block, x, mixed)
     }
 
-    /// Queries of rows of a block's normalised input.
+    /// Queries of some rows of a block's normalised input.
     fn queries<O: Ops<Weight = W>>(
         &self,
         ops: &mut O,

@@ -97,7 +97,7 @@ impl<W> Vit<W> {
         for layer in 0..blocks {
             self.note_features(ops, layer, &x, &mut features)?;
             if layer + 1 == blocks && layer >= self.feature_blocks && !by_head {
-                // Nothing but its scores and keys is looked at.
+                // Only its scores and keys are needed.
                 ops.layer(Some(layer));
                 let block = &self.blocks[layer];
                 let n = ops.layer_norm(&x, &block.norm1)?;
