@@ -266,6 +266,9 @@ fn the_layout_is_what_the_model_takes() {
     for (preset, variant) in Preset::ALL.into_iter().flat_map(|p| variants.map(|v| (p, v))) {
         let mut config = preset.config().unwrap();
         variant(&mut config);
+        if config.text.parallel && config.text.head_norm {
+            continue; // Refused when the folder is read.
+        }
         let notes = Notes::default();
         Llava::load(&config, &mut Counter::new(Footprint::Cpu { cache: Dtype::F32 }), &notes)
             .unwrap();

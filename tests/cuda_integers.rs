@@ -120,6 +120,7 @@ fn child_fixtures() {
     }
     cases.push((demo(), Scheme::Q4 { group: 32 }));
     let requests = [request("What is it?", "full"), request("Where is this?", "20%")];
+    let (mut compared, mut different) = (0, 0);
     for (folder, scheme) in cases {
         for scope in SCOPES {
             let what = format!("{} {scheme} {}", folder.display(), scope.name());
@@ -127,15 +128,22 @@ fn child_fixtures() {
                 let options = quantized(scheme, scope, device, Dtype::F32);
                 answers(&mut Engine::load(&folder, options).unwrap(), &requests, &what)
             });
-            assert_eq!(cuda.0, cpu.0, "{what}");
+            // Only a random model in int8 may go on differently, as said above, and the first token may not.
+            let may_tie = scheme == Scheme::Q8 && folder != demo();
             let bound = if scheme == Scheme::Q8 { 0.06 } else { 1e-4 };
-            for (cuda, cpu) in cuda.1.iter().zip(&cpu.1) {
-                let off = apart(cuda, cpu);
+            for request in 0..requests.len() {
+                let off = apart(&cuda.1[request], &cpu.1[request]);
                 assert!(off < bound, "{what}: logits {off:.1e} apart");
                 println!("{what}: logits {off:.1e} apart");
+                let (cuda, cpu) = (&cuda.0[request], &cpu.0[request]);
+                assert!(cuda == cpu || may_tie && cuda[0] == cpu[0], "{what}: {cuda:?}, {cpu:?}");
+                compared += 1;
+                different += usize::from(cuda != cpu);
             }
         }
     }
+    println!("{different} of {compared} answers go on differently");
+    assert!(different * 10 <= compared, "too many to be chance");
 }
 
 /// With fp16 activations, as on a real card: the demo model's answers are far from ties.
