@@ -42,7 +42,7 @@
 //! | `image-formats` | yes | [`Image::Encoded`]: PNG, JPEG, WebP, BMP and GIF. Without it images are given as RGB8
 //! pixels |
 //! | `cli` | yes | the program `hired`; a library does not need it |
-//! | `serve` | yes | the program's command `hired serve`, with tokio and axum |
+//! | `serve` | yes | the program's command `hired serve`, with tokio, axum and reqwest; building its TLS (ring) needs a C compiler |
 //!
 //! Features only add items; none changes a type. Without any feature the crate is the engine on the CPU.
 //!
