@@ -102,7 +102,10 @@ impl Error {
     }
 }
 
-/// The text of a file or a dependency's message, made safe to put into an error message: control characters (C0, C1
+/// The longest part of an option's value that a message quotes, in characters.
+pub(crate) const QUOTED: usize = 40;
+
+/// The text of a file, of an option or a dependency's message, made safe to put into an error message: control characters (C0, C1
 /// and DEL) become spaces, and everything after `longest` characters is cut.
 pub(crate) fn excerpt(text: impl Display, longest: usize) -> String {
     let text = text.to_string();

@@ -353,3 +353,22 @@ fn repo_multiplies_in_f32() {
     let expected = [432, 62, 122, 125, 120];
     assert_eq!(allocation(&geometry, &ask("30%", "0.5", Rule::Repo), &init), expected);
 }
+
+/// Options may come from a request of somebody else: what is quoted of them is short and printable.
+#[test]
+fn a_wrong_option_is_quoted_in_one_line() {
+    let wrong = format!("e\0\u{7f}\n{}", "x".repeat(1000));
+    let messages = [
+        wrong.parse::<Budget>().unwrap_err(),
+        wrong.parse::<Rule>().unwrap_err(),
+        wrong.parse::<Method>().unwrap_err(),
+        wrong.parse::<hired::Alpha>().unwrap_err(),
+        wrong.parse::<hired::Factor>().unwrap_err(),
+        wrong.parse::<hired::Heads>().unwrap_err(),
+    ]
+    .map(|error| error.to_string());
+    for message in messages {
+        assert!(message.contains("`e   x"), "{message:?}");
+        assert!(!message.contains(char::is_control) && message.len() < 300, "{message:?}");
+    }
+}

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{QUOTED, excerpt};
 use crate::{Error, Result};
 
 const MILLION: u32 = 1_000_000;
@@ -94,6 +95,7 @@ impl Budget {
 }
 
 fn wrong(text: &str, why: &str) -> Error {
+    let text = excerpt(text, QUOTED);
     Error::Request(format!(
         "budget `{text}` {why}: give a count from 1 (576), a share above 0% and up to 100% (20%), or full"
     ))
@@ -182,6 +184,7 @@ impl FromStr for Alpha {
         let negative = text.starts_with('-') && text.bytes().any(|b| matches!(b, b'1'..=b'9'));
         let value = millionths(text).filter(|_| !negative).and_then(|v| u32::try_from(v).ok());
         value.filter(|&value| value <= MILLION).map(Alpha).ok_or_else(|| {
+            let text = excerpt(text, QUOTED);
             Error::Request(format!(
                 "alpha `{text}` is not a number from 0 to 1: it is the full image's share of the budget"
             ))
@@ -219,6 +222,7 @@ impl FromStr for Factor {
         let negative = text.starts_with('-') && text.bytes().any(|b| matches!(b, b'1'..=b'9'));
         let value = millionths(text).filter(|_| !negative);
         value.and_then(|value| u32::try_from(value).ok()).map(Self).ok_or_else(|| {
+            let text = excerpt(text, QUOTED);
             Error::Request(format!(
                 "factor `{text}` is not a number from 0 to {}",
                 u32::MAX / MILLION

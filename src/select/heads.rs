@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::error::{QUOTED, excerpt};
 use crate::{Error, Result};
 
 /// How the heads of a block are combined.
@@ -68,7 +69,8 @@ impl FromStr for Heads {
                 Ok(Self::One(text.parse().unwrap_or(usize::MAX)))
             }
             _ => Err(Error::Request(format!(
-                "heads `{text}`: give sum, mean, max or the number of one head"
+                "heads `{}`: give sum, mean, max or the number of one head",
+                excerpt(text, QUOTED)
             ))),
         }
     }

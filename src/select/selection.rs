@@ -216,7 +216,7 @@ macro_rules! named {
                 match text {
                     $($name => Ok(Self::$variant),)+
                     _ => Err(Error::Request(format!(
-                        "unknown {} `{text}`: give one of {}", $what, [$($name),+].join(", ")
+                        "unknown {} `{}`: give one of {}", $what, $crate::error::excerpt(text, $crate::error::QUOTED), [$($name),+].join(", ")
                     ))),
                 }
             }

@@ -22,7 +22,8 @@ pub struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        let message = message.into();
+        // Values from the body are quoted, and control characters in them would reach logs and terminals.
+        let message = message.into().replace(char::is_control, " ");
         Self { status, message, param: None, code: None, retry_after: None, context: None }
     }
 
