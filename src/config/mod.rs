@@ -11,6 +11,7 @@ mod model;
 mod preprocessor;
 mod quantization;
 mod rope;
+mod vision;
 
 pub use hub::folder;
 pub use rope::{Rope, RopeScaling};

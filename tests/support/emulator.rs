@@ -103,6 +103,13 @@ impl Emulator {
         output
     }
 
+    /// Panics unless the ignored test `name` of this program passes on an emulated GPU of this architecture.
+    pub fn passes(&self, name: &str, sm: &str) {
+        let output = self.child(name, &[("HIRED_EMULATOR_SM", sm)]);
+        let [stdout, stderr] = [&output.stdout, &output.stderr].map(|o| String::from_utf8_lossy(o));
+        assert!(output.status.success(), "{stdout}\n{stderr}");
+    }
+
     /// A command that runs a program on the emulator.
     pub fn command(&self, program: &Path, environment: &[(&str, &str)]) -> Command {
         let mut command = Command::new(program);
